@@ -1,0 +1,32 @@
+"""The audit trail: who did what to which object, written once."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from apps.tenants.models import TenantModel
+
+
+class AuditEvent(TenantModel):
+    """One act on a tenant's data. It names rows by their keys; it holds no patient data."""
+
+    class Action(models.TextChoices):
+        INSTANCE_STORED = "instance.stored", "Instance stored"
+        STUDY_VIEWED = "study.viewed", "Study viewed"
+        REPORT_READ = "report.read", "Report read"
+        FINDING_REVIEWED = "finding.reviewed", "Finding reviewed"
+        REPORT_SIGNED = "report.signed", "Report signed"
+        USER_SIGNED_IN = "user.signed-in", "User signed in"
+
+    at = models.DateTimeField(auto_now_add=True)
+    action = models.CharField(max_length=40, choices=Action)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
+    object_id = models.UUIDField(null=True)
+
+    class Meta(TenantModel.Meta):
+        indexes: ClassVar = [models.Index(fields=["tenant", "-at"], name="audit_event_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action}"

@@ -1,0 +1,51 @@
+"""One tree of refusals. Services raise them; ``apps.core.problems`` alone knows their HTTP status."""
+
+from typing import ClassVar
+
+
+class ChecxrayError(Exception):
+    """A refusal that the caller can act on.
+
+    Attributes:
+        code: stable kebab-case name of the refusal.
+        detail: what happened and what to do, without patient data.
+    """
+
+    default_code: ClassVar[str] = "error"
+
+    def __init__(self, detail: str, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or self.default_code
+
+
+class InvalidInputError(ChecxrayError):
+    default_code = "invalid-input"
+
+
+class NotFoundError(ChecxrayError):
+    default_code = "not-found"
+
+
+class ConflictError(ChecxrayError):
+    default_code = "conflict"
+
+
+class NotPermittedError(ChecxrayError):
+    default_code = "not-permitted"
+
+
+class TooLargeError(ChecxrayError):
+    default_code = "too-large"
+
+
+class UnsupportedTypeError(ChecxrayError):
+    default_code = "unsupported-media-type"
+
+
+class OutOfSpaceError(ChecxrayError):
+    default_code = "out-of-space"
+
+
+class UnavailableError(ChecxrayError):
+    default_code = "unavailable"

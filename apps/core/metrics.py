@@ -1,0 +1,10 @@
+"""The process counters that ``/metrics`` shows. Labels never carry a tenant, a patient or a UID."""
+
+from prometheus_client import Counter, Histogram
+
+HTTP_REQUESTS = Counter("checxray_http_requests_total", "HTTP requests answered.", ["view", "method", "status"])
+HTTP_SECONDS = Histogram("checxray_http_request_seconds", "Seconds from request to response.", ["view"])
+INSTANCES = Counter("checxray_instances_total", "Instances received, by outcome.", ["source", "outcome"])
+JOBS = Counter("checxray_inference_jobs_total", "Inference jobs ended by this process, by outcome.", ["outcome"])
+FORWARD_SECONDS = Histogram("checxray_forward_seconds", "Seconds of one batched forward.")
+BELLS_LOST = Counter("checxray_bells_lost_total", "Bells that the broker did not take.")

@@ -1,0 +1,37 @@
+"""Bells: the row is the truth, the message only says that there is work. A lost bell delays; it never loses.
+
+An app asks for work by a bell's name; which task answers it is known to ``workers`` alone.
+"""
+
+import enum
+import logging
+
+from celery import current_app
+from django.db import transaction
+
+from apps.core.metrics import BELLS_LOST
+
+logger = logging.getLogger(__name__)
+
+
+class Bell(enum.StrEnum):
+    """The task that each bell wakes, by its registered name."""
+
+    INFER = "workers.pipeline.drain"
+
+
+def ring(bell: Bell) -> None:
+    """Ring once the transaction in force has committed (at once where there is none)."""
+    transaction.on_commit(lambda: ring_now(bell), robust=True)
+
+
+def ring_now(bell: Bell) -> bool:
+    """Ring without waiting for a commit; False where the broker did not take the message."""
+    try:
+        current_app.send_task(bell.value, retry=False, ignore_result=True)
+    # Whatever a broker's client raises, the work is safe in its row and the dispatcher rings again.
+    except Exception as error:
+        BELLS_LOST.inc()
+        logger.warning("Bell %s was not delivered (%s); the dispatcher rings again.", bell.name, type(error).__name__)
+        return False
+    return True

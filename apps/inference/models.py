@@ -1,0 +1,133 @@
+"""InferenceJob: one model version's look at one study. The row is the queue; the message is only a bell."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from apps.core.identifiers import uuid7
+from apps.registry.models import ModelVersion
+from apps.studies.models import Instance, Study
+from apps.tenants.fields import TenantForeignKey
+from apps.tenants.models import TenantModel
+
+MAX_ATTEMPTS = 3
+
+
+class JobState(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    COMPLETE = "complete", "Complete"
+    REJECTED = "rejected", "Rejected"
+    FAILED = "failed", "Failed"
+
+
+OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
+class InferenceJob(TenantModel):
+    """States: queued → running → complete | rejected | failed; an expired lease leads back to queued, thrice at most.
+
+    ``fence`` rises with every claim. Only the holder of the current fence may end the job, so a worker that was
+    thought dead and comes back writes nothing.
+    """
+
+    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="jobs")
+    state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
+    priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
+    attempt = models.PositiveSmallIntegerField(default=0)
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    run_after = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=100, blank=True)
+    model_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="jobs")
+    instance = TenantForeignKey(Instance, null=True, on_delete=models.SET_NULL, related_name="+")
+    reason_code = models.CharField(max_length=60, blank=True)
+    reason = models.TextField(blank=True)
+    top_label = models.CharField(max_length=40, blank=True)
+    top_probability = models.FloatField(null=True)
+    positive_count = models.PositiveSmallIntegerField(default=0)
+    created = models.DateTimeField(auto_now_add=True)
+    finished = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(
+                fields=["tenant", "study"], condition=Q(state__in=OPEN_STATES), name="inference_one_open_job_per_study"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[JobState.FAILED, JobState.REJECTED]) | ~Q(reason_code=""),
+                name="inference_refusal_has_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=JobState.RUNNING) | Q(lease_until__isnull=False, model_version__isnull=False),
+                name="inference_running_job_has_a_lease",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "study", "-id"], name="inference_job_of_study"),
+            models.Index(
+                fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"
+            ),
+            models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_job_leased"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Job {self.pk} {self.state}"
+
+
+class Finding(TenantModel):
+    """One pathology in a job's result: the calibrated probability, and the operating point it was judged by."""
+
+    job = TenantForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="findings")
+    label = models.CharField(max_length=40)
+    probability = models.FloatField()
+    threshold = models.FloatField(null=True, help_text="Empty: this version has no operating point for the label.")
+    positive = models.BooleanField()
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "job", "label"], name="inference_one_finding_per_label"),
+        ]
+        ordering: ClassVar = ["-probability"]
+
+    def __str__(self) -> str:
+        return f"Finding {self.pk}"
+
+
+class HeatmapGrids(TenantModel):
+    """The class activation maps of a job: little-endian half floats (labels, grid rows, grid columns), in logits."""
+
+    job = TenantForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="heatmaps")
+    data = models.BinaryField()
+    grid_rows = models.PositiveSmallIntegerField()
+    grid_columns = models.PositiveSmallIntegerField()
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "job"], name="inference_one_set_of_heatmaps_per_job"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Heatmaps of {self.job_id}"
+
+
+class Worker(models.Model):
+    """An inference worker, as it last said of itself. It belongs to the platform and names no tenant."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    device = models.CharField(max_length=100, blank=True)
+    model_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
+    error = models.TextField(blank=True)
+    started = models.DateTimeField(auto_now_add=True)
+    last_seen = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-last_seen"]
+
+    def __str__(self) -> str:
+        return self.name

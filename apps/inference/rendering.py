@@ -1,0 +1,61 @@
+"""Pictures for people: the film, and a finding's heatmap over it. Decoding happens in sandboxed children."""
+
+import io
+from functools import lru_cache
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from PIL import Image
+
+from apps.core.errors import InvalidInputError, UnavailableError
+from apps.inference.selectors import Heatmap
+from apps.registry import engine
+from apps.studies.models import Instance
+from apps.studies.storage import local_path, put_bytes, read_bytes
+
+FILM_SIDE = 1536
+HEATMAP_SIDE = 768
+
+
+@lru_cache(maxsize=1)
+def _sandbox() -> "engine.Sandbox":
+    return engine.Sandbox(workers=settings.RENDER_PROCESSES)
+
+
+def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
+    """The film as an 8-bit PNG no larger than ``max_side``, made once and kept beside the object.
+
+    Raises:
+        InvalidInputError: the film cannot be decoded.
+        UnavailableError: the object is missing, or no decoder could be started.
+    """
+    key = f"{instance.object_key}.{max_side}.png"
+    if default_storage.exists(key):
+        return read_bytes(key)
+    try:
+        with local_path(instance.object_key) as path:
+            png: bytes = _sandbox().submit(engine.render_png, str(path), max_side).result()
+    except FileNotFoundError as error:
+        raise UnavailableError("The image is not available: its object is missing.", "object-missing") from error
+    except engine.InputRejected as error:
+        kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
+        raise kind(error.detail, error.code) from error
+    put_bytes(key, png)
+    return png
+
+
+def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
+    """A finding's map as a transparent PNG in the film's own proportions, on the version's fixed scale."""
+    rows, columns = heatmap.geometry.rows, heatmap.geometry.columns
+    factor = min(1.0, max_side / max(rows, columns))
+    rgba = engine.heatmap_rgba(
+        heatmap.grid,
+        heatmap.scale,
+        heatmap.opacity,
+        heatmap.geometry,
+        rows=max(1, round(rows * factor)),
+        columns=max(1, round(columns * factor)),
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

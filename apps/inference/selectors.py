@@ -1,0 +1,110 @@
+"""Reading jobs and results of the tenant in force."""
+
+import datetime
+from dataclasses import dataclass
+
+import numpy as np
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Now
+from numpy.typing import NDArray
+
+from apps.core.errors import NotFoundError
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, Worker
+from apps.registry import engine
+from apps.studies.models import Instance, Study
+
+RECEIVED = "received"
+STUDY_STATUSES = (RECEIVED, *JobState.values)
+
+
+def studies_with_status() -> "QuerySet[Study]":
+    """Studies with ``status``, ``reason``, ``top_label``, ``top_probability`` and ``positive_count`` of their latest
+    job, newest first."""
+    latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id")
+
+    def of_latest(field: str) -> Subquery:
+        return Subquery(latest.values(field)[:1])
+
+    return (
+        Study.objects.select_related("patient")
+        .annotate(
+            status=Coalesce(of_latest("state"), Value(RECEIVED)),
+            reason=of_latest("reason"),
+            top_label=of_latest("top_label"),
+            top_probability=of_latest("top_probability"),
+            positive_count=of_latest("positive_count"),
+        )
+        .order_by("-received", "-id")
+    )
+
+
+def latest_job(study: Study) -> InferenceJob | None:
+    """The job that tells the study's status."""
+    return (
+        InferenceJob.objects.filter(study=study)
+        .select_related("model_version", "instance")
+        .prefetch_related("findings")
+        .order_by("-id")
+        .first()
+    )
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What a page needs to draw one finding's map: grid in logits, and the fixed scale of the version that made it."""
+
+    finding: Finding
+    instance: Instance
+    grid: NDArray[np.float16]
+    scale: "engine.CamScale"
+    geometry: "engine.Geometry"
+    opacity: float
+
+
+def get_heatmap(*, study: Study, label: str) -> Heatmap:
+    """The map of one pathology in the study's latest result.
+
+    Raises:
+        NotFoundError: there is no such result.
+    """
+    job = latest_job(study)
+    finding = next((each for each in job.findings.all() if each.label == label), None) if job else None
+    grids = HeatmapGrids.objects.filter(job=job).first() if finding else None
+    if job is None or finding is None or grids is None or job.instance is None or job.model_version is None:
+        raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
+    manifest = engine.Manifest.from_dict(job.model_version.manifest)
+    cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
+    return Heatmap(
+        finding=finding,
+        instance=job.instance,
+        grid=cams[manifest.labels.index(label)],
+        scale=manifest.cam_scale[label],
+        geometry=engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space),
+        opacity=engine.opacity(finding.probability, finding.threshold),
+    )
+
+
+def serving_workers() -> "QuerySet[Worker]":
+    """Workers that have a model loaded and were heard of within the last half minute."""
+    return Worker.objects.filter(
+        model_version__isnull=False, last_seen__gt=Now() - datetime.timedelta(seconds=30)
+    )
+
+
+def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
+    """How many jobs of all tenants wait, longer than a time."""
+    return (
+        InferenceJob.objects.using("dispatch")
+        .filter(state=JobState.QUEUED, created__lte=Now() - older_than)
+        .filter(Q(run_after__isnull=True) | Q(run_after__lte=Now()))
+        .count()
+    )
+
+
+def jobs_by_state() -> dict[str, int]:
+    """Open and ended jobs of all tenants."""
+    counts = dict.fromkeys(JobState.values, 0)
+    states = InferenceJob.objects.using("dispatch").values_list("state", flat=True)
+    for state in JobState.values:
+        counts[state] = states.filter(state=state).count()
+    return counts

@@ -1,0 +1,202 @@
+"""The life of a job. Claims and leases are taken across tenants; results are written inside one."""
+
+import datetime
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from numpy.typing import NDArray
+
+from apps.core.metrics import JOBS
+from apps.core.queue import Bell, ring
+from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState
+from apps.registry.models import ModelVersion
+from apps.studies.models import Instance, Study
+
+LEASE = datetime.timedelta(seconds=60)
+BACK_OFF_SECONDS = (5, 30, 120)
+CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "attempt", "fence")
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job that this worker holds until its lease ends; ``fence`` proves it."""
+
+    id: UUID
+    tenant_id: UUID
+    study_id: UUID
+    fence: int
+
+
+class LostClaimError(Exception):
+    """The lease ended and another worker holds the job: whatever was computed is void."""
+
+
+def request_inference(*, study: Study) -> None:
+    """Queue the study of the tenant in force, unless a job of it is open already."""
+    InferenceJob.objects.bulk_create([InferenceJob(study=study)], ignore_conflicts=True)
+    ring(Bell.INFER)
+
+
+def claim_jobs(*, limit: int, version: ModelVersion, worker: str) -> list[ClaimedJob]:
+    """Take up to ``limit`` waiting jobs of any tenant for a worker and pin them to a version.
+
+    The attempt is counted before the work, so that a job which kills its worker counts too.
+    """
+    queue = InferenceJob.objects.using("dispatch")
+    with transaction.atomic(using="dispatch"):
+        waiting = (
+            queue.select_for_update(skip_locked=True, no_key=True)
+            .filter(state=JobState.QUEUED)
+            .exclude(run_after__gt=Now())
+            .order_by("-priority", "id")
+            .only(*CLAIM_FIELDS)[:limit]
+        )
+        jobs = [ClaimedJob(job.id, job.tenant_id, job.study_id, job.fence + 1) for job in waiting]
+        if jobs:
+            queue.filter(id__in=[job.id for job in jobs]).update(
+                state=JobState.RUNNING,
+                attempt=F("attempt") + 1,
+                fence=F("fence") + 1,
+                lease_until=Now() + LEASE,
+                run_after=None,
+                worker=worker,
+                model_version=version,
+            )
+    return jobs
+
+
+def extend_leases(*, jobs: Sequence[ClaimedJob]) -> None:
+    """Say that these jobs are still being worked on."""
+    queue = InferenceJob.objects.using("dispatch").filter(state=JobState.RUNNING)
+    for job in jobs:
+        queue.filter(id=job.id, fence=job.fence).update(lease_until=Now() + LEASE)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the network said of one film: probabilities by label, and the class activation maps in logits."""
+
+    instance: Instance
+    instances_seen: int
+    probabilities: dict[str, float]
+    cams: NDArray[np.float16]
+
+
+def complete(*, job: ClaimedJob, version: ModelVersion, result: Result) -> InferenceJob:
+    """Write findings and heatmaps of a held job, all or nothing, in the tenant in force.
+
+    Raises:
+        LostClaimError: the claim is no longer held; nothing was written.
+    """
+    row = _held(job)
+    findings = [_finding(row, version, label, value) for label, value in result.probabilities.items()]
+    Finding.objects.bulk_create(findings)
+    _, rows, columns = result.cams.shape
+    HeatmapGrids.objects.create(
+        job=row, data=result.cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns
+    )
+    flagged = [finding for finding in findings if finding.positive]
+    top = max(flagged or findings, key=lambda finding: finding.probability)
+    row.instance = result.instance
+    row.top_label, row.top_probability = top.label, top.probability
+    row.positive_count = len(flagged)
+    _end(row, JobState.COMPLETE, result.instances_seen)
+    return row
+
+
+def _finding(row: InferenceJob, version: ModelVersion, label: str, probability: float) -> Finding:
+    point = version.thresholds[label]
+    threshold = None if point is None else point["value"]
+    return Finding(
+        job=row,
+        label=label,
+        probability=probability,
+        threshold=threshold,
+        positive=threshold is not None and probability >= threshold,
+    )
+
+
+def reject(
+    *, job: ClaimedJob, code: str, reason: str, instances_seen: int, instance: Instance | None = None
+) -> InferenceJob:
+    """End a held job with a refusal that the clinician sees: the film is not one that the model may score."""
+    row = _held(job)
+    row.instance = instance
+    row.reason_code, row.reason = code, reason
+    _end(row, JobState.REJECTED, instances_seen)
+    return row
+
+
+def _held(job: ClaimedJob) -> InferenceJob:
+    # The study first, as ingest does: an instance that arrives meanwhile is seen here or sees this job ended.
+    Study.objects.select_for_update(no_key=True).get(pk=job.study_id)
+    row = (
+        InferenceJob.objects.select_for_update(no_key=True)
+        .filter(id=job.id, fence=job.fence, state=JobState.RUNNING)
+        .first()
+    )
+    if row is None:
+        raise LostClaimError
+    return row
+
+
+def _end(row: InferenceJob, state: JobState, instances_seen: int) -> None:
+    row.state = state
+    row.lease_until = None
+    row.finished = Now()
+    row.save()
+    JOBS.labels(state).inc()
+    if Instance.objects.filter(series__study_id=row.study_id).count() != instances_seen:
+        request_inference(study=row.study)
+
+
+def give_back(*, job: ClaimedJob, code: str, reason: str) -> None:
+    """Return a held job after a failure that may pass: queued again after a pause, failed at the last attempt."""
+    queue = InferenceJob.objects.using("dispatch")
+    with transaction.atomic(using="dispatch"):
+        row = (
+            queue.select_for_update(no_key=True)
+            .filter(id=job.id, fence=job.fence, state=JobState.RUNNING)
+            .only(*CLAIM_FIELDS)
+            .first()
+        )
+        if row is not None:
+            _retry_or_fail(row, code, reason)
+
+
+def expire_leases() -> int:
+    """Take back the jobs whose worker fell silent; how many there were."""
+    queue = InferenceJob.objects.using("dispatch")
+    with transaction.atomic(using="dispatch"):
+        expired = list(
+            queue.select_for_update(skip_locked=True, no_key=True)
+            .filter(state=JobState.RUNNING, lease_until__lt=Now())
+            .only(*CLAIM_FIELDS)
+        )
+        for row in expired:
+            _retry_or_fail(row, "worker-lost", "The AI worker stopped while it read this study, three times.")
+    return len(expired)
+
+
+def _retry_or_fail(row: InferenceJob, code: str, reason: str) -> None:
+    queue = InferenceJob.objects.using("dispatch").filter(id=row.id)
+    if row.attempt >= MAX_ATTEMPTS:
+        JOBS.labels(JobState.FAILED).inc()
+        queue.update(
+            state=JobState.FAILED,
+            lease_until=None,
+            reason_code=code,
+            reason=f"AI result unavailable: {reason}",
+            finished=Now(),
+        )
+        return
+    pause = BACK_OFF_SECONDS[row.attempt - 1] * random.uniform(0.8, 1.2)
+    queue.update(
+        state=JobState.QUEUED, lease_until=None, run_after=Now() + datetime.timedelta(seconds=pause), worker=""
+    )

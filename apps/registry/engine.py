@@ -1,0 +1,41 @@
+"""The one door from Django to ``ml``. Nothing here imports torch."""
+
+from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
+from ml.errors import RETRYABLE, InputRejected, failure_reason
+from ml.gate import GateResult, tag_gate
+from ml.labels import LABELS
+from ml.preflight import Preflight, inspect
+from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
+from ml.sandbox import Sandbox
+from ml.saliency import CamScale, heatmap_rgba, opacity, zone
+from ml.serving_input import LoadedInput, load_input, render_png
+from ml.transforms import Geometry, InputSpace
+
+__all__ = [
+    "LABELS",
+    "RETRYABLE",
+    "ArtifactInvalid",
+    "CamScale",
+    "GateResult",
+    "Geometry",
+    "InputRejected",
+    "InputSpace",
+    "LoadedInput",
+    "Manifest",
+    "Prediction",
+    "Predictor",
+    "PredictorUnavailable",
+    "Preflight",
+    "Sandbox",
+    "failure_reason",
+    "heatmap_rgba",
+    "inspect",
+    "load_artifact",
+    "load_input",
+    "load_predictor",
+    "opacity",
+    "read_manifest",
+    "render_png",
+    "tag_gate",
+    "zone",
+]

@@ -1,0 +1,14 @@
+"""Reading the registry."""
+
+from apps.core.errors import UnavailableError
+from apps.registry.models import Deployment, ModelVersion
+
+
+def version_in_service() -> ModelVersion:
+    """Raises UnavailableError where no version has been activated."""
+    deployment = (
+        Deployment.objects.select_related("model_version").filter(slot=Deployment.Slot.PLATFORM).first()
+    )
+    if deployment is None:
+        raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
+    return deployment.model_version

@@ -1,0 +1,142 @@
+"""Registering versions and moving the pointer."""
+
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.registry import engine
+from apps.registry.models import Activation, Deployment, ModelVersion
+
+ARTIFACT_FILES = ("manifest.json", "model.safetensors")
+
+
+def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
+    """Verify an artifact, store its files and register it as the next number of its name.
+
+    The same artifact again is the same version.
+
+    Raises:
+        InvalidInputError: the artifact is damaged or not ours; the reason names the defect.
+    """
+    try:
+        artifact = engine.load_artifact(artifact_dir)
+    except engine.ArtifactInvalid as error:
+        raise InvalidInputError(str(error), f"artifact-{error.code}") from error
+    known = ModelVersion.objects.filter(sha256=artifact.sha256).first()
+    if known is not None:
+        return known
+    name = name or artifact.manifest.name
+    for file_name in ARTIFACT_FILES:
+        _store(f"models/{artifact.sha256}/{file_name}", artifact_dir / file_name)
+    last = ModelVersion.objects.filter(name=name).aggregate(last=Max("number"))["last"] or 0
+    try:
+        with transaction.atomic():
+            return ModelVersion.objects.create(
+                name=name,
+                number=last + 1,
+                sha256=artifact.sha256,
+                manifest=artifact.manifest.to_dict(),
+                device_uid=f"2.25.{uuid.UUID(hex=artifact.sha256[:32]).int}",
+            )
+    except IntegrityError as error:
+        raise ConflictError("This name was given to another version meanwhile; register it again.") from error
+
+
+def _store(key: str, path: Path) -> None:
+    if not default_storage.exists(key):
+        with path.open("rb") as content:
+            default_storage.save(key, File(content))
+
+
+def fetch_artifact(version: ModelVersion) -> Path:
+    """The version's folder on this machine, copied from the object storage on first use.
+
+    Whoever loads it verifies it; a damaged copy is fetched anew by removing the folder.
+    """
+    folder: Path = settings.MODEL_CACHE_DIR / version.sha256
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        for file_name in ARTIFACT_FILES:
+            with default_storage.open(f"{version.object_prefix}/{file_name}", "rb") as stored:
+                with (draft / file_name).open("wb") as target:
+                    shutil.copyfileobj(stored, target)
+        draft.rename(folder)
+    except OSError:
+        # Another process was first (the folder is there), or the storage failed (it is not).
+        shutil.rmtree(draft, ignore_errors=True)
+        if not folder.is_dir():
+            raise
+    return folder
+
+
+def find_version(reference: str) -> ModelVersion:
+    """The version of ``name:number``.
+
+    Raises:
+        InvalidInputError, NotFoundError
+    """
+    name, _, number = reference.rpartition(":")
+    if not name or not number.isdigit():
+        raise InvalidInputError(f"{reference!r} is not name:number, such as starter:1.")
+    version = ModelVersion.objects.filter(name=name, number=int(number)).first()
+    if version is None:
+        known = ", ".join(str(each) for each in ModelVersion.objects.all()[:10]) or "none"
+        raise NotFoundError(f"There is no version {reference}. Registered: {known}.")
+    return version
+
+
+def activate(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
+    """Put a version into service for the whole platform, and write it into the ledger, in one transaction."""
+    with transaction.atomic():
+        current = Deployment.objects.select_for_update().filter(slot=Deployment.Slot.PLATFORM).first()
+        return _move(current, version, actor=actor, by_id=by_id, reason=reason, is_rollback=False)
+
+
+def roll_back(*, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
+    """Put the version into service that was there before the last activation.
+
+    Raises:
+        ConflictError: there is none.
+    """
+    with transaction.atomic():
+        current = Deployment.objects.select_for_update().filter(slot=Deployment.Slot.PLATFORM).first()
+        last = Activation.objects.filter(slot=Deployment.Slot.PLATFORM).first()
+        if current is None or last is None or last.from_version is None:
+            raise ConflictError("There is no earlier version to roll back to.")
+        return _move(current, last.from_version, actor=actor, by_id=by_id, reason=reason, is_rollback=True)
+
+
+def _move(
+    current: Deployment | None,
+    version: ModelVersion,
+    *,
+    actor: str,
+    by_id: uuid.UUID | None,
+    reason: str,
+    is_rollback: bool,
+) -> Activation:
+    previous = current.model_version if current else None
+    if previous == version:
+        raise ConflictError(f"{version} is in service already.")
+    Deployment.objects.update_or_create(slot=Deployment.Slot.PLATFORM, defaults={"model_version": version})
+    return Activation.objects.create(
+        slot=Deployment.Slot.PLATFORM,
+        from_version=previous,
+        to_version=version,
+        thresholds=version.thresholds,
+        is_rollback=is_rollback,
+        by_id=by_id,
+        actor=actor,
+        reason=reason,
+    )

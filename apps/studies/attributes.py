@@ -1,0 +1,113 @@
+"""From DICOM attributes to rows: dates, times and the bounds of each column."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class InspectedInstance(Protocol):
+    """What the preflight found out about an instance (``ml.preflight.Preflight``)."""
+
+    @property
+    def sop_class_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def study_instance_uid(self) -> str: ...
+    @property
+    def series_instance_uid(self) -> str: ...
+    @property
+    def transfer_syntax_uid(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+# What the gate and the technologist need; nothing that identifies a patient.
+KEPT_WITH_INSTANCE = (
+    "Modality",
+    "BodyPartExamined",
+    "ViewPosition",
+    "PatientOrientation",
+    "ImageLaterality",
+    "ImageType",
+    "PresentationIntentType",
+    "BurnedInAnnotation",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "InstanceNumber",
+)
+
+
+def parse_date(value: str) -> datetime.date | None:
+    """A DA value (PS3.5 6.2): YYYYMMDD, or the YYYY.MM.DD of old; None where it is neither."""
+    digits = value.strip().replace(".", "")
+    try:
+        return datetime.datetime.strptime(digits, "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def parse_time(value: str) -> datetime.time | None:
+    """A TM value (PS3.5 6.2): HH, HHMM or HHMMSS with an optional fraction; None where it is none of these."""
+    digits = value.strip().replace(":", "").split(".")[0]
+    for pattern, length in (("%H%M%S", 6), ("%H%M", 4), ("%H", 2)):
+        if len(digits) == length:
+            try:
+                return datetime.datetime.strptime(digits, pattern).time()
+            except ValueError:
+                return None
+    return None
+
+
+def patient_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "patient_name": attributes.get("PatientName", "")[:324],
+        "patient_birth_date": parse_date(attributes.get("PatientBirthDate", "")),
+        "patient_sex": attributes.get("PatientSex", "")[:16],
+    }
+
+
+def patient_identity(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "patient_id": attributes.get("PatientID", "")[:64],
+        "issuer_of_patient_id": attributes.get("IssuerOfPatientID", "")[:64],
+    }
+
+
+def study_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "accession_number": attributes.get("AccessionNumber", "")[:64],
+        "study_id": attributes.get("StudyID", "")[:64],
+        "study_date": parse_date(attributes.get("StudyDate", "")),
+        "study_time": parse_time(attributes.get("StudyTime", "")),
+        "study_description": attributes.get("StudyDescription", "")[:255],
+        "referring_physician_name": attributes.get("ReferringPhysicianName", "")[:324],
+        "patient_age": attributes.get("PatientAge", "")[:16],
+    }
+
+
+def series_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "modality": attributes.get("Modality", "")[:16],
+        "body_part_examined": attributes.get("BodyPartExamined", "")[:64],
+        "series_description": attributes.get("SeriesDescription", "")[:255],
+        "series_number": attributes.get("SeriesNumber", "")[:16],
+    }
+
+
+def instance_fields(found: InspectedInstance) -> dict[str, object]:
+    return {
+        "sop_class_uid": found.sop_class_uid,
+        "transfer_syntax_uid": found.transfer_syntax_uid,
+        "rows": found.rows,
+        "columns": found.columns,
+        "view_position": found.attributes.get("ViewPosition", "")[:16],
+        "attributes": {name: found.attributes[name] for name in KEPT_WITH_INSTANCE if found.attributes.get(name)},
+        "warnings": list(found.warnings),
+    }

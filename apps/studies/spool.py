@@ -1,0 +1,98 @@
+"""The spool: where bytes wait on this machine until they are judged. Nothing in it counts as received."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+
+from apps.core.errors import OutOfSpaceError, TooLargeError
+
+_CHECK_SPACE_EVERY = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SpooledFile:
+    path: Path
+    sha256: str
+    size: int
+
+
+class SpoolWriter:
+    """One file under way. ``close`` makes it durable and says what it is."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        self._file: IO[bytes] = os.fdopen(descriptor, "wb", buffering=0)
+        self._path = Path(name)
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._limit = limit
+        self._next_check = _CHECK_SPACE_EVERY
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise TooLargeError(f"One instance may have {self._limit // 2**20} MiB at most.", "instance-too-large")
+        if self._size > self._next_check:
+            require_space(0)
+            self._next_check += _CHECK_SPACE_EVERY
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise OutOfSpaceError("The spool's disk is full; try again later.") from error
+        self._digest.update(data)
+
+    def close(self) -> SpooledFile:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutOfSpaceError("The spool's disk is full; try again later.") from error
+        self._file.close()
+        return SpooledFile(self._path, self._digest.hexdigest(), self._size)
+
+    def abandon(self) -> None:
+        self._file.close()
+
+
+class Spool:
+    """A folder of files that vanishes with the request that made it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, limit: int | None = None) -> SpoolWriter:
+        return SpoolWriter(self.folder, limit or settings.MAX_INSTANCE_BYTES)
+
+    def write(self, data: bytes) -> SpooledFile:
+        writer = self.open()
+        writer.write(data)
+        return writer.close()
+
+
+@contextmanager
+def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
+    """A private folder on the spool's disk, removed on leaving, whatever happened.
+
+    Raises:
+        OutOfSpaceError: the disk would fall under its floor.
+    """
+    root: Path = settings.SPOOL_DIR
+    root.mkdir(parents=True, exist_ok=True)
+    require_space(expected_bytes)
+    folder = Path(tempfile.mkdtemp(dir=root))
+    try:
+        yield Spool(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(expected_bytes: int) -> None:
+    if shutil.disk_usage(settings.SPOOL_DIR).free - expected_bytes < settings.SPOOL_FREE_FLOOR_BYTES:
+        raise OutOfSpaceError("The server is short of disk space; try again later.")

@@ -1,0 +1,86 @@
+"""Objects: content-addressed files in the default storage (the file system, or any S3)."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.core.files import File
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, default_storage, storages
+
+from apps.core.errors import OutOfSpaceError, UnavailableError
+from apps.studies.spool import SpooledFile, open_spool
+
+
+class _Movable(File):
+    """A spooled file that a file system storage may rename into place instead of copying it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("rb"), name=path.name)
+        self._path = path
+
+    def temporary_file_path(self) -> str:
+        return str(self._path)
+
+
+def put_file(key: str, spooled: SpooledFile) -> None:
+    """Store a spooled file under its content's key; a second time is a no-op.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: the storage did not take it.
+    """
+    try:
+        if default_storage.exists(key):
+            return
+        with _Movable(spooled.path) as content:
+            _save(key, content)
+    except OSError as error:
+        raise OutOfSpaceError("The object storage did not take the file; try again later.") from error
+    except Exception as error:  # each S3 client has an error tree of its own
+        raise UnavailableError("The object storage did not answer; try again later.") from error
+
+
+def put_bytes(key: str, data: bytes) -> None:
+    if not default_storage.exists(key):
+        _save(key, ContentFile(data))
+
+
+def _save(key: str, content: File) -> None:
+    name = default_storage.save(key, content)
+    if name != key:
+        # Somebody stored the same content meanwhile; the copy under another name is nobody's.
+        default_storage.delete(name)
+    if isinstance(storages["default"], FileSystemStorage):
+        folder = os.open(Path(default_storage.path(key)).parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_bytes(key: str) -> bytes:
+    with default_storage.open(key, "rb") as stored:
+        return stored.read()
+
+
+@contextmanager
+def local_path(key: str) -> Iterator[Path]:
+    """The object as a file on this machine: its own path, or a spooled copy where the storage is remote.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    try:
+        path = Path(default_storage.path(key))
+    except NotImplementedError:
+        with open_spool() as spool:
+            copy = spool.folder / "object"
+            with default_storage.open(key, "rb") as stored, copy.open("wb") as target:
+                shutil.copyfileobj(stored, target)
+            yield copy
+        return
+    if not path.exists():
+        raise FileNotFoundError("The object is missing from the storage.")
+    yield path

@@ -1,0 +1,99 @@
+"""Tenants, who belongs to them, and the machines that speak for them."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+
+from apps.core.identifiers import uuid7
+from apps.tenants.scope import current_tenant_id
+
+
+class Tenant(models.Model):
+    """A hospital or practice. Its row carries no ``tenant_id``: it *is* the tenant."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    # PS3.5 6.2, VR AE: 16 characters at most, no backslash or control characters.
+    ae_title = models.CharField(
+        "AE title",
+        max_length=16,
+        unique=True,
+        validators=[RegexValidator(r"^[A-Z0-9_\-]{1,16}$", "Use 1 to 16 of A-Z, 0-9, _ and -.")],
+    )
+    is_active = models.BooleanField(default=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TenantModel(models.Model):
+    """A row that belongs to one tenant, and that only that tenant's transaction can see."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_index=False, default=current_tenant_id, editable=False, related_name="+"
+    )
+
+    class Meta:
+        abstract = True
+        # The target of the composite foreign keys.
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "id"], name="%(app_label)s_%(class)s_tenant_id_key")
+        ]
+
+
+class Role(models.TextChoices):
+    RADIOLOGIST = "radiologist", "Radiologist"
+    TECHNOLOGIST = "technologist", "Technologist"
+    ADMIN = "admin", "Administrator"
+
+
+class Membership(TenantModel):
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=20, choices=Role)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_one_per_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class Scope(models.TextChoices):
+    """What an API key may do."""
+
+    STORE = "dicomweb.store", "Store instances"
+    READ = "studies.read", "Read studies, findings and reports"
+
+
+def all_scopes() -> list[str]:
+    return list(Scope.values)
+
+
+class ApiClient(TenantModel):
+    """A machine's key. The secret is shown once; only its SHA-256 is stored (it has 256 random bits: no salt needed)."""
+
+    name = models.CharField(max_length=100)
+    key_hash = models.CharField(max_length=64, editable=False)
+    prefix = models.CharField(max_length=8, editable=False)
+    scopes = models.JSONField(default=all_scopes)
+    expires = models.DateTimeField(null=True, blank=True)
+    revoked = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "key_hash"], name="tenants_apiclient_key_hash"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,161 @@
+"""Row-level security as migration operations: the only module that writes SQL by hand, and only in migrations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from apps.tenants.fields import TenantForeignKey
+from apps.tenants.roles import APP
+
+
+# `nullif`: after a transaction that used it, the setting reads '' instead of null. The sub-select runs once a query.
+TENANT_MATCHES = "tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid)"
+
+
+class _TableOperation(Operation):
+    """An operation on the table of one model; the project state does not change."""
+
+    reversible = True
+    reduces_to_sql = True
+
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        pass
+
+    def _run(self, editor: BaseDatabaseSchemaEditor, statements: Sequence[str]) -> None:
+        for statement in statements:
+            editor.execute(statement)
+
+    def _model(self, app_label: str, state: ProjectState) -> Any:
+        return state.apps.get_model(app_label, self.model_name)
+
+
+class IsolateTenant(_TableOperation):
+    """Enable and force row-level security on a tenant's table, with one equality policy, and tie its foreign keys."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = self._model(app_label, to_state)
+        table = model._meta.db_table
+        self._run(
+            schema_editor,
+            [
+                f"alter table {table} enable row level security",
+                f"alter table {table} force row level security",
+                f"create policy tenant_isolation on {table} for all to {APP} "
+                f"using ({TENANT_MATCHES}) with check ({TENANT_MATCHES})",
+                *self._foreign_keys(model),
+            ],
+        )
+
+    @staticmethod
+    def _foreign_keys(model: Any) -> list[str]:
+        table = model._meta.db_table
+        statements = []
+        for field in model._meta.local_fields:
+            if isinstance(field, TenantForeignKey):
+                target = field.related_model._meta.db_table
+                statements.append(f"create index {table}_{field.column}_idx on {table} (tenant_id, {field.column})")
+                statements.append(
+                    f"alter table {table} add constraint {table}_{field.column}_tenant_fk "
+                    f"foreign key (tenant_id, {field.column}) references {target} (tenant_id, id) "
+                    "deferrable initially deferred"
+                )
+        return statements
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(
+            schema_editor,
+            [
+                f"drop policy tenant_isolation on {table}",
+                f"alter table {table} no force row level security",
+                f"alter table {table} disable row level security",
+            ],
+        )
+
+    def describe(self) -> str:
+        return f"Isolate the tenants in {self.model_name}"
+
+
+class GrantAcrossTenants(_TableOperation):
+    """Let a narrow role see every tenant's rows of one table, in the named columns only."""
+
+    def __init__(self, model_name: str, role: str, select: Sequence[str], update: Sequence[str] = ()) -> None:
+        super().__init__(model_name)
+        self.role = role
+        self.select = tuple(select)
+        self.update = tuple(update)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, to_state)._meta.db_table
+        statements = [f"grant select ({', '.join(self.select)}) on {table} to {self.role}"]
+        if self.update:
+            statements.append(f"grant update ({', '.join(self.update)}) on {table} to {self.role}")
+        commands = "all" if self.update else "select"
+        statements.append(f"create policy {self.role}_across on {table} for {commands} to {self.role} using (true)")
+        self._run(schema_editor, statements)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(
+            schema_editor, [f"drop policy {self.role}_across on {table}", f"revoke all on {table} from {self.role}"]
+        )
+
+    def describe(self) -> str:
+        return f"Let {self.role} see {self.model_name} across tenants"
+
+
+class GrantPlatformTable(_TableOperation):
+    """Let a narrow role read named columns of a table that belongs to no tenant."""
+
+    def __init__(self, model_name: str, role: str, select: Sequence[str]) -> None:
+        super().__init__(model_name)
+        self.role = role
+        self.select = tuple(select)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, to_state)._meta.db_table
+        self._run(schema_editor, [f"grant select ({', '.join(self.select)}) on {table} to {self.role}"])
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(schema_editor, [f"revoke select on {table} from {self.role}"])
+
+    def describe(self) -> str:
+        return f"Let {self.role} read {self.model_name}"
+
+
+class AppendOnly(_TableOperation):
+    """Rows of this table are written once: the application's role may neither change nor delete them."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, to_state)._meta.db_table
+        self._run(schema_editor, [f"revoke update, delete, truncate on {table} from {APP}"])
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(schema_editor, [f"grant update, delete on {table} to {APP}"])
+
+    def describe(self) -> str:
+        return f"Make {self.model_name} append-only"

@@ -1,0 +1,87 @@
+"""The database roles, and what each may do. Tenant isolation stands on them.
+
+* ``chx_owner`` owns the tables and runs migrations; no web or worker process logs in as it.
+* ``chx_app`` is the web, API and worker role: it sees one tenant at a time, through row-level security.
+* ``chx_dispatch`` sees the job queue's own columns across tenants, and no patient.
+* ``chx_auth`` sees who may enter which tenant, before a tenant is in force.
+
+None of them is a superuser, bypasses row-level security or is a member of another.
+"""
+
+from collections.abc import Mapping
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, cursor
+
+OWNER = "chx_owner"
+APP = "chx_app"
+DISPATCH = "chx_dispatch"
+AUTH = "chx_auth"
+ROLES = (OWNER, APP, DISPATCH, AUTH)
+
+
+def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, str] | None = None) -> None:
+    """Create the roles, the database and its default privileges, or bring them up to date.
+
+    Args:
+        dsn: libpq keywords of a login that may create roles and databases.
+        database: the database's name; created, owned by ``chx_owner``, where it is missing.
+        passwords: one for each role; without it the roles cannot log in and the login of ``dsn`` assumes them.
+    """
+    admin = _connect(dsn)
+    try:
+        with admin.cursor() as cur:
+            for role in ROLES:
+                _ensure_role(cur, role, (passwords or {}).get(role))
+                if passwords is None:
+                    _let_login_assume(cur, role)
+            cur.execute("select 1 from pg_database where datname = %s", [database])
+            if cur.fetchone() is None:
+                cur.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    finally:
+        admin.close()
+    inside = _connect({**dsn, "dbname": database})
+    try:
+        with inside.cursor() as cur:
+            _ensure_privileges(cur, database)
+    finally:
+        inside.close()
+
+
+def _connect(dsn: Mapping[str, str]) -> connection:
+    opened = psycopg2.connect(**dsn)
+    opened.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+    return opened
+
+
+def _ensure_role(cur: cursor, role: str, password: str | None) -> None:
+    name = sql.Identifier(role)
+    cur.execute("select 1 from pg_roles where rolname = %s", [role])
+    if cur.fetchone() is None:
+        cur.execute(sql.SQL("create role {} nosuperuser nobypassrls nocreatedb nocreaterole noinherit").format(name))
+    if password is not None:
+        cur.execute(sql.SQL("alter role {} login password {}").format(name, sql.Literal(password)))
+
+
+def _let_login_assume(cur: cursor, role: str) -> None:
+    cur.execute("select pg_has_role(current_user, %s, 'member')", [role])
+    row = cur.fetchone()
+    if row is not None and not row[0]:
+        cur.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
+
+
+def _ensure_privileges(cur: cursor, database: str) -> None:
+    names = {"db": sql.Identifier(database), "owner": sql.Identifier(OWNER), "app": sql.Identifier(APP)}
+    everyone = sql.SQL(", ").join(sql.Identifier(role) for role in ROLES)
+    for statement in (
+        "revoke all on database {db} from public",
+        "revoke create on schema public from public",
+        "grant create, usage on schema public to {owner}",
+        "alter default privileges for role {owner} in schema public "
+        "grant select, insert, update, delete on tables to {app}",
+        "alter default privileges for role {owner} in schema public grant usage, select on sequences to {app}",
+    ):
+        cur.execute(sql.SQL(statement).format(**names))
+    cur.execute(sql.SQL("grant connect on database {} to {}").format(names["db"], everyone))
+    cur.execute(sql.SQL("grant usage on schema public to {}").format(everyone))

@@ -1,0 +1,73 @@
+"""Tenants and their keys."""
+
+import base64
+import hashlib
+import secrets
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.core.errors import NotPermittedError
+from apps.tenants.models import ApiClient, Membership, Tenant
+from apps.tenants.scope import current_tenant_id, tenant_tx
+
+_KEY_MARK = "chx"
+_PREFIX_LENGTH = 8
+
+
+def create_api_key(*, name: str, scopes: list[str] | None = None) -> str:
+    """A new key for the tenant in force; the only time that it can be read.
+
+    The key names its tenant, so that the row-level policy is in force before the key is looked up; a forged name
+    finds nothing.
+    """
+    tenant_id = current_tenant_id()
+    secret = secrets.token_urlsafe(32)
+    label = base64.urlsafe_b64encode(tenant_id.bytes).decode().rstrip("=")
+    client = ApiClient(name=name, key_hash=_digest(secret), prefix=secret[:_PREFIX_LENGTH])
+    if scopes is not None:
+        client.scopes = scopes
+    client.save()
+    return f"{_KEY_MARK}_{label}.{secret}"
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def tenant_of_key(key: str) -> tuple[UUID, str] | None:
+    """The tenant that the key claims, and its secret part; None where it is no key of ours."""
+    mark, _, rest = key.partition("_")
+    label, _, secret = rest.partition(".")
+    if mark != _KEY_MARK or not secret:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(label + "==")), secret
+    except ValueError:
+        return None
+
+
+def find_api_client(*, secret: str) -> ApiClient | None:
+    """The live key of the tenant in force that has this secret."""
+    now = timezone.now()
+    client = ApiClient.objects.filter(key_hash=_digest(secret), revoked__isnull=True).first()
+    if client is None or (client.expires is not None and client.expires <= now):
+        return None
+    return client
+
+
+def tenants_of_user(*, user_id: UUID) -> list[Tenant]:
+    """The active tenants that a user may enter; asked before any tenant is in force."""
+    ids = Membership.objects.using("auth").filter(user_id=user_id).values_list("tenant_id", flat=True)
+    return list(Tenant.objects.filter(id__in=list(ids), is_active=True).order_by("name"))
+
+
+def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
+    with tenant_tx(tenant.id):
+        Membership.objects.update_or_create(user_id=user_id, defaults={"role": role})
+
+
+def require_role(membership: Membership | None, *roles: str) -> None:
+    """Refuse unless the signed-in user has one of the roles in the tenant in force."""
+    if membership is None or membership.role not in roles:
+        raise NotPermittedError(f"This needs the role {' or '.join(roles)} in this hospital.")

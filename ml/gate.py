@@ -1,0 +1,168 @@
+"""The gate: is this a frontal chest radiograph that the model may score at all?
+
+Two steps, both explainable: the film's own DICOM attributes, then two statistics on the network's pooled features
+(a linear classifier against things that are no upright frontal chest film, and a Mahalanobis distance to the films
+of validation, after Lee et al. 2018; Cao et al. 2022 found simple classifiers on a model's own features the best
+detectors for chest films). A refusal is a result with a reason, never a score.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CODES: dict[str, str] = {
+    "not-radiography": "The SOP class or modality is not projection radiography (CR, DX or a secondary capture).",
+    "not-chest": "BodyPartExamined names another part of the body.",
+    "not-frontal": "The film is a lateral, oblique or decubitus view; the models read upright or supine PA and AP.",
+    "too-small": "The film has too few pixels to be read.",
+    "aspect-ratio": "The film is far from the shape of a chest film.",
+    "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
+    "unlike-training": "The picture is far from the films that this model version was validated on.",
+}
+
+MIN_SIDE = 200
+ASPECT = (0.6, 1.67)
+
+_CR_DX = {"1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"}
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_RADIOGRAPHY = {"CR", "DX", "RG"}
+_UNSPECIFIC = {"", "OT", "SC"}
+_FRONTAL = re.compile(r"\b(PA|AP|FRONTAL|POSTEROANTERIOR|ANTEROPOSTERIOR)\b")
+_LATERAL = re.compile(r"\b(LL|RL|LAT|LATERAL|LLD|RLD|DECUB(ITUS)?|OBL(IQUE)?|LAO|RAO|LPO|RPO)\b")
+_CHEST = re.compile(r"CHEST|THORAX|LUNG|TORAX|POUMON|BRUST")
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Outcome for one film: `reason` is a key of CODES when refused; `detail` is a sentence for a clinician."""
+
+    accepted: bool
+    reason: str | None = None
+    detail: str = ""
+
+
+ACCEPTED = GateResult(True)
+
+
+def _refuse(reason: str, detail: str = "") -> GateResult:
+    return GateResult(False, reason, f"{CODES[reason]} {detail}".strip())
+
+
+def _text(attributes: Mapping[str, str], keyword: str) -> str:
+    return re.sub(r"[_\-\^/]+", " ", attributes.get(keyword, "") or "").strip().upper()
+
+
+def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int) -> GateResult:
+    """Judge a film by its attributes (DICOM keyword -> text) and its size in pixels, without looking at pixels.
+
+    Pass `sop_class_uid` None or "" for a PNG or JPEG. Absent attributes never refuse a film; contradicting ones do
+    (PS3.3 C.7.3.1.1.1 Modality, C.8.11.5 DX positioning, Annex L body parts).
+    """
+    modality = _text(attributes, "Modality")
+    captured = not sop_class_uid or sop_class_uid.startswith(_SECONDARY_CAPTURE)
+    if not captured and sop_class_uid not in _CR_DX:
+        return _refuse("not-radiography")
+    if modality not in _RADIOGRAPHY and not (captured and modality in _UNSPECIFIC):
+        return _refuse("not-radiography", "Send CR or DX images.")
+    body_part = _text(attributes, "BodyPartExamined")
+    if body_part and not _CHEST.search(body_part):
+        return _refuse("not-chest")
+    if _is_lateral(attributes):
+        return _refuse("not-frontal")
+    if min(rows, columns) < MIN_SIDE:
+        return _refuse("too-small", f"It is {columns} x {rows}; at least {MIN_SIDE} pixels a side are needed.")
+    if not ASPECT[0] <= columns / rows <= ASPECT[1]:
+        return _refuse("aspect-ratio", f"It is {columns} x {rows} pixels.")
+    return ACCEPTED
+
+
+def _is_lateral(attributes: Mapping[str, str]) -> bool:
+    view = _text(attributes, "ViewPosition")
+    if view:
+        return bool(_LATERAL.search(view)) and not _FRONTAL.search(view)
+    # On a frontal film the row runs towards the patient's left or right; on a lateral one, front or back.
+    orientation = _text(attributes, "PatientOrientation")
+    if orientation[:1] in ("A", "P"):
+        return True
+    series = _text(attributes, "SeriesDescription")
+    return bool(_LATERAL.search(series)) and not _FRONTAL.search(series)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureGate:
+    """Parameters of the feature statistics of one model version (C features, K principal directions).
+
+    mean, scale (C,): standardisation by validation films; weight (C,), bias: the linear classifier, score > 0 means
+    chest film after `min_score` is subtracted; basis (C, K), variance (K,), residual: a factor-model covariance
+    whose Mahalanobis distance, divided by C, must not pass `max_distance`.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    bias: float
+    min_score: float
+    basis: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    residual: float
+    max_distance: float
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The arrays, as the weights file of the artifact stores them."""
+        return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "basis": self.basis,
+                "variance": self.variance}
+
+    def scalars(self) -> dict[str, float]:
+        """The scalars, as the manifest stores them."""
+        return {"bias": self.bias, "min_score": self.min_score, "residual": self.residual,
+                "max_distance": self.max_distance}
+
+    @classmethod
+    def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureGate":
+        """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
+        try:
+            gate = cls(**{k: np.asarray(tensors[k], dtype=np.float32) for k in
+                          ("mean", "scale", "weight", "basis", "variance")},
+                       **{k: float(scalars[k]) for k in ("bias", "min_score", "residual", "max_distance")})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"The gate's parameters are incomplete: {error}.") from error
+        features = gate.mean.shape
+        if gate.scale.shape != features or gate.weight.shape != features or gate.basis.ndim != 2 \
+                or gate.basis.shape != (features[0], len(gate.variance)):
+            raise ValueError("The gate's parameters have unequal shapes.")
+        return gate
+
+    def score(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Linear score (N,) of pooled features (N, C); negative is refused."""
+        z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        return np.asarray(z @ self.weight + self.bias - self.min_score)
+
+    def distance(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Squared Mahalanobis distance per feature, (N,), about 1 for a typical film."""
+        z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        inside = z @ self.basis
+        outside = np.maximum((z * z).sum(axis=1) - (inside * inside).sum(axis=1), 0.0)
+        return np.asarray(((inside * inside / self.variance).sum(axis=1) + outside / self.residual) / z.shape[1])
+
+
+def feature_gate(features: NDArray[Any], params: FeatureGate | None) -> list[GateResult]:
+    """Judge films by their pooled features (N, C); a version without gate parameters accepts all.
+
+    Non-finite features are refused as "unlike-training".
+    """
+    if params is None:
+        return [ACCEPTED] * len(features)
+    finite = np.isfinite(features).all(axis=1)
+    safe = np.where(finite[:, None], features, 0.0)
+    scores, distances = params.score(safe), params.distance(safe)
+    results = []
+    for ok, score, distance in zip(finite, scores, distances, strict=True):
+        if not ok or distance > params.max_distance:
+            results.append(_refuse("unlike-training") if not ok or score >= 0 else _refuse("not-chest-film"))
+        else:
+            results.append(ACCEPTED if score >= 0 else _refuse("not-chest-film"))
+    return results

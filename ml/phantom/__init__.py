@@ -1,0 +1,17 @@
+"""Synthetic frontal chest films with planted findings: for the demo, the tests and the benchmarks. No patient is behind them."""
+
+from ml.phantom.demo import DemoFilm, demo_set
+from ml.phantom.dicom import synthetic_uid, write_dicom
+from ml.phantom.encode import TRANSFER_SYNTAXES
+from ml.phantom.film import FINDINGS, SyntheticFilm, generate
+
+__all__ = [
+    "FINDINGS",
+    "TRANSFER_SYNTAXES",
+    "DemoFilm",
+    "SyntheticFilm",
+    "demo_set",
+    "generate",
+    "synthetic_uid",
+    "write_dicom",
+]

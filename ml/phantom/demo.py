@@ -1,0 +1,98 @@
+"""The demo's films: a fixed list of synthetic patients of two tenants, with planted findings and follow-ups."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import uid
+from pydicom.dataset import FileDataset
+
+from ml.phantom.dicom import write_dicom
+from ml.phantom.film import SyntheticFilm, generate
+
+TENANTS = ("north", "south")
+_NAMES = (
+    "Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima Mike November "
+    "Oscar Papa Quebec Romeo Sierra Tango Uniform Victor Whiskey Xray Yankee Zulu"
+).split()
+_CASES: tuple[tuple[str, ...], ...] = (
+    ("Effusion",),
+    (),
+    ("Cardiomegaly",),
+    ("Pneumothorax",),
+    ("Nodule",),
+    (),
+    ("Mass",),
+    ("Cardiomegaly", "Effusion"),
+    (),
+    ("Mass", "Nodule"),
+    ("Effusion", "Pneumothorax"),
+    (),
+)
+_SYNTAXES = (uid.JPEG2000Lossless, uid.JPEGLosslessSV1, uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEGLSLossless)
+
+
+@dataclass(frozen=True)
+class DemoFilm:
+    """One study to seed: whose it is, when it was taken, and what the generator plants in it."""
+
+    tenant: str
+    seed: int
+    findings: tuple[str, ...]
+    patient_name: str
+    patient_id: str
+    accession_number: str
+    study_date: str
+    study_time: str
+    institution: str
+    view_position: str
+    photometric: str
+    transfer_syntax: str
+
+    def film(self, size: int = 1024) -> SyntheticFilm:
+        return generate(self.seed, size, self.findings)
+
+    def write(self, target: str | Path | BytesIO, size: int = 1024) -> FileDataset:
+        """Generate the film and write it as DICOM; the same item gives the same instance again."""
+        return write_dicom(
+            self.film(size),
+            target,
+            patient_name=self.patient_name,
+            patient_id=self.patient_id,
+            accession_number=self.accession_number,
+            study_date=self.study_date,
+            study_time=self.study_time,
+            institution=self.institution,
+            view_position=self.view_position,
+            photometric=self.photometric,
+            transfer_syntax=self.transfer_syntax,
+        )
+
+
+def demo_set(n: int = 12) -> list[DemoFilm]:
+    """The first `n` demo studies, alternating between the two tenants. Every sixth is a follow-up of its tenant's previous patient."""
+    if n < 0:
+        raise ValueError("n must not be negative")
+    return [_item(i) for i in range(n)]
+
+
+def _item(i: int) -> DemoFilm:
+    tenant = TENANTS[i % 2]
+    follow_up = i >= 4 and i % 6 in (4, 5)
+    person = i - 2 if follow_up else i
+    name = _NAMES[person % len(_NAMES)] + ("" if person < len(_NAMES) else f" {person // len(_NAMES) + 1}")
+    day = 1 + (i * 5) % 27
+    return DemoFilm(
+        tenant=tenant,
+        seed=100 + person,
+        findings=_CASES[i % len(_CASES)],
+        patient_name=f"SYNTHETIC^{name}",
+        patient_id=f"SYN-{1001 + person}",
+        accession_number=f"DEMO{tenant[0].upper()}{i + 1:04d}",
+        study_date=f"2025{3 + i % 6:02d}{day:02d}",
+        study_time=f"{8 + i % 9:02d}{(i * 7) % 60:02d}00",
+        institution=f"Synthetic Hospital {tenant.title()}",
+        view_position="AP" if i % 7 == 3 else "PA",
+        photometric="MONOCHROME1" if i % 5 == 2 else "MONOCHROME2",
+        transfer_syntax=_SYNTAXES[i % len(_SYNTAXES)],
+    )

@@ -1,0 +1,198 @@
+"""One forward per batch of films: logits, class activation maps and pooled features, on CPU or GPU.
+
+On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it runs in torch (bfloat16,
+channels-last, compiled for a few fixed batch sizes).
+"""
+
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.artifact import Artifact, load_artifact
+from ml.calibration import calibrate
+from ml.gate import GateResult, feature_gate
+
+EXPORT_SECONDS = 300
+EXPORT_REVISION = 1
+CPU_BATCH = 8
+GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class PredictorUnavailable(RuntimeError):
+    """The predictor cannot be made here; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """logits (N, L) float32, cams (N, L, h, w) float16 in logit units, features (N, C) float32."""
+
+    logits: NDArray[np.float32]
+    cams: NDArray[np.float16]
+    features: NDArray[np.float32]
+
+
+class Predictor(ABC):
+    """A loaded model version."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+
+    @abstractmethod
+    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+        """At most `batch_size` films through the network."""
+
+    batch_size: int = CPU_BATCH
+
+    def predict(self, batch: NDArray[np.uint8]) -> Prediction:
+        """Run films uint8 (N, size, size), as `ml.transforms.to_square` makes them, N >= 0.
+
+        Raises ValueError for another shape or type, FloatingPointError if the network gave NaN or infinity.
+        """
+        size = self.manifest.input_space.size
+        if batch.dtype != np.uint8 or batch.ndim != 3 or batch.shape[1:] != (size, size):
+            raise ValueError(f"Expected uint8 (N, {size}, {size}), got {batch.dtype} {batch.shape}.")
+        if not len(batch):
+            labels, (height, width) = len(self.manifest.labels), self.manifest.grid
+            return Prediction(np.zeros((0, labels), np.float32), np.zeros((0, labels, height, width), np.float16),
+                              np.zeros((0, 0), np.float32))
+        parts = [self._forward(batch[i:i + self.batch_size]) for i in range(0, len(batch), self.batch_size)]
+        logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if not np.isfinite(logits).all():
+            raise FloatingPointError("The network gave a non-finite logit; this version must not be served.")
+        return Prediction(logits, cams.astype(np.float16), features)
+
+    def probabilities(self, prediction: Prediction) -> NDArray[np.float64]:
+        """Calibrated probabilities (N, L) in [0, 1]."""
+        return calibrate(prediction.logits, self.manifest.labels, self.manifest.calibration)
+
+    def positives(self, probabilities: NDArray[np.float64]) -> list[list[bool | None]]:
+        """Per film and label: probability >= operating point, None where the label has no operating point."""
+        points = [self.manifest.thresholds[label] for label in self.manifest.labels]
+        return [[None if t is None else bool(p >= t.value) for p, t in zip(row, points, strict=True)]
+                for row in probabilities]
+
+    def gate(self, prediction: Prediction) -> list[GateResult]:
+        """The feature gate's word on each film."""
+        return feature_gate(prediction.features, self.artifact.gate)
+
+    def warm_up(self) -> None:
+        """First calls allocate and compile; do it before the first film."""
+        size = self.manifest.input_space.size
+        self.predict(np.zeros((1, size, size), np.uint8))
+
+
+class OnnxPredictor(Predictor):
+    """ONNX Runtime on the CPU; `threads` bounds its own pool."""
+
+    def __init__(self, artifact: Artifact, cache_dir: Path, threads: int | None = None) -> None:
+        super().__init__(artifact)
+        path = exported(artifact, cache_dir)
+        try:
+            self._session = _session(path, threads)
+        except Exception:
+            # A cache file can be damaged by a full disk; the artifact is the truth, so make it once more.
+            path.unlink(missing_ok=True)
+            self._session = _session(exported(artifact, cache_dir), threads)
+
+    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+        logits, cams, features = self._session.run(None, {"squares": np.ascontiguousarray(batch)})
+        return logits, cams, features
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def exported(artifact: Artifact, cache_dir: Path) -> Path:
+    """The artifact's ONNX file in `cache_dir`, made by a child process on first use.
+
+    Named by the hash of the whole version and of the exporter's revision, written whole or not at all.
+    Raises PredictorUnavailable when the export fails.
+    """
+    path = Path(cache_dir) / f"{artifact.sha256}-{EXPORT_REVISION}.onnx"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    root = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-m", "ml.onnx_export", str(artifact.path.resolve()), str(path.resolve())]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=EXPORT_SECONDS, env=environment)
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX failed: {last}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX took over {EXPORT_SECONDS} s.") from error
+    return path
+
+
+class TorchPredictor(Predictor):
+    """torch; meant for one CUDA device, usable on any device that torch knows."""
+
+    def __init__(self, artifact: Artifact, device: str, compiled: bool = True) -> None:
+        super().__init__(artifact)
+        import torch
+
+        from ml.onnx_export import serving_graph
+
+        self._torch = torch
+        self._device = torch.device(device)
+        self.batch_size = GPU_BATCHES[-1]
+        graph = serving_graph(artifact).to(self._device, memory_format=torch.channels_last)
+        self._graph = graph
+        self._features = torch.compile(graph.network.features, dynamic=False) if compiled else graph.network.features
+        self._compiled = compiled
+
+    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+        torch, count = self._torch, len(batch)
+        if self._compiled:
+            # A compiled graph holds for one shape; padding to a few sizes avoids compiling during service.
+            size = next(s for s in GPU_BATCHES if s >= count)
+            batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), np.uint8)])
+        with torch.inference_mode():
+            images = self._graph.normalise(torch.from_numpy(batch).to(self._device, non_blocking=True))
+            images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._device.type == "cuda"):
+                maps = self._features(images)
+            # The head stays in float32, so that the maps still sum to the logits exactly.
+            outputs = self._graph.network.head(maps.float())
+        logits, cams, features = (value[:count].cpu().numpy() for value in outputs)
+        return logits, cams, features
+
+    def warm_up(self) -> None:
+        size = self.manifest.input_space.size
+        for count in GPU_BATCHES if self._compiled else (1,):
+            self.predict(np.zeros((count, size, size), np.uint8))
+
+
+def load_predictor(artifact_dir: Path, device: Literal["auto", "cpu", "cuda"] = "auto",
+                   cache_dir: Path | None = None, threads: int | None = None) -> Predictor:
+    """Verify and load a version. "auto" takes a GPU when this machine has one that torch can use.
+
+    cache_dir keeps the exported graph (default: the user's cache folder); threads bounds the CPU pool (default: all).
+    Raises ArtifactInvalid, PredictorUnavailable.
+    """
+    artifact = load_artifact(Path(artifact_dir))
+    if device == "cuda" or (device == "auto" and os.path.exists("/dev/nvidiactl")):
+        import torch
+
+        if torch.cuda.is_available():
+            return TorchPredictor(artifact, "cuda")
+        if device == "cuda":
+            raise PredictorUnavailable("torch finds no CUDA device: use device=cpu, or check the driver.")
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "checxray"
+    return OnnxPredictor(artifact, cache_dir or default, threads)

@@ -1,0 +1,158 @@
+"""Real servers for every test that asks for ``db``; two hospitals with people; synthetic films."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+
+from config.embedded import running_services
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+TEST_DATA = Path(os.environ.get("CHECXRAY_TEST_DATA") or PROJECT_ROOT.parent / "shared" / "data")
+STARTER = PROJECT_ROOT / "models" / "starter"
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real and hostile films."""
+    if not TEST_DATA.is_dir():
+        pytest.skip("The test data is absent: set CHECXRAY_TEST_DATA to its folder.")
+    return TEST_DATA
+
+
+@pytest.fixture(scope="session")
+def servers(django_db_blocker: Any) -> Iterator[None]:
+    """The embedded PostgreSQL (migrated) and Valkey of this test process."""
+    with running_services(), django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+        yield
+        for connection in connections.all():
+            connection.close()
+
+
+@pytest.fixture
+def db(servers: None, django_db_blocker: Any) -> Iterator[None]:
+    """A database that is empty, and whose transactions really commit, under the real roles."""
+    with django_db_blocker.unblock():
+        yield
+        empty_database()
+
+
+def empty_database() -> None:
+    owner = connections["owner"]
+    kept = {"django_migrations", "django_content_type", "auth_permission"}
+    tables = [name for name in owner.introspection.table_names() if name not in kept]
+    with owner.cursor() as cursor:
+        cursor.execute(f"truncate {', '.join(tables)} cascade")
+
+
+@dataclass
+class Hospital:
+    """A tenant with its people and its machine."""
+
+    tenant: Any
+    radiologist: Any
+    admin: Any
+    technologist: Any
+    api_key: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.api_key}"}
+
+
+def make_hospital(slug: str) -> Hospital:
+    from apps.accounts.models import User
+    from apps.tenants.models import Role, Tenant
+    from apps.tenants.scope import tenant_tx
+    from apps.tenants.services import add_member, create_api_key
+
+    tenant = Tenant.objects.create(slug=slug, name=f"{slug.title()} Hospital", ae_title=slug.upper())
+    people = {}
+    for role in Role.values:
+        people[role] = User.objects.create_user(f"{role}@{slug}.example", PASSWORD, full_name=f"{role} of {slug}")
+        add_member(tenant=tenant, user_id=people[role].pk, role=role)
+    with tenant_tx(tenant.id):
+        key = create_api_key(name="pacs")
+    return Hospital(tenant=tenant, api_key=key, **people)
+
+
+@pytest.fixture
+def north(db: None) -> Hospital:
+    return make_hospital("north")
+
+
+@pytest.fixture
+def south(db: None) -> Hospital:
+    return make_hospital("south")
+
+
+@pytest.fixture
+def sign_in() -> Callable[[Hospital, Any], Client]:
+    """A browser in which a person has signed in to their hospital."""
+
+    def signed_in(hospital: Hospital, user: Any) -> Client:
+        client = Client()
+        client.force_login(user)
+        session = client.session
+        session["tenant_id"] = str(hospital.tenant.id)
+        session.save()
+        return client
+
+    return signed_in
+
+
+@pytest.fixture
+def starter(db: None) -> Any:
+    """The shipped model version, registered and in service."""
+    from apps.registry.services import activate, register
+
+    version = register(artifact_dir=STARTER)
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def make_film(tmp_path: Path) -> Callable[..., Path]:
+    """Write a synthetic chest film as DICOM; keyword arguments go to ``ml.phantom``'s writer."""
+    from ml.phantom import generate, write_dicom
+
+    def made(seed: int = 1, size: int = 512, findings: tuple[str, ...] = (), **attributes: Any) -> Path:
+        path = tmp_path / f"film-{seed}-{len(list(tmp_path.iterdir()))}.dcm"
+        write_dicom(generate(seed, size=size, findings=findings), path, **attributes)
+        return path
+
+    return made
+
+
+@pytest.fixture
+def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
+    """Take a synthetic film in for a hospital, as STOW or an upload would; the stored instance."""
+    from apps.audit.services import Actor
+    from apps.inference.intake import inspect_file, take_in
+    from apps.studies.spool import open_spool
+    from apps.tenants.scope import tenant_tx
+
+    def stored(hospital: Hospital, **film: Any) -> Any:
+        with open_spool() as spool:
+            inspected = inspect_file(spool.write(make_film(**film).read_bytes()))
+            with tenant_tx(hospital.tenant.id):
+                return take_in(inspected, by=Actor(name="test"), source="test")
+
+    return stored
+
+
+@pytest.fixture
+def read_studies(starter: Any) -> Iterator[Callable[[], int]]:
+    """Run the real inference worker's drain in this process until nothing waits; how many jobs ended."""
+    from workers.pipeline import Drain
+
+    with Drain(device="cpu") as drain:
+        yield drain.run
