@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from ml.codestream import join, jp2_codestream_at
 from ml.errors import InputRejected
 from ml.preflight_image import ImageLayout
-from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, RLE, DicomIndex
+from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, PIXEL_DATA, RLE, DicomIndex
 
 
 def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
     """Decode the first frame.
 
-    Returns (rows, columns) unsigned integers of `bits_allocated` bits (negative values in two's complement), or for colour
-    (rows, columns, 3) RGB, or (rows, columns) where a YBR image gives its luminance at once. A native frame is a read-only
-    view of the file. Raises InputRejected("decode-failed") whatever the codec raises, MemoryError excepted.
+    Returns (rows, columns) unsigned integers of `bits_allocated` bits (negative values in two's complement), or for
+    colour (rows, columns, 3) RGB, or (rows, columns) where a YBR image gives its luminance at once. A native frame is
+    a read-only view of the file. Raises InputRejected("decode-failed") whatever the codec raises, MemoryError excepted.
     """
     try:
         if not index.encapsulated:
@@ -30,9 +30,8 @@ def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
         raise
     except Exception as error:
         # The codec's own message may quote the file, so only its kind is passed on.
-        raise InputRejected(
-            "decode-failed", f"The pixels can't be decoded ({type(error).__name__}). Export the image anew, or uncompressed."
-        ) from error
+        detail = f"The pixels can't be decoded ({type(error).__name__}). Export the image anew, or uncompressed."
+        raise InputRejected("decode-failed", detail) from error
 
 
 def _native(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
@@ -40,9 +39,10 @@ def _native(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
     order = ">" if index.big_endian else "<"
     buffer: bytes | mmap.mmap = index.buffer
     flat = np.frombuffer(buffer, f"{order}u2" if wide else "u1", length // (2 if wide else 1), start)
-    if not wide and index.big_endian and index.elements[0x7FE00010].vr == "OW":
-        # PS3.5 annex A.3 with OW: two 8-bit pixels travel in each big endian word, so bytes come in swapped pairs.
-        flat = flat[: length & ~1].view("u2").byteswap().view("u1") if not length & 1 else flat
+    if not wide and index.big_endian and index.elements[PIXEL_DATA].vr == "OW":
+        # PS3.5 section 8.2: OW carries two 8-bit samples in each word, and here the words are big endian.
+        words = np.frombuffer(buffer, "u2", index.elements[PIXEL_DATA].length // 2, start)
+        flat = words.byteswap().view("u1")[:length]
     if layout.photometric == "YBR_FULL_422":
         quads = flat.reshape(-1, 4)
         return np.ascontiguousarray(quads[:, :2]).reshape(layout.rows, layout.columns)
@@ -92,5 +92,5 @@ def _container(decoded: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
         raise ValueError("unexpected shape")
     width = layout.bits_allocated // 8
     if decoded.dtype.itemsize != width:
-        decoded = decoded.astype(np.int16 if decoded.dtype.kind == "i" else np.uint16) if width == 2 else decoded.astype("u1")
+        decoded = decoded.astype(f"{decoded.dtype.kind}{width}")
     return decoded.view(f"u{width}")

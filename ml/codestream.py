@@ -1,16 +1,17 @@
 """What the header of a compressed frame says, read without decoding it.
 
-A decoder allocates by these numbers and not by Rows and Columns, so they must agree before it runs: a 506-byte JPEG 2000
-file whose SIZ marker announces 60,000 x 60,000 pixels otherwise costs 17 GiB.
+A decoder allocates by these numbers and not by Rows and Columns, so they must agree before it runs: a 506-byte JPEG
+2000 file whose SIZ marker announces 60,000 x 60,000 pixels otherwise costs 17 GiB.
 """
 
 import mmap
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from ml.errors import InputRejected
-from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, RLE, DicomIndex
+from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, DicomIndex
 
 HEAD_BYTES: Final = 1 << 20
 _MAX_SEGMENTS = 512
@@ -33,15 +34,19 @@ def split_frames(index: DicomIndex, frames: int) -> list[list[tuple[int, int]]]:
     """Fragments of each frame (PS3.5 annex A.4): one frame takes all, else one each, else as the offset table says."""
     fragments = index.fragments
     if not fragments:
-        raise InputRejected("pixel-data-missing", "The compressed pixel data has no fragment. Send it again from the source.")
+        raise InputRejected(
+            "pixel-data-missing", "The compressed pixel data has no fragment. Send it again from the source."
+        )
     if frames == 1:
         return [fragments]
     if len(fragments) == frames:
         return [[fragment] for fragment in fragments]
     at_offset = {start - fragments[0][0]: number for number, (start, _) in enumerate(fragments)}
     firsts = [at_offset.get(offset, -1) for offset in index.offset_table[: frames + 1]]
-    if len(firsts) != frames or firsts[0] != 0 or any(a >= b for a, b in zip(firsts, firsts[1:], strict=False)):
-        raise InputRejected("codestream-invalid", "The fragments can't be told apart by frame. Send single-frame images.")
+    if len(firsts) != frames or firsts[0] != 0 or any(a >= b for a, b in pairwise(firsts)):
+        raise InputRejected(
+            "codestream-invalid", "The fragments can't be told apart by frame. Send single-frame images."
+        )
     return [fragments[a:b] for a, b in zip(firsts, [*firsts[1:], len(fragments)], strict=True)]
 
 
@@ -104,9 +109,11 @@ def check_rle(head: bytes, frame_bytes: int, samples: int, bits_allocated: int) 
     count, *offsets = struct.unpack_from("<16I", head)
     expected = samples * bits_allocated // 8
     if count != expected:
-        raise InputRejected("codestream-mismatch", f"The RLE header must announce {expected} segments. Export the file anew.")
+        raise InputRejected(
+            "codestream-mismatch", f"The RLE header must announce {expected} segments. Export the file anew."
+        )
     used = [*offsets[:count], frame_bytes]
-    if used[0] != 64 or any(a >= b for a, b in zip(used, used[1:], strict=False)):
+    if used[0] != 64 or any(a >= b for a, b in pairwise(used)):
         raise _invalid("has segments outside its bytes")
 
 
@@ -124,7 +131,7 @@ def _sof(head: bytes, accepted: set[int]) -> Codestream:
         if marker in accepted:
             bits, rows, columns, components = struct.unpack_from(">BHHB", head, pos + 4)
             return Codestream(rows, columns, components, bits)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             raise _invalid("uses a JPEG process that its transfer syntax does not name")
         pos += 2 + length
     raise _invalid("has no frame header")

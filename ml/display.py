@@ -1,7 +1,7 @@
 """Stored values to the 8-bit grey that a reader sees: the grayscale pipeline of PS3.4 annex N.2 as one lookup table.
 
-Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 inverted. Because a stored value has at most 16 bits, every
-step is done once per possible value and then once per pixel only the lookup.
+Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 inverted. Because a stored value has at most 16 bits,
+every step is done once per possible value and then once per pixel only the lookup.
 """
 
 import re
@@ -16,7 +16,8 @@ from ml.preflight_image import ImageLayout
 from ml.preflight_walk import MODALITY_LUT_SEQUENCE, RLE, VOI_LUT_SEQUENCE, DicomIndex, Element
 
 PERCENTILES = (0.5, 99.5)
-_SAMPLE_PIXELS = 1 << 17
+_SAMPLE_PIXELS = 1 << 16
+_STRIP_PIXELS = 1 << 16
 
 Voi = Literal["voi-lut", "window", "percentiles", "full-range"]
 Floats = NDArray[np.float64]
@@ -27,7 +28,8 @@ _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 @dataclass(frozen=True, slots=True)
 class DisplayTable:
-    """`table` maps each raw container value (256 or 65,536) to 0..255. `window` is (centre, width) in modality units."""
+    """`table` maps each raw container value (256 or 65,536) to 0..255. `window` is (centre, width) in modality
+    units."""
 
     table: NDArray[np.uint8]
     voi: Voi
@@ -37,10 +39,10 @@ class DisplayTable:
 def display_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> DisplayTable:
     """The lookup table of one grey frame `raw` (rows, columns), unsigned, as `ml.codecs.decode_frame` returns it.
 
-    VOI LUT before window, as PS3.3 C.11.2 leaves free and pydicom does. Without a usable one: 8-bit images (and fewer) that
-    no rescale touches are taken as display-ready over their full range, all others stretch between the 0.5th and 99.5th
-    percentile. A window under which a film that has contrast loses all of it is ignored with a warning. Pixel padding
-    (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. Raises InputRejected("modality-lut-invalid").
+    VOI LUT before window, as PS3.3 C.11.2 leaves free and pydicom does. Without a usable one: 8-bit images (and fewer)
+    that no rescale touches are taken as display-ready over their full range, all others stretch between the 0.5th and
+    99.5th percentile. A window under which a film that has contrast loses all of it is ignored with a warning. Pixel
+    padding (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. Raises InputRejected("modality-lut-invalid").
     """
     stored = _stored_values(index, layout)
     modality, plain = _modality(index, layout, stored)
@@ -71,13 +73,20 @@ def palette_table(index: DicomIndex, layout: ImageLayout) -> NDArray[np.uint8]:
     for number in (1, 2, 3):
         lut = _lut(index, index.elements, 0x00281100 + number, 0x00281200 + number, signed=layout.signed)
         if lut is None:
-            raise InputRejected(
-                "pixel-format-not-supported", "The colour palette is absent, segmented or damaged. Export as RGB or MONOCHROME2."
-            )
+            raise InputRejected("pixel-format-not-supported", "The colour palette is unusable. Export as MONOCHROME2.")
         data, first, bits = lut
         channels.append(data[np.clip(stored - first, 0, data.size - 1)] / ((1 << bits) - 1))
     grey = 0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]
     return _to_bytes(grey, False, np.zeros(0, np.bool_))
+
+
+def apply_table(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8]:
+    """`table[raw]` as uint8 (rows, columns), in strips: NumPy widens indices to 8 bytes, which would cost 8 times a film."""
+    out = np.empty(raw.shape, np.uint8)
+    step = max(1, _STRIP_PIXELS // raw.shape[1])
+    for row in range(0, raw.shape[0], step):
+        np.take(table, raw[row : row + step], out=out[row : row + step], mode="clip")
+    return out
 
 
 def _stored_values(index: DicomIndex, layout: ImageLayout) -> NDArray[np.int32]:
@@ -104,9 +113,9 @@ def _modality(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32])
         return stored.astype(np.float64), True
     intercepts, slopes = _numbers(index, 0x00281052, "0"), _numbers(index, 0x00281053, "1")
     if not intercepts or not slopes or abs(slopes[0]) > 1e12 or abs(intercepts[0]) > 1e12 or abs(slopes[0]) < 1e-12:
-        raise InputRejected("modality-lut-invalid", "Rescale Slope or Intercept is no usable number. Export the image anew.")
+        raise InputRejected("modality-lut-invalid", "Rescale Slope or Intercept is unusable. Export the image anew.")
     slope, intercept = slopes[0], intercepts[0]
-    return stored * slope + intercept, slope == 1 and intercept == 0
+    return stored.astype(np.float64) * slope + intercept, slope == 1 and intercept == 0
 
 
 def _padding(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -123,7 +132,7 @@ def _padding(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32]) 
 
 
 def _sample(raw: NDArray[Any], padding: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Raw values on a regular grid of at most about 130,000 pixels, padding left out."""
+    """Raw values on a regular grid of about 65,000 pixels, padding left out."""
     step = max(1, int((raw.size / _SAMPLE_PIXELS) ** 0.5))
     sample = raw[::step, ::step].astype(np.intp).ravel()
     return sample[~padding[sample]] if padding.size else sample

@@ -7,8 +7,8 @@ from types import MappingProxyType
 class InputRejected(Exception):
     """A file is refused; nothing else is affected.
 
-    `code` is one of `CODES` and never changes meaning. `detail` tells the sender what to do and holds neither a value of
-    the file nor a path, so it may be logged and shown.
+    `code` is one of `CODES` and never changes meaning. `detail` tells the sender what to do and holds neither a value
+    of the file nor a path, so it may be logged and shown.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -25,7 +25,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "file-empty": "The file has no bytes.",
         "file-too-large": "The file is larger than the limit for one object.",
         "format-not-recognised": "The file is neither DICOM (PS3.10), PNG nor JPEG by its first bytes.",
-        "file-meta-invalid": "The DICOM File Meta Information (group 0002) is missing, damaged or contradicts the data set.",
+        "file-meta-invalid": "The DICOM File Meta Information (group 0002) is damaged or contradicts the data set.",
         "transfer-syntax-not-supported": "The transfer syntax is not one that this service decodes.",
         "sop-class-not-supported": "The object is not a CR, DX or Secondary Capture image.",
         "malformed": "The data set breaks the encoding rules of PS3.5.",
@@ -40,11 +40,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "uid-invalid": "A UID breaks PS3.5 section 9.1.",
         "image-size-invalid": "Rows or Columns are absent, zero or beyond the limits.",
         "too-many-frames": "The object has more frames than a radiograph may have, or an unreadable number of them.",
-        "pixel-format-not-supported": "The pixel description is absent, contradictory or not one that a radiograph uses.",
+        "pixel-format-not-supported": "The pixel description is absent, contradictory or not supported.",
         "pixel-data-missing": "The object has no pixel data.",
         "pixel-data-short": "The pixel data is shorter than Rows and Columns require.",
         "codestream-invalid": "The compressed pixel data is damaged or not what the transfer syntax announces.",
-        "codestream-mismatch": "The compressed pixel data contradicts Rows, Columns, Samples per Pixel or Bits Allocated.",
+        "codestream-mismatch": "The compressed pixel data contradicts the image's own description.",
         "modality-lut-invalid": "The Modality LUT or rescale values can't be applied.",
         "decode-failed": "The pixels can't be decoded.",
         "decode-timeout": "Decoding took longer than its limit and was stopped.",

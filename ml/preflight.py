@@ -39,8 +39,8 @@ class Preflight:
     """What is known of a file without decoding it.
 
     For PNG and JPEG the UIDs are empty and `attributes` has nothing. `rows` and `columns` are pixels as stored (an EXIF
-    rotation of a JPEG is applied later, by `ml.radiograph`). `attributes` maps DICOM keywords of `ml.preflight_text.TAGS` to
-    cleaned text. `warnings` are sentences without values of the file.
+    rotation of a JPEG is applied later, by `ml.radiograph`). `attributes` maps DICOM keywords of
+    `ml.preflight_text.TAGS` to cleaned text. `warnings` are sentences without values of the file.
     """
 
     kind: Kind
@@ -61,7 +61,8 @@ class Preflight:
 
 
 def inspect(path: Path) -> Preflight:
-    """Look at one file of at most `ml.preflight_source.MAX_FILE_BYTES`. Raises InputRejected (codes in `ml.errors.CODES`)."""
+    """Look at one file of at most `ml.preflight_source.MAX_FILE_BYTES`. Raises InputRejected (codes in
+    `ml.errors.CODES`)."""
     buffer, kind = open_source(path)
     if kind == "png":
         return _inspect_png(buffer)
@@ -125,24 +126,30 @@ def _uid(index: DicomIndex, tag: int, name: str) -> str:
     if element is None or not element.length:
         raise InputRejected("uid-missing", f"The {name} is absent. Export the image anew from its archive.")
     if element.vr not in ("UI", ""):
-        raise InputRejected("uid-invalid", f"The {name} is not encoded as a UID. Export the image anew from its archive.")
+        raise InputRejected(
+            "uid-invalid", f"The {name} is not encoded as a UID. Export the image anew from its archive."
+        )
     raw = index.value(tag) if element.length <= 66 else b"-"
     uid = raw.removesuffix(b"\0").rstrip(b" ").decode("latin-1")
     if not uid:
         raise InputRejected("uid-missing", f"The {name} is empty. Export the image anew from its archive.")
     if not valid_uid(uid):
-        raise InputRejected("uid-invalid", f"The {name} breaks PS3.5 section 9.1. Export the image anew from its archive.")
+        raise InputRejected(
+            "uid-invalid", f"The {name} breaks PS3.5 section 9.1. Export the image anew from its archive."
+        )
     return uid
 
 
 def _check_file_meta(index: DicomIndex, sop_class: str, sop_instance: str) -> None:
-    """A class that differs is another kind of object; an instance that differs is what careless de-identifiers leave."""
+    """A class that differs is another kind of object; an instance that differs is what careless de-identifiers
+    leave."""
     for tag, expected in ((0x00020002, sop_class), (0x00020003, sop_instance)):
         stored = index.value(tag, index.meta).decode("latin-1").strip(" \0")
         if stored == expected:
             continue
         if stored and tag == 0x00020002:
             raise InputRejected(
-                "file-meta-invalid", "The File Meta Information names another SOP Class. Export the file anew as DICOM Part 10."
+                "file-meta-invalid",
+                "The File Meta Information names another SOP Class. Export the file anew as DICOM Part 10.",
             )
         index.warnings.append("the File Meta Information does not name this SOP Class or Instance")

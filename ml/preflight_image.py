@@ -46,7 +46,8 @@ def check_size(rows: int | None, columns: int | None) -> tuple[int, int]:
 
 
 def read_layout(index: DicomIndex) -> ImageLayout:
-    """Check everything that a decoder will rely on, the headers of the compressed frames included. Raises InputRejected."""
+    """Check everything that a decoder will rely on, the headers of the compressed frames included. Raises
+    InputRejected."""
     if PIXEL_DATA not in index.elements:
         raise InputRejected("pixel-data-missing", "The object has no pixels. Send the image itself.")
     rows, columns = check_size(index.unsigned(0x00280010), index.unsigned(0x00280011))
@@ -69,7 +70,9 @@ def _frames(index: DicomIndex) -> int:
     if not text:
         return 1
     if not re.fullmatch(r"\+?[0-9]{1,12}", text) or not 1 <= int(text) <= MAX_FRAMES:
-        raise InputRejected("too-many-frames", f"Send a single-frame radiograph (at most {MAX_FRAMES} frames are read).")
+        raise InputRejected(
+            "too-many-frames", f"Send a single-frame radiograph (at most {MAX_FRAMES} frames are read)."
+        )
     return int(text)
 
 
@@ -79,7 +82,7 @@ def _colour(index: DicomIndex) -> tuple[int, str, bool]:
         return 1, photometric, False
     if samples == 3 and photometric in (_COLOUR if index.encapsulated else _COLOUR_NATIVE):
         planar = index.unsigned(0x00280006) or 0
-        if planar > 1 or planar and photometric == "YBR_FULL_422":
+        if planar > 1 or (planar and photometric == "YBR_FULL_422"):
             raise _format("has an unknown Planar Configuration")
         return 3, photometric, bool(planar)
     raise _format("has Samples per Pixel and a Photometric Interpretation that do not fit together")
@@ -139,7 +142,9 @@ def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[i
 
 
 def _format(what: str) -> InputRejected:
-    return InputRejected("pixel-format-not-supported", f"The image {what}. Export it as 8 or 16 bit MONOCHROME2 or RGB.")
+    return InputRejected(
+        "pixel-format-not-supported", f"The image {what}. Export it as 8 or 16 bit MONOCHROME2 or RGB."
+    )
 
 
 def _mismatch(what: str) -> InputRejected:

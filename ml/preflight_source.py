@@ -16,8 +16,8 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def open_source(source: Path | bytes) -> tuple[bytes | mmap.mmap, Kind]:
     """The bytes, mapped and not read where they lie in a file, and what they are by their first bytes.
 
-    DICOM needs the 128-byte preamble and "DICM" (PS3.10 section 7.1): a bare data set can't be told from noise, so it is
-    refused with "format-not-recognised".
+    DICOM needs the 128-byte preamble and "DICM" (PS3.10 section 7.1): a bare data set can't be told from noise, so it
+    is refused with "format-not-recognised".
     """
     if isinstance(source, bytes):
         buffer: bytes | mmap.mmap = source

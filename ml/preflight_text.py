@@ -52,9 +52,9 @@ _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u206
 def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[str]]:
     """Text by DICOM keyword for what is present in `TAGS`, and warnings that name keywords but no value.
 
-    Specific Character Set (PS3.3 C.12.1.1.2) decides; bytes that it does not fit are read as UTF-8 if they are valid UTF-8,
-    else as Latin-1, with a warning. Controls and direction marks go, the rest is NFC and at most MAX_TEXT characters;
-    several values stay separated by a backslash.
+    Specific Character Set (PS3.3 C.12.1.1.2) decides; bytes that it does not fit are read as UTF-8 if they are valid
+    UTF-8, else as Latin-1, with a warning. Controls and direction marks go, the rest is NFC and at most MAX_TEXT
+    characters; several values stay separated by a backslash.
     """
     encodings, notes = _encodings(index)
     attributes: dict[str, str] = {}

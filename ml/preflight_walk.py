@@ -1,7 +1,8 @@
 """One bounded pass over a DICOM file: where each element lies, and nothing decoded.
 
-This is the only DICOM parser between the network and the decoders: what it has not seen is never used, so there is no second
-reading of the same bytes to disagree with it. Recursion is a list, so depth costs a comparison and not the stack.
+This is the only DICOM parser between the network and the decoders: what it has not seen is never used, so there is no
+second reading of the same bytes to disagree with it. Recursion is a list, so depth costs a comparison and not the
+stack.
 """
 
 import mmap
@@ -55,8 +56,8 @@ class Element:
 class DicomIndex:
     """Where everything is in one DICOM object.
 
-    `items` holds the first item of the LUT sequences. `fragments` are (start, length) of encapsulated pixel data without
-    its offset table. Offsets count in `buffer`, which is the inflated copy for a deflated object.
+    `items` holds the first item of the LUT sequences. `fragments` are (start, length) of encapsulated pixel data
+    without its offset table. Offsets count in `buffer`, which is the inflated copy for a deflated object.
     """
 
     buffer: bytes | mmap.mmap
@@ -113,8 +114,8 @@ class _Frame:
 def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
     """Index a PS3.10 file (preamble, File Meta Information, data set) within the limits above.
 
-    Files without the 128-byte preamble and "DICM" are not PS3.10 (section 7.1) and are refused by the caller's look at the
-    first bytes. Raises InputRejected; time is bounded by MAX_ELEMENTS, memory by it and MAX_INFLATED_BYTES.
+    Files without the 128-byte preamble and "DICM" are not PS3.10 (section 7.1) and are refused by the caller's look at
+    the first bytes. Raises InputRejected; time is bounded by MAX_ELEMENTS, memory by it and MAX_INFLATED_BYTES.
     """
     meta, start, transfer_syntax = _read_file_meta(buffer)
     if transfer_syntax not in TRANSFER_SYNTAXES:
@@ -157,24 +158,32 @@ def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, Element], int,
 
 
 def _bad_meta(what: str) -> InputRejected:
-    return InputRejected("file-meta-invalid", f"The File Meta Information {what}. Export the file anew as DICOM Part 10.")
+    return InputRejected(
+        "file-meta-invalid", f"The File Meta Information {what}. Export the file anew as DICOM Part 10."
+    )
 
 
 def _inflate(buffer: bytes | mmap.mmap, start: int) -> bytes:
-    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, fed in steps so that the input is never copied whole."""
-    inflater, out, pos = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), start
+    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, in steps that deflate can blow up to 16 MiB each."""
+    inflater, size, pos = zlib.decompressobj(-zlib.MAX_WBITS), 0, start
+    parts: list[bytes] = []
     try:
         while not inflater.eof and pos < len(buffer):
-            chunk = buffer[pos : pos + (1 << 20)]
+            chunk = buffer[pos : pos + (1 << 14)]
             pos += len(chunk)
-            out += inflater.decompress(chunk, MAX_INFLATED_BYTES + 1 - len(out))
-            if len(out) > MAX_INFLATED_BYTES or inflater.unconsumed_tail:
-                raise InputRejected("inflate-too-large", f"Send it uncompressed; {MAX_INFLATED_BYTES >> 20} MiB is the limit.")
+            parts.append(inflater.decompress(chunk, MAX_INFLATED_BYTES + 1 - size))
+            size += len(parts[-1])
+            if size > MAX_INFLATED_BYTES or inflater.unconsumed_tail:
+                raise InputRejected(
+                    "inflate-too-large", f"Send it uncompressed; {MAX_INFLATED_BYTES >> 20} MiB is the limit."
+                )
     except zlib.error as error:
-        raise InputRejected("deflate-invalid", "The compressed data set is damaged. Send it again from the source.") from error
+        raise InputRejected(
+            "deflate-invalid", "The compressed data set is damaged. Send it again from the source."
+        ) from error
     if not inflater.eof:
         raise InputRejected("truncated", "The compressed data set ends early. Send it again from the source.")
-    return bytes(out)
+    return b"".join(parts)
 
 
 class _Walker:
@@ -224,7 +233,9 @@ class _Walker:
             self.stack.pop()
             return pos + 8
         if tag >> 16 in _FORBIDDEN_GROUPS:
-            raise InputRejected("malformed", "The data set holds an element that no data set may hold. Export the file anew.")
+            raise InputRejected(
+                "malformed", "The data set holds an element that no data set may hold. Export the file anew."
+            )
         vr, length, pos = self._header(pos, frame)
         if frame.record is not None:
             if tag in frame.record:
@@ -248,7 +259,11 @@ class _Walker:
             return "", self._u32(pos + 4, frame), pos + 8
         vr = self.buffer[pos + 4 : pos + 6]
         if vr in _SHORT_VRS:
-            return vr.decode("ascii"), struct.unpack_from(">H" if frame.big_endian else "<H", self.buffer, pos + 6)[0], pos + 8
+            return (
+                vr.decode("ascii"),
+                struct.unpack_from(">H" if frame.big_endian else "<H", self.buffer, pos + 6)[0],
+                pos + 8,
+            )
         if vr not in _LONG_VRS:
             raise InputRejected("malformed", "An element has an unknown value representation. Export the file anew.")
         if frame.end - pos < 12:
@@ -330,4 +345,6 @@ def _is_standard_sequence(tag: int) -> bool:
 
 
 def _truncated() -> InputRejected:
-    return InputRejected("truncated", "The file ends, or an item ends, before what it announces. Send it again from the source.")
+    return InputRejected(
+        "truncated", "The file ends, or an item ends, before what it announces. Send it again from the source."
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ml.display import apply_table, display_table, palette_table
 from ml.errors import InputRejected
 from ml.preflight_image import MAX_PIXELS, check_size
 from ml.preflight_source import Kind, open_source
@@ -24,9 +25,10 @@ PNG_PERCENTILES = (0.5, 99.5)
 class Radiograph:
     """A film as a reader sees it.
 
-    `pixels` is uint8 (rows, columns), 0 black, bone bright. `photometric` and `bits_stored` describe the source, `voi` what
-    decided the grey scale ("voi-lut", "window", "percentiles", "full-range"), `window` is (centre, width) in modality units
-    where one was used. `chroma` is the mean of (max - min) over the colour channels in 0..1: 0 for every true radiograph.
+    `pixels` is uint8 (rows, columns), 0 black, bone bright. `photometric` and `bits_stored` describe the source, `voi`
+    what decided the grey scale ("voi-lut", "window", "percentiles", "full-range"), `window` is (centre, width) in
+    modality units where one was used. `chroma` is the mean of (max - min) over the colour channels in 0..1: 0 for
+    every true radiograph.
     """
 
     pixels: NDArray[np.uint8]
@@ -50,10 +52,10 @@ class Radiograph:
 def read_radiograph(source: Path | bytes) -> Radiograph:
     """Read one film, the first frame of it.
 
-    DICOM goes through modality LUT, VOI LUT or window and MONOCHROME1 inversion (`ml.display`), colour becomes its BT.601
-    luminance; 8-bit PNG and JPEG are taken as they are (a JPEG's EXIF rotation applied), 16-bit PNG is stretched between
-    its 0.5th and 99.5th percentile. The SOP class is not judged here: that is `ml.preflight.inspect`. Needs only Pillow and
-    NumPy for PNG and JPEG. Raises InputRejected.
+    DICOM goes through modality LUT, VOI LUT or window and MONOCHROME1 inversion (`ml.display`), colour becomes its
+    BT.601 luminance; 8-bit PNG and JPEG are taken as they are (a JPEG's EXIF rotation applied), 16-bit PNG is
+    stretched between its 0.5th and 99.5th percentile. The SOP class is not judged here: that is
+    `ml.preflight.inspect`. Needs only Pillow and NumPy for PNG and JPEG. Raises InputRejected.
     """
     buffer, kind = open_source(source)
     if kind == "dicom":
@@ -63,7 +65,6 @@ def read_radiograph(source: Path | bytes) -> Radiograph:
 
 def _read_dicom(buffer: Any) -> Radiograph:
     from ml.codecs import decode_frame
-    from ml.display import display_table, palette_table
     from ml.preflight_image import read_layout
     from ml.preflight_walk import walk
 
@@ -74,11 +75,11 @@ def _read_dicom(buffer: Any) -> Radiograph:
     if layout.samples == 3:
         pixels, chroma = _luminance(_to_eight_bits(raw, layout.bits_stored))
     elif layout.photometric == "PALETTE COLOR":
-        pixels = np.take(palette_table(index, layout), raw, mode="clip")
+        pixels = apply_table(palette_table(index, layout), raw)
     else:
         display = display_table(index, layout, raw)
         voi, window = display.voi, display.window
-        pixels = np.take(display.table, raw, mode="clip")
+        pixels = apply_table(display.table, raw)
     warnings = tuple(dict.fromkeys(index.warnings))
     return Radiograph(pixels, "dicom", layout.photometric, layout.bits_stored, voi, window, chroma, warnings)
 
@@ -91,7 +92,8 @@ def _to_eight_bits(raw: NDArray[Any], bits_stored: int) -> NDArray[np.uint8]:
 
 
 def _luminance(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """BT.601 luminance of RGB (rows, columns, 3), or the image itself where it is already (rows, columns); and its chroma."""
+    """BT.601 luminance of RGB (rows, columns, 3), or the image itself where it is already (rows, columns); and its
+    chroma."""
     if image.ndim == 2:
         return image, 0.0
     step = max(1, min(image.shape[:2]) // 128)
@@ -116,11 +118,13 @@ def _read_picture(data: bytes, kind: Kind) -> Radiograph:
 def _picture(image: Image.Image, mode: str, kind: Kind) -> Radiograph:
     if mode.startswith("I"):
         values = np.asarray(image).astype(np.uint16)
-        low, high = np.percentile(values[:: max(1, values.shape[0] // 512), :: max(1, values.shape[1] // 512)], PNG_PERCENTILES)
+        low, high = np.percentile(
+            values[:: max(1, values.shape[0] // 512), :: max(1, values.shape[1] // 512)], PNG_PERCENTILES
+        )
         ramp = (np.arange(1 << 16) - low) / max(float(high - low), 1.0)
         table = np.rint(np.clip(ramp, 0, 1) * 255).astype(np.uint8)
         window = (float(low + high) / 2, float(high - low))
-        return Radiograph(np.take(table, values, mode="clip"), kind, "MONOCHROME2", 16, "percentiles", window)
+        return Radiograph(apply_table(table, values), kind, "MONOCHROME2", 16, "percentiles", window)
     if mode in ("L", "1"):
         return Radiograph(np.asarray(image.convert("L")), kind, "MONOCHROME2", 8, "full-range")
     if mode == "LA":

@@ -152,7 +152,7 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
 @pytest.fixture
 def read_studies(starter: Any) -> Iterator[Callable[[], int]]:
     """Run the real inference worker's drain in this process until nothing waits; how many jobs ended."""
-    from workers.pipeline import Drain
+    from workers.drain import Drain
 
     with Drain(device="cpu") as drain:
         yield drain.run

@@ -6,18 +6,20 @@ An app asks for work by a bell's name; which task answers it is known to ``worke
 import enum
 import logging
 
-from celery import current_app
+from celery import Celery
 from django.db import transaction
 
 from apps.core.metrics import BELLS_LOST
 
 logger = logging.getLogger(__name__)
+broker = Celery("checxray")
+broker.config_from_object("django.conf:settings", namespace="CELERY")
 
 
 class Bell(enum.StrEnum):
     """The task that each bell wakes, by its registered name."""
 
-    INFER = "workers.pipeline.drain"
+    INFER = "workers.tasks.drain"
 
 
 def ring(bell: Bell) -> None:
@@ -28,7 +30,7 @@ def ring(bell: Bell) -> None:
 def ring_now(bell: Bell) -> bool:
     """Ring without waiting for a commit; False where the broker did not take the message."""
     try:
-        current_app.send_task(bell.value, retry=False, ignore_result=True)
+        broker.send_task(bell.value, retry=False)
     # Whatever a broker's client raises, the work is safe in its row and the dispatcher rings again.
     except Exception as error:
         BELLS_LOST.inc()

@@ -18,7 +18,8 @@ HEATMAP_SIDE = 768
 
 
 @lru_cache(maxsize=1)
-def _sandbox() -> "engine.Sandbox":
+def sandbox() -> "engine.Sandbox":
+    """The decoders of this web process, started when first needed."""
     return engine.Sandbox(workers=settings.RENDER_PROCESSES)
 
 
@@ -34,7 +35,7 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
         return read_bytes(key)
     try:
         with local_path(instance.object_key) as path:
-            png: bytes = _sandbox().submit(engine.render_png, str(path), max_side).result()
+            png: bytes = sandbox().submit(engine.render_png, str(path), max_side).result()
     except FileNotFoundError as error:
         raise UnavailableError("The image is not available: its object is missing.", "object-missing") from error
     except engine.InputRejected as error:

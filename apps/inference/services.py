@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
-from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState
+from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState, Worker
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
 
@@ -200,3 +200,8 @@ def _retry_or_fail(row: InferenceJob, code: str, reason: str) -> None:
     queue.update(
         state=JobState.QUEUED, lease_until=None, run_after=Now() + datetime.timedelta(seconds=pause), worker=""
     )
+
+
+def forget_silent_workers() -> None:
+    """Drop the rows of workers that were not heard of for a day."""
+    Worker.objects.filter(last_seen__lt=Now() - datetime.timedelta(days=1)).delete()

@@ -5,9 +5,11 @@ from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.gate import GateResult, tag_gate
 from ml.labels import LABELS
 from ml.preflight import Preflight, inspect
+from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
-from ml.sandbox import Sandbox
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
+from ml.sandbox import Sandbox
+from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import LoadedInput, load_input, render_png
 from ml.transforms import Geometry, InputSpace
 
@@ -16,17 +18,20 @@ __all__ = [
     "RETRYABLE",
     "ArtifactInvalid",
     "CamScale",
+    "DemoFilm",
     "GateResult",
     "Geometry",
     "InputRejected",
     "InputSpace",
     "LoadedInput",
     "Manifest",
+    "PictureIdentity",
     "Prediction",
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
     "Sandbox",
+    "demo_set",
     "failure_reason",
     "heatmap_rgba",
     "inspect",
@@ -37,5 +42,6 @@ __all__ = [
     "read_manifest",
     "render_png",
     "tag_gate",
+    "write_secondary_capture",
     "zone",
 ]

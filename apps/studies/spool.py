@@ -1,9 +1,11 @@
 """The spool: where bytes wait on this machine until they are judged. Nothing in it counts as received."""
 
+import datetime
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +77,13 @@ class Spool:
         writer.write(data)
         return writer.close()
 
+    def adopt(self, path: Path) -> SpooledFile:
+        """A file that somebody else wrote into this folder."""
+        with path.open("rb+") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        return SpooledFile(path, digest, path.stat().st_size)
+
 
 @contextmanager
 def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
@@ -96,3 +105,11 @@ def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
 def require_space(expected_bytes: int) -> None:
     if shutil.disk_usage(settings.SPOOL_DIR).free - expected_bytes < settings.SPOOL_FREE_FLOOR_BYTES:
         raise OutOfSpaceError("The server is short of disk space; try again later.")
+
+
+def remove_abandoned(age: datetime.timedelta = datetime.timedelta(days=1)) -> None:
+    """Remove what killed processes left in the spool."""
+    oldest = time.time() - age.total_seconds()
+    for folder in settings.SPOOL_DIR.iterdir():
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)

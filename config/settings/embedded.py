@@ -8,4 +8,4 @@ from config.settings.base import *  # noqa: F403
 SECRET_KEY = env_str("SECRET_KEY") or places.load_secrets().secret_key
 ALLOWED_HOSTS = ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]  # noqa: F405
 DATABASES = databases.external(env_str("DATABASE_URL")) if env_str("DATABASE_URL") else databases.embedded()
-BROKER_URL = env_str("REDIS_URL") or valkey.url()
+CELERY_BROKER_URL = env_str("REDIS_URL") or valkey.url()

@@ -22,7 +22,7 @@ if len(SECRET_KEY) < _SHORTEST_SECRET_KEY:
 _required("ALLOWED_HOSTS")
 _required("S3_BUCKET")
 DATABASES = databases.external(_required("DATABASE_URL"))
-BROKER_URL = _required("REDIS_URL")
+CELERY_BROKER_URL = _required("REDIS_URL")
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = env_bool("SECURE_SSL_REDIRECT", True)

@@ -1,4 +1,4 @@
-"""Synthetic frontal chest films with planted findings: for the demo, the tests and the benchmarks. No patient is behind them."""
+"""Synthetic frontal chest films with planted findings: for demo, tests and benchmarks. No patient is behind them."""
 
 from ml.phantom.demo import DemoFilm, demo_set
 from ml.phantom.dicom import synthetic_uid, write_dicom

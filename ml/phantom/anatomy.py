@@ -1,4 +1,4 @@
-"""The measures of one synthetic patient, drawn from a seed. All lengths in centimetres on a film plane at y = 0 (top edge)."""
+"""The measures of one synthetic patient, drawn from a seed. Lengths are in cm, y from the top edge."""
 
 from dataclasses import dataclass
 
@@ -63,11 +63,13 @@ class Anatomy:
         apex = 4.9
         s = np.clip((y - side.apex) / (26.0 - side.apex), 0, 1)
         below = np.maximum(y - 26.0, 0)
-        return (apex + (self.cage_width - apex) * (1 - (1 - s) ** 2.1) ** (1 / 2.1) - 0.02 * below**2).astype(np.float32)
+        return (apex + (self.cage_width - apex) * (1 - (1 - s) ** 2.1) ** (1 / 2.1) - 0.02 * below**2).astype(
+            np.float32
+        )
 
     def medial_at(self, side: Side, y: FloatArray) -> FloatArray:
         """Where the lung meets the spine and mediastinum at height y."""
-        inner = 1.7 * self.mediastinum
+        inner = 1.2 * self.mediastinum
         s = np.clip((y - side.apex) / 5.0, 0, 1)
         return (4.9 - (4.9 - inner) * np.sqrt(1 - (1 - s) ** 2)).astype(np.float32)
 
@@ -78,7 +80,7 @@ class Anatomy:
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw a patient. The order of the draws is part of the format: films of a seed must not change between releases."""
+    """Draw a patient. The order of the draws is part of the format: a seed must keep its film."""
     sex = "F" if rng.random() < 0.5 else "M"
     age = int(np.clip(rng.normal(52, 17), 19, 89))
     habitus = float(np.clip(rng.normal(0, 1), -1.8, 2.2))

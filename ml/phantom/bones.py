@@ -135,9 +135,22 @@ def _vertebra(canvas: Canvas, x: float, y: float, width: float, step: float, bon
         inner = np.sqrt(np.maximum(1 - np.abs(u / 0.9) ** 3 - (v / 0.84) ** 4, 0))
         bone[window] += 0.5 * outer - 0.34 * inner
     for s in (-1, 1):
-        add_tube(canvas, bone, np.array([[x + s * width * 0.62, y - 0.28 * step], [x + s * width * 0.62, y - 0.1 * step]]),
-                 [0.3, 0.3], [0.45, 0.45], hollow=0.6)
+        add_tube(
+            canvas,
+            bone,
+            np.array([[x + s * width * 0.62, y - 0.28 * step], [x + s * width * 0.62, y - 0.1 * step]]),
+            [0.3, 0.3],
+            [0.45, 0.45],
+            hollow=0.6,
+        )
         if not neck:
             tip = [x + s * (width + 1.25), y - 0.42 * step]
-            add_tube(canvas, bone, np.array([[x + s * width * 0.7, y - 0.2 * step], tip]), [0.42, 0.36], [0.36, 0.3], hollow=0.7)
+            add_tube(
+                canvas,
+                bone,
+                np.array([[x + s * width * 0.7, y - 0.2 * step], tip]),
+                [0.42, 0.36],
+                [0.36, 0.3],
+                hollow=0.7,
+            )
     add_tube(canvas, bone, np.array([[x, y + 0.1 * step], [x, y + 0.55 * step]]), [0.26, 0.34], [0.5, 0.55], hollow=0.5)

@@ -7,14 +7,16 @@ from pathlib import Path
 from pydicom import uid
 from pydicom.dataset import FileDataset
 
-from ml.phantom.dicom import write_dicom
+from ml.phantom.dicom import birth_date_of, write_dicom
 from ml.phantom.film import SyntheticFilm, generate
 
+FIRST_DAY = "20250101"
 TENANTS = ("north", "south")
 _NAMES = (
-    "Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliett Kilo Lima Mike November "
-    "Oscar Papa Quebec Romeo Sierra Tango Uniform Victor Whiskey Xray Yankee Zulu"
-).split()
+    "Alpha", "Bravo", "Charlie", "Delta", "Echo", "Foxtrot", "Golf", "Hotel", "India",
+    "Juliett", "Kilo", "Lima", "Mike", "November", "Oscar", "Papa", "Quebec", "Romeo",
+    "Sierra", "Tango", "Uniform", "Victor", "Whiskey", "Xray", "Yankee", "Zulu",
+)  # fmt: skip
 _CASES: tuple[tuple[str, ...], ...] = (
     ("Effusion",),
     (),
@@ -54,9 +56,11 @@ class DemoFilm:
 
     def write(self, target: str | Path | BytesIO, size: int = 1024) -> FileDataset:
         """Generate the film and write it as DICOM; the same item gives the same instance again."""
+        film = self.film(size)
         return write_dicom(
-            self.film(size),
+            film,
             target,
+            birth_date=birth_date_of(film, FIRST_DAY),
             patient_name=self.patient_name,
             patient_id=self.patient_id,
             accession_number=self.accession_number,
@@ -70,7 +74,10 @@ class DemoFilm:
 
 
 def demo_set(n: int = 12) -> list[DemoFilm]:
-    """The first `n` demo studies, alternating between the two tenants. Every sixth is a follow-up of its tenant's previous patient."""
+    """The first `n` demo studies, alternating between the two tenants.
+
+    From the fifth on, two of every six are follow-ups: the same patient as two studies before.
+    """
     if n < 0:
         raise ValueError("n must not be negative")
     return [_item(i) for i in range(n)]

@@ -37,6 +37,7 @@ def write_dicom(
     *,
     patient_name: str = "SYNTHETIC^Alpha",
     patient_id: str | None = None,
+    birth_date: str | None = None,
     study_date: str = "20240115",
     study_time: str = "093000",
     accession_number: str = "",
@@ -52,8 +53,9 @@ def write_dicom(
 ) -> FileDataset:
     """Write `film` to a path or buffer and return the dataset written.
 
-    photometric: MONOCHROME1 | MONOCHROME2. transfer_syntax: one of TRANSFER_SYNTAXES. bits: BitsStored 8..16; None takes 12, or
-    what the codec can state. view_position: PA, AP or LL (the tags only). UIDs left out follow from patient, date, and film.
+    photometric: MONOCHROME1 | MONOCHROME2. transfer_syntax: one of TRANSFER_SYNTAXES. bits: BitsStored 8..16; None
+    takes 12, or what the codec can state. view_position: PA, AP or LL (the tags only). UIDs left out follow from
+    patient, date and film; a birth date left out gives the patient the film's age.
     Raises ValueError for a combination that cannot be written.
     """
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -68,7 +70,7 @@ def write_dicom(
         "image", series, film.seed, film.pixels.shape, film.findings, photometric, transfer_syntax, depth, view_position
     )
     dataset = _empty(image, transfer_syntax)
-    _patient(dataset, film, patient_name, patient_id, study_date)
+    _patient(dataset, film, patient_name, patient_id, birth_date or birth_date_of(film, study_date), study_date)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = study_date
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = study_time
@@ -102,13 +104,18 @@ def _empty(sop_uid: str, transfer_syntax: str) -> FileDataset:
     return dataset
 
 
-def _patient(dataset: Dataset, film: SyntheticFilm, name: str, patient_id: str, study_date: str) -> None:
+def birth_date_of(film: SyntheticFilm, day: str) -> str:
+    """A birth date (YYYYMMDD) with which the film's patient has the film's age on `day`."""
+    month, date = 1 + film.seed % 12, 1 + film.seed % 28
+    ahead = f"{month:02d}{date:02d}" > day[4:]
+    return f"{int(day[:4]) - film.age - ahead:04d}{month:02d}{date:02d}"
+
+
+def _patient(dataset: Dataset, film: SyntheticFilm, name: str, patient_id: str, birth: str, study_date: str) -> None:
     dataset.PatientName, dataset.PatientID = name, patient_id
-    month, day = 1 + film.seed % 12, 1 + film.seed % 28
-    # The birthday of the study's year may still lie ahead; then the patient was born a year earlier.
-    born = int(study_date[:4]) - film.age - (f"{month:02d}{day:02d}" > study_date[4:])
-    dataset.PatientBirthDate = f"{born:04d}{month:02d}{day:02d}"
-    dataset.PatientSex, dataset.PatientAge = film.sex, f"{film.age:03d}Y"
+    dataset.PatientBirthDate = birth
+    age = (int(study_date) - int(birth)) // 10000
+    dataset.PatientSex, dataset.PatientAge = film.sex, f"{age:03d}Y"
     dataset.PatientComments = "Synthetic film: no real person"
 
 
@@ -144,11 +151,11 @@ def _code(value: str, meaning: str) -> Dataset:
 
 def _pixels(dataset: Dataset, film: SyntheticFilm, photometric: str, transfer_syntax: str, bits: int) -> None:
     shift = bits - FILM_BITS
-    stored = film.pixels << shift if shift > 0 else film.pixels >> -shift
+    stored = np.left_shift(film.pixels, shift) if shift > 0 else np.right_shift(film.pixels, -shift)
     inverse = photometric == "MONOCHROME1"
     if inverse:
         stored = np.uint16((1 << bits) - 1) - stored
-    frame: Frame = stored.astype(np.uint8 if bits <= 8 else np.uint16)
+    frame: Frame = stored.astype(np.uint8) if bits <= 8 else stored
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric
     dataset.Rows, dataset.Columns = frame.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = frame.itemsize * 8, bits, bits - 1

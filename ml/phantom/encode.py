@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-Frame = NDArray[np.uint8] | NDArray[np.uint16]
+Frame = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _jpeg2000(frame: Frame, bits: int) -> bytes:
 
 
 def _jpeg2000_lossy(frame: Frame, bits: int) -> bytes:
-    return bytes(imagecodecs.jpeg2k_encode(frame, level=45, codecformat="J2K", reversible=False, bitspersample=bits))
+    return bytes(imagecodecs.jpeg2k_encode(frame, level=60, codecformat="J2K", reversible=False, bitspersample=bits))
 
 
 def _htj2k(frame: Frame, bits: int) -> bytes:

@@ -103,7 +103,7 @@ def _plant(
     if enlarged is not None:
         boxes["Cardiomegaly"] = heart_box(canvas, heart)
     if "Effusion" in wanted:
-        boxes["Effusion"] = plant_effusion(canvas, anatomy, fields[wet], rng)
+        boxes["Effusion"] = plant_effusion(canvas, fields[wet], rng)
     if "Pneumothorax" in wanted:
         boxes["Pneumothorax"] = plant_pneumothorax(canvas, anatomy, fields[-wet], tissue, rng)
     if "Nodule" in wanted:
@@ -150,7 +150,7 @@ def _parenchyma(canvas: Canvas, rng: np.random.Generator) -> FloatArray:
 
 
 def _expose(canvas: Canvas, depth: FloatArray, fields: dict[int, LungField], rng: np.random.Generator) -> FloatArray:
-    """Detector signal to grey values 0..1: scatter, focal blur, quantum noise, logarithm, local contrast, tone curve."""
+    """Optical depth to grey values 0..1: scatter, blur, quantum noise, logarithm, local contrast, tone curve."""
     primary = np.exp(-depth)
     scatter = blur(primary, 3.5 * canvas.scale)
     signal = blur(primary, 0.022 * canvas.scale) + float(rng.uniform(0.05, 0.11)) * scatter
@@ -164,7 +164,7 @@ def _expose(canvas: Canvas, depth: FloatArray, fields: dict[int, LungField], rng
     lungs = np.concatenate([film[:, f.columns][thin, thin][f.air[thin, thin] > 6] for f in fields.values()])
     dark = float(np.median(lungs))
     bright = float(np.percentile(film[thin, thin], 93))
-    at_dark, at_bright = float(rng.uniform(0.24, 0.4)), float(rng.uniform(0.86, 0.92))
+    at_dark, at_bright = float(rng.uniform(0.28, 0.45)), float(rng.uniform(0.88, 0.94))
     lo, hi = np.log(at_dark / (1 - at_dark)), np.log(at_bright / (1 - at_bright))
     logit = lo + (film - dark) * np.float32((hi - lo) / max(bright - dark, 0.2))
     return (1 / (1 + np.exp(-logit))).astype(np.float32)

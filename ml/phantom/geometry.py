@@ -6,12 +6,16 @@ z backwards along a parallel beam (negative is anterior). A path length is in ce
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
+Node = tuple[float, float, float, float]  # column, row, radius (pixels), weight (cm)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Canvas:
     def zeros(self) -> FloatArray:
         return np.zeros((self.size, self.size), np.float32)
 
-    def to_pixels(self, points: NDArray[np.floating]) -> FloatArray:
+    def to_pixels(self, points: FloatArray) -> FloatArray:
         """(N, 2) centimetres -> (N, 2) pixel coordinates (column, row)."""
         pts = np.asarray(points, np.float32)
         columns = (pts[:, 0] + self._lean(pts[:, 1]) + self.field / 2) * self.scale - 0.5
@@ -77,17 +81,18 @@ class Canvas:
 def add_tube(
     canvas: Canvas,
     target: FloatArray,
-    points: NDArray[np.floating],
-    radius: Sequence[float] | NDArray[np.floating],
-    weight: Sequence[float] | NDArray[np.floating],
+    points: FloatArray,
+    radius: Sequence[float] | FloatArray,
+    weight: Sequence[float] | FloatArray,
     *,
     hollow: float = 0.0,
     marrow: float = 0.55,
 ) -> None:
-    """Add a curved tube's path to `target`: points (N, 2) cm, radius (N,) cm in the film plane, weight (N,) cm at the axis.
+    """Add the path through a curved tube to `target`.
 
-    `hollow` is the marrow's share of the radius (0 = solid, 0.75 = a bone with a cortex), `marrow` how much lighter it is. Where the tube bends over
-    itself the nearest part counts once, so joints do not show as beads.
+    points: (N, 2) cm. radius: (N,) cm in the film plane. weight: (N,) cm along the beam at the axis. hollow: the
+    marrow's share of the radius (0 = solid). marrow: how much the marrow takes off the weight. Where the tube's
+    segments meet, the nearest one counts alone, so that joints do not show as beads.
     """
     pixels = canvas.to_pixels(points)
     radii = np.maximum(np.asarray(radius, np.float32) * canvas.scale, 0.35)
@@ -97,43 +102,40 @@ def add_tube(
         return
     nearest = np.ones(target[window].shape, np.float32)
     depth = np.zeros_like(nearest)
-    top, left = window[0].start, window[1].start
-    for i in range(len(pixels) - 1):
-        _segment(canvas, pixels[i : i + 2], radii[i : i + 2], weights[i : i + 2], (nearest, depth), (top, left))
+    # Plain numbers: thousands of small segments make array overhead the cost.
+    local = pixels - np.array([window[1].start, window[0].start], np.float32)
+    nodes = [*zip(local[:, 0].tolist(), local[:, 1].tolist(), radii.tolist(), weights.tolist(), strict=True)]
+    for start, end in pairwise(nodes):
+        _segment(nearest, depth, start, end)
     profile = np.sqrt(np.maximum(1 - nearest, 0))
     if hollow:
         profile -= marrow * np.sqrt(np.maximum(hollow * hollow - nearest, 0))
     target[window] += profile * depth
 
 
-def _segment(
-    canvas: Canvas,
-    ends: FloatArray,
-    radii: FloatArray,
-    weights: FloatArray,
-    fields: tuple[FloatArray, FloatArray],
-    origin: tuple[int, int],
-) -> None:
-    window = canvas.window(ends, float(radii.max()) + 1)
-    if window is None:
+def _segment(nearest: FloatArray, depth: FloatArray, start: Node, end: Node) -> None:
+    """Keep, per pixel, the smallest squared distance to the axis (in radii) and the weight that belongs to it."""
+    (x0, y0, r0, w0), (x1, y1, r1, w1) = start, end
+    reach = max(r0, r1) + 1
+    left, top = max(floor(min(x0, x1) - reach), 0), max(floor(min(y0, y1) - reach), 0)
+    right = min(ceil(max(x0, x1) + reach) + 1, nearest.shape[1])
+    bottom = min(ceil(max(y0, y1) + reach) + 1, nearest.shape[0])
+    if left >= right or top >= bottom:
         return
-    nearest, depth = fields
-    local = (
-        slice(window[0].start - origin[0], window[0].stop - origin[0]),
-        slice(window[1].start - origin[1], window[1].stop - origin[1]),
-    )
-    columns = np.arange(window[1].start, window[1].stop, dtype=np.float32)[None, :] - ends[0, 0]
-    lines = np.arange(window[0].start, window[0].stop, dtype=np.float32)[:, None] - ends[0, 1]
-    dx, dy = ends[1] - ends[0]
-    length = max(float(dx * dx + dy * dy), 1e-6)
-    t = np.clip((columns * dx + lines * dy) / np.float32(length), 0, 1)
-    r = radii[0] + t * (radii[1] - radii[0])
+    dx, dy = x1 - x0, y1 - y0
+    length = max(dx * dx + dy * dy, 1e-6)
+    columns = np.arange(left - x0, right - x0 - 0.5, dtype=np.float32)[None, :]
+    lines = np.arange(top - y0, bottom - y0 - 0.5, dtype=np.float32)[:, None]
+    t = columns * (dx / length) + lines * (dy / length)
+    np.maximum(t, 0, out=t)
+    np.minimum(t, 1, out=t)
     gap_x, gap_y = columns - t * dx, lines - t * dy
+    r = r0 + t * (r1 - r0)
     squared = (gap_x * gap_x + gap_y * gap_y) / (r * r)
-    here = nearest[local]
+    here = nearest[top:bottom, left:right]
     closer = squared < here
     np.copyto(here, squared, where=closer)
-    np.copyto(depth[local], weights[0] + t * (weights[1] - weights[0]), where=closer)
+    np.copyto(depth[top:bottom, left:right], w0 + t * (w1 - w0), where=closer)
 
 
 def smooth_curve(points: Sequence[Sequence[float]], count: int) -> FloatArray:
@@ -155,9 +157,7 @@ def blur(image: FloatArray, sigma: float) -> FloatArray:
     factor = int(sigma // 2.5)
     if factor > 1:
         rows, columns = image.shape
-        small = Image.fromarray(image).resize(
-            (max(columns // factor, 4), max(rows // factor, 4)), Image.Resampling.BOX
-        )
+        small = Image.fromarray(image).resize((max(columns // factor, 4), max(rows // factor, 4)), Image.Resampling.BOX)
         soft = _convolve(np.asarray(small, np.float32), sigma / factor)
         return np.asarray(Image.fromarray(soft).resize((columns, rows), Image.Resampling.BICUBIC), np.float32)
     return _convolve(image, sigma)

@@ -1,4 +1,4 @@
-"""Planted findings: each changes the air of a lung field and returns its box on the film in pixels (x, y, width, height)."""
+"""Planted findings: each changes a lung field and returns its box on the film in pixels (x, y, width, height)."""
 
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ def box_of(mask: NDArray[np.bool_], left: int = 0) -> Box:
     return int(columns[0]) + left, int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
-def plant_effusion(canvas: Canvas, anatomy: Anatomy, field: LungField, rng: np.random.Generator) -> Box:
+def plant_effusion(canvas: Canvas, field: LungField, rng: np.random.Generator) -> Box:
     """Free fluid in an upright patient: it fills the recess and climbs along the wall in a meniscus."""
     level = field.side.dome - float(rng.uniform(0.3, 5.5))
     climb = 3.0 * np.clip(field.lateral, 0, 1.05) ** 2.5 + 0.9 * np.clip(-field.lateral, 0, 1) ** 4
@@ -56,9 +56,7 @@ def plant_pneumothorax(
     return box_of((kept <= 0) & (field.half > 0.8) & (field.air > 1.0), field.columns.start)
 
 
-def plant_lump(
-    canvas: Canvas, field: LungField, tissue: Tissue, rng: np.random.Generator, radius: float
-) -> Box:
+def plant_lump(canvas: Canvas, field: LungField, tissue: Tissue, rng: np.random.Generator, radius: float) -> Box:
     """A nodule (one ball) or a mass (lobes around a core) of `radius` cm inside clear lung."""
     x, y = _clear_spot(canvas, field, rng, radius)
     lobes = [Ellipsoid(x, y, 0, radius, radius * float(rng.uniform(0.85, 1.1)), radius, float(rng.uniform(0, 3)))]

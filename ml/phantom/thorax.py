@@ -13,9 +13,11 @@ DOME_Z_CM = -1.2
 
 @dataclass
 class LungField:
-    """One pleural cavity on the film, all in cm: `air` is what is aerated of its depth, `abdomen` the dome's half depth in it.
+    """One pleural cavity on the film, in cm along the beam.
 
-    `lateral` runs from 0 at the lung's crest to 1 at the wall (negative towards the mediastinum); `floor` is the dome's height.
+    `half` is its half depth, `air` what of the depth is aerated, `abdomen` the half depth of the dome that rises into
+    it. `lateral` runs from 0 at the lung's crest to 1 at the wall, negative towards the mediastinum; `floor` is the
+    height of the dome on the film.
     """
 
     side: Side
@@ -32,13 +34,15 @@ def body_path(canvas: Canvas, anatomy: Anatomy) -> FloatArray:
     y = canvas.rows
     cage = anatomy.wall_at(anatomy.left, np.maximum(y, 12.0))
     width = (cage + anatomy.wall + 0.9 + anatomy.belly * np.clip((y - 20) / 16, 0, 1))[:, None]
-    depth = (anatomy.cage_depth + 1.9 + 0.35 * anatomy.wall + 0.25 * anatomy.belly * np.clip((y - 18) / 12, 0, 1))[:, None]
+    depth = (anatomy.cage_depth + 1.9 + 0.35 * anatomy.wall + 0.25 * anatomy.belly * np.clip((y - 18) / 12, 0, 1))[
+        :, None
+    ]
     rise = np.clip((canvas.y - 2.5 - anatomy.shoulder) / 9.0, 0, 1)
     trunk = 2 * depth * rise**0.5 * _plate(canvas.x / width, 5)
-    trapezius = anatomy.neck + 13.0 * np.clip((canvas.y - 1.0 - anatomy.shoulder) / 8.0, 0, 1) ** 1.5
-    slope = (13.0 + 5.0 * np.clip(canvas.y / 10, 0, 1)) * _plate(canvas.x / trapezius, 2)
-    slope *= np.clip((18 - canvas.y) / 8, 0, 1)
-    neck = 11.0 * _plate(canvas.x / (anatomy.neck + 0.15 * np.maximum(canvas.y - 2, 0) ** 1.5), 2) * np.clip((14 - canvas.y) / 9, 0, 1)
+    trapezius = anatomy.neck + 13.0 * np.clip((canvas.y - 1.0 - anatomy.shoulder) / 8.0, 0, 2) ** 1.5
+    slope = 17.5 * np.exp(-(((canvas.y - 9.0) / 6.5) ** 2)) * _plate(canvas.x / trapezius, 2)
+    throat = anatomy.neck + 0.15 * np.maximum(canvas.y - 2, 0) ** 1.5
+    neck = 12.5 * _plate(canvas.x / throat, 3) * np.clip((14 - canvas.y) / 9, 0, 1)
     arms = canvas.zeros()
     for side in anatomy.sides:
         _arm(canvas, anatomy, side, arms)
@@ -61,7 +65,7 @@ def _arm(canvas: Canvas, anatomy: Anatomy, side: Side, target: FloatArray) -> No
 
 
 def lung_field(canvas: Canvas, anatomy: Anatomy, side: Side) -> LungField:
-    """The pleural cavity of one side: elliptic slices between the rib cage and the mediastinum, cut by the diaphragm's dome."""
+    """The pleural cavity of one side: elliptic slices between rib cage and mediastinum, above the diaphragm's dome."""
     middle = canvas.size // 2
     reach = canvas.size // 8
     columns = slice(0, middle + reach) if side.sign < 0 else slice(middle - reach, canvas.size)
@@ -75,20 +79,15 @@ def lung_field(canvas: Canvas, anatomy: Anatomy, side: Side) -> LungField:
     inner = (crest - x) / np.maximum(crest - medial, 0.01)
     out = np.clip(lateral, 0, 1)
     into = np.clip(inner, 0, 1)
-    half = depth * np.sqrt(np.maximum(1 - out * out, 0)) * np.sqrt(np.maximum(1 - into**4, 0))
+    half = depth * np.sqrt(np.maximum(1 - out * out, 0)) * np.sqrt(np.maximum(1 - into**3, 0))
     floor = side.dome + side.drop * (1 - np.sqrt(np.maximum(1 - (out * 0.985) ** 2, 0))) + 0.5 * into * into
     below = np.clip((canvas.y - floor) / 5.0, 0, 1)
     abdomen = (anatomy.cage_depth * 1.12) * np.sqrt(below)
     return LungField(side, columns, half, 2 * half, abdomen, lateral.astype(np.float32), floor.astype(np.float32))
 
 
-def overlap(lung_half: FloatArray, centre: float, half: FloatArray) -> FloatArray:
-    """Length shared by the lung's interval [-lung_half, lung_half] and [centre - half, centre + half] along the beam."""
-    return np.maximum(np.minimum(lung_half, centre + half) - np.maximum(-lung_half, centre - half), 0)
-
-
 def carve(canvas: Canvas, fields: dict[int, LungField], bodies: list[Ellipsoid]) -> None:
-    """Take the organs out of the lungs' air: along each ray all that stands there is one solid from its front to its back."""
+    """Take the organs out of the lungs' air: along each ray they are one solid from front to back."""
     front = np.full((canvas.size, canvas.size), FAR_CM, np.float32)
     back = np.full((canvas.size, canvas.size), -FAR_CM, np.float32)
     for body in bodies:
@@ -119,8 +118,12 @@ def heart_bodies(anatomy: Anatomy, ratio: float | None = None) -> list[Ellipsoid
     a, b = 6.3 * grow, 4.5 * grow
     extent = float(np.hypot(a * np.cos(anatomy.heart_tilt), b * np.sin(anatomy.heart_tilt)))
     drop = float(np.hypot(a * np.sin(anatomy.heart_tilt), b * np.cos(anatomy.heart_tilt)))
-    ventricle = Ellipsoid(left_reach - extent + shift, base + 1.5 - drop + 1.2 * k, -1.7, a, b, 6.6 * grow, anatomy.heart_tilt)
-    atrium = Ellipsoid(-right_reach + 3.6 * grow + shift, base - 4.1 * grow, -1.8, 3.6 * grow, 4.9 * grow, 6.2 * grow, -0.12)
+    ventricle = Ellipsoid(
+        left_reach - extent + shift, base + 1.5 - drop + 1.2 * k, -1.7, a, b, 6.6 * grow, anatomy.heart_tilt
+    )
+    atrium = Ellipsoid(
+        -right_reach + 3.6 * grow + shift, base - 4.1 * grow, -1.8, 3.6 * grow, 4.9 * grow, 6.2 * grow, -0.12
+    )
     upper = Ellipsoid(1.3 + shift, base - 8.0 * grow, -1.5, 2.9 * grow, 4.4 * grow, 5.0, -0.25)
     return [ventricle, atrium, upper]
 
@@ -131,12 +134,12 @@ def vessel_bodies(anatomy: Anatomy) -> list[Ellipsoid]:
     shift = -2.0 * anatomy.yaw
     knob = anatomy.right.apex + 8.6
     return [
-        Ellipsoid(-1.0 * m + shift, knob + 0.5, -1.5, 1.75 * m, 8.5, 3.2),
+        Ellipsoid(-1.0 * m + shift, knob + 0.5, -1.5, 1.6 * m, 8.5, 3.0),
         Ellipsoid(1.55 * m + shift, knob, 0.5, arch * 1.12, arch * 1.25, 2.6),
         Ellipsoid(2.0 * m + shift, knob + 3.3, -2.0, 1.9, 2.2, 2.4, 0.5),
-        Ellipsoid(1.4 + 0.25 * arch, knob + 9.0, 4.5, 0.75 * arch, 10.5, 1.3, 0.02),
-        Ellipsoid(-0.2, 9.0, -1.0, 2.2 * m, 8.5, 5.0),
-        Ellipsoid(-0.1, 22.0, 5.0, 1.9 * m, 17.0, 4.0),
+        Ellipsoid(1.4 + 0.25 * arch, knob + 9.0, 4.5, 0.75 * arch, 9.2, 1.3, 0.02),
+        Ellipsoid(-0.2, 9.0, -1.0, 1.9 * m, 8.5, 4.5),
+        Ellipsoid(-0.1, 22.0, 5.0, 1.8 * m, 19.0, 3.2),
     ]
 
 
@@ -180,10 +183,10 @@ def bubble_path(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> F
     x, y = 6.2 + rng.normal(0, 0.6), anatomy.left.dome + 3.2 + rng.normal(0, 0.3)
     size = anatomy.bubble
     if size > 0.25:
-        stomach = canvas.half_chord(Ellipsoid(x, y, 0, 3.0 * size**0.5, 1.5 * size**0.5 + 0.4, 2.6 * size, -0.15))
+        stomach = canvas.half_chord(Ellipsoid(x, y, 0, 3.0 * size**0.5, 1.5 * size**0.5 + 0.4, 1.9 * size, -0.15))
         if stomach is not None:
             window, half = stomach
-            level = np.clip((y + 0.5 - canvas.y[window[0]]) / 0.12, 0, 1)
+            level = np.clip((y + 0.5 - canvas.y[window[0]]) / 0.2, 0, 1)
             gas[window] += 2 * half * level
     for _ in range(int(rng.integers(0, 4))):
         loop = canvas.half_chord(

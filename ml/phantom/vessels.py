@@ -35,7 +35,7 @@ def _branch(
 ) -> None:
     if radius < SMALLEST_CM:
         return
-    steps = 4
+    steps = 3
     length = 2.6 * (radius / 0.3) ** 0.55 * float(rng.uniform(0.7, 1.3))
     bend = float(rng.normal(0, 0.12))
     angles = heading + bend * np.arange(steps + 1)
@@ -44,7 +44,8 @@ def _branch(
     taper = np.linspace(radius, radius * 0.86, len(points))
     # A vessel that runs along the beam is seen end-on: a shorter and denser shadow.
     along_beam = 1 + 0.8 * float(rng.random()) ** 4
-    add_tube(canvas, target, points, taper, 1.7 * taper * along_beam)
+    # Parent and children overlap at a fork; the faded ends keep their sum from showing as a bead.
+    add_tube(canvas, target, points, taper, 1.7 * taper * along_beam * np.array([0.45, 1, 1, 1, 0.6]))
     share = float(rng.uniform(0.35, 0.65))
     fork = float(rng.uniform(0.3, 0.75))
     end = points[-1]

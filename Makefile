@@ -1,0 +1,49 @@
+# Two commands: `make demo` runs Checxray on this machine, `make test` checks everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
+
+.PHONY: demo test lint types migrations unit format clean
+
+demo: $(VENV)/.run-time
+	@exec $(BIN)/python -m config.demo
+
+test: lint types migrations unit
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.development
+	$(BIN)/mypy
+
+migrations: $(VENV)/.development
+	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python manage.py makemigrations --check --dry-run
+
+unit: $(VENV)/.development
+	$(BIN)/python -m config.preconditions
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Checxray needs Python 3.11 or newer: make demo PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { echo "Python cannot make virtual environments: sudo apt-get install -y python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run-time: requirements.txt | $(BIN)/python
+	@echo "Installing the pinned requirements (PyTorch is large; the first time takes minutes)"
+	@$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt requirements.txt | $(BIN)/python
+	@echo "Installing the pinned requirements for development"
+	@$(BIN)/python -m pip install --quiet --progress-bar on -r requirements-dev.txt
+	@touch $@ $(VENV)/.run-time

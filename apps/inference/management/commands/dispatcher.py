@@ -1,0 +1,55 @@
+"""The dispatcher: sees to it that no job is forgotten. Two may run at once; every step is safe to repeat."""
+
+import datetime
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError, close_old_connections
+
+from apps.core.queue import Bell, ring_now
+from apps.inference.selectors import waiting_jobs
+from apps.inference.services import expire_leases, forget_silent_workers
+from apps.studies.spool import remove_abandoned
+
+logger = logging.getLogger(__name__)
+FORGOTTEN = datetime.timedelta(seconds=10)
+HOUSEKEEPING_EVERY = 720
+
+
+class Command(BaseCommand):
+    help = "Ring lost bells again, take back the jobs of dead workers, and tidy up; runs until it is stopped."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--interval", type=float, default=5.0, help="seconds between two sweeps")
+        parser.add_argument("--once", action="store_true", help="sweep once and exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        if not options["once"]:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+        sweeps = 0
+        while not stop.is_set():
+            try:
+                close_old_connections()
+                sweep(tidy=sweeps % HOUSEKEEPING_EVERY == 0)
+            except DatabaseError as error:
+                logger.warning("The database did not answer (%s); the next sweep tries again.", type(error).__name__)
+            sweeps += 1
+            if options["once"]:
+                return
+            stop.wait(options["interval"])
+
+
+def sweep(*, tidy: bool = False) -> None:
+    lost = expire_leases()
+    if lost:
+        logger.warning("%d jobs were taken back from silent workers.", lost)
+    if waiting_jobs(older_than=FORGOTTEN):
+        ring_now(Bell.INFER)
+    if tidy:
+        forget_silent_workers()
+        remove_abandoned()

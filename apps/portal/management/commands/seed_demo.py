@@ -1,0 +1,142 @@
+"""Seed the demo: two hospitals with people and keys, the starter model in service, sample films. Safe to repeat."""
+
+import io
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from tqdm import tqdm
+
+from apps.accounts.models import User
+from apps.audit.services import Actor
+from apps.core.errors import ChecxrayError
+from apps.inference.intake import inspect_file, take_in
+from apps.inference.pictures import wrap_picture
+from apps.registry import engine
+from apps.registry.models import Deployment
+from apps.registry.services import activate, register
+from apps.studies.spool import open_spool
+from apps.tenants.models import ApiClient, Role, Tenant
+from apps.tenants.scope import tenant_tx
+from apps.tenants.services import add_member, create_api_key, find_api_client, tenant_of_key
+
+STARTER = settings.BASE_DIR / "models" / "starter"
+HOSPITALS = {"north": "North Coast Hospital", "south": "South Valley Clinic"}
+SEED = Actor(name="seed_demo")
+FILM_COUNT = 12
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+class Command(BaseCommand):
+    help = "Seed the demo's hospitals, people, model and films, and write demo.json."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--films", help="a folder of films to take instead of the synthetic ones")
+        parser.add_argument("--empty", action="store_true", help="no sample studies")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path = settings.CHECXRAY_HOME / "demo.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        demo = {
+            "base_url": f"http://127.0.0.1:{os.environ.get('PORT') or 8000}",
+            "dimse": {"host": "127.0.0.1", "port": settings.DIMSE_PORT},
+            "operator": _operator(known.get("operator", {})),
+            "tenants": [_hospital(slug, name, _of_slug(known, slug)) for slug, name in HOSPITALS.items()],
+        }
+        _write_private(path, json.dumps(demo, indent=2))
+        self._put_starter_into_service()
+        if not options["empty"]:
+            _seed_films(Path(options["films"]) if options["films"] else None)
+
+    def _put_starter_into_service(self) -> None:
+        if Deployment.objects.exists():
+            return
+        try:
+            activate(version=register(artifact_dir=STARTER), actor=SEED.name, reason="The demo's first version")
+        except ChecxrayError as error:
+            raise CommandError(f"The starter model in {STARTER} cannot be used: {error.detail}") from error
+
+
+def _of_slug(known: dict[str, Any], slug: str) -> dict[str, Any]:
+    return next((each for each in known.get("tenants", []) if each["slug"] == slug), {})
+
+
+def _write_private(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(0o600)
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _operator(known: dict[str, str]) -> dict[str, str]:
+    return _person("operator@checxray.example", "Platform operator", known, is_staff=True, is_superuser=True)
+
+
+def _person(email: str, full_name: str, known: dict[str, str], **flags: bool) -> dict[str, str]:
+    """The person, whose password is the one that demo.json says; a password changed since is left alone."""
+    if User.objects.filter(email=email).exists() and known.get("email") == email:
+        return {"email": email, "password": known["password"]}
+    password = secrets.token_urlsafe(12)
+    user, _ = User.objects.get_or_create(email=email, defaults={"full_name": full_name, **flags})
+    user.set_password(password)
+    user.save()
+    return {"email": email, "password": password}
+
+
+def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
+    tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, "ae_title": slug.upper()})
+    people = []
+    for role, title in ((Role.RADIOLOGIST, "Dr."), (Role.ADMIN, "Admin")):
+        email = f"{role.value}@{slug}.example"
+        remembered = next((each for each in known.get("users", []) if each["email"] == email), {})
+        person = _person(email, f"{title} {slug.title()}", remembered)
+        add_member(tenant=tenant, user_id=User.objects.get(email=email).pk, role=role.value)
+        people.append({**person, "role": role.value})
+    return {
+        "slug": slug,
+        "name": tenant.name,
+        "ae_title": tenant.ae_title,
+        "api_key": _api_key(tenant, known.get("api_key", "")),
+        "users": people,
+    }
+
+
+def _api_key(tenant: Tenant, known: str) -> str:
+    claimed = tenant_of_key(known)
+    with tenant_tx(tenant.id):
+        if claimed and claimed[0] == tenant.id and find_api_client(secret=claimed[1]):
+            return known
+        return create_api_key(name=f"demo-{ApiClient.objects.count() + 1}")
+
+
+def _seed_films(folder: Path | None) -> None:
+    tenants = {slug: Tenant.objects.get(slug=slug) for slug in HOSPITALS}
+    if folder is None:
+        for film in tqdm(engine.demo_set(FILM_COUNT), desc="  films", unit="film"):
+            buffer = io.BytesIO()
+            film.write(buffer)
+            _take_in(tenants[film.tenant], buffer.getvalue(), film.patient_id)
+        return
+    if not folder.is_dir():
+        raise CommandError(f"FILMS={folder} is not a folder.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in tqdm(files, desc="  films", unit="film"):
+        _take_in(tenants["north"], path.read_bytes(), path.name, is_picture=path.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def _take_in(tenant: Tenant, data: bytes, name: str, *, is_picture: bool = False) -> None:
+    with open_spool() as spool:
+        try:
+            spooled = spool.write(data)
+            if is_picture:
+                spooled = wrap_picture(spooled=spooled, spool=spool, tenant=tenant)
+            inspected = inspect_file(spooled)
+            with tenant_tx(tenant.id):
+                take_in(inspected, by=SEED, source="demo")
+        except ChecxrayError as error:
+            tqdm.write(f"  {name} was left out: {error.detail}")

@@ -1,0 +1,158 @@
+"""``python -m config.demo``: the whole of Checxray on this machine, in the foreground (``make demo``)."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+from django.core.management import CommandError, call_command
+
+from config.embedded import places, running_services
+from config.embedded.postgres import EmbeddedServiceError
+from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
+from config.preconditions import missing
+from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
+
+_READY_SECONDS = 240
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _fail(text: str) -> int:
+    print(f"\nChecxray could not start: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def require_free_port(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise SystemExit(
+                _fail(f"port {port} is in use. Choose another: make demo {name}={port + 1}")
+            ) from None
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    with (places.socket_folder() / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(
+                _fail(f"it runs already on {home()}. Stop it, or set CHECXRAY_HOME to another folder.")
+            ) from None
+        yield
+
+
+def _prepare() -> None:
+    """The database, the static files and the demo's accounts, model and films."""
+    if env_str("DATABASE_URL"):
+        call_command("setup_database")
+    say("  database   applying migrations")
+    call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    say("  demo data  hospitals, people, the starter model and sample films")
+    call_command("seed_demo", films=env_str("FILMS") or None, empty=env_bool("DEMO_EMPTY"))
+
+
+def _services(port: int, dimse_port: int) -> list[Service]:
+    python = sys.executable
+    environment = os.environ | {
+        "PORT": str(port),
+        "BIND": f"127.0.0.1:{port}",
+        "DIMSE_PORT": str(dimse_port),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    commands = {
+        "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
+        "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO"],
+        "dispatcher": ["manage.py", "dispatcher"],
+        "dimse": ["manage.py", "dimse_listener"],
+    }
+    return [Service(name, [python, *arguments], environment) for name, arguments in commands.items()]
+
+
+def _readiness(base_url: str) -> dict[str, object] | None:
+    try:
+        with urllib.request.urlopen(f"{base_url}/readyz", timeout=5) as answer:  # noqa: S310
+            return json.load(answer) if answer.status == 200 else None
+    except urllib.error.HTTPError:
+        return None
+    except OSError:
+        return None
+
+
+def _wait_until_ready(supervisor: Supervisor, base_url: str) -> bool:
+    deadline = time.monotonic() + _READY_SECONDS
+    said = 0.0
+    while not supervisor.stopping.is_set():
+        if _readiness(base_url) is not None:
+            return True
+        supervisor.check()
+        if time.monotonic() > deadline:
+            raise ProcessKeepsDyingError(
+                f"the services did not become ready: see the logs in {home() / 'logs'} and {base_url}/readyz."
+            )
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            say("  services   waiting for the web server and the worker's model")
+        supervisor.stopping.wait(0.3)
+    return False
+
+
+def run() -> int:
+    problem = missing()
+    if problem:
+        return _fail(problem)
+    port, dimse_port = env_int("PORT", 8000), env_int("DIMSE_PORT", 11112)
+    require_free_port("PORT", port)
+    require_free_port("DIMSE_PORT", dimse_port)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
+    os.environ |= {"PORT": str(port), "DIMSE_PORT": str(dimse_port)}
+    say(f"Checxray: home {home()}")
+    with _only_one():
+        say("  services   starting PostgreSQL and Valkey")
+        with running_services():
+            django.setup()
+            _prepare()
+            supervisor = Supervisor(_services(port, dimse_port))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: supervisor.stopping.set())
+            return _serve(supervisor, f"http://127.0.0.1:{port}")
+
+
+def _serve(supervisor: Supervisor, base_url: str) -> int:
+    try:
+        supervisor.start()
+        if _wait_until_ready(supervisor, base_url):
+            say(f"  accounts   {home() / 'demo.json'}")
+            say(f"\nChecxray is ready: {base_url}")
+            supervisor.watch()
+    except ProcessKeepsDyingError as error:
+        return _fail(str(error))
+    finally:
+        say("\nStopping")
+        supervisor.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (EmbeddedServiceError, EnvironmentVariableError, CommandError, PermissionError) as error:
+        sys.exit(_fail(str(error)))

@@ -1,0 +1,99 @@
+"""Runs the processes of one machine: starts them, restarts what dies, stops them all and leaves none behind."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from config.embedded import places
+from config.env import PROJECT_ROOT
+
+_STOP_SECONDS = 25
+_STEADY_SECONDS = 20
+_MOST_RESTARTS = 4
+_PR_SET_PDEATHSIG = 1
+
+
+class ProcessKeepsDyingError(Exception):
+    """A process died again and again; the message says where its log is."""
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass
+class Service:
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    restarts: int = field(default=0)
+
+    def start(self) -> None:
+        with places.log_file(self.name).open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=PROJECT_ROOT,
+                env=dict(self.environment),
+                # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops them in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509
+            )
+        self.started = time.monotonic()
+
+    def is_dead(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+
+class Supervisor:
+    def __init__(self, services: Sequence[Service]) -> None:
+        self.services = list(services)
+        self.stopping = threading.Event()
+
+    def start(self) -> None:
+        for service in self.services:
+            service.start()
+
+    def check(self) -> None:
+        """Restart what died.
+
+        Raises:
+            ProcessKeepsDyingError: it died too often.
+        """
+        for service in self.services:
+            if not service.is_dead():
+                continue
+            if time.monotonic() - service.started > _STEADY_SECONDS:
+                service.restarts = 0
+            service.restarts += 1
+            if service.restarts > _MOST_RESTARTS:
+                raise ProcessKeepsDyingError(f"{service.name} keeps stopping: see {places.log_file(service.name)}.")
+            print(f"  {service.name} stopped; starting it again", flush=True)
+            service.start()
+
+    def watch(self) -> None:
+        """Keep the services up until somebody asks to stop."""
+        while not self.stopping.wait(1.0):
+            self.check()
+
+    def stop(self) -> None:
+        running = [each.process for each in self.services if each.process is not None and each.process.poll() is None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

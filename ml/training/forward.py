@@ -1,0 +1,52 @@
+"""Run a network in evaluation mode over films in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ml.networks import CamNetwork
+from ml.transforms import InputSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """logits (N, L), cams (N, L, h, w), features (N, C), float32."""
+
+    logits: NDArray[np.float32]
+    cams: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+def to_tensor(squares: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """uint8 (N, S, S) -> float (N, 1, S, S) in [0, 1] on the device; bytes travel, not floats."""
+    return torch.from_numpy(np.array(squares)).to(device).unsqueeze(1).float() / 255
+
+
+def normalised(grey: torch.Tensor, space: InputSpace) -> torch.Tensor:
+    """Float (N, 1, S, S) in [0, 1] -> (N, 3, S, S) by the input space's mean and standard deviation."""
+    mean = torch.tensor(space.mean, device=grey.device)[:, None, None]
+    std = torch.tensor(space.std, device=grey.device)[:, None, None]
+    return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def run(network: CamNetwork, squares: NDArray[np.uint8], space: InputSpace, batch_size: int = 32,
+        indices: Sequence[int] | NDArray[Any] | None = None, progress: str | None = None) -> Outputs:
+    """Logits, maps and features of films uint8 (N, S, S), each index once and in order."""
+    chosen = np.arange(len(squares)) if indices is None else np.asarray(indices)
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    parts: list[tuple[NDArray[np.float32], ...]] = []
+    steps = range(0, len(chosen), batch_size)
+    with torch.inference_mode():
+        for start in tqdm(steps, desc=progress, disable=progress is None, unit="batch", leave=False):
+            batch = to_tensor(squares[chosen[start:start + batch_size]], device)
+            parts.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))
+    network.train(was_training)
+    logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Outputs(logits, cams, features)

@@ -1,0 +1,94 @@
+"""Fit the feature gate of a version on its own pooled features."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ml.datasets import patient_folds
+from ml.gate import FeatureGate
+from ml.networks import CamNetwork
+from ml.training.augment import Augmentation, augment
+from ml.training.forward import run, to_tensor
+from ml.training.heads import fit_heads
+from ml.training.negatives import generated, spoiled
+from ml.transforms import InputSpace
+
+DIRECTIONS = 64
+L2 = 0.01
+FALSE_REFUSAL = 0.003
+"""Share of held-out films that each of the two statistics may refuse."""
+
+MAX_FILMS = 1500
+_EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
+
+
+def fit_feature_gate(network: CamNetwork, films: NDArray[np.uint8], patients: list[str], space: InputSpace,
+                     extra: NDArray[np.uint8] | None = None, seed: int = 0) -> tuple[FeatureGate, dict[str, Any]]:
+    """Fit on frontal chest films (N, S, S) of `patients`; `extra` are further films to accept (synthetic ones).
+
+    Returns the gate and its figures on films held out by patient and on negatives not fitted on.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(films))[:MAX_FILMS])
+    films, patients = np.array(films[chosen]), [patients[i] for i in chosen]
+    plain = run(network, films, space, progress="Gate: films").features
+    varied = run(network, _varied(films, space, seed), space, progress="Gate: exposures").features
+    other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]
+    bad_films = run(network, spoiled(films, seed), space, progress="Gate: spoiled films").features
+    bad_pictures = run(network, generated(space.size, min(len(films), 600), seed), space,
+                       progress="Gate: other pictures").features
+    folds = patient_folds(patients, 4, seed)
+    held = np.zeros(len(films))
+    distance = np.zeros(len(films))
+    refused = np.zeros(len(films))
+    strange = np.zeros(len(bad_pictures))
+    picture_fold = np.arange(len(bad_pictures)) // 6 % 4
+    for fold in range(4):
+        rest, inside = folds != fold, folds == fold
+        gate = _fit(np.concatenate([plain[rest], varied[rest], other]), plain[rest],
+                    np.concatenate([bad_films[rest], bad_pictures[picture_fold != fold]]))
+        held[inside], distance[inside] = gate.score(plain[inside]), gate.distance(plain[inside])
+        refused[inside] = gate.score(bad_films[inside])
+        strange[picture_fold == fold] = gate.score(bad_pictures[picture_fold == fold])
+    min_score = _cut(held, np.concatenate([refused, strange]))
+    gate = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
+    reach = gate.distance(other).max(initial=0.0)
+    max_distance = max(float(np.quantile(distance, 1 - FALSE_REFUSAL)), float(reach)) * 1.1
+    final = FeatureGate(gate.mean, gate.scale, gate.weight, gate.bias, min_score, gate.basis, gate.variance,
+                        gate.residual, max_distance)
+    figures = {"films": len(films), "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
+               "refused_spoiled_films": float(np.mean(refused < min_score)),
+               "refused_other_pictures": float(np.mean(strange < min_score)), "held_out_by": "patient, 4 folds"}
+    return final, figures
+
+
+def _varied(films: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
+    generator = torch.Generator().manual_seed(seed)
+    grey = torch.cat([augment(to_tensor(films[i:i + 64], torch.device("cpu")), space.size, _EXPOSURE, generator)
+                      for i in range(0, len(films), 64)])
+    return np.asarray((grey[:, 0] * 255).round().to(torch.uint8).numpy())
+
+
+def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
+    # Where both sides leave a gap, cut in its middle; where they touch, the films' false refusal decides.
+    low = float(np.quantile(accepted, FALSE_REFUSAL))
+    high = float(np.quantile(refused, 0.995))
+    return min(low, (low + high) / 2.0)
+
+
+def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: NDArray[np.float32]) -> FeatureGate:
+    mean, scale = typical.mean(axis=0), typical.std(axis=0) + 1e-3
+    both = (np.concatenate([accepted, refused]) - mean) / scale
+    # A dead feature of the films may be alive in other pictures; unclipped, it alone would decide.
+    truth = np.concatenate([np.ones(len(accepted)), np.zeros(len(refused))])[:, None]
+    head = fit_heads(both, truth, L2, balanced=True)
+    z = (typical - mean) / scale
+    _, singular, directions = np.linalg.svd(z, full_matrices=False)
+    count = min(DIRECTIONS, len(z) // 4, z.shape[1])
+    variance = singular**2 / len(z)
+    residual = max(float(variance[count:].sum() / max(z.shape[1] - count, 1)), 1e-3)
+    return FeatureGate(mean, scale, head.weight[0], float(head.bias[0]), 0.0,
+                       np.ascontiguousarray(directions[:count].T), variance[:count].astype(np.float32), residual,
+                       np.inf)

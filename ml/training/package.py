@@ -1,0 +1,138 @@
+"""From a trained network and its held-out outputs to a complete artifact: everything that serving needs to know."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ml.artifact import Manifest, Threshold, half_precision, save_artifact
+from ml.calibration import Platt, calibrate, fit_platt
+from ml.gate import FeatureGate
+from ml.labels import LABELS
+from ml.metrics import calibration_error, youden_threshold
+from ml.networks import CamNetwork
+from ml.saliency import CamScale, fit_cam_scale
+from ml.training.forward import Outputs
+from ml.transforms import InputSpace
+
+MIN_POSITIVES = 10
+DISCLAIMER = "Demonstration only. Investigational. Not for diagnostic use."
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Outputs on films that the network was not fitted on, with truth (N, 14) and the films' patients."""
+
+    outputs: Outputs
+    truth: NDArray[np.float32]
+    patients: Sequence[str]
+
+
+def calibration_of(held: HeldOut) -> dict[str, Platt]:
+    """Platt parameters per label; the identity where held-out films lack one of the classes."""
+    fits = {}
+    for column, label in enumerate(LABELS):
+        positives = held.truth[:, column].sum()
+        usable = 0 < positives < len(held.truth)
+        fits[label] = fit_platt(held.outputs.logits[:, column], held.truth[:, column]) if usable else Platt()
+    return fits
+
+
+def operating_points(held: HeldOut, calibration: Mapping[str, Platt]) -> tuple[dict[str, Threshold | None],
+                                                                               dict[str, str]]:
+    """Youden thresholds on calibrated probability, and the reason for each label that has none."""
+    probabilities = calibrate(held.outputs.logits, LABELS, calibration)
+    points: dict[str, Threshold | None] = {}
+    notes: dict[str, str] = {}
+    for column, label in enumerate(LABELS):
+        positives = int(held.truth[:, column].sum())
+        if positives < MIN_POSITIVES or positives == len(held.truth):
+            points[label] = None
+            notes[label] = f"No operating point: {positives} positive validation films, {MIN_POSITIVES} are needed."
+        else:
+            value = youden_threshold(held.truth[:, column], probabilities[:, column])
+            points[label] = Threshold(float(np.clip(value, 1e-6, 1 - 1e-6)), "youden", positives)
+    return points, notes
+
+
+def cam_scales(held: HeldOut) -> dict[str, CamScale]:
+    """Fixed display range per label, in logit units."""
+    return {label: fit_cam_scale(held.outputs.cams[:, column]) for column, label in enumerate(LABELS)}
+
+
+def rounded_tensors(network: CamNetwork) -> dict[str, NDArray[Any]]:
+    """The network's tensors as the artifact stores them, half precision where that is safe."""
+    return half_precision({k: v.detach().cpu().numpy() for k, v in network.state_dict().items()})
+
+
+def load_rounded(network: CamNetwork, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Put stored tensors back, so that figures are measured on exactly what is served."""
+    state = network.state_dict()
+    network.load_state_dict({k: torch.from_numpy(np.asarray(v)).to(state[k]) for k, v in tensors.items()})
+
+
+def card(name: str, architecture: str, recipe: str, data: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The model card, Markdown."""
+    lines = [f"# {name}", "", f"**{DISCLAIMER}**", "",
+             f"Architecture: {architecture}, global average pooling, one linear layer of fourteen findings.", "",
+             f"Training: {recipe}", "",
+             f"Data: {data['source']}", ""]
+    for part in ("train", "validation", "test"):
+        if part in data:
+            lines.append(f"- {part}: {data[part]['films']} films of {data[part]['patients']} patients")
+    lines += ["", f"Split: {data['split_id']} (lists' SHA-256 {data['split_sha256']}).", ""]
+    for part in ("test", "validation"):
+        if part in metrics:
+            lines += _table(part, metrics[part])
+    lines += ["Limits: trained on few, enriched films of one hospital, so probabilities do not carry over to another "
+              "prevalence; labels were mined from reports, not read by radiologists; no lateral films, no children's "
+              "films to speak of; mirrored films are not detected.", ""]
+    return "\n".join(lines)
+
+
+def _table(part: str, report: Mapping[str, Any]) -> list[str]:
+    rows = [f"## AUROC on the {part} films ({report['n']} films, {report['patients']} patients)", "",
+            f"Mean {_value(report['mean_auroc'], report['ci95'])}; without Pneumonia "
+            f"{_value(report['mean_auroc_without_pneumonia'], report['ci95_without_pneumonia'])}. "
+            "95 % intervals by a bootstrap over patients.", "",
+            "| finding | AUROC (95 % CI) | positives |", "| --- | --- | --- |"]
+    rows += [f"| {label} | {_value(entry['auroc'], entry['ci95'])} | {entry['positives']} |"
+             for label, entry in report["labels"].items()]
+    return [*rows, ""]
+
+
+def _value(value: float | None, ci95: Sequence[float] | None) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:.3f}" + (f" ({ci95[0]:.3f} to {ci95[1]:.3f})" if ci95 else "")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is told about a version beside its numbers."""
+
+    name: str
+    architecture: str
+    recipe: str
+    data: Mapping[str, Any]
+
+
+def package(directory: Path, network: CamNetwork, space: InputSpace, held: HeldOut, description: Description,
+            metrics: Mapping[str, Any], gate: FeatureGate | None) -> Manifest:
+    """Write the artifact of `network` (weights as they are: round them before measuring). Raises ArtifactInvalid."""
+    calibration = calibration_of(held)
+    points, notes = operating_points(held, calibration)
+    probabilities = calibrate(held.outputs.logits, LABELS, calibration)
+    errors = {label: calibration_error(held.truth[:, i], probabilities[:, i]) for i, label in enumerate(LABELS)}
+    figures = {**metrics, "calibration_error": {"bins": 15, "validation": errors}}
+    text = card(description.name, description.architecture, description.recipe, description.data, metrics)
+    height, width = held.outputs.cams.shape[2:]
+    manifest = Manifest(
+        name=description.name, architecture=description.architecture, input_space=space, grid=(height, width),
+        thresholds=points, threshold_notes=notes, calibration=calibration, cam_scale=cam_scales(held), gate=None,
+        metrics=figures, data=dict(description.data), card=text, weights_sha256="")
+    return save_artifact(directory, manifest, rounded_tensors(network), gate)

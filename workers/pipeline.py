@@ -1,0 +1,129 @@
+"""The order of the steps of a study's life, after it was stored: gate, decode, predict, gate again, write, report."""
+
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from apps.inference import services as inference
+from apps.inference.services import ClaimedJob, LostClaimError, Result
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.reports.services import draft
+from apps.studies.models import Instance, Study
+from apps.studies.storage import local_path
+from apps.tenants.scope import tenant_tx
+
+_VIEW_ORDER = {"PA": 0, "AP": 1}
+
+
+@dataclass
+class Reading:
+    """One job on its way. It carries either a film to read or the refusal of all films of the study."""
+
+    job: ClaimedJob
+    instances: list[Instance]
+    instance: Instance | None = None
+    refusal: engine.GateResult | None = None
+    film: engine.LoadedInput | None = None
+    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
+def read_inputs(jobs: Sequence[ClaimedJob]) -> list[Reading]:
+    """Step 1, in each tenant: which film of the study to read, judged by its tags."""
+    readings = []
+    for tenant_id in dict.fromkeys(job.tenant_id for job in jobs):
+        own = [job for job in jobs if job.tenant_id == tenant_id]
+        with tenant_tx(tenant_id):
+            films = _instances_by_study([job.study_id for job in own])
+        for job in own:
+            readings.append(_choose_film(Reading(job, films.get(job.study_id, []))))
+    return readings
+
+
+def _instances_by_study(study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
+    found: dict[UUID, list[Instance]] = {}
+    instances = Instance.objects.filter(series__study_id__in=study_ids).select_related("series")
+    for instance in instances.order_by("received", "id"):
+        found.setdefault(instance.series.study_id, []).append(instance)
+    return found
+
+
+def _choose_film(reading: Reading) -> Reading:
+    refusals = []
+    accepted = []
+    for instance in reading.instances:
+        result = engine.tag_gate(instance.attributes, instance.sop_class_uid, instance.rows, instance.columns)
+        if result.accepted:
+            accepted.append(instance)
+        else:
+            refusals.append((instance, result))
+    if accepted:
+        # A posteroanterior film before an anteroposterior one; of equals the newest, which may be a repeat.
+        reading.instance = min(reversed(accepted), key=lambda each: _VIEW_ORDER.get(each.view_position, 2))
+    elif refusals:
+        reading.instance, reading.refusal = refusals[-1]
+    else:
+        reading.refusal = engine.GateResult(False, "no-image", "The study has no image.")
+    return reading
+
+
+def start_decoding(
+    reading: Reading, space: engine.InputSpace, sandbox: engine.Sandbox
+) -> "Future[engine.LoadedInput] | None":
+    """Step 2: decode and fit the film in a sandboxed child; None where there is nothing to decode."""
+    if reading.refusal is not None or reading.instance is None:
+        return None
+    try:
+        path = reading.resources.enter_context(local_path(reading.instance.object_key))
+    except FileNotFoundError:
+        failed: Future[engine.LoadedInput] = Future()
+        failed.set_exception(engine.InputRejected("source-unreadable", "The stored image is missing."))
+        return failed
+    return sandbox.submit(engine.load_input, str(path), space.to_dict())
+
+
+def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | None") -> bool:
+    """Take the film, or its refusal. False where the machine failed and not the film: the job was given back."""
+    try:
+        if decoding is not None:
+            reading.film = decoding.result()
+    except engine.InputRejected as error:
+        if error.code in engine.RETRYABLE:
+            inference.give_back(job=reading.job, code=error.code, reason=error.detail)
+            return False
+        reading.refusal = engine.GateResult(False, error.code, error.detail)
+    finally:
+        reading.resources.close()
+    return True
+
+
+def write_result(
+    reading: Reading, version: ModelVersion, probabilities: dict[str, float] | None, cams: object
+) -> None:
+    """Step 4, in one transaction of the tenant: findings, heatmaps and the preliminary report, or the refusal."""
+    job = reading.job
+    with contextlib.suppress(LostClaimError), tenant_tx(job.tenant_id):
+        if reading.refusal is not None:
+            inference.reject(
+                job=job,
+                code=reading.refusal.reason or "refused",
+                reason=reading.refusal.detail,
+                instances_seen=len(reading.instances),
+                instance=reading.instance,
+            )
+            return
+        assert reading.instance is not None
+        assert probabilities is not None
+        row = inference.complete(
+            job=job,
+            version=version,
+            result=Result(
+                instance=reading.instance,
+                instances_seen=len(reading.instances),
+                probabilities=probabilities,
+                cams=cams,  # type: ignore[arg-type]
+            ),
+        )
+        draft(study=Study.objects.get(pk=job.study_id), job=row)
