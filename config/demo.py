@@ -39,9 +39,7 @@ def require_free_port(name: str, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise SystemExit(
-                _fail(f"port {port} is in use. Choose another: make demo {name}={port + 1}")
-            ) from None
+            raise SystemExit(_fail(f"port {port} is in use. Choose another: make demo {name}={port + 1}")) from None
 
 
 @contextmanager
@@ -78,7 +76,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
     }
     commands = {
         "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
-        "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO"],
+        "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
         "dispatcher": ["manage.py", "dispatcher"],
         "dimse": ["manage.py", "dimse_listener"],
     }

@@ -108,15 +108,17 @@ class Manifest:
         if value.get("labels") != list(LABELS):
             raise ArtifactInvalid("labels-mismatch", "Convert the model so that its outputs are in that order.")
         try:
-            manifest = cls(**{
-                **value,
-                "labels": LABELS,
-                "grid": _grid(value["grid"]),
-                "input_space": InputSpace.from_dict(value["input_space"]),
-                "thresholds": {k: None if t is None else Threshold(**t) for k, t in value["thresholds"].items()},
-                "calibration": {k: Platt(**p) for k, p in value["calibration"].items()},
-                "cam_scale": {k: CamScale(**s) for k, s in value["cam_scale"].items()},
-            })
+            manifest = cls(
+                **{
+                    **value,
+                    "labels": LABELS,
+                    "grid": _grid(value["grid"]),
+                    "input_space": InputSpace.from_dict(value["input_space"]),
+                    "thresholds": {k: None if t is None else Threshold(**t) for k, t in value["thresholds"].items()},
+                    "calibration": {k: Platt(**p) for k, p in value["calibration"].items()},
+                    "cam_scale": {k: CamScale(**s) for k, s in value["cam_scale"].items()},
+                }
+            )
             manifest._check()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactInvalid("manifest-invalid", f"{type(error).__name__}: {error}") from error
@@ -133,8 +135,9 @@ class Manifest:
             raise ValueError("calibration needs a positive slope and a finite offset")
         if not all(math.isfinite(s.e0) and math.isfinite(s.s) and s.s >= 0 for s in self.cam_scale.values()):
             raise ValueError("cam_scale must be finite, s not negative")
-        if len(self.weights_sha256) != 64 or not all(isinstance(v, str) and v for v in (
-                self.name, self.architecture, self.card)):
+        if len(self.weights_sha256) != 64 or not all(
+            isinstance(v, str) and v for v in (self.name, self.architecture, self.card)
+        ):
             raise ValueError("name, architecture, card and weights_sha256 are required")
         self.canonical()
 
@@ -195,7 +198,13 @@ def load_artifact(directory: Path) -> Artifact:
         raise ArtifactInvalid("weights-hash-mismatch", "Copy the artifact again from where it was made.")
     tensors = _checked_tensors(path)
     weight, bias = (tensors.get(name) for name in _HEAD)
-    if weight is None or bias is None or weight.ndim != 2 or len(weight) != len(LABELS) or bias.shape != weight.shape[:1]:
+    if (
+        weight is None
+        or bias is None
+        or weight.ndim != 2
+        or len(weight) != len(LABELS)
+        or bias.shape != weight.shape[:1]
+    ):
         raise ArtifactInvalid("weights-shape-mismatch", "Expected classifier.weight (14, C) and classifier.bias (14,).")
     return Artifact(directory, manifest, bias.astype(np.float32), _gate_of(manifest, tensors, weight.shape[1]))
 
@@ -236,8 +245,11 @@ def file_sha256(path: Path) -> str:
 def network_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The network's own tensors of a weights file as float32, without the gate's; integers as they are."""
     tensors = _checked_tensors(path)
-    return {k: v.astype(np.float32) if v.dtype.kind == "f" else v
-            for k, v in tensors.items() if not k.startswith(_GATE_PREFIX)}
+    return {
+        k: v.astype(np.float32) if v.dtype.kind == "f" else v
+        for k, v in tensors.items()
+        if not k.startswith(_GATE_PREFIX)
+    }
 
 
 def half_precision(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -245,8 +257,9 @@ def half_precision(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any
     return {k: v.astype(np.float16) if v.ndim > 1 and v.dtype == np.float32 else v for k, v in tensors.items()}
 
 
-def save_artifact(directory: Path, manifest: Manifest, tensors: Mapping[str, NDArray[Any]],
-                  gate: FeatureGate | None = None) -> Manifest:
+def save_artifact(
+    directory: Path, manifest: Manifest, tensors: Mapping[str, NDArray[Any]], gate: FeatureGate | None = None
+) -> Manifest:
     """Write an artifact folder and verify it by loading it again; returns the manifest with its weights' hash.
 
     `tensors` are the network's (float32 or float16). Each file is written aside, synced and renamed.
@@ -258,8 +271,9 @@ def save_artifact(directory: Path, manifest: Manifest, tensors: Mapping[str, NDA
     directory.mkdir(parents=True, exist_ok=True)
     parts = {f"{_GATE_PREFIX}{k}": v for k, v in gate.tensors().items()} if gate else {}
     weights = save({k: np.ascontiguousarray(v) for k, v in {**tensors, **parts}.items()})
-    complete = replace(manifest, gate=gate.scalars() if gate else None,
-                       weights_sha256=hashlib.sha256(weights).hexdigest())
+    complete = replace(
+        manifest, gate=gate.scalars() if gate else None, weights_sha256=hashlib.sha256(weights).hexdigest()
+    )
     write_atomically(directory / WEIGHTS, weights)
     text = json.dumps(complete.to_dict(), indent=1, sort_keys=True, allow_nan=False)
     write_atomically(directory / MANIFEST, text.encode() + b"\n")

@@ -81,8 +81,9 @@ def read_table(path: Path) -> dict[str, Film]:
                     continue
                 film = _film(path, reader.line_num, row, columns)
                 if film.image in films:
-                    raise DatasetInvalid(f"{path.name} line {reader.line_num}: {film.image} appears twice. "
-                                         "Remove one of the lines.")
+                    raise DatasetInvalid(
+                        f"{path.name} line {reader.line_num}: {film.image} appears twice. Remove one of the lines."
+                    )
                 films[film.image] = film
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
         raise DatasetInvalid(f"{path.name} is not a readable CSV file: {error}. Download it again.") from error
@@ -93,8 +94,14 @@ def read_table(path: Path) -> dict[str, Film]:
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     names = {name.strip(): index for index, name in enumerate(header)}
-    wanted = {"image": ("Image Index",), "findings": ("Finding Labels",), "patient": ("Patient ID",),
-              "age": ("Patient Age",), "sex": ("Patient Gender", "Patient Sex"), "view": ("View Position",)}
+    wanted = {
+        "image": ("Image Index",),
+        "findings": ("Finding Labels",),
+        "patient": ("Patient ID",),
+        "age": ("Patient Age",),
+        "sex": ("Patient Gender", "Patient Sex"),
+        "view": ("View Position",),
+    }
     found = {}
     for key, options in wanted.items():
         index = next((names[o] for o in options if o in names), None)
@@ -106,7 +113,9 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _film(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> Film:
     if len(row) <= max(columns.values()):
-        raise DatasetInvalid(f"{path.name} line {line}: {len(row)} fields only. The file is cut off; download it again.")
+        raise DatasetInvalid(
+            f"{path.name} line {line}: {len(row)} fields only. The file is cut off; download it again."
+        )
     value = {key: row[index].strip() for key, index in columns.items()}
     findings = frozenset(value["findings"].split("|")) - {NO_FINDING}
     unknown = findings - set(LABELS)
@@ -131,7 +140,9 @@ def read_list(path: Path, films: dict[str, Film]) -> tuple[str, ...]:
         if not name:
             continue
         if name not in films:
-            raise DatasetInvalid(f"{path.name} line {line}: {name} is not in the table. Use the lists of the same release.")
+            raise DatasetInvalid(
+                f"{path.name} line {line}: {name} is not in the table. Use the lists of the same release."
+            )
         if name in names:
             raise DatasetInvalid(f"{path.name} line {line}: {name} was on line {names[name]} already. Remove one.")
         names[name] = line
@@ -159,22 +170,27 @@ def patient_folds(patients: Sequence[str], count: int, seed: int = 0) -> NDArray
     """Fold number 0..count-1 of each film (N,), whole patients together, deterministic by seed."""
     names = sorted(set(patients))
     if len(names) < count:
-        raise DatasetInvalid(f"{len(names)} patients can't be divided into {count} folds. Use fewer folds or more films.")
+        raise DatasetInvalid(
+            f"{len(names)} patients can't be divided into {count} folds. Use fewer folds or more films."
+        )
     order = np.random.default_rng(seed).permutation(len(names)) % count
     fold = dict(zip(names, order, strict=True))
     return np.array([fold[p] for p in patients], dtype=np.intp)
 
 
-def carve(names: Sequence[str], films: dict[str, Film], fraction: float,
-          seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def carve(
+    names: Sequence[str], films: dict[str, Film], fraction: float, seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Take about `fraction` of the patients out of a list: (rest, taken). Raises DatasetInvalid if a part is empty."""
     patients = sorted({films[name].patient for name in names})
     count = round(len(patients) * fraction)
     if not 0 < count < len(patients):
         raise DatasetInvalid(f"{len(patients)} patients leave no validation part. Use more films.")
     taken = set(np.random.default_rng(seed).permutation(patients)[:count].tolist())
-    return (tuple(n for n in names if films[n].patient not in taken),
-            tuple(n for n in names if films[n].patient in taken))
+    return (
+        tuple(n for n in names if films[n].patient not in taken),
+        tuple(n for n in names if films[n].patient in taken),
+    )
 
 
 def check_disjoint(parts: dict[str, Sequence[str]], films: dict[str, Film]) -> None:
@@ -184,20 +200,29 @@ def check_disjoint(parts: dict[str, Sequence[str]], films: dict[str, Film]) -> N
         for name in names:
             other, example = owner.setdefault(films[name].patient, (part, name))
             if other != part:
-                raise DatasetInvalid(f"One patient is in both {other} ({example}) and {part} ({name}). "
-                                     "Split by patient, or the figures will be too good.")
+                raise DatasetInvalid(
+                    f"One patient is in both {other} ({example}) and {part} ({name}). "
+                    "Split by patient, or the figures will be too good."
+                )
 
 
 def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
     """Locate films in `images/` or `images_0xx/images/`. Raises DatasetInvalid, naming what is missing."""
     folders = [root / "images", *sorted(root.glob("images_[0-9]*/images"))]
-    present = {entry.name: Path(entry.path) for folder in folders if folder.is_dir() for entry in os.scandir(folder)
-               if entry.is_file()}
+    present = {
+        entry.name: Path(entry.path)
+        for folder in folders
+        if folder.is_dir()
+        for entry in os.scandir(folder)
+        if entry.is_file()
+    }
     wanted = list(names)
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise DatasetInvalid(f"{len(missing)} of {len(wanted)} films are not under images/ or images_0xx/images/, "
-                             f"first {missing[0]}. Unpack all image archives there.")
+        raise DatasetInvalid(
+            f"{len(missing)} of {len(wanted)} films are not under images/ or images_0xx/images/, "
+            f"first {missing[0]}. Unpack all image archives there."
+        )
     return {name: present[name] for name in wanted}
 
 
@@ -210,10 +235,13 @@ def summary(films: dict[str, Film], names: Sequence[str]) -> dict[str, Any]:
     """Counts for a card: films, patients, positives per label, views, sexes."""
     chosen = [films[name] for name in names]
     count = Counter(finding for film in chosen for finding in film.findings)
-    return {"films": len(chosen), "patients": len({film.patient for film in chosen}),
-            "positives": {label: count[label] for label in LABELS},
-            "views": dict(sorted(Counter(film.view for film in chosen).items())),
-            "sexes": dict(sorted(Counter(film.sex for film in chosen).items()))}
+    return {
+        "films": len(chosen),
+        "patients": len({film.patient for film in chosen}),
+        "positives": {label: count[label] for label in LABELS},
+        "views": dict(sorted(Counter(film.view for film in chosen).items())),
+        "sexes": dict(sorted(Counter(film.sex for film in chosen).items())),
+    }
 
 
 def squares(root: Path, names: Sequence[str], space: InputSpace) -> Iterator[NDArray[np.uint8]]:
@@ -235,10 +263,12 @@ def film_cache(root: Path, names: Sequence[str], space: InputSpace, cache_dir: P
         cache_dir.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            store = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8,
-                                              shape=(len(names), space.size, space.size))
-            for index, square in enumerate(tqdm(squares(root, names, space), total=len(names), desc="Reading films",
-                                                unit="film")):
+            store = np.lib.format.open_memmap(
+                aside, mode="w+", dtype=np.uint8, shape=(len(names), space.size, space.size)
+            )
+            for index, square in enumerate(
+                tqdm(squares(root, names, space), total=len(names), desc="Reading films", unit="film")
+            ):
                 store[index] = square
             store.flush()
             del store

@@ -81,7 +81,7 @@ def palette_table(index: DicomIndex, layout: ImageLayout) -> NDArray[np.uint8]:
 
 
 def apply_table(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8]:
-    """`table[raw]` as uint8 (rows, columns), in strips: NumPy widens indices to 8 bytes, which would cost 8 times a film."""
+    """`table[raw]` as uint8 (rows, columns), in strips, because NumPy widens all indices to 8 bytes."""
     out = np.empty(raw.shape, np.uint8)
     step = max(1, _STRIP_PIXELS // raw.shape[1])
     for row in range(0, raw.shape[0], step):

@@ -92,6 +92,10 @@ def _is_lateral(attributes: Mapping[str, str]) -> bool:
     return bool(_LATERAL.search(series)) and not _FRONTAL.search(series)
 
 
+_ARRAYS = ("mean", "scale", "weight", "basis", "variance")
+_NUMBERS = ("bias", "min_score", "residual", "max_distance")
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureGate:
     """Parameters of the feature statistics of one model version (C features, K principal directions).
@@ -113,26 +117,29 @@ class FeatureGate:
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The arrays, as the weights file of the artifact stores them."""
-        return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "basis": self.basis,
-                "variance": self.variance}
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     def scalars(self) -> dict[str, float]:
         """The scalars, as the manifest stores them."""
-        return {"bias": self.bias, "min_score": self.min_score, "residual": self.residual,
-                "max_distance": self.max_distance}
+        return {name: getattr(self, name) for name in _NUMBERS}
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureGate":
         """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
         try:
-            gate = cls(**{k: np.asarray(tensors[k], dtype=np.float32) for k in
-                          ("mean", "scale", "weight", "basis", "variance")},
-                       **{k: float(scalars[k]) for k in ("bias", "min_score", "residual", "max_distance")})
+            arrays = {name: np.asarray(tensors[name], dtype=np.float32) for name in _ARRAYS}
+            numbers = {name: float(scalars[name]) for name in _NUMBERS}
+            parts: dict[str, Any] = {**arrays, **numbers}
+            gate = cls(**parts)
         except (KeyError, TypeError) as error:
             raise ValueError(f"The gate's parameters are incomplete: {error}.") from error
         features = gate.mean.shape
-        if gate.scale.shape != features or gate.weight.shape != features or gate.basis.ndim != 2 \
-                or gate.basis.shape != (features[0], len(gate.variance)):
+        if (
+            gate.scale.shape != features
+            or gate.weight.shape != features
+            or gate.basis.ndim != 2
+            or gate.basis.shape != (features[0], len(gate.variance))
+        ):
             raise ValueError("The gate's parameters have unequal shapes.")
         return gate
 

@@ -106,8 +106,9 @@ def _patient_weights(patients: Sequence[Any], rounds: int, seed: int) -> tuple[N
     return group, drawn
 
 
-def _weighted_auroc(positive: NDArray[np.bool_], inverse: NDArray[np.intp], n_values: int,
-                    weights: NDArray[np.int64]) -> float:
+def _weighted_auroc(
+    positive: NDArray[np.bool_], inverse: NDArray[np.intp], n_values: int, weights: NDArray[np.int64]
+) -> float:
     hits = np.bincount(inverse[positive], weights=weights[positive], minlength=n_values)
     misses = np.bincount(inverse[~positive], weights=weights[~positive], minlength=n_values)
     if hits.sum() == 0 or misses.sum() == 0:
@@ -116,8 +117,9 @@ def _weighted_auroc(positive: NDArray[np.bool_], inverse: NDArray[np.intp], n_va
     return float(np.dot(hits, below + misses / 2.0) / (hits.sum() * misses.sum()))
 
 
-def bootstrap_auroc(truth: Array, scores: Array, patients: Sequence[Any], rounds: int = 1000,
-                    seed: int = 0) -> NDArray[np.float64]:
+def bootstrap_auroc(
+    truth: Array, scores: Array, patients: Sequence[Any], rounds: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
     """AUROC of every label in every bootstrap round, (rounds, L), NaN where a round has one class only.
 
     truth and scores are (N, L), patients has N entries; whole patients are drawn with replacement.
@@ -148,8 +150,14 @@ def _or_none(metric: Callable[[Array, Array], float], truth: Array, scores: Arra
         return None
 
 
-def evaluate(truth: Array, scores: Array, patients: Sequence[Any], labels: Sequence[str] = LABELS,
-             rounds: int = 1000, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    truth: Array,
+    scores: Array,
+    patients: Sequence[Any],
+    labels: Sequence[str] = LABELS,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
     """The evaluation report of (N, L) truth and scores: per label and mean AUROC with patient-level 95 % CI.
 
     Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts.
@@ -157,8 +165,10 @@ def evaluate(truth: Array, scores: Array, patients: Sequence[Any], labels: Seque
     """
     truth, scores = np.asarray(truth), np.asarray(scores)
     if truth.shape != scores.shape or truth.shape != (len(patients), len(labels)):
-        raise ValueError(f"Shapes differ: truth {truth.shape}, scores {scores.shape}, {len(patients)} patients, "
-                         f"{len(labels)} labels.")
+        raise ValueError(
+            f"Shapes differ: truth {truth.shape}, scores {scores.shape}, {len(patients)} patients, "
+            f"{len(labels)} labels."
+        )
     samples = bootstrap_auroc(truth, scores, patients, rounds, seed)
     per_label: dict[str, dict[str, Any]] = {}
     for column, label in enumerate(labels):
@@ -171,14 +181,24 @@ def evaluate(truth: Array, scores: Array, patients: Sequence[Any], labels: Seque
         }
     mean, ci95, count = _mean_of(per_label, samples, labels)
     rest = [label for label in labels if label != "Pneumonia"]
-    other, other_ci95, _ = _mean_of({k: per_label[k] for k in rest},
-                                    samples[:, [i for i, name in enumerate(labels) if name in rest]], rest)
-    return {"n": len(truth), "patients": len(set(patients)), "mean_auroc": mean, "ci95": ci95, "labels_in_mean": count,
-            "mean_auroc_without_pneumonia": other, "ci95_without_pneumonia": other_ci95, "labels": per_label}
+    other, other_ci95, _ = _mean_of(
+        {k: per_label[k] for k in rest}, samples[:, [i for i, name in enumerate(labels) if name in rest]], rest
+    )
+    return {
+        "n": len(truth),
+        "patients": len(set(patients)),
+        "mean_auroc": mean,
+        "ci95": ci95,
+        "labels_in_mean": count,
+        "mean_auroc_without_pneumonia": other,
+        "ci95_without_pneumonia": other_ci95,
+        "labels": per_label,
+    }
 
 
-def _mean_of(per_label: Mapping[str, Mapping[str, Any]], samples: NDArray[np.float64],
-             labels: Sequence[str]) -> tuple[float | None, list[float] | None, int]:
+def _mean_of(
+    per_label: Mapping[str, Mapping[str, Any]], samples: NDArray[np.float64], labels: Sequence[str]
+) -> tuple[float | None, list[float] | None, int]:
     used = [i for i, label in enumerate(labels) if per_label[label]["auroc"] is not None]
     if not used:
         return None, None, 0

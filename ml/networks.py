@@ -6,8 +6,10 @@ cost one 1x1 convolution in the same forward.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ class _TimmFeatures(nn.Module):
         super().__init__()
         import timm
 
-        self.body = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        self.body: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.body.forward_features(images)
@@ -66,7 +68,7 @@ def _resnet50(name: str) -> tuple[nn.Module, int]:
     network = getattr(models, name)(weights=None)
     channels = network.fc.in_features
     del network.avgpool, network.fc
-    return nn.Sequential(dict(network.named_children())), channels  # type: ignore[arg-type]
+    return nn.Sequential(OrderedDict(network.named_children())), channels
 
 
 def _vgg16(name: str) -> tuple[nn.Module, int]:
@@ -131,7 +133,8 @@ def load_feature_weights(features: nn.Module, path: Path) -> None:
         raise WeightsInvalid(
             f"{path.name} does not fit this architecture: {len(missing)} of {len(wanted)} tensors are missing "
             f"({', '.join(missing[:3])}), {len(wrong)} have another shape ({', '.join(wrong[:3])}). "
-            "Give the weights of the same architecture.")
+            "Give the weights of the same architecture."
+        )
     chosen = {key: state[key] for key in wanted if key in state}
     bad = [key for key, value in chosen.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
@@ -161,26 +164,43 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 _OLD_DENSENET = re.compile(r"(norm|relu|conv)\.([12])\.")
 _WRAPPERS = ("module.", "densenet121.", "model.", "backbone.", "features.", "body.")
 _LITE_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-_LITE_INNER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-               "_project_conv": "conv_pwl", "_bn2": "bn3"}
+_LITE_INNER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 _LITE_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
 def _canonical(state: dict[str, Tensor], features: nn.Module) -> dict[str, Tensor]:
     if "_conv_stem.weight" in state and isinstance(features, _TimmFeatures):
         return _from_lite(state, features.body)
-    prefix = "body." if isinstance(features, _TimmFeatures) else ""
+    wanted = features.state_dict()
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
-        while key.startswith(_WRAPPERS):
-            key = key.split(".", 1)[1]
-        renamed[prefix + _OLD_DENSENET.sub(r"\1\2.", key)] = value
+        name = _fitting(_OLD_DENSENET.sub(r"\1\2.", key), wanted)
+        if name is not None:
+            renamed[name] = value
     return renamed
 
 
-def _from_lite(state: dict[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
+def _fitting(key: str, wanted: Mapping[str, Tensor]) -> str | None:
+    """The name under which a network wants a key of a file that wrapped the network in other modules."""
+    while True:
+        for name in (key, f"body.{key}"):
+            if name in wanted:
+                return name
+        if not key.startswith(_WRAPPERS):
+            return None
+        key = key.split(".", 1)[1]
+
+
+def _from_lite(state: dict[str, Tensor], body: Any) -> dict[str, Tensor]:
     """Names of the efficientnet-lite-pytorch port -> timm's; its flat block index becomes stage.block."""
-    stages = [(s, b) for s, stage in enumerate(body.blocks) for b in range(len(stage))]  # type: ignore[arg-type]
+    stages = [(s, b) for s, stage in enumerate(body.blocks) for b in range(len(stage))]
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         parts = key.split(".")

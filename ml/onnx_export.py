@@ -22,6 +22,9 @@ OPSET = 20
 class ServingGraph(nn.Module):
     """uint8 (N, S, S) -> logits (N, L), cams (N, L, h, w), pooled features (N, C), all float32."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, network: CamNetwork, space: InputSpace) -> None:
         super().__init__()
         self.network = network
@@ -61,10 +64,18 @@ def export(artifact: Artifact, out: Path) -> None:
         with warnings.catch_warnings():
             # The exporter warns about its own internals; nothing in them is ours to act on.
             warnings.simplefilter("ignore")
-            torch.onnx.export(graph, (example,), str(aside), input_names=["squares"],
-                              output_names=["logits", "cams", "features"], opset_version=OPSET, dynamo=True,
-                              dynamic_shapes={"squares": {0: torch.export.Dim("batch", min=1, max=1024)}},
-                              external_data=False, verbose=False)
+            torch.onnx.export(
+                graph,
+                (example,),
+                str(aside),
+                input_names=["squares"],
+                output_names=["logits", "cams", "features"],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes={"squares": {0: torch.export.Dim("batch", min=1, max=1024)}},
+                external_data=False,
+                verbose=False,
+            )
         aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ml.artifact import Artifact, load_artifact
 from ml.calibration import calibrate
 from ml.gate import GateResult, feature_gate
+from ml.saliency import halved
 
 EXPORT_SECONDS = 300
 EXPORT_REVISION = 1
@@ -61,13 +62,16 @@ class Predictor(ABC):
             raise ValueError(f"Expected uint8 (N, {size}, {size}), got {batch.dtype} {batch.shape}.")
         if not len(batch):
             labels, (height, width) = len(self.manifest.labels), self.manifest.grid
-            return Prediction(np.zeros((0, labels), np.float32), np.zeros((0, labels, height, width), np.float16),
-                              np.zeros((0, 0), np.float32))
-        parts = [self._forward(batch[i:i + self.batch_size]) for i in range(0, len(batch), self.batch_size)]
+            return Prediction(
+                np.zeros((0, labels), np.float32),
+                np.zeros((0, labels, height, width), np.float16),
+                np.zeros((0, 0), np.float32),
+            )
+        parts = [self._forward(batch[i : i + self.batch_size]) for i in range(0, len(batch), self.batch_size)]
         logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not np.isfinite(logits).all():
             raise FloatingPointError("The network gave a non-finite logit; this version must not be served.")
-        return Prediction(logits, cams.astype(np.float16), features)
+        return Prediction(logits, halved(cams), features)
 
     def probabilities(self, prediction: Prediction) -> NDArray[np.float64]:
         """Calibrated probabilities (N, L) in [0, 1]."""
@@ -76,8 +80,10 @@ class Predictor(ABC):
     def positives(self, probabilities: NDArray[np.float64]) -> list[list[bool | None]]:
         """Per film and label: probability >= operating point, None where the label has no operating point."""
         points = [self.manifest.thresholds[label] for label in self.manifest.labels]
-        return [[None if t is None else bool(p >= t.value) for p, t in zip(row, points, strict=True)]
-                for row in probabilities]
+        return [
+            [None if t is None else bool(p >= t.value) for p, t in zip(row, points, strict=True)]
+            for row in probabilities
+        ]
 
     def gate(self, prediction: Prediction) -> list[GateResult]:
         """The feature gate's word on each film."""
@@ -136,7 +142,9 @@ def exported(artifact: Artifact, cache_dir: Path) -> Path:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
         raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX failed: {last}") from error
     except subprocess.TimeoutExpired as error:
-        raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX took over {EXPORT_SECONDS} s.") from error
+        raise PredictorUnavailable(
+            f"Exporting {artifact.manifest.name} to ONNX took over {EXPORT_SECONDS} s."
+        ) from error
     return path
 
 
@@ -152,7 +160,7 @@ class TorchPredictor(Predictor):
         self._torch = torch
         self._device = torch.device(device)
         self.batch_size = GPU_BATCHES[-1]
-        graph = serving_graph(artifact).to(self._device, memory_format=torch.channels_last)
+        graph = serving_graph(artifact).to(self._device).to(memory_format=torch.channels_last)
         self._graph = graph
         self._features = torch.compile(graph.network.features, dynamic=False) if compiled else graph.network.features
         self._compiled = compiled
@@ -179,15 +187,19 @@ class TorchPredictor(Predictor):
             self.predict(np.zeros((count, size, size), np.uint8))
 
 
-def load_predictor(artifact_dir: Path, device: Literal["auto", "cpu", "cuda"] = "auto",
-                   cache_dir: Path | None = None, threads: int | None = None) -> Predictor:
+def load_predictor(
+    artifact_dir: Path,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    cache_dir: Path | None = None,
+    threads: int | None = None,
+) -> Predictor:
     """Verify and load a version. "auto" takes a GPU when this machine has one that torch can use.
 
     cache_dir keeps the exported graph (default: the user's cache folder); threads bounds the CPU pool (default: all).
     Raises ArtifactInvalid, PredictorUnavailable.
     """
     artifact = load_artifact(Path(artifact_dir))
-    if device == "cuda" or (device == "auto" and os.path.exists("/dev/nvidiactl")):
+    if device == "cuda" or (device == "auto" and Path("/dev/nvidiactl").exists()):
         import torch
 
         if torch.cuda.is_available():

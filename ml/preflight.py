@@ -144,7 +144,7 @@ def _check_file_meta(index: DicomIndex, sop_class: str, sop_instance: str) -> No
     """A class that differs is another kind of object; an instance that differs is what careless de-identifiers
     leave."""
     for tag, expected in ((0x00020002, sop_class), (0x00020003, sop_instance)):
-        stored = index.value(tag, index.meta).decode("latin-1").strip(" \0")
+        stored = index.meta.get(tag, b"").decode("latin-1").strip(" \0")
         if stored == expected:
             continue
         if stored and tag == 0x00020002:

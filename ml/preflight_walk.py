@@ -62,7 +62,7 @@ class DicomIndex:
 
     buffer: bytes | mmap.mmap
     transfer_syntax_uid: str
-    meta: dict[int, Element]
+    meta: dict[int, bytes]
     elements: dict[int, Element] = field(default_factory=dict)
     items: dict[int, dict[int, Element]] = field(default_factory=dict)
     offset_table: tuple[int, ...] = ()
@@ -130,10 +130,10 @@ def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
     return index
 
 
-def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, Element], int, str]:
+def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, bytes], int, str]:
     """Group 0002, always Explicit VR Little Endian (PS3.10 section 7.1): elements, end, Transfer Syntax UID."""
     pos, size = 132, len(buffer)
-    meta: dict[int, Element] = {}
+    meta: dict[int, bytes] = {}
     while size - pos >= 8 and buffer[pos : pos + 2] == b"\x02\x00":
         (element_number,) = struct.unpack_from("<H", buffer, pos + 2)
         vr = buffer[pos + 4 : pos + 6]
@@ -148,12 +148,11 @@ def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, Element], int,
             raise _bad_meta("announces more bytes than it may have")
         if tag in meta:
             raise _bad_meta("repeats an element")
-        meta[tag] = Element(vr.decode("ascii"), value_at, length)
+        meta[tag] = buffer[value_at : value_at + length]
         pos = value_at + length
-    syntax = meta.get(0x00020010)
-    if syntax is None or syntax.vr != "UI" or not 0 < syntax.length <= 66:
+    uid = meta.get(0x00020010, b"").decode("latin-1").strip(" \0")
+    if not 0 < len(uid) <= 64:
         raise _bad_meta("has no usable Transfer Syntax UID")
-    uid = buffer[syntax.start : syntax.start + syntax.length].decode("latin-1").strip(" \0")
     return meta, pos, uid
 
 

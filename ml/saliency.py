@@ -42,6 +42,22 @@ def identity_error(logits: NDArray[Any], cams: NDArray[Any], bias: NDArray[Any])
     return float(np.abs(rebuilt - logits).max())
 
 
+def halved(cams: NDArray[Any]) -> NDArray[np.float16]:
+    """Maps (..., h, w) as float16 whose mean stays that of the input, so that stored maps keep the identity.
+
+    Each cell takes over the rounding error of the cells before it; plain rounding would shift the mean by 1e-4.
+    """
+    exact = np.asarray(cams, dtype=np.float32)
+    flat = exact.reshape(*exact.shape[:-2], -1)
+    result = np.empty(flat.shape, dtype=np.float16)
+    error = np.zeros(flat.shape[:-1], dtype=np.float32)
+    for cell in range(flat.shape[-1]):
+        wanted = flat[..., cell] + error
+        result[..., cell] = wanted
+        error = wanted - result[..., cell].astype(np.float32)
+    return result.reshape(exact.shape)
+
+
 def relative_contribution(cam: NDArray[Any], scale: CamScale) -> NDArray[np.float32]:
     """Contribution in [0, 1] on the version's fixed scale, same shape as `cam`; zeros where nothing can be said."""
     values = np.asarray(cam, dtype=np.float32)
@@ -64,15 +80,17 @@ def opacity(probability: float, threshold: float | None) -> float:
 
 
 # Polynomial fit (public domain, M. Zucker) of the perceptually uniform map "inferno" by N. Smith and S. van der Walt.
-_INFERNO = np.array([
-    [0.0002189403691192265, 0.001651004631001012, -0.01948089843709184],
-    [0.1065134194856116, 0.5639564367884091, 3.932712388889277],
-    [11.60249308247187, -3.972853965665698, -15.9423941062914],
-    [-41.70399613139459, 17.43639888205313, 44.35414519872813],
-    [77.162935699427, -33.40235894210092, -81.80730925738993],
-    [-71.31942824499214, 32.62606426397723, 73.20951985803202],
-    [25.13112622477341, -12.24266895238567, -23.07032500287172],
-])
+_INFERNO = np.array(
+    [
+        [0.0002189403691192265, 0.001651004631001012, -0.01948089843709184],
+        [0.1065134194856116, 0.5639564367884091, 3.932712388889277],
+        [11.60249308247187, -3.972853965665698, -15.9423941062914],
+        [-41.70399613139459, 17.43639888205313, 44.35414519872813],
+        [77.162935699427, -33.40235894210092, -81.80730925738993],
+        [-71.31942824499214, 32.62606426397723, 73.20951985803202],
+        [25.13112622477341, -12.24266895238567, -23.07032500287172],
+    ]
+)
 
 
 def colour_table(alpha: float = 1.0) -> NDArray[np.uint8]:
@@ -83,8 +101,14 @@ def colour_table(alpha: float = 1.0) -> NDArray[np.uint8]:
     return np.asarray(np.rint(table * 255), dtype=np.uint8)
 
 
-def heatmap_rgba(cam: NDArray[Any], scale: CamScale, alpha: float, geometry: Geometry, rows: int | None = None,
-                 columns: int | None = None) -> NDArray[np.uint8]:
+def heatmap_rgba(
+    cam: NDArray[Any],
+    scale: CamScale,
+    alpha: float,
+    geometry: Geometry,
+    rows: int | None = None,
+    columns: int | None = None,
+) -> NDArray[np.uint8]:
     """One label's overlay in film coordinates, uint8 (rows, columns, 4), straight alpha.
 
     cam (h, w) in logit units; `alpha` from `opacity`. The map is brought back before it is clipped, so a fine raster
@@ -106,6 +130,7 @@ def zone(cam: NDArray[Any], scale: CamScale) -> str | None:
     y, x = np.unravel_index(int(np.argmax(contribution)), contribution.shape)
     height, width = contribution.shape
     vertical = ("upper", "middle", "lower")[min(int((y + 0.5) * 3 / height), 2)]
-    side = ("patient's right", "midline", "patient's left")[0 if (x + 0.5) / width < 0.42 else
-                                                            2 if (x + 0.5) / width > 0.58 else 1]
+    side = ("patient's right", "midline", "patient's left")[
+        0 if (x + 0.5) / width < 0.42 else 2 if (x + 0.5) / width > 0.58 else 1
+    ]
     return f"{side}, {vertical} zone"

@@ -155,7 +155,8 @@ class _Worker:
     def stop(self) -> None:
         self._stopping = True
         if (child := self.child) is not None:
-            child.kill()
+            # Only the process: its pipes belong to the thread that may be reading them.
+            child.process.kill()
 
     def _run(self) -> None:
         while (task := self._next_task()) is not None:

@@ -85,8 +85,9 @@ class Geometry:
         if space.fit == "stretch":
             return cls(rows, columns, size, size / rows, size / columns, 0.0, 0.0)
         height, width = _crop_shape(rows, columns, size)
-        return cls(rows, columns, size, height / rows, width / columns, float((height - size) // 2),
-                   float((width - size) // 2))
+        return cls(
+            rows, columns, size, height / rows, width / columns, float((height - size) // 2), float((width - size) // 2)
+        )
 
 
 def _crop_shape(rows: int, columns: int, size: int) -> tuple[int, int]:
@@ -151,8 +152,9 @@ def _interpolation(target: int, scale: float, offset: float, size: int, cells: i
     return weights
 
 
-def map_back(grid: NDArray[Any], geometry: Geometry, rows: int | None = None,
-             columns: int | None = None) -> NDArray[np.float32]:
+def map_back(
+    grid: NDArray[Any], geometry: Geometry, rows: int | None = None, columns: int | None = None
+) -> NDArray[np.float32]:
     """Bring a (h, w) grid of the model's input back to the film, float32 (rows, columns).
 
     Bilinear in input coordinates (align_corners=False), then the inverse of fit and resize; 0 where the model
@@ -162,8 +164,10 @@ def map_back(grid: NDArray[Any], geometry: Geometry, rows: int | None = None,
         raise ValueError(f"Expected a (h, w) grid, got shape {grid.shape}.")
     rows = geometry.rows if rows is None else rows
     columns = geometry.columns if columns is None else columns
-    down = _interpolation(rows, geometry.scale_y * geometry.rows / rows, geometry.offset_y, geometry.size,
-                          grid.shape[0])
-    across = _interpolation(columns, geometry.scale_x * geometry.columns / columns, geometry.offset_x,
-                            geometry.size, grid.shape[1])
+    down = _interpolation(
+        rows, geometry.scale_y * geometry.rows / rows, geometry.offset_y, geometry.size, grid.shape[0]
+    )
+    across = _interpolation(
+        columns, geometry.scale_x * geometry.columns / columns, geometry.offset_x, geometry.size, grid.shape[1]
+    )
     return np.asarray(down @ grid.astype(np.float32) @ across.T, dtype=np.float32)

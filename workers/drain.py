@@ -159,7 +159,7 @@ class Drain:
             if self._version is None or version.pk != self._version.pk:
                 self._load(version)
         except (ChecxrayError, engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
-            logger.error("The version in service cannot be loaded: %s", error)  # noqa: TRY400
+            logger.error("The version in service cannot be loaded: %s", error)
             self._heartbeat.report(self._version, error=str(error))
         return self._predictor is not None
 
@@ -173,8 +173,6 @@ class Drain:
         self._version, self._predictor = version, predictor
         self._heartbeat.report(version)
         logger.info("Serving %s.", version)
-
-
 
 
 def _forward(predictor: engine.Predictor, readings: list[Reading]) -> _Outcome:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models.functions import Now
 
@@ -13,7 +14,7 @@ from apps.inference.services import ClaimedJob, extend_leases
 from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
-BEAT_SECONDS = 10.0
+BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
 
 
 class Heartbeat:

@@ -99,9 +99,7 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
     return True
 
 
-def write_result(
-    reading: Reading, version: ModelVersion, probabilities: dict[str, float] | None, cams: object
-) -> None:
+def write_result(reading: Reading, version: ModelVersion, probabilities: dict[str, float] | None, cams: object) -> None:
     """Step 4, in one transaction of the tenant: findings, heatmaps and the preliminary report, or the refusal."""
     job = reading.job
     with contextlib.suppress(LostClaimError), tenant_tx(job.tenant_id):

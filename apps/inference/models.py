@@ -67,9 +67,7 @@ class InferenceJob(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "study", "-id"], name="inference_job_of_study"),
-            models.Index(
-                fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"
-            ),
+            models.Index(fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"),
             models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_job_leased"),
         ]
 

@@ -86,9 +86,7 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
 
 def serving_workers() -> "QuerySet[Worker]":
     """Workers that have a model loaded and were heard of within the last half minute."""
-    return Worker.objects.filter(
-        model_version__isnull=False, last_seen__gt=Now() - datetime.timedelta(seconds=30)
-    )
+    return Worker.objects.filter(model_version__isnull=False, last_seen__gt=Now() - datetime.timedelta(seconds=30))
 
 
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:

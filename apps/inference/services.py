@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -18,7 +19,7 @@ from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, Inference
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
 
-LEASE = datetime.timedelta(seconds=60)
+LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
 BACK_OFF_SECONDS = (5, 30, 120)
 CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "attempt", "fence")
 
@@ -98,9 +99,7 @@ def complete(*, job: ClaimedJob, version: ModelVersion, result: Result) -> Infer
     findings = [_finding(row, version, label, value) for label, value in result.probabilities.items()]
     Finding.objects.bulk_create(findings)
     _, rows, columns = result.cams.shape
-    HeatmapGrids.objects.create(
-        job=row, data=result.cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns
-    )
+    HeatmapGrids.objects.create(job=row, data=result.cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns)
     flagged = [finding for finding in findings if finding.positive]
     top = max(flagged or findings, key=lambda finding: finding.probability)
     row.instance = result.instance

@@ -6,9 +6,7 @@ from apps.registry.models import Deployment, ModelVersion
 
 def version_in_service() -> ModelVersion:
     """Raises UnavailableError where no version has been activated."""
-    deployment = (
-        Deployment.objects.select_related("model_version").filter(slot=Deployment.Slot.PLATFORM).first()
-    )
+    deployment = Deployment.objects.select_related("model_version").filter(slot=Deployment.Slot.PLATFORM).first()
     if deployment is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
     return deployment.model_version

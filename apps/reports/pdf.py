@@ -1,5 +1,6 @@
 """From a report's contents to PDF/A: nothing is fetched, nothing is executed, every text is escaped."""
 
+import warnings
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -16,15 +17,20 @@ INSTALL_PANGO = (
     "PDF reports need the Pango library. Run `apt-get install -y libpango-1.0-0 libpangoft2-1.0-0` (Debian, Ubuntu) "
     "or `brew install pango` (macOS) on the server and restart it."
 )
+INSTALL_FONT = (
+    "PDF reports need a font. Run `apt-get install -y fonts-dejavu-core` (Debian, Ubuntu) on the server and restart it."
+)
 
 
 def render(contents: ReportContents) -> bytes:
     """The report as a tagged PDF/A-3u file.
 
     Raises:
-        UnavailableError: this machine lacks Pango; the detail has the install line.
+        UnavailableError: this machine lacks Pango or fonts; the detail has the install line.
     """
     weasyprint = _weasyprint()
+    # WeasyPrint 70 leaves the file of its colour profile for the garbage collector to close.
+    warnings.filterwarnings("ignore", r"unclosed file .*sRGB2014\.icc", ResourceWarning)
     html = render_to_string(
         "reports/report.html", {"it": contents, "intended_use_notice": settings.INTENDED_USE_NOTICE}
     )
@@ -41,13 +47,19 @@ def only_data_urls(weasyprint: ModuleType) -> Any:
     return weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
 
 
+@lru_cache(maxsize=1)
 def _weasyprint() -> ModuleType:
     # Here and not above: it takes most of a second and 40 MB that workers and commands never need, and without Pango
     # it cannot be imported at all.
-    try:
-        import weasyprint
-    except OSError as error:
-        raise UnavailableError(INSTALL_PANGO, "pango-missing") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "No fonts configured|FontConfig cannot load", UserWarning)
+        try:
+            import weasyprint
+        except OSError as error:
+            raise UnavailableError(INSTALL_PANGO, "pango-missing") from error
+        except UserWarning as error:
+            # Laying out a page without any font would end the whole process with a segmentation fault.
+            raise UnavailableError(INSTALL_FONT, "fonts-missing") from error
     return weasyprint
 
 

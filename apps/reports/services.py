@@ -109,9 +109,10 @@ def render_pdf(*, study: Study) -> bytes:
 
 
 def _locked(study: Study) -> Report:
-    locked = Report.objects.select_for_update(no_key=True).filter(study=study).values_list("pk", "status").first()
+    # The lock first, the joins afterwards: rows that were joined before a wait for the lock are those of before it.
+    Report.objects.select_for_update(no_key=True).filter(study=study).first()
     report = report_of(study)
-    if locked is None or report is None:
+    if report is None:
         raise _absence(study)
     if report.status != ReportStatus.PRELIMINARY:
         raise ConflictError("This report is signed already and no longer changes.", "report-signed")

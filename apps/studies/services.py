@@ -64,9 +64,7 @@ def _locked_study(found: columns.InspectedInstance) -> Study:
     if study is None:
         patient = _patient(identity, found)
         fields = columns.study_fields(found.attributes)
-        created, is_new = Study.objects.get_or_create(
-            study_instance_uid=uid, defaults={"patient": patient, **fields}
-        )
+        created, is_new = Study.objects.get_or_create(study_instance_uid=uid, defaults={"patient": patient, **fields})
         study = Study.objects.select_for_update(no_key=True).get(pk=created.pk)
         if is_new:
             return study

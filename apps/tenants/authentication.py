@@ -1,27 +1,27 @@
 """REST framework's view of what the middleware found: an API key, or a signed-in member of the tenant."""
 
-from typing import Any
+from typing import cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from apps.tenants.http import TenantRequest
 from apps.tenants.models import ApiClient
 
 
 class TenantAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser | None, ApiClient | None] | None:
-        raw = request._request
+        raw = cast(TenantRequest, request._request)
         if raw.api_client is not None:
             return None, raw.api_client
         if "Authorization" in raw.headers:
             raise AuthenticationFailed("This API key is unknown, revoked or expired. Ask your administrator for one.")
         if raw.membership is not None:
             _enforce_csrf(request)
-            return raw.user, None
+            return cast(AbstractBaseUser, raw.user), None
         return None
 
     def authenticate_header(self, request: Request) -> str:
@@ -29,7 +29,7 @@ class TenantAuthentication(BaseAuthentication):
 
 
 def _enforce_csrf(request: Request) -> None:
-    check = CSRFCheck(lambda _: None)  # type: ignore[arg-type, return-value]
+    check = CSRFCheck(lambda _: None)  # type: ignore[arg-type]
     check.process_request(request._request)
     reason = check.process_view(request._request, None, (), {})  # type: ignore[arg-type]
     if reason:
@@ -41,9 +41,8 @@ class HasTenant(BasePermission):
 
     message = "This API key does not have the scope that this address needs."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        raw: Any = request._request
+    def has_permission(self, request: Request, view: object) -> bool:
+        raw = cast(TenantRequest, request._request)
         if raw.api_client is None:
             return raw.membership is not None
         return getattr(view, "required_scope", None) in raw.api_client.scopes
-

@@ -4,8 +4,9 @@ Django's ATOMIC_REQUESTS ends before a template response is rendered, so lazy qu
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -13,6 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, resolve
 
 from apps.core.problems import problem_response
+from apps.tenants.http import TenantRequest
 from apps.tenants.models import Membership, Tenant
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import find_api_client, tenant_of_key
@@ -27,78 +29,63 @@ def opens_own_transaction(view: _View) -> _View:
     return view
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """The tenant that a request says it is of: by its key's secret, or else by its session."""
+
+    tenant_id: UUID
+    secret: str | None
+
+
 class TenantTransactionMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request.tenant = request.membership = request.api_client = None  # type: ignore[attr-defined]
-        identify: Callable[[HttpRequest], bool]
-        claimed = _claimed_by_key(request)
-        if claimed is not None:
-            tenant_id, secret = claimed
-            identify = lambda request: _identify_client(request, tenant_id, secret)  # noqa: E731
-        else:
-            tenant_id = _claimed_by_session(request)
-            identify = lambda request: _identify_member(request, tenant_id)  # noqa: E731
-        if tenant_id is None:
+    def __call__(self, raw: HttpRequest) -> HttpResponseBase:
+        request = cast(TenantRequest, raw)
+        request.tenant = request.membership = request.api_client = None
+        claim = _claim_of(request)
+        if claim is None:
             return self.get_response(request)
         try:
-            return self._respond(request, tenant_id, identify)
+            with tenant_tx(claim.tenant_id):
+                if _identify(request, claim) and not _opens_own_transaction(request):
+                    return self._respond(request)
+            return self.get_response(request)
         except DatabaseError:
             # A commit or a connection failed after the view: nothing of the request was kept.
             return problem_response(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The database did not answer; try again.", "unavailable"
             )
 
-    def _respond(
-        self, request: HttpRequest, tenant_id: UUID, identify: Callable[[HttpRequest], bool]
-    ) -> HttpResponseBase:
-        streams = _opens_own_transaction(request)
-        with tenant_tx(tenant_id):
-            known = identify(request)
-            if known and not streams:
-                return self._in_transaction(request)
-        return self.get_response(request)
-
-    def _in_transaction(self, request: HttpRequest) -> HttpResponseBase:
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             transaction.set_rollback(True)
         return response
 
 
-def _claimed_by_key(request: HttpRequest) -> tuple[UUID, str] | None:
+def _claim_of(request: TenantRequest) -> _Claim | None:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return tenant_of_key(key.strip()) if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer":
+        claimed = tenant_of_key(key.strip())
+        return _Claim(*claimed) if claimed else None
+    tenant_id = request.session.get(SESSION_KEY)
+    return _Claim(UUID(tenant_id), None) if tenant_id and request.user.is_authenticated else None
 
 
-def _claimed_by_session(request: HttpRequest) -> UUID | None:
-    claimed = request.session.get(SESSION_KEY)
-    return UUID(claimed) if claimed and request.user.is_authenticated else None
-
-
-def _identify_client(request: HttpRequest, tenant_id: UUID, secret: str) -> bool:
-    client = find_api_client(secret=secret)
-    if client is None:
+def _identify(request: TenantRequest, claim: _Claim) -> bool:
+    """Whether the claim is true; if so, the request says who is there."""
+    tenant = Tenant.objects.filter(id=claim.tenant_id, is_active=True).first()
+    if tenant is None:
         return False
-    request.api_client = client  # type: ignore[attr-defined]
-    return _enter(request, tenant_id)
-
-
-def _identify_member(request: HttpRequest, tenant_id: UUID | None) -> bool:
-    membership = Membership.objects.filter(user_id=request.user.pk).first()
-    if membership is None or tenant_id is None:
+    if claim.secret is not None:
+        request.api_client = find_api_client(secret=claim.secret)
+    else:
+        request.membership = Membership.objects.filter(user_id=request.user.pk).first()
+    if request.api_client is None and request.membership is None:
         return False
-    request.membership = membership  # type: ignore[attr-defined]
-    return _enter(request, tenant_id)
-
-
-def _enter(request: HttpRequest, tenant_id: UUID) -> bool:
-    request.tenant = Tenant.objects.filter(id=tenant_id, is_active=True).first()  # type: ignore[attr-defined]
-    if request.tenant is None:  # type: ignore[attr-defined]
-        request.membership = request.api_client = None  # type: ignore[attr-defined]
-        return False
+    request.tenant = tenant
     return True
 
 

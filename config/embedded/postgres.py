@@ -29,6 +29,9 @@ _SETTINGS = {
     "log_parameter_max_length_on_error": "0",
 }
 
+# A server outlives the code that started it; its handle must too, or Python warns of a process left running.
+_started: list[subprocess.Popen[bytes]] = []
+
 
 class EmbeddedServiceError(Exception):
     """An embedded server did not start or stop; the message says where its log is."""
@@ -107,6 +110,7 @@ def start(durable: bool = True) -> None:
                 _unprivileged(_binary("postgres"), "-D", str(data), *options),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
+        _started.append(server)
         _wait_until_it_answers(server)
     _ensure_database(known)
 

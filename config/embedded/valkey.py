@@ -12,6 +12,7 @@ from config.embedded import places
 from config.embedded.postgres import EmbeddedServiceError
 
 _START_SECONDS = 20
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def _binary() -> str:
@@ -80,6 +81,7 @@ def start() -> None:
             [_binary(), str(_write_configuration())],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+    _started.append(server)
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.tenants.middleware.TenantTransactionMiddleware",
+    "apps.portal.middleware.PortalErrorMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -139,6 +140,8 @@ SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
 
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 8)
+# A worker that is silent for this long has lost its jobs; it says that it lives four times as often.
+INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
 RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)

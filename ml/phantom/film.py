@@ -101,7 +101,7 @@ def _plant(
     heart = heart_bodies(anatomy, enlarged)
     carve(canvas, fields, heart + vessel_bodies(anatomy))
     if enlarged is not None:
-        boxes["Cardiomegaly"] = heart_box(canvas, heart)
+        boxes["Cardiomegaly"] = heart_box(canvas, heart[:2])
     if "Effusion" in wanted:
         boxes["Effusion"] = plant_effusion(canvas, fields[wet], rng)
     if "Pneumothorax" in wanted:

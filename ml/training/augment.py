@@ -23,9 +23,13 @@ class Augmentation:
 def augment(grey: Tensor, size: int, ranges: Augmentation, generator: torch.Generator) -> Tensor:
     """Float (N, 1, H, W) in [0, 1] on the CPU's random stream -> augmented (N, 1, size, size) on the same device."""
     moved = functional.grid_sample(
-        grey, functional.affine_grid(_affine(len(grey), ranges, generator).to(grey.device), [len(grey), 1, size, size],
-                                     align_corners=False),
-        padding_mode="border", align_corners=False).clamp(0, 1)
+        grey,
+        functional.affine_grid(
+            _affine(len(grey), ranges, generator).to(grey.device), [len(grey), 1, size, size], align_corners=False
+        ),
+        padding_mode="border",
+        align_corners=False,
+    ).clamp(0, 1)
     gamma = torch.exp(_uniform(len(grey), ranges.gamma, generator)).to(grey.device)
     contrast = (1 + _uniform(len(grey), ranges.contrast, generator)).to(grey.device)
     brightness = _uniform(len(grey), ranges.brightness, generator).to(grey.device)

@@ -45,8 +45,10 @@ class Checkpoints:
                 continue
             value = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
             if value["fingerprint"] != self.fingerprint:
-                raise ValueError(f"{path.name} was written with other settings. Resume with the same ones, or start "
-                                 "afresh in another output folder.")
+                raise ValueError(
+                    f"{path.name} was written with other settings. Resume with the same ones, or start "
+                    "afresh in another output folder."
+                )
             return int(value["epoch"]), value["state"]
         return None
 

@@ -70,10 +70,22 @@ class TrainingConfig:
 
     def fingerprint(self) -> str:
         """What must agree between a checkpoint and the run that resumes it."""
-        return json.dumps({"architecture": self.architecture, "input_size": self.input_size,
-                           "recipe": asdict(self.recipe), "validation": self.validation}, sort_keys=True)
+        return json.dumps(
+            {
+                "architecture": self.architecture,
+                "input_size": self.input_size,
+                "recipe": asdict(self.recipe),
+                "validation": self.validation,
+            },
+            sort_keys=True,
+        )
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready settings without any path of this machine."""
-        return {"architecture": self.architecture, "input_size": self.input_size, "validation": self.validation,
-                "init_weights": self.init_weights.name if self.init_weights else None, "recipe": asdict(self.recipe)}
+        return {
+            "architecture": self.architecture,
+            "input_size": self.input_size,
+            "validation": self.validation,
+            "init_weights": self.init_weights.name if self.init_weights else None,
+            "recipe": asdict(self.recipe),
+        }

@@ -34,8 +34,14 @@ def normalised(grey: torch.Tensor, space: InputSpace) -> torch.Tensor:
     return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def run(network: CamNetwork, squares: NDArray[np.uint8], space: InputSpace, batch_size: int = 32,
-        indices: Sequence[int] | NDArray[Any] | None = None, progress: str | None = None) -> Outputs:
+def run(
+    network: CamNetwork,
+    squares: NDArray[np.uint8],
+    space: InputSpace,
+    batch_size: int = 32,
+    indices: Sequence[int] | NDArray[Any] | None = None,
+    progress: str | None = None,
+) -> Outputs:
     """Logits, maps and features of films uint8 (N, S, S), each index once and in order."""
     chosen = np.arange(len(squares)) if indices is None else np.asarray(indices)
     device = next(network.parameters()).device
@@ -45,7 +51,7 @@ def run(network: CamNetwork, squares: NDArray[np.uint8], space: InputSpace, batc
     steps = range(0, len(chosen), batch_size)
     with torch.inference_mode():
         for start in tqdm(steps, desc=progress, disable=progress is None, unit="batch", leave=False):
-            batch = to_tensor(squares[chosen[start:start + batch_size]], device)
+            batch = to_tensor(squares[chosen[start : start + batch_size]], device)
             parts.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))
     network.train(was_training)
     logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -24,8 +24,14 @@ MAX_FILMS = 1500
 _EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
 
 
-def fit_feature_gate(network: CamNetwork, films: NDArray[np.uint8], patients: list[str], space: InputSpace,
-                     extra: NDArray[np.uint8] | None = None, seed: int = 0) -> tuple[FeatureGate, dict[str, Any]]:
+def fit_feature_gate(
+    network: CamNetwork,
+    films: NDArray[np.uint8],
+    patients: list[str],
+    space: InputSpace,
+    extra: NDArray[np.uint8] | None = None,
+    seed: int = 0,
+) -> tuple[FeatureGate, dict[str, Any]]:
     """Fit on frontal chest films (N, S, S) of `patients`; `extra` are further films to accept (synthetic ones).
 
     Returns the gate and its figures on films held out by patient and on negatives not fitted on.
@@ -37,8 +43,9 @@ def fit_feature_gate(network: CamNetwork, films: NDArray[np.uint8], patients: li
     varied = run(network, _varied(films, space, seed), space, progress="Gate: exposures").features
     other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]
     bad_films = run(network, spoiled(films, seed), space, progress="Gate: spoiled films").features
-    bad_pictures = run(network, generated(space.size, min(len(films), 600), seed), space,
-                       progress="Gate: other pictures").features
+    bad_pictures = run(
+        network, generated(space.size, min(len(films), 600), seed), space, progress="Gate: other pictures"
+    ).features
     folds = patient_folds(patients, 4, seed)
     held = np.zeros(len(films))
     distance = np.zeros(len(films))
@@ -47,8 +54,11 @@ def fit_feature_gate(network: CamNetwork, films: NDArray[np.uint8], patients: li
     picture_fold = np.arange(len(bad_pictures)) // 6 % 4
     for fold in range(4):
         rest, inside = folds != fold, folds == fold
-        gate = _fit(np.concatenate([plain[rest], varied[rest], other]), plain[rest],
-                    np.concatenate([bad_films[rest], bad_pictures[picture_fold != fold]]))
+        gate = _fit(
+            np.concatenate([plain[rest], varied[rest], other]),
+            plain[rest],
+            np.concatenate([bad_films[rest], bad_pictures[picture_fold != fold]]),
+        )
         held[inside], distance[inside] = gate.score(plain[inside]), gate.distance(plain[inside])
         refused[inside] = gate.score(bad_films[inside])
         strange[picture_fold == fold] = gate.score(bad_pictures[picture_fold == fold])
@@ -56,18 +66,27 @@ def fit_feature_gate(network: CamNetwork, films: NDArray[np.uint8], patients: li
     gate = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
     reach = gate.distance(other).max(initial=0.0)
     max_distance = max(float(np.quantile(distance, 1 - FALSE_REFUSAL)), float(reach)) * 1.1
-    final = FeatureGate(gate.mean, gate.scale, gate.weight, gate.bias, min_score, gate.basis, gate.variance,
-                        gate.residual, max_distance)
-    figures = {"films": len(films), "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
-               "refused_spoiled_films": float(np.mean(refused < min_score)),
-               "refused_other_pictures": float(np.mean(strange < min_score)), "held_out_by": "patient, 4 folds"}
+    final = FeatureGate(
+        gate.mean, gate.scale, gate.weight, gate.bias, min_score, gate.basis, gate.variance, gate.residual, max_distance
+    )
+    figures = {
+        "films": len(films),
+        "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
+        "refused_spoiled_films": float(np.mean(refused < min_score)),
+        "refused_other_pictures": float(np.mean(strange < min_score)),
+        "held_out_by": "patient, 4 folds",
+    }
     return final, figures
 
 
 def _varied(films: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
     generator = torch.Generator().manual_seed(seed)
-    grey = torch.cat([augment(to_tensor(films[i:i + 64], torch.device("cpu")), space.size, _EXPOSURE, generator)
-                      for i in range(0, len(films), 64)])
+    grey = torch.cat(
+        [
+            augment(to_tensor(films[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, generator)
+            for i in range(0, len(films), 64)
+        ]
+    )
     return np.asarray((grey[:, 0] * 255).round().to(torch.uint8).numpy())
 
 
@@ -89,6 +108,14 @@ def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: N
     count = min(DIRECTIONS, len(z) // 4, z.shape[1])
     variance = singular**2 / len(z)
     residual = max(float(variance[count:].sum() / max(z.shape[1] - count, 1)), 1e-3)
-    return FeatureGate(mean, scale, head.weight[0], float(head.bias[0]), 0.0,
-                       np.ascontiguousarray(directions[:count].T), variance[:count].astype(np.float32), residual,
-                       np.inf)
+    return FeatureGate(
+        mean,
+        scale,
+        head.weight[0],
+        float(head.bias[0]),
+        0.0,
+        np.ascontiguousarray(directions[:count].T),
+        variance[:count].astype(np.float32),
+        residual,
+        np.inf,
+    )

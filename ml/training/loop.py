@@ -71,8 +71,10 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-              {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.scaled_lr)
 
 
@@ -108,15 +110,19 @@ class _Run:
         total = 0.0
         bar = tqdm(range(self.per_epoch), desc=f"Epoch {number + 1}/{self.recipe.epochs}", unit="step", leave=False)
         for index in bar:
-            chosen = order[index * self.recipe.batch_size:(index + 1) * self.recipe.batch_size]
+            chosen = order[index * self.recipe.batch_size : (index + 1) * self.recipe.batch_size]
             loss = self._step(np.sort(chosen))
             total += loss
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         return total / self.per_epoch
 
     def _step(self, chosen: NDArray[np.intp]) -> float:
-        grey = augment(to_tensor(self.films.squares[chosen], self.device), self.recipe.train_size,
-                       self.recipe.augmentation, self.generator)
+        grey = augment(
+            to_tensor(self.films.squares[chosen], self.device),
+            self.recipe.train_size,
+            self.recipe.augmentation,
+            self.generator,
+        )
         truth = torch.from_numpy(self.films.truth[chosen]).to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.network(normalised(grey, self.space))[0]
@@ -155,10 +161,17 @@ class _Run:
         return line
 
     def state(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "step": self.step,
-                "best": self.result.state, "best_epoch": self.result.epoch, "best_score": self.result.score,
-                "history": self.result.history}
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "best": self.result.state,
+            "best_epoch": self.result.epoch,
+            "best_score": self.result.score,
+            "history": self.result.history,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
@@ -169,8 +182,15 @@ class _Run:
         self.result = Fit(state["best"], state["best_epoch"], state["best_score"], list(state["history"]))
 
 
-def fit(network: CamNetwork, films: Films, space: InputSpace, recipe: Recipe, checkpoints: Checkpoints | None = None,
-        resume: bool = False, on_epoch: Callable[[dict[str, float]], None] | None = None) -> Fit:
+def fit(
+    network: CamNetwork,
+    films: Films,
+    space: InputSpace,
+    recipe: Recipe,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Fit:
     """Train `network` in place and load the chosen averaged weights into it.
 
     With checkpoints, each epoch is saved; `resume` continues after the newest intact one, to the same weights that an

@@ -42,8 +42,9 @@ def calibration_of(held: HeldOut) -> dict[str, Platt]:
     return fits
 
 
-def operating_points(held: HeldOut, calibration: Mapping[str, Platt]) -> tuple[dict[str, Threshold | None],
-                                                                               dict[str, str]]:
+def operating_points(
+    held: HeldOut, calibration: Mapping[str, Platt]
+) -> tuple[dict[str, Threshold | None], dict[str, str]]:
     """Youden thresholds on calibrated probability, and the reason for each label that has none."""
     probabilities = calibrate(held.outputs.logits, LABELS, calibration)
     points: dict[str, Threshold | None] = {}
@@ -75,12 +76,21 @@ def load_rounded(network: CamNetwork, tensors: Mapping[str, NDArray[Any]]) -> No
     network.load_state_dict({k: torch.from_numpy(np.asarray(v)).to(state[k]) for k, v in tensors.items()})
 
 
-def card(name: str, architecture: str, recipe: str, data: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def card(description: "Description", metrics: Mapping[str, Any]) -> str:
     """The model card, Markdown."""
-    lines = [f"# {name}", "", f"**{DISCLAIMER}**", "",
-             f"Architecture: {architecture}, global average pooling, one linear layer of fourteen findings.", "",
-             f"Training: {recipe}", "",
-             f"Data: {data['source']}", ""]
+    data = description.data
+    lines = [
+        f"# {description.name}",
+        "",
+        f"**{DISCLAIMER}**",
+        "",
+        f"Architecture: {description.architecture}, global average pooling, one linear layer of fourteen findings.",
+        "",
+        f"Training: {description.recipe}",
+        "",
+        f"Data: {data['source']}",
+        "",
+    ]
     for part in ("train", "validation", "test"):
         if part in data:
             lines.append(f"- {part}: {data[part]['films']} films of {data[part]['patients']} patients")
@@ -88,20 +98,25 @@ def card(name: str, architecture: str, recipe: str, data: Mapping[str, Any], met
     for part in ("test", "validation"):
         if part in metrics:
             lines += _table(part, metrics[part])
-    lines += ["Limits: trained on few, enriched films of one hospital, so probabilities do not carry over to another "
-              "prevalence; labels were mined from reports, not read by radiologists; no lateral films, no children's "
-              "films to speak of; mirrored films are not detected.", ""]
+    lines += [f"Limits: {description.limits}", ""]
     return "\n".join(lines)
 
 
 def _table(part: str, report: Mapping[str, Any]) -> list[str]:
-    rows = [f"## AUROC on the {part} films ({report['n']} films, {report['patients']} patients)", "",
-            f"Mean {_value(report['mean_auroc'], report['ci95'])}; without Pneumonia "
-            f"{_value(report['mean_auroc_without_pneumonia'], report['ci95_without_pneumonia'])}. "
-            "95 % intervals by a bootstrap over patients.", "",
-            "| finding | AUROC (95 % CI) | positives |", "| --- | --- | --- |"]
-    rows += [f"| {label} | {_value(entry['auroc'], entry['ci95'])} | {entry['positives']} |"
-             for label, entry in report["labels"].items()]
+    mean = _value(report["mean_auroc"], report["ci95"])
+    rest = _value(report["mean_auroc_without_pneumonia"], report["ci95_without_pneumonia"])
+    rows = [
+        f"## AUROC on the {part} films ({report['n']} films, {report['patients']} patients)",
+        "",
+        f"Mean {mean}; without Pneumonia {rest}. 95 % intervals by a bootstrap over patients.",
+        "",
+        "| finding | AUROC (95 % CI) | positives |",
+        "| --- | --- | --- |",
+    ]
+    rows += [
+        f"| {label} | {_value(entry['auroc'], entry['ci95'])} | {entry['positives']} |"
+        for label, entry in report["labels"].items()
+    ]
     return [*rows, ""]
 
 
@@ -119,20 +134,38 @@ class Description:
     architecture: str
     recipe: str
     data: Mapping[str, Any]
+    limits: str
 
 
-def package(directory: Path, network: CamNetwork, space: InputSpace, held: HeldOut, description: Description,
-            metrics: Mapping[str, Any], gate: FeatureGate | None) -> Manifest:
+def package(
+    directory: Path,
+    network: CamNetwork,
+    space: InputSpace,
+    held: HeldOut,
+    description: Description,
+    metrics: Mapping[str, Any],
+    gate: FeatureGate | None,
+) -> Manifest:
     """Write the artifact of `network` (weights as they are: round them before measuring). Raises ArtifactInvalid."""
     calibration = calibration_of(held)
     points, notes = operating_points(held, calibration)
     probabilities = calibrate(held.outputs.logits, LABELS, calibration)
     errors = {label: calibration_error(held.truth[:, i], probabilities[:, i]) for i, label in enumerate(LABELS)}
     figures = {**metrics, "calibration_error": {"bins": 15, "validation": errors}}
-    text = card(description.name, description.architecture, description.recipe, description.data, metrics)
     height, width = held.outputs.cams.shape[2:]
     manifest = Manifest(
-        name=description.name, architecture=description.architecture, input_space=space, grid=(height, width),
-        thresholds=points, threshold_notes=notes, calibration=calibration, cam_scale=cam_scales(held), gate=None,
-        metrics=figures, data=dict(description.data), card=text, weights_sha256="")
+        name=description.name,
+        architecture=description.architecture,
+        input_space=space,
+        grid=(height, width),
+        thresholds=points,
+        threshold_notes=notes,
+        calibration=calibration,
+        cam_scale=cam_scales(held),
+        gate=None,
+        metrics=figures,
+        data=dict(description.data),
+        card=card(description, metrics),
+        weights_sha256="",
+    )
     return save_artifact(directory, manifest, rounded_tensors(network), gate)

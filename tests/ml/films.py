@@ -180,6 +180,15 @@ def image_elements(rows: int = 64, columns: int = 64, bits: int = 8) -> bytes:
     )
 
 
+def raw_film(*extra: bytes) -> bytes:
+    """An acceptable 64 x 64 film with elements that no careful writer would produce."""
+    return part10(b"".join(extra) + image_elements() + element(0x7FE0, 0x10, "OB", bytes(4096)))
+
+
+def padded(value: bytes) -> bytes:
+    return value + b" " * (len(value) % 2)
+
+
 def encapsulated(*fragments: bytes) -> bytes:
     items = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(f)) + f for f in (b"", *fragments))
     return element(0x7FE0, 0x10, "OB", items, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)

@@ -156,12 +156,13 @@ def test_close_ends_busy_children_and_refuses_what_waits() -> None:
 
 
 _PARENT = """
-import sys, time
+import time
 from ml.sandbox import Sandbox
 from tests.ml import sandbox_tasks as tasks
-box = Sandbox(2, cpu_seconds=2, wall_seconds=2)
+box = Sandbox(2, cpu_seconds=3, wall_seconds=3)
 busy = box.submit(tasks.burn)
-box.submit(tasks.sleep, 0.0).result()
+while len(box.pids()) < 2:
+    box.submit(tasks.sleep, 0.01).result()
 print(*box.pids(), flush=True)
 time.sleep(60)
 """

@@ -8,30 +8,67 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('action', models.CharField(choices=[('instance.stored', 'Instance stored'), ('study.viewed', 'Study viewed'), ('report.read', 'Report read'), ('finding.reviewed', 'Finding reviewed'), ('report.signed', 'Report signed'), ('user.signed-in', 'User signed in')], max_length=40)),
-                ('actor', models.CharField(help_text='User, API client or peer, by its name.', max_length=100)),
-                ('object_id', models.UUIDField(null=True)),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[
+                            ("instance.stored", "Instance stored"),
+                            ("study.viewed", "Study viewed"),
+                            ("report.read", "Report read"),
+                            ("finding.reviewed", "Finding reviewed"),
+                            ("report.signed", "Report signed"),
+                            ("user.signed-in", "User signed in"),
+                        ],
+                        max_length=40,
+                    ),
+                ),
+                ("actor", models.CharField(help_text="User, API client or peer, by its name.", max_length=100)),
+                ("object_id", models.UUIDField(null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
-                'indexes': [models.Index(fields=['tenant', '-at'], name='audit_event_latest')],
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'id'), name='audit_auditevent_tenant_id_key')],
+                "abstract": False,
+                "indexes": [models.Index(fields=["tenant", "-at"], name="audit_event_latest")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "id"), name="audit_auditevent_tenant_id_key")
+                ],
             },
         ),
     ]

@@ -8,130 +8,259 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('registry', '0001_initial'),
-        ('studies', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("registry", "0001_initial"),
+        ("studies", "0001_initial"),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='InferenceJob',
+            name="InferenceJob",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('complete', 'Complete'), ('rejected', 'Rejected'), ('failed', 'Failed')], default='queued', max_length=10)),
-                ('priority', models.SmallIntegerField(default=0, help_text='Higher goes first.')),
-                ('attempt', models.PositiveSmallIntegerField(default=0)),
-                ('fence', models.BigIntegerField(default=0)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('run_after', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, max_length=100)),
-                ('reason_code', models.CharField(blank=True, max_length=60)),
-                ('reason', models.TextField(blank=True)),
-                ('top_label', models.CharField(blank=True, max_length=40)),
-                ('top_probability', models.FloatField(null=True)),
-                ('positive_count', models.PositiveSmallIntegerField(default=0)),
-                ('created', models.DateTimeField(auto_now_add=True)),
-                ('finished', models.DateTimeField(null=True)),
-                ('instance', apps.tenants.fields.TenantForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='studies.instance')),
-                ('model_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='registry.modelversion')),
-                ('study', apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='studies.study')),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("complete", "Complete"),
+                            ("rejected", "Rejected"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("priority", models.SmallIntegerField(default=0, help_text="Higher goes first.")),
+                ("attempt", models.PositiveSmallIntegerField(default=0)),
+                ("fence", models.BigIntegerField(default=0)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("run_after", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, max_length=100)),
+                ("reason_code", models.CharField(blank=True, max_length=60)),
+                ("reason", models.TextField(blank=True)),
+                ("top_label", models.CharField(blank=True, max_length=40)),
+                ("top_probability", models.FloatField(null=True)),
+                ("positive_count", models.PositiveSmallIntegerField(default=0)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+                ("finished", models.DateTimeField(null=True)),
+                (
+                    "instance",
+                    apps.tenants.fields.TenantForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="studies.instance"
+                    ),
+                ),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="jobs",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "study",
+                    apps.tenants.fields.TenantForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="jobs", to="studies.study"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='HeatmapGrids',
+            name="HeatmapGrids",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('data', models.BinaryField()),
-                ('grid_rows', models.PositiveSmallIntegerField()),
-                ('grid_columns', models.PositiveSmallIntegerField()),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('job', apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='heatmaps', to='inference.inferencejob')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("data", models.BinaryField()),
+                ("grid_rows", models.PositiveSmallIntegerField()),
+                ("grid_columns", models.PositiveSmallIntegerField()),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "job",
+                    apps.tenants.fields.TenantForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="heatmaps",
+                        to="inference.inferencejob",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Finding',
+            name="Finding",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('label', models.CharField(max_length=40)),
-                ('probability', models.FloatField()),
-                ('threshold', models.FloatField(help_text='Empty: this version has no operating point for the label.', null=True)),
-                ('positive', models.BooleanField()),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('job', apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='findings', to='inference.inferencejob')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("label", models.CharField(max_length=40)),
+                ("probability", models.FloatField()),
+                (
+                    "threshold",
+                    models.FloatField(help_text="Empty: this version has no operating point for the label.", null=True),
+                ),
+                ("positive", models.BooleanField()),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "job",
+                    apps.tenants.fields.TenantForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="findings",
+                        to="inference.inferencejob",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-probability'],
-                'abstract': False,
+                "ordering": ["-probability"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('device', models.CharField(blank=True, max_length=100)),
-                ('error', models.TextField(blank=True)),
-                ('started', models.DateTimeField(auto_now_add=True)),
-                ('last_seen', models.DateTimeField()),
-                ('model_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='registry.modelversion')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("device", models.CharField(blank=True, max_length=100)),
+                ("error", models.TextField(blank=True)),
+                ("started", models.DateTimeField(auto_now_add=True)),
+                ("last_seen", models.DateTimeField()),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-last_seen'],
+                "ordering": ["-last_seen"],
             },
         ),
         migrations.AddIndex(
-            model_name='inferencejob',
-            index=models.Index(fields=['tenant', 'study', '-id'], name='inference_job_of_study'),
+            model_name="inferencejob",
+            index=models.Index(fields=["tenant", "study", "-id"], name="inference_job_of_study"),
         ),
         migrations.AddIndex(
-            model_name='inferencejob',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['-priority', 'id'], name='inference_job_waiting'),
+            model_name="inferencejob",
+            index=models.Index(
+                condition=models.Q(("state", "queued")), fields=["-priority", "id"], name="inference_job_waiting"
+            ),
         ),
         migrations.AddIndex(
-            model_name='inferencejob',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['lease_until'], name='inference_job_leased'),
+            model_name="inferencejob",
+            index=models.Index(
+                condition=models.Q(("state", "running")), fields=["lease_until"], name="inference_job_leased"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='inferencejob',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='inference_inferencejob_tenant_id_key'),
+            model_name="inferencejob",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="inference_inferencejob_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='inferencejob',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('queued', 'running'))), fields=('tenant', 'study'), name='inference_one_open_job_per_study'),
+            model_name="inferencejob",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ("queued", "running"))),
+                fields=("tenant", "study"),
+                name="inference_one_open_job_per_study",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='inferencejob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['failed', 'rejected']), _negated=True), models.Q(('reason_code', ''), _negated=True), _connector='OR'), name='inference_refusal_has_a_reason'),
+            model_name="inferencejob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state__in", ["failed", "rejected"]), _negated=True),
+                    models.Q(("reason_code", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="inference_refusal_has_a_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='inferencejob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), _negated=True), models.Q(('lease_until__isnull', False), ('model_version__isnull', False)), _connector='OR'), name='inference_running_job_has_a_lease'),
+            model_name="inferencejob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "running"), _negated=True),
+                    models.Q(("lease_until__isnull", False), ("model_version__isnull", False)),
+                    _connector="OR",
+                ),
+                name="inference_running_job_has_a_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='heatmapgrids',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='inference_heatmapgrids_tenant_id_key'),
+            model_name="heatmapgrids",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="inference_heatmapgrids_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='heatmapgrids',
-            constraint=models.UniqueConstraint(fields=('tenant', 'job'), name='inference_one_set_of_heatmaps_per_job'),
+            model_name="heatmapgrids",
+            constraint=models.UniqueConstraint(fields=("tenant", "job"), name="inference_one_set_of_heatmaps_per_job"),
         ),
         migrations.AddConstraint(
-            model_name='finding',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='inference_finding_tenant_id_key'),
+            model_name="finding",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="inference_finding_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='finding',
-            constraint=models.UniqueConstraint(fields=('tenant', 'job', 'label'), name='inference_one_finding_per_label'),
+            model_name="finding",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "job", "label"), name="inference_one_finding_per_label"
+            ),
         ),
     ]

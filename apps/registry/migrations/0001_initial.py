@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,45 +15,92 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.SlugField(max_length=100)),
-                ('number', models.PositiveIntegerField()),
-                ('sha256', models.CharField(max_length=64, unique=True)),
-                ('manifest', models.JSONField()),
-                ('device_uid', models.CharField(max_length=64, unique=True)),
-                ('registered', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.SlugField(max_length=100)),
+                ("number", models.PositiveIntegerField()),
+                ("sha256", models.CharField(max_length=64, unique=True)),
+                ("manifest", models.JSONField()),
+                ("device_uid", models.CharField(max_length=64, unique=True)),
+                ("registered", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['name', '-number'],
-                'constraints': [models.UniqueConstraint(fields=('name', 'number'), name='registry_modelversion_name_number')],
+                "ordering": ["name", "-number"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("name", "number"), name="registry_modelversion_name_number")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('slot', models.CharField(choices=[('platform', 'Whole platform')], default='platform', max_length=20, primary_key=True, serialize=False)),
-                ('since', models.DateTimeField(auto_now=True)),
-                ('model_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
+                (
+                    "slot",
+                    models.CharField(
+                        choices=[("platform", "Whole platform")],
+                        default="platform",
+                        max_length=20,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("since", models.DateTimeField(auto_now=True)),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="registry.modelversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Activation',
+            name="Activation",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('slot', models.CharField(choices=[('platform', 'Whole platform')], max_length=20)),
-                ('thresholds', models.JSONField()),
-                ('is_rollback', models.BooleanField(default=False)),
-                ('actor', models.CharField(max_length=100)),
-                ('reason', models.TextField(blank=True)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('from_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('to_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("slot", models.CharField(choices=[("platform", "Whole platform")], max_length=20)),
+                ("thresholds", models.JSONField()),
+                ("is_rollback", models.BooleanField(default=False)),
+                ("actor", models.CharField(max_length=100)),
+                ("reason", models.TextField(blank=True)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "from_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "to_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="registry.modelversion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
     ]

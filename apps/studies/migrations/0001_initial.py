@@ -8,125 +8,207 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Patient',
+            name="Patient",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('patient_id', models.CharField(blank=True, max_length=64)),
-                ('issuer_of_patient_id', models.CharField(blank=True, max_length=64)),
-                ('patient_name', models.CharField(blank=True, max_length=324)),
-                ('patient_birth_date', models.DateField(null=True)),
-                ('patient_sex', models.CharField(blank=True, max_length=16)),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("patient_id", models.CharField(blank=True, max_length=64)),
+                ("issuer_of_patient_id", models.CharField(blank=True, max_length=64)),
+                ("patient_name", models.CharField(blank=True, max_length=324)),
+                ("patient_birth_date", models.DateField(null=True)),
+                ("patient_sex", models.CharField(blank=True, max_length=16)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Series',
+            name="Series",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('series_instance_uid', models.CharField(max_length=64)),
-                ('modality', models.CharField(blank=True, max_length=16)),
-                ('body_part_examined', models.CharField(blank=True, max_length=64)),
-                ('series_description', models.CharField(blank=True, max_length=255)),
-                ('series_number', models.CharField(blank=True, max_length=16)),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("series_instance_uid", models.CharField(max_length=64)),
+                ("modality", models.CharField(blank=True, max_length=16)),
+                ("body_part_examined", models.CharField(blank=True, max_length=64)),
+                ("series_description", models.CharField(blank=True, max_length=255)),
+                ("series_number", models.CharField(blank=True, max_length=16)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Instance',
+            name="Instance",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('sop_instance_uid', models.CharField(max_length=64)),
-                ('sop_class_uid', models.CharField(max_length=64)),
-                ('transfer_syntax_uid', models.CharField(max_length=64)),
-                ('rows', models.PositiveIntegerField()),
-                ('columns', models.PositiveIntegerField()),
-                ('view_position', models.CharField(blank=True, max_length=16)),
-                ('attributes', models.JSONField(default=dict, help_text='Equipment and geometry by DICOM keyword; no patient data.')),
-                ('warnings', models.JSONField(default=list)),
-                ('sha256', models.CharField(max_length=64)),
-                ('size', models.PositiveBigIntegerField()),
-                ('received', models.DateTimeField(auto_now_add=True)),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('series', apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='instances', to='studies.series')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("sop_instance_uid", models.CharField(max_length=64)),
+                ("sop_class_uid", models.CharField(max_length=64)),
+                ("transfer_syntax_uid", models.CharField(max_length=64)),
+                ("rows", models.PositiveIntegerField()),
+                ("columns", models.PositiveIntegerField()),
+                ("view_position", models.CharField(blank=True, max_length=16)),
+                (
+                    "attributes",
+                    models.JSONField(
+                        default=dict, help_text="Equipment and geometry by DICOM keyword; no patient data."
+                    ),
+                ),
+                ("warnings", models.JSONField(default=list)),
+                ("sha256", models.CharField(max_length=64)),
+                ("size", models.PositiveBigIntegerField()),
+                ("received", models.DateTimeField(auto_now_add=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "series",
+                    apps.tenants.fields.TenantForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="instances", to="studies.series"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Study',
+            name="Study",
             fields=[
-                ('id', models.UUIDField(default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('study_instance_uid', models.CharField(max_length=64)),
-                ('accession_number', models.CharField(blank=True, max_length=64)),
-                ('study_id', models.CharField(blank=True, max_length=64)),
-                ('study_date', models.DateField(null=True)),
-                ('study_time', models.TimeField(null=True)),
-                ('study_description', models.CharField(blank=True, max_length=255)),
-                ('referring_physician_name', models.CharField(blank=True, max_length=324)),
-                ('patient_age', models.CharField(blank=True, max_length=16)),
-                ('received', models.DateTimeField(auto_now_add=True)),
-                ('patient', apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='studies', to='studies.patient')),
-                ('tenant', models.ForeignKey(db_index=False, default=apps.tenants.scope.current_tenant_id, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=apps.core.identifiers.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("study_instance_uid", models.CharField(max_length=64)),
+                ("accession_number", models.CharField(blank=True, max_length=64)),
+                ("study_id", models.CharField(blank=True, max_length=64)),
+                ("study_date", models.DateField(null=True)),
+                ("study_time", models.TimeField(null=True)),
+                ("study_description", models.CharField(blank=True, max_length=255)),
+                ("referring_physician_name", models.CharField(blank=True, max_length=324)),
+                ("patient_age", models.CharField(blank=True, max_length=16)),
+                ("received", models.DateTimeField(auto_now_add=True)),
+                (
+                    "patient",
+                    apps.tenants.fields.TenantForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="studies", to="studies.patient"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        default=apps.tenants.scope.current_tenant_id,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.AddField(
-            model_name='series',
-            name='study',
-            field=apps.tenants.fields.TenantForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='series', to='studies.study'),
+            model_name="series",
+            name="study",
+            field=apps.tenants.fields.TenantForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="series", to="studies.study"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='patient',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='studies_patient_tenant_id_key'),
+            model_name="patient",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="studies_patient_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='patient',
-            constraint=models.UniqueConstraint(condition=models.Q(('patient_id', ''), _negated=True), fields=('tenant', 'issuer_of_patient_id', 'patient_id'), name='studies_patient_identity'),
+            model_name="patient",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("patient_id", ""), _negated=True),
+                fields=("tenant", "issuer_of_patient_id", "patient_id"),
+                name="studies_patient_identity",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='studies_instance_tenant_id_key'),
+            model_name="instance",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="studies_instance_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.UniqueConstraint(fields=('tenant', 'sop_instance_uid'), name='studies_instance_uid'),
+            model_name="instance",
+            constraint=models.UniqueConstraint(fields=("tenant", "sop_instance_uid"), name="studies_instance_uid"),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(fields=['tenant', '-received'], name='studies_study_latest'),
+            model_name="study",
+            index=models.Index(fields=["tenant", "-received"], name="studies_study_latest"),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='studies_study_tenant_id_key'),
+            model_name="study",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="studies_study_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.UniqueConstraint(fields=('tenant', 'study_instance_uid'), name='studies_study_uid'),
+            model_name="study",
+            constraint=models.UniqueConstraint(fields=("tenant", "study_instance_uid"), name="studies_study_uid"),
         ),
         migrations.AddConstraint(
-            model_name='series',
-            constraint=models.UniqueConstraint(fields=('tenant', 'id'), name='studies_series_tenant_id_key'),
+            model_name="series",
+            constraint=models.UniqueConstraint(fields=("tenant", "id"), name="studies_series_tenant_id_key"),
         ),
         migrations.AddConstraint(
-            model_name='series',
-            constraint=models.UniqueConstraint(fields=('tenant', 'study', 'series_instance_uid'), name='studies_series_uid'),
+            model_name="series",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "study", "series_instance_uid"), name="studies_series_uid"
+            ),
         ),
     ]

@@ -93,7 +93,7 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
     people = []
     for role, title in ((Role.RADIOLOGIST, "Dr."), (Role.ADMIN, "Admin")):
         email = f"{role.value}@{slug}.example"
-        remembered = next((each for each in known.get("users", []) if each["email"] == email), {})
+        remembered: dict[str, str] = next((each for each in known.get("users", []) if each["email"] == email), {})
         person = _person(email, f"{title} {slug.title()}", remembered)
         add_member(tenant=tenant, user_id=User.objects.get(email=email).pk, role=role.value)
         people.append({**person, "role": role.value})

@@ -1,0 +1,34 @@
+"""What every view of the API does alike."""
+
+from typing import Any
+
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from apps.tenants.models import Scope
+
+
+class OneFormat(BaseContentNegotiation):
+    """Each address has one format, whatever the client says that it accepts: a refusal would help nobody."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return next((each for each in parsers), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+class ReadView(APIView):
+    """Reading the tenant in force; answers are nobody else's, so no cache may keep them."""
+
+    required_scope = Scope.READ
+    content_negotiation_class = OneFormat
+    http_method_names = ["get", "head", "options"]  # noqa: RUF012
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return super().finalize_response(request, response, *args, **kwargs)

@@ -1,0 +1,41 @@
+"""The figures of ``/metrics`` that are the platform's and not one process's: they are read from the database."""
+
+from collections.abc import Iterator
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
+from django.db.models import Min
+from django.utils import timezone
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from apps.inference.models import InferenceJob, JobState
+from apps.inference.selectors import jobs_by_state, serving_workers
+
+
+class DatabaseCollector(Collector):
+    """Counts only: no tenant, no study."""
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("checxray_database_up", "Whether the database answered this scrape.")
+        try:
+            yield from self._figures()
+        except (DatabaseError, ImproperlyConfigured):
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        yield up
+
+    def _figures(self) -> list[Metric]:
+        jobs = GaugeMetricFamily("checxray_jobs", "Inference jobs, by state.", labels=["state"])
+        for state, count in jobs_by_state().items():
+            jobs.add_metric([state], count)
+        oldest = InferenceJob.objects.using("dispatch").filter(state=JobState.QUEUED).aggregate(at=Min("created"))["at"]
+        waiting = (timezone.now() - oldest).total_seconds() if oldest else 0.0
+        return [
+            jobs,
+            GaugeMetricFamily("checxray_oldest_waiting_job_seconds", "Age of the oldest job that waits.", waiting),
+            GaugeMetricFamily(
+                "checxray_workers_serving", "Inference workers with a model loaded.", serving_workers().count()
+            ),
+        ]

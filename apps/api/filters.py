@@ -1,0 +1,71 @@
+"""From query parameters to studies. A parameter that does not exist is refused: a typo must not widen a list."""
+
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
+
+from apps.api.serializers import StudyQuerySerializer
+from apps.inference.models import Finding, InferenceJob, JobState
+from apps.inference.selectors import studies_with_status
+from apps.studies.models import Study
+
+_REPEATABLE = {"status"}
+
+
+def read_query(given: QueryDict) -> dict[str, Any]:
+    """The valid parameters of a list of studies.
+
+    Raises:
+        ValidationError: names each parameter that is unknown, given twice or out of range.
+    """
+    known = StudyQuerySerializer().fields
+    wrong = {name: ["There is no such parameter."] for name in given if name not in known}
+    wrong |= {
+        name: ["Give this parameter once."]
+        for name in given
+        if name in known and name not in _REPEATABLE and len(given.getlist(name)) > 1
+    }
+    if wrong:
+        raise ValidationError(wrong)
+    query = StudyQuerySerializer(
+        data={name: given.getlist(name) if name in _REPEATABLE else given[name] for name in given}
+    )
+    query.is_valid(raise_exception=True)
+    return query.validated_data
+
+
+def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
+    """The studies of the tenant in force that a query asks for, in no particular order."""
+    studies: QuerySet[Any] = studies_with_status()
+    if query.get("status"):
+        studies = studies.filter(status__in=query["status"])
+    if "study_instance_uid" in query:
+        studies = studies.filter(study_instance_uid=query["study_instance_uid"])
+    if "study_date_from" in query:
+        studies = studies.filter(study_date__gte=query["study_date_from"])
+    if "study_date_to" in query:
+        studies = studies.filter(study_date__lte=query["study_date_to"])
+    if {"label", "positive", "min_probability"} & query.keys():
+        studies = _with_finding(studies, query)
+    return studies
+
+
+def _with_finding(studies: "QuerySet[Any]", query: dict[str, Any]) -> "QuerySet[Any]":
+    """Only a study whose latest reading is complete has, or has not, a finding."""
+    latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
+    of_latest = Finding.objects.filter(job_id=OuterRef("latest_job_id"))
+    studies = studies.annotate(latest_job_id=Subquery(latest)).filter(status=JobState.COMPLETE)
+    label = query.get("label")
+    wanted = Q(label=label) if label else Q()
+    if "min_probability" in query:
+        wanted &= Q(probability__gte=query["min_probability"])
+    positive = query.get("positive")
+    if positive is None and "min_probability" not in query:
+        positive = True
+    if positive is False and not label:
+        studies = studies.exclude(Exists(of_latest.filter(positive=True)))
+    elif positive is not None:
+        wanted &= Q(positive=positive)
+    return studies.filter(Exists(of_latest.filter(wanted)))

@@ -1,0 +1,63 @@
+"""/healthz, /readyz and /metrics: for machines that watch; they need no tenant."""
+
+import os
+import secrets
+from dataclasses import asdict
+from http import HTTPStatus
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from apps.api.collector import DatabaseCollector
+from apps.api.readiness import readiness
+from apps.core.problems import problem_response
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process lives. Nothing else is asked, so that a broken database does not get the web restarted."""
+    return _unkept(JsonResponse({"status": "alive"}))
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    checks = readiness()
+    ready = all(check.ok for check in checks.values())
+    status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+    body = {
+        "status": "ready" if ready else "unavailable",
+        "checks": {name: asdict(check) for name, check in checks.items()},
+    }
+    return _unkept(JsonResponse(body, status=status))
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    token = settings.METRICS_TOKEN
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if token and not secrets.compare_digest(given.encode(), token.encode()):
+        response: HttpResponse = problem_response(
+            HTTPStatus.UNAUTHORIZED, "Send the token of METRICS_TOKEN as a bearer.", "not-authenticated"
+        )
+        response["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        return response
+    return _unkept(HttpResponse(_exposition(), content_type=CONTENT_TYPE_LATEST))
+
+
+def _exposition() -> bytes:
+    platform = CollectorRegistry()
+    platform.register(DatabaseCollector())
+    processes = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        # Several web processes answer in turn: their counters meet in files.
+        processes = CollectorRegistry()
+        MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
+    return generate_latest(processes) + generate_latest(platform)
+
+
+def _unkept(response: HttpResponse) -> HttpResponse:
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,77 @@
+"""A study as integrators see it: its status, what was found, where to fetch the rest. No patient data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.conf import settings
+from django.urls import reverse
+
+from apps.inference.models import InferenceJob
+from apps.inference.selectors import RECEIVED
+from apps.reports.models import Report
+from apps.studies.models import Study
+
+
+@dataclass(frozen=True)
+class FindingResult:
+    label: str
+    probability: float
+    threshold: float | None
+    positive: bool
+    heatmap_url: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    study_instance_uid: str
+    status: str
+    reason: str | None = None
+    model_version: str | None = None
+    findings: list[FindingResult] = field(default_factory=list)
+    report_url: str | None = None
+    report_status: str | None = None
+    intended_use: str = field(default_factory=lambda: settings.INTENDED_USE_NOTICE)
+
+
+def study_results(studies: Sequence[Study]) -> list[StudyResult]:
+    """The results of some studies, in their order, with as many queries as for one."""
+    ids = [study.pk for study in studies]
+    jobs = _latest_jobs(ids)
+    reports = dict(Report.objects.filter(study_id__in=ids).values_list("study_id", "status"))
+    return [_result(study, jobs.get(study.pk), reports.get(study.pk)) for study in studies]
+
+
+def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
+    latest = (
+        InferenceJob.objects.filter(study_id__in=study_ids)
+        .order_by("study_id", "-id")
+        .distinct("study_id")
+        # The manifest of a version is large and says nothing here.
+        .select_related("model_version")
+        .defer("model_version__manifest")
+        .prefetch_related("findings")
+    )
+    return {job.study_id: job for job in latest}
+
+
+def _result(study: Study, job: InferenceJob | None, report_status: str | None) -> StudyResult:
+    uid = study.study_instance_uid
+    return StudyResult(
+        study_instance_uid=uid,
+        status=job.state if job else RECEIVED,
+        reason=(job.reason or None) if job else None,
+        model_version=str(job.model_version) if job and job.model_version else None,
+        findings=[
+            FindingResult(
+                label=finding.label,
+                probability=finding.probability,
+                threshold=finding.threshold,
+                positive=finding.positive,
+                heatmap_url=reverse("api:heatmap", kwargs={"study_instance_uid": uid, "label": finding.label}),
+            )
+            for finding in (job.findings.all() if job else ())
+        ],
+        report_url=reverse("api:report", kwargs={"study_instance_uid": uid}) if report_status else None,
+        report_status=report_status,
+    )

@@ -1,0 +1,112 @@
+"""The JSON of the API, as it is documented in the OpenAPI schema."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.inference.selectors import STUDY_STATUSES
+from apps.registry import engine
+from apps.reports.models import ReportStatus
+
+ORDERINGS = ("-received", "received", "-study_date", "study_date", "-top_probability", "top_probability")
+DEFAULT_PAGE_SIZE = 50
+LARGEST_PAGE = 200
+
+
+class FindingSerializer(serializers.Serializer[Any]):
+    label = serializers.ChoiceField(choices=engine.LABELS)  # type: ignore[assignment]
+    probability = serializers.FloatField(min_value=0, max_value=1, help_text="Calibrated.")
+    threshold = serializers.FloatField(
+        allow_null=True, help_text="The operating point; null where the model version has none for this label."
+    )
+    positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")
+    heatmap_url = serializers.CharField()
+
+
+class StudySerializer(serializers.Serializer[Any]):
+    study_instance_uid = serializers.CharField()
+    status = serializers.ChoiceField(choices=STUDY_STATUSES)
+    reason = serializers.CharField(allow_null=True, help_text="Why the study was rejected or failed.")
+    model_version = serializers.CharField(allow_null=True, help_text="name:number")
+    findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
+    report_url = serializers.CharField(allow_null=True)
+    report_status = serializers.ChoiceField(choices=ReportStatus.choices, allow_null=True)
+    intended_use = serializers.CharField()
+
+
+class StudyPageSerializer(serializers.Serializer[Any]):
+    intended_use = serializers.CharField()
+    next = serializers.CharField(allow_null=True, help_text="Address of the next page; null on the last one.")
+    results = StudySerializer(many=True)
+
+
+class StudyQuerySerializer(serializers.Serializer[Any]):
+    """The query parameters of the list of studies."""
+
+    status = serializers.MultipleChoiceField(choices=STUDY_STATUSES, required=False, help_text="May be repeated.")
+    study_date_from = serializers.DateField(required=False)
+    study_date_to = serializers.DateField(required=False)
+    study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)
+    label = serializers.ChoiceField(  # type: ignore[assignment]
+        choices=engine.LABELS,
+        required=False,
+        help_text="The finding that `positive` and `min_probability` speak of; alone: studies where it is positive.",
+    )
+    positive = serializers.BooleanField(
+        required=False, help_text="With `label`: that finding is positive, or not. Else: any finding is, or none."
+    )
+    min_probability = serializers.FloatField(
+        min_value=0, max_value=1, required=False, help_text="With `label`: of that finding. Else: of any finding."
+    )
+    ordering = serializers.ChoiceField(choices=ORDERINGS, default=ORDERINGS[0])
+    page_size = serializers.IntegerField(min_value=1, max_value=LARGEST_PAGE, default=DEFAULT_PAGE_SIZE)
+    cursor = serializers.CharField(required=False, max_length=200, help_text="From `next` of the page before.")
+
+
+class ModelSummarySerializer(serializers.Serializer[Any]):
+    model_version = serializers.CharField(help_text="name:number")
+    name = serializers.CharField()
+    number = serializers.IntegerField()
+    architecture = serializers.CharField()
+    sha256 = serializers.CharField(help_text="Identity of the artifact: manifest and weights.")
+    registered = serializers.DateTimeField()
+    in_service = serializers.BooleanField()
+    url = serializers.CharField()
+
+
+class ModelListSerializer(serializers.Serializer[Any]):
+    intended_use = serializers.CharField()
+    results = ModelSummarySerializer(many=True)
+
+
+class InputSpaceSerializer(serializers.Serializer[Any]):
+    """How a film becomes the network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
+
+    size = serializers.IntegerField(help_text="Pixels a side of the square input.")
+    fit = serializers.ChoiceField(choices=["stretch", "crop"])
+    resize = serializers.ChoiceField(choices=["area"])
+    channels = serializers.IntegerField()
+    mean = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
+    std = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
+
+
+class OperatingPointSerializer(serializers.Serializer[Any]):
+    value = serializers.FloatField(help_text="Positive from this calibrated probability up.")
+    strategy = serializers.CharField()
+    positives = serializers.IntegerField(help_text="Validation films with the finding that it was chosen on.")
+
+
+class ModelSerializer(ModelSummarySerializer):
+    labels = serializers.ListField(child=serializers.CharField())
+    input_space = InputSpaceSerializer()
+    grid = serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2)
+    thresholds = serializers.DictField(
+        child=OperatingPointSerializer(allow_null=True), help_text="By label; null where there is no operating point."
+    )
+    threshold_notes = serializers.DictField(child=serializers.CharField())
+    metrics = serializers.DictField(help_text="Measured figures by split, with confidence intervals.")
+    data = serializers.DictField(  # type: ignore[assignment]
+        help_text="What the version was trained and measured on."
+    )
+    card = serializers.CharField(help_text="The model card, Markdown.")
+    intended_use = serializers.CharField()

@@ -1,0 +1,103 @@
+"""Studies: list, one, its report and its heatmaps."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api.base import ReadView
+from apps.api.filters import matching_studies, read_query
+from apps.api.pagination import page_of
+from apps.api.selectors import StudyResult, study_results
+from apps.api.serializers import StudyPageSerializer, StudyQuerySerializer, StudySerializer
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.inference.rendering import heatmap_png
+from apps.inference.selectors import get_heatmap
+from apps.registry import engine
+from apps.reports.services import render_pdf
+from apps.studies.selectors import get_study
+
+_UID = OpenApiParameter("study_instance_uid", OpenApiTypes.STR, OpenApiParameter.PATH, description="StudyInstanceUID")
+_LABEL = OpenApiParameter("label", OpenApiTypes.STR, OpenApiParameter.PATH, enum=engine.LABELS)
+
+
+@dataclass(frozen=True)
+class _Page:
+    intended_use: str
+    next: str | None
+    results: list[StudyResult]
+
+
+class StudyListView(ReadView):
+    @extend_schema(
+        operation_id="listStudies",
+        summary="List and filter studies",
+        parameters=[StudyQuerySerializer],
+        responses=StudyPageSerializer,
+        tags=["Studies"],
+    )
+    def get(self, request: Request) -> Response:
+        query = read_query(request.query_params)
+        studies, cursor = page_of(
+            matching_studies(query),
+            ordering=query["ordering"],
+            size=query["page_size"],
+            cursor=query.get("cursor"),
+        )
+        following = _address_of(request, cursor) if cursor else None
+        page = _Page(settings.INTENDED_USE_NOTICE, following, study_results(studies))
+        return Response(StudyPageSerializer(page).data)
+
+
+def _address_of(request: Request, cursor: str) -> str:
+    others = [(name, value) for name, values in request.query_params.lists() if name != "cursor" for value in values]
+    return f"{request.path}?{urlencode([*others, ('cursor', cursor)])}"
+
+
+class StudyView(ReadView):
+    @extend_schema(
+        operation_id="getStudy",
+        summary="One study: status, findings, report",
+        parameters=[_UID],
+        responses=StudySerializer,
+        tags=["Studies"],
+    )
+    def get(self, request: Request, study_instance_uid: str) -> Response:
+        return Response(StudySerializer(study_results([get_study(study_instance_uid)])[0]).data)
+
+
+class ReportView(ReadView):
+    @extend_schema(
+        operation_id="getReport",
+        summary="The report as PDF: the signed one, or the preliminary one as it stands",
+        parameters=[_UID],
+        responses={(200, "application/pdf"): OpenApiTypes.BINARY},
+        tags=["Studies"],
+    )
+    def get(self, request: Any, study_instance_uid: str) -> HttpResponse:
+        study = get_study(study_instance_uid)
+        document = render_pdf(study=study)
+        record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request._request), object_id=study.pk)
+        response = HttpResponse(document, content_type="application/pdf")
+        response["Content-Disposition"] = f'inline; filename="{request._request.tenant.slug}-report.pdf"'
+        return response
+
+
+class HeatmapView(ReadView):
+    @extend_schema(
+        operation_id="getHeatmap",
+        summary="Where the model looked for one finding: a transparent PNG in the film's proportions",
+        parameters=[_UID, _LABEL],
+        responses={(200, "image/png"): OpenApiTypes.BINARY},
+        tags=["Studies"],
+    )
+    def get(self, request: Request, study_instance_uid: str, label: str) -> HttpResponse:
+        heatmap = get_heatmap(study=get_study(study_instance_uid), label=label)
+        return HttpResponse(heatmap_png(heatmap), content_type="image/png")

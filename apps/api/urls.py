@@ -1,0 +1,32 @@
+"""/api/v1/"""
+
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from apps.api import model_views, openapi, study_views
+
+__all__ = ["app_name", "openapi", "urlpatterns"]
+
+app_name = "api"
+# Anything else than a UID or a label is an unknown address and never reaches the database.
+_STUDY = r"^studies/(?P<study_instance_uid>[0-9.]{1,64})/"
+
+urlpatterns = [
+    path("studies/", study_views.StudyListView.as_view(), name="studies"),
+    re_path(_STUDY + r"$", study_views.StudyView.as_view(), name="study"),
+    re_path(_STUDY + r"report\.pdf$", study_views.ReportView.as_view(), name="report"),
+    re_path(_STUDY + r"heatmaps/(?P<label>[A-Za-z_]{1,40})\.png$", study_views.HeatmapView.as_view(), name="heatmap"),
+    path("models/", model_views.ModelListView.as_view(), name="models"),
+    re_path(
+        r"^models/(?P<name>[-a-zA-Z0-9_]{1,100})/(?P<number>[0-9]{1,10})/$",
+        model_views.ModelView.as_view(),
+        name="model",
+    ),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path(
+        "docs/",
+        # Its script is an answer of its own, so the content security policy needs no exception.
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="api/docs.html"),
+        name="docs",
+    ),
+]

@@ -1,0 +1,241 @@
+"""Reads a Store Instances request (PS3.18 8.6.1.2, RFC 2387) from its stream: each part is spooled as it comes."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from django.conf import settings
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from apps.core.errors import InvalidInputError, TooLargeError, UnsupportedTypeError
+from apps.studies.spool import Spool, SpooledFile, SpoolWriter
+
+DICOM = "application/dicom"
+MULTIPART = "multipart/related"
+READ_BYTES = 1024 * 1024
+MAX_PREAMBLE_BYTES = 64 * 1024
+MAX_PART_HEADERS = 16
+MAX_PART_HEADER_BYTES = 4096
+# RFC 2046 5.1.1: 1 to 70 characters of `bchars`, the last one not a space.
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+
+
+class Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class RefusedPart:
+    """A part that was not kept; ``code`` says why."""
+
+    code: str
+
+
+Part = SpooledFile | RefusedPart
+
+
+def receive(stream: Stream, *, content_type: str, length: int | None, spool: Spool) -> list[Part]:
+    """Spool every part of a request's body, in its order.
+
+    Args:
+        stream: the body; never read beyond its end.
+        content_type: the request's Content-Type.
+        length: the body's length where the client announced it.
+        spool: where the parts go.
+
+    Raises:
+        UnsupportedTypeError: neither DICOM parts nor one DICOM object.
+        InvalidInputError: the body is malformed, or ended before its end.
+        TooLargeError, OutOfSpaceError
+    """
+    kind, parameters = parse_options_header(content_type)
+    receiver: _Single | _Multipart
+    if kind == DICOM.encode():
+        receiver = _Single(spool)
+    elif kind == MULTIPART.encode():
+        receiver = _Multipart(spool, _boundary(parameters))
+    else:
+        raise UnsupportedTypeError(f'Send {MULTIPART}; type="{DICOM}", or one object as {DICOM}.')
+    try:
+        _pump(stream, length, receiver.feed)
+        return receiver.finish()
+    finally:
+        receiver.abandon()
+
+
+def _boundary(parameters: dict[bytes, bytes]) -> bytes:
+    if parameters.get(b"type", DICOM.encode()).lower() != DICOM.encode():
+        raise UnsupportedTypeError(f'Only type="{DICOM}" is taken: send each instance as a DICOM file.')
+    boundary = parameters.get(b"boundary", b"")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise InvalidInputError("The Content-Type has no valid boundary (RFC 2046 5.1.1).", "boundary-invalid")
+    return boundary
+
+
+def _pump(stream: Stream, length: int | None, feed: Callable[[bytes], None]) -> None:
+    limit: int = settings.MAX_UPLOAD_BYTES
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    received = 0
+    while True:
+        try:
+            data = stream.read(READ_BYTES)
+        except Exception as error:  # each server's reader of chunked bodies has an error tree of its own
+            raise _cut_off() from error
+        if not data:
+            break
+        received += len(data)
+        if received > limit:
+            raise _too_large(limit)
+        feed(data)
+    if length is not None and received != length:
+        raise _cut_off()
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"One request may have {limit // 2**20} MiB at most: send fewer instances at once.")
+
+
+def _cut_off() -> InvalidInputError:
+    return InvalidInputError("The upload ended before its end; nothing was stored. Send it again.", "upload-cut-off")
+
+
+class _PartWriter:
+    """One part on its way to the spool; too large a part is refused, not the request."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._writer: SpoolWriter | None = spool.open()
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(data)
+        except TooLargeError:
+            self.abandon()
+
+    def close(self) -> Part:
+        if self._writer is None:
+            return RefusedPart("file-too-large")
+        writer, self._writer = self._writer, None
+        return writer.close()
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+        self._writer = None
+
+
+class _Single:
+    """A body that is one DICOM object."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._writer = _PartWriter(spool)
+        self._empty = True
+
+    def feed(self, data: bytes) -> None:
+        self._empty = False
+        self._writer.write(data)
+
+    def finish(self) -> list[Part]:
+        if self._empty:
+            raise InvalidInputError("The request has no body: send at least one instance.", "no-instances")
+        return [self._writer.close()]
+
+    def abandon(self) -> None:
+        self._writer.abandon()
+
+
+class _Multipart:
+    """A multipart/related body; ``python_multipart`` finds the boundaries."""
+
+    def __init__(self, spool: Spool, boundary: bytes) -> None:
+        self._spool = spool
+        self._parts: list[Part] = []
+        self._writer: _PartWriter | None = None
+        self._field = b""
+        self._value = b""
+        self._type = b""
+        self._ended = False
+        # A preamble may stand before the first delimiter (RFC 2046 5.1.1), which a form parser does not expect.
+        self._delimiter = b"--" + boundary
+        self._preamble: bytes | None = b""
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._open,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._finish,
+            },
+            max_header_count=MAX_PART_HEADERS,
+            max_header_size=MAX_PART_HEADER_BYTES,
+        )
+
+    def feed(self, data: bytes) -> None:
+        if self._preamble is not None:
+            data = self._skip_preamble(self._preamble + data)
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise InvalidInputError("The multipart body is malformed (RFC 2046).", "multipart-malformed") from error
+
+    def finish(self) -> list[Part]:
+        if not self._ended:
+            raise InvalidInputError(
+                "The multipart body has no closing delimiter; nothing was stored. Send it again.", "upload-cut-off"
+            )
+        if not self._parts:
+            raise InvalidInputError("The request has no part: send at least one instance.", "no-instances")
+        return self._parts
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+
+    def _skip_preamble(self, data: bytes) -> bytes:
+        """What begins with the first delimiter; nothing while it has not come."""
+        start = 0 if data.startswith(self._delimiter) else data.find(b"\r\n" + self._delimiter)
+        if start < 0:
+            if len(data) > MAX_PREAMBLE_BYTES:
+                raise InvalidInputError("The announced boundary does not occur in the body.", "multipart-malformed")
+            self._preamble = data
+            return b""
+        self._preamble = None
+        return data[start:]
+
+    def _begin(self) -> None:
+        if len(self._parts) >= settings.MAX_UPLOAD_PARTS:
+            raise TooLargeError(f"One request may have {settings.MAX_UPLOAD_PARTS} instances at most.")
+        self._type = b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-type":
+            self._type = parse_options_header(self._value)[0]
+        self._field = self._value = b""
+
+    def _open(self) -> None:
+        self._writer = _PartWriter(self._spool) if self._type in (b"", DICOM.encode()) else None
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._writer is not None:
+            self._writer.write(memoryview(data)[start:end])
+
+    def _end(self) -> None:
+        self._parts.append(RefusedPart("part-type-not-supported") if self._writer is None else self._writer.close())
+        self._writer = None
+
+    def _finish(self) -> None:
+        self._ended = True

@@ -1,0 +1,150 @@
+"""STOW-RS (PS3.18 10.5): judge every part first, then store what is good in one transaction of the tenant."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from django.db import DataError, IntegrityError, OperationalError
+
+from apps.audit.services import Actor
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.metrics import INSTANCES
+from apps.dicomweb.file_meta import read_file_meta_uids
+from apps.dicomweb.multipart import Part, RefusedPart
+from apps.inference.intake import InspectedFile, inspect_file, take_in
+from apps.registry import engine
+from apps.studies.models import Instance
+from apps.tenants.scope import tenant_tx
+
+SOURCE = "stow"
+DUPLICATE_SOP_INSTANCE: Final = 0x0111
+PROCESSING_FAILURE: Final = 0x0110
+DATA_SET_DOES_NOT_MATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+# Refusals that come from here and not from the preflight (PS3.18 table I.2-2).
+_REASONS: Final = {
+    "duplicate-with-other-content": DUPLICATE_SOP_INSTANCE,
+    "study-does-not-match": DATA_SET_DOES_NOT_MATCH,
+    "study-of-another-patient": PROCESSING_FAILURE,
+    "not-stored": PROCESSING_FAILURE,
+    "part-type-not-supported": CANNOT_UNDERSTAND,
+}
+_ATTEMPTS = 3
+_DEADLOCK, _SERIALIZATION = "40P01", "40001"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One part that is not stored; its UIDs are empty where they are not known."""
+
+    code: str
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+    @property
+    def failure_reason(self) -> int:
+        return _REASONS[self.code] if self.code in _REASONS else engine.failure_reason(self.code)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One part that is stored, now or before."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_warnings: bool
+
+
+@dataclass
+class Outcome:
+    accepted: list[Accepted] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+def store_parts(*, tenant_id: UUID, parts: Sequence[Part], study_instance_uid: str | None, by: Actor) -> Outcome:
+    """Store the parts that are good films, of one study where the request's path names it.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: nothing of the request was stored.
+    """
+    outcome = Outcome()
+    inspected = []
+    for part in parts:
+        judged = _judge(part, study_instance_uid)
+        if isinstance(judged, Refusal):
+            outcome.refused.append(judged)
+        else:
+            inspected.append(judged)
+    # Everybody takes the rows' locks in the same order.
+    inspected.sort(key=lambda each: (each.found.attributes.get("PatientID", ""), *_uids(each)))
+    if inspected:
+        stored = _again_after_deadlock(lambda: _take_in_all(tenant_id, inspected, by))
+        outcome.accepted += stored.accepted
+        outcome.refused += stored.refused
+    return outcome
+
+
+def _uids(inspected: InspectedFile) -> tuple[str, str]:
+    return inspected.found.study_instance_uid, inspected.found.sop_instance_uid
+
+
+def _judge(part: Part, study_instance_uid: str | None) -> InspectedFile | Refusal:
+    if isinstance(part, RefusedPart):
+        return _count(Refusal(part.code))
+    try:
+        inspected = inspect_file(part)
+    except InvalidInputError as error:
+        return Refusal(error.code, *(read_file_meta_uids(part.path) or ()))
+    found = inspected.found
+    if found.kind != "dicom":
+        return _count(Refusal("format-not-recognised"))
+    if study_instance_uid not in (None, found.study_instance_uid):
+        return _count(Refusal("study-does-not-match", found.sop_class_uid, found.sop_instance_uid))
+    return inspected
+
+
+def _count(refusal: Refusal) -> Refusal:
+    INSTANCES.labels(SOURCE, "refused").inc()
+    return refusal
+
+
+def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> Outcome:
+    outcome = Outcome()
+    with tenant_tx(tenant_id):
+        for each in inspected:
+            found = each.found
+            try:
+                stored = take_in(each, by=by, source=SOURCE)
+            except ConflictError as error:
+                code = error.code
+            except (DataError, IntegrityError):
+                code = "not-stored"
+            else:
+                outcome.accepted.append(_accepted(each, stored.instance))
+                continue
+            outcome.refused.append(_count(Refusal(code, found.sop_class_uid, found.sop_instance_uid)))
+    return outcome
+
+
+def _accepted(inspected: InspectedFile, instance: Instance) -> Accepted:
+    found = inspected.found
+    return Accepted(
+        found.study_instance_uid,
+        found.series_instance_uid,
+        instance.sop_class_uid,
+        instance.sop_instance_uid,
+        bool(found.warnings),
+    )
+
+
+def _again_after_deadlock(transact: Callable[[], Outcome]) -> Outcome:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return transact()
+        except OperationalError as error:
+            if getattr(error.__cause__, "pgcode", None) not in (_DEADLOCK, _SERIALIZATION):
+                raise
+    return transact()

@@ -1,0 +1,48 @@
+"""What the listener negotiates: the presentation contexts, and how it names itself (PS3.8 annex D, PS3.7 D.3.3.2)."""
+
+from typing import Final
+
+from pydicom import uid
+from pynetdicom.presentation import PresentationContext, build_context
+
+# A UID of this implementation (PS3.5 B.2). It is written into every received file, and so is part of its identity.
+IMPLEMENTATION_CLASS_UID: Final = "2.25.214743061296205313021203430868116834209"
+IMPLEMENTATION_VERSION_NAME: Final = "CHECXRAY"
+
+STORAGE_CLASSES: Final = (
+    uid.ComputedRadiographyImageStorage,
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.DigitalXRayImageStorageForProcessing,
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+TRANSFER_SYNTAXES: Final = (
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.RLELossless,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+)
+_VERIFICATION: Final = uid.UID("1.2.840.10008.1.1")
+_VERIFICATION_SYNTAXES: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+
+
+def supported_contexts() -> list[PresentationContext]:
+    return [
+        build_context(_VERIFICATION, list(_VERIFICATION_SYNTAXES)),
+        *(build_context(each, list(TRANSFER_SYNTAXES)) for each in STORAGE_CLASSES),
+    ]

@@ -1,0 +1,32 @@
+"""Runs the DIMSE listener in the foreground."""
+
+import signal
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.dimse.listener import running_listener
+
+
+class Command(BaseCommand):
+    help = "Take films by C-STORE for every tenant, by called AE title; runs until it is stopped."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.DIMSE_HOST)
+        parser.add_argument("--port", type=int, default=settings.DIMSE_PORT)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        try:
+            with running_listener(options["host"], options["port"]) as listener:
+                self.stdout.write(f"DIMSE listener ready on {options['host']}:{listener.port}")
+                self.stdout.flush()
+                stop.wait()
+        except OSError as error:
+            raise CommandError(
+                f"Port {options['port']} of {options['host']} cannot be listened on ({error.strerror}): set DIMSE_PORT."
+            ) from error

@@ -1,0 +1,41 @@
+"""Who may open a page of the portal: a signed-in member of the hospital in force."""
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+
+from apps.core.problems import problem_response
+
+View = Callable[..., HttpResponseBase]
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.headers.get("Accept", "").startswith("application/json")
+
+
+def members_only(view: View) -> View:
+    """Show the page to members; send everybody else to where they become one. Nothing of it is kept by caches."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = _turn_away(request) or view(request, *args, **kwargs)
+        if not response.has_header("Cache-Control"):
+            response["Cache-Control"] = "private, no-store"
+        return response
+
+    return guarded
+
+
+def _turn_away(request: HttpRequest) -> HttpResponseBase | None:
+    if getattr(request, "membership", None) is not None:
+        return None
+    if wants_json(request):
+        return problem_response(HTTPStatus.UNAUTHORIZED, "Your session has ended: sign in again.", "signed-out")
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    return redirect("portal:hospital")

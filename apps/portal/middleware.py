@@ -1,0 +1,37 @@
+"""Refusals of the services, as pages that a person can act on."""
+
+from collections.abc import Callable
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+
+from apps.core.errors import ChecxrayError
+from apps.core.problems import problem_response, status_of
+from apps.portal.access import wants_json
+
+
+class PortalErrorMiddleware:
+    """Turns a ChecxrayError of a portal view into its page, or its problem document where a script asked."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        match = request.resolver_match
+        if not isinstance(exception, ChecxrayError) or match is None or match.app_name != "portal":
+            return None
+        status = status_of(exception)
+        if wants_json(request):
+            response: HttpResponse = problem_response(status, exception.detail, exception.code)
+        else:
+            context = {"status": int(status), "title": status.phrase, "detail": exception.detail}
+            response = render(request, "portal/refused.html", context, status=status)
+        response["Cache-Control"] = "private, no-store"
+        # A refused request changes nothing. After the rendering, which may still read.
+        if transaction.get_connection().in_atomic_block:
+            transaction.set_rollback(True)
+        return response

@@ -1,0 +1,69 @@
+"""How values read on a page."""
+
+import re
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+_STATUS = {
+    "received": "Received",
+    "queued": "Waiting for AI",
+    "running": "AI is reading",
+    "complete": "Read by AI",
+    "rejected": "Not read",
+    "failed": "Failed",
+}
+_AGE = re.compile(r"0*(\d+)([DWMY])")
+_AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "y"}
+_SEX = {"M": "male", "F": "female", "O": "other sex"}
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A symbol of our sprite; it decorates a text that is there anyway."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        static("img/icons.svg"),
+        name,
+    )
+
+
+@register.filter
+def status_text(status: str) -> str:
+    return _STATUS.get(status, status)
+
+
+@register.filter
+def finding_name(label: str) -> str:
+    """``Pleural_Thickening`` as people write it."""
+    return label.replace("_", " ").capitalize()
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """A probability in per cent with one decimal. It never rounds up to certainty."""
+    if value is None:
+        return ""
+    return f"{min(max(value * 100, 0.1), 99.9):.1f}"
+
+
+@register.filter
+def bar(value: float | None) -> str:
+    """A probability as a length from 0 to 100."""
+    return f"{min(max(value or 0.0, 0.0), 1.0) * 100:.2f}"
+
+
+@register.filter
+def age(value: str) -> str:
+    """A DICOM Age String (PS3.5 6.2), such as 045Y."""
+    match = _AGE.fullmatch(value)
+    return f"{match[1]} {_AGE_UNITS[match[2]]}" if match else value
+
+
+@register.filter
+def sex(value: str) -> str:
+    return _SEX.get(value.upper(), value)

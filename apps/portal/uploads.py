@@ -1,0 +1,154 @@
+"""Taking uploaded files in: streamed to the spool, judged one by one, each with an outcome of its own."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
+from django.http import HttpRequest
+from django.urls import reverse
+
+from apps.audit.services import Actor
+from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
+from apps.inference.intake import InspectedFile, inspect_file, take_in
+from apps.inference.pictures import wrap_picture
+from apps.studies.archives import display_name, is_archive, read_archive
+from apps.studies.spool import Spool, SpooledFile, SpoolWriter
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_tx
+
+FIELD = "files"
+PICTURES = ("png", "jpeg")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file; ``outcome`` is stored, known or refused."""
+
+    name: str
+    outcome: str
+    code: str = ""
+    detail: str = ""
+    study_url: str = ""
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    name: str
+    spooled: SpooledFile
+
+    def close(self) -> None:
+        """Django closes what a request brought; the spool removes it."""
+
+
+@dataclass(frozen=True)
+class PictureDetails:
+    """What a PNG or JPEG cannot say about itself."""
+
+    is_frontal: bool = False
+    patient_id: str = ""
+    patient_name: str = ""
+    study_date: datetime.date | None = None
+
+
+class SpoolUploadHandler(FileUploadHandler):
+    """Streams the parts of a form straight into the spool, hashing on the way."""
+
+    def __init__(self, request: HttpRequest, spool: Spool) -> None:
+        super().__init__(request)
+        self.received: list[ReceivedFile] = []
+        self.error: ChecxrayError | None = None
+        self._spool = spool
+        self._writer: SpoolWriter | None = None
+
+    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+        super().new_file(field_name, *args, **kwargs)
+        if field_name != FIELD:
+            raise SkipFile
+        self._writer = self._spool.open(settings.MAX_UPLOAD_BYTES)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        assert self._writer is not None
+        try:
+            self._writer.write(raw_data)
+        except ChecxrayError as error:
+            self.error = error
+            self._writer.abandon()
+            raise StopUpload(connection_reset=False) from error
+
+    def file_complete(self, file_size: int) -> Any:
+        assert self._writer is not None
+        received = ReceivedFile(display_name(self.file_name or ""), self._writer.close())
+        self.received.append(received)
+        return received
+
+    def upload_interrupted(self) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes files in for one tenant. No transaction is open while bytes are judged."""
+
+    tenant: Tenant
+    by: Actor
+    spool: Spool
+    pictures: PictureDetails
+
+    def take(self, received: ReceivedFile) -> Iterator[Outcome]:
+        """The outcome of a file, or of each file of an archive."""
+        if not is_archive(received.spooled.path):
+            yield self._take_one(received.name, received.spooled)
+            return
+        taken = 0
+        try:
+            for member in read_archive(received.spooled.path, self.spool):
+                taken += 1
+                if member.spooled is None:
+                    assert member.error is not None
+                    yield _refused(member.name, member.error)
+                else:
+                    yield self._take_one(member.name, member.spooled)
+        except ChecxrayError as error:
+            yield _refused(received.name, error)
+            return
+        if not taken:
+            yield _refused(received.name, InvalidInputError("The ZIP holds no files.", "archive-empty"))
+
+    def _take_one(self, name: str, spooled: SpooledFile) -> Outcome:
+        try:
+            inspected = self._inspect(spooled)
+            with tenant_tx(self.tenant.id):
+                stored = take_in(inspected, by=self.by, source="portal")
+                url = reverse("portal:study", args=[stored.study.study_instance_uid])
+        except ChecxrayError as error:
+            return _refused(name, error)
+        return Outcome(name, "stored" if stored.is_new else "known", study_url=url)
+
+    def _inspect(self, spooled: SpooledFile) -> InspectedFile:
+        if spooled.size > settings.MAX_INSTANCE_BYTES:
+            limit = settings.MAX_INSTANCE_BYTES // 2**20
+            raise TooLargeError(f"One film may have {limit} MiB at most.", "instance-too-large")
+        inspected = inspect_file(spooled)
+        if inspected.found.kind not in PICTURES:
+            return inspected
+        if not self.pictures.is_frontal:
+            raise InvalidInputError(
+                "A PNG or JPEG does not say what it shows: confirm that it is a frontal chest radiograph.",
+                "frontal-not-confirmed",
+            )
+        return inspect_file(wrap_picture(
+            spooled=spooled,
+            spool=self.spool,
+            tenant=self.tenant,
+            patient_id=self.pictures.patient_id,
+            patient_name=self.pictures.patient_name,
+            study_date=f"{self.pictures.study_date:%Y%m%d}" if self.pictures.study_date else "",
+        ))  # fmt: skip
+
+
+def _refused(name: str, error: ChecxrayError) -> Outcome:
+    return Outcome(name, "refused", error.code, error.detail)

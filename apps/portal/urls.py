@@ -1,0 +1,22 @@
+"""The pages of the clinician portal, included at the root."""
+
+from django.urls import path
+
+from apps.portal.views import entrance, images, report, study, upload, worklist
+
+app_name = "portal"
+urlpatterns = [
+    path("", worklist.worklist, name="worklist"),
+    path("search/", worklist.search, name="search"),
+    path("sign-in/", entrance.sign_in, name="sign-in"),
+    path("sign-out/", entrance.sign_out, name="sign-out"),
+    path("hospital/", entrance.hospital, name="hospital"),
+    path("upload/", upload.upload, name="upload"),
+    path("studies/<str:uid>/", study.study, name="study"),
+    path("studies/<str:uid>/state/", study.state, name="state"),
+    path("studies/<str:uid>/film.png", images.film, name="film"),
+    path("studies/<str:uid>/heatmaps/<str:label>.png", images.heatmap, name="heatmap"),
+    path("studies/<str:uid>/review/", report.review, name="review"),
+    path("studies/<str:uid>/sign/", report.sign, name="sign"),
+    path("studies/<str:uid>/report.pdf", report.pdf, name="report-pdf"),
+]

@@ -1,0 +1,84 @@
+"""Signing in, choosing the hospital, signing out."""
+
+from typing import Any
+
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView, LogoutView, redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.core.errors import NotFoundError
+from apps.portal.worklist import SEARCH_KEY
+from apps.tenants.middleware import SESSION_KEY, opens_own_transaction
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_tx
+from apps.tenants.services import tenants_of_user
+
+
+class SignIn(LoginView):
+    template_name = "registration/sign_in.html"
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        # Whoever used this browser before leaves nothing behind, the hospital and the search included.
+        self.request.session.flush()
+        super().form_valid(form)
+        return _after_sign_in(self.request, self.get_redirect_url())
+
+
+def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
+    hospitals = tenants_of_user(user_id=request.user.pk)
+    if len(hospitals) == 1:
+        _enter(request, hospitals[0])
+        return redirect(wanted or "portal:worklist")
+    if not hospitals and request.user.is_staff:
+        return redirect("admin:index")
+    query = f"?{urlencode({'next': wanted})}" if wanted else ""
+    return redirect(reverse("portal:hospital") + query)
+
+
+def _enter(request: HttpRequest, tenant: Tenant) -> None:
+    request.session[SESSION_KEY] = str(tenant.id)
+    request.session.pop(SEARCH_KEY, None)
+    with tenant_tx(tenant.id):
+        record(action=AuditEvent.Action.USER_SIGNED_IN, by=actor_of(request))
+
+
+class SignOut(LogoutView):
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        response["Clear-Site-Data"] = '"cache"'
+        return response
+
+
+sign_in = opens_own_transaction(SignIn.as_view())
+sign_out = opens_own_transaction(SignOut.as_view())
+
+
+@opens_own_transaction
+@never_cache
+@require_http_methods(["GET", "POST"])
+def hospital(request: HttpRequest) -> HttpResponse:
+    """Choose the hospital to work in; or learn whom to ask for one."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    hospitals = tenants_of_user(user_id=request.user.pk)
+    if request.method == "POST":
+        chosen = next((each for each in hospitals if each.slug == request.POST.get("hospital")), None)
+        if chosen is None:
+            raise NotFoundError("You are not a member of this hospital.")
+        _enter(request, chosen)
+        return redirect(_safe_next(request) or "portal:worklist")
+    context = {"hospitals": hospitals, "next": _safe_next(request)}
+    return render(request, "portal/hospital.html", context)
+
+
+def _safe_next(request: HttpRequest) -> str:
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    allowed = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    return wanted if allowed else ""

@@ -1,0 +1,60 @@
+"""The film and its heatmaps as pictures. Rendering happens outside the transaction."""
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET
+
+from apps.core.errors import NotFoundError
+from apps.inference.rendering import film_png, heatmap_png
+from apps.inference.selectors import get_heatmap, latest_job
+from apps.portal.access import members_only
+from apps.studies.models import Instance
+from apps.studies.selectors import get_study, instances_of
+from apps.tenants.middleware import opens_own_transaction
+from apps.tenants.scope import tenant_tx
+
+
+@opens_own_transaction
+@require_GET
+@members_only
+def film(request: HttpRequest, uid: str) -> HttpResponse:
+    """The film that the AI read; ``?image=2`` is the study's second."""
+    with tenant_tx(request.tenant.id):
+        instance = _instance(uid, request.GET.get("image", ""))
+    tag = f'"{instance.sha256}"'
+    if request.headers.get("If-None-Match") == tag:
+        return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
+    return _picture(film_png(instance), tag)
+
+
+def _instance(uid: str, number: str) -> Instance:
+    study = get_study(uid)
+    job = latest_job(study)
+    if not number and job is not None and job.instance is not None:
+        return job.instance
+    instances = instances_of(study)
+    index = int(number) - 1 if number.isascii() and number.isdigit() else 0
+    if not 0 <= index < len(instances):
+        raise NotFoundError("This study has no such image.", "image-not-found")
+    return instances[index]
+
+
+@opens_own_transaction
+@require_GET
+@members_only
+def heatmap(request: HttpRequest, uid: str, label: str) -> HttpResponse:
+    with tenant_tx(request.tenant.id):
+        found = get_heatmap(study=get_study(uid), label=label)
+    tag = f'"{found.finding.pk}"'
+    if request.headers.get("If-None-Match") == tag:
+        return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
+    return _picture(heatmap_png(found), tag)
+
+
+def _picture(png: bytes, tag: str, status: int = HTTPStatus.OK) -> HttpResponse:
+    response = HttpResponse(png, content_type="image/png", status=status)
+    response["ETag"] = tag
+    # The browser asks each time, so that signing out takes the pictures with it.
+    response["Cache-Control"] = "private, no-cache"
+    return response

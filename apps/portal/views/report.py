@@ -1,0 +1,63 @@
+"""What the reader says: a verdict on each finding, the signature, the PDF."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_GET, require_POST
+
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.core.errors import ConflictError, NotFoundError
+from apps.inference.models import InferenceJob
+from apps.inference.selectors import latest_job
+from apps.portal.access import members_only, wants_json
+from apps.reports import services
+from apps.studies.models import Study
+from apps.studies.selectors import get_study
+
+
+def _job_on_page(request: HttpRequest, study: Study) -> InferenceJob:
+    """The reader judged what the page showed; a result that came since is not what they judged."""
+    job = latest_job(study)
+    if job is None or str(job.pk) != request.POST.get("job"):
+        raise ConflictError("The AI has read this study again. Reload the page and look at the new result first.")
+    return job
+
+
+@require_POST
+@members_only
+def review(request: HttpRequest, uid: str) -> HttpResponse:
+    study = get_study(uid)
+    job = _job_on_page(request, study)
+    verdict = request.POST.get("verdict", "")
+    label = request.POST.get("label", "")
+    finding = next((each for each in job.findings.all() if each.label == label), None)
+    if finding is None:
+        raise NotFoundError("This study has no such finding.")
+    services.review_finding(finding=finding, verdict=verdict, user=request.user, membership=request.membership)
+    if wants_json(request):
+        return JsonResponse({"label": label, "verdict": verdict})
+    return redirect("portal:study", uid=uid)
+
+
+@require_POST
+@members_only
+def sign(request: HttpRequest, uid: str) -> HttpResponse:
+    study = get_study(uid)
+    _job_on_page(request, study)
+    impression = request.POST.get("impression", "")
+    services.sign(study=study, user=request.user, membership=request.membership, impression=impression)
+    messages.success(request, "The report is signed.")
+    return redirect("portal:study", uid=uid)
+
+
+@require_GET
+@members_only
+def pdf(request: HttpRequest, uid: str) -> HttpResponse:
+    study = get_study(uid)
+    document = services.render_pdf(study=study)
+    record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)
+    response = HttpResponse(document, content_type="application/pdf")
+    # Nothing of the patient in the file's name: it outlives the download in folders and logs.
+    response["Content-Disposition"] = f'attachment; filename="chest-report-{study.pk}.pdf"'
+    return response

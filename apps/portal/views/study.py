@@ -1,0 +1,45 @@
+"""A study's page, and the small answer that its script asks for while the AI works."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.inference.models import OPEN_STATES
+from apps.inference.selectors import RECEIVED
+from apps.portal.access import members_only
+from apps.portal.selectors import study_page
+from apps.portal.templatetags.portal import status_text
+
+
+@require_GET
+@members_only
+def study(request: HttpRequest, uid: str) -> HttpResponse:
+    """The whole page, or its panels alone where the page's script asks for news."""
+    page = study_page(uid=uid, membership=request.membership)
+    is_fragment = "X-Fragment" in request.headers
+    if not is_fragment:
+        record(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk)
+    template = "portal/_study_panels.html" if is_fragment else "portal/study.html"
+    response = render(request, template, {"page": page})
+    response["Vary"] = "X-Fragment"
+    return response
+
+
+@require_GET
+@members_only
+def state(request: HttpRequest, uid: str) -> JsonResponse:
+    page = study_page(uid=uid, membership=request.membership)
+    return JsonResponse(
+        {
+            "status": page.status,
+            "status_text": status_text(page.status),
+            "is_open": page.status in (RECEIVED, *OPEN_STATES),
+            "reason": page.job.reason if page.job and page.job.reason else None,
+            "model_version": str(page.job.model_version) if page.job and page.job.model_version else None,
+            "positive_count": len(page.flagged),
+            "report_status": page.report.status if page.report else None,
+            "token": page.token,
+        }
+    )

@@ -1,0 +1,186 @@
+"""What the worklist shows: which studies, in which order, and what of each."""
+
+import datetime
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from apps.inference.models import Finding, InferenceJob, JobState
+from apps.inference.selectors import RECEIVED, studies_with_status
+from apps.registry import engine
+from apps.reports.models import Report, ReportStatus
+from apps.studies.models import Study
+
+PAGE_SIZE = 50
+LAST_PAGE = 2000
+SEARCH_KEY = "worklist_search"
+LONGEST_SEARCH = 100
+
+WAITING = (RECEIVED, JobState.QUEUED, JobState.RUNNING)
+ATTENTION = (JobState.REJECTED, JobState.FAILED)
+STATUS_CHOICES: dict[str, str] = {
+    "": "Any status",
+    "waiting": "Waiting",
+    JobState.COMPLETE: "Read by AI",
+    JobState.REJECTED: "Not read",
+    JobState.FAILED: "Failed",
+    "attention": "Not read or failed",
+}
+SORT_CHOICES: dict[str, str] = {
+    "": "Newest first",
+    "oldest": "Oldest first",
+    "finding": "Highest finding",
+    "status": "Status",
+}
+REPORT_CHOICES: dict[str, str] = {"": "Any report", ReportStatus.PRELIMINARY: "To sign", "signed": "Signed"}
+
+
+@dataclass(frozen=True)
+class WorklistQuery:
+    """The filters of one view of the worklist. ``text`` may name a patient, so it is never part of an address."""
+
+    IN_ADDRESS: ClassVar = ("status", "flagged", "label", "report", "since", "until", "sort", "page")
+
+    status: str = ""
+    flagged: bool = False
+    label: str = ""
+    report: str = ""
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+    sort: str = ""
+    page: int = 1
+    text: str = ""
+
+    @classmethod
+    def read(cls, params: QueryDict, text: str) -> "WorklistQuery":
+        """Anything that is not a known value means no filter."""
+        page = params.get("page", "1")
+        return cls(
+            status=_known(params.get("status", ""), STATUS_CHOICES),
+            flagged=params.get("flagged") == "1",
+            label=_known(params.get("label", ""), engine.LABELS),
+            report=_known(params.get("report", ""), REPORT_CHOICES),
+            since=_date(params.get("since", "")),
+            until=_date(params.get("until", "")),
+            sort=_known(params.get("sort", ""), SORT_CHOICES),
+            page=min(int(page), LAST_PAGE) if page.isascii() and page.isdigit() and int(page) > 0 else 1,
+            text=text,
+        )
+
+    @property
+    def address(self) -> str:
+        """The query string of this view."""
+        values = {name: getattr(self, name) for name in self.IN_ADDRESS}
+        if values["page"] == 1:
+            values["page"] = ""
+        kept = {name: 1 if value is True else value for name, value in values.items() if value}
+        return f"?{urlencode(kept)}" if kept else ""
+
+    def at_page(self, page: int) -> "WorklistQuery":
+        return replace(self, page=page)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any filter is set."""
+        return replace(self, sort="", page=1) != WorklistQuery()
+
+
+def _known(value: str, choices: "dict[str, str] | tuple[str, ...]") -> str:
+    return value if value in choices else ""
+
+
+def _date(value: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class WorklistPage:
+    query: WorklistQuery
+    studies: list[Study]
+    has_next: bool
+
+    @property
+    def next_address(self) -> str:
+        return self.query.at_page(self.query.page + 1).address if self.has_next else ""
+
+    @property
+    def previous_address(self) -> str | None:
+        return self.query.at_page(self.query.page - 1).address if self.query.page > 1 else None
+
+    @property
+    def first_number(self) -> int:
+        return (self.query.page - 1) * PAGE_SIZE + 1
+
+    @property
+    def last_number(self) -> int:
+        return self.first_number + len(self.studies) - 1
+
+
+def worklist_page(query: WorklistQuery) -> WorklistPage:
+    """One page; whether there is another is learnt from one row more, never from a count of everything."""
+    start = (query.page - 1) * PAGE_SIZE
+    found = list(_sorted(_filtered(query), query.sort)[start : start + PAGE_SIZE + 1])
+    return WorklistPage(query, found[:PAGE_SIZE], has_next=len(found) > PAGE_SIZE)
+
+
+def _filtered(query: WorklistQuery) -> "QuerySet[Study]":
+    studies = studies_with_status().annotate(
+        report_status=Subquery(Report.objects.filter(study=OuterRef("pk")).values("status")[:1])
+    )
+    if query.status:
+        wanted = {"waiting": WAITING, "attention": ATTENTION}.get(query.status, (query.status,))
+        studies = studies.filter(status__in=wanted)
+    if query.flagged or query.label:
+        studies = studies.filter(status=JobState.COMPLETE, positive_count__gt=0)
+    if query.label:
+        latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
+        flagged = Finding.objects.filter(job_id=OuterRef("latest_job"), label=query.label, positive=True)
+        studies = studies.annotate(latest_job=Subquery(latest)).filter(Exists(flagged))
+    if query.report == "signed":
+        studies = studies.filter(report_status__in=[ReportStatus.FINAL, ReportStatus.AMENDED])
+    elif query.report:
+        studies = studies.filter(report_status=query.report)
+    return _matching(_arrived(studies, query), query.text)
+
+
+def _arrived(studies: "QuerySet[Study]", query: WorklistQuery) -> "QuerySet[Study]":
+    if query.since:
+        studies = studies.filter(received__gte=_midnight(query.since))
+    if query.until:
+        studies = studies.filter(received__lt=_midnight(query.until + datetime.timedelta(days=1)))
+    return studies
+
+
+def _midnight(day: datetime.date) -> datetime.datetime:
+    return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
+
+
+def _matching(studies: "QuerySet[Study]", text: str) -> "QuerySet[Study]":
+    """Every word must occur in the name, the patient ID or the accession number."""
+    for word in text.replace("^", " ").replace(",", " ").split():
+        studies = studies.filter(
+            Q(patient__patient_name__icontains=word)
+            | Q(patient__patient_id__icontains=word)
+            | Q(accession_number__icontains=word)
+        )
+    return studies
+
+
+def _sorted(studies: "QuerySet[Study]", sort: str) -> "QuerySet[Study]":
+    if sort == "oldest":
+        return studies.order_by("received", "id")
+    if sort == "finding":
+        # What was flagged comes first: an unflagged probability of a common finding is no reason to look there.
+        return studies.order_by(
+            F("positive_count").desc(nulls_last=True), F("top_probability").desc(nulls_last=True), "-received", "-id"
+        )
+    if sort == "status":
+        return studies.order_by("status", "-received", "-id")
+    return studies

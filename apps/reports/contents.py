@@ -1,0 +1,171 @@
+"""What a report says, in words and pictures ready for the page."""
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apps.inference.models import OPEN_STATES, Finding, InferenceJob
+from apps.inference.selectors import Heatmap, latest_job
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.reports.models import FindingReview, Report, ReportStatus
+from apps.reports.pictures import film_picture, load_film, overlay_picture
+from apps.reports.selectors import heatmaps_of, reviews_of
+from apps.studies.models import Instance, Study
+
+_SEXES = {"M": "Male", "F": "Female", "O": "Other"}
+_AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
+_FEW_OVERLAYS = 4
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table of findings."""
+
+    name: str
+    probability: str
+    operating_point: str
+    result: str
+    positive: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One positive finding on the film; ``picture`` is empty where no map can be drawn."""
+
+    name: str
+    probability: str
+    operating_point: str
+    place: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    report: Report
+    study: Study
+    version: ModelVersion | None
+    instance: Instance | None
+    finished: datetime.datetime | None
+    patient_age: str
+    patient_sex: str
+    film: str
+    lines: Sequence[Line]
+    overlays: Sequence[Overlay]
+    superseded: str
+
+    @property
+    def is_preliminary(self) -> bool:
+        return self.report.status == ReportStatus.PRELIMINARY
+
+    @property
+    def told_at(self) -> datetime.datetime | None:
+        """When this state of the report came about."""
+        return self.report.signed_at or self.finished
+
+    @property
+    def positives(self) -> Sequence[Line]:
+        return [line for line in self.lines if line.positive]
+
+    @property
+    def without_operating_point(self) -> Sequence[str]:
+        return [line.name for line in self.lines if not line.operating_point]
+
+    @property
+    def overlay_size(self) -> str:
+        return "large" if len(self.overlays) <= _FEW_OVERLAYS else "compact"
+
+
+def contents_of(report: Report) -> ReportContents:
+    """Gather what the report says of its own reading, which need not be the study's latest.
+
+    Raises:
+        UnavailableError: the film's object cannot be read.
+    """
+    job = report.job
+    findings = sorted(job.findings.all(), key=lambda finding: (not finding.positive, -finding.probability))
+    reviews = reviews_of(job)
+    film = load_film(job.instance) if job.instance is not None else None
+    positives = [finding for finding in findings if finding.positive]
+    heatmaps = heatmaps_of(job, positives) if film is not None else {}
+    overlays = []
+    for finding in positives:
+        heatmap = heatmaps.get(finding.label)
+        picture = overlay_picture(film, heatmap) if film is not None and heatmap is not None else ""
+        overlays.append(_overlay(finding, heatmap, picture))
+    return ReportContents(
+        report=report,
+        study=report.study,
+        version=job.model_version,
+        instance=job.instance,
+        finished=job.finished,
+        patient_age=_age(report.study.patient_age),
+        patient_sex=_SEXES.get(report.study.patient.patient_sex.upper(), report.study.patient.patient_sex),
+        film="" if film is None else film_picture(film),
+        lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
+        overlays=overlays,
+        superseded=_superseded(report.study, job),
+    )
+
+
+def _line(finding: Finding, review: FindingReview | None) -> Line:
+    judged = "Flagged" if finding.positive else "Below"
+    return Line(
+        name=readable(finding.label),
+        probability=percent(finding.probability),
+        operating_point="" if finding.threshold is None else percent(finding.threshold),
+        result="Not judged" if finding.threshold is None else judged,
+        positive=finding.positive,
+        verdict="" if review is None else review.get_verdict_display(),
+    )
+
+
+def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay:
+    return Overlay(
+        name=readable(finding.label),
+        probability=percent(finding.probability),
+        operating_point="" if finding.threshold is None else percent(finding.threshold),
+        place="" if heatmap is None else _place(heatmap),
+        picture=picture,
+    )
+
+
+def _place(heatmap: Heatmap) -> str:
+    zone = engine.zone(heatmap.grid, heatmap.scale)
+    if zone is None:
+        return "No region stands out on this version's fixed scale."
+    # PS3.3 C.7.6.1.1.1: columns of a film in its usual display run towards the patient's left.
+    if heatmap.instance.attributes.get("PatientOrientation", "L").strip().upper().startswith("L"):
+        return f"Strongest contribution: {zone}."
+    return "Zone not stated: the film is not stored in the usual orientation."
+
+
+def _superseded(study: Study, job: InferenceJob) -> str:
+    latest = latest_job(study)
+    if latest is None or latest.pk == job.pk:
+        return ""
+    if latest.state in OPEN_STATES:
+        return "This study is being read anew; this report tells of the earlier reading."
+    why = latest.reason.rstrip(".")
+    return f"A later reading of this study gave no result ({why}); this report tells of the earlier one."
+
+
+def readable(label: str) -> str:
+    return label.replace("_", " ").capitalize()
+
+
+def percent(value: float) -> str:
+    """One decimal; what would be rounded to certainty is said as a bound."""
+    if value < 0.0005:
+        return "<0.1%"
+    if value > 0.9995:
+        return ">99.9%"
+    return f"{value * 100:.1f}%"
+
+
+def _age(value: str) -> str:
+    """An AS value (PS3.5 6.2) in words; whatever else it is as it is."""
+    match = re.fullmatch(r"(\d{3})([DWMY])", value.strip())
+    return f"{int(match[1])} {_AGE_UNITS[match[2]]}" if match else value

@@ -1,0 +1,76 @@
+"""The pictures of a report: the film, and each positive finding's heatmap burnt into it."""
+
+import base64
+import io
+
+from PIL import Image, ImageDraw, ImageFont
+
+from apps.core.errors import InvalidInputError, UnavailableError
+from apps.inference.rendering import film_png
+from apps.inference.selectors import Heatmap
+from apps.registry import engine
+from apps.studies.models import Instance
+
+FILM_SIDE = 1100
+OVERLAY_SIDE = 640
+OVERLAY_TAG = "AI overlay"
+_JPEG_QUALITY = 88
+# Full opacity would hide the anatomy under the strongest contributions.
+_STRENGTH = 0.6
+_TAG_COLOUR = "#ffd24d"
+
+
+def load_film(instance: Instance) -> Image.Image:
+    """The film as the portal shows it.
+
+    Raises:
+        UnavailableError: it was readable when the model read it and is not now.
+    """
+    try:
+        film = Image.open(io.BytesIO(film_png(instance)))
+    except InvalidInputError as error:
+        raise UnavailableError(f"The film cannot be shown: {error.detail}", error.code) from error
+    return film.convert("L")
+
+
+def film_picture(film: Image.Image) -> str:
+    """The film as a data URI."""
+    return _data_uri(_shrunk(film, FILM_SIDE))
+
+
+def overlay_picture(film: Image.Image, heatmap: Heatmap) -> str:
+    """The film under a finding's heatmap as a data URI, marked as an overlay in the picture itself."""
+    picture = _shrunk(film, OVERLAY_SIDE).convert("RGBA")
+    rgba = engine.heatmap_rgba(
+        heatmap.grid,
+        heatmap.scale,
+        heatmap.opacity * _STRENGTH,
+        heatmap.geometry,
+        rows=picture.height,
+        columns=picture.width,
+    )
+    picture.alpha_composite(Image.fromarray(rgba))
+    _tag(picture)
+    return _data_uri(picture.convert("RGB"))
+
+
+def _tag(picture: Image.Image) -> None:
+    size = max(14, picture.width // 32)
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(picture)
+    left, top, right, bottom = draw.textbbox((size // 2, size // 2), OVERLAY_TAG, font=font)
+    pad = size // 3
+    draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_TAG_COLOUR)
+    draw.text((size // 2, size // 2), OVERLAY_TAG, font=font, fill="black")
+
+
+def _shrunk(film: Image.Image, side: int) -> Image.Image:
+    picture = film.copy()
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

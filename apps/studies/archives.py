@@ -1,0 +1,149 @@
+"""ZIP archives of films. Members are read as streams into the spool under names of our own; nothing is extracted."""
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from django.conf import settings
+
+from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
+from apps.studies.spool import Spool, SpooledFile
+
+MAX_MEMBERS = 1000
+MAX_DIRECTORY_BYTES = 4 * 1024 * 1024
+# Deflate reaches 1032:1 on zeros; a folder of films, black borders included, stays far under this.
+MAX_RATIO = 200
+RATIO_GRACE_BYTES = 64 * 1024 * 1024
+LONGEST_NAME = 120
+
+_CHUNK = 256 * 1024
+_SIGNATURE = b"PK\x03\x04"
+_END = struct.Struct("<4s4H2LH")
+_END_SIGNATURE = b"PK\x05\x06"
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_ZIP64_LOCATOR_BYTES = 20
+_LONGEST_COMMENT = 65535
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive: spooled, or refused with the reason."""
+
+    name: str
+    spooled: SpooledFile | None
+    error: ChecxrayError | None = None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a ZIP. A DICOM file is never one, whatever its preamble says (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head.startswith((_SIGNATURE, _END_SIGNATURE)) and head[128:132] != b"DICM"
+
+
+def display_name(name: str) -> str:
+    """The last part of a sender's file name, harmless to show; it is never used as a path."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return "".join(letter for letter in last if letter.isprintable())[:LONGEST_NAME] or "unnamed"
+
+
+def read_archive(path: Path, spool: Spool) -> Iterator[Member]:
+    """The archive's files, each spooled and removed again when the next one is asked for.
+
+    Folders, hidden files and what operating systems and DICOM media add are passed over.
+
+    Raises:
+        InvalidInputError, TooLargeError: the archive as a whole is refused.
+    """
+    _check_directory(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield from _members(archive, path.stat().st_size, spool)
+    except zipfile.BadZipFile as error:
+        raise InvalidInputError("The ZIP archive is damaged: pack it again.", "archive-damaged") from error
+
+
+def _check_directory(path: Path) -> None:
+    """Bound the central directory before ``zipfile`` reads all of it (APPNOTE 4.3.16)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END.size - _LONGEST_COMMENT - _ZIP64_LOCATOR_BYTES))
+        tail = file.read()
+    at = tail.rfind(_END_SIGNATURE)
+    if at < 0 or len(tail) - at < _END.size:
+        raise InvalidInputError("The ZIP archive is damaged: pack it again.", "archive-damaged")
+    _, _, _, _, count, directory_bytes, _, _ = _END.unpack_from(tail, at)
+    if tail[max(0, at - _ZIP64_LOCATOR_BYTES) :].startswith(_ZIP64_LOCATOR):
+        raise InvalidInputError("ZIP64 archives are not taken: pack smaller archives.", "archive-not-supported")
+    if count > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES:
+        raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
+
+
+def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Iterator[Member]:
+    infos = archive.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
+    ceiling = min(settings.MAX_UPLOAD_BYTES, RATIO_GRACE_BYTES + MAX_RATIO * archive_size)
+    budget = _Budget(ceiling)
+    for info in infos:
+        if _is_passed_over(info):
+            continue
+        member = _read(archive, info, spool, budget)
+        yield member
+        if member.spooled is not None:
+            member.spooled.path.unlink(missing_ok=True)
+
+
+class _Budget:
+    """The bytes that may still come out of the archive: counted as they come, whatever the headers claim."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.left = ceiling
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise TooLargeError(
+                "The ZIP unpacks to more than is allowed. Send fewer films at once.", "archive-unpacks-too-large"
+            )
+
+
+def _is_passed_over(info: zipfile.ZipInfo) -> bool:
+    parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+    if info.is_dir() or not parts or stat.S_ISLNK(info.external_attr >> 16):
+        return True
+    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].upper() in ("DICOMDIR", "THUMBS.DB")
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: _Budget) -> Member:
+    name = display_name(info.filename)
+    if info.flag_bits & _ENCRYPTED:
+        return Member(name, None, InvalidInputError("The file is encrypted: pack it without a password.", "encrypted"))
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return Member(name, None, InvalidInputError("Pack the ZIP with the usual compression (Deflate).",
+                                                    "compression-not-supported"))  # fmt: skip
+    writer = spool.open()
+    try:
+        with archive.open(info) as content:
+            while chunk := content.read(_CHUNK):
+                budget.spend(len(chunk))
+                writer.write(chunk)
+        spooled = writer.close()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return Member(name, None, InvalidInputError("This file is damaged inside the ZIP.", "archive-damaged"))
+    except TooLargeError as error:
+        if error.code != "instance-too-large":
+            raise
+        return Member(name, None, error)
+    finally:
+        writer.abandon()
+    if is_archive(spooled.path):
+        spooled.path.unlink(missing_ok=True)
+        return Member(name, None, InvalidInputError("A ZIP inside a ZIP is not opened: send it by itself.",
+                                                    "archive-in-archive"))  # fmt: skip
+    return Member(name, spooled)

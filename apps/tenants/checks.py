@@ -1,0 +1,43 @@
+"""Refuses database connections past which row-level security would not hold."""
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+# The owner's alias only migrates, and FORCE holds for an owner as well.
+_WATCHED = ("default", "dispatch", "auth")
+_REMEDY = (
+    "Tenants would see each other's patients, so nothing is served. Let DATABASE_URL log in as chx_app, or as a login "
+    "that may assume it (run manage.py setup_database)."
+)
+
+
+def check_roles() -> None:
+    """Ask every watched connection for its role.
+
+    Raises:
+        ImproperlyConfigured: one of them is a superuser or bypasses row-level security.
+        DatabaseError: one of them does not answer.
+    """
+    for alias in _WATCHED:
+        _require_safe_role(connections[alias])
+
+
+def refuse_unsafe_role(sender: Any, connection: Any, **_: Any) -> None:
+    """Receiver of ``connection_created``: an unsafe connection is closed before anybody can use it."""
+    if connection.alias in _WATCHED:
+        try:
+            _require_safe_role(connection)
+        except ImproperlyConfigured:
+            connection.close()
+            raise
+
+
+def _require_safe_role(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select rolname, rolsuper, rolbypassrls from pg_roles where rolname = current_user")
+        role, is_superuser, bypasses = cursor.fetchone()
+    if is_superuser or bypasses:
+        kind = "a superuser" if is_superuser else "a role with BYPASSRLS"
+        raise ImproperlyConfigured(f"The connection {connection.alias!r} works as {role}, {kind}. {_REMEDY}")

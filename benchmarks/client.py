@@ -1,0 +1,50 @@
+"""A bounded STOW-RS client over kept connections."""
+
+import http.client
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from urllib.parse import urlsplit
+
+BOUNDARY = "benchmark-boundary"
+CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+
+
+def multipart(instance: bytes) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    return head + instance + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def store_all(url: str, path: str, instances: Sequence[bytes], headers: dict[str, str], connections: int = 4) -> None:
+    """Send every instance in a request of its own over a number of connections.
+
+    Raises:
+        RuntimeError: one was not answered with 200.
+    """
+    waiting: SimpleQueue[bytes] = SimpleQueue()
+    for instance in instances:
+        waiting.put(instance)
+    failures: list[str] = []
+
+    def send() -> None:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
+        while not failures:
+            try:
+                instance = waiting.get_nowait()
+            except Empty:
+                break
+            connection.request("POST", path, multipart(instance), {"Content-Type": CONTENT_TYPE, **headers})
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                failures.append(f"{answer.status}: {body[:300]!r}")
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError(f"STOW was refused: {failures[0]}")

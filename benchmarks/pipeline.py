@@ -1,0 +1,177 @@
+"""From STOW to committed findings, against the raw predictor in the same run.
+
+    python -m benchmarks.pipeline [--films 200] [--artifact DIR | --densenet]
+
+Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to findings
+as shares of it; the CPU-ms that one film costs outside the forward (PostgreSQL beside it); and the time from
+acknowledgement to visible findings on an idle system.
+"""
+
+import argparse
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.client import store_all
+from benchmarks.films import SIDE, films
+from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
+from ml.phantom import synthetic_uid
+
+STARTER = PROJECT_ROOT / "models" / "starter"
+OURS = ("web", "worker", "dispatcher")
+_RAW = """
+import json, sys, time, resource, numpy as np
+from pathlib import Path
+from ml.predictor import load_predictor
+predictor = load_predictor(Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
+size = predictor.manifest.input_space.size
+batch = np.random.default_rng(0).integers(0, 256, (8, size, size), dtype=np.uint8)
+predictor.warm_up(); predictor.predict(batch)
+used = resource.getrusage(resource.RUSAGE_SELF); cpu = used.ru_utime + used.ru_stime
+start = time.perf_counter(); done = 0
+while time.perf_counter() - start < float(sys.argv[3]):
+    predictor.predict(batch); done += len(batch)
+wall = time.perf_counter() - start
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"rate": done / wall, "cpu_ms": 1000 * (used.ru_utime + used.ru_stime - cpu) / done}))
+"""
+
+
+def raw_predictor(artifact: Path, cache: Path, seconds: float = 8.0) -> dict[str, float]:
+    """Images/s and CPU-ms per image of the predictor alone, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RAW, str(artifact), str(cache), str(seconds)],
+        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def densenet(folder: Path) -> Path:
+    """A DenseNet121 version with untrained weights: its speed is that of a trained one."""
+    from benchmarks.untrained import write_untrained
+
+    return write_untrained("densenet121", folder)
+
+
+class Api:
+    """The REST API as an integrator uses it."""
+
+    def __init__(self, stack: Stack) -> None:
+        parts = urlsplit(stack.url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        self._headers = {"Authorization": f"Bearer {stack.api_key}"}
+
+    def get(self, path: str) -> dict[str, object]:
+        self._connection.request("GET", path, headers=self._headers)
+        answer = self._connection.getresponse()
+        return json.loads(answer.read())
+
+
+def complete_jobs(stack: Stack) -> int:
+    from apps.inference.models import InferenceJob
+
+    return InferenceJob.objects.using("dispatch").filter(state="complete").values("id").count()
+
+
+def wait_for_jobs(stack: Stack, count: int) -> None:
+    deadline = time.monotonic() + 600
+    while complete_jobs(stack) < count:
+        if time.monotonic() > deadline:
+            raise SystemExit("The jobs did not end within ten minutes.")
+        time.sleep(0.05)
+
+
+def store(stack: Stack, count: int, run: str) -> float:
+    instances = films(count, run)
+    started = time.perf_counter()
+    store_all(stack.url, "/dicom-web/studies", instances, {"Authorization": f"Bearer {stack.api_key}"})
+    return started
+
+
+def measure_flow(stack: Stack, count: int) -> tuple[float, dict[str, float]]:
+    """Images/s from the first STOW to the last committed finding, and the CPU seconds that each part used."""
+    before_jobs, before = complete_jobs(stack), stack.cpu_seconds()
+    started = store(stack, count, "flow")
+    wait_for_jobs(stack, before_jobs + count)
+    rate = count / (time.perf_counter() - started)
+    after = stack.cpu_seconds()
+    return rate, {name: after[name] - before[name] for name in after}
+
+
+def measure_drain(stack: Stack, count: int) -> float:
+    """Images/s of a full queue, from the worker's first look at it to the last committed finding."""
+    before = complete_jobs(stack)
+    worker = stack.processes["worker"]
+    worker.suspend()
+    store(stack, count, "drain")
+    started = time.perf_counter()
+    worker.resume()
+    wait_for_jobs(stack, before + count)
+    return count / (time.perf_counter() - started)
+
+
+def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
+    """Seconds from a STOW's answer to findings in the API, one film at a time on an idle system."""
+    api = Api(stack)
+    seconds = []
+    for number in range(rounds):
+        run = f"idle{number}"
+        store(stack, 1, run)
+        acknowledged = time.perf_counter()
+        uid = synthetic_uid("benchmark", "study", run, 0)
+        while api.get(f"/api/v1/studies/{uid}/")["status"] != "complete":
+            if time.perf_counter() - acknowledged > 30:
+                raise SystemExit("An idle system did not read one film within 30 s.")
+            time.sleep(0.01)
+        seconds.append(time.perf_counter() - acknowledged)
+        time.sleep(0.3)
+    return seconds
+
+
+def report(artifact: Path, count: int) -> None:
+    with tempfile.TemporaryDirectory() as cache:
+        raw = raw_predictor(artifact, Path(cache))
+        with running_stack(OURS, artifact=artifact) as stack:
+            import django
+
+            django.setup()
+            store(stack, 16, "warm")
+            wait_for_jobs(stack, 16)
+            latency = measure_latency(stack)
+            rate, cpu = measure_flow(stack, count)
+            drained = measure_drain(stack, count)
+        again = raw_predictor(artifact, Path(cache))
+    reference = (raw["rate"] + again["rate"]) / 2
+    forward = (raw["cpu_ms"] + again["cpu_ms"]) / 2
+    ours = 1000 * sum(cpu[name] for name in OURS) / count
+    print(f"films                     {count} of {SIDE} x {SIDE} x 12 bit, about 1 MB each")
+    print(f"raw predictor             {reference:.1f} images/s, {forward:.1f} CPU-ms an image")
+    print(f"flow, STOW to findings    {rate:.1f} images/s = {rate / reference:.2f} of raw")
+    print(f"drain of a full queue     {drained:.1f} images/s = {drained / reference:.2f} of raw")
+    print(f"outside the forward       {ours - forward:.1f} CPU-ms a film (limit 25), PostgreSQL beside it "
+          f"{1000 * cpu['postgres'] / count:.1f}, Valkey {1000 * cpu['valkey'] / count:.1f}")  # fmt: skip
+    for name in OURS:
+        print(f"    {name:<21} {1000 * cpu[name] / count:.1f} CPU-ms a film")
+    print(f"idle, ack to findings     median {statistics.median(latency):.2f} s, worst {max(latency):.2f} s (limit 1.5)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=200)
+    parser.add_argument("--artifact", type=Path, default=STARTER)
+    parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = densenet(Path(folder) / "densenet121") if options.densenet else options.artifact
+        print(f"version                   {artifact.name}")
+        report(artifact, options.films)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The product's own processes on a home of their own, as ``make demo`` and production start them."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Stack:
+    """A running product. ``processes`` holds ours by name; ``postgres`` and ``valkey`` are beside them."""
+
+    home: Path
+    url: str
+    demo: dict[str, Any]
+    processes: dict[str, psutil.Process]
+
+    @property
+    def api_key(self) -> str:
+        return self.demo["tenants"][0]["api_key"]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU seconds so far by part, children included."""
+        return {name: cpu_seconds(process) for name, process in self.processes.items()}
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    total = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        try:
+            times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + getattr(times, "children_user", 0) + getattr(times, "children_system", 0)
+    return total
+
+
+def _spawn(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, *arguments], cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output
+        )
+
+
+COMMANDS = {
+    "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
+    "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
+    "dispatcher": ["manage.py", "dispatcher"],
+}
+
+
+@contextmanager
+def running_stack(parts: Sequence[str] = ("web", "worker", "dispatcher"), artifact: Path | None = None,
+                  **variables: str) -> Iterator[Stack]:  # fmt: skip
+    """Start servers, migrate, seed without films and start the named parts; everything is gone afterwards.
+
+    Args:
+        artifact: serve this version instead of the starter.
+    """
+    home = Path(tempfile.mkdtemp(prefix="chx-bench-"))
+    port = free_port()
+    os.environ |= {"CHECXRAY_HOME": str(home), "PORT": str(port), "BIND": f"127.0.0.1:{port}", **variables}
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
+    environment = dict(os.environ)
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    from config.embedded import postgres, running_services, valkey
+
+    try:
+        with running_services():
+            for command in ("migrate -v0", "collectstatic --no-input -v0", "seed_demo --empty"):
+                _manage(command, environment)
+            if artifact is not None:
+                _manage(f"register_model {artifact} --name benchmark", environment)
+                _manage("activate_model benchmark:1", environment)
+            try:
+                for name in parts:
+                    started[name] = _spawn(COMMANDS[name], home / f"{name}.log", environment)
+                stack = Stack(
+                    home,
+                    f"http://127.0.0.1:{port}",
+                    json.loads((home / "demo.json").read_text()),
+                    {name: psutil.Process(process.pid) for name, process in started.items()},
+                )
+                server, broker = postgres.postmaster(), valkey.process()
+                assert server is not None
+                assert broker is not None
+                stack.processes |= {"postgres": server, "valkey": broker}
+                _wait(stack, parts)
+                yield stack
+            finally:
+                for process in started.values():
+                    process.terminate()
+                for process in started.values():
+                    process.wait(30)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _manage(command: str, environment: dict[str, str]) -> None:
+    subprocess.run([sys.executable, "manage.py", *command.split()], cwd=PROJECT_ROOT, env=environment, check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+
+
+def _wait(stack: Stack, parts: Sequence[str]) -> None:
+    path = "readyz" if {"web", "worker"} <= set(parts) else "healthz"
+    if "web" not in parts:
+        return
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{stack.url}/{path}", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"The stack did not become ready; its logs are in {stack.home}.")

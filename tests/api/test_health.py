@@ -1,0 +1,121 @@
+"""What orchestrators see, with each part broken in turn."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import default_storage
+from django.db import OperationalError
+from django.db.models.functions import Now
+from django.test import Client
+
+from apps.api import readiness
+
+
+@pytest.fixture
+def worker(version: Any) -> Any:
+    from apps.inference.models import Worker
+
+    return Worker.objects.create(name="gpu-1", model_version=version, last_seen=Now())
+
+
+def test_life_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Client().get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+def test_ready_with_every_part(worker: Any) -> None:
+    answer = Client().get("/readyz")
+
+    assert answer.status_code == 200, answer.content
+    assert {name: check["ok"] for name, check in answer.json()["checks"].items()} == {
+        "database": True, "broker": True, "storage": True, "worker": True,
+    }  # fmt: skip
+    assert default_storage.listdir("health")[1] == []
+
+
+def test_not_ready_without_a_worker_that_was_heard_of(worker: Any) -> None:
+    import datetime
+
+    worker.last_seen = Now() - datetime.timedelta(minutes=5)
+    worker.save()
+
+    answer = Client().get("/readyz")
+
+    assert answer.status_code == 503
+    assert "activate_model" in answer.json()["checks"]["worker"]["detail"]
+
+
+def failing(error: Exception) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("part", "function", "error", "remedy"),
+    [
+        ("broker", "_ask_broker", OSError("redis://:hunter2@broker"), "REDIS_URL"),
+        ("storage", "_ask_storage", OSError("key AKIA"), "S3_"),
+        ("database", "check_roles", OperationalError("password=hunter2"), "DATABASE_URL"),
+        ("database", "check_roles", ImproperlyConfigured("works as postgres, a superuser"), "superuser"),
+    ],
+)
+def test_a_broken_part_says_what_to_do_and_no_secret(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, part: str, function: str, error: Exception, remedy: str
+) -> None:
+    monkeypatch.setattr(readiness, function, failing(error))
+
+    answer = Client().get("/readyz")
+
+    assert answer.status_code == 503
+    checks = answer.json()["checks"]
+    assert [name for name, check in checks.items() if not check["ok"]] == [part]
+    assert remedy in checks[part]["detail"]
+    assert b"hunter2" not in answer.content
+    assert b"AKIA" not in answer.content
+
+
+def test_a_real_broker_that_is_away_is_noticed(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from celery import Celery
+
+    monkeypatch.setattr(readiness, "broker", Celery("away", broker="redis://127.0.0.1:1/0"))
+
+    assert Client().get("/readyz").json()["checks"]["broker"]["ok"] is False
+
+
+def test_metrics_count_jobs_and_requests_without_names(north: Any, store_film: Any, worker: Any) -> None:
+    store_film(north)
+    Client().get("/api/v1/studies/1.2.3/", headers=north.bearer)
+
+    text = Client().get("/metrics").content.decode()
+
+    assert 'checxray_jobs{state="queued"} 1.0' in text
+    assert "checxray_workers_serving 1.0" in text
+    assert "checxray_database_up 1.0" in text
+    assert 'view="api:study"' in text
+    assert "1.2.3" not in text
+    assert "north" not in text
+    waiting = next(line for line in text.splitlines() if line.startswith("checxray_oldest_waiting_job_seconds "))
+    assert 0.0 < float(waiting.split()[1]) < 60.0
+
+
+def test_metrics_survive_a_dead_database(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from apps.api import collector
+
+    monkeypatch.setattr(collector, "jobs_by_state", failing(OperationalError("gone")))
+
+    answer = Client().get("/metrics")
+
+    assert answer.status_code == 200
+    assert b"checxray_database_up 0.0" in answer.content
+    assert b"checxray_http_requests_total" in answer.content
+
+
+def test_metrics_may_need_a_token(db: None, settings: Any) -> None:
+    settings.METRICS_TOKEN = "s3cret"
+
+    assert Client().get("/metrics").status_code == 401
+    assert Client().get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert Client().get("/metrics", headers={"authorization": "Bearer s3cret"}).status_code == 200

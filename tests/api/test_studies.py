@@ -1,0 +1,212 @@
+"""The contract's JSON, its filters and pages, and the errors that integrators meet."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+LIST = "/api/v1/studies/"
+
+
+def ask(hospital: Any, path: str, **query: Any) -> Any:
+    return Client().get(path, query, headers=hospital.bearer)
+
+
+def uids(response: Any) -> list[str]:
+    assert response.status_code == 200, response.content
+    return [study["study_instance_uid"] for study in response.json()["results"]]
+
+
+def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, read: Any, uid_of: Any) -> None:
+    instance = store_film(north).instance
+    read(instance, Effusion=0.71, Hernia=0.9)
+    uid = uid_of(instance)
+
+    found = ask(north, f"{LIST}{uid}/")
+
+    assert found.status_code == 200
+    body = found.json()
+    assert found["Cache-Control"] == "private, no-store"
+    assert set(body) == {
+        "study_instance_uid", "status", "reason", "model_version", "findings", "report_url", "report_status",
+        "intended_use",
+    }  # fmt: skip
+    assert body["status"] == "complete"
+    assert body["reason"] is None
+    assert body["model_version"] == "chest-net:3"
+    assert body["report_status"] == "preliminary"
+    assert body["report_url"] == f"/api/v1/studies/{uid}/report.pdf"
+    assert len(body["findings"]) == 14
+    by_label = {finding["label"]: finding for finding in body["findings"]}
+    assert by_label["Effusion"] == {
+        "label": "Effusion", "probability": 0.71, "threshold": 0.5, "positive": True,
+        "heatmap_url": f"/api/v1/studies/{uid}/heatmaps/Effusion.png",
+    }  # fmt: skip
+    assert by_label["Hernia"]["threshold"] is None
+    assert by_label["Hernia"]["positive"] is False
+    assert [f["probability"] for f in body["findings"]] == sorted(f["probability"] for f in body["findings"])[::-1]
+    assert "SYNTHETIC" not in found.content.decode()
+
+
+def test_a_waiting_study_has_no_findings_and_no_report(north: Any, store_film: Any, uid_of: Any) -> None:
+    uid = uid_of(store_film(north).instance)
+
+    body = ask(north, f"{LIST}{uid}/").json()
+
+    assert (body["status"], body["findings"], body["report_url"], body["report_status"], body["model_version"]) == (
+        "queued", [], None, None, None,
+    )  # fmt: skip
+
+
+def test_a_rejected_study_says_why_and_has_no_score(north: Any, store_film: Any, version: Any, uid_of: Any) -> None:
+    from apps.inference.services import claim_jobs, reject
+    from apps.tenants.scope import tenant_tx
+
+    instance = store_film(north).instance
+    (job,) = claim_jobs(limit=1, version=version, worker="test")
+    with tenant_tx(job.tenant_id):
+        reject(job=job, code="not-frontal", reason="The film is a lateral view.", instances_seen=1, instance=instance)
+
+    body = ask(north, f"{LIST}{uid_of(instance)}/").json()
+
+    assert (body["status"], body["reason"], body["findings"]) == ("rejected", "The film is a lateral view.", [])
+
+
+def test_the_list_filters_by_what_was_found(north: Any, store_film: Any, read: Any, uid_of: Any) -> None:
+    films = [store_film(north, seed=seed, study_date=f"2024010{seed}").instance for seed in (1, 2, 3)]
+    read(films[0], Effusion=0.8)
+    read(films[1], Effusion=0.3, Mass=0.6)
+    one, two, three = (uid_of(film) for film in films)
+
+    assert uids(ask(north, LIST)) == [three, two, one]
+    assert uids(ask(north, LIST, status="complete")) == [two, one]
+    assert uids(ask(north, LIST, status=["complete", "queued"])) == [three, two, one]
+    assert uids(ask(north, LIST, label="Effusion")) == [one]
+    assert uids(ask(north, LIST, label="Effusion", positive="false")) == [two]
+    assert uids(ask(north, LIST, label="Effusion", min_probability="0.25")) == [two, one]
+    assert uids(ask(north, LIST, min_probability="0.7")) == [one]
+    assert uids(ask(north, LIST, positive="true")) == [two, one]
+    assert uids(ask(north, LIST, study_date_from="2024-01-02", study_date_to="2024-01-02")) == [two]
+    assert uids(ask(north, LIST, study_instance_uid=two)) == [two]
+    assert uids(ask(north, LIST, ordering="study_date")) == [one, two, three]
+    assert uids(ask(north, LIST, ordering="-top_probability")) == [one, two, three]
+
+
+def test_no_positive_finding_is_asked_for_by_name(north: Any, store_film: Any, read: Any, uid_of: Any) -> None:
+    films = [store_film(north, seed=seed).instance for seed in (1, 2)]
+    read(films[0], Mass=0.9)
+    read(films[1])
+
+    assert uids(ask(north, LIST, positive="false")) == [uid_of(films[1])]
+
+
+@pytest.mark.parametrize("ordering", ["-received", "received", "-study_date", "study_date", "top_probability"])
+def test_pages_cover_every_study_once_though_new_ones_arrive(
+    north: Any, store_film: Any, uid_of: Any, ordering: str
+) -> None:
+    stored = {uid_of(store_film(north, seed=seed, size=256).instance) for seed in range(5)}
+
+    page = ask(north, LIST, page_size=2, ordering=ordering)
+    seen = uids(page)
+    store_film(north, seed=99, size=256)
+    while (following := page.json()["next"]) is not None:
+        page = Client().get(following, headers=north.bearer)
+        seen += uids(page)
+
+    assert len(seen) == len(set(seen))
+    assert stored <= set(seen)
+
+
+def test_the_list_costs_the_same_queries_for_many_studies(
+    north: Any, store_film: Any, read: Any, django_assert_max_num_queries: Any
+) -> None:
+    for seed in range(4):
+        read(store_film(north, seed=seed, size=256).instance, Mass=0.9)
+
+    with django_assert_max_num_queries(10):
+        assert len(uids(ask(north, LIST))) == 4
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"staus": "complete"},
+        {"status": "done"},
+        {"label": "Effusion\x00"},
+        {"min_probability": "2"},
+        {"study_date_from": "yesterday"},
+        {"page_size": "100000"},
+        {"ordering": "patient"},
+        {"cursor": "nonsense"},
+        {"cursor": "WzEsMiwzXQ"},
+        {"label": ["Effusion", "Mass"]},
+    ],
+)
+def test_a_bad_parameter_is_a_problem_that_names_it(north: Any, query: dict[str, Any]) -> None:
+    answer = ask(north, LIST, **query)
+
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert body["detail"]
+    assert next(iter(query)) in body.get("errors", {}) or body["code"] == "cursor-invalid"
+
+
+def test_report_and_heatmap_are_files(north: Any, store_film: Any, read: Any, uid_of: Any) -> None:
+    from apps.audit.models import AuditEvent
+    from apps.tenants.scope import tenant_tx
+
+    instance = store_film(north).instance
+    read(instance, Effusion=0.71)
+    uid = uid_of(instance)
+
+    report = Client().get(f"{LIST}{uid}/report.pdf", headers=north.bearer | {"accept": "application/pdf"})
+    heatmap = Client().get(f"{LIST}{uid}/heatmaps/Effusion.png", headers=north.bearer | {"accept": "image/png"})
+
+    assert report.status_code == heatmap.status_code == 200
+    assert report.content.startswith(b"%PDF-")
+    assert report["Content-Disposition"] == 'inline; filename="north-report.pdf"'
+    assert heatmap.content.startswith(b"\x89PNG")
+    with tenant_tx(north.tenant.id):
+        read_event = AuditEvent.objects.get(action=AuditEvent.Action.REPORT_READ)
+    assert read_event.actor == "api:pacs"
+
+
+def test_a_study_without_result_has_neither_report_nor_heatmap(north: Any, store_film: Any, uid_of: Any) -> None:
+    uid = uid_of(store_film(north).instance)
+
+    for part in ("report.pdf", "heatmaps/Effusion.png"):
+        answer = ask(north, f"{LIST}{uid}/{part}")
+        assert answer.status_code == 404
+        assert answer["Content-Type"] == "application/problem+json"
+        assert answer.json()["detail"]
+
+
+def test_nobody_and_a_key_without_the_scope_are_refused(north: Any) -> None:
+    from apps.tenants.models import Scope
+    from apps.tenants.scope import tenant_tx
+    from apps.tenants.services import create_api_key
+
+    with tenant_tx(north.tenant.id):
+        store_only = create_api_key(name="modality", scopes=[Scope.STORE])
+
+    anonymous = Client().get(LIST)
+    forged = Client().get(LIST, headers={"authorization": north.bearer["authorization"] + "x"})
+    scopeless = Client().get(LIST, headers={"authorization": f"Bearer {store_only}"})
+
+    assert (anonymous.status_code, forged.status_code, scopeless.status_code) == (401, 401, 403)
+    assert anonymous["WWW-Authenticate"].startswith("Bearer")
+    assert all(each["Content-Type"] == "application/problem+json" for each in (anonymous, forged, scopeless))
+
+
+def test_a_signed_in_member_may_read(north: Any, sign_in: Any, store_film: Any, uid_of: Any) -> None:
+    uid = uid_of(store_film(north).instance)
+
+    assert uids(sign_in(north, north.radiologist).get(LIST)) == [uid]
+
+
+def test_only_reading_is_offered(north: Any) -> None:
+    answer = Client().post(LIST, headers=north.bearer)
+
+    assert answer.status_code == 405
+    assert answer["Content-Type"] == "application/problem+json"

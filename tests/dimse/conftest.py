@@ -1,0 +1,38 @@
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.dimse.listening import ListenerProcess, listener_process
+
+
+@pytest.fixture(scope="session")
+def listener_of_session(servers: None) -> Iterator[ListenerProcess]:
+    with listener_process() as listener:
+        yield listener
+
+
+@pytest.fixture
+def listener(listener_of_session: ListenerProcess, db: None) -> ListenerProcess:
+    """The DIMSE listener over an empty database."""
+    return listener_of_session
+
+
+@pytest.fixture(scope="session")
+def film() -> Callable[..., Dataset]:
+    """A small synthetic chest film; the same arguments give the same film."""
+    from ml.phantom import generate, write_dicom
+
+    generated: dict[int, Any] = {}
+
+    def made(seed: int = 1, **attributes: Any) -> Dataset:
+        if seed not in generated:
+            generated[seed] = generate(seed, size=256)
+        target = BytesIO()
+        write_dicom(generated[seed], target, **attributes)
+        return pydicom.dcmread(BytesIO(target.getvalue()))
+
+    return made

@@ -1,0 +1,114 @@
+"""The life of a job: claims, fences, leases, retries."""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from apps.inference import services
+from apps.inference.models import Finding, InferenceJob, JobState
+from apps.registry.engine import LABELS
+from apps.studies.models import Instance
+from apps.tenants.scope import tenant_tx
+from tests.conftest import Hospital
+
+
+@pytest.fixture
+def queued(starter: Any, north: Hospital, store_film: Callable[..., Any]) -> InferenceJob:
+    store_film(north, size=128)
+    with tenant_tx(north.tenant.id):
+        return InferenceJob.objects.get()
+
+
+def claim(starter: Any, limit: int = 8) -> list[services.ClaimedJob]:
+    return services.claim_jobs(limit=limit, version=starter, worker="test")
+
+
+def as_result(probability: float = 0.5) -> services.Result:
+    return services.Result(
+        instance=Instance.objects.get(),
+        instances_seen=1,
+        probabilities=dict.fromkeys(LABELS, probability),
+        cams=np.zeros((len(LABELS), 7, 7), np.float16),
+    )
+
+
+def refreshed(job: InferenceJob) -> InferenceJob:
+    with tenant_tx(job.tenant_id):
+        return InferenceJob.objects.get(pk=job.pk)
+
+
+def let_lease_expire() -> None:
+    past = timezone.now() - datetime.timedelta(seconds=1)
+    InferenceJob.objects.using("dispatch").filter(state=JobState.RUNNING).update(lease_until=past)
+
+
+def test_a_claim_pins_the_version_counts_the_attempt_and_raises_the_fence(queued: InferenceJob, starter: Any) -> None:
+    (held,) = claim(starter)
+    row = refreshed(queued)
+    assert (row.state, row.attempt, row.fence, row.model_version_id) == (JobState.RUNNING, 1, held.fence, starter.pk)
+    assert claim(starter) == []
+
+
+def test_a_late_worker_writes_nothing_after_its_lease_was_taken(queued: InferenceJob, starter: Any) -> None:
+    (late,) = claim(starter)
+    let_lease_expire()
+    assert services.expire_leases() == 1
+    InferenceJob.objects.using("dispatch").update(run_after=None)
+    (current,) = claim(starter)
+    with pytest.raises(services.LostClaimError), tenant_tx(queued.tenant_id):
+        services.complete(job=late, version=starter, result=as_result())
+    with tenant_tx(queued.tenant_id):
+        assert not Finding.objects.exists()
+        services.complete(job=current, version=starter, result=as_result())
+        assert Finding.objects.count() == len(LABELS)
+
+
+def test_a_job_that_kills_its_worker_three_times_fails_visibly(queued: InferenceJob, starter: Any) -> None:
+    for attempt in range(1, 4):
+        InferenceJob.objects.using("dispatch").update(run_after=None)
+        assert len(claim(starter)) == 1
+        assert refreshed(queued).attempt == attempt
+        let_lease_expire()
+        services.expire_leases()
+    row = refreshed(queued)
+    assert row.state == JobState.FAILED
+    assert row.reason_code == "worker-lost"
+    assert row.reason.startswith("AI result unavailable")
+    assert claim(starter) == []
+
+
+def test_a_retry_waits_before_it_is_claimed_again(queued: InferenceJob, starter: Any) -> None:
+    (held,) = claim(starter)
+    services.give_back(job=held, code="source-unreadable", reason="the image could not be read.")
+    row = refreshed(queued)
+    assert row.state == JobState.QUEUED
+    assert row.run_after is not None
+    assert row.run_after > timezone.now()
+    assert claim(starter) == []
+
+
+def test_an_instance_that_arrives_while_a_job_runs_is_read_by_another(
+    queued: InferenceJob, starter: Any, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    (held,) = claim(starter)
+    with tenant_tx(north.tenant.id):
+        result = as_result()
+        uid = result.instance.series.study.study_instance_uid
+    store_film(north, seed=2, size=128, study_uid=uid, patient_id="SYN-000001")
+    with tenant_tx(north.tenant.id):
+        services.complete(job=held, version=starter, result=result)
+        assert list(InferenceJob.objects.order_by("id").values_list("state", flat=True)) == [
+            JobState.COMPLETE,
+            JobState.QUEUED,
+        ]
+
+
+def test_the_dispatcher_role_cannot_read_patients_or_findings(db: None) -> None:
+    for table in ("studies_patient", "studies_study", "inference_finding", "reports_report", "audit_auditevent"):
+        with connections["dispatch"].cursor() as cursor, pytest.raises(Exception, match="permission denied"):
+            cursor.execute(f"select * from {table}")

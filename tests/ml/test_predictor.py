@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml.artifact import load_artifact
+from ml.onnx_export import serving_graph
+from ml.predictor import OnnxPredictor, Predictor, PredictorUnavailable, TorchPredictor, load_predictor
+from ml.saliency import identity_error
+from tests.ml import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.artifact(tmp_path_factory.mktemp("artifact") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def predictor(folder: Path, cache: Path) -> Predictor:
+    return load_predictor(folder, "cpu", cache, threads=1)
+
+
+def films(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 64, 64), dtype=np.uint8)
+
+
+def test_onnx_agrees_with_torch(predictor: Predictor, folder: Path) -> None:
+    batch = films(11)
+    with torch.inference_mode():
+        logits, cams, features = (v.numpy() for v in serving_graph(load_artifact(folder))(torch.from_numpy(batch)))
+    result = predictor.predict(batch)
+    assert np.abs(result.logits - logits).max() <= 1e-4
+    assert np.abs(result.features - features).max() <= 1e-4
+    assert np.abs(result.cams - cams).max() <= 2e-2
+    assert result.cams.dtype == np.float16
+    assert identity_error(logits, cams, predictor.artifact.bias) <= 1e-4
+    assert identity_error(result.logits, result.cams, predictor.artifact.bias) <= 1e-4
+
+
+def test_torch_predictor_agrees(predictor: Predictor, folder: Path) -> None:
+    other = TorchPredictor(load_artifact(folder), "cpu", compiled=False)
+    other.warm_up()
+    batch = films(5)
+    assert np.abs(other.predict(batch).logits - predictor.predict(batch).logits).max() <= 1e-4
+
+
+def test_a_film_is_scored_alike_in_any_batch(predictor: Predictor) -> None:
+    batch = films(19)
+    together = predictor.predict(batch)
+    alone = predictor.predict(batch[17:18])
+    assert np.abs(together.logits[17] - alone.logits[0]).max() <= 1e-5
+
+
+def test_no_films(predictor: Predictor) -> None:
+    result = predictor.predict(films(0))
+    assert result.logits.shape == (0, 14)
+    assert result.cams.shape == (0, 14, 2, 2)
+    assert predictor.gate(result) == []
+
+
+@pytest.mark.parametrize("bad", [films(2).astype(np.float32), films(2)[:, :32], films(2)[0]])
+def test_wrong_batches_are_refused(predictor: Predictor, bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="Expected uint8"):
+        predictor.predict(bad)
+
+
+def test_probabilities_thresholds_and_gate(predictor: Predictor) -> None:
+    result = predictor.predict(films(3))
+    probabilities = predictor.probabilities(result)
+    expected = 1 / (1 + np.exp(-(0.9 * result.logits.astype(float) - 0.1)))
+    assert np.abs(probabilities - expected).max() < 1e-6
+    positives = predictor.positives(probabilities)
+    assert [row[13] for row in positives] == [None] * 3
+    assert positives[0][0] == (probabilities[0, 0] >= 0.3)
+    assert all(r.accepted for r in predictor.gate(result))
+
+
+def test_the_graph_is_exported_once(folder: Path, cache: Path, predictor: Predictor) -> None:
+    (kept,) = cache.iterdir()
+    stamp = kept.stat().st_mtime_ns
+    load_predictor(folder, "cpu", cache)
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_a_damaged_cache_is_made_again(folder: Path, cache: Path, predictor: Predictor) -> None:
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+    again = load_predictor(folder, "cpu", cache)
+    assert np.array_equal(again.predict(films(1)).logits, predictor.predict(films(1)).logits)
+
+
+def test_tensors_of_another_architecture_fail_with_a_reason(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from ml.artifact import save_artifact
+    from ml.training.package import rounded_tensors
+
+    wrong = replace(tiny.manifest(), architecture="test_resnet")
+    save_artifact(tmp_path / "wrong", wrong, rounded_tensors(tiny.network()))
+    with pytest.raises(PredictorUnavailable, match="weights-shape-mismatch"):
+        OnnxPredictor(load_artifact(tmp_path / "wrong"), tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_says_what_to_do(folder: Path, cache: Path) -> None:
+    with pytest.raises(PredictorUnavailable, match="device=cpu"):
+        load_predictor(folder, "cuda", cache)
+
+
+def test_cpu_serving_never_imports_torch(folder: Path, cache: Path, predictor: Predictor) -> None:
+    code = (
+        "import sys, numpy; from pathlib import Path; from ml.predictor import load_predictor;"
+        f"p = load_predictor(Path({str(folder)!r}), 'cpu', Path({str(cache)!r}), threads=1); p.warm_up();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,209 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml.artifact import load_artifact
+from ml.labels import LABELS
+from ml.metrics import auroc
+from ml.training.__main__ import main
+from ml.training.augment import Augmentation, augment
+from ml.training.checkpoint import Checkpoints
+from ml.training.config import Recipe, TrainingConfig
+from ml.training.forward import Outputs, run
+from ml.training.gate_fit import fit_feature_gate
+from ml.training.heads import fit_heads
+from ml.training.loop import Films, TrainingDiverged, fit, learning_rate
+from ml.training.negatives import SPOILED, generated
+from ml.training.package import HeldOut, calibration_of, operating_points
+from ml.training.run import train
+from tests.ml import tiny
+
+QUICK = Recipe(epochs=3, batch_size=8, lr=3e-2, train_size=64, ema_decay=0.9, warmup=0.1)
+
+
+def discs(count: int, seed: int = 0) -> Films:
+    """Films with a bright disc where label 0 is positive, a dark one for label 1."""
+    rng = np.random.default_rng(seed)
+    squares = rng.normal(110, 12, (count, 64, 64))
+    truth = (rng.random((count, 14)) < 0.4).astype(np.float32)
+    y, x = np.mgrid[:64, :64]
+    for film, (bright, dark) in enumerate(truth[:, :2]):
+        for present, value in ((bright, 90), (dark, -90)):
+            cy, cx = rng.integers(16, 48, 2)
+            squares[film] += value * present * (np.hypot(y - cy, x - cx) < 9)
+    everything = np.arange(count)
+    return Films(np.clip(squares, 0, 255).astype(np.uint8), truth, everything[: count * 3 // 4],
+                 everything[count * 3 // 4:])
+
+
+def test_it_learns_what_is_planted() -> None:
+    films = discs(160)
+    network = tiny.network()
+    fit(network, films, tiny.SPACE, Recipe(epochs=10, batch_size=16, lr=5e-2, train_size=64, ema_decay=0.9))
+    scores = run(network, films.squares, tiny.SPACE, indices=films.validation).logits
+    for label in (0, 1):
+        assert auroc(films.truth[films.validation, label], scores[:, label]) >= 0.85
+
+
+def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    films = discs(40)
+
+    class Killed(Exception):
+        pass
+
+    def die(line: dict[str, float]) -> None:
+        if line["epoch"] == 2:
+            raise Killed
+
+    whole = tiny.network()
+    fit(whole, films, tiny.SPACE, QUICK)
+    checkpoints = Checkpoints(tmp_path, "settings")
+    with pytest.raises(Killed):
+        fit(tiny.network(), films, tiny.SPACE, QUICK, checkpoints, on_epoch=die)
+    resumed = tiny.network(seed=5)
+    result = fit(resumed, films, tiny.SPACE, QUICK, checkpoints, resume=True)
+    assert [line["epoch"] for line in result.history] == [1, 2, 3]
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+
+
+def test_checkpoints_skip_a_damaged_file_and_keep_a_few(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "a")
+    for epoch in range(1, 6):
+        path = checkpoints.save(epoch, {"x": torch.tensor(epoch)})
+    assert len(list(tmp_path.iterdir())) == 3
+    path.write_bytes(path.read_bytes()[:-40])
+    found = checkpoints.newest()
+    assert found is not None
+    assert (found[0], int(found[1]["x"])) == (4, 4)
+    with pytest.raises(ValueError, match="other settings"):
+        Checkpoints(tmp_path, "b").newest()
+    assert Checkpoints(tmp_path / "none", "a").newest() is None
+
+
+def test_frozen_parts_do_not_move() -> None:
+    network = tiny.network()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    prefix = "features.body.conv_stem"
+    fit(network, discs(24), tiny.SPACE, Recipe(epochs=1, batch_size=8, lr=1e-2, train_size=64, frozen=(prefix,),
+                                               frozen_statistics=True))
+    after = network.state_dict()
+    assert torch.equal(after[f"{prefix}.weight"], before[f"{prefix}.weight"])
+    assert not torch.equal(after["classifier.weight"], before["classifier.weight"])
+    statistics = [k for k in before if k.endswith("running_mean")]
+    assert all(torch.allclose(after[k], before[k], atol=1e-6) for k in statistics)
+
+
+def test_a_diverging_loss_stops_the_run() -> None:
+    network = tiny.network()
+    with torch.no_grad():
+        network.classifier.bias.fill_(torch.nan)
+    with pytest.raises(TrainingDiverged, match="Lower the learning rate"):
+        fit(network, discs(24), tiny.SPACE, QUICK)
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        fit(network, discs(8), tiny.SPACE, QUICK)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    recipe = Recipe(epochs=10, batch_size=256, lr=1.0, min_lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 100, recipe) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=2e-3)
+    assert np.all(np.diff(rates[10:]) < 0)
+
+
+def test_augmentation_is_reproducible_and_stays_in_range() -> None:
+    grey = torch.rand(6, 1, 50, 50)
+    first, second = (augment(grey, 40, Augmentation(), torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.shape == (6, 1, 40, 40)
+    assert 0 <= first.min() < first.max() <= 1
+    none = Augmentation(min_area=1.0, degrees=0, flip=0, gamma=0, contrast=0, brightness=0)
+    assert torch.allclose(augment(grey, 50, none, torch.Generator()), grey, atol=1e-5)
+    flip = Augmentation(min_area=1.0, degrees=0, flip=1, gamma=0, contrast=0, brightness=0)
+    assert torch.allclose(augment(grey, 50, flip, torch.Generator()), grey.flip(3), atol=1e-5)
+
+
+def test_heads_fold_their_standardisation() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(5, [1, 10, 0.1], (400, 3))
+    truth = (features[:, 2:] - 5 > rng.normal(0, 0.05, (400, 1))).astype(np.float32)
+    head = fit_heads(features, truth, 0.01)
+    assert auroc(truth[:, 0], head(features)[:, 0]) > 0.95
+    assert float(np.mean(1 / (1 + np.exp(-head(features))))) == pytest.approx(truth.mean(), abs=1e-3)
+
+
+def test_negatives_are_varied_and_reproducible() -> None:
+    pictures = generated(64, 12, seed=1)
+    assert pictures.shape == (12, 64, 64)
+    assert np.array_equal(pictures, generated(64, 12, seed=1))
+    assert len({p.tobytes() for p in pictures}) == 12
+    film = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
+    assert all(not np.array_equal(spoil(film), film) for spoil in SPOILED.values())
+
+
+def test_gate_is_fitted_on_held_out_patients() -> None:
+    y, x = np.mgrid[:64, :64] / 64
+    base = 200 * np.exp(-((x - 0.3) ** 2 + (y - 0.4) ** 2) * 20) + 60 * y
+    noise = np.random.default_rng(0).normal(0, 10, (60, 64, 64))
+    films = np.clip(base + noise, 0, 255).astype(np.uint8)
+    gate, figures = fit_feature_gate(tiny.network(), films, [str(i // 2) for i in range(60)], tiny.SPACE)
+    assert figures["refused_films"] <= 0.05
+    assert figures["refused_other_pictures"] >= 0.9
+    assert gate.mean.shape == (tiny.network().classifier.in_features,)
+
+
+def test_few_positives_give_no_operating_point() -> None:
+    rng = np.random.default_rng(1)
+    truth = (rng.random((300, 14)) < 0.3).astype(np.float32)
+    truth[:, 13] = 0
+    truth[:9, 13] = 1
+    logits = (truth * 2 - 1 + rng.normal(size=truth.shape)).astype(np.float32)
+    held = HeldOut(Outputs(logits, np.zeros((300, 14, 2, 2), np.float32), logits), truth, [str(i) for i in range(300)])
+    points, notes = operating_points(held, calibration_of(held))
+    assert points["Hernia"] is None
+    assert notes == {"Hernia": "No operating point: 9 positive validation films, 10 are needed."}
+    effusion = points["Effusion"]
+    assert effusion is not None
+    assert 0 < effusion.value < 1
+    assert effusion.positives == int(truth[:, LABELS.index("Effusion")].sum())
+
+
+@pytest.fixture
+def small_sample(test_data: Path, tmp_path: Path) -> Path:
+    """Sixty real films in the layout."""
+    source = test_data / "nih-sample"
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "images").symlink_to(source / "images")
+    (root / "Data_Entry_2017.csv").write_text((source / "Data_Entry_2017.csv").read_text())
+    for part, count in (("train_val", 60), ("test", 10)):
+        names = (source / f"{part}_list.txt").read_text().split()[:count]
+        (root / f"{part}_list.txt").write_text("\n".join(names))
+    return root
+
+
+def test_a_run_on_real_films_ends_in_an_artifact(small_sample: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1, batch_size=8, train_size=64)
+    config = TrainingConfig(small_sample, tmp_path / "out", tiny.ARCHITECTURE, input_size=64, validation=0.3,
+                            device="cpu", recipe=recipe)
+    manifest = train(config)
+    assert load_artifact(tmp_path / "out" / "artifact").sha256 == manifest.sha256
+    assert manifest.metrics["validation"]["n"] == manifest.data["validation"]["films"]
+    assert manifest.data["train"]["films"] + manifest.data["validation"]["films"] == 60
+    assert str(tmp_path) not in (tmp_path / "out" / "artifact" / "manifest.json").read_text()
+
+
+def test_the_command_says_why_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "Put the NIH table" in capsys.readouterr().err
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Recipe(epochs=0)
+    with pytest.raises(ValueError, match="lr"):
+        Recipe(lr=-1)
