@@ -151,11 +151,12 @@ def _grid(value: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A verified artifact: its folder, manifest, head bias and gate. Weights stay on disk until a predictor asks."""
+    """A verified artifact: folder, manifest, head bias, number of pooled features, gate. Weights stay on disk."""
 
     path: Path
     manifest: Manifest
     bias: NDArray[np.float32]
+    channels: int
     gate: FeatureGate | None
 
     @property
@@ -206,7 +207,8 @@ def load_artifact(directory: Path) -> Artifact:
         or bias.shape != weight.shape[:1]
     ):
         raise ArtifactInvalid("weights-shape-mismatch", "Expected classifier.weight (14, C) and classifier.bias (14,).")
-    return Artifact(directory, manifest, bias.astype(np.float32), _gate_of(manifest, tensors, weight.shape[1]))
+    channels = int(weight.shape[1])
+    return Artifact(directory, manifest, bias.astype(np.float32), channels, _gate_of(manifest, tensors, channels))
 
 
 def _gate_of(manifest: Manifest, tensors: Mapping[str, NDArray[Any]], channels: int) -> FeatureGate | None:

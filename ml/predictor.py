@@ -65,7 +65,7 @@ class Predictor(ABC):
             return Prediction(
                 np.zeros((0, labels), np.float32),
                 np.zeros((0, labels, height, width), np.float16),
-                np.zeros((0, 0), np.float32),
+                np.zeros((0, self.artifact.channels), np.float32),
             )
         parts = [self._forward(batch[i : i + self.batch_size]) for i in range(0, len(batch), self.batch_size)]
         logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -103,22 +103,27 @@ def _cut_off() -> InvalidInputError:
 
 
 class _PartWriter:
-    """One part on its way to the spool; too large a part is refused, not the request."""
+    """One part on its way to the spool; a part without bytes costs no file, and too large a one is refused alone."""
 
     def __init__(self, spool: Spool) -> None:
-        self._writer: SpoolWriter | None = spool.open()
+        self._spool = spool
+        self._writer: SpoolWriter | None = None
+        self._refused: RefusedPart | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        if self._writer is None:
+        if self._refused is not None:
             return
+        if self._writer is None:
+            self._writer = self._spool.open()
         try:
             self._writer.write(data)
         except TooLargeError:
+            self._refused = RefusedPart("file-too-large")
             self.abandon()
 
     def close(self) -> Part:
         if self._writer is None:
-            return RefusedPart("file-too-large")
+            return self._refused or RefusedPart("file-empty")
         writer, self._writer = self._writer, None
         return writer.close()
 
@@ -133,16 +138,15 @@ class _Single:
 
     def __init__(self, spool: Spool) -> None:
         self._writer = _PartWriter(spool)
-        self._empty = True
 
     def feed(self, data: bytes) -> None:
-        self._empty = False
         self._writer.write(data)
 
     def finish(self) -> list[Part]:
-        if self._empty:
+        part = self._writer.close()
+        if part == RefusedPart("file-empty"):
             raise InvalidInputError("The request has no body: send at least one instance.", "no-instances")
-        return [self._writer.close()]
+        return [part]
 
     def abandon(self) -> None:
         self._writer.abandon()

@@ -4,7 +4,7 @@ import datetime
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, When
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -131,8 +131,12 @@ def worklist_page(query: WorklistQuery) -> WorklistPage:
 
 
 def _filtered(query: WorklistQuery) -> "QuerySet[Study]":
+    latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
+    top = Finding.objects.filter(job_id=OuterRef("latest_job"), label=OuterRef("top_label"))
     studies = studies_with_status().annotate(
-        report_status=Subquery(Report.objects.filter(study=OuterRef("pk")).values("status")[:1])
+        report_status=Subquery(Report.objects.filter(study=OuterRef("pk")).values("status")[:1]),
+        latest_job=Subquery(latest),
+        top_threshold=Subquery(top.values("threshold")[:1]),
     )
     if query.status:
         wanted = {"waiting": WAITING, "attention": ATTENTION}.get(query.status, (query.status,))
@@ -140,9 +144,8 @@ def _filtered(query: WorklistQuery) -> "QuerySet[Study]":
     if query.flagged or query.label:
         studies = studies.filter(status=JobState.COMPLETE, positive_count__gt=0)
     if query.label:
-        latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
         flagged = Finding.objects.filter(job_id=OuterRef("latest_job"), label=query.label, positive=True)
-        studies = studies.annotate(latest_job=Subquery(latest)).filter(Exists(flagged))
+        studies = studies.filter(Exists(flagged))
     if query.report == "signed":
         studies = studies.filter(report_status__in=[ReportStatus.FINAL, ReportStatus.AMENDED])
     elif query.report:
@@ -179,7 +182,10 @@ def _sorted(studies: "QuerySet[Study]", sort: str) -> "QuerySet[Study]":
     if sort == "finding":
         # What was flagged comes first: an unflagged probability of a common finding is no reason to look there.
         return studies.order_by(
-            F("positive_count").desc(nulls_last=True), F("top_probability").desc(nulls_last=True), "-received", "-id"
+            Case(When(positive_count__gt=0, then=0), default=1),
+            F("top_probability").desc(nulls_last=True),
+            "-received",
+            "-id",
         )
     if sort == "status":
         return studies.order_by("status", "-received", "-id")

@@ -138,3 +138,5 @@ def stop() -> None:
     except psutil.TimeoutExpired:
         os.kill(process.pid, signal.SIGQUIT)
         process.wait(10)
+    for handle in _started:
+        handle.poll()

@@ -103,3 +103,5 @@ def stop() -> None:
         running.wait(15)
     except psutil.TimeoutExpired:
         running.kill()
+    for handle in _started:
+        handle.poll()

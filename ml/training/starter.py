@@ -58,7 +58,7 @@ class StarterRecipe:
     l2: float = 0.7
     tuning: Recipe = field(
         default_factory=lambda: Recipe(
-            epochs=4,
+            epochs=3,
             batch_size=32,
             lr=2.4e-3,
             min_lr=0.0,
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("var/cache/films"), help="folder for decoded films")
     parser.add_argument("--epochs", type=int, default=StarterRecipe().tuning.epochs)
     parser.add_argument("--folds", type=int, default=StarterRecipe().folds)
-    parser.add_argument("--synthetic", type=int, default=96, help="synthetic films that the gate learns to accept")
+    parser.add_argument("--synthetic", type=int, default=40, help="synthetic films that the gate learns to accept")
     parser.add_argument("--name", default="starter")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

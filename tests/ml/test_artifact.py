@@ -171,7 +171,9 @@ def test_saving_refuses_what_would_not_load(tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="weights-not-finite"):
         save_artifact(tmp_path / "bad", tiny.manifest(), tensors)
     with pytest.raises(ArtifactInvalid, match="manifest-invalid"):
-        save_artifact(tmp_path / "bad", replace(tiny.manifest(), card=""), {**tensors, "classifier.weight": np.ones((14, 3))})
+        save_artifact(
+            tmp_path / "bad", replace(tiny.manifest(), card=""), {**tensors, "classifier.weight": np.ones((14, 3))}
+        )
 
 
 def test_the_starter_is_small_and_says_what_it_is() -> None:

@@ -100,7 +100,7 @@ def test_lists_are_checked_against_the_table(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match=r"list.txt line 2: b.png is not in the table"):
         read_list(path, films)
     path.write_text("a.png\n\na.png\n")
-    with pytest.raises(DatasetInvalid, match="line 3: a.png was on line 1"):
+    with pytest.raises(DatasetInvalid, match=r"line 3: a\.png was on line 1"):
         read_list(path, films)
     with pytest.raises(DatasetInvalid, match="No absent"):
         read_list(tmp_path / "absent.txt", films)
@@ -149,7 +149,7 @@ def test_folds_keep_patients_together() -> None:
     patients = [str(i // 3) for i in range(60)]
     folds = patient_folds(patients, 4)
     assert set(folds.tolist()) == {0, 1, 2, 3}
-    assert all(len(set(folds[i:i + 3].tolist())) == 1 for i in range(0, 60, 3))
+    assert all(len(set(folds[i : i + 3].tolist())) == 1 for i in range(0, 60, 3))
     with pytest.raises(DatasetInvalid, match="can't be divided"):
         patient_folds(["1", "1"], 2)
 

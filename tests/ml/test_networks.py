@@ -68,15 +68,16 @@ def test_old_densenet_names_are_understood(tmp_path: Path) -> None:
     assert any("norm.1." in key for key in old)
     torch.save(old, tmp_path / "old.pth")
     loaded = build("densenet121", 14, tmp_path / "old.pth")
-    assert torch.equal(loaded.features.denseblock4.denselayer16.conv2.weight,
-                       source.features.denseblock4.denselayer16.conv2.weight)
+    assert torch.equal(
+        loaded.features.denseblock4.denselayer16.conv2.weight, source.features.denseblock4.denselayer16.conv2.weight
+    )
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     state = {k.removeprefix("body."): v for k, v in tiny.network().features.state_dict().items()}
     missing = dict(list(state.items())[5:])
     save_file(missing, tmp_path / "missing.safetensors")
-    with pytest.raises(WeightsInvalid, match="5 of .* are missing"):
+    with pytest.raises(WeightsInvalid, match=r"5 of .* are missing"):
         build(tiny.ARCHITECTURE, 14, tmp_path / "missing.safetensors")
     first = next(iter(state))
     save_file({**state, first: torch.full_like(state[first], torch.nan)}, tmp_path / "nan.safetensors")

@@ -31,7 +31,9 @@ def test_crop_keeps_the_middle() -> None:
     assert (to_square(pixels, InputSpace(64, fit="crop")) == 200).all()
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)]
+)
 def test_refuses_what_is_no_film(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8 film"):
         to_square(bad, InputSpace(32))
@@ -50,7 +52,14 @@ def test_preprocess_matches_its_definition() -> None:
 def test_input_space_round_trip_and_refusals() -> None:
     space = InputSpace(224, fit="crop")
     assert InputSpace.from_dict(space.to_dict()) == space
-    for change in ({"size": 4}, {"fit": "squash"}, {"std": [0, 1, 1]}, {"mean": [1, 2]}, {"colour": 1}, {"channels": 1}):
+    for change in (
+        {"size": 4},
+        {"fit": "squash"},
+        {"std": [0, 1, 1]},
+        {"mean": [1, 2]},
+        {"colour": 1},
+        {"channels": 1},
+    ):
         with pytest.raises(ValueError):
             InputSpace.from_dict({**space.to_dict(), **change})
 
@@ -64,7 +73,7 @@ def test_map_back_puts_a_cell_where_it_came_from(fit: str, shape: tuple[int, int
     for y, x in ((0.3, 0.4), (0.6, 0.55)):
         film = np.zeros(shape, np.uint8)
         top, left = int(y * rows), int(x * columns)
-        film[top - rows // 50:top + rows // 50 + 1, left - columns // 50:left + columns // 50 + 1] = 255
+        film[top - rows // 50 : top + rows // 50 + 1, left - columns // 50 : left + columns // 50 + 1] = 255
         square = to_square(film, space)
         grid = square.reshape(16, 16, 16, 16).mean(axis=(1, 3))
         back = map_back(grid, geometry)

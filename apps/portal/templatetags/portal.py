@@ -52,9 +52,16 @@ def percent(value: float | None) -> str:
 
 
 @register.filter
-def bar(value: float | None) -> str:
-    """A probability as a length from 0 to 100."""
-    return f"{min(max(value or 0.0, 0.0), 1.0) * 100:.2f}"
+def against(probability: float, threshold: float | None) -> str:
+    """The length of a bar, 0 to 100, that has its operating point in the middle: p and t compared by their odds.
+
+    Operating points of rare findings lie at a few per cent, where a plain bar shows nothing. Without an operating
+    point the bar is the plain probability.
+    """
+    if threshold is None:
+        return f"{probability * 100:.2f}"
+    above, below = probability * (1 - threshold), threshold * (1 - probability)
+    return f"{100 * above / (above + below):.2f}" if above + below > 0 else "50.00"
 
 
 @register.filter

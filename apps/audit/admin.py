@@ -1,0 +1,17 @@
+"""What operators did in this console. The hospitals' own trails are theirs and are not shown here."""
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+
+from apps.tenants.console import OperatorAdmin
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(OperatorAdmin):
+    list_display = ("action_time", "user", "content_type", "object_repr", "message")
+    fields = ("action_time", "user", "content_type", "object_repr", "message")
+    list_select_related = ("user", "content_type")
+
+    @admin.display(description="What")
+    def message(self, entry: LogEntry) -> str:
+        return str(entry)

@@ -1,0 +1,76 @@
+"""What every page of the operator's console has in common: staff may look everywhere there, and change little.
+
+The console shows the platform: tenants, people, versions, jobs, machines. It registers no table of films, patients or
+findings, and its database role could not read one.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Model
+from django.forms import Form
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+
+
+def _is_operator(request: HttpRequest) -> bool:
+    return request.user.is_active and request.user.is_staff
+
+
+class OperatorAdmin(admin.ModelAdmin):
+    """Read-only unless ``is_writable``. Nothing is deleted here: rows are referred to by what happened."""
+
+    is_writable = False
+    actions = None
+    show_full_result_count = False
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return _is_operator(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_operator(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.is_writable and _is_operator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.is_writable and _is_operator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def page(
+        self,
+        request: HttpRequest,
+        *,
+        title: str,
+        back_to: str,
+        form: Form | None = None,
+        submit: str = "",
+        explanation: str = "",
+        secret: str = "",
+    ) -> TemplateResponse:
+        """A page of one form, or of its result."""
+        context = self.admin_site.each_context(request) | {
+            "title": title,
+            "opts": self.opts,
+            "form": form,
+            "submit": submit,
+            "explanation": explanation,
+            "secret": secret,
+            "back_to": back_to,
+        }
+        return TemplateResponse(request, "operator/form.html", context)
+
+
+def operator_name(request: HttpRequest) -> str:
+    return f"user:{request.user.pk}"
+
+
+def operator_id(request: HttpRequest) -> UUID | None:
+    return request.user.pk
+
+
+def reference(instance: Model | None) -> str:
+    return "–" if instance is None else str(instance)

@@ -1,0 +1,218 @@
+"""The operator's console: every page loads for an operator and for nobody else, and no page knows a patient."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.audit.models import AuditEvent
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
+from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.reports.models import FindingReview, Report
+from apps.studies.models import Instance, Patient, Series, Study
+from apps.tenants.models import ApiClient, Membership, Tenant
+from apps.tenants.scope import tenant_tx
+
+pytest_plugins = ["tests.api.conftest"]
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+@pytest.fixture
+def filled(north: Any, south: Any, store_film: Any, version: Any) -> Iterator[Any]:
+    """A platform with something on every page, and a patient whose name must appear on none."""
+    from django.db.models.functions import Now
+
+    store_film(north, size=256, patient_name="CANARY^JANE", patient_id="CANARY-7", accession_number="CANARY-8")
+    Worker.objects.create(name="gpu-1", device="H200", model_version=version, last_seen=Now())
+    return version
+
+
+def pages() -> list[tuple[str, Any]]:
+    return [
+        (f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist", model) for model in admin.site._registry
+    ]
+
+
+def addresses() -> list[str]:
+    """Every page that can be asked for with GET: lists, objects, and the console's own."""
+    found = [reverse("admin:index")]
+    for name, model in pages():
+        found.append(reverse(name))
+        alias = "dispatch" if model is InferenceJob else "default"
+        first = model._default_manager.using(alias).values_list("pk", flat=True).first()
+        if first is not None:
+            found.append(reverse(name.replace("changelist", "change"), args=[first]))
+    tenant, version = Tenant.objects.first(), ModelVersion.objects.first()
+    assert tenant is not None
+    assert version is not None
+    return [
+        *found,
+        reverse("admin:tenants_tenant_add"),
+        reverse("admin:accounts_user_add"),
+        reverse("admin:tenants_tenant_api_key", args=[tenant.pk]),
+        reverse("admin:tenants_tenant_member", args=[tenant.pk]),
+        reverse("admin:registry_modelversion_activate", args=[version.pk]),
+        reverse("admin:registry_deployment_roll_back"),
+    ]
+
+
+def test_every_page_loads_for_an_operator_and_names_no_patient(operator: Client, filled: Any) -> None:
+    operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "leaves a line in the log?"})
+    visited = addresses()
+    assert len(visited) >= 20
+    for address in visited:
+        page = operator.get(address)
+        assert page.status_code == 200, address
+        assert "CANARY" not in page.content.decode(), address
+        assert "unsafe" not in page["Content-Security-Policy"]
+        assert "style=" not in page.content.decode(), address
+
+
+def test_nobody_else_gets_in(north: Any, filled: Any, sign_in: Any) -> None:
+    for client in (Client(), sign_in(north, north.admin), sign_in(north, north.radiologist)):
+        for address in addresses():
+            answer = client.get(address)
+            assert answer.status_code in (302, 403), address
+            assert answer.status_code == 403 or "/login/" in answer["Location"]
+
+
+def test_no_table_of_a_tenant_is_registered_but_the_queue() -> None:
+    tenants_data: set[Any] = {Study, Series, Instance, Patient, Finding, HeatmapGrids, Report, FindingReview}
+    tenants_data |= {AuditEvent, Membership, ApiClient}
+    assert not tenants_data & set(admin.site._registry)
+
+
+def test_the_queue_names_hospitals_and_versions(operator: Client, filled: Any) -> None:
+    page = operator.get(reverse("admin:inference_inferencejob_changelist"), {"state__exact": "queued"})
+
+    assert page.status_code == 200
+    assert "north" in page.content.decode()
+
+
+@pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker])
+def test_what_happened_cannot_be_changed(operator: Client, filled: Any, model: Any) -> None:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    first = model._default_manager.first()
+    assert operator.get(reverse(f"{name}_add")).status_code == 403
+    assert operator.post(reverse(f"{name}_change", args=[first.pk]), {"reason": "x"}).status_code == 403
+    assert operator.post(reverse(f"{name}_delete", args=[first.pk]), {"post": "yes"}).status_code == 403
+
+
+def test_a_tenant_is_created_and_its_key_shown_once(operator: Client) -> None:
+    created = operator.post(
+        reverse("admin:tenants_tenant_add"),
+        {"name": "East Clinic", "slug": "east", "ae_title": "EAST", "is_active": "on"},
+    )
+    assert created.status_code == 302
+    tenant = Tenant.objects.get(slug="east")
+    address = reverse("admin:tenants_tenant_api_key", args=[tenant.pk])
+
+    shown = operator.post(address, {"name": "pacs", "scopes": ["studies.read"]})
+    key = shown.context["secret"]
+
+    assert "no-store" in shown["Cache-Control"]
+    assert key in shown.content.decode()
+    page = operator.get(reverse("admin:tenants_tenant_change", args=[tenant.pk])).content.decode()
+    assert "pacs" in page
+    assert key not in page
+    headers = {"authorization": f"Bearer {key}"}
+    assert Client().get("/api/v1/studies/", headers=headers).status_code == 200
+    log = operator.get(reverse("admin:admin_logentry_changelist")).content.decode()
+    assert "Created the API key pacs" in log
+
+
+def test_bad_input_is_named(operator: Client, north: Any) -> None:
+    bad_ae = operator.post(reverse("admin:tenants_tenant_add"), {"name": "x", "slug": "x", "ae_title": "lower case"})
+    no_scope = operator.post(reverse("admin:tenants_tenant_api_key", args=[north.tenant.pk]), {"name": "pacs"})
+    nobody = operator.post(
+        reverse("admin:tenants_tenant_member", args=[north.tenant.pk]), {"email": "who@x.example", "role": "admin"}
+    )
+
+    assert b"1 to 16 of A-Z" in bad_ae.content
+    assert b"This field is required" in no_scope.content
+    assert b"Nobody has this e-mail address" in nobody.content
+
+
+def test_an_account_is_made_and_given_a_role(operator: Client, north: Any) -> None:
+    added = operator.post(
+        reverse("admin:accounts_user_add"),
+        {
+            "email": "New.Reader@North.example", "full_name": "New Reader", "usable_password": "true",
+            "password1": PASSWORD, "password2": PASSWORD,
+        },
+    )  # fmt: skip
+    assert added.status_code == 302, added.context["errors"]
+    user = User.objects.get(email="new.reader@north.example")
+    assert not user.is_staff
+
+    member = reverse("admin:tenants_tenant_member", args=[north.tenant.pk])
+    for role in ("technologist", "radiologist"):
+        assert operator.post(member, {"email": "NEW.reader@north.example", "role": role}).status_code == 302
+
+    with tenant_tx(north.tenant.id):
+        assert Membership.objects.get(user_id=user.pk).role == "radiologist"
+
+
+def test_an_operator_who_is_also_a_member_may_serve_another_tenant(north: Any, south: Any) -> None:
+    north.admin.is_staff = True
+    north.admin.save()
+    client = Client()
+    client.force_login(north.admin)
+    session = client.session
+    session["tenant_id"] = str(north.tenant.id)
+    session.save()
+
+    assert client.get(reverse("admin:tenants_tenant_change", args=[south.tenant.pk])).status_code == 200
+    made = client.post(
+        reverse("admin:tenants_tenant_api_key", args=[south.tenant.pk]), {"name": "pacs", "scopes": ["studies.read"]}
+    )
+    assert made.context["secret"]
+
+
+def test_versions_move_with_a_reason_and_back(operator: Client, version: Any) -> None:
+    other = ModelVersion.objects.create(
+        name="chest-net", number=4, sha256="f" * 64, manifest=version.manifest, device_uid="2.25.2"
+    )
+    address = reverse("admin:registry_modelversion_activate", args=[other.pk])
+
+    assert b"This field is required" in operator.post(address, {}).content
+    assert operator.post(address, {"reason": "Better on small nodules."}).status_code == 302
+    assert b"in service already" in operator.post(address, {"reason": "again"}).content
+    assert Deployment.objects.get().model_version == other
+    move = Activation.objects.first()
+    assert move is not None
+    assert (move.reason, move.actor) == ("Better on small nodules.", f"user:{move.by_id}")
+
+    assert (
+        operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "Too many alarms."}).status_code == 302
+    )
+    assert Deployment.objects.get().model_version == version
+
+
+def test_a_version_shows_its_figures(operator: Client, version: Any) -> None:
+    page = operator.get(reverse("admin:registry_modelversion_change", args=[version.pk])).content.decode()
+
+    assert version.sha256 in page
+    assert "0.710 (0.660–0.760)" in page
+    assert "Fewer than 10 positive films." in page
+    assert "Put into service" in page
+
+
+def test_an_operator_signs_in_by_email(db: None) -> None:
+    User.objects.create_user("op@platform.example", PASSWORD, is_staff=True)
+
+    answer = Client().post(reverse("admin:login"), {"username": "OP@platform.example", "password": PASSWORD})
+
+    assert answer.status_code == 302

@@ -1,0 +1,173 @@
+"""The worklist: what it shows, in which order, and how fast it stays."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from apps.inference.models import InferenceJob, JobState
+from apps.inference.services import claim_jobs, reject
+from apps.portal.worklist import PAGE_SIZE, WorklistQuery, worklist_page
+from apps.studies.models import Patient, Study
+from apps.tenants.scope import tenant_tx
+from tests.conftest import Hospital
+
+
+@pytest.fixture
+def client(north: Hospital, sign_in: Callable[..., Client]) -> Client:
+    return sign_in(north, north.radiologist)
+
+
+def names(response: Any) -> list[str]:
+    return re.findall(r'class="open-study clip"[^>]*>([^<]*)<', response.text)
+
+
+def test_an_empty_worklist_says_how_films_get_in(client: Client) -> None:
+    page = client.get("/").text
+    assert "No studies yet" in page
+    assert "NORTH" in page
+    assert "http://testserver/dicom-web/studies" in page
+
+
+def test_one_line_has_what_a_reader_needs(client: Client, north: Hospital, read_study: Callable[..., Study]) -> None:
+    read_study(north, {"patient_name": "DOE^Jane", "patient_id": "A-1", "accession_number": "ACC-9"}, Effusion=0.71)
+    page = client.get("/").text
+    for expected in ("DOE, Jane", "A-1", "ACC-9", "Read by AI", "Effusion", "71.0 %", "To sign"):
+        assert expected in page
+
+
+def test_a_refused_film_shows_its_reason_and_no_score(
+    client: Client, north: Hospital, store_film: Callable[..., Any], version: Any
+) -> None:
+    store_film(north)
+    (job,) = claim_jobs(limit=1, version=version, worker="test")
+    with tenant_tx(north.tenant.id):
+        reject(job=job, code="lateral-view", reason="This is a lateral film.", instances_seen=1)
+    page = client.get("/").text
+    assert "This is a lateral film." in page
+    assert "Not read" in page
+    assert " %<" not in page
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("/", ["C", "B", "A"]),
+        ("/?sort=oldest", ["A", "B", "C"]),
+        ("/?sort=finding", ["B", "A", "C"]),
+        ("/?flagged=1", ["B", "A"]),
+        ("/?label=Mass", ["B"]),
+        ("/?label=Effusion", ["A"]),
+        ("/?status=waiting", ["C"]),
+        ("/?status=complete", ["B", "A"]),
+        ("/?status=failed", []),
+        ("/?report=preliminary", ["B", "A"]),
+        ("/?report=signed", []),
+        ("/?until=2001-01-01", []),
+        ("/?since=2001-01-01", ["C", "B", "A"]),
+        ("/?status=nonsense&sort=--&page=x&since=2001-13-01", ["C", "B", "A"]),
+        ("/?page=2", []),
+    ],
+)
+def test_filters_and_orders(
+    client: Client, north: Hospital, read_study: Callable[..., Study], store_film: Callable[..., Any],
+    address: str, expected: list[str],
+) -> None:  # fmt: skip
+    read_study(north, {"seed": 1, "patient_name": "A"}, Effusion=0.4)
+    read_study(north, {"seed": 2, "patient_name": "B"}, Mass=0.6)
+    store_film(north, seed=3, patient_name="C")
+    assert names(client.get(address)) == expected
+
+
+def test_a_search_is_kept_out_of_the_address(
+    client: Client, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    store_film(north, seed=1, patient_name="DOE^Jane", patient_id="A-1", accession_number="ACC-9")
+    store_film(north, seed=2, patient_name="ROE^Ann", patient_id="A-2")
+    for text, expected in {
+        "doe": ["DOE, Jane"], "jane DOE": ["DOE, Jane"], "Doe, Jane": ["DOE, Jane"], "a-2": ["ROE, Ann"],
+        "acc-9": ["DOE, Jane"], "%": [], "\x00": ["ROE, Ann", "DOE, Jane"], "jane roe": [],
+    }.items():  # fmt: skip
+        response = client.post("/search/", {"text": text, "sort": ""})
+        assert response["Location"] == "/", text
+        assert names(client.get("/")) == expected, text
+    assert client.post("/search/", {"text": "doe", "status": "waiting", "since": "2024-01-31"})["Location"] == (
+        "/?status=waiting&since=2024-01-31"
+    )
+
+
+def test_another_hospital_sees_none_of_it(
+    north: Hospital, south: Hospital, store_film: Callable[..., Any], sign_in: Callable[..., Client]
+) -> None:
+    store_film(north, patient_name="DOE^Jane")
+    assert "DOE" not in sign_in(south, south.radiologist).get("/").text
+
+
+def test_names_are_text(client: Client, north: Hospital, store_film: Callable[..., Any]) -> None:
+    store_film(north, patient_name="<script>alert(1)</script>")
+    page = client.get("/").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_the_table_alone_for_the_script(client: Client, north: Hospital, store_film: Callable[..., Any]) -> None:
+    store_film(north, patient_name="DOE^Jane")
+    response = client.get("/", headers={"X-Fragment": "1"})
+    assert "<html" not in response.text
+    assert names(response) == ["DOE, Jane"]
+    assert response["Cache-Control"] == "private, no-store"
+
+
+def test_ten_thousand_studies(north: Hospital, version: Any) -> None:
+    """Every view of the worklist stays under half a second here, and asks one query."""
+    with tenant_tx(north.tenant.id):
+        _many_studies(10_000, version)
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("analyze")
+    slowest = {}
+    with tenant_tx(north.tenant.id):
+        for name, query in {
+            "newest": WorklistQuery(),
+            "page 100": WorklistQuery(page=100),
+            "highest finding": WorklistQuery(sort="finding"),
+            "status": WorklistQuery(sort="status"),
+            "waiting": WorklistQuery(status="waiting"),
+            "flagged": WorklistQuery(flagged=True),
+            "search": WorklistQuery(text="patient 99"),
+        }.items():
+            started = time.perf_counter()
+            with CaptureQueriesContext(connection) as queries:
+                page = worklist_page(query)
+            slowest[name] = time.perf_counter() - started
+            assert len(queries) == 1
+            assert len(page.studies) == PAGE_SIZE, name
+    assert max(slowest.values()) < 0.5, slowest
+
+
+def _many_studies(count: int, version: Any) -> None:
+    patients = Patient.objects.bulk_create(
+        [Patient(patient_id=f"P{number}", patient_name=f"PATIENT^{number}") for number in range(count)]
+    )
+    studies = Study.objects.bulk_create(
+        [Study(patient=patient, study_instance_uid=f"2.25.{number}") for number, patient in enumerate(patients)]
+    )
+    states = [JobState.COMPLETE] * 17 + [JobState.QUEUED, JobState.REJECTED, JobState.FAILED]
+    InferenceJob.objects.bulk_create(
+        [
+            InferenceJob(
+                study=study,
+                state=states[number % 20],
+                reason_code="test" if states[number % 20] in (JobState.REJECTED, JobState.FAILED) else "",
+                model_version=version,
+                top_label="Effusion",
+                top_probability=(number % 997) / 997,
+                positive_count=number % 3,
+            )
+            for number, study in enumerate(studies)
+        ]
+    )

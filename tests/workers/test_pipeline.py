@@ -1,0 +1,131 @@
+"""What a worker makes of studies: readings, refusals that say why, and nothing in between."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState
+from apps.inference.selectors import get_heatmap
+from apps.registry.engine import LABELS, Predictor
+from apps.reports.models import Report
+from apps.studies.models import Study
+from apps.tenants.scope import tenant_tx
+from tests.conftest import Hospital
+
+
+def only_job(hospital: Hospital) -> InferenceJob:
+    with tenant_tx(hospital.tenant.id):
+        return InferenceJob.objects.select_related("model_version").latest("id")
+
+
+def test_a_frontal_film_gets_findings_heatmaps_and_a_preliminary_report(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    store_film(north, size=512)
+    assert read_studies() == 1
+    job = only_job(north)
+    assert (job.state, job.reason) == (JobState.COMPLETE, "")
+    assert job.model_version == starter
+    with tenant_tx(north.tenant.id):
+        assert {finding.label for finding in Finding.objects.all()} == set(LABELS)
+        assert all(0 <= finding.probability <= 1 for finding in Finding.objects.all())
+        rows, columns = starter.manifest["grid"]
+        assert len(HeatmapGrids.objects.get().data) == len(LABELS) * rows * columns * 2
+        assert Report.objects.get().status == "preliminary"
+        assert get_heatmap(study=Study.objects.get(), label=LABELS[0]).grid.shape == (rows, columns)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "word"),
+    [({"view_position": "LL"}, "lateral"), ({"size": 128}, "too few pixels")],
+)
+def test_a_film_that_the_model_must_not_score_is_refused_with_its_reason(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int],
+    attributes: dict[str, Any], word: str,
+) -> None:  # fmt: skip
+    store_film(north, **{"size": 512, **attributes})
+    read_studies()
+    job = only_job(north)
+    assert job.state == JobState.REJECTED
+    assert word in job.reason.lower()
+    with tenant_tx(north.tenant.id):
+        assert not Finding.objects.exists()
+        assert not Report.objects.exists()
+
+
+def test_the_extremity_film_is_refused_by_its_tags(
+    starter: Any, north: Hospital, read_studies: Callable[[], int], test_data: Path
+) -> None:
+    from apps.audit.services import Actor
+    from apps.inference.intake import inspect_file, take_in
+    from apps.studies.spool import open_spool
+
+    with open_spool() as spool:
+        film = inspect_file(spool.write((test_data / "dicom/other/rg3_cr_extremity_j2k.dcm").read_bytes()))
+        with tenant_tx(north.tenant.id):
+            take_in(film, by=Actor(name="test"), source="test")
+    read_studies()
+    assert only_job(north).state == JobState.REJECTED
+
+
+def test_the_frontal_film_of_a_study_is_read_and_not_its_lateral(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    frontal = store_film(north, seed=1, study_uid="1.2.3", patient_id="A", view_position="PA").instance
+    store_film(north, seed=2, study_uid="1.2.3", patient_id="A", view_position="LL")
+    read_studies()
+    job = only_job(north)
+    assert job.state == JobState.COMPLETE
+    assert job.instance_id == frontal.pk
+
+
+def test_one_film_that_breaks_the_network_does_not_fail_its_batchmates(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for seed in range(3):
+        store_film(north, seed=seed, size=256)
+    real = Predictor.predict
+    breaking: list[bytes] = []
+
+    def predict(self: Predictor, batch: Any) -> Any:
+        breaking.extend([batch[0].tobytes()] if not breaking else [])
+        if any(film.tobytes() in breaking for film in batch):
+            raise FloatingPointError("The network gave a non-finite logit.")
+        return real(self, batch)
+
+    monkeypatch.setattr(Predictor, "predict", predict)
+    read_studies()
+    with tenant_tx(north.tenant.id):
+        states = sorted(InferenceJob.objects.values_list("state", flat=True))
+    assert states == [JobState.COMPLETE, JobState.COMPLETE, JobState.QUEUED]
+
+
+def test_a_missing_object_is_the_machine_s_fault_and_is_tried_again(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    instance = store_film(north, size=256).instance
+    default_storage.delete(instance.object_key)
+    read_studies()
+    job = only_job(north)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
+    assert job.run_after is not None
+
+
+def test_a_worker_without_a_version_waits_and_says_so(
+    north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    from apps.inference.models import Worker
+    from tests.flows.processes import wait_for
+    from workers.drain import Drain
+
+    store_film(north, size=256)
+    with contextlib.ExitStack() as stack:
+        drain = stack.enter_context(Drain(device="cpu"))
+        assert drain.run() == 0
+        wait_for(lambda: Worker.objects.filter(error__contains="activate").exists(), 10, "The worker's word")
+    assert only_job(north).state == JobState.QUEUED
