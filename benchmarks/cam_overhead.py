@@ -1,20 +1,16 @@
 """What class activation maps cost: one forward with them against the same forward without.
 
-    python benchmarks/cam_overhead.py [--arch densenet121] [--batch 4] [--rounds 8]
+    python -m benchmarks.cam_overhead [--arch densenet121] [--batch 4] [--rounds 8]
 
 Prints milliseconds per film of both and the ratio (goal: at most 1.02). Rounds alternate, so load hits both alike.
 """
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ml.labels import LABELS
 from ml.networks import build

@@ -137,7 +137,7 @@ def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
 def report(artifact: Path, count: int) -> None:
     with tempfile.TemporaryDirectory() as cache:
         raw = raw_predictor(artifact, Path(cache))
-        with running_stack(OURS, artifact=artifact) as stack:
+        with running_stack(OURS, artifact=None if artifact == STARTER else artifact) as stack:
             import django
 
             django.setup()

@@ -1,6 +1,6 @@
 """The Predictor (ONNX Runtime on a CPU) against eager torch with the same weights.
 
-    python benchmarks/predictor.py [ARTIFACT | --arch densenet121] [--batch 8] [--rounds 5] [--threads N]
+    python -m benchmarks.predictor [ARTIFACT | --arch densenet121] [--batch 8] [--rounds 5] [--threads N]
 
 Prints films/s of both and the ratio; rounds alternate, so load hits both alike. Without an artifact the network has
 random weights, which cost the same.
@@ -8,35 +8,19 @@ random weights, which cost the same.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from ml.artifact import load_artifact, read_manifest, save_artifact
-from ml.labels import LABELS
-from ml.networks import build
+from benchmarks.untrained import write_untrained
+from ml.artifact import load_artifact, read_manifest
 from ml.onnx_export import serving_graph
 from ml.predictor import load_predictor
-from ml.training.package import rounded_tensors
-from ml.transforms import InputSpace
 
 STARTER = Path(__file__).parents[1] / "models" / "starter"
-
-
-def random_artifact(architecture: str, folder: Path) -> Path:
-    """An artifact of untrained weights, for architectures that no trained one ships of."""
-    manifest = replace(
-        read_manifest(STARTER), name="random", architecture=architecture, input_space=InputSpace(224), grid=(7, 7)
-    )
-    save_artifact(folder, manifest, rounded_tensors(build(architecture, len(LABELS)).eval()))
-    return folder
 
 
 def rates(folder: Path, cache: Path, batch: int, rounds: int, threads: int) -> tuple[float, float]:
@@ -65,7 +49,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = random_artifact(given.arch, Path(temporary) / "random") if given.arch else given.artifact
+        folder = write_untrained(given.arch, Path(temporary) / "untrained") if given.arch else given.artifact
         ours, eager = rates(folder, Path(temporary) / "cache", given.batch, given.rounds, given.threads)
         name = read_manifest(folder).architecture
     print(f"{name}, batch {given.batch}, {given.threads} threads, best of {given.rounds} alternating rounds")

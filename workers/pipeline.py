@@ -11,7 +11,7 @@ from apps.inference.services import ClaimedJob, LostClaimError, Result
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.reports.services import draft
-from apps.studies.models import Instance, Study
+from apps.studies.models import Instance
 from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 
@@ -124,4 +124,4 @@ def write_result(reading: Reading, version: ModelVersion, probabilities: dict[st
                 cams=cams,  # type: ignore[arg-type]
             ),
         )
-        draft(study=Study.objects.get(pk=job.study_id), job=row)
+        draft(study=row.study, job=row)

@@ -7,7 +7,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError
 
-from apps.core.queue import Bell, broker
+from apps.core.queue import Bell, answer, broker
 from workers.drain import Drain
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def _stop(**_: Any) -> None:
 def drain() -> None:
     if _drain is None:
         return
+    answer(Bell.INFER)
     try:
         _drain.run()
     except DatabaseError as error:

@@ -7,6 +7,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from apps.api.openapi import ApiSchema
 from apps.tenants.models import Scope
 
 
@@ -26,6 +27,7 @@ class ReadView(APIView):
     """Reading the tenant in force; answers are nobody else's, so no cache may keep them."""
 
     required_scope = Scope.READ
+    schema = ApiSchema()
     content_negotiation_class = OneFormat
     http_method_names = ["get", "head", "options"]  # noqa: RUF012
 

@@ -4,8 +4,10 @@ from typing import Any
 
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
 
-API_PREFIX = "/api/v1/"
+from apps.core.problems import CONTENT_TYPE
 
 _PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -48,26 +50,23 @@ class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignor
         return [{name: []} for name in self.name]
 
 
-def only_api(endpoints: list[tuple[Any, ...]], **_: Any) -> list[tuple[Any, ...]]:
-    """Preprocessing hook: DICOMweb describes itself by its standard, and the portal is for people."""
-    return [endpoint for endpoint in endpoints if endpoint[0].startswith(API_PREFIX)]
+class ApiSchema(AutoSchema):
+    """Every operation may answer with a problem document."""
 
-
-def document_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Postprocessing hook: every operation may answer with a problem document."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM_SCHEMA
-    for path, operations in result.get("paths", {}).items():
-        for operation in operations.values():
-            problems = dict(_ALWAYS)
-            if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
-                problems["400"] = _BAD_PARAMETERS
-            if "{" in path:
-                problems["404"] = _NOT_FOUND
-            for status, meaning in sorted(problems.items()):
-                operation["responses"].setdefault(status, _problem_response(meaning))
-    return result
-
-
-def _problem_response(meaning: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": meaning, "content": {"application/problem+json": {"schema": schema}}}
+    def get_operation(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        operation = super().get_operation(path, *args, **kwargs)
+        if operation is None:
+            return None
+        problem = ResolvedComponent(  # type: ignore[no-untyped-call]
+            name="Problem", type=ResolvedComponent.SCHEMA, schema=_PROBLEM_SCHEMA, object="Problem"
+        )
+        self.registry.register_on_missing(problem)
+        meanings = dict(_ALWAYS)
+        if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
+            meanings["400"] = _BAD_PARAMETERS
+        if "{" in path:
+            meanings["404"] = _NOT_FOUND
+        for status, meaning in sorted(meanings.items()):
+            content = {CONTENT_TYPE: {"schema": problem.ref}}
+            operation["responses"].setdefault(status, {"description": meaning, "content": content})
+        return operation

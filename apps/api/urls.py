@@ -3,9 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from apps.api import model_views, openapi, study_views
-
-__all__ = ["app_name", "openapi", "urlpatterns"]
+from apps.api import model_views, study_views
 
 app_name = "api"
 # Anything else than a UID or a label is an unknown address and never reaches the database.

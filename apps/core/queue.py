@@ -14,6 +14,8 @@ from apps.core.metrics import BELLS_LOST
 logger = logging.getLogger(__name__)
 broker = Celery("checxray")
 broker.config_from_object("django.conf:settings", namespace="CELERY")
+# How long a bell counts as pending where nobody answers it.
+PENDING_SECONDS = 5
 
 
 class Bell(enum.StrEnum):
@@ -27,9 +29,16 @@ def ring(bell: Bell) -> None:
     transaction.on_commit(lambda: ring_now(bell), robust=True)
 
 
-def ring_now(bell: Bell) -> bool:
-    """Ring without waiting for a commit; False where the broker did not take the message."""
+def ring_now(bell: Bell, *, again: bool = False) -> bool:
+    """Ring without waiting for a commit; False where the broker did not take the message.
+
+    A bell that rang and was not answered yet is not rung again, unless ``again`` says so.
+    """
     try:
+        with broker.pool.acquire(block=True, timeout=1) as connection:
+            pending = connection.default_channel.client
+            if not pending.set(bell.value, 1, nx=True, ex=PENDING_SECONDS) and not again:
+                return True
         broker.send_task(bell.value, retry=False)
     # Whatever a broker's client raises, the work is safe in its row and the dispatcher rings again.
     except Exception as error:
@@ -37,3 +46,12 @@ def ring_now(bell: Bell) -> bool:
         logger.warning("Bell %s was not delivered (%s); the dispatcher rings again.", bell.name, type(error).__name__)
         return False
     return True
+
+
+def answer(bell: Bell) -> None:
+    """Say, before looking for work, that the bell was heard: whatever comes from now on rings anew."""
+    try:
+        with broker.pool.acquire(block=True, timeout=1) as connection:
+            connection.default_channel.client.delete(bell.value)
+    except Exception as error:
+        logger.warning("Bell %s stays marked for %d s (%s).", bell.name, PENDING_SECONDS, type(error).__name__)

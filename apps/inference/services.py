@@ -133,10 +133,10 @@ def reject(
 
 
 def _held(job: ClaimedJob) -> InferenceJob:
-    # The study first, as ingest does: an instance that arrives meanwhile is seen here or sees this job ended.
-    Study.objects.select_for_update(no_key=True).get(pk=job.study_id)
+    # The study is locked too, as ingest does: an instance that arrives meanwhile is seen here or sees this job ended.
     row = (
-        InferenceJob.objects.select_for_update(no_key=True)
+        InferenceJob.objects.select_for_update(no_key=True, of=("self", "study"))
+        .select_related("study")
         .filter(id=job.id, fence=job.fence, state=JobState.RUNNING)
         .first()
     )

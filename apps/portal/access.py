@@ -3,22 +3,32 @@
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 
+from apps.accounts.models import User
 from apps.core.problems import problem_response
+from apps.tenants.models import Membership, Tenant
 
-View = Callable[..., HttpResponseBase]
+_View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
+
+
+class MemberRequest(HttpRequest):
+    """A request that ``members_only`` let through."""
+
+    user: User
+    tenant: Tenant
+    membership: Membership
 
 
 def wants_json(request: HttpRequest) -> bool:
     return request.headers.get("Accept", "").startswith("application/json")
 
 
-def members_only(view: View) -> View:
+def members_only(view: _View) -> _View:
     """Show the page to members; send everybody else to where they become one. Nothing of it is kept by caches."""
 
     @wraps(view)
@@ -28,7 +38,7 @@ def members_only(view: View) -> View:
             response["Cache-Control"] = "private, no-store"
         return response
 
-    return guarded
+    return guarded  # type: ignore[return-value]
 
 
 def _turn_away(request: HttpRequest) -> HttpResponseBase | None:

@@ -2,7 +2,7 @@
 
 import datetime
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, When
 from django.http import QueryDict
@@ -130,10 +130,10 @@ def worklist_page(query: WorklistQuery) -> WorklistPage:
     return WorklistPage(query, found[:PAGE_SIZE], has_next=len(found) > PAGE_SIZE)
 
 
-def _filtered(query: WorklistQuery) -> "QuerySet[Study]":
+def _filtered(query: WorklistQuery) -> "QuerySet[Any]":
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
     top = Finding.objects.filter(job_id=OuterRef("latest_job"), label=OuterRef("top_label"))
-    studies = studies_with_status().annotate(
+    studies: QuerySet[Any] = studies_with_status().annotate(
         report_status=Subquery(Report.objects.filter(study=OuterRef("pk")).values("status")[:1]),
         latest_job=Subquery(latest),
         top_threshold=Subquery(top.values("threshold")[:1]),
@@ -153,7 +153,7 @@ def _filtered(query: WorklistQuery) -> "QuerySet[Study]":
     return _matching(_arrived(studies, query), query.text)
 
 
-def _arrived(studies: "QuerySet[Study]", query: WorklistQuery) -> "QuerySet[Study]":
+def _arrived(studies: "QuerySet[Any]", query: WorklistQuery) -> "QuerySet[Any]":
     if query.since:
         studies = studies.filter(received__gte=_midnight(query.since))
     if query.until:
@@ -165,7 +165,7 @@ def _midnight(day: datetime.date) -> datetime.datetime:
     return timezone.make_aware(datetime.datetime.combine(day, datetime.time.min))
 
 
-def _matching(studies: "QuerySet[Study]", text: str) -> "QuerySet[Study]":
+def _matching(studies: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
     """Every word must occur in the name, the patient ID or the accession number."""
     for word in text.replace("^", " ").replace(",", " ").split():
         studies = studies.filter(
@@ -176,7 +176,7 @@ def _matching(studies: "QuerySet[Study]", text: str) -> "QuerySet[Study]":
     return studies
 
 
-def _sorted(studies: "QuerySet[Study]", sort: str) -> "QuerySet[Study]":
+def _sorted(studies: "QuerySet[Any]", sort: str) -> "QuerySet[Any]":
     if sort == "oldest":
         return studies.order_by("received", "id")
     if sort == "finding":

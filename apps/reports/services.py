@@ -25,8 +25,8 @@ from apps.tenants.services import require_role
 LONGEST_IMPRESSION = 10_000
 
 
-def draft(*, study: Study, job: InferenceJob) -> Report:
-    """The study's preliminary report on a complete job, in the transaction that completed it.
+def draft(*, study: Study, job: InferenceJob) -> None:
+    """Give the study a preliminary report on a complete job, in the transaction that completed it.
 
     A preliminary report on an earlier job now tells of this one; a signed report stays as it was signed.
 
@@ -35,12 +35,8 @@ def draft(*, study: Study, job: InferenceJob) -> Report:
     """
     if job.state != JobState.COMPLETE:
         raise ConflictError("Only a complete reading has a report.", "reading-not-complete")
-    reports = Report.objects.select_for_update(no_key=True)
-    report, _ = reports.get_or_create(study=study, defaults={"job": job})
-    if report.status == ReportStatus.PRELIMINARY and report.job_id != job.pk:
-        report.job = job
-        report.save(update_fields=["job"])
-    return report
+    if not Report.objects.filter(study=study, status=ReportStatus.PRELIMINARY).update(job=job):
+        Report.objects.bulk_create([Report(study=study, job=job)], ignore_conflicts=True)
 
 
 def sign(*, study: Study, user: User, membership: Membership | None, impression: str = "") -> Report:

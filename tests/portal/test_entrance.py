@@ -39,8 +39,9 @@ def test_signing_in_is_audited_in_the_hospital(north: Hospital) -> None:
 
 
 def test_a_wrong_password_says_so_and_nothing_else(north: Hospital) -> None:
-    wrong, unknown = enter(Client(), north.radiologist, password="wrong"), Client().post(
-        "/sign-in/", {"username": "nobody@example.org", "password": "wrong"}
+    wrong, unknown = (
+        enter(Client(), north.radiologist, password="wrong"),
+        Client().post("/sign-in/", {"username": "nobody@example.org", "password": "wrong"}),
     )
     assert wrong.status_code == unknown.status_code == 200
     assert "do not match an active account" in wrong.text

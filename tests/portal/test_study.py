@@ -194,7 +194,9 @@ def test_a_result_that_came_meanwhile_is_not_signed(
     client: Client, study: Study, north: Hospital, store_film: Callable[..., Any], finish: Callable[..., InferenceJob]
 ) -> None:
     job = job_on_page(client, study)
-    store_film(north, seed=9, study_uid=study.study_instance_uid, patient_name="DOE^Jane", patient_id=study_patient(study))
+    store_film(
+        north, seed=9, study_uid=study.study_instance_uid, patient_name="DOE^Jane", patient_id=study_patient(study)
+    )
     finish(north, Mass=0.9)
     response = client.post(at(study, "sign/"), {"job": job, "impression": ""})
     assert response.status_code == 409

@@ -84,9 +84,7 @@ def test_filters_and_orders(
     assert names(client.get(address)) == expected
 
 
-def test_a_search_is_kept_out_of_the_address(
-    client: Client, north: Hospital, store_film: Callable[..., Any]
-) -> None:
+def test_a_search_is_kept_out_of_the_address(client: Client, north: Hospital, store_film: Callable[..., Any]) -> None:
     store_film(north, seed=1, patient_name="DOE^Jane", patient_id="A-1", accession_number="ACC-9")
     store_film(north, seed=2, patient_name="ROE^Ann", patient_id="A-2")
     for text, expected in {

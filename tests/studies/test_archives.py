@@ -144,7 +144,8 @@ def test_a_dicom_file_is_no_archive_whatever_its_preamble_says(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("C:\\films\\a.dcm", "a.dcm"), ("a\x00\n.dcm", "a.dcm"), ("", "unnamed"), ("x" * 500, "x" * 120)]
+    ("name", "shown"),
+    [("C:\\films\\a.dcm", "a.dcm"), ("a\x00\n.dcm", "a.dcm"), ("", "unnamed"), ("x" * 500, "x" * 120)],
 )
 def test_display_name(name: str, shown: str) -> None:
     assert archives.display_name(name) == shown

@@ -1,10 +1,11 @@
 """Signing in, choosing the hospital, signing out."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView, redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
@@ -32,7 +33,7 @@ class SignIn(LoginView):
 
 
 def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
-    hospitals = tenants_of_user(user_id=request.user.pk)
+    hospitals = tenants_of_user(user_id=_user_id(request))
     if len(hospitals) == 1:
         _enter(request, hospitals[0])
         return redirect(wanted or "portal:worklist")
@@ -40,6 +41,11 @@ def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
         return redirect("admin:index")
     query = f"?{urlencode({'next': wanted})}" if wanted else ""
     return redirect(reverse("portal:hospital") + query)
+
+
+def _user_id(request: HttpRequest) -> UUID:
+    assert request.user.is_authenticated
+    return request.user.pk
 
 
 def _enter(request: HttpRequest, tenant: Tenant) -> None:
@@ -50,8 +56,8 @@ def _enter(request: HttpRequest, tenant: Tenant) -> None:
 
 
 class SignOut(LogoutView):
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(request, *args, **kwargs)
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().post(request, *args, **kwargs)
         response["Clear-Site-Data"] = '"cache"'
         return response
 

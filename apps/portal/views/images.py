@@ -2,13 +2,13 @@
 
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.views.decorators.http import require_GET
 
 from apps.core.errors import NotFoundError
 from apps.inference.rendering import film_png, heatmap_png
 from apps.inference.selectors import get_heatmap, latest_job
-from apps.portal.access import members_only
+from apps.portal.access import MemberRequest, members_only
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study, instances_of
 from apps.tenants.middleware import opens_own_transaction
@@ -18,7 +18,7 @@ from apps.tenants.scope import tenant_tx
 @opens_own_transaction
 @require_GET
 @members_only
-def film(request: HttpRequest, uid: str) -> HttpResponse:
+def film(request: MemberRequest, uid: str) -> HttpResponse:
     """The film that the AI read; ``?image=2`` is the study's second."""
     with tenant_tx(request.tenant.id):
         instance = _instance(uid, request.GET.get("image", ""))
@@ -43,7 +43,7 @@ def _instance(uid: str, number: str) -> Instance:
 @opens_own_transaction
 @require_GET
 @members_only
-def heatmap(request: HttpRequest, uid: str, label: str) -> HttpResponse:
+def heatmap(request: MemberRequest, uid: str, label: str) -> HttpResponse:
     with tenant_tx(request.tenant.id):
         found = get_heatmap(study=get_study(uid), label=label)
     tag = f'"{found.finding.pk}"'

@@ -1,7 +1,7 @@
 """What the reader says: a verdict on each finding, the signature, the PDF."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_GET, require_POST
 
@@ -10,13 +10,13 @@ from apps.audit.services import actor_of, record
 from apps.core.errors import ConflictError, NotFoundError
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import latest_job
-from apps.portal.access import members_only, wants_json
+from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.reports import services
 from apps.studies.models import Study
 from apps.studies.selectors import get_study
 
 
-def _job_on_page(request: HttpRequest, study: Study) -> InferenceJob:
+def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
     """The reader judged what the page showed; a result that came since is not what they judged."""
     job = latest_job(study)
     if job is None or str(job.pk) != request.POST.get("job"):
@@ -26,7 +26,7 @@ def _job_on_page(request: HttpRequest, study: Study) -> InferenceJob:
 
 @require_POST
 @members_only
-def review(request: HttpRequest, uid: str) -> HttpResponse:
+def review(request: MemberRequest, uid: str) -> HttpResponse:
     study = get_study(uid)
     job = _job_on_page(request, study)
     verdict = request.POST.get("verdict", "")
@@ -42,7 +42,7 @@ def review(request: HttpRequest, uid: str) -> HttpResponse:
 
 @require_POST
 @members_only
-def sign(request: HttpRequest, uid: str) -> HttpResponse:
+def sign(request: MemberRequest, uid: str) -> HttpResponse:
     study = get_study(uid)
     _job_on_page(request, study)
     impression = request.POST.get("impression", "")
@@ -53,7 +53,7 @@ def sign(request: HttpRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @members_only
-def pdf(request: HttpRequest, uid: str) -> HttpResponse:
+def pdf(request: MemberRequest, uid: str) -> HttpResponse:
     study = get_study(uid)
     document = services.render_pdf(study=study)
     record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)

@@ -1,6 +1,6 @@
 """A study's page, and the small answer that its script asks for while the AI works."""
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
@@ -8,14 +8,14 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.inference.models import OPEN_STATES
 from apps.inference.selectors import RECEIVED
-from apps.portal.access import members_only
+from apps.portal.access import MemberRequest, members_only
 from apps.portal.selectors import study_page
 from apps.portal.templatetags.portal import status_text
 
 
 @require_GET
 @members_only
-def study(request: HttpRequest, uid: str) -> HttpResponse:
+def study(request: MemberRequest, uid: str) -> HttpResponse:
     """The whole page, or its panels alone where the page's script asks for news."""
     page = study_page(uid=uid, membership=request.membership)
     is_fragment = "X-Fragment" in request.headers
@@ -29,7 +29,7 @@ def study(request: HttpRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @members_only
-def state(request: HttpRequest, uid: str) -> JsonResponse:
+def state(request: MemberRequest, uid: str) -> JsonResponse:
     page = study_page(uid=uid, membership=request.membership)
     return JsonResponse(
         {

@@ -3,14 +3,14 @@
 from dataclasses import asdict
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from apps.audit.services import actor_of
 from apps.core.errors import InvalidInputError, TooLargeError
-from apps.portal.access import members_only, wants_json
+from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.portal.forms import PictureForm
 from apps.portal.uploads import Intake, Outcome, PictureDetails, SpoolUploadHandler
 from apps.studies.spool import Spool, open_spool
@@ -23,7 +23,7 @@ FORM_FIELDS_BYTES = 1024 * 1024
 @csrf_exempt  # until the streaming handler is in place: _receive checks the token
 @require_http_methods(["GET", "POST"])
 @members_only
-def upload(request: HttpRequest) -> HttpResponse:
+def upload(request: MemberRequest) -> HttpResponse:
     if request.method == "GET":
         return _page(request, [])
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
@@ -36,7 +36,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_protect
-def _receive(request: HttpRequest, spool: Spool, handler: SpoolUploadHandler) -> HttpResponse:
+def _receive(request: MemberRequest, spool: Spool, handler: SpoolUploadHandler) -> HttpResponse:
     form = PictureForm(request.POST)
     if handler.error is not None:
         raise handler.error
@@ -46,7 +46,7 @@ def _receive(request: HttpRequest, spool: Spool, handler: SpoolUploadHandler) ->
     if not handler.received:
         raise InvalidInputError("Choose at least one file.", "no-file")
     if not form.is_valid():
-        problems = " ".join(message for messages in form.errors.values() for message in messages)
+        problems = " ".join(str(message) for messages in form.errors.values() for message in messages)
         raise InvalidInputError(f"Patient details: {problems}")
     intake = Intake(request.tenant, actor_of(request), spool, PictureDetails(**form.cleaned_data))
     outcomes = [outcome for received in handler.received for outcome in intake.take(received)]
@@ -55,7 +55,7 @@ def _receive(request: HttpRequest, spool: Spool, handler: SpoolUploadHandler) ->
     return _page(request, outcomes)
 
 
-def _page(request: HttpRequest, outcomes: list[Outcome]) -> HttpResponse:
+def _page(request: MemberRequest, outcomes: list[Outcome]) -> HttpResponse:
     context = {
         "outcomes": outcomes,
         "max_upload_bytes": settings.MAX_UPLOAD_BYTES,

@@ -1,11 +1,11 @@
 """The worklist: the first page after signing in."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.portal.access import members_only
+from apps.portal.access import MemberRequest, members_only
 from apps.portal.worklist import (
     LONGEST_SEARCH,
     REPORT_CHOICES,
@@ -20,7 +20,7 @@ from apps.registry import engine
 
 @require_GET
 @members_only
-def worklist(request: HttpRequest) -> HttpResponse:
+def worklist(request: MemberRequest) -> HttpResponse:
     """The whole page, or its table alone where the page's script asks for news."""
     query = WorklistQuery.read(request.GET, request.session.get(SEARCH_KEY, ""))
     context = {
@@ -39,7 +39,7 @@ def worklist(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @members_only
-def search(request: HttpRequest) -> HttpResponse:
+def search(request: MemberRequest) -> HttpResponse:
     """Keep the search text in the session and the other filters in the address."""
     text = " ".join(request.POST.get("text", "").replace("\x00", "").split())[:LONGEST_SEARCH]
     request.session[SEARCH_KEY] = text

@@ -49,7 +49,7 @@ def sweep(*, tidy: bool = False) -> None:
     if lost:
         logger.warning("%d jobs were taken back from silent workers.", lost)
     if waiting_jobs(older_than=FORGOTTEN):
-        ring_now(Bell.INFER)
+        ring_now(Bell.INFER, again=True)
     if tidy:
         forget_silent_workers()
         remove_abandoned()

@@ -1,0 +1,113 @@
+"""A real web server and a real browser. A page that logs an error or breaks its own policy fails its test."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import PASSWORD, PROJECT_ROOT
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SECONDS_TO_START = 60
+
+
+@pytest.fixture(scope="session")
+def site(servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of gunicorn serving this very code on the test's own servers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("gunicorn") / "log"
+    command = [sys.executable, "-m", "gunicorn", "config.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "4"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=output, stderr=output)
+    try:
+        _wait_until_it_answers(f"http://127.0.0.1:{port}/sign-in/", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+        print(log.read_text())
+
+
+def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except (urllib.error.URLError, TimeoutError):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is absent: install it (apt-get install -y chromium).")
+    # Playwright's loop lives in this thread, and Django takes any loop for asynchronous code.
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            yield browser
+            browser.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        if before is not None:
+            os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str, db: None) -> Iterator[Callable[..., Page]]:
+    """Open a fresh browser window. What it logs as an error fails the test, but for the statuses that it expects."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(expect_statuses: tuple[int, ...] = (), **options: Any) -> Page:
+        context = browser.new_context(base_url=site, **{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+
+        def hear(message: Any) -> None:
+            expected = any(f"status of {status}" in message.text for status in expect_statuses)
+            if message.type in ("error", "warning") and not expected:
+                complaints.append(f"{message.location.get('url')}: {message.text}")
+
+        page.on("console", hear)
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def enter(open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """A window in which a person has signed in."""
+
+    def entered(user: Any, **options: Any) -> Page:
+        page = open_page(**options)
+        page.goto("/sign-in/")
+        page.get_by_label("E-mail").fill(user.email)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("navigation", name="Main").wait_for()
+        return page
+
+    return entered
