@@ -23,14 +23,14 @@ class OneFormat(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+# A docstring would become the description of every operation in the OpenAPI document.
 class ReadView(APIView):
-    """Reading the tenant in force; answers are nobody else's, so no cache may keep them."""
-
     required_scope = Scope.READ
     schema = ApiSchema()
     content_negotiation_class = OneFormat
     http_method_names = ["get", "head", "options"]  # noqa: RUF012
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        # Answers are the tenant's and nobody else's.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return super().finalize_response(request, response, *args, **kwargs)

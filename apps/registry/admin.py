@@ -57,7 +57,7 @@ class ModelVersionAdmin(OperatorAdmin):
                 (label, f"{point['value']:.3f}", point["strategy"], point["positives"])
                 if point
                 else (label, "none", notes.get(label, ""), "")
-                for label, point in version.thresholds.items()
+                for label, point in ((label, version.thresholds[label]) for label in version.manifest["labels"])
             ],
         )
 

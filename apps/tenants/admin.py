@@ -6,15 +6,17 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from apps.core.errors import NotFoundError
 from apps.tenants.console import OperatorAdmin
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import ApiClient, Membership, Role, Scope, Tenant
+from apps.tenants.revocation import revoke_api_key
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import add_member, create_api_key
 
@@ -68,6 +70,11 @@ class TenantAdmin(OperatorAdmin):
         wrap = self.admin_site.admin_view
         urls = [
             path("<uuid:tenant_id>/api-key/", wrap(self.api_key_view), name="tenants_tenant_api_key"),
+            path(
+                "<uuid:tenant_id>/api-key/<uuid:key_id>/revoke/",
+                wrap(self.revoke_view),
+                name="tenants_tenant_revoke",
+            ),
             path("<uuid:tenant_id>/member/", wrap(self.member_view), name="tenants_tenant_member"),
             *super().get_urls(),
         ]
@@ -87,6 +94,26 @@ class TenantAdmin(OperatorAdmin):
             return self.page(request, title=title, back_to=back_to, secret=key)
         return self.page(request, title=title, back_to=back_to, form=form, submit="Create the key")
 
+    def revoke_view(self, request: HttpRequest, tenant_id: UUID, key_id: UUID) -> HttpResponseBase:
+        tenant = get_object_or_404(Tenant, pk=tenant_id)
+        if request.method == "POST":
+            try:
+                with tenant_tx(tenant.pk):
+                    key = revoke_api_key(key_id=key_id)
+            except NotFoundError as error:
+                raise Http404(error.detail) from error
+            self.log_change(request, tenant, f"Revoked the API key {key.name}.")
+            messages.success(request, f"The key {key} is refused from now on.")
+            return HttpResponseRedirect(_page_of(tenant))
+        return self.page(
+            request,
+            title=f"Revoke an API key of {tenant}",
+            explanation="Whatever system uses the key is refused from then on. This cannot be undone.",
+            back_to=_page_of(tenant),
+            form=forms.Form(),
+            submit="Revoke the key",
+        )
+
     def member_view(self, request: HttpRequest, tenant_id: UUID) -> HttpResponseBase:
         tenant = get_object_or_404(Tenant, pk=tenant_id)
         form = MemberForm(request.POST if request.method == "POST" else None)
@@ -104,7 +131,9 @@ class TenantAdmin(OperatorAdmin):
 def _state(key: ApiClient) -> str:
     if key.revoked is not None:
         return f"revoked {key.revoked:%Y-%m-%d}"
-    return f"until {key.expires:%Y-%m-%d}" if key.expires else "in force"
+    state = f"until {key.expires:%Y-%m-%d}" if key.expires else "in force"
+    address = reverse("admin:tenants_tenant_revoke", args=[key.tenant_id, key.pk])
+    return format_html('{}, <a href="{}">revoke</a>', state, address)
 
 
 def _page_of(tenant: Tenant) -> str:

@@ -100,6 +100,10 @@ document.addEventListener("keydown", (event) => {
   };
   if (event.key === "+" || event.key === "=") changeOpacity(10);
   else if (event.key === "-") changeOpacity(-10);
+  else if (event.key.toLowerCase() === "s" && byId("impression")) {
+    event.preventDefault();
+    byId("impression").focus();
+  }
   else if (keys[event.key]) actions[keys[event.key]]();
 });
 

@@ -63,6 +63,7 @@ def addresses() -> list[str]:
         reverse("admin:accounts_user_add"),
         reverse("admin:tenants_tenant_api_key", args=[tenant.pk]),
         reverse("admin:tenants_tenant_member", args=[tenant.pk]),
+        reverse("admin:tenants_tenant_revoke", args=[tenant.pk, tenant.pk]),
         reverse("admin:registry_modelversion_activate", args=[version.pk]),
         reverse("admin:registry_deployment_roll_back"),
     ]
@@ -131,6 +132,22 @@ def test_a_tenant_is_created_and_its_key_shown_once(operator: Client) -> None:
     assert Client().get("/api/v1/studies/", headers=headers).status_code == 200
     log = operator.get(reverse("admin:admin_logentry_changelist")).content.decode()
     assert "Created the API key pacs" in log
+
+
+def test_a_revoked_key_is_refused_at_once(operator: Client, north: Any, south: Any) -> None:
+    with tenant_tx(north.tenant.id):
+        key = ApiClient.objects.get()
+    address = reverse("admin:tenants_tenant_revoke", args=[north.tenant.pk, key.pk])
+    foreign = reverse("admin:tenants_tenant_revoke", args=[south.tenant.pk, key.pk])
+
+    page = operator.get(reverse("admin:tenants_tenant_change", args=[north.tenant.pk])).content.decode()
+    assert address in page
+    assert operator.get(address).status_code == 200
+    assert operator.post(foreign).status_code == 404
+    assert Client().get("/api/v1/studies/", headers=north.bearer).status_code == 200
+    for _ in range(2):
+        assert operator.post(address).status_code == 302
+    assert Client().get("/api/v1/studies/", headers=north.bearer).status_code == 401
 
 
 def test_bad_input_is_named(operator: Client, north: Any) -> None:

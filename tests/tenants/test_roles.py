@@ -1,5 +1,8 @@
 """A server of one's own: set up from one login or from four, and refused where row-level security would not hold."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +20,7 @@ from apps.tenants.management.commands import setup_database
 from apps.tenants.roles import APP, AUTH, DISPATCH, OWNER
 from config.databases import external
 from config.embedded.postgres import DATABASE, admin_dsn
+from tests.conftest import PROJECT_ROOT
 
 PASSWORD = "s3cret"
 LOGINS = {"byo_super": "superuser", "byo_bypass": "bypassrls", "byo_plain": ""}
@@ -118,6 +122,45 @@ def test_one_login_prepares_a_database_and_again(
         app.close()
 
 
+WHOLE_LIFE = """
+import django; django.setup()
+from django.core.management import call_command
+call_command("setup_database", verbosity=0)
+call_command("migrate", verbosity=0)
+from apps.studies.models import Patient
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_tx
+north = Tenant.objects.create(slug="north", name="North", ae_title="NORTH")
+with tenant_tx(north.id):
+    Patient.objects.create(patient_name="CANARY")
+    print("inside", Patient.objects.count())
+print("outside", Patient.objects.count(), Patient.objects.using("owner").count())
+"""
+
+
+def test_a_superusers_login_alone_serves_under_row_level_security(
+    logins: None, second_database: str, tmp_path: Path
+) -> None:
+    """DATABASE_URL and nothing else: set up, migrate, write, read."""
+    host = admin_dsn()["host"].replace("/", "%2F")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "CHECXRAY_HOME": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "config.settings.embedded",
+        "DATABASE_URL": f"postgresql://byo_super:{PASSWORD}@{host}/{second_database}",
+        "REDIS_URL": "redis://127.0.0.1:1",
+        "SECRET_KEY": "x" * 50,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WHOLE_LIFE], env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["inside 1", "outside 0 0"]
+
+
 def test_four_logins_get_their_passwords_from_an_administrator(
     logins: None, databases: Any, second_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +199,9 @@ def test_half_of_the_logins_is_a_mistake(databases: Any) -> None:
         call_command("setup_database")
 
 
-@pytest.mark.parametrize(("login", "words"), [("byo_plain", "superuser's login"), ("nobody", "does not let nobody in")])
+@pytest.mark.parametrize(
+    ("login", "words"), [("byo_plain", "administrator's login"), ("nobody", "does not let nobody in")]
+)
 def test_a_login_that_may_not_is_named(logins: None, databases: Any, login: str, words: str) -> None:
     databases(with_host(external(f"postgresql://{login}:{PASSWORD}@localhost/byo")))
     with pytest.raises(CommandError, match=words) as refusal:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
             raise CommandError(f"The server does not let {dsn['user']} in: {str(error).strip()}") from error
         except psycopg2.errors.InsufficientPrivilege as error:
             raise CommandError(
-                f"{dsn['user']} may not do this: {_first_line(error)}. Use a superuser's login."
+                f"{dsn['user']} may not do this: {_first_line(error)}. Use an administrator's login."
             ) from error
         except psycopg2.Error as error:
             raise CommandError(f"The server refused: {_first_line(error)}.") from error
