@@ -98,7 +98,7 @@ def colour_table(alpha: float = 1.0) -> NDArray[np.uint8]:
     t = np.linspace(0.0, 1.0, 256)
     rgb = np.clip(np.polynomial.polynomial.polyval(t, _INFERNO), 0.0, 1.0).T
     table = np.concatenate([rgb, (np.clip(alpha, 0.0, 1.0) * np.sqrt(t))[:, None]], axis=1)
-    return np.asarray(np.rint(table * 255), dtype=np.uint8)
+    return np.ascontiguousarray(np.rint(table * 255), dtype=np.uint8)
 
 
 def heatmap_rgba(

@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -30,6 +30,7 @@ REQUEST_SECONDS: Final = 10
 IDLE_SECONDS: Final = 60
 RECEIVE_SECONDS: Final = 8
 FAREWELL_SECONDS: Final = 10
+ABORT_SECONDS: Final = 2
 FORGOTTEN_SECONDS: Final = 15 * 60
 # No tenant can have this title (it has a dot), so an association is rejected where its check failed.
 _NOBODY: Final = "NO.TENANT"
@@ -47,8 +48,8 @@ class Listener:
         self._arrivals = arrivals
         # These threads hold the database's connections: few, and kept from one association to the next.
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="dimse-store")
-        self._ae = _application_entity()
-        server = self._ae.start_server((host, port), block=False, evt_handlers=self._handlers())
+        self._storing: set[Future[int]] = set()
+        server = _application_entity().start_server((host, port), block=False, evt_handlers=self._handlers())
         self._server = cast("ThreadedAssociationServer", server)
         self.port: int = self._server.server_address[1]
 
@@ -63,14 +64,16 @@ class Listener:
         ]
 
     def close(self) -> None:
-        """Take no more associations, let the open ones end within a bound, then end them."""
+        """Take no more associations, let the stores under way be answered within a bound, then end what is open."""
         self._server.shutdown()
         deadline = time.monotonic() + FAREWELL_SECONDS
-        while self._server.active_associations and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self._ae.shutdown()
+        while self._storing and time.monotonic() < deadline:
+            time.sleep(0.02)
         for association in self._server.active_associations:
-            association.abort()
+            association.abort(block=False)
+        deadline = time.monotonic() + ABORT_SECONDS
+        while self._server.active_associations and time.monotonic() < deadline:
+            time.sleep(0.02)
         self._threads.shutdown()
 
     def _on_open(self, event: evt.Event) -> None:
@@ -124,7 +127,12 @@ class Listener:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
         )
-        return self._threads.submit(store, arrival).result()
+        stored = self._threads.submit(store, arrival)
+        self._storing.add(stored)
+        try:
+            return stored.result()
+        finally:
+            self._storing.discard(stored)
 
     def _on_close(self, event: evt.Event) -> None:
         """Remove what was received and will not be answered."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
-from apps.core.errors import ChecxrayError
+from apps.core.errors import ChecxrayError, UnavailableError
 from apps.core.problems import problem_response, status_of
 from apps.portal.access import wants_json
 
@@ -22,7 +22,11 @@ class PortalErrorMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         match = request.resolver_match
-        if not isinstance(exception, ChecxrayError) or match is None or match.app_name != "portal":
+        if match is None or match.app_name != "portal":
+            return None
+        if isinstance(exception, DatabaseError):
+            exception = UnavailableError("The database did not answer and nothing was kept; try again.")
+        if not isinstance(exception, ChecxrayError):
             return None
         status = status_of(exception)
         if wants_json(request):

@@ -27,6 +27,13 @@ class FindingRow:
 
 
 @dataclass(frozen=True)
+class StudyImage:
+    number: int
+    instance: Instance
+    is_shown: bool
+
+
+@dataclass(frozen=True)
 class StudyPage:
     study: Study
     job: InferenceJob | None
@@ -45,6 +52,12 @@ class StudyPage:
         if self.job is not None and self.job.instance is not None:
             return self.job.instance
         return self.instances[0] if self.instances else None
+
+    @property
+    def images(self) -> list[StudyImage]:
+        """The study's images by number; the page opens with the one that is shown."""
+        shown = self.instance
+        return [StudyImage(number, each, each == shown) for number, each in enumerate(self.instances, start=1)]
 
     @property
     def flagged(self) -> list[FindingRow]:

@@ -14,7 +14,11 @@ byId("tools").hidden = false;
 document.querySelector('[data-action="help"]').hidden = false;
 byId("film").addEventListener("error", () => { byId("film-error").hidden = false; });
 if (byId("film").complete && !byId("film").naturalWidth) byId("film-error").hidden = false;
-overlay.addEventListener("error", () => announce("The map cannot be shown"));
+overlay.addEventListener("error", () => {
+  pick(picked, false);
+  announce("The map cannot be shown");
+  showProblem("The map cannot be shown. Reload the page; if it stays so, tell your administrator.");
+});
 start();
 
 function start() {
@@ -24,6 +28,8 @@ function start() {
 
 // Overlay
 function pick(row, show) {
+  // Only the image that the AI read has maps.
+  if (show) showImage(panels.querySelector("[data-main]"));
   picked = row;
   overlayOn = Boolean(row) && show && "map" in row.dataset;
   for (const each of panels.querySelectorAll("tr[data-label]")) {
@@ -56,6 +62,13 @@ function choose(row) {
   announce(show ? `AI overlay shown for ${row.dataset.name}` : "AI overlay hidden");
 }
 
+function showImage(button) {
+  if (!button || button.getAttribute("aria-pressed") === "true") return;
+  for (const each of panels.querySelectorAll(".image")) each.setAttribute("aria-pressed", String(each === button));
+  byId("film-error").hidden = true;
+  byId("film").src = `${desk.dataset.filmUrl}?${new URLSearchParams({ image: button.dataset.number })}`;
+}
+
 function changeOpacity(step) {
   const slider = byId("opacity");
   slider.value = Number(slider.value) + step;
@@ -67,6 +80,10 @@ byId("opacity").addEventListener("input", () => changeOpacity(0));
 // Actions
 const actions = {
   pick: (element) => choose(element.closest("tr")),
+  image: (button) => {
+    showImage(button);
+    if (!("main" in button.dataset)) pick(picked, false);
+  },
   overlay: () => choose(picked ?? panels.querySelector("tr[data-map]")),
   "zoom-in": () => viewer.zoomBy(1.3),
   "zoom-out": () => viewer.zoomBy(1 / 1.3),

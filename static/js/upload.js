@@ -43,7 +43,7 @@ async function filesOf(entry) {
 
 function add(files) {
   for (const file of files) {
-    const job = { file, line: newLine(file.name) };
+    const job = { file, line: newLine(file.name), details: new FormData(form) };
     if (file.size > Number(form.dataset.maxBytes)) {
       finish(job.line, { outcome: "refused", detail: "The file is larger than the limit." });
     } else if (isPicture(file) && !byId("is_frontal").checked) {
@@ -65,7 +65,7 @@ function isPicture(file) {
 function release() {
   if (!byId("is_frontal").checked) return;
   byId("frontal-hint").hidden = true;
-  waiting.push(...held.splice(0));
+  waiting.push(...held.splice(0).map((job) => ({ ...job, details: new FormData(form) })));
   next();
 }
 
@@ -73,9 +73,9 @@ function next() {
   while (running < PARALLEL && waiting.length) send(waiting.shift());
 }
 
-function send({ file, line }) {
+// The details are those of the moment when the file was confirmed, whatever is typed while it waits.
+function send({ file, line, details: body }) {
   running += 1;
-  const body = new FormData(form);
   body.delete("files");
   body.delete("complete");
   body.append("files", file, file.name);
@@ -91,7 +91,7 @@ function send({ file, line }) {
     running -= 1;
     answer(line, request);
     next();
-    if (!running && !waiting.length) announce(summary());
+    if (!running && !waiting.length) finishBatch();
   });
   request.open("POST", location.pathname);
   request.setRequestHeader("Accept", "application/json");
@@ -152,6 +152,14 @@ function finish(line, { outcome, detail, study_url: url }) {
     link.textContent = "Open the study";
     place.append(link);
   }
+}
+
+function finishBatch() {
+  announce(summary());
+  // The next picture may be another patient's: nobody's details carry over.
+  if (held.length) return;
+  for (const id of ["patient_id", "patient_name", "study_date"]) byId(id).value = "";
+  byId("is_frontal").checked = false;
 }
 
 function summary() {

@@ -16,10 +16,7 @@ from apps.reports.models import FindingReview, Report
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
-
-pytest_plugins = ["tests.api.conftest"]
-
-PASSWORD = "correct horse battery staple"
+from tests.conftest import PASSWORD
 
 
 @pytest.fixture

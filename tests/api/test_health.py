@@ -1,5 +1,9 @@
 """What orchestrators see, with each part broken in turn."""
 
+import datetime
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from apps.api import readiness
+from tests.conftest import PROJECT_ROOT
 
 
 @pytest.fixture
@@ -35,8 +40,6 @@ def test_ready_with_every_part(worker: Any) -> None:
 
 
 def test_not_ready_without_a_worker_that_was_heard_of(worker: Any) -> None:
-    import datetime
-
     worker.last_seen = Now() - datetime.timedelta(minutes=5)
     worker.save()
 
@@ -111,6 +114,18 @@ def test_metrics_survive_a_dead_database(db: None, monkeypatch: pytest.MonkeyPat
     assert answer.status_code == 200
     assert b"checxray_database_up 0.0" in answer.content
     assert b"checxray_http_requests_total" in answer.content
+
+
+def test_metrics_of_several_processes_meet_in_files(db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    count = "from apps.core.metrics import BELLS_LOST; BELLS_LOST.inc()"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", count], cwd=PROJECT_ROOT, check=True, timeout=60)
+
+    text = Client().get("/metrics").content.decode()
+
+    assert "checxray_bells_lost_total 2.0" in text
+    assert "checxray_database_up 1.0" in text
 
 
 def test_metrics_may_need_a_token(db: None, settings: Any) -> None:

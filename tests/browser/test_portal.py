@@ -173,6 +173,26 @@ def test_the_worklist_follows_and_keeps_the_focus(
     expect(page.locator("#announce")).to_have_text("One study changed")
 
 
+def test_a_second_image_is_shown_without_the_overlay_of_the_first(
+    north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    same = {"study_uid": "2.25.77", "patient_id": "A"}
+    store_film(north, seed=1, view_position="PA", **same)
+    store_film(north, seed=2, view_position="LL", **same)
+    read_studies()
+    page = enter(north.radiologist)
+    page.goto("/studies/2.25.77/")
+    if page.locator("#overlay").is_hidden():
+        page.keyboard.press("1")
+    expect(page.locator("#overlay")).to_be_visible()
+    page.get_by_role("button", name="LL").click()
+    expect(page.locator("#overlay")).to_be_hidden()
+    expect(page.locator("#film")).to_have_attribute("src", "/studies/2.25.77/film.png?image=2")
+    page.keyboard.press("h")
+    expect(page.locator("#overlay")).to_be_visible()
+    expect(page.locator("#film")).to_have_attribute("src", "/studies/2.25.77/film.png?image=1")
+
+
 def test_without_scripts(
     north: Hospital, enter: Callable[..., Page], make_film: Callable[..., Path], read_studies: Callable[[], int]
 ) -> None:

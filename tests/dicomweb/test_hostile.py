@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.test import Client
 
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
@@ -156,8 +157,6 @@ def test_a_stranger_with_a_large_body_is_told_so(web: WebServer, north: Hospital
 
 
 def test_no_space_is_said_as_such(north: Hospital, film: Callable[..., bytes], settings: object) -> None:
-    from django.test import Client
-
     settings.SPOOL_FREE_FLOOR_BYTES = 2**62
     answer = Client().post("/dicom-web/studies", multipart([film(1)]), content_type=MULTIPART, headers=north.bearer)
     assert answer.status_code == 507

@@ -172,8 +172,14 @@ def test_limits_and_a_clean_end(north: Hospital, film: Film, settings: object) -
         association = listener.associate("NORTH", large)
         assert association.send_c_store(large) == Dataset()
         assert listener.store("NORTH", film(2)) == [0x0000]
-        listener.process.terminate()
-        assert listener.process.wait(timeout=20) == 0
+        waiting = listener.associate("NORTH")
+        with socket.create_connection(("127.0.0.1", listener.port)) as half_open:
+            half_open.sendall(b"\x01")
+            started = time.monotonic()
+            listener.process.terminate()
+            assert listener.process.wait(timeout=20) == 0
+        assert time.monotonic() - started < 8
+        waiting.kill()
     assert left_over(settings.SPOOL_DIR) == []
     assert list(settings.SPOOL_DIR.glob("*/*")) == []
 

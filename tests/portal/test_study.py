@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from PIL import Image
 
@@ -206,6 +207,19 @@ def test_a_result_that_came_meanwhile_is_not_signed(
 def study_patient(study: Study) -> str:
     with tenant_tx(study.tenant_id):
         return study.patient.patient_id
+
+
+def test_a_database_that_fails_is_a_page_that_says_so(
+    client: Client, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr("apps.portal.views.study.record", fail)
+    response = client.get(at(study))
+    assert response.status_code == 503
+    assert "The database did not answer" in response.text
+    assert "server closed" not in response.text
 
 
 @pytest.mark.parametrize("role", ["technologist", "admin"])

@@ -1,0 +1,3 @@
+from tests.results import read, uid_of, version
+
+__all__ = ["read", "uid_of", "version"]

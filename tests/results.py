@@ -1,0 +1,89 @@
+"""Studies with results, made by the services that the worker calls; the network alone is left out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ml.artifact import Manifest, Threshold
+from ml.calibration import Platt
+from ml.labels import LABELS
+from ml.saliency import CamScale
+from ml.transforms import InputSpace
+
+GRID = (7, 7)
+
+
+def manifest(name: str = "chest-net") -> Manifest:
+    points: dict[str, Threshold | None] = {label: Threshold(0.5, "youden", 40) for label in LABELS}
+    points["Hernia"] = None
+    return Manifest(
+        name=name,
+        architecture="densenet121",
+        input_space=InputSpace(size=224, fit="crop", resize="area"),
+        grid=GRID,
+        thresholds=points,
+        threshold_notes={"Hernia": "Fewer than 10 positive films."},
+        calibration=dict.fromkeys(LABELS, Platt()),
+        cam_scale=dict.fromkeys(LABELS, CamScale(0.0, 1.0)),
+        gate=None,
+        metrics={
+            "test": {
+                "n": 200,
+                "patients": 150,
+                "mean_auroc": 0.71,
+                "ci95": [0.66, 0.76],
+                "labels": {label: {"auroc": 0.7, "ci95": [0.6, 0.8], "positives": 20} for label in LABELS},
+            }
+        },
+        data={"source": "synthetic"},
+        card="# chest-net\n\nDemonstration only.",
+        weights_sha256="0" * 64,
+    )
+
+
+@pytest.fixture
+def version(db: None) -> Any:
+    """A registered version in service; its weights are never asked for."""
+    from apps.registry.models import ModelVersion
+    from apps.registry.services import activate
+
+    described = manifest()
+    version = ModelVersion.objects.create(
+        name="chest-net", number=3, sha256=described.sha256, manifest=described.to_dict(), device_uid="2.25.1"
+    )
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def read(version: Any) -> Callable[..., None]:
+    """Complete a study's waiting job; the probabilities of labels that are not given are 0.1."""
+    from apps.inference.services import Result, claim_jobs, complete
+    from apps.reports.services import draft
+    from apps.tenants.scope import tenant_tx
+
+    def completed(instance: Any, **probabilities: float) -> None:
+        (job,) = claim_jobs(limit=1, version=version, worker="test")
+        cams = np.zeros((len(LABELS), *GRID), np.float16)
+        cams[:, 4, 2] = 2.0
+        given = {label: probabilities.get(label, 0.1) for label in LABELS}
+        with tenant_tx(job.tenant_id):
+            result = Result(instance=instance, instances_seen=1, probabilities=given, cams=cams)
+            row = complete(job=job, version=version, result=result)
+            draft(study=row.study, job=row)
+
+    return completed
+
+
+@pytest.fixture
+def uid_of() -> Callable[[Any], str]:
+    """The StudyInstanceUID of a stored instance."""
+    from apps.tenants.scope import tenant_tx
+
+    def uid(instance: Any) -> str:
+        with tenant_tx(instance.tenant_id):
+            return instance.series.study.study_instance_uid
+
+    return uid
