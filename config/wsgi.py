@@ -7,3 +7,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
 
 application = get_wsgi_application()
+
+from apps.tenants.checks import require_safe_start  # noqa: E402
+
+require_safe_start()

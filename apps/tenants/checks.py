@@ -1,10 +1,12 @@
 """Refuses database connections past which row-level security would not hold."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import DatabaseError, connections
 
+logger = logging.getLogger(__name__)
 # The owner's alias only migrates, and FORCE holds for an owner as well.
 _WATCHED = ("default", "dispatch", "auth")
 _REMEDY = (
@@ -22,6 +24,22 @@ def check_roles() -> None:
     """
     for alias in _WATCHED:
         _require_safe_role(connections[alias])
+
+
+def require_safe_start() -> None:
+    """What a process asks before it serves: with an unsafe role it must not start.
+
+    A database that does not answer yet is no reason: each connection is judged again when it is opened.
+
+    Raises:
+        ImproperlyConfigured: as ``check_roles``.
+    """
+    try:
+        check_roles()
+    except DatabaseError as error:
+        logger.warning("The database did not answer at the start (%s).", type(error).__name__)
+    finally:
+        connections.close_all()
 
 
 def refuse_unsafe_role(sender: Any, connection: Any, **_: Any) -> None:

@@ -34,8 +34,7 @@ def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, 
         with admin.cursor() as cur:
             for role in ROLES:
                 _ensure_role(cur, role, (passwords or {}).get(role))
-                if passwords is None:
-                    _let_login_assume(cur, role)
+                _let_login_assume(cur, role)
             cur.execute("select 1 from pg_database where datname = %s", [database])
             if cur.fetchone() is None:
                 cur.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
@@ -65,10 +64,14 @@ def _ensure_role(cur: cursor, role: str, password: str | None) -> None:
 
 
 def _let_login_assume(cur: cursor, role: str) -> None:
-    cur.execute("select pg_has_role(current_user, %s, 'member')", [role])
+    """Needed to set the owner's default privileges, and by a login that works as the roles; a superuser may anyway."""
+    cur.execute("select rolsuper, current_setting('server_version_num')::int from pg_roles where rolname = current_user")
     row = cur.fetchone()
-    if row is not None and not row[0]:
-        cur.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
+    if row is None or row[0]:
+        return
+    # From version 16 on, whoever creates a role is its administrator, but may neither inherit nor assume it.
+    options = " with inherit true, set true" if row[1] >= 160000 else ""
+    cur.execute(sql.SQL("grant {} to current_user" + options).format(sql.Identifier(role)))
 
 
 def _ensure_privileges(cur: cursor, database: str) -> None:

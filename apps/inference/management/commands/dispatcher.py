@@ -13,6 +13,7 @@ from apps.core.queue import Bell, ring_now
 from apps.inference.selectors import waiting_jobs
 from apps.inference.services import expire_leases, forget_silent_workers
 from apps.studies.spool import remove_abandoned
+from apps.tenants.checks import require_safe_start
 
 logger = logging.getLogger(__name__)
 FORGOTTEN = datetime.timedelta(seconds=10)
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="sweep once and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_safe_start()
         stop = threading.Event()
         if not options["once"]:
             for number in (signal.SIGTERM, signal.SIGINT):
