@@ -2,8 +2,8 @@
 
     python -m benchmarks.pipeline [--films 200] [--artifact DIR | --densenet]
 
-Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to findings
-as shares of it; the CPU-ms that one film costs outside the forward (PostgreSQL beside it); and the time from
+Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
+findings as shares of it; the CPU-ms that one film costs outside the forward (PostgreSQL beside it); and the time from
 acknowledgement to visible findings on an idle system.
 """
 
@@ -158,7 +158,8 @@ def report(artifact: Path, count: int) -> None:
           f"{1000 * cpu['postgres'] / count:.1f}, Valkey {1000 * cpu['valkey'] / count:.1f}")  # fmt: skip
     for name in OURS:
         print(f"    {name:<21} {1000 * cpu[name] / count:.1f} CPU-ms a film")
-    print(f"idle, ack to findings     median {statistics.median(latency):.2f} s, worst {max(latency):.2f} s (limit 1.5)")
+    middle, worst = statistics.median(latency), max(latency)
+    print(f"idle, ack to findings     median {middle:.2f} s, worst {worst:.2f} s (limit 1.5)")
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from config.processes import command
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,18 +57,9 @@ def cpu_seconds(process: psutil.Process) -> float:
     return total
 
 
-def _spawn(arguments: Sequence[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, *arguments], cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output
-        )
-
-
-COMMANDS = {
-    "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
-    "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
-    "dispatcher": ["manage.py", "dispatcher"],
-}
+        return subprocess.Popen(command(name), cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output)
 
 
 @contextmanager
@@ -87,14 +80,14 @@ def running_stack(parts: Sequence[str] = ("web", "worker", "dispatcher"), artifa
 
     try:
         with running_services():
-            for command in ("migrate -v0", "collectstatic --no-input -v0", "seed_demo --empty"):
-                _manage(command, environment)
+            for arguments in ("migrate -v0", "collectstatic --no-input -v0", "seed_demo --empty"):
+                _manage(arguments, environment)
             if artifact is not None:
                 _manage(f"register_model {artifact} --name benchmark", environment)
                 _manage("activate_model benchmark:1", environment)
             try:
                 for name in parts:
-                    started[name] = _spawn(COMMANDS[name], home / f"{name}.log", environment)
+                    started[name] = _spawn(name, home / f"{name}.log", environment)
                 stack = Stack(
                     home,
                     f"http://127.0.0.1:{port}",
@@ -116,8 +109,8 @@ def running_stack(parts: Sequence[str] = ("web", "worker", "dispatcher"), artifa
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _manage(command: str, environment: dict[str, str]) -> None:
-    subprocess.run([sys.executable, "manage.py", *command.split()], cwd=PROJECT_ROOT, env=environment, check=True,
+def _manage(arguments: str, environment: dict[str, str]) -> None:
+    subprocess.run([sys.executable, "manage.py", *arguments.split()], cwd=PROJECT_ROOT, env=environment, check=True,
                    stdout=subprocess.DEVNULL)  # fmt: skip
 
 

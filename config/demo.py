@@ -19,6 +19,7 @@ from config.embedded import places, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
 from config.preconditions import missing
+from config.processes import NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
@@ -58,6 +59,8 @@ def _prepare() -> None:
     """The database, the static files and the demo's accounts, model and films."""
     if env_str("DATABASE_URL"):
         call_command("setup_database")
+    if env_str("S3_BUCKET"):
+        call_command("setup_storage")
     say("  database   applying migrations")
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)
@@ -66,7 +69,6 @@ def _prepare() -> None:
 
 
 def _services(port: int, dimse_port: int) -> list[Service]:
-    python = sys.executable
     environment = os.environ | {
         "PORT": str(port),
         "BIND": f"127.0.0.1:{port}",
@@ -74,13 +76,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
         "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    commands = {
-        "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
-        "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
-        "dispatcher": ["manage.py", "dispatcher"],
-        "dimse": ["manage.py", "dimse_listener"],
-    }
-    return [Service(name, [python, *arguments], environment) for name, arguments in commands.items()]
+    return [Service(name, command(name), environment) for name in NAMES]
 
 
 def _readiness(base_url: str) -> dict[str, object] | None:

@@ -12,7 +12,8 @@ _INTEL_MAC = "PyTorch has no wheels for Intel Macs: use an Apple-silicon Mac or 
 def missing() -> str | None:
     """What is missing here and how to get it, or None."""
     if sys.version_info < (3, 11):
-        return f"Checxray needs Python 3.11 or newer; this is {platform.python_version()}. Try `make demo PYTHON=python3.11`."
+        found = platform.python_version()
+        return f"Checxray needs Python 3.11 or newer; this is {found}. Try `make demo PYTHON=python3.11`."
     if sys.platform == "darwin" and platform.machine() == "x86_64":
         return _INTEL_MAC
     try:

@@ -47,7 +47,7 @@ class Service:
                 env=dict(self.environment),
                 # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops them in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509
+                preexec_fn=_die_with_parent,
             )
         self.started = time.monotonic()
 

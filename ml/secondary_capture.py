@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from ml.radiograph import Radiograph, read_radiograph
 
 _UID_ROOT = uuid.UUID("a3c7c8c4-5f0e-4b6e-9f3c-6d1b6f3f2a10")
-IMPLEMENTATION_CLASS_UID = "2.25.329800735698586629295641978511506172918"
+IMPLEMENTATION_CLASS_UID = UID("2.25.329800735698586629295641978511506172918")
 IMPLEMENTATION_VERSION_NAME = "CHECXRAY_1"
 
 
@@ -44,20 +44,20 @@ def write_secondary_capture(picture: str, target: str, identity: PictureIdentity
     dataset.save_as(target, enforce_file_format=True)
 
 
-def _uid(kind: str, identity: PictureIdentity, digest: str) -> str:
+def _uid(kind: str, identity: PictureIdentity, digest: str) -> UID:
     # The patient takes part: the same picture under a corrected name is another study, not a conflict.
     parts = (kind, identity.owner, identity.patient_id, identity.patient_name, identity.study_date, digest)
-    return f"2.25.{uuid.uuid5(_UID_ROOT, chr(31).join(parts)).int}"
+    return UID(f"2.25.{uuid.uuid5(_UID_ROOT, chr(31).join(parts)).int}")
 
 
-def _file(sop_instance_uid: str) -> FileDataset:
+def _file(sop_instance_uid: UID) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = sop_instance_uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    dataset = FileDataset(None, Dataset(), file_meta=meta, preamble=b"\0" * 128)
+    dataset = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = sop_instance_uid
     return dataset

@@ -3,6 +3,7 @@
 import logging
 import queue
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ class Listener:
         while self._storing and time.monotonic() < deadline:
             time.sleep(0.02)
         for association in self._server.active_associations:
-            association.abort(block=False)
+            _end(association)
         deadline = time.monotonic() + ABORT_SECONDS
         while self._server.active_associations and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -155,6 +156,15 @@ class Listener:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def _end(association: Any) -> None:
+    if association.is_established:
+        association.abort(block=False)
+        return
+    # A peer that has not finished its request would be read from until its time is up.
+    with suppress(OSError, AttributeError):
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _reject(association: Any, reason: tuple[int, int, int]) -> None:

@@ -4,6 +4,7 @@ import datetime
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -58,7 +59,7 @@ def claim_jobs(*, limit: int, version: ModelVersion, worker: str) -> list[Claime
             .order_by("-priority", "id")
             .only(*CLAIM_FIELDS)[:limit]
         )
-        jobs = [ClaimedJob(job.id, job.tenant_id, job.study_id, job.fence + 1) for job in waiting]
+        jobs = [ClaimedJob(job.pk, cast(UUID, job.tenant_id), job.study_id, job.fence + 1) for job in waiting]
         if jobs:
             queue.filter(id__in=[job.id for job in jobs]).update(
                 state=JobState.RUNNING,

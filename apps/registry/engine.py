@@ -4,9 +4,9 @@ from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.gate import GateResult, tag_gate
 from ml.labels import LABELS
-from ml.preflight import Preflight, inspect
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
+from ml.preflight import Preflight, inspect
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture

@@ -57,7 +57,7 @@ class Deployment(models.Model):
 
 
 class Activation(models.Model):
-    """One move of a pointer, written once: who put which version, with which operating points, into service, and why."""
+    """One move of a pointer, written once: who put which version into service, with which operating points, and why."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     slot = models.CharField(max_length=20, choices=Deployment.Slot)

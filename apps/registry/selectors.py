@@ -8,9 +8,7 @@ from apps.registry.models import Deployment, ModelVersion
 
 def version_id_in_service() -> UUID | None:
     """The pointer alone: what a worker looks at before each batch."""
-    return (
-        Deployment.objects.filter(slot=Deployment.Slot.PLATFORM).values_list("model_version_id", flat=True).first()
-    )
+    return Deployment.objects.filter(slot=Deployment.Slot.PLATFORM).values_list("model_version_id", flat=True).first()
 
 
 def version_in_service() -> ModelVersion:

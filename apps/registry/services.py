@@ -68,9 +68,9 @@ def fetch_artifact(version: ModelVersion) -> Path:
     draft = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         for file_name in ARTIFACT_FILES:
-            with default_storage.open(f"{version.object_prefix}/{file_name}", "rb") as stored:
-                with (draft / file_name).open("wb") as target:
-                    shutil.copyfileobj(stored, target)
+            stored = default_storage.open(f"{version.object_prefix}/{file_name}", "rb")
+            with stored, (draft / file_name).open("wb") as target:
+                shutil.copyfileobj(stored, target)
         draft.rename(folder)
     except OSError:
         # Another process was first (the folder is there), or the storage failed (it is not).

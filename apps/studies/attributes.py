@@ -48,7 +48,7 @@ def parse_date(value: str) -> datetime.date | None:
     """A DA value (PS3.5 6.2): YYYYMMDD, or the YYYY.MM.DD of old; None where it is neither."""
     digits = value.strip().replace(".", "")
     try:
-        return datetime.datetime.strptime(digits, "%Y%m%d").date()
+        return datetime.date.fromisoformat(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}") if len(digits) == 8 else None
     except ValueError:
         return None
 
@@ -56,13 +56,12 @@ def parse_date(value: str) -> datetime.date | None:
 def parse_time(value: str) -> datetime.time | None:
     """A TM value (PS3.5 6.2): HH, HHMM or HHMMSS with an optional fraction; None where it is none of these."""
     digits = value.strip().replace(":", "").split(".")[0]
-    for pattern, length in (("%H%M%S", 6), ("%H%M", 4), ("%H", 2)):
-        if len(digits) == length:
-            try:
-                return datetime.datetime.strptime(digits, pattern).time()
-            except ValueError:
-                return None
-    return None
+    if len(digits) not in (2, 4, 6) or not digits.isdecimal():
+        return None
+    try:
+        return datetime.time(int(digits[:2]), int(digits[2:4] or 0), int(digits[4:6] or 0))
+    except ValueError:
+        return None
 
 
 def patient_fields(attributes: Mapping[str, str]) -> dict[str, object]:

@@ -33,7 +33,7 @@ class Patient(TenantModel):
     def display_name(self) -> str:
         """The name as people read it: the first component group, family name first (PS3.5 6.2.1)."""
         parts = [part.strip() for part in self.patient_name.split("=")[0].split("^")]
-        family, given = (parts + ["", ""])[:2]
+        family, given = [*parts, "", ""][:2]
         return ", ".join(part for part in (family, given) if part) or "Unnamed"
 
 
@@ -107,5 +107,5 @@ class Instance(TenantModel):
 
 
 def object_key(tenant_id: Any, sha256: str) -> str:
-    """Where an object lives: by the tenant and by what it contains, so a key is never written twice with other bytes."""
+    """Where an object lives: by tenant and content, so that a key is never written twice with other bytes."""
     return f"t/{tenant_id}/{sha256}"

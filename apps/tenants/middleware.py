@@ -82,7 +82,7 @@ def _identify(request: TenantRequest, claim: _Claim) -> bool:
     if claim.secret is not None:
         request.api_client = find_api_client(secret=claim.secret)
     else:
-        request.membership = Membership.objects.filter(user_id=request.user.pk).first()
+        request.membership = Membership.objects.filter(user=request.user.pk).first()
     if request.api_client is None and request.membership is None:
         return False
     request.tenant = tenant

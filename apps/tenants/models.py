@@ -79,7 +79,7 @@ def all_scopes() -> list[str]:
 
 
 class ApiClient(TenantModel):
-    """A machine's key. The secret is shown once; only its SHA-256 is stored (it has 256 random bits: no salt needed)."""
+    """A machine's key. The secret is shown once and only its SHA-256 is stored: 256 random bits need no salt."""
 
     name = models.CharField(max_length=100)
     key_hash = models.CharField(max_length=64, editable=False)

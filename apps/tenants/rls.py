@@ -10,7 +10,6 @@ from django.db.migrations.state import ProjectState
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.roles import APP
 
-
 # `nullif`: after a transaction that used it, the setting reads '' instead of null. The sub-select runs once a query.
 TENANT_MATCHES = "tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid)"
 
@@ -48,8 +47,10 @@ class IsolateTenant(_TableOperation):
             [
                 f"alter table {table} enable row level security",
                 f"alter table {table} force row level security",
-                f"create policy tenant_isolation on {table} for all to {APP} "
-                f"using ({TENANT_MATCHES}) with check ({TENANT_MATCHES})",
+                (
+                    f"create policy tenant_isolation on {table} for all to {APP} "
+                    f"using ({TENANT_MATCHES}) with check ({TENANT_MATCHES})"
+                ),
                 *self._foreign_keys(model),
             ],
         )
@@ -116,30 +117,6 @@ class GrantAcrossTenants(_TableOperation):
 
     def describe(self) -> str:
         return f"Let {self.role} see {self.model_name} across tenants"
-
-
-class GrantPlatformTable(_TableOperation):
-    """Let a narrow role read named columns of a table that belongs to no tenant."""
-
-    def __init__(self, model_name: str, role: str, select: Sequence[str]) -> None:
-        super().__init__(model_name)
-        self.role = role
-        self.select = tuple(select)
-
-    def database_forwards(
-        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
-    ) -> None:
-        table = self._model(app_label, to_state)._meta.db_table
-        self._run(schema_editor, [f"grant select ({', '.join(self.select)}) on {table} to {self.role}"])
-
-    def database_backwards(
-        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
-    ) -> None:
-        table = self._model(app_label, from_state)._meta.db_table
-        self._run(schema_editor, [f"revoke select on {table} from {self.role}"])
-
-    def describe(self) -> str:
-        return f"Let {self.role} read {self.model_name}"
 
 
 class AppendOnly(_TableOperation):

@@ -65,7 +65,9 @@ def _ensure_role(cur: cursor, role: str, password: str | None) -> None:
 
 def _let_login_assume(cur: cursor, role: str) -> None:
     """Needed to set the owner's default privileges, and by a login that works as the roles; a superuser may anyway."""
-    cur.execute("select rolsuper, current_setting('server_version_num')::int from pg_roles where rolname = current_user")
+    cur.execute(
+        "select rolsuper, current_setting('server_version_num')::int from pg_roles where rolname = current_user"
+    )
     row = cur.fetchone()
     if row is None or row[0]:
         return
@@ -81,8 +83,10 @@ def _ensure_privileges(cur: cursor, database: str) -> None:
         "revoke all on database {db} from public",
         "revoke create on schema public from public",
         "grant create, usage on schema public to {owner}",
-        "alter default privileges for role {owner} in schema public "
-        "grant select, insert, update, delete on tables to {app}",
+        (
+            "alter default privileges for role {owner} in schema public "
+            "grant select, insert, update, delete on tables to {app}"
+        ),
         "alter default privileges for role {owner} in schema public grant usage, select on sequences to {app}",
     ):
         cur.execute(sql.SQL(statement).format(**names))

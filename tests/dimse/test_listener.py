@@ -19,7 +19,7 @@ from apps.tenants.scope import tenant_tx
 from ml.preflight import SOP_CLASSES
 from ml.preflight_walk import TRANSFER_SYNTAXES
 from tests.conftest import Hospital
-from tests.dimse.listening import ListenerProcess, listener_process
+from tests.dimse.listening import ListenerProcess, drop, listener_process
 
 Film = Callable[..., Dataset]
 CALLED_AE_TITLE_NOT_RECOGNISED = 0x07
@@ -138,7 +138,7 @@ def test_a_peer_that_vanishes_leaves_nothing(
     while not any(path.is_file() for path in settings.SPOOL_DIR.rglob("*.dcm")):
         assert time.monotonic() < deadline
     raw.shutdown(socket.SHUT_RDWR)
-    association.kill()
+    drop(association)
     assert left_over(settings.SPOOL_DIR) == []
     assert listener.store("NORTH", film(2)) == [0x0000]
     assert count(north) == (1, 1)
@@ -171,6 +171,7 @@ def test_limits_and_a_clean_end(north: Hospital, film: Film, settings: object) -
         large.PixelData = bytes(3 * 2**20)
         association = listener.associate("NORTH", large)
         assert association.send_c_store(large) == Dataset()
+        drop(association)
         assert listener.store("NORTH", film(2)) == [0x0000]
         waiting = listener.associate("NORTH")
         with socket.create_connection(("127.0.0.1", listener.port)) as half_open:
@@ -179,15 +180,14 @@ def test_limits_and_a_clean_end(north: Hospital, film: Film, settings: object) -
             listener.process.terminate()
             assert listener.process.wait(timeout=20) == 0
         assert time.monotonic() - started < 8
-        waiting.kill()
+        drop(waiting)
     assert left_over(settings.SPOOL_DIR) == []
     assert list(settings.SPOOL_DIR.glob("*/*")) == []
 
 
 def test_a_full_disk_is_said_before_the_film_comes(north: Hospital, film: Film) -> None:
     with listener_process(SPOOL_FREE_FLOOR_MIB=str(2**40)) as listener:
-        pass_over = listener.associate("NORTH", film(1))
-        assert not pass_over.is_established
+        assert listener.associate("NORTH", film(1)).is_rejected
 
 
 @pytest.mark.peer

@@ -3,23 +3,21 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from config.processes import command
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = {
-    "worker": ["-m", "celery", "-A", "workers.celery", "worker", "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
-    "dispatcher": ["manage.py", "dispatcher", "--interval", "1"],
-}
+OPTIONS = {"dispatcher": ["--interval", "1"]}
 
 
 def start(name: str, log: Path, **environment: str) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, *COMMANDS[name]],
+            command(name, *OPTIONS.get(name, [])),
             cwd=PROJECT_ROOT, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ import psutil
 from tests.conftest import PROJECT_ROOT
 from tests.flows.processes import wait_for
 
+EMBEDDED = {"DJANGO_SETTINGS_MODULE": "config.settings.embedded"}
 READY = re.compile(r"^Checxray is ready: (http://127\.0\.0\.1:\d+)$", re.MULTILINE)
 
 
@@ -34,7 +35,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "config.demo"],
             cwd=PROJECT_ROOT,
-            env=os.environ | {"CHECXRAY_HOME": str(home), "DJANGO_SETTINGS_MODULE": "config.settings.embedded"} | environment,
+            env=os.environ | EMBEDDED | {"CHECXRAY_HOME": str(home)} | environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read)

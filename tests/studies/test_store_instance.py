@@ -29,9 +29,8 @@ def send(hospital: Hospital, data: bytes) -> Any:
 
 def counts(hospital: Hospital) -> dict[str, int]:
     with tenant_tx(hospital.tenant.id):
-        return {
-            model.__name__: model.objects.count() for model in (Patient, Study, Series, Instance, InferenceJob, AuditEvent)
-        }
+        models = (Patient, Study, Series, Instance, InferenceJob, AuditEvent)
+        return {model.__name__: model.objects.count() for model in models}
 
 
 ONE_OF_EACH = {"Patient": 1, "Study": 1, "Series": 1, "Instance": 1, "InferenceJob": 1, "AuditEvent": 1}

@@ -116,9 +116,7 @@ def test_a_missing_object_is_the_machine_s_fault_and_is_tried_again(
     assert job.run_after is not None
 
 
-def test_a_worker_without_a_version_waits_and_says_so(
-    north: Hospital, store_film: Callable[..., Any]
-) -> None:
+def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_film: Callable[..., Any]) -> None:
     from apps.inference.models import Worker
     from tests.flows.processes import wait_for
     from workers.drain import Drain
