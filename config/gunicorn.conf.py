@@ -19,6 +19,8 @@ max_requests = 20_000
 max_requests_jitter = 2_000
 # Heartbeat files belong in memory: on a busy disk a write of theirs may stall a worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# Nobody steers the server by a socket; it would lie outside the home.
+control_socket_disable = True
 # An access log would hold StudyInstanceUIDs; /metrics counts requests instead.
 accesslog = None
 errorlog = "-"

@@ -7,6 +7,7 @@ detectors for chest films). A refusal is a result with a reason, never a score.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODES: dict[str, str] = {
-    "not-radiography": "The SOP class or modality is not projection radiography (CR, DX or a secondary capture).",
-    "not-chest": "BodyPartExamined names another part of the body.",
-    "not-frontal": "The film is a lateral, oblique or decubitus view; the models read upright or supine PA and AP.",
+    "not-radiography": "This is not a radiograph: only CR and DX images are read.",
+    "not-chest": "The image is labelled as another part of the body than the chest.",
+    "not-frontal": "The film is labelled as a lateral, oblique or decubitus view; only frontal films (PA, AP) are read.",
     "too-small": "The film has too few pixels to be read.",
     "aspect-ratio": "The film is far from the shape of a chest film.",
     "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
-    "unlike-training": "The picture is far from the films that this model version was validated on.",
+    "unlike-training": "The film is unlike those that this model version was validated on.",
 }
 
 MIN_SIDE = 200
@@ -30,7 +31,7 @@ ASPECT = (0.6, 1.67)
 _CR_DX = {"1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _RADIOGRAPHY = {"CR", "DX", "RG"}
-_UNSPECIFIC = {"", "OT", "SC"}
+_UNSPECIFIC = {"OT", "SC"}
 _FRONTAL = re.compile(r"\b(PA|AP|FRONTAL|POSTEROANTERIOR|ANTEROPOSTERIOR)\b")
 _LATERAL = re.compile(r"\b(LL|RL|LAT|LATERAL|LLD|RLD|DECUB(ITUS)?|OBL(IQUE)?|LAO|RAO|LPO|RPO)\b")
 _CHEST = re.compile(r"CHEST|THORAX|LUNG|TORAX|POUMON|BRUST")
@@ -53,7 +54,9 @@ def _refuse(reason: str, detail: str = "") -> GateResult:
 
 
 def _text(attributes: Mapping[str, str], keyword: str) -> str:
-    return re.sub(r"[_\-\^/]+", " ", attributes.get(keyword, "") or "").strip().upper()
+    plain = unicodedata.normalize("NFKD", attributes.get(keyword, "") or "")
+    unaccented = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[_\-\^/]+", " ", unaccented).strip().upper()
 
 
 def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int) -> GateResult:
@@ -66,8 +69,8 @@ def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int
     captured = not sop_class_uid or sop_class_uid.startswith(_SECONDARY_CAPTURE)
     if not captured and sop_class_uid not in _CR_DX:
         return _refuse("not-radiography")
-    if modality not in _RADIOGRAPHY and not (captured and modality in _UNSPECIFIC):
-        return _refuse("not-radiography", "Send CR or DX images.")
+    if modality and modality not in _RADIOGRAPHY and not (captured and modality in _UNSPECIFIC):
+        return _refuse("not-radiography")
     body_part = _text(attributes, "BodyPartExamined")
     if body_part and not _CHEST.search(body_part):
         return _refuse("not-chest")

@@ -1,10 +1,11 @@
 """The listener as in production: its own process."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +48,14 @@ class ListenerProcess:
 
 def drop(association: Association) -> None:
     """End an association from the peer's side without a word, and its socket with it."""
-    association.kill()
     sock = association.dul.socket.socket
-    if sock is not None:
-        sock.close()
+    if sock is None:
+        return
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    association.join(timeout=5)
+    association.dul.join(timeout=5)
+    sock.close()
 
 
 @contextmanager

@@ -137,7 +137,6 @@ def test_a_peer_that_vanishes_leaves_nothing(
     deadline = time.monotonic() + 5
     while not any(path.is_file() for path in settings.SPOOL_DIR.rglob("*.dcm")):
         assert time.monotonic() < deadline
-    raw.shutdown(socket.SHUT_RDWR)
     drop(association)
     assert left_over(settings.SPOOL_DIR) == []
     assert listener.store("NORTH", film(2)) == [0x0000]
