@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 CODES: dict[str, str] = {
     "not-radiography": "This is not a radiograph: only CR and DX images are read.",
     "not-chest": "The image is labelled as another part of the body than the chest.",
-    "not-frontal": "The film is labelled as a lateral, oblique or decubitus view; only frontal films (PA, AP) are read.",
+    "not-frontal": "The film is labelled as a lateral, oblique or decubitus view; only frontal films are read.",
     "too-small": "The film has too few pixels to be read.",
     "aspect-ratio": "The film is far from the shape of a chest film.",
     "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",

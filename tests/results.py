@@ -70,9 +70,8 @@ def read(version: Any) -> Callable[..., None]:
         cams[:, 4, 2] = 2.0
         given = {label: probabilities.get(label, 0.1) for label in LABELS}
         with tenant_tx(job.tenant_id):
-            result = Result(instance=instance, instances_seen=1, probabilities=given, cams=cams)
-            row = complete(job=job, version=version, result=result)
-            draft(study=row.study, job=row)
+            result = Result(job=job, instance=instance, instances_seen=1, probabilities=given, cams=cams)
+            draft(jobs=complete(results=[result], version=version))
 
     return completed
 

@@ -10,7 +10,7 @@ import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from django.conf import settings
@@ -24,7 +24,15 @@ from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_id_in_service, version_in_service
 from apps.registry.services import fetch_artifact
 from workers.heartbeat import Heartbeat
-from workers.pipeline import Reading, finish_decoding, read_inputs, start_decoding, write_result
+from workers.pipeline import (
+    Reading,
+    Score,
+    finish_decoding,
+    read_inputs,
+    start_decoding,
+    write_refusal,
+    write_results,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +44,6 @@ class _Batch:
     version: ModelVersion
     predictor: engine.Predictor
     readings: list[Reading]
-
-
-# A reading, and what the network said of its film: probabilities by label and maps, or None twice.
-_Outcome = list[tuple[Reading, dict[str, float] | None, Any]]
 
 
 class Drain:
@@ -91,10 +95,10 @@ class Drain:
             while batch is not None:
                 taken += len(batch.readings)
                 following = self._threads.submit(self._prepare_in_thread)
-                outcome = self._predict(batch)
+                self._predict(batch)
                 if writing is not None:
                     writing.result()
-                writing = self._threads.submit(self._write, batch.version, outcome)
+                writing = self._threads.submit(self._write, batch)
                 batch = following.result()
             if writing is not None:
                 writing.result()
@@ -126,31 +130,35 @@ class Drain:
                 self._heartbeat.release([reading.job])
         return _Batch(version, predictor, ready)
 
-    def _predict(self, batch: _Batch) -> _Outcome:
+    def _predict(self, batch: _Batch) -> None:
         """Step 3: one forward for the films of the batch, and the gate on what the network saw."""
         films = [reading for reading in batch.readings if reading.film is not None]
-        outcome: _Outcome = [(each, None, None) for each in batch.readings if each.film is None]
         try:
-            return outcome + _forward(batch.predictor, films)
+            _forward(batch.predictor, films)
         # One film must not fail its batchmates, whatever the network's runtime raised.
         except Exception:
             logger.exception("A batch of %d films failed; each is tried alone.", len(films))
-        for film in films:
-            try:
-                outcome += _forward(batch.predictor, [film])
-            except Exception as error:
-                reason = f"the network failed on this film ({type(error).__name__})."
-                inference.give_back(job=film.job, code="inference-error", reason=reason)
-                self._heartbeat.release([film.job])
-        return outcome
+            for film in films:
+                self._predict_alone(batch, film)
 
-    def _write(self, version: ModelVersion, outcome: _Outcome) -> None:
+    def _predict_alone(self, batch: _Batch, film: Reading) -> None:
+        try:
+            _forward(batch.predictor, [film])
+        except Exception as error:
+            batch.readings.remove(film)
+            reason = f"the network failed on this film ({type(error).__name__})."
+            inference.give_back(job=film.job, code="inference-error", reason=reason)
+            self._heartbeat.release([film.job])
+
+    def _write(self, batch: _Batch) -> None:
         close_old_connections()
-        for reading, probabilities, cams in outcome:
-            try:
-                write_result(reading, version, probabilities, cams)
-            finally:
-                self._heartbeat.release([reading.job])
+        try:
+            for reading in batch.readings:
+                if reading.refusal is not None:
+                    write_refusal(reading)
+            write_results([reading for reading in batch.readings if reading.refusal is None], batch.version)
+        finally:
+            self._heartbeat.release([reading.job for reading in batch.readings])
 
     def _follow_pointer(self) -> bool:
         """Load the version in service beside the one in use, then swap. False where there is no usable version."""
@@ -174,17 +182,16 @@ class Drain:
         logger.info("Serving %s.", version)
 
 
-def _forward(predictor: engine.Predictor, readings: list[Reading]) -> _Outcome:
+def _forward(predictor: engine.Predictor, readings: list[Reading]) -> None:
     squares = [reading.film.tensor_u8 for reading in readings if reading.film is not None]
     if not squares:
-        return []
+        return
     with FORWARD_SECONDS.time():
         prediction = predictor.predict(np.stack(squares))
     probabilities = predictor.probabilities(prediction)
-    outcome: _Outcome = []
     for index, (reading, gate) in enumerate(zip(readings, predictor.gate(prediction), strict=True)):
-        if not gate.accepted:
+        if gate.accepted:
+            by_label = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
+            reading.score = Score(by_label, prediction.cams[index])
+        else:
             reading.refusal = gate
-        by_label = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
-        outcome.append((reading, by_label, prediction.cams[index]))
-    return outcome

@@ -4,10 +4,15 @@ import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
-from apps.inference.services import ClaimedJob, LostClaimError, Result
+from apps.inference.services import ClaimedJob, Result
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.reports.services import draft
@@ -18,15 +23,24 @@ from apps.tenants.scope import tenant_tx
 _VIEW_ORDER = {"PA": 0, "AP": 1}
 
 
+@dataclass(frozen=True)
+class Score:
+    """What the network said of a film: probabilities by label, and class activation maps in logits."""
+
+    probabilities: dict[str, float]
+    cams: NDArray[np.float16]
+
+
 @dataclass
 class Reading:
-    """One job on its way. It carries either a film to read or the refusal of all films of the study."""
+    """One job on its way. It ends with a score, or with the refusal of the study's films."""
 
     job: ClaimedJob
     instances: list[Instance]
     instance: Instance | None = None
     refusal: engine.GateResult | None = None
     film: engine.LoadedInput | None = None
+    score: Score | None = None
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
@@ -99,29 +113,38 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
     return True
 
 
-def write_result(reading: Reading, version: ModelVersion, probabilities: dict[str, float] | None, cams: object) -> None:
-    """Step 4, in one transaction of the tenant: findings, heatmaps and the preliminary report, or the refusal."""
-    job = reading.job
-    with contextlib.suppress(LostClaimError), tenant_tx(job.tenant_id):
-        if reading.refusal is not None:
-            inference.reject(
-                job=job,
-                code=reading.refusal.reason or "refused",
-                reason=reading.refusal.detail,
-                instances_seen=len(reading.instances),
-                instance=reading.instance,
-            )
-            return
-        assert reading.instance is not None
-        assert probabilities is not None
-        row = inference.complete(
-            job=job,
-            version=version,
-            result=Result(
-                instance=reading.instance,
-                instances_seen=len(reading.instances),
-                probabilities=probabilities,
-                cams=cams,  # type: ignore[arg-type]
-            ),
+def write_refusal(reading: Reading) -> None:
+    """Step 4 for a film that is not to be scored: the refusal, which the clinician sees."""
+    assert reading.refusal is not None
+    with tenant_tx(reading.job.tenant_id):
+        inference.reject(
+            job=reading.job,
+            code=reading.refusal.reason or "refused",
+            reason=reading.refusal.detail,
+            instances_seen=len(reading.instances),
+            instance=reading.instance,
         )
-        draft(study=row.study, job=row)
+
+
+def write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
+    """Step 4 for the films that were scored: findings, heatmaps and drafts, in one transaction a tenant."""
+    for tenant_id in dict.fromkeys(reading.job.tenant_id for reading in readings):
+        own = [reading for reading in readings if reading.job.tenant_id == tenant_id]
+        again_after_deadlock(partial(_write_results, tenant_id, own, version))
+
+
+def _write_results(tenant_id: UUID, readings: Sequence[Reading], version: ModelVersion) -> None:
+    with tenant_tx(tenant_id):
+        draft(jobs=inference.complete(results=[_result(reading) for reading in readings], version=version))
+
+
+def _result(reading: Reading) -> Result:
+    assert reading.instance is not None
+    assert reading.score is not None
+    return Result(
+        job=reading.job,
+        instance=reading.instance,
+        instances_seen=len(reading.instances),
+        probabilities=reading.score.probabilities,
+        cams=reading.score.cams,
+    )

@@ -1,15 +1,16 @@
 """STOW-RS (PS3.18 10.5): judge every part first, then store what is good in one transaction of the tenant."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, OperationalError
+from django.db import DataError, IntegrityError
 
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
+from apps.core.transactions import again_after_deadlock
 from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
 from apps.inference.intake import InspectedFile, inspect_file, take_in
@@ -30,8 +31,6 @@ _REASONS: Final = {
     "not-stored": PROCESSING_FAILURE,
     "part-type-not-supported": CANNOT_UNDERSTAND,
 }
-_ATTEMPTS = 3
-_DEADLOCK, _SERIALIZATION = "40P01", "40001"
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def store_parts(*, tenant_id: UUID, parts: Sequence[Part], study_instance_uid: s
     # Everybody takes the rows' locks in the same order.
     inspected.sort(key=lambda each: (each.found.attributes.get("PatientID", ""), *_uids(each)))
     if inspected:
-        stored = _again_after_deadlock(lambda: _take_in_all(tenant_id, inspected, by))
+        stored = again_after_deadlock(lambda: _take_in_all(tenant_id, inspected, by))
         outcome.accepted += stored.accepted
         outcome.refused += stored.refused
     return outcome
@@ -138,13 +137,3 @@ def _accepted(inspected: InspectedFile, instance: Instance) -> Accepted:
         instance.sop_instance_uid,
         bool(found.warnings),
     )
-
-
-def _again_after_deadlock(transact: Callable[[], Outcome]) -> Outcome:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return transact()
-        except OperationalError as error:
-            if getattr(error.__cause__, "pgcode", None) not in (_DEADLOCK, _SERIALIZATION):
-                raise
-    return transact()

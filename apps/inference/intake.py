@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from django.db import transaction
-
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError
 from apps.core.metrics import INSTANCES
@@ -35,14 +33,13 @@ def inspect_file(spooled: SpooledFile) -> InspectedFile:
 
 
 def take_in(inspected: InspectedFile, *, by: Actor, source: str) -> StoredInstance:
-    """Store an inspected instance for the tenant in force and queue its study; in a savepoint of its own.
+    """Store an inspected instance for the tenant in force and queue its study.
 
     Raises:
         ConflictError, OutOfSpaceError, UnavailableError
     """
-    with transaction.atomic():
-        stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
-        if stored.is_new:
-            request_inference(study=stored.study)
+    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
+    if stored.is_new:
+        request_inference(study=stored.study)
     INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
     return stored

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Count, F
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
@@ -33,10 +33,6 @@ class ClaimedJob:
     tenant_id: UUID
     study_id: UUID
     fence: int
-
-
-class LostClaimError(Exception):
-    """The lease ended and another worker holds the job: whatever was computed is void."""
 
 
 def request_inference(*, study: Study) -> None:
@@ -82,32 +78,50 @@ def extend_leases(*, jobs: Sequence[ClaimedJob]) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What the network said of one film: probabilities by label, and the class activation maps in logits."""
+    """What the network said of a job's film: probabilities by label, and class activation maps in logits."""
 
+    job: ClaimedJob
     instance: Instance
     instances_seen: int
     probabilities: dict[str, float]
     cams: NDArray[np.float16]
 
 
-def complete(*, job: ClaimedJob, version: ModelVersion, result: Result) -> InferenceJob:
-    """Write findings and heatmaps of a held job, all or nothing, in the tenant in force.
+_WITH_RESULT = (
+    "state", "lease_until", "finished", "instance", "top_label", "top_probability", "positive_count",
+)  # fmt: skip
 
-    Raises:
-        LostClaimError: the claim is no longer held; nothing was written.
+
+def complete(*, results: Sequence[Result], version: ModelVersion) -> list[InferenceJob]:
+    """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
+
+    A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete.
     """
-    row = _held(job)
-    findings = [_finding(row, version, label, value) for label, value in result.probabilities.items()]
+    held = {row.pk: row for row in _held([result.job for result in results])}
+    results = [result for result in results if result.job.id in held]
+    if not results:
+        return []
+    findings, grids = [], []
+    for result in results:
+        row = held[result.job.id]
+        own = [_finding(row, version, label, value) for label, value in result.probabilities.items()]
+        findings += own
+        grids.append(_grids(row, result.cams))
+        flagged = [finding for finding in own if finding.positive]
+        top = max(flagged or own, key=lambda finding: finding.probability)
+        row.instance, row.positive_count = result.instance, len(flagged)
+        row.top_label, row.top_probability = top.label, top.probability
+        _end(row, JobState.COMPLETE)
     Finding.objects.bulk_create(findings)
-    _, rows, columns = result.cams.shape
-    HeatmapGrids.objects.create(job=row, data=result.cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns)
-    flagged = [finding for finding in findings if finding.positive]
-    top = max(flagged or findings, key=lambda finding: finding.probability)
-    row.instance = result.instance
-    row.top_label, row.top_probability = top.label, top.probability
-    row.positive_count = len(flagged)
-    _end(row, JobState.COMPLETE, result.instances_seen)
-    return row
+    HeatmapGrids.objects.bulk_create(grids)
+    InferenceJob.objects.bulk_update(held.values(), _WITH_RESULT)
+    _request_what_was_not_seen([(held[result.job.id], result.instances_seen) for result in results])
+    return list(held.values())
+
+
+def _grids(row: InferenceJob, cams: NDArray[np.float16]) -> HeatmapGrids:
+    _, rows, columns = cams.shape
+    return HeatmapGrids(job=row, data=cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns)
 
 
 def _finding(row: InferenceJob, version: ModelVersion, label: str, probability: float) -> Finding:
@@ -124,36 +138,47 @@ def _finding(row: InferenceJob, version: ModelVersion, label: str, probability: 
 
 def reject(
     *, job: ClaimedJob, code: str, reason: str, instances_seen: int, instance: Instance | None = None
-) -> InferenceJob:
-    """End a held job with a refusal that the clinician sees: the film is not one that the model may score."""
-    row = _held(job)
-    row.instance = instance
-    row.reason_code, row.reason = code, reason
-    _end(row, JobState.REJECTED, instances_seen)
-    return row
+) -> InferenceJob | None:
+    """End a held job with a refusal that the clinician sees: the film is not one that the model may score.
+
+    None where the claim was lost meanwhile.
+    """
+    for row in _held([job]):
+        row.instance = instance
+        row.reason_code, row.reason = code, reason
+        _end(row, JobState.REJECTED)
+        row.save()
+        _request_what_was_not_seen([(row, instances_seen)])
+        return row
+    return None
 
 
-def _held(job: ClaimedJob) -> InferenceJob:
-    # The study is locked too, as ingest does: an instance that arrives meanwhile is seen here or sees this job ended.
-    row = (
+def _held(jobs: Sequence[ClaimedJob]) -> list[InferenceJob]:
+    # The studies are locked too, as ingest does: an instance that arrives meanwhile is seen here or sees the job ended.
+    fences = {job.id: job.fence for job in jobs}
+    rows = (
         InferenceJob.objects.select_for_update(no_key=True, of=("self", "study"))
         .select_related("study")
-        .filter(id=job.id, fence=job.fence, state=JobState.RUNNING)
-        .first()
+        .filter(id__in=fences, state=JobState.RUNNING)
+        .order_by("study__study_instance_uid")
     )
-    if row is None:
-        raise LostClaimError
-    return row
+    return [row for row in rows if row.fence == fences[row.pk]]
 
 
-def _end(row: InferenceJob, state: JobState, instances_seen: int) -> None:
+def _end(row: InferenceJob, state: JobState) -> None:
     row.state = state
     row.lease_until = None
     row.finished = Now()
-    row.save()
     JOBS.labels(state).inc()
-    if Instance.objects.filter(series__study_id=row.study_id).count() != instances_seen:
-        request_inference(study=row.study)
+
+
+def _request_what_was_not_seen(jobs: Sequence[tuple[InferenceJob, int]]) -> None:
+    """Queue the studies that have instances which came after their job had looked."""
+    instances = Instance.objects.filter(series__study_id__in=[row.study_id for row, _ in jobs])
+    counts = dict(instances.values_list("series__study_id").annotate(Count("id")))
+    for row, seen in jobs:
+        if counts.get(row.study_id, 0) != seen:
+            request_inference(study=row.study)
 
 
 def give_back(*, job: ClaimedJob, code: str, reason: str) -> None:

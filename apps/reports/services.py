@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -25,18 +26,24 @@ from apps.tenants.services import require_role
 LONGEST_IMPRESSION = 10_000
 
 
-def draft(*, study: Study, job: InferenceJob) -> None:
-    """Give the study a preliminary report on a complete job, in the transaction that completed it.
+def draft(*, jobs: Sequence[InferenceJob]) -> None:
+    """Give the studies of complete jobs a preliminary report, in the transaction that completed them.
 
-    A preliminary report on an earlier job now tells of this one; a signed report stays as it was signed.
+    A preliminary report on an earlier job now tells of the new one; a signed report stays as it was signed.
 
     Raises:
-        ConflictError: the job has no result.
+        ConflictError: a job has no result.
     """
-    if job.state != JobState.COMPLETE:
+    if any(job.state != JobState.COMPLETE for job in jobs):
         raise ConflictError("Only a complete reading has a report.", "reading-not-complete")
-    if not Report.objects.filter(study=study, status=ReportStatus.PRELIMINARY).update(job=job):
-        Report.objects.bulk_create([Report(study=study, job=job)], ignore_conflicts=True)
+    by_study = {job.study_id: job for job in jobs}
+    for report in Report.objects.select_for_update(no_key=True).filter(study__in=by_study):
+        job = by_study.pop(report.study_id)
+        if report.status == ReportStatus.PRELIMINARY:
+            report.job = job
+            report.save(update_fields=["job"])
+    # No other transaction adds a report meanwhile: whoever completes a job has locked its study.
+    Report.objects.bulk_create([Report(study_id=study_id, job=job) for study_id, job in by_study.items()])
 
 
 def sign(*, study: Study, user: User, membership: Membership | None, impression: str = "") -> Report:

@@ -15,7 +15,7 @@ from django.urls import Resolver404, resolve
 
 from apps.core.problems import problem_response
 from apps.tenants.http import TenantRequest
-from apps.tenants.models import Membership, Tenant
+from apps.tenants.models import ApiClient, Membership
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import find_api_client, tenant_of_key
 
@@ -76,17 +76,14 @@ def _claim_of(request: TenantRequest) -> _Claim | None:
 
 def _identify(request: TenantRequest, claim: _Claim) -> bool:
     """Whether the claim is true; if so, the request says who is there."""
-    tenant = Tenant.objects.filter(id=claim.tenant_id, is_active=True).first()
-    if tenant is None:
-        return False
+    who: ApiClient | Membership | None
     if claim.secret is not None:
-        request.api_client = find_api_client(secret=claim.secret)
+        who = request.api_client = find_api_client(secret=claim.secret)
     else:
-        request.membership = Membership.objects.filter(user=request.user.pk).first()
-    if request.api_client is None and request.membership is None:
-        return False
-    request.tenant = tenant
-    return True
+        memberships = Membership.objects.select_related("tenant").filter(tenant__is_active=True)
+        who = request.membership = memberships.filter(user=request.user.pk).first()
+    request.tenant = who.tenant if who is not None else None
+    return who is not None
 
 
 def _opens_own_transaction(request: HttpRequest) -> bool:

@@ -50,7 +50,8 @@ def tenant_of_key(key: str) -> tuple[UUID, str] | None:
 def find_api_client(*, secret: str) -> ApiClient | None:
     """The live key of the tenant in force that has this secret."""
     now = timezone.now()
-    client = ApiClient.objects.filter(key_hash=_digest(secret), revoked__isnull=True).first()
+    live = ApiClient.objects.select_related("tenant").filter(revoked__isnull=True, tenant__is_active=True)
+    client = live.filter(key_hash=_digest(secret)).first()
     if client is None or (client.expires is not None and client.expires <= now):
         return None
     return client

@@ -21,6 +21,8 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "120",
     "shared_buffers": "128MB",
+    # Every statement is short: compiling one costs more than running it.
+    "jit": "off",
     "password_encryption": "scram-sha-256",
     "idle_in_transaction_session_timeout": "60s",
     "log_min_duration_statement": "-1",

@@ -28,8 +28,9 @@ def claim(starter: Any, limit: int = 8) -> list[services.ClaimedJob]:
     return services.claim_jobs(limit=limit, version=starter, worker="test")
 
 
-def as_result(probability: float = 0.5) -> services.Result:
+def as_result(job: services.ClaimedJob, probability: float = 0.5) -> services.Result:
     return services.Result(
+        job=job,
         instance=Instance.objects.get(),
         instances_seen=1,
         probabilities=dict.fromkeys(LABELS, probability),
@@ -60,11 +61,11 @@ def test_a_late_worker_writes_nothing_after_its_lease_was_taken(queued: Inferenc
     assert services.expire_leases() == 1
     InferenceJob.objects.using("dispatch").update(run_after=None)
     (current,) = claim(starter)
-    with pytest.raises(services.LostClaimError), tenant_tx(queued.tenant_id):
-        services.complete(job=late, version=starter, result=as_result())
     with tenant_tx(queued.tenant_id):
+        assert services.complete(results=[as_result(late)], version=starter) == []
+        assert services.reject(job=late, code="not-chest", reason="Late.", instances_seen=1) is None
         assert not Finding.objects.exists()
-        services.complete(job=current, version=starter, result=as_result())
+        assert len(services.complete(results=[as_result(current)], version=starter)) == 1
         assert Finding.objects.count() == len(LABELS)
 
 
@@ -97,11 +98,11 @@ def test_an_instance_that_arrives_while_a_job_runs_is_read_by_another(
 ) -> None:
     (held,) = claim(starter)
     with tenant_tx(north.tenant.id):
-        result = as_result()
+        result = as_result(held)
         uid = result.instance.series.study.study_instance_uid
     store_film(north, seed=2, size=128, study_uid=uid, patient_id="SYN-000001")
     with tenant_tx(north.tenant.id):
-        services.complete(job=held, version=starter, result=result)
+        services.complete(results=[result], version=starter)
         assert list(InferenceJob.objects.order_by("id").values_list("state", flat=True)) == [
             JobState.COMPLETE,
             JobState.QUEUED,

@@ -63,13 +63,14 @@ def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
         with tenant_tx(hospital.tenant.id):
             instances = list(Instance.objects.filter(series__study_id=claimed.study_id).order_by("received"))
             result = Result(
+                job=claimed,
                 instance=instances[-1],
                 instances_seen=len(instances),
                 probabilities={label: probabilities.get(label, 0.02) for label in LABELS},
                 cams=cams_of_lower_right(),
             )
-            job = complete(job=claimed, version=version, result=result)
-            draft(study=Study.objects.get(pk=claimed.study_id), job=job)
+            (job,) = complete(results=[result], version=version)
+            draft(jobs=[job])
         return job
 
     return finished

@@ -105,7 +105,7 @@ def test_a_draft_is_made_once_and_follows_the_newest_reading(
     with tenant_tx(north.tenant.id):
         first = report_of(study)
         assert first is not None
-        draft(study=study, job=first.job)
+        draft(jobs=[first.job])
         assert Report.objects.get() == first
         request_inference(study=study)
     second_job = finish(north, Mass=0.9)
@@ -123,7 +123,7 @@ def test_only_a_complete_reading_has_a_report(
     with tenant_tx(north.tenant.id):
         job = InferenceJob.objects.get(study=study)
         with pytest.raises(ConflictError):
-            draft(study=study, job=job)
+            draft(jobs=[job])
         with pytest.raises(NotFoundError, match="because its reading is not finished"):
             render_pdf(study=study)
         with pytest.raises(NotFoundError):

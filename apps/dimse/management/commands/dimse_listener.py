@@ -1,7 +1,6 @@
 """Runs the DIMSE listener in the foreground."""
 
 import signal
-import threading
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.dimse.listener import running_listener
 from apps.tenants.checks import require_safe_start
+
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
@@ -20,15 +21,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_safe_start()
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        # Blocked in every thread and waited for in this one: a handler runs only when the main thread happens to wake.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             with running_listener(options["host"], options["port"]) as listener:
                 self.stdout.write(f"DIMSE listener ready on {options['host']}:{listener.port}")
                 self.stdout.flush()
-                stop.wait()
+                signal.sigwait(_ENDING)
         except OSError as error:
             raise CommandError(
                 f"Port {options['port']} of {options['host']} cannot be listened on ({error.strerror}): set DIMSE_PORT."
             ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
