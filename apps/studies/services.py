@@ -32,16 +32,17 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
     """
     try:
         with transaction.atomic():
-            return _store(spooled, found, by)
+            return _store(spooled, found, by, expect_new=True)
     except IntegrityError:
-        # Another request stored one of the rows at the same moment. It has committed, so now the row is found.
+        # A row is there already: of a known instance in another study, or because another request was faster.
         with transaction.atomic():
-            return _store(spooled, found, by)
+            return _store(spooled, found, by, expect_new=False)
 
 
-def _store(spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
+def _store(spooled: SpooledFile, found: columns.InspectedInstance, by: Actor, *, expect_new: bool) -> StoredInstance:
     study = _locked_study(found)
-    known = Instance.objects.filter(sop_instance_uid=found.sop_instance_uid).select_related("series__study").first()
+    # An instance of an unknown study is almost always new: the unique constraint looks it up at no cost of its own.
+    known = None if study is None and expect_new else _known_instance(found)
     if known is not None:
         if known.sha256 != spooled.sha256:
             raise ConflictError(
@@ -50,9 +51,13 @@ def _store(spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) ->
             )
         return StoredInstance(known, known.series.study, is_new=False)
     put_file(object_key(current_tenant_id(), spooled.sha256), spooled)
-    study = study or _create_study(found)
+    if study is None:
+        study = _create_study(found)
+        series = _create_series(study, found)
+    else:
+        series = _find_series(study, found) or _create_series(study, found)
     instance = Instance.objects.create(
-        series=_series(study, found),
+        series=series,
         sop_instance_uid=found.sop_instance_uid,
         sha256=spooled.sha256,
         size=spooled.size,
@@ -60,6 +65,11 @@ def _store(spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) ->
     )
     record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance.pk)
     return StoredInstance(instance, study, is_new=True)
+
+
+def _known_instance(found: columns.InspectedInstance) -> Instance | None:
+    instances = Instance.objects.select_related("series__study")
+    return instances.filter(sop_instance_uid=found.sop_instance_uid).first()
 
 
 def _locked_study(found: columns.InspectedInstance) -> Study | None:
@@ -89,10 +99,10 @@ def _create_study(found: columns.InspectedInstance) -> Study:
     return Study.objects.create(patient=patient, study_instance_uid=found.study_instance_uid, **fields)
 
 
-def _series(study: Study, found: columns.InspectedInstance) -> Series:
-    # Nobody else adds a series meanwhile: the study is locked.
-    uid = found.series_instance_uid
-    series = Series.objects.filter(study=study, series_instance_uid=uid).first()
-    return series or Series.objects.create(
-        study=study, series_instance_uid=uid, **columns.series_fields(found.attributes)
-    )
+def _find_series(study: Study, found: columns.InspectedInstance) -> Series | None:
+    return Series.objects.filter(study=study, series_instance_uid=found.series_instance_uid).first()
+
+
+def _create_series(study: Study, found: columns.InspectedInstance) -> Series:
+    fields = columns.series_fields(found.attributes)
+    return Series.objects.create(study=study, series_instance_uid=found.series_instance_uid, **fields)

@@ -210,4 +210,4 @@ def test_dicomweb_client(web: WebServer, north: Hospital, film: Film) -> None:
 
 def test_no_spool_file_stays_behind(web: WebServer, north: Hospital, film: Film, settings: object) -> None:
     web.stow(north.api_key, [film(1), b"bad"])
-    assert list(settings.SPOOL_DIR.iterdir()) == []
+    assert [path for path in settings.SPOOL_DIR.rglob("*") if path.is_file()] == []
