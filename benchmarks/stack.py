@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from config.processes import command
+from config.processes import ENVIRONMENT, command
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,7 +59,9 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
-        return subprocess.Popen(command(name), cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output)
+        return subprocess.Popen(
+            command(name), cwd=PROJECT_ROOT, env=ENVIRONMENT | environment, stdout=output, stderr=output
+        )
 
 
 @contextmanager

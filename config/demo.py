@@ -19,7 +19,7 @@ from config.embedded import places, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
 from config.preconditions import missing
-from config.processes import NAMES, command
+from config.processes import ENVIRONMENT, NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
@@ -69,13 +69,15 @@ def _prepare() -> None:
 
 
 def _services(port: int, dimse_port: int) -> list[Service]:
-    environment = os.environ | {
-        "PORT": str(port),
-        "BIND": f"127.0.0.1:{port}",
-        "DIMSE_PORT": str(dimse_port),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
+    environment = (
+        ENVIRONMENT
+        | os.environ
+        | {
+            "PORT": str(port),
+            "BIND": f"127.0.0.1:{port}",
+            "DIMSE_PORT": str(dimse_port),
+        }
+    )
     return [Service(name, command(name), environment) for name in NAMES]
 
 

@@ -5,9 +5,6 @@ from pathlib import Path
 
 from config.env import env_int, env_str, home
 
-# Many small matrices: BLAS threads would only get in each other's way. Read when NumPy is first imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 bind = env_str("BIND", "127.0.0.1:8000")
 workers = env_int("WEB_WORKERS", 2)
 worker_class = "gthread"

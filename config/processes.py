@@ -9,6 +9,16 @@ _ARGUMENTS = {
     "dimse": ["manage.py", "dimse_listener"],
 }
 NAMES = tuple(_ARGUMENTS)
+ENVIRONMENT = {
+    # glibc returns each megabyte of an upload to the kernel and asks for it again page by page, unless told not to.
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024),
+    "MALLOC_ARENA_MAX": "2",
+    # Many small matrices: BLAS threads would only get in each other's way.
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What the processes want from the C libraries that they load; read when those start."""
 
 
 def command(name: str, *more: str) -> list[str]:

@@ -73,12 +73,10 @@ def _known_instance(found: columns.InspectedInstance) -> Instance | None:
 
 
 def _locked_study(found: columns.InspectedInstance) -> Study | None:
-    study = (
-        Study.objects.select_for_update(no_key=True, of=("self",))
-        .select_related("patient")
-        .filter(study_instance_uid=found.study_instance_uid)
-        .first()
-    )
+    locked = Study.objects.select_for_update(no_key=True, of=("self",)).select_related("patient")
+    known_as = locked.only("tenant_id", "study_instance_uid", "patient__patient_id")
+    # No `first()`: its ordering costs more than the look-up. There is one row at most.
+    study = next(iter(known_as.filter(study_instance_uid=found.study_instance_uid)), None)
     if study is None:
         return None
     said, known = columns.patient_identity(found.attributes)["patient_id"], study.patient.patient_id
@@ -92,7 +90,8 @@ def _locked_study(found: columns.InspectedInstance) -> Study | None:
 
 def _create_study(found: columns.InspectedInstance) -> Study:
     identity = columns.patient_identity(found.attributes)
-    patient = Patient.objects.filter(**identity).first() if identity["patient_id"] else None
+    known = Patient.objects.filter(**identity).only("tenant_id") if identity["patient_id"] else ()
+    patient = next(iter(known), None)
     if patient is None:
         patient = Patient.objects.create(**identity, **columns.patient_fields(found.attributes))
     fields = columns.study_fields(found.attributes)

@@ -51,7 +51,7 @@ def find_api_client(*, secret: str) -> ApiClient | None:
     """The live key of the tenant in force that has this secret."""
     now = timezone.now()
     live = ApiClient.objects.select_related("tenant").filter(revoked__isnull=True, tenant__is_active=True)
-    client = live.filter(key_hash=_digest(secret)).first()
+    client = next(iter(live.filter(key_hash=_digest(secret))), None)
     if client is None or (client.expires is not None and client.expires <= now):
         return None
     return client

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from config.processes import command
+from config.processes import ENVIRONMENT, command
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 OPTIONS = {"dispatcher": ["--interval", "1"]}
@@ -18,8 +18,12 @@ def start(name: str, log: Path, **environment: str) -> "subprocess.Popen[bytes]"
     with log.open("ab") as output:
         return subprocess.Popen(
             command(name, *OPTIONS.get(name, [])),
-            cwd=PROJECT_ROOT, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+            cwd=PROJECT_ROOT,
+            env=ENVIRONMENT | os.environ | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 @contextmanager
