@@ -84,7 +84,7 @@ def wait_for_jobs(stack: Stack, count: int) -> None:
     while complete_jobs(stack) < count:
         if time.monotonic() > deadline:
             raise SystemExit("The jobs did not end within ten minutes.")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def store(stack: Stack, count: int, run: str) -> float:

@@ -48,7 +48,6 @@ _NUMPY_GLOBALS = frozenset(
 _RESULT_GLOBALS = frozenset(
     {
         ("ml.serving_input", "LoadedInput"),
-        ("ml.serving_input", "ImageStats"),
         ("ml.radiograph", "Radiograph"),
         ("ml.preflight", "Preflight"),
     }
@@ -239,6 +238,8 @@ class _Child:
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         # One thread each: the workers are the parallelism, and a thread pool's stacks would eat the address space.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # glibc gives each array of a film back to the kernel, which clears it again page by page, unless told not to.
+        environment |= {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ml.sandbox_child", *arguments],

@@ -15,23 +15,6 @@ from ml.transforms import InputSpace, to_square
 
 
 @dataclass(frozen=True, slots=True)
-class ImageStats:
-    """Facts about one film for the gate, measured on the fitted square except for `chroma` (see `Radiograph`).
-
-    `mean` and `std` are grey levels 0..255, `dark` and `bright` the share of pixels at exactly 0 and 255, `levels` how
-    many grey levels occur (of 256), `aspect` columns / rows of the original.
-    """
-
-    mean: float
-    std: float
-    dark: float
-    bright: float
-    levels: int
-    aspect: float
-    chroma: float
-
-
-@dataclass(frozen=True, slots=True)
 class LoadedInput:
     """`tensor_u8` is (size, size) uint8, fitted by `ml.transforms.to_square`; `rows` and `columns` are the
     original's."""
@@ -39,7 +22,6 @@ class LoadedInput:
     tensor_u8: NDArray[np.uint8]
     rows: int
     columns: int
-    stats: ImageStats
     photometric: str
     voi: str
     warnings: tuple[str, ...]
@@ -56,9 +38,9 @@ def load_input_bytes(data: bytes, input_space: Mapping[str, Any]) -> LoadedInput
 
 
 def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
-    """The network's input and the gate's facts for a film already read."""
+    """The network's input for a film already read."""
     square = to_square(film.pixels, InputSpace.from_dict(input_space))
-    return LoadedInput(square, film.rows, film.columns, _stats(square, film), film.photometric, film.voi, film.warnings)
+    return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, film.warnings)
 
 
 def render_png(path: str, max_side: int) -> bytes:
@@ -77,18 +59,3 @@ def render_png(path: str, max_side: int) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
     return out.getvalue()
-
-
-def _stats(square: NDArray[np.uint8], film: Radiograph) -> ImageStats:
-    counts = np.bincount(square.ravel(), minlength=256).astype(np.float64)
-    shares, levels = counts / counts.sum(), np.arange(256)
-    mean = float(shares @ levels)
-    return ImageStats(
-        mean=mean,
-        std=float(np.sqrt(shares @ (levels - mean) ** 2)),
-        dark=float(shares[0]),
-        bright=float(shares[255]),
-        levels=int(np.count_nonzero(counts)),
-        aspect=film.columns / film.rows,
-        chroma=film.chroma,
-    )

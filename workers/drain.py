@@ -1,6 +1,6 @@
 """The loop that an inference worker runs when a bell rings: claim, decode, predict, write, until nothing waits.
 
-While one batch is in the network the next one is claimed and decoded and the last one is written, so that the
+While one batch is in the network the next one is claimed and decoded and the one before is written, so that the
 network never waits for either.
 """
 
@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,6 +36,8 @@ from workers.pipeline import (
 )
 
 logger = logging.getLogger(__name__)
+# One in the network, one being written; where both are in the network, no core waits at the end of a batch.
+_BATCHES_UNDER_WAY = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Drain:
         self._device = device
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="drain")
+        self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
         self._heartbeat = Heartbeat(self._name)
         self._stop = threading.Event()
         self._running = threading.Lock()
@@ -79,7 +82,7 @@ class Drain:
     def close(self) -> None:
         self.request_stop()
         with self._running:
-            for _ in range(2):
+            for _ in range(_BATCHES_UNDER_WAY):
                 self._threads.submit(connections.close_all)
             self._threads.shutdown()
             self._sandbox.close()
@@ -90,23 +93,23 @@ class Drain:
         with self._running:
             close_old_connections()
             taken = 0
-            batch = self._prepare()
-            writing: Future[None] | None = None
-            while batch is not None:
-                taken += len(batch.readings)
-                following = self._threads.submit(self._prepare_in_thread)
-                self._predict(batch)
-                if writing is not None:
-                    writing.result()
-                writing = self._threads.submit(self._write, batch)
-                batch = following.result()
-            if writing is not None:
-                writing.result()
+            under_way: deque[Future[None]] = deque()
+            try:
+                while (batch := self._prepare()) is not None:
+                    taken += len(batch.readings)
+                    under_way.append(self._threads.submit(self._predict_and_write, batch))
+                    if len(under_way) == _BATCHES_UNDER_WAY:
+                        under_way.popleft().result()
+            finally:
+                wait(under_way)
+            for written in under_way:
+                written.result()
             return taken
 
-    def _prepare_in_thread(self) -> _Batch | None:
+    def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
-        return self._prepare()
+        self._predict(batch)
+        self._write(batch)
 
     def _prepare(self) -> _Batch | None:
         """Claim a batch for the version in service and decode it; None where nothing waits."""
@@ -151,7 +154,6 @@ class Drain:
             self._heartbeat.release([film.job])
 
     def _write(self, batch: _Batch) -> None:
-        close_old_connections()
         try:
             for reading in batch.readings:
                 if reading.refusal is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+from django.db.models import UniqueConstraint
 
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.roles import APP
@@ -62,7 +63,8 @@ class IsolateTenant(_TableOperation):
         for field in model._meta.local_fields:
             if isinstance(field, TenantForeignKey):
                 target = field.related_model._meta.db_table
-                statements.append(f"create index {table}_{field.column}_idx on {table} (tenant_id, {field.column})")
+                if not _leads_an_index(model, field.name):
+                    statements.append(f"create index {table}_{field.column}_idx on {table} (tenant_id, {field.column})")
                 statements.append(
                     f"alter table {table} add constraint {table}_{field.column}_tenant_fk "
                     f"foreign key (tenant_id, {field.column}) references {target} (tenant_id, id) "
@@ -85,6 +87,14 @@ class IsolateTenant(_TableOperation):
 
     def describe(self) -> str:
         return f"Isolate the tenants in {self.model_name}"
+
+
+def _leads_an_index(model: Any, name: str) -> bool:
+    """Whether an index that the model has anyway begins with the tenant and this field."""
+    constraints = [each for each in model._meta.constraints if isinstance(each, UniqueConstraint)]
+    unique = [each.fields for each in constraints if not each.condition]
+    plain = [each.fields for each in model._meta.indexes if not each.condition]
+    return any(list(fields[:2]) == ["tenant", name] for fields in [*unique, *plain])
 
 
 class GrantAcrossTenants(_TableOperation):

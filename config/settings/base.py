@@ -138,7 +138,7 @@ MAX_UPLOAD_PARTS = 1000
 SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
 
 # Inference
-INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 8)
+INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)
 # A worker that is silent for this long has lost its jobs; it says that it lives four times as often.
 INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")

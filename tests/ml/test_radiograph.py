@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -19,6 +19,12 @@ from ml.preflight_image import read_layout
 from ml.preflight_walk import walk
 from ml.radiograph import Radiograph, read_radiograph
 from tests.ml import films
+
+
+@pytest.fixture(autouse=True)
+def strict_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WeasyPrint lets Pillow accept truncated files in any process that imports it; decoding children never do."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
 
 def peer(data: bytes) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def stored(hospital: Hospital) -> int:
 
 
 def spooled() -> list[Path]:
-    return list(Path(configured.SPOOL_DIR).iterdir())
+    return [path for path in Path(configured.SPOOL_DIR).rglob("*") if path.is_file()]
 
 
 def test_a_dicom_film_is_stored_once_and_queued(client: Client, north: Hospital, film: bytes) -> None:
