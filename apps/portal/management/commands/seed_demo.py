@@ -49,8 +49,12 @@ class Command(BaseCommand):
         }
         _write_private(path, json.dumps(demo, indent=2))
         self._put_starter_into_service()
-        if not options["empty"]:
+        # Drawing the films takes seconds; a set that was taken in whole once need not be drawn again.
+        marker = settings.CHECXRAY_HOME / "seeded"
+        wanted = options["films"] or "synthetic"
+        if not options["empty"] and (not marker.exists() or marker.read_text() != wanted):
             _seed_films(Path(options["films"]) if options["films"] else None)
+            marker.write_text(wanted)
 
     def _put_starter_into_service(self) -> None:
         if Deployment.objects.exists():
