@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -11,10 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import dj_database_url
 import django
 from django.core.management import CommandError, call_command
 
+from apps.tenants.roles import ROLES
 from config.embedded import places, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
@@ -23,6 +27,8 @@ from config.processes import ENVIRONMENT, NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
+# A proxy that the environment names must not stand between the supervisor and its own web server.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def say(text: str) -> None:
@@ -57,7 +63,7 @@ def _only_one() -> Iterator[None]:
 
 def _prepare() -> None:
     """The database, the static files and the demo's accounts, model and films."""
-    if env_str("DATABASE_URL"):
+    if env_str("DATABASE_URL") and dj_database_url.parse(env_str("DATABASE_URL"))["USER"] not in ROLES:
         call_command("setup_database")
     if env_str("S3_BUCKET"):
         call_command("setup_storage")
@@ -68,6 +74,14 @@ def _prepare() -> None:
     call_command("seed_demo", films=env_str("FILMS") or None, empty=env_bool("DEMO_EMPTY"))
 
 
+def _metrics_folder() -> Path:
+    """Where all processes count together, so that /metrics shows the workers' figures too; empty at each start."""
+    folder = places.socket_folder() / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 def _services(port: int, dimse_port: int) -> list[Service]:
     environment = (
         ENVIRONMENT
@@ -76,6 +90,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
             "PORT": str(port),
             "BIND": f"127.0.0.1:{port}",
             "DIMSE_PORT": str(dimse_port),
+            "PROMETHEUS_MULTIPROC_DIR": str(_metrics_folder()),
         }
     )
     return [Service(name, command(name), environment) for name in NAMES]
@@ -83,7 +98,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
 
 def _readiness(base_url: str) -> dict[str, object] | None:
     try:
-        with urllib.request.urlopen(f"{base_url}/readyz", timeout=5) as answer:  # noqa: S310
+        with _DIRECT.open(f"{base_url}/readyz", timeout=5) as answer:
             return json.load(answer) if answer.status == 200 else None
     except urllib.error.HTTPError:
         return None
@@ -119,6 +134,8 @@ def run() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
     os.environ |= {"PORT": str(port), "DIMSE_PORT": str(dimse_port)}
     say(f"Checxray: home {home()}")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with _only_one():
         say("  services   starting PostgreSQL and Valkey")
         with running_services():
@@ -128,6 +145,11 @@ def run() -> int:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: supervisor.stopping.set())
             return _serve(supervisor, f"http://127.0.0.1:{port}")
+
+
+def _interrupt(*_: object) -> None:
+    """During the set-up: leave through every `finally`, so that the servers which were started stop."""
+    raise KeyboardInterrupt
 
 
 def _serve(supervisor: Supervisor, base_url: str) -> int:

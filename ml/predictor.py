@@ -52,6 +52,7 @@ class Predictor(ABC):
         """At most `batch_size` films through the network."""
 
     batch_size: int = GPU_BATCHES[-1]
+    runs_on: str = "ONNX Runtime, CPU"
 
     def predict(self, batch: NDArray[np.uint8]) -> Prediction:
         """Run films uint8 (N, size, size), as `ml.transforms.to_square` makes them, N >= 0.
@@ -166,6 +167,7 @@ class TorchPredictor(Predictor):
         self._torch = torch
         self._one_at_a_time = Lock()
         self._device = torch.device(device)
+        self.runs_on = f"torch, {torch.cuda.get_device_name()}" if self._device.type == "cuda" else f"torch, {device}"
         graph = serving_graph(artifact).to(self._device).to(memory_format=torch.channels_last)
         self._graph = graph
         self._features = torch.compile(graph.network.features, dynamic=False) if compiled else graph.network.features

@@ -4,26 +4,30 @@ While one batch is in the network the next one is claimed and decoded and the on
 network never waits for either.
 """
 
+import contextlib
 import logging
 import os
 import socket
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
+from uuid import UUID
 
 import numpy as np
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, close_old_connections, connections
 
-from apps.core.errors import ChecxrayError
 from apps.core.metrics import FORWARD_SECONDS
 from apps.inference import services as inference
+from apps.inference.services import ClaimedJob
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_id_in_service, version_in_service
-from apps.registry.services import fetch_artifact
+from apps.registry.services import fetch_artifact, forget_artifact
 from workers.heartbeat import Heartbeat
 from workers.pipeline import (
     Reading,
@@ -38,6 +42,8 @@ from workers.pipeline import (
 logger = logging.getLogger(__name__)
 # One in the network, one being written; where both are in the network, no core waits at the end of a batch.
 _BATCHES_UNDER_WAY = 2
+# A version that could not be loaded is tried again after a while, not before each batch.
+_RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,13 @@ class Drain:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
-        self._heartbeat = Heartbeat(self._name)
+        self._heartbeat = Heartbeat(self._name, idle=self.follow_pointer_if_idle)
         self._stop = threading.Event()
         self._running = threading.Lock()
         self._version: ModelVersion | None = None
         self._predictor: engine.Predictor | None = None
+        self._refused: UUID | None = None
+        self._retry_at = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -73,7 +81,10 @@ class Drain:
     def start(self) -> None:
         """Load the version in service and begin to report; without one the worker waits for it."""
         self._heartbeat.start()
-        self._follow_pointer()
+        try:
+            self._follow_pointer()
+        except DatabaseError as error:
+            logger.warning("The database did not answer (%s); the heartbeat tries again.", type(error).__name__)
 
     def request_stop(self) -> None:
         """Finish the batches under way and claim no more."""
@@ -108,8 +119,13 @@ class Drain:
 
     def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
-        self._predict(batch)
-        self._write(batch)
+        held = [reading.job for reading in batch.readings]
+        try:
+            self._predict(batch)
+            self._write(batch)
+        finally:
+            # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
+            self._heartbeat.release(held)
 
     def _prepare(self) -> _Batch | None:
         """Claim a batch for the version in service and decode it; None where nothing waits."""
@@ -122,16 +138,23 @@ class Drain:
         if not jobs:
             return None
         self._heartbeat.hold(jobs)
-        readings = read_inputs(jobs)
-        space = predictor.manifest.input_space
-        decodings = [start_decoding(reading, space, self._sandbox) for reading in readings]
-        ready = []
-        for reading, decoding in zip(readings, decodings, strict=True):
-            if finish_decoding(reading, decoding):
-                ready.append(reading)
-            else:
-                self._heartbeat.release([reading.job])
-        return _Batch(version, predictor, ready)
+        try:
+            return _Batch(version, predictor, self._decode(jobs, predictor.manifest.input_space))
+        except BaseException:
+            self._heartbeat.release(jobs)
+            raise
+
+    def _decode(self, jobs: list[ClaimedJob], space: engine.InputSpace) -> list[Reading]:
+        with contextlib.ExitStack() as copies:
+            readings = read_inputs(jobs)
+            decodings = [start_decoding(reading, space, self._sandbox, copies) for reading in readings]
+            ready = []
+            for reading, decoding in zip(readings, decodings, strict=True):
+                if finish_decoding(reading, decoding):
+                    ready.append(reading)
+                else:
+                    self._heartbeat.release([reading.job])
+            return ready
 
     def _predict(self, batch: _Batch) -> None:
         """Step 3: one forward for the films of the batch, and the gate on what the network saw."""
@@ -151,37 +174,76 @@ class Drain:
             batch.readings.remove(film)
             reason = f"the network failed on this film ({type(error).__name__})."
             inference.give_back(job=film.job, code="inference-error", reason=reason)
-            self._heartbeat.release([film.job])
 
     def _write(self, batch: _Batch) -> None:
-        try:
-            for reading in batch.readings:
-                if reading.refusal is not None:
-                    write_refusal(reading)
-            write_results([reading for reading in batch.readings if reading.refusal is None], batch.version)
-        finally:
-            self._heartbeat.release([reading.job for reading in batch.readings])
+        scored = [reading for reading in batch.readings if reading.refusal is None]
+        for reading in batch.readings:
+            if reading.refusal is not None:
+                _guarded([reading], write_refusal, reading)
+        for tenant_id in dict.fromkeys(reading.job.tenant_id for reading in scored):
+            own = [reading for reading in scored if reading.job.tenant_id == tenant_id]
+            if not _guarded(own, write_results, own, batch.version) and len(own) > 1:
+                for reading in own:
+                    _guarded([reading], write_results, [reading], batch.version)
+
+    def follow_pointer_if_idle(self) -> None:
+        """What the heartbeat calls: a version that came into service is loaded before the next film."""
+        if not self._stop.is_set() and self._running.acquire(blocking=False):
+            try:
+                self._follow_pointer()
+            finally:
+                self._running.release()
 
     def _follow_pointer(self) -> bool:
         """Load the version in service beside the one in use, then swap. False where there is no usable version."""
+        wanted = version_id_in_service()
+        if self._version is not None and wanted == self._version.pk:
+            return True
+        if wanted == self._refused and time.monotonic() < self._retry_at:
+            return self._predictor is not None
         try:
-            if self._version is None or version_id_in_service() != self._version.pk:
-                self._load(version_in_service())
-        except (ChecxrayError, engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
+            self._load(version_in_service())
+        except DatabaseError:
+            raise
+        # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
+        except Exception as error:
             logger.error("The version in service cannot be loaded: %s", error)
-            self._heartbeat.report(self._version, error=str(error))
+            self._refused, self._retry_at = wanted, time.monotonic() + _RETRY_SECONDS
+            self._heartbeat.report(self._version, error=str(error)[:500])
         return self._predictor is not None
 
     def _load(self, version: ModelVersion) -> None:
-        predictor = engine.load_predictor(
+        try:
+            predictor = self._predictor_of(version)
+        except engine.ArtifactInvalid:
+            # Perhaps only this machine's copy is damaged: fetch it once more.
+            forget_artifact(version)
+            predictor = self._predictor_of(version)
+        predictor.warm_up()
+        self._version, self._predictor = version, predictor
+        self._heartbeat.report(version, runs_on=predictor.runs_on)
+        logger.info("Serving %s.", version)
+
+    def _predictor_of(self, version: ModelVersion) -> engine.Predictor:
+        return engine.load_predictor(
             fetch_artifact(version),
             device=self._device,  # type: ignore[arg-type]
             cache_dir=settings.MODEL_CACHE_DIR / "compiled",
         )
-        predictor.warm_up()
-        self._version, self._predictor = version, predictor
-        self._heartbeat.report(version)
-        logger.info("Serving %s.", version)
+
+
+def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:
+    """One film's or one hospital's write must not stop the others'. False where it failed."""
+    try:
+        write(*arguments)
+    except Exception as error:
+        logger.exception("Results of %d films could not be written.", len(readings))
+        if len(readings) == 1:
+            reason = f"the result could not be stored ({type(error).__name__})."
+            with contextlib.suppress(DatabaseError):
+                inference.give_back(job=readings[0].job, code="write-error", reason=reason)
+        return False
+    return True
 
 
 def _forward(predictor: engine.Predictor, readings: list[Reading]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from django.conf import settings
@@ -18,8 +18,10 @@ BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
 
 
 class Heartbeat:
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, idle: Callable[[], None]) -> None:
         self._worker = worker
+        self._idle = idle
+        self._runs_on = ""
         self._held: dict[UUID, ClaimedJob] = {}
         self._version: ModelVersion | None = None
         self._error = ""
@@ -46,9 +48,10 @@ class Heartbeat:
             for job in jobs:
                 self._held.pop(job.id, None)
 
-    def report(self, version: ModelVersion | None, error: str = "") -> None:
+    def report(self, version: ModelVersion | None, error: str = "", runs_on: str = "") -> None:
         """What is served from now on, and why not something newer; told at once."""
         self._version, self._error = version, error
+        self._runs_on = runs_on or self._runs_on
         self._wake.set()
 
     def _run(self) -> None:
@@ -56,7 +59,9 @@ class Heartbeat:
             try:
                 close_old_connections()
                 self._beat()
-            except DatabaseError as error:
+                self._idle()
+            # Without this thread the worker would lose its leases, so nothing may end it.
+            except Exception as error:
                 logger.warning("A heartbeat was lost (%s).", type(error).__name__)
             self._wake.wait(BEAT_SECONDS)
             self._wake.clear()
@@ -73,5 +78,10 @@ class Heartbeat:
             extend_leases(jobs=held)
         Worker.objects.update_or_create(
             name=self._worker,
-            defaults={"model_version": self._version, "error": self._error, "last_seen": Now()},
+            defaults={
+                "model_version": self._version,
+                "error": self._error,
+                "device": self._runs_on,
+                "last_seen": Now(),
+            },
         )

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -41,7 +41,6 @@ class Reading:
     refusal: engine.GateResult | None = None
     film: engine.LoadedInput | None = None
     score: Score | None = None
-    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 def read_inputs(jobs: Sequence[ClaimedJob]) -> list[Reading]:
@@ -84,16 +83,21 @@ def _choose_film(reading: Reading) -> Reading:
 
 
 def start_decoding(
-    reading: Reading, space: engine.InputSpace, sandbox: engine.Sandbox
+    reading: Reading, space: engine.InputSpace, sandbox: engine.Sandbox, copies: contextlib.ExitStack
 ) -> "Future[engine.LoadedInput] | None":
-    """Step 2: decode and fit the film in a sandboxed child; None where there is nothing to decode."""
+    """Step 2: decode and fit the film in a sandboxed child; None where there is nothing to decode.
+
+    Where the storage is remote, ``copies`` holds the film's copy on this machine.
+    """
     if reading.refusal is not None or reading.instance is None:
         return None
     try:
-        path = reading.resources.enter_context(local_path(reading.instance.object_key))
-    except FileNotFoundError:
+        path = copies.enter_context(local_path(reading.instance.object_key))
+    # A missing file, a full disk, or whatever the client of the object storage raises.
+    except Exception as error:
         failed: Future[engine.LoadedInput] = Future()
-        failed.set_exception(engine.InputRejected("source-unreadable", "The stored image is missing."))
+        detail = f"The stored image could not be read ({type(error).__name__})."
+        failed.set_exception(engine.InputRejected("source-unreadable", detail))
         return failed
     return sandbox.submit(engine.load_input, str(path), space.to_dict())
 
@@ -108,13 +112,15 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
             inference.give_back(job=reading.job, code=error.code, reason=error.detail)
             return False
         reading.refusal = engine.GateResult(False, error.code, error.detail)
-    finally:
-        reading.resources.close()
     return True
 
 
 def write_refusal(reading: Reading) -> None:
     """Step 4 for a film that is not to be scored: the refusal, which the clinician sees."""
+    again_after_deadlock(partial(_write_refusal, reading))
+
+
+def _write_refusal(reading: Reading) -> None:
     assert reading.refusal is not None
     with tenant_tx(reading.job.tenant_id):
         inference.reject(
@@ -127,14 +133,12 @@ def write_refusal(reading: Reading) -> None:
 
 
 def write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
-    """Step 4 for the films that were scored: findings, heatmaps and drafts, in one transaction a tenant."""
-    for tenant_id in dict.fromkeys(reading.job.tenant_id for reading in readings):
-        own = [reading for reading in readings if reading.job.tenant_id == tenant_id]
-        again_after_deadlock(partial(_write_results, tenant_id, own, version))
+    """Step 4 for films of one tenant that were scored: findings, heatmaps and drafts, in one transaction."""
+    again_after_deadlock(partial(_write_results, readings, version))
 
 
-def _write_results(tenant_id: UUID, readings: Sequence[Reading], version: ModelVersion) -> None:
-    with tenant_tx(tenant_id):
+def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
+    with tenant_tx(readings[0].job.tenant_id):
         draft(jobs=inference.complete(results=[_result(reading) for reading in readings], version=version))
 
 

@@ -38,7 +38,9 @@ def study_results(studies: Sequence[Study]) -> list[StudyResult]:
     """The results of some studies, in their order, with as many queries as for one."""
     ids = [study.pk for study in studies]
     jobs = _latest_jobs(ids)
-    reports = dict(Report.objects.filter(study_id__in=ids).values_list("study_id", "status"))
+    # A signed report on an earlier reading says nothing of the findings shown here.
+    of_these = Report.objects.filter(job_id__in=[job.pk for job in jobs.values()])
+    reports = dict(of_these.values_list("study_id", "status"))
     return [_result(study, jobs.get(study.pk), reports.get(study.pk)) for study in studies]
 
 

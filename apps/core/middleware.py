@@ -7,6 +7,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from apps.core.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
+_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+
 
 class MetricsMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -16,6 +18,7 @@ class MetricsMiddleware:
         started = time.perf_counter()
         response = self.get_response(request)
         view = request.resolver_match.view_name if request.resolver_match else "unmatched"
-        HTTP_REQUESTS.labels(view, request.method, response.status_code).inc()
+        method = request.method if request.method in _METHODS else "OTHER"
+        HTTP_REQUESTS.labels(view, method, response.status_code).inc()
         HTTP_SECONDS.labels(view).observe(time.perf_counter() - started)
         return response

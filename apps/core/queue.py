@@ -5,6 +5,7 @@ An app asks for work by a bell's name; which task answers it is known to ``worke
 
 import enum
 import logging
+import time
 
 from celery import Celery
 from django.db import transaction
@@ -16,6 +17,8 @@ broker = Celery("checxray")
 broker.config_from_object("django.conf:settings", namespace="CELERY")
 # How long a bell counts as pending where nobody answers it.
 PENDING_SECONDS = 5
+# A broker that did not answer is left alone for as long, so that a long upload does not wait for it film by film.
+_away_until = 0.0
 
 
 class Bell(enum.StrEnum):
@@ -34,6 +37,10 @@ def ring_now(bell: Bell, *, again: bool = False) -> bool:
 
     A bell that rang and was not answered yet is not rung again, unless ``again`` says so.
     """
+    global _away_until
+    if time.monotonic() < _away_until:
+        BELLS_LOST.inc()
+        return False
     try:
         with broker.pool.acquire(block=True, timeout=1) as connection:
             pending = connection.default_channel.client
@@ -43,6 +50,7 @@ def ring_now(bell: Bell, *, again: bool = False) -> bool:
     # Whatever a broker's client raises, the work is safe in its row and the dispatcher rings again.
     except Exception as error:
         BELLS_LOST.inc()
+        _away_until = time.monotonic() + PENDING_SECONDS
         logger.warning("Bell %s was not delivered (%s); the dispatcher rings again.", bell.name, type(error).__name__)
         return False
     return True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError
 from apps.core.metrics import INSTANCES
-from apps.inference.services import request_inference
+from apps.inference.services import request_again_if_failed, request_inference
 from apps.registry import engine
 from apps.studies.services import StoredInstance, store_instance
 from apps.studies.spool import SpooledFile
@@ -41,5 +41,7 @@ def take_in(inspected: InspectedFile, *, by: Actor, source: str) -> StoredInstan
     stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
     if stored.is_new:
         request_inference(study=stored.study)
+    else:
+        request_again_if_failed(study=stored.study)
     INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
     return stored

@@ -4,6 +4,7 @@ import datetime
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -19,10 +20,11 @@ from apps.core.queue import Bell, ring
 from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState, Worker
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
+from apps.tenants.scope import tenant_tx
 
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
-BACK_OFF_SECONDS = (5, 30, 120)
-CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "attempt", "fence")
+BACK_OFF_SECONDS = (5, 30)
+CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "attempt", "fence", "created")
 
 
 @dataclass(frozen=True)
@@ -222,11 +224,27 @@ def _retry_or_fail(row: InferenceJob, code: str, reason: str) -> None:
             reason=f"AI result unavailable: {reason}",
             finished=Now(),
         )
+        transaction.on_commit(partial(_request_what_came_later, row), using="dispatch")
         return
     pause = BACK_OFF_SECONDS[row.attempt - 1] * random.uniform(0.8, 1.2)
     queue.update(
         state=JobState.QUEUED, lease_until=None, run_after=Now() + datetime.timedelta(seconds=pause), worker=""
     )
+
+
+def _request_what_came_later(failed: InferenceJob) -> None:
+    """A film that arrived after the failed job was made deserves a reading of its own."""
+    with tenant_tx(cast(UUID, failed.tenant_id)):
+        study = Study.objects.select_for_update(no_key=True).get(pk=failed.study_id)
+        if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
+            request_inference(study=study)
+
+
+def request_again_if_failed(*, study: Study) -> None:
+    """Sending a known film again is how a sender asks for another try of a reading that failed."""
+    latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
+    if latest is not None and latest.state == JobState.FAILED:
+        request_inference(study=study)
 
 
 def forget_silent_workers() -> None:

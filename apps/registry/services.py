@@ -6,7 +6,6 @@ import uuid
 from pathlib import Path
 
 from django.conf import settings
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -14,6 +13,8 @@ from django.db.models import Max
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
 from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.studies.spool import open_spool
+from apps.studies.storage import put_file
 
 ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 
@@ -51,15 +52,16 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
 
 
 def _store(key: str, path: Path) -> None:
-    if not default_storage.exists(key):
-        with path.open("rb") as content:
-            default_storage.save(key, File(content))
+    with open_spool() as spool:
+        copy = spool.folder / path.name
+        shutil.copyfile(path, copy)
+        put_file(key, spool.adopt(copy))
 
 
 def fetch_artifact(version: ModelVersion) -> Path:
     """The version's folder on this machine, copied from the object storage on first use.
 
-    Whoever loads it verifies it; a damaged copy is fetched anew by removing the folder.
+    Whoever loads it verifies it, and forgets a damaged copy.
     """
     folder: Path = settings.MODEL_CACHE_DIR / version.sha256
     if folder.is_dir():
@@ -78,6 +80,11 @@ def fetch_artifact(version: ModelVersion) -> Path:
         if not folder.is_dir():
             raise
     return folder
+
+
+def forget_artifact(version: ModelVersion) -> None:
+    """Remove the version's folder from this machine, so that it is fetched anew."""
+    shutil.rmtree(settings.MODEL_CACHE_DIR / version.sha256, ignore_errors=True)
 
 
 def find_version(reference: str) -> ModelVersion:

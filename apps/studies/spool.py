@@ -1,5 +1,6 @@
 """The spool: where bytes wait on this machine until they are judged. Nothing in it counts as received."""
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -111,5 +112,7 @@ def remove_abandoned(age: datetime.timedelta = datetime.timedelta(days=1)) -> No
     """Remove what killed processes left in the spool."""
     oldest = time.time() - age.total_seconds()
     for folder in settings.SPOOL_DIR.iterdir():
-        if folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+        # A request may end, and its folder go, in between.
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)

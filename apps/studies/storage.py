@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django.core.files import File
-from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage, storages
 
 from apps.core.errors import OutOfSpaceError, UnavailableError
@@ -43,8 +42,10 @@ def put_file(key: str, spooled: SpooledFile) -> None:
 
 
 def put_bytes(key: str, data: bytes) -> None:
+    """Store bytes under a key that is written once, whole or not at all."""
     if not default_storage.exists(key):
-        _save(key, ContentFile(data))
+        with open_spool() as spool:
+            put_file(key, spool.write(data))
 
 
 def _save(key: str, content: File) -> None:

@@ -37,7 +37,9 @@ def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, 
                 _let_login_assume(cur, role)
             cur.execute("select 1 from pg_database where datname = %s", [database])
             if cur.fetchone() is None:
-                cur.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+                cur.execute(
+                    sql.SQL("create database {} owner {}").format(sql.Identifier(database), sql.Identifier(OWNER))
+                )
     finally:
         admin.close()
     inside = _connect({**dsn, "dbname": database})

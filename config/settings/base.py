@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from config.env import PROJECT_ROOT, env_bool, env_int, env_list, env_str, home
+from config.env import PROJECT_ROOT, env_int, env_list, env_str, home
 
 BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
@@ -159,7 +159,7 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 5, "max_retries": 0}
 
 # DIMSE
 DIMSE_HOST = env_str("DIMSE_HOST", "127.0.0.1")
@@ -222,9 +222,9 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django.request": {"level": "ERROR"},
         "pynetdicom": {"level": "ERROR"},
+        "python_multipart": {"level": "ERROR"},
         "weasyprint": {"level": "ERROR"},
         "fontTools": {"level": "ERROR"},
     },
 }
 METRICS_TOKEN = env_str("METRICS_TOKEN")
-TESTING = env_bool("CHECXRAY_TESTING")

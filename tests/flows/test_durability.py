@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
-from apps.inference.models import Finding, InferenceJob, JobState
-from apps.registry.services import activate, register
+from apps.inference.models import Finding, InferenceJob, JobState, Worker
+from apps.registry.services import activate, fetch_artifact, register
 from apps.reports.models import Report
 from apps.tenants.scope import tenant_tx
 from config.embedded import places, valkey
@@ -65,32 +67,59 @@ def test_a_broker_that_was_stopped_and_came_back_empty_delays_but_loses_nothing(
         wait_for(lambda: states(north) == [JobState.COMPLETE] * 2, 60, "The result that had no bell")
 
 
-@pytest.mark.parametrize("damage", ["bit flip", "truncated", "pickle"])
-def test_a_damaged_artifact_in_the_cache_leaves_the_old_version_serving(
-    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int], tmp_path: Path,
-    settings: Any, damage: str,
-) -> None:  # fmt: skip
-    candidate = shutil.copytree(STARTER, tmp_path / "candidate", copy_function=shutil.copyfile)
-    manifest = candidate / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"card": "', '"card": "Second. ', 1))
-    version = register(artifact_dir=candidate)
-    assert version.pk != starter.pk
-    cached = settings.MODEL_CACHE_DIR / version.sha256
-    shutil.copytree(candidate, cached, copy_function=shutil.copyfile)
-    weights = cached / "model.safetensors"
-    data = bytearray(weights.read_bytes())
+def damaged(weights: bytes, damage: str) -> bytes:
     if damage == "bit flip":
-        data[len(data) // 2] ^= 1
-    weights.write_bytes(
-        data[: len(data) // 2] if damage == "truncated" else data if damage == "bit flip" else b"\x80\x04N."
-    )
+        return weights[:5000] + bytes([weights[5000] ^ 1]) + weights[5001:]
+    return weights[: len(weights) // 2] if damage == "truncated" else b"\x80\x04N."
 
-    activate(version=version, actor="test")
-    store_film(north, seed=1, size=256)
+
+@pytest.fixture
+def candidate(starter: Any, tmp_path: Path) -> Any:
+    """A second version, registered and not yet in service."""
+    folder = shutil.copytree(STARTER, tmp_path / "candidate", copy_function=shutil.copyfile)
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"card": "', f'"card": "{tmp_path.name}. ', 1))
+    version = register(artifact_dir=folder)
+    assert version.pk != starter.pk
+    return version
+
+
+def read_one(hospital: Hospital, read_studies: Callable[[], int]) -> InferenceJob:
     assert read_studies() == 1
+    with tenant_tx(hospital.tenant.id):
+        return InferenceJob.objects.select_related("model_version").get()
 
-    with tenant_tx(north.tenant.id):
-        job = InferenceJob.objects.select_related("model_version").get()
-    assert job.state == JobState.COMPLETE
-    assert job.model_version == starter
-    shutil.rmtree(cached)
+
+@pytest.mark.parametrize("damage", ["bit flip", "truncated", "pickle"])
+def test_a_version_damaged_in_the_storage_leaves_the_old_one_serving(
+    starter: Any, candidate: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int],
+    damage: str,
+) -> None:  # fmt: skip
+    key = f"{candidate.object_prefix}/model.safetensors"
+    with default_storage.open(key) as stored:
+        weights = stored.read()
+    default_storage.delete(key)
+    default_storage.save(key, ContentFile(damaged(weights, damage)))
+    activate(version=candidate, actor="test")
+    store_film(north, seed=1, size=256)
+    job = read_one(north, read_studies)
+    assert (job.state, job.model_version) == (JobState.COMPLETE, starter)
+    wait_for(lambda: Worker.objects.exclude(error="").exists(), 10, "The worker's word on the version")
+
+
+def test_a_copy_damaged_on_this_machine_is_fetched_anew(
+    candidate: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    weights = fetch_artifact(candidate) / "model.safetensors"
+    weights.write_bytes(damaged(weights.read_bytes(), "truncated"))
+    activate(version=candidate, actor="test")
+    store_film(north, seed=1, size=256)
+    job = read_one(north, read_studies)
+    assert (job.state, job.model_version) == (JobState.COMPLETE, candidate)
+
+
+def test_an_idle_worker_loads_the_version_that_came_into_service(
+    starter: Any, candidate: Any, read_studies: Callable[[], int]
+) -> None:
+    activate(version=candidate, actor="test")
+    wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 40, "The switch of an idle worker")

@@ -113,3 +113,35 @@ def test_the_dispatcher_role_cannot_read_patients_or_findings(db: None) -> None:
     for table in ("studies_patient", "studies_study", "inference_finding", "reports_report", "audit_auditevent"):
         with connections["dispatch"].cursor() as cursor, pytest.raises(Exception, match="permission denied"):
             cursor.execute(f"select * from {table}")
+
+
+def fail_for_good(job: InferenceJob, starter: Any) -> None:
+    for _ in range(3):
+        InferenceJob.objects.using("dispatch").update(run_after=None)
+        claim(starter)
+        let_lease_expire()
+        services.expire_leases()
+    assert refreshed(job).state == JobState.FAILED
+
+
+def test_sending_a_film_again_retries_a_failed_reading(
+    queued: InferenceJob, starter: Any, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    fail_for_good(queued, starter)
+    store_film(north, size=128)
+    with tenant_tx(north.tenant.id):
+        assert InferenceJob.objects.latest("id").state == JobState.QUEUED
+
+
+def test_a_film_that_came_during_the_last_attempt_is_read(
+    queued: InferenceJob, starter: Any, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    with tenant_tx(north.tenant.id):
+        uid = Instance.objects.get().series.study.study_instance_uid
+    store_film(north, seed=2, size=128, study_uid=uid, patient_id="SYN-000001")
+    fail_for_good(queued, starter)
+    with tenant_tx(north.tenant.id):
+        assert list(InferenceJob.objects.order_by("id").values_list("state", flat=True)) == [
+            JobState.FAILED,
+            JobState.QUEUED,
+        ]

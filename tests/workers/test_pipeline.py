@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import DataError, OperationalError
 
+from apps.inference import services as inference
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState
 from apps.inference.selectors import get_heatmap
 from apps.registry.engine import LABELS, Predictor
@@ -15,6 +17,7 @@ from apps.reports.models import Report
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
+from workers.drain import Drain
 
 
 def only_job(hospital: Hospital) -> InferenceJob:
@@ -119,7 +122,6 @@ def test_a_missing_object_is_the_machine_s_fault_and_is_tried_again(
 def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_film: Callable[..., Any]) -> None:
     from apps.inference.models import Worker
     from tests.flows.processes import wait_for
-    from workers.drain import Drain
 
     store_film(north, size=256)
     with contextlib.ExitStack() as stack:
@@ -127,3 +129,44 @@ def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_fil
         assert drain.run() == 0
         wait_for(lambda: Worker.objects.filter(error__contains="activate").exists(), 10, "The worker's word")
     assert only_job(north).state == JobState.QUEUED
+
+
+def test_a_database_error_between_claim_and_write_lets_the_leases_go(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_film(north, size=256)
+    with Drain(device="cpu") as drain:
+        monkeypatch.setattr("workers.drain.read_inputs", raising(OperationalError("gone")))
+        with pytest.raises(OperationalError):
+            drain.run()
+        assert drain._heartbeat._held == {}
+
+
+def test_a_write_that_fails_for_one_film_keeps_the_others(
+    starter: Any, north: Hospital, south: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bad = store_film(north, seed=1, size=256).study
+    store_film(north, seed=2, size=256)
+    store_film(south, seed=3, size=256)
+    real = inference.complete
+
+    def complete(*, results: list[Any], version: Any) -> Any:
+        if any(result.job.study_id == bad.pk for result in results):
+            raise DataError("a value that PostgreSQL refuses")
+        return real(results=results, version=version)
+
+    monkeypatch.setattr(inference, "complete", complete)
+    read_studies()
+    with tenant_tx(north.tenant.id):
+        states = dict(InferenceJob.objects.values_list("study_id", "state"))
+    assert states.pop(bad.pk) == JobState.QUEUED
+    assert list(states.values()) == [JobState.COMPLETE]
+    assert only_job(south).state == JobState.COMPLETE
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def raises(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raises

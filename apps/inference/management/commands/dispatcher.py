@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 
 from apps.core.queue import Bell, ring_now
 from apps.inference.selectors import waiting_jobs
@@ -38,8 +38,9 @@ class Command(BaseCommand):
             try:
                 close_old_connections()
                 sweep(tidy=sweeps % HOUSEKEEPING_EVERY == 0)
-            except DatabaseError as error:
-                logger.warning("The database did not answer (%s); the next sweep tries again.", type(error).__name__)
+            # Nothing may end the dispatcher: without it lost bells and dead workers go unnoticed.
+            except Exception as error:
+                logger.warning("A sweep failed (%s); the next one tries again.", type(error).__name__)
             sweeps += 1
             if options["once"]:
                 return
