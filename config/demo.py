@@ -27,6 +27,7 @@ from config.processes import ENVIRONMENT, NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
+_EMBEDDED = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
 # A proxy that the environment names must not stand between the supervisor and its own web server.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -137,7 +138,8 @@ def run() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with _only_one():
-        say("  services   starting PostgreSQL and Valkey")
+        embedded = [name for name, replaced in _EMBEDDED.items() if not env_str(replaced)]
+        say(f"  services   starting {' and '.join(embedded)}" if embedded else "  services   yours, by their addresses")
         with running_services():
             django.setup()
             _prepare()

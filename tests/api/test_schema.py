@@ -53,6 +53,7 @@ def test_the_pages_are_offline_and_need_no_inline_code(db: None) -> None:
     text = page.content.decode()
 
     assert page.status_code == 200
+    assert "Not for diagnostic use" in text
     assert "http://" not in text
     assert "https://" not in text
     assert "<style" not in text
