@@ -135,6 +135,8 @@ def enter(open_page: Callable[..., Page]) -> Callable[..., Page]:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("navigation", name="Main").wait_for()
+        # A key that is pressed before the page's scripts have run reaches nobody; they run before "load".
+        page.wait_for_load_state("load")
         return page
 
     return entered
