@@ -199,6 +199,17 @@ def builder(source: Path, cache: Path, *before: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def test_pngs_need_no_dicom_library(tmp_path: Path) -> None:
+    """A bare GPU box has none: neither the builder nor its children may ask for one."""
+    films(tmp_path / "images")
+    for name in ("imagecodecs", "pydicom"):
+        (tmp_path / "absent").mkdir(exist_ok=True)
+        (tmp_path / "absent" / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here')")
+    child = builder(tmp_path / "images", tmp_path / "cache", "env", f"PYTHONPATH={tmp_path / 'absent'}")
+    out, told = child.communicate(timeout=60)
+    assert out.split() == ["40", "False"], told
+
+
 def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> None:
     films(tmp_path / "images", 160)
     started = [builder(tmp_path / "images", tmp_path / "cache") for _ in range(3)]
@@ -259,7 +270,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_no_permission_is_told_but_a_complete_folder_is_read() -> None:
-    # The root user may write anywhere, so it becomes someone else for the while; pytest's own folder shuts that one out.
+    # The root user may write anywhere, so it becomes someone else, whom pytest's own folder would shut out.
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as temporary:
         locked = Path(temporary) / "locked"
