@@ -38,6 +38,8 @@ CODES: dict[str, str] = {
     "weights-invalid": "model.safetensors is not a safetensors file.",
     "weights-shape-mismatch": "The tensors do not fit the architecture.",
     "weights-not-finite": "The tensors contain NaN or infinity.",
+    "identity-mismatch": "The stored files are another version than the registered one.",
+    "golden-mismatch": "The network does not repeat the answer to the golden image that it was packaged with.",
     "gate-invalid": "The gate's parameters are incomplete or of unequal shape.",
 }
 
@@ -79,6 +81,8 @@ class Manifest:
     weights_sha256: str
     labels: tuple[str, ...] = LABELS
     schema_version: int = field(default=SCHEMA_VERSION)
+    golden_logits: tuple[float, ...] | None = None
+    """What the network answered to `ml.golden.square` when it was packaged."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -89,6 +93,11 @@ class Manifest:
         value["thresholds"] = {k: None if t is None else vars(t) for k, t in self.thresholds.items()}
         value["calibration"] = {k: vars(p) for k, p in self.calibration.items()}
         value["cam_scale"] = {k: vars(s) for k, s in self.cam_scale.items()}
+        if self.golden_logits is None:
+            # Versions from before there were golden images keep their identity.
+            del value["golden_logits"]
+        else:
+            value["golden_logits"] = list(self.golden_logits)
         return value
 
     def canonical(self) -> bytes:
@@ -117,6 +126,7 @@ class Manifest:
                     "thresholds": {k: None if t is None else Threshold(**t) for k, t in value["thresholds"].items()},
                     "calibration": {k: Platt(**p) for k, p in value["calibration"].items()},
                     "cam_scale": {k: CamScale(**s) for k, s in value["cam_scale"].items()},
+                    "golden_logits": _golden(value.get("golden_logits")),
                 }
             )
             manifest._check()
@@ -135,6 +145,8 @@ class Manifest:
             raise ValueError("calibration needs a positive slope and a finite offset")
         if not all(math.isfinite(s.e0) and math.isfinite(s.s) and s.s >= 0 for s in self.cam_scale.values()):
             raise ValueError("cam_scale must be finite, s not negative")
+        if self.golden_logits is not None and len(self.golden_logits) != len(self.labels):
+            raise ValueError("golden_logits must have a value for each label")
         if len(self.weights_sha256) != 64 or not all(
             isinstance(v, str) and v for v in (self.name, self.architecture, self.card)
         ):
@@ -147,6 +159,10 @@ def _grid(value: Any) -> tuple[int, int]:
     if not (1 <= height <= 128 and 1 <= width <= 128):
         raise ValueError("grid must be two numbers within 1..128")
     return height, width
+
+
+def _golden(value: Any) -> tuple[float, ...] | None:
+    return None if value is None else tuple(float(v) for v in value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,17 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ml import golden
 from ml.artifact import Artifact, ArtifactInvalid, load_artifact, network_tensors
 from ml.networks import CamNetwork, build
 from ml.transforms import InputSpace
 
 OPSET = 20
+MAX_PARITY_ERROR = 1e-4
 
 
 class ServingGraph(nn.Module):
@@ -76,9 +79,23 @@ def export(artifact: Artifact, out: Path) -> None:
                 external_data=False,
                 verbose=False,
             )
+        _check_parity(graph, aside, size)
         aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _check_parity(graph: ServingGraph, path: Path, size: int) -> None:
+    """Both runtimes must answer the golden image alike. Raises ValueError."""
+    import onnxruntime
+
+    squares = golden.square(size)[None]
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(squares))[0].numpy()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    error = float(np.abs(session.run(["logits"], {"squares": squares})[0] - expected).max())
+    if not error <= MAX_PARITY_ERROR * max(1.0, float(np.abs(expected).max())):
+        raise ValueError(f"ONNX Runtime and torch differ by {error:.2g} on the golden image.")
 
 
 def main() -> None:

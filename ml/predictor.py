@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml import golden
 from ml.artifact import Artifact, load_artifact
 from ml.calibration import calibrate
 from ml.gate import GateResult, feature_gate
@@ -91,10 +92,19 @@ class Predictor(ABC):
         """The feature gate's word on each film."""
         return feature_gate(prediction.features, self.artifact.gate)
 
+    golden_tolerance: float = 1e-4
+
     def warm_up(self) -> None:
-        """First calls allocate and compile; do it before the first film."""
-        size = self.manifest.input_space.size
-        self.predict(np.zeros((1, size, size), np.uint8))
+        """First calls allocate and compile; do it before the first film. The golden image is replayed and compared.
+
+        Raises ArtifactInvalid if the answer is not the one that the version was packaged with, FloatingPointError if it
+        is no number.
+        """
+        self._replay(1)
+
+    def _replay(self, count: int) -> None:
+        squares = np.repeat(golden.square(self.manifest.input_space.size)[None], count, axis=0)
+        golden.check(self.manifest, self.predict(squares).logits[-1], self.golden_tolerance)
 
 
 class OnnxPredictor(Predictor):
@@ -167,6 +177,9 @@ class TorchPredictor(Predictor):
         self._torch = torch
         self._one_at_a_time = Lock()
         self._device = torch.device(device)
+        if self._device.type == "cuda":
+            # bfloat16 keeps eight bits of a number; its errors are measured against the reference in float32.
+            self.golden_tolerance = 5e-2
         self.runs_on = f"torch, {torch.cuda.get_device_name()}" if self._device.type == "cuda" else f"torch, {device}"
         graph = serving_graph(artifact).to(self._device).to(memory_format=torch.channels_last)
         self._graph = graph
@@ -194,9 +207,8 @@ class TorchPredictor(Predictor):
         return logits, cams, features
 
     def warm_up(self) -> None:
-        size = self.manifest.input_space.size
         for count in GPU_BATCHES if self._compiled else (1,):
-            self.predict(np.zeros((count, size, size), np.uint8))
+            self._replay(count)
 
 
 def load_predictor(

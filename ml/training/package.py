@@ -1,5 +1,6 @@
 """From a trained network and its held-out outputs to a complete artifact: everything that serving needs to know."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml import golden
 from ml.artifact import Manifest, Threshold, half_precision, save_artifact
 from ml.calibration import Platt, calibrate, fit_platt
 from ml.gate import FeatureGate
@@ -16,7 +18,7 @@ from ml.labels import LABELS
 from ml.metrics import calibration_error, youden_threshold
 from ml.networks import CamNetwork
 from ml.saliency import CamScale, fit_cam_scale
-from ml.training.forward import Outputs
+from ml.training.forward import Outputs, run
 from ml.transforms import InputSpace
 
 MIN_POSITIVES = 10
@@ -126,6 +128,12 @@ def _value(value: float | None, ci95: Sequence[float] | None) -> str:
     return f"{value:.3f}" + (f" ({ci95[0]:.3f} to {ci95[1]:.3f})" if ci95 else "")
 
 
+def golden_logits(network: CamNetwork, space: InputSpace) -> tuple[float, ...]:
+    """The answer to the golden image, on a CPU in float32: what every machine that serves the network must repeat."""
+    reference = copy.deepcopy(network).cpu().float()
+    return tuple(map(float, run(reference, golden.square(space.size)[None], space).logits[0]))
+
+
 @dataclass(frozen=True)
 class Description:
     """What is told about a version beside its numbers."""
@@ -167,5 +175,6 @@ def package(
         data=dict(description.data),
         card=card(description, metrics),
         weights_sha256="",
+        golden_logits=golden_logits(network, space),
     )
     return save_artifact(directory, manifest, rounded_tensors(network), gate)
