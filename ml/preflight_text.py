@@ -25,6 +25,8 @@ TAGS: Final = MappingProxyType(
         "StudyTime": 0x00080030,
         "StudyDescription": 0x00081030,
         "StudyID": 0x00200010,
+        "RequestedProcedurePriority": 0x00401003,
+        "StudyPriorityID": 0x0032000C,
         "ReferringPhysicianName": 0x00080090,
         "Modality": 0x00080060,
         "BodyPartExamined": 0x00180015,

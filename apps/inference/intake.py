@@ -8,6 +8,7 @@ from django.db import IntegrityError
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError
 from apps.core.metrics import INSTANCES
+from apps.inference.fairness import priority_of
 from apps.inference.services import request_again_if_failed, request_inference
 from apps.registry import engine
 from apps.studies.services import StoredInstance, store_instance
@@ -57,7 +58,7 @@ def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str
 def _store_and_queue(inspected: InspectedFile, by: Actor, *, expect_new: bool) -> StoredInstance:
     stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by, expect_new=expect_new)
     if stored.is_new:
-        request_inference(study=stored.study)
+        request_inference(study=stored.study, priority=priority_of(inspected.found.attributes))
     else:
         request_again_if_failed(study=stored.study)
     return stored

@@ -22,6 +22,13 @@ class JobState(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+class Priority(models.IntegerChoices):
+    LOW = -1, "Low"
+    ROUTINE = 0, "Routine"
+    HIGH = 1, "High"
+    STAT = 2, "STAT"
+
+
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -34,7 +41,8 @@ class InferenceJob(TenantModel):
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="jobs")
     state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
-    priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
+    priority = models.SmallIntegerField(choices=Priority, default=Priority.ROUTINE, help_text="Higher goes first.")
+    turn = models.BigIntegerField(default=0, help_text="Of equal priority, lower goes first (apps.inference.fairness).")
     attempt = models.PositiveSmallIntegerField(default=0)
     fence = models.BigIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
@@ -67,12 +75,29 @@ class InferenceJob(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "study", "-id"], name="inference_job_of_study"),
-            models.Index(fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"),
+            models.Index(
+                fields=["-priority", "turn", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"
+            ),
+            models.Index(
+                fields=["tenant", "priority", "-turn"],
+                condition=Q(state=JobState.QUEUED),
+                name="inference_job_turns",
+            ),
             models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_job_leased"),
         ]
 
     def __str__(self) -> str:
         return f"Job {self.pk} {self.state}"
+
+
+class ServedTurn(models.Model):
+    """The turn that is being served, by priority. It belongs to the platform and tells nothing of any tenant."""
+
+    priority = models.SmallIntegerField(primary_key=True)
+    turn = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.priority}: {self.turn}"
 
 
 class Finding(TenantModel):
@@ -120,6 +145,7 @@ class Worker(models.Model):
     name = models.CharField(max_length=100, unique=True)
     device = models.CharField(max_length=100, blank=True)
     model_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
+    versions = models.JSONField(default=list, help_text="Each version that it holds or wants, with its state.")
     error = models.TextField(blank=True)
     started = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField()

@@ -2,73 +2,107 @@
 
 import datetime
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import cast
 from uuid import UUID
 
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F
+from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
 from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
-from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState, Worker
+from apps.inference.fairness import next_turn, remember
+from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState, Priority, Worker
 from apps.registry.models import ModelVersion
+from apps.registry.selectors import thresholds_for
 from apps.studies.models import Instance, Study
-from apps.tenants.scope import tenant_tx
+from apps.tenants.scope import current_tenant_id, tenant_tx
 
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
 BACK_OFF_SECONDS = (5, 30)
-CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "attempt", "fence", "created")
+CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "priority", "turn", "attempt", "fence", "created")
+NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job that this worker holds until its lease ends; ``fence`` proves it."""
+    """A job that this worker holds until its lease ends; ``fence`` proves it. It is read by the version it names."""
 
     id: UUID
     tenant_id: UUID
     study_id: UUID
     fence: int
+    version_id: UUID
 
 
-def request_inference(*, study: Study) -> None:
-    """Queue the study of the tenant in force, unless a job of it is open already."""
-    InferenceJob.objects.bulk_create([InferenceJob(study=study)], ignore_conflicts=True)
+def request_inference(*, study: Study, priority: int = Priority.ROUTINE) -> None:
+    """Queue the study of the tenant in force, unless a job of it is open already; that one may become more urgent."""
+    job = InferenceJob(study=study, priority=priority, turn=next_turn(priority))
+    InferenceJob.objects.bulk_create([job], ignore_conflicts=True)
+    if priority > Priority.ROUTINE:
+        waiting = InferenceJob.objects.filter(study=study, state=JobState.QUEUED, priority__lt=priority)
+        waiting.update(priority=priority, turn=next_turn(priority))
     ring(Bell.INFER)
 
 
-def claim_jobs(*, limit: int, version: ModelVersion, worker: str) -> list[ClaimedJob]:
-    """Take up to ``limit`` waiting jobs of any tenant for a worker and pin them to a version.
+def claim_jobs(
+    *,
+    limit: int,
+    version: ModelVersion | None,
+    worker: str,
+    pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
+) -> list[ClaimedJob]:
+    """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
 
     The attempt is counted before the work, so that a job which kills its worker counts too.
+
+    Args:
+        version: reads the jobs of every tenant that has no pin; None where this worker cannot read them now.
+        pins: the version of each tenant that has one of its own; None likewise.
     """
     queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
-        waiting = (
+        waiting = list(
             queue.select_for_update(skip_locked=True, no_key=True)
-            .filter(state=JobState.QUEUED)
+            .filter(_readable(version, pins), state=JobState.QUEUED)
             .exclude(run_after__gt=Now())
-            .order_by("-priority", "id")
+            .order_by("-priority", "turn", "id")
             .only(*CLAIM_FIELDS)[:limit]
         )
-        jobs = [ClaimedJob(job.pk, cast(UUID, job.tenant_id), job.study_id, job.fence + 1) for job in waiting]
-        if jobs:
-            queue.filter(id__in=[job.id for job in jobs]).update(
+        jobs = [_claimed(job, pins.get(cast(UUID, job.tenant_id), version)) for job in waiting]
+        for version_id in {job.version_id for job in jobs}:
+            queue.filter(id__in=[job.id for job in jobs if job.version_id == version_id]).update(
                 state=JobState.RUNNING,
                 attempt=F("attempt") + 1,
                 fence=F("fence") + 1,
                 lease_until=Now() + LEASE,
                 run_after=None,
                 worker=worker,
-                model_version=version,
+                model_version=version_id,
             )
+        if jobs:
+            remember({job.priority: job.turn for job in waiting})
     return jobs
+
+
+def _readable(version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None]) -> Q:
+    """The tenants whose version is at hand."""
+    if version is None:
+        return Q(tenant_id__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is not None])
+    absent = [tenant_id for tenant_id, pinned in pins.items() if pinned is None]
+    return ~Q(tenant_id__in=absent) if absent else Q()
+
+
+def _claimed(row: InferenceJob, version: ModelVersion | None) -> ClaimedJob:
+    assert version is not None
+    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.study_id, row.fence + 1, version.pk)
 
 
 def extend_leases(*, jobs: Sequence[ClaimedJob]) -> None:
@@ -103,10 +137,11 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     results = [result for result in results if result.job.id in held]
     if not results:
         return []
+    points = thresholds_for(version, current_tenant_id())
     findings, grids = [], []
     for result in results:
         row = held[result.job.id]
-        own = [_finding(row, version, label, value) for label, value in result.probabilities.items()]
+        own = [_finding(row, label, value, points[label]) for label, value in result.probabilities.items()]
         findings += own
         grids.append(_grids(row, result.cams))
         flagged = [finding for finding in own if finding.positive]
@@ -128,9 +163,7 @@ def _grids(row: InferenceJob, cams: NDArray[np.float16]) -> HeatmapGrids:
     return HeatmapGrids(job=row, data=cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns)
 
 
-def _finding(row: InferenceJob, version: ModelVersion, label: str, probability: float) -> Finding:
-    point = version.thresholds[label]
-    threshold = None if point is None else point["value"]
+def _finding(row: InferenceJob, label: str, probability: float, threshold: float | None) -> Finding:
     return Finding(
         job=row,
         label=label,
@@ -182,7 +215,7 @@ def _request_what_was_not_seen(jobs: Sequence[tuple[InferenceJob, int]]) -> None
     counts = dict(instances.values_list("series__study_id").annotate(Count("id")))
     for row, seen in jobs:
         if counts.get(row.study_id, 0) != seen:
-            request_inference(study=row.study)
+            request_inference(study=row.study, priority=row.priority)
 
 
 def give_back(*, job: ClaimedJob, code: str, reason: str) -> None:
@@ -237,14 +270,14 @@ def _request_what_came_later(failed: InferenceJob) -> None:
     with tenant_tx(cast(UUID, failed.tenant_id)):
         study = Study.objects.select_for_update(no_key=True).get(pk=failed.study_id)
         if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
-            request_inference(study=study)
+            request_inference(study=study, priority=failed.priority)
 
 
 def request_again_if_failed(*, study: Study) -> None:
     """Sending a known film again is how a sender asks for another try of a reading that failed."""
     latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
     if latest is not None and latest.state == JobState.FAILED:
-        request_inference(study=study)
+        request_inference(study=study, priority=latest.priority)
 
 
 def forget_silent_workers() -> None:

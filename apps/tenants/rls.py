@@ -115,7 +115,8 @@ class GrantColumns(_TableOperation):
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         table = self._model(app_label, from_state)._meta.db_table
-        self._run(schema_editor, [f"revoke all on {table} from {self.role}"])
+        columns = ", ".join(self.select)
+        self._run(schema_editor, [f"revoke select ({columns}) on {table} from {self.role}"])  # noqa: S608
 
     def describe(self) -> str:
         return f"Let {self.role} read {self.model_name}"

@@ -19,6 +19,7 @@ PLATFORM_TABLES = {
     "django_content_type": "Django's",
     "django_migrations": "Django's",
     "django_session": "opaque sessions by random key; the tenant inside is checked against the membership",
+    "inference_servedturn": "how far the queue is, one number for each priority",
     "inference_worker": "machines of the platform",
     "registry_activation": "ledger of the platform's model versions",
     "registry_deployment": "the platform's pointer",
