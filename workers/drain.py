@@ -1,7 +1,8 @@
 """The loop that an inference worker runs when a bell rings: claim, decode, predict, write, until nothing waits.
 
 While one batch is in the network the next one is claimed and decoded and the one before is written, so that the
-network never waits for either.
+network never waits for either. A claim may hold jobs of several versions, as the pointers of their tenants say; each
+version's jobs are a batch of their own, and end on the version that they were claimed for.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
-from uuid import UUID
 
 import numpy as np
 from django.conf import settings
@@ -25,9 +25,7 @@ from apps.core.metrics import FORWARD_SECONDS
 from apps.inference import services as inference
 from apps.inference.services import ClaimedJob
 from apps.registry import engine
-from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_id_in_service, version_in_service
-from apps.registry.services import fetch_artifact, forget_artifact
+from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
 from workers.pipeline import (
     Reading,
@@ -42,34 +40,30 @@ from workers.pipeline import (
 logger = logging.getLogger(__name__)
 # One in the network, one being written; where both are in the network, no core waits at the end of a batch.
 _BATCHES_UNDER_WAY = 2
-# A version that could not be loaded is tried again after a while, not before each batch.
-_RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Jobs on their way, with the version that they were claimed for: the pointer may move meanwhile."""
 
-    version: ModelVersion
-    predictor: engine.Predictor
+    loaded: Loaded
     readings: list[Reading]
 
 
 class Drain:
-    """One worker's model, decoders and claims. Not for use by two threads at once."""
+    """One worker's models, decoders and claims."""
 
     def __init__(self, device: str = "auto") -> None:
-        self._device = device
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
-        self._heartbeat = Heartbeat(self._name, idle=self.follow_pointer_if_idle)
+        self._fleet = Fleet(device, on_change=self._tell)
+        self._heartbeat = Heartbeat(self._name, state=self._fleet.state)
         self._stop = threading.Event()
         self._running = threading.Lock()
-        self._version: ModelVersion | None = None
-        self._predictor: engine.Predictor | None = None
-        self._refused: UUID | None = None
-        self._retry_at = 0.0
+        self.changed = threading.Event()
+        """Set when a version came or went, so that jobs may be readable now that were not before."""
+        self.last_run = time.monotonic()
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,12 +73,16 @@ class Drain:
         self.close()
 
     def start(self) -> None:
-        """Load the version in service and begin to report; without one the worker waits for it."""
+        """Load the versions in service and begin to report; without one the worker waits for it."""
         self._heartbeat.start()
         try:
-            self._follow_pointer()
+            self._fleet.settle()
         except DatabaseError as error:
-            logger.warning("The database did not answer (%s); the heartbeat tries again.", type(error).__name__)
+            logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self._heartbeat.tell()
 
     def request_stop(self) -> None:
         """Finish the batches under way and claim no more."""
@@ -97,25 +95,40 @@ class Drain:
                 self._threads.submit(connections.close_all)
             self._threads.shutdown()
             self._sandbox.close()
+            self._fleet.close()
             self._heartbeat.close()
 
     def run(self) -> int:
         """Work until nothing waits; how many jobs were taken."""
         with self._running:
-            close_old_connections()
-            taken = 0
-            under_way: deque[Future[None]] = deque()
-            try:
-                while (batch := self._prepare()) is not None:
+            return self._run()
+
+    def run_if_idle(self) -> int:
+        """The same, unless another thread does it already."""
+        if not self._running.acquire(blocking=False):
+            return 0
+        try:
+            return self._run()
+        finally:
+            self._running.release()
+
+    def _run(self) -> int:
+        close_old_connections()
+        taken = 0
+        under_way: deque[Future[None]] = deque()
+        try:
+            while batches := self._prepare():
+                for batch in batches:
                     taken += len(batch.readings)
                     under_way.append(self._threads.submit(self._predict_and_write, batch))
                     if len(under_way) == _BATCHES_UNDER_WAY:
                         under_way.popleft().result()
-            finally:
-                wait(under_way)
-            for written in under_way:
-                written.result()
-            return taken
+        finally:
+            wait(under_way)
+            self.last_run = time.monotonic()
+        for written in under_way:
+            written.result()
+        return taken
 
     def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
@@ -127,40 +140,43 @@ class Drain:
             # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
             self._heartbeat.release(held)
 
-    def _prepare(self) -> _Batch | None:
-        """Claim a batch for the version in service and decode it; None where nothing waits."""
-        if self._stop.is_set() or not self._follow_pointer():
-            return None
-        version, predictor = self._version, self._predictor
-        assert version is not None
-        assert predictor is not None
-        jobs = inference.claim_jobs(limit=settings.INFERENCE_BATCH_SIZE, version=version, worker=self._name)
-        if not jobs:
-            return None
+    def _prepare(self) -> list[_Batch]:
+        """Claim jobs and decode their films: a batch for each version among them; empty where nothing waits."""
+        if self._stop.is_set() or not (serving := self._fleet.serving()):
+            return []
+        jobs = inference.claim_jobs(
+            limit=settings.INFERENCE_BATCH_SIZE,
+            version=serving.everyone.version if serving.everyone else None,
+            pins={tenant_id: loaded.version if loaded else None for tenant_id, loaded in serving.pins.items()},
+            worker=self._name,
+        )
         self._heartbeat.hold(jobs)
         try:
-            return _Batch(version, predictor, self._decode(jobs, predictor.manifest.input_space))
+            return self._decode(jobs, serving) if jobs else []
         except BaseException:
             self._heartbeat.release(jobs)
             raise
 
-    def _decode(self, jobs: list[ClaimedJob], space: engine.InputSpace) -> list[Reading]:
+    def _decode(self, jobs: list[ClaimedJob], serving: Serving) -> list[_Batch]:
+        batches = {job.version_id: _Batch(serving.holding(job.version_id), []) for job in jobs}
         with contextlib.ExitStack() as copies:
             readings = read_inputs(jobs)
-            decodings = [start_decoding(reading, space, self._sandbox, copies) for reading in readings]
-            ready = []
+            spaces = {version_id: batch.loaded.predictor.manifest.input_space for version_id, batch in batches.items()}
+            decodings = [
+                start_decoding(reading, spaces[reading.job.version_id], self._sandbox, copies) for reading in readings
+            ]
             for reading, decoding in zip(readings, decodings, strict=True):
                 if finish_decoding(reading, decoding):
-                    ready.append(reading)
+                    batches[reading.job.version_id].readings.append(reading)
                 else:
                     self._heartbeat.release([reading.job])
-            return ready
+        return list(batches.values())
 
     def _predict(self, batch: _Batch) -> None:
         """Step 3: one forward for the films of the batch, and the gate on what the network saw."""
         films = [reading for reading in batch.readings if reading.film is not None]
         try:
-            _forward(batch.predictor, films)
+            _forward(batch.loaded.predictor, films)
         # One film must not fail its batchmates, whatever the network's runtime raised.
         except Exception:
             logger.exception("A batch of %d films failed; each is tried alone.", len(films))
@@ -169,7 +185,7 @@ class Drain:
 
     def _predict_alone(self, batch: _Batch, film: Reading) -> None:
         try:
-            _forward(batch.predictor, [film])
+            _forward(batch.loaded.predictor, [film])
         except Exception as error:
             batch.readings.remove(film)
             reason = f"the network failed on this film ({type(error).__name__})."
@@ -182,54 +198,9 @@ class Drain:
                 _guarded([reading], write_refusal, reading)
         for tenant_id in dict.fromkeys(reading.job.tenant_id for reading in scored):
             own = [reading for reading in scored if reading.job.tenant_id == tenant_id]
-            if not _guarded(own, write_results, own, batch.version) and len(own) > 1:
+            if not _guarded(own, write_results, own, batch.loaded.version) and len(own) > 1:
                 for reading in own:
-                    _guarded([reading], write_results, [reading], batch.version)
-
-    def follow_pointer_if_idle(self) -> None:
-        """What the heartbeat calls: a version that came into service is loaded before the next film."""
-        if not self._stop.is_set() and self._running.acquire(blocking=False):
-            try:
-                self._follow_pointer()
-            finally:
-                self._running.release()
-
-    def _follow_pointer(self) -> bool:
-        """Load the version in service beside the one in use, then swap. False where there is no usable version."""
-        wanted = version_id_in_service()
-        if self._version is not None and wanted == self._version.pk:
-            return True
-        if wanted == self._refused and time.monotonic() < self._retry_at:
-            return self._predictor is not None
-        try:
-            self._load(version_in_service())
-        except DatabaseError:
-            raise
-        # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
-        except Exception as error:
-            logger.error("The version in service cannot be loaded: %s", error)
-            self._refused, self._retry_at = wanted, time.monotonic() + _RETRY_SECONDS
-            self._heartbeat.report(self._version, error=str(error)[:500])
-        return self._predictor is not None
-
-    def _load(self, version: ModelVersion) -> None:
-        try:
-            predictor = self._predictor_of(version)
-        except engine.ArtifactInvalid:
-            # Perhaps only this machine's copy is damaged: fetch it once more.
-            forget_artifact(version)
-            predictor = self._predictor_of(version)
-        predictor.warm_up()
-        self._version, self._predictor = version, predictor
-        self._heartbeat.report(version, runs_on=predictor.runs_on)
-        logger.info("Serving %s.", version)
-
-    def _predictor_of(self, version: ModelVersion) -> engine.Predictor:
-        return engine.load_predictor(
-            fetch_artifact(version),
-            device=self._device,  # type: ignore[arg-type]
-            cache_dir=settings.MODEL_CACHE_DIR / "compiled",
-        )
+                    _guarded([reading], write_results, [reading], batch.loaded.version)
 
 
 def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:

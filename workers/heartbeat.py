@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,20 +12,16 @@ from django.db.models.functions import Now
 
 from apps.inference.models import Worker
 from apps.inference.services import ClaimedJob, extend_leases
-from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
 
 
 class Heartbeat:
-    def __init__(self, worker: str, idle: Callable[[], None]) -> None:
+    def __init__(self, worker: str, state: Callable[[], Mapping[str, Any]]) -> None:
         self._worker = worker
-        self._idle = idle
-        self._runs_on = ""
+        self._state = state
         self._held: dict[UUID, ClaimedJob] = {}
-        self._version: ModelVersion | None = None
-        self._error = ""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -48,10 +45,8 @@ class Heartbeat:
             for job in jobs:
                 self._held.pop(job.id, None)
 
-    def report(self, version: ModelVersion | None, error: str = "", runs_on: str = "") -> None:
-        """What is served from now on, and why not something newer; told at once."""
-        self._version, self._error = version, error
-        self._runs_on = runs_on or self._runs_on
+    def tell(self) -> None:
+        """The state has changed: say so at once."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -59,7 +54,6 @@ class Heartbeat:
             try:
                 close_old_connections()
                 self._beat()
-                self._idle()
             # Without this thread the worker would lose its leases, so nothing may end it.
             except Exception as error:
                 logger.warning("A heartbeat was lost (%s).", type(error).__name__)
@@ -76,12 +70,4 @@ class Heartbeat:
             held = list(self._held.values())
         if held:
             extend_leases(jobs=held)
-        Worker.objects.update_or_create(
-            name=self._worker,
-            defaults={
-                "model_version": self._version,
-                "error": self._error,
-                "device": self._runs_on,
-                "last_seen": Now(),
-            },
-        )
+        Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})

@@ -1,4 +1,4 @@
-"""What the bells wake. The worker process owns one drain, and with it the model."""
+"""What the bells wake. The worker process owns one drain, and with it the models; a watch looks where no bell rings."""
 
 import logging
 from typing import Any
@@ -9,16 +9,20 @@ from django.db import DatabaseError
 
 from apps.core.queue import Bell, answer, broker
 from workers.drain import Drain
+from workers.watch import Watch
 
 logger = logging.getLogger(__name__)
 _drain: Drain | None = None
+_watch: Watch | None = None
 
 
 @worker_init.connect
 def _start(**_: Any) -> None:
-    global _drain
+    global _drain, _watch
     _drain = Drain(device=settings.INFERENCE_DEVICE)
     _drain.start()
+    _watch = Watch(_drain)
+    _watch.start()
 
 
 @worker_shutting_down.connect
@@ -29,7 +33,8 @@ def _finish_batch(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _stop(**_: Any) -> None:
-    if _drain is not None:
+    if _drain is not None and _watch is not None:
+        _watch.close()
         _drain.close()
 
 
@@ -41,5 +46,5 @@ def drain() -> None:
     try:
         _drain.run()
     except DatabaseError as error:
-        # The jobs are safe in their rows; the dispatcher rings again.
-        logger.warning("The database did not answer (%s); the next bell tries again.", type(error).__name__)
+        # The jobs are safe in their rows; the worker looks again soon.
+        logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)

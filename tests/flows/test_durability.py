@@ -3,6 +3,7 @@
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from apps.reports.models import Report
 from apps.tenants.scope import tenant_tx
 from config.embedded import places, valkey
 from tests.conftest import STARTER, Hospital
+from tests.dicomweb.web import MULTIPART, multipart
 from tests.flows.processes import running, start, wait_for
+from workers.drain import Drain
+from workers.watch import Watch
 
 QUICK = {"INFERENCE_LEASE_SECONDS": "3", "INFERENCE_BATCH_SIZE": "4"}
 
@@ -101,10 +105,12 @@ def test_a_version_damaged_in_the_storage_leaves_the_old_one_serving(
     default_storage.delete(key)
     default_storage.save(key, ContentFile(damaged(weights, damage)))
     activate(version=candidate, actor="test")
+    wait_for(
+        lambda: read_studies() or Worker.objects.exclude(error="").exists(), 30, "The worker's word on the version"
+    )
     store_film(north, seed=1, size=256)
     job = read_one(north, read_studies)
     assert (job.state, job.model_version) == (JobState.COMPLETE, starter)
-    wait_for(lambda: Worker.objects.exclude(error="").exists(), 10, "The worker's word on the version")
 
 
 def test_a_copy_damaged_on_this_machine_is_fetched_anew(
@@ -113,13 +119,32 @@ def test_a_copy_damaged_on_this_machine_is_fetched_anew(
     weights = fetch_artifact(candidate) / "model.safetensors"
     weights.write_bytes(damaged(weights.read_bytes(), "truncated"))
     activate(version=candidate, actor="test")
+    wait_for(lambda: read_studies() or Worker.objects.filter(model_version=candidate).exists(), 40, "The switch")
     store_film(north, seed=1, size=256)
     job = read_one(north, read_studies)
     assert (job.state, job.model_version) == (JobState.COMPLETE, candidate)
 
 
-def test_an_idle_worker_loads_the_version_that_came_into_service(
-    starter: Any, candidate: Any, read_studies: Callable[[], int]
+def test_an_idle_worker_loads_the_version_that_came_into_service(starter: Any, candidate: Any) -> None:
+    with Drain(device="cpu") as drain, closing(Watch(drain, quiet=0.2)) as watch:
+        watch.start()
+        activate(version=candidate, actor="test")
+        wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 40, "The switch of an idle worker")
+
+
+def test_films_are_read_while_the_broker_is_dead(
+    starter: Any, north: Hospital, make_film: Callable[..., Path], client: Any, tmp_path: Path
 ) -> None:
-    activate(version=candidate, actor="test")
-    wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 40, "The switch of an idle worker")
+    with running("worker", tmp_path / "worker.log"):
+        wait_for(lambda: Worker.objects.exclude(model_version=None).exists(), 90, "The start of the worker")
+        broker = valkey.process()
+        assert broker is not None
+        broker.kill()
+        broker.wait(10)
+        try:
+            film = multipart([make_film(size=256).read_bytes()])
+            answer = client.post("/dicom-web/studies", film, content_type=MULTIPART, headers=north.bearer)
+            assert answer.status_code == 200, answer.content
+            wait_for(lambda: states(north) == [JobState.COMPLETE], 40, "A result without a broker")
+        finally:
+            valkey.start()

@@ -1,0 +1,184 @@
+"""The versions that one worker holds: the pointers say which, a new one loads beside the old, and then they swap."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, connections
+
+from apps.inference.loading import load_version
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.registry.selectors import deployments
+from apps.registry.services import forget_artifact
+
+logger = logging.getLogger(__name__)
+# A version that could not be loaded is tried again after a while, not before each batch.
+_RETRY_SECONDS = 30.0
+# The version that was in service until now stays loaded: a rollback must not wait.
+_SPARES = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    version: ModelVersion
+    predictor: engine.Predictor
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Who is read by what: ``pins`` for the tenants that have a version of their own, ``everyone`` for all others.
+
+    None stands for tenants whose version is not here and never was: their jobs wait.
+    """
+
+    everyone: Loaded | None = None
+    pins: Mapping[UUID, Loaded | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any((self.everyone, *self.pins.values()))
+
+    def holding(self, version_id: UUID) -> Loaded:
+        return next(each for each in (self.everyone, *self.pins.values()) if each and each.version.pk == version_id)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    reason: str
+    retry_at: float
+
+
+class Fleet:
+    """Loading happens in a thread of its own, one version at a time; all the rest is quick."""
+
+    def __init__(self, device: str, on_change: Callable[[], None]) -> None:
+        self._device = device
+        self._on_change = on_change
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._lock = threading.Lock()
+        self._wanted: Mapping[UUID | None, UUID] = {}
+        self._current: dict[UUID | None, Loaded] = {}
+        self._loaded: OrderedDict[UUID, Loaded] = OrderedDict()
+        self._loading: dict[UUID, Future[None]] = {}
+        self._refused: dict[UUID, _Refusal] = {}
+        self._names: dict[UUID, str] = {}
+
+    def close(self) -> None:
+        self._loader.shutdown(cancel_futures=True)
+
+    def serving(self) -> Serving:
+        """Look at the pointers, and say what to serve until the next look. Only where nothing is here, it waits.
+
+        A tenant whose new version is not loaded, or cannot be, goes on with the one that it was read by.
+        """
+        found = self._look()
+        if not found and self._loading:
+            wait(list(self._loading.values()))
+            found = self._look()
+        return found
+
+    def settle(self) -> None:
+        """Load whatever the pointers name before going on, or know why it cannot be."""
+        self._look()
+        wait(list(self._loading.values()))
+        self._look()
+
+    def _look(self) -> Serving:
+        wanted = deployments()
+        with self._lock:
+            before = dict(self._current)
+            self._current = self._assigned(wanted)
+            self._wanted = wanted
+            self._drop_others()
+            changed = self._current != before
+            pins = {tenant_id: self._current.get(tenant_id) for tenant_id in wanted if tenant_id is not None}
+            found = Serving(self._current.get(None), pins)
+        if changed:
+            logger.info("Serving %s.", ", ".join(sorted({str(each.version) for each in self._current.values()})))
+            self._on_change()
+        return found
+
+    def _assigned(self, wanted: Mapping[UUID | None, UUID]) -> dict[UUID | None, Loaded]:
+        assigned = {}
+        for tenant_id, version_id in wanted.items():
+            loaded = self._loaded.get(version_id)
+            if loaded is None:
+                self._ask_for(version_id)
+                # Before a tenant was pinned it was read by the platform's version.
+                loaded = self._current.get(tenant_id if tenant_id in self._wanted else None)
+            if loaded is not None:
+                assigned[tenant_id] = loaded
+        return assigned
+
+    def _drop_others(self) -> None:
+        used = {loaded.version.pk for loaded in self._current.values()}
+        for version_id in used & self._loaded.keys():
+            self._loaded.move_to_end(version_id)
+        for version_id in list(self._loaded)[: -(len(used) + _SPARES)]:
+            del self._loaded[version_id]
+
+    def _ask_for(self, version_id: UUID) -> None:
+        refusal = self._refused.get(version_id)
+        if version_id not in self._loading and (refusal is None or time.monotonic() > refusal.retry_at):
+            self._loading[version_id] = self._loader.submit(self._load, version_id)
+
+    def _load(self, version_id: UUID) -> None:
+        loaded, refusal = None, None
+        try:
+            version = ModelVersion.objects.get(pk=version_id)
+            self._names[version_id] = str(version)
+            loaded = Loaded(version, self._verified(version))
+        except DatabaseError as error:
+            logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
+        # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
+        except Exception as error:
+            logger.error("%s cannot be loaded: %s", self._names.get(version_id, version_id), error)
+            refusal = _Refusal(str(error)[:500], time.monotonic() + _RETRY_SECONDS)
+        finally:
+            connections.close_all()
+        with self._lock:
+            self._refused.pop(version_id, None)
+            if loaded is not None:
+                self._loaded[version_id] = loaded
+            elif refusal is not None:
+                self._refused[version_id] = refusal
+            del self._loading[version_id]
+        self._on_change()
+
+    def _verified(self, version: ModelVersion) -> engine.Predictor:
+        predictor = load_version(version, device=self._device)
+        if predictor.artifact.sha256 != version.sha256:
+            forget_artifact(version)
+            raise engine.ArtifactInvalid("identity-mismatch", "Register what is stored there as a version of its own.")
+        predictor.warm_up()
+        return predictor
+
+    def state(self) -> dict[str, Any]:
+        """What the worker's row says: the columns that this fleet knows."""
+        with self._lock:
+            current, wanted = dict(self._current), set(self._wanted.values())
+            refused = {each: refusal.reason for each, refusal in self._refused.items() if each in wanted}
+            used = {loaded.version.pk for loaded in current.values()}
+            states = dict.fromkeys(self._loaded, "kept for a rollback")
+            states |= dict.fromkeys(self._loading, "loading") | dict.fromkeys(refused, "refused")
+            states |= dict.fromkeys(used, "serving")
+            names = {each: self._names.get(each, str(each)) for each in states}
+        first = current.get(None) or next(iter(current.values()), None)
+        error = "; ".join(f"{names[each]}: {reason}" for each, reason in refused.items())
+        if not wanted:
+            error = "No model version is in service: an operator must activate one."
+        return {
+            "model_version": first.version if first else None,
+            "device": first.predictor.runs_on if first else "",
+            "error": error,
+            "versions": [
+                {"version": names[each], "state": state, "wanted": each in wanted, "reason": refused.get(each, "")}
+                for each, state in sorted(states.items(), key=lambda entry: names[entry[0]])
+            ],
+        }
