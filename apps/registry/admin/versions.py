@@ -1,16 +1,18 @@
 """Model versions and what is in service. Versions are immutable: a person only moves the pointer, with a reason."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.errors import ChecxrayError
 from apps.registry.models import Activation, Deployment, ModelVersion
@@ -24,16 +26,33 @@ class ReasonForm(forms.Form):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(OperatorAdmin):
-    list_display = ("__str__", "architecture", "mean_auroc", "short_sha256", "registered", "in_service")
+    list_display = ("__str__", "standing", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
-        "__str__", "in_service", "architecture", "sha256", "device_uid", "registered", "input_space",
-        "operating_points", "figures", "data", "card",
+        "__str__", "standing", "training", "measured", "architecture", "sha256", "device_uid", "registered",
+        "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
 
-    @admin.display(description="In service", boolean=True)
-    def in_service(self, version: ModelVersion) -> bool:
-        return Deployment.objects.filter(model_version=version).exists()
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
+        activated = Activation.objects.filter(to_version=OuterRef("pk"))
+        deployed = Deployment.objects.filter(model_version=OuterRef("pk"))
+        return super().get_queryset(request).annotate(is_deployed=Exists(deployed), was_deployed=Exists(activated))
+
+    @admin.display(description="Standing")
+    def standing(self, version: Any) -> str:
+        if version.is_deployed:
+            return "In service"
+        return "Was in service" if version.was_deployed else "Candidate"
+
+    @admin.display(description="Training")
+    def training(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:registry_trainingrun_change", version.training_runs.all()) or "Registered from a folder"
+
+    @admin.display(description="Evaluations")
+    def measured(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:registry_evaluation_change", version.evaluations.all()[:20]) or (
+            "None yet: manage.py evaluate_model"
+        )
 
     @admin.display(description="SHA-256")
     def short_sha256(self, version: ModelVersion) -> str:
@@ -153,6 +172,12 @@ def _moved(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpR
     page.log_change(request, move.to_version, f"Put into service: {move.reason}")
     messages.success(request, f"{move.to_version} is in service (before: {reference(move.from_version)}).")
     return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
+
+
+def _links(page: str, instances: Iterable[Model]) -> SafeString:
+    return format_html_join(
+        mark_safe("<br>"), '<a href="{}">{}</a>', ((reverse(page, args=[each.pk]), each) for each in instances)
+    )
 
 
 def _figure(part: dict[str, Any], name: str) -> str:
