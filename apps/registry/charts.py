@@ -39,6 +39,7 @@ class Axis:
 @dataclass(frozen=True)
 class Chart:
     title: str
+    description: str
     svg: SafeString
 
     @property
@@ -78,7 +79,7 @@ def line_chart(
     diagonal: bool = False,
 ) -> Chart:
     """Lines over common axes; `diagonal` draws the line of chance (ROC) or of perfect calibration (reliability)."""
-    shown = [each for each in series if any(value is not None for _, value in each.points)]
+    shown = [each for each in series if any(value is not None and math.isfinite(value) for _, value in each.points)]
     legend = _legend(shown, width) if len(shown) > 1 else []
     plot = height - _ROW * len({row for _, row, _ in legend})
     frame = _frame(shown, x, y, width, plot)
@@ -93,14 +94,15 @@ def line_chart(
     if not shown:
         middle = (frame.left + frame.right) / 2
         parts.append(_text(middle, (frame.top + frame.bottom) / 2, "No values yet", anchor="middle"))
-    body = "".join(parts)
+    body, description = "".join(parts), _description(shown, x, y)
     return Chart(
         title,
+        description,
         mark_safe(  # noqa: S308  every text in it is escaped where it is put in
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
             f'height="{height}" role="img" aria-label="{escape(title)}" class="chart" font-family="Noto Sans, '
             f'Liberation Sans, Arial, DejaVu Sans, sans-serif" font-size="11"><title>{escape(title)}</title>'
-            f"<desc>{escape(_description(shown, x, y))}</desc>{body}</svg>"
+            f"<desc>{escape(description)}</desc>{body}</svg>"
         ),
     )
 
@@ -224,6 +226,6 @@ def _description(series: Sequence[Series], x: Axis, y: Axis) -> str:
         return "No values yet."
     said = []
     for each in series:
-        known = [value for _, value in each.points if value is not None]
+        known = [value for _, value in each.points if value is not None and math.isfinite(value)]
         said.append(f"{each.name}: {len(known)} points, last {_number(known[-1])}")
     return f"{y.title} by {x.title}. " + "; ".join(said) + "."

@@ -3,7 +3,6 @@
 Training never waits for the database: where that is away, events are kept, and written when it answers again.
 """
 
-import json
 import logging
 import threading
 import time
@@ -15,12 +14,12 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, connections
 from tqdm import tqdm
 
+from apps.registry import engine
 from apps.registry.runs import record_progress
 
 logger = logging.getLogger(__name__)
 
-# How often the file is looked at: the chief writes at most every two seconds.
-_LOOK_SECONDS = 2.0
+_WRITE_SECONDS = 2.0
 _BEAT_SECONDS = 10.0
 _DATABASE_AWAY_SECONDS = 10.0
 
@@ -30,83 +29,75 @@ class Follower:
 
     Args:
         path: the file; it may not exist yet.
-        run_id: gives the run's row, and makes it where there is none yet; called once there is something to record.
+        find_run: gives the run's row, and may make it; asked when there is something to record.
         terminal: where the bar is drawn.
+        offset: where the file's new part begins; 0 records what was missed before, too.
     """
 
-    def __init__(self, path: Path, run_id: Callable[[Sequence[dict[str, Any]]], UUID | None], terminal: TextIO) -> None:
-        self._tail = _Tail(path)
-        self._run_id = run_id
+    def __init__(
+        self,
+        path: Path,
+        find_run: Callable[[Sequence[dict[str, Any]]], UUID | None],
+        terminal: TextIO,
+        offset: int = 0,
+    ) -> None:
+        self._path, self._offset = path, offset
+        self._find_run = find_run
         self._bar = _Bar(terminal)
         self._waiting: list[dict[str, Any]] = []
-        self._next_write = self._last_write = 0.0
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="training-progress", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="training-progress-reader", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="training-progress-writer", daemon=True)
 
     def __enter__(self) -> "Follower":
-        self._thread.start()
+        self._reader.start()
+        self._writer.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stopping.set()
-        self._thread.join()
+        self._reader.join()
+        self._writer.join()
         self._bar.close()
 
-    def _follow(self) -> None:
+    def _read(self) -> None:
+        for event in engine.follow_progress(self._path, self._stopping.is_set, self._offset):
+            self._bar.show(event)
+            with self._lock:
+                # Of steps only the last one matters; the epochs all do.
+                if self._waiting and self._waiting[-1]["event"] == event["event"] == "step":
+                    self._waiting.pop()
+                self._waiting.append(event)
+
+    def _write(self) -> None:
+        last = next_try = 0.0
         try:
-            while not self._stopping.wait(_LOOK_SECONDS):
-                self._turn()
-            self._next_write = 0.0
-            self._turn()
+            while not self._stopping.wait(_WRITE_SECONDS):
+                now = time.monotonic()
+                if now >= next_try and (self._waiting or now - last > _BEAT_SECONDS):
+                    last = now
+                    next_try = now if self._record() else now + _DATABASE_AWAY_SECONDS
+            self._reader.join()
+            self._record()
         finally:
             connections.close_all()
 
-    def _turn(self) -> None:
-        events = self._tail.read()
-        self._bar.show(events)
-        self._waiting = _without_old_steps([*self._waiting, *events])
-        now = time.monotonic()
-        if now < self._next_write or not (self._waiting or now - self._last_write > _BEAT_SECONDS):
-            return
+    def _record(self) -> bool:
+        with self._lock:
+            events, self._waiting = self._waiting, []
         try:
-            run_id = self._run_id(self._waiting)
+            run_id = self._find_run(events)
             if run_id is not None:
-                record_progress(run_id=run_id, events=self._waiting)
+                record_progress(run_id=run_id, events=events)
         except (DatabaseError, InterfaceError) as error:
             # A broken connection would stay broken: the next attempt opens its own.
             connections.close_all()
-            self._next_write = now + _DATABASE_AWAY_SECONDS
+            with self._lock:
+                self._waiting = events + self._waiting
             logger.warning("The database does not take the training's progress (%s); it goes on.", type(error).__name__)
-        else:
-            self._waiting, self._last_write = [], now
-
-
-def _without_old_steps(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Only the last step matters; the epochs all do."""
-    last = len(events) - 1
-    return [event for index, event in enumerate(events) if event["event"] != "step" or index == last]
-
-
-class _Tail:
-    """Reads what was added to a file of JSON lines; a file that became shorter was begun anew."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        try:
-            with self._path.open("rb") as file:
-                if self._path.stat().st_size < self._read:
-                    self._read = 0
-                file.seek(self._read)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        # The last line may be half written.
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return [json.loads(line) for line in whole.splitlines() if line.strip()]
+            return False
+        return True
 
 
 class _Bar:
@@ -118,16 +109,14 @@ class _Bar:
         self._steps = 1
         self._told: dict[str, str] = {}
 
-    def show(self, events: Sequence[dict[str, Any]]) -> None:
-        for event in events:
-            kind = event["event"]
-            if kind == "start":
-                self._open(event)
-            elif kind in ("step", "epoch") and self._bar is not None:
-                done = event["epoch"] * self._steps
-                self._bar.n = done if kind == "epoch" else done - self._steps + event["step"]
-                self._tell(event)
-        if self._bar is not None and events:
+    def show(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "start":
+            self._open(event)
+        elif kind in ("step", "epoch") and self._bar is not None:
+            done = event["epoch"] * self._steps
+            self._bar.n = done if kind == "epoch" else done - self._steps + event["step"]
+            self._tell(event)
             self._bar.refresh()
 
     def _open(self, event: dict[str, Any]) -> None:

@@ -31,9 +31,12 @@ def digest_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def find_unfinished(*, settings: Mapping[str, Any]) -> TrainingRun | None:
-    """The last run of these settings, if it has no version yet and its folder is on this machine."""
-    last = TrainingRun.objects.filter(settings_sha256=digest_of(settings)).first()
+def find_unfinished(*, settings: Mapping[str, Any], folder: Path | None = None) -> TrainingRun | None:
+    """The last run of these settings (in that folder), if it has no version yet and its folder is on this machine."""
+    runs = TrainingRun.objects.filter(settings_sha256=digest_of(settings))
+    if folder is not None:
+        runs = runs.filter(folder=str(folder.resolve()))
+    last = runs.first()
     if last is None or last.state == TrainingRun.State.COMPLETE or not Path(last.folder).is_dir():
         return None
     return last

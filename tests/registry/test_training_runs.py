@@ -176,7 +176,7 @@ def until(true: Any) -> None:
 def test_the_follower_catches_up_after_the_database_was_away(
     run: TrainingRun, administrator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("apps.registry.following._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("apps.registry.following._WRITE_SECONDS", 0.05)
     monkeypatch.setattr("apps.registry.following._DATABASE_AWAY_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
     with Follower(path, lambda events: run.pk, io.StringIO()):
