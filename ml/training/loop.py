@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ml.metrics import MetricUndefined, auroc
 from ml.networks import CamNetwork
+from ml.shards import FilmArray
 from ml.training.augment import augment
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Recipe
@@ -33,7 +34,7 @@ class TrainingDiverged(RuntimeError):
 class Films:
     """Films uint8 (N, S, S), truth (N, L), and which of them to fit and to select by (indices; may be empty)."""
 
-    squares: NDArray[np.uint8]
+    squares: FilmArray
     truth: NDArray[np.float32]
     train: NDArray[np.intp]
     validation: NDArray[np.intp]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ml.artifact import Manifest
-from ml.datasets import Split, film_cache, find_table, official_split, read_table, summary, targets
+from ml.datasets import Split, film_cache, find_table, read_split, read_table, summary, targets
 from ml.labels import LABELS
 from ml.metrics import evaluate
 from ml.networks import build
@@ -43,7 +43,7 @@ def train(config: TrainingConfig) -> Manifest:
     Raises DatasetInvalid, InputRejected, WeightsInvalid, TrainingDiverged, ArtifactInvalid, ValueError.
     """
     films = read_table(find_table(config.data))
-    split = official_split(config.data, films, config.validation, config.recipe.seed)
+    split = read_split(config.data, films, validation=config.validation, seed=config.recipe.seed)
     names = (*split.train, *split.validation)
     squares = film_cache(config.data, names, config.space, config.out / "cache")
     truth = targets(films, names)
@@ -103,7 +103,7 @@ def _told(config: TrainingConfig, chosen: Fit) -> str:
 def _data(config: TrainingConfig, split: Split, parts: dict[str, Any]) -> dict[str, Any]:
     return {
         "source": "films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
-        "split_id": "official lists, validation by patient",
+        "split_id": split.how,
         "split_sha256": split.sha256,
         "settings": config.describe(),
         **parts,
