@@ -67,7 +67,7 @@ def _group(
     truth, logits, among = scored.truth[mask], scored.logits[mask], draws.films(mask)
     samples, _ = bootstrap_ranking(truth, logits, among)
     both = (truth > 0).any(axis=0) & (truth == 0).any(axis=0)
-    values = {i: auroc(truth[:, i], logits[:, i]) for i in np.flatnonzero(both)}
+    values = {i: auroc(truth[:, i], logits[:, i]) for i in np.flatnonzero(both).tolist()}
     mean, ci95 = mean_of(list(values.values()), samples[:, list(values)])
     shared = np.flatnonzero(common).tolist()
     common_mean, common_ci95 = mean_of([values[i] for i in shared], samples[:, shared])
@@ -124,9 +124,9 @@ def _gaps(scored: Scored, mask: NDArray[np.bool_], rest: NDArray[np.bool_], draw
 
 def _missed(scored: Scored, mask: NDArray[np.bool_], draws: Draws) -> dict[str, Any]:
     """Underdiagnosis and, beside it, alarms on films without any finding; labels without a threshold cannot fire."""
-    any_called = (scored.called > 0).any(axis=1)
-    finding = (scored.truth > 0).any(axis=1)
-    none = (scored.truth == 0).all(axis=1)
+    any_called = np.asarray((scored.called > 0).any(axis=1))
+    finding = np.asarray((scored.truth > 0).any(axis=1))
+    none = np.asarray((scored.truth == 0).all(axis=1))
     result: dict[str, Any] = {}
     for name, hits, among in (("underdiagnosis", ~any_called, finding), ("overdiagnosis", any_called, none)):
         chosen = among & mask
