@@ -12,6 +12,7 @@ from ml.datasets import Split, film_cache, find_table, read_split, read_table, s
 from ml.labels import LABELS
 from ml.metrics import evaluate
 from ml.networks import build
+from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
 from ml.training.forward import run
@@ -78,7 +79,15 @@ def train(config: TrainingConfig) -> Manifest:
         config.version_name,
         config.architecture,
         _told(config, chosen),
-        _data(config, split, {"train": summary(films, split.train), "validation": summary(films, split.validation)}),
+        _data(
+            config,
+            split,
+            {
+                "train": summary(films, split.train),
+                "validation": summary(films, split.validation),
+                SEEN_PATIENTS: patient_fingerprint((films[name].patient for name in names), source_kind(config.data)),
+            },
+        ),
         LIMITS,
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)

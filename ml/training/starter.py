@@ -25,6 +25,7 @@ from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, r
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
+from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
 from ml.shards import FilmArray
 from ml.training.augment import Augmentation
 from ml.training.config import Recipe
@@ -200,6 +201,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
         "split_sha256": _lists_hash(lists),
         "train": summary(films, names),
         "test": summary(films, test),
+        SEEN_PATIENTS: patient_fingerprint(patients, source_kind(data)),
         "synthetic_films_in_gate": synthetic,
         "synthetic_films_in_network": 0,
     }
