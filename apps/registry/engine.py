@@ -3,6 +3,7 @@
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
+from ml.evaluation import EvaluationRefused, evaluate_version
 from ml.gate import GateResult, tag_gate
 from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
@@ -21,6 +22,7 @@ __all__ = [
     "CamScale",
     "DatasetInvalid",
     "DemoFilm",
+    "EvaluationRefused",
     "GateResult",
     "Geometry",
     "InputRejected",
@@ -35,6 +37,7 @@ __all__ = [
     "Sandbox",
     "demo_set",
     "describe",
+    "evaluate_version",
     "failure_reason",
     "heatmap_rgba",
     "inspect",
