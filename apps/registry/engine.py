@@ -13,10 +13,17 @@ from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import LoadedInput, load_input, render_png
+from ml.training.config import TrainingConfig
+from ml.training.launch import Launched, Nodes, TrainingFailed, launch
+from ml.training.options import add_arguments as add_training_arguments
+from ml.training.options import from_arguments as training_of_arguments
+from ml.training.progress import FILE as PROGRESS_FILE
+from ml.training.progress import follow as follow_progress
 from ml.transforms import Geometry, InputSpace
 
 __all__ = [
     "LABELS",
+    "PROGRESS_FILE",
     "RETRYABLE",
     "ArtifactInvalid",
     "CamScale",
@@ -27,20 +34,27 @@ __all__ = [
     "Geometry",
     "InputRejected",
     "InputSpace",
+    "Launched",
     "LoadedInput",
     "Manifest",
+    "Nodes",
     "PictureIdentity",
     "Prediction",
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
     "Sandbox",
+    "TrainingConfig",
+    "TrainingFailed",
+    "add_training_arguments",
     "demo_set",
     "describe",
     "evaluate_version",
     "failure_reason",
+    "follow_progress",
     "heatmap_rgba",
     "inspect",
+    "launch",
     "load_artifact",
     "load_input",
     "load_predictor",
@@ -48,6 +62,7 @@ __all__ = [
     "read_manifest",
     "render_png",
     "tag_gate",
+    "training_of_arguments",
     "write_secondary_capture",
     "zone",
 ]

@@ -23,7 +23,11 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
     """
     try:
         report = engine.evaluate_version(
-            fetch_artifact(version), data, split, settings.CHECXRAY_HOME / "evaluation", settings.INFERENCE_DEVICE
+            fetch_artifact(version),
+            data,
+            split,
+            settings.CHECXRAY_HOME / "evaluation",
+            settings.INFERENCE_DEVICE,  # type: ignore[arg-type]
         )
     except (engine.DatasetInvalid, engine.EvaluationRefused, engine.InputRejected) as error:
         raise InvalidInputError(str(error), "evaluation-refused") from error

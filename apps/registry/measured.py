@@ -28,7 +28,6 @@ _SUBGROUP_NOTE = (
 )
 _POINTING = ("fixed_scale", "random_fixed_scale", "prior")
 _SMALL = {"width": 230, "height": 200}
-_SHARE = {"low": 0.0, "high": 1.0}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,9 @@ def with_interval(value: float | None, ci95: Sequence[float] | None, digits: int
 
 
 def _gate(gate: Mapping[str, Any]) -> str:
-    return f"The version's gate would refuse {gate['refused']} of the {gate['films']} films; all of them are counted here."
+    return (
+        f"The version's gate would refuse {gate['refused']} of the {gate['films']} films; all of them are counted here."
+    )
 
 
 def _findings(report: Mapping[str, Any]) -> Section:
@@ -122,8 +123,8 @@ def _curves(report: Mapping[str, Any]) -> Section:
         line_chart(
             f"{label}, AUROC {number(entry['auroc'])}",
             [Series(label, [(x, y) for x, y in entry["roc"]])],
-            x=Axis("1 − specificity", **_SHARE),
-            y=Axis("sensitivity", **_SHARE),
+            x=Axis("1 − specificity", 0.0, 1.0),
+            y=Axis("sensitivity", 0.0, 1.0),
             diagonal=True,
             **_SMALL,
         )

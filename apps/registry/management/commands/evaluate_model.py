@@ -9,16 +9,15 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.registry.evaluations import contract_json, evaluate, published_tables
-from apps.registry.measured import as_text
+from apps.registry.evaluations import contract_json, evaluate
 from apps.registry.selectors import version_in_service
 from apps.registry.services import find_version
 
 
 class Command(BaseCommand):
     help = (
-        "Measure a registered version on the films of a list (by default the folder's test_list.txt), keep the figures, "
-        "and print them beside the published ones."
+        "Measure a registered version on the films of a list (by default the folder's test_list.txt), keep the "
+        "figures, and print them beside the published ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,6 +49,4 @@ class Command(BaseCommand):
                     f"{out} cannot be written ({error.strerror}); the figures are kept in the admin."
                 ) from error
         self.stdout.write(f"{version} on {evaluation.split_id}: {evaluation.n} films, {evaluation.patients} patients\n")
-        for table in published_tables(evaluation):
-            self.stdout.write(as_text(table) + "\n")
         self.stdout.write(settings.INTENDED_USE_NOTICE)

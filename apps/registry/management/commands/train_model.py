@@ -2,6 +2,8 @@
 
 import getpass
 import signal
+import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +29,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            config, nodes = engine.training_of_arguments(options)
+            config, nodes = engine.training_of_arguments(Namespace(**options), options["out"] or Path())
             with stoppable():
                 run = train(
                     config=config,
                     nodes=nodes,
                     out=options["out"],
                     actor=f"cli:{getpass.getuser()}",
-                    terminal=self.stderr._out,
+                    terminal=sys.stderr,
                 )
         except (ChecxrayError, ValueError) as error:
             raise CommandError(str(error)) from error
