@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -198,6 +199,17 @@ def builder(source: Path, cache: Path, *before: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def test_pngs_need_no_dicom_library(tmp_path: Path) -> None:
+    """A bare GPU box has none: neither the builder nor its children may ask for one."""
+    films(tmp_path / "images")
+    for name in ("imagecodecs", "pydicom"):
+        (tmp_path / "absent").mkdir(exist_ok=True)
+        (tmp_path / "absent" / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here')")
+    child = builder(tmp_path / "images", tmp_path / "cache", "env", f"PYTHONPATH={tmp_path / 'absent'}")
+    out, told = child.communicate(timeout=60)
+    assert out.split() == ["40", "False"], told
+
+
 def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> None:
     films(tmp_path / "images", 160)
     started = [builder(tmp_path / "images", tmp_path / "cache") for _ in range(3)]
@@ -257,21 +269,22 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         build(films(tmp_path / "images", 2), tmp_path / "file" / "cache")
 
 
-def test_no_permission_is_told_but_a_complete_folder_is_read(tmp_path: Path) -> None:
-    sources, cache = films(tmp_path / "images", 4), tmp_path / "locked" / "cache"
-    build(sources, cache)
-    locked = tmp_path / "locked"
-    for folder in (locked, tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o555 if folder == locked else 0o755)
-    # The root user may write anywhere, so it becomes someone else for the while.
+def test_no_permission_is_told_but_a_complete_folder_is_read() -> None:
+    # The root user may write anywhere, so it becomes someone else, whom pytest's own folder would shut out.
     root = os.geteuid() == 0
-    try:
-        if root:
-            os.seteuid(65534)
-        with pytest.raises(ShardsInvalid, match="no permission to write here"):
-            build(sources, locked / "other")
-        assert len(build(sources, cache)) == 4
-    finally:
-        if root:
-            os.seteuid(0)
-        locked.chmod(0o755)
+    with tempfile.TemporaryDirectory() as temporary:
+        locked = Path(temporary) / "locked"
+        sources, cache = films(Path(temporary) / "images", 4), locked / "cache"
+        build(sources, cache)
+        Path(temporary).chmod(0o755)
+        locked.chmod(0o555)
+        try:
+            if root:
+                os.seteuid(65534)
+            with pytest.raises(ShardsInvalid, match="no permission to write here"):
+                build(sources, locked / "other")
+            assert len(build(sources, cache)) == 4
+        finally:
+            if root:
+                os.seteuid(0)
+            locked.chmod(0o755)
