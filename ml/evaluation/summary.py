@@ -28,6 +28,7 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
 def report_text(report: Mapping[str, Any]) -> str:
     """The report for a terminal."""
     model, split = report["model"], report["split"]
+    without = with_interval(report["mean_auroc_without_pneumonia"], report["ci95_without_pneumonia"])
     head = [
         f"{model['name']} ({model['architecture']}, {model['input_size']} pixels), {model['sha256'][:12]}",
         f"Trained on: {model['trained_on']['source']}; {model['trained_on']['split_id']}",
@@ -37,8 +38,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         ),
         (
             f"Mean AUROC {with_interval(report['mean_auroc'], report['ci95'])} over {report['labels_in_mean']} labels; "
-            f"without Pneumonia {with_interval(report['mean_auroc_without_pneumonia'], report['ci95_without_pneumonia'])}; "
-            f"mean AUPRC {with_interval(report['mean_auprc'], report['mean_auprc_ci95'])}"
+            f"without Pneumonia {without}; mean AUPRC {with_interval(report['mean_auprc'], report['mean_auprc_ci95'])}"
         ),
         (
             f"Calibration error {number(report['ece']['raw'], 4)} before and {number(report['ece']['platt'], 4)} after "
@@ -110,9 +110,9 @@ def subgroup_table(report: Mapping[str, Any]) -> Table:
     headers = ("Group", "Films (patients)", "Mean AUROC", "Mean, common labels", "Underdiagnosis", "Largest gap")
     notes += [
         (
-            "Only the mean over common labels compares groups. Gap: sensitivity in the group minus that of all others, at "
-            f"the shared threshold; named above where over {DISCLOSED_GAP} with {DISCLOSED_POSITIVES} positives or more. "
-            "Underdiagnosis: films with a finding on which no label reaches its threshold."
+            "Only the mean over common labels compares groups. Gap: sensitivity in the group minus that of all "
+            f"others, at the shared threshold; named above where over {DISCLOSED_GAP} with {DISCLOSED_POSITIVES} "
+            "positives or more. Underdiagnosis: films with a finding on which no label reaches its threshold."
         ),
     ]
     return Table("Subgroups", headers, tuple(rows), tuple(notes))

@@ -157,8 +157,8 @@ def table2(rows: Sequence[Mapping[str, Any]]) -> Table:
             SPLITS_DIFFER,
             (
                 f"The versions are measured on {split_name(rows[0])}: {rows[0]['n']} films of {rows[0]['patients']} "
-                "patients. Differences are paired: both versions on the same drawn patients; where the interval holds 0, "
-                "no difference was found; one training each says nothing of the spread between seeds."
+                "patients. Differences are paired: both versions on the same drawn patients; where the interval holds "
+                "0, no difference was found; one training each says nothing of the spread between seeds."
             ),
             f"Of the paper's DenseNet169 and DenseNet201 only the means are at hand; its split is {NOT_STATED}.",
             *_labels_missing(rows),

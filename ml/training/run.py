@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ml.artifact import Manifest
-from ml.datasets import Split, film_cache, find_table, read_split, read_table, summary, targets
+from ml.datasets import Film, Split, film_cache, find_table, read_split, read_table, summary, targets
 from ml.labels import LABELS
 from ml.metrics import evaluate
 from ml.networks import build
@@ -79,15 +79,7 @@ def train(config: TrainingConfig) -> Manifest:
         config.version_name,
         config.architecture,
         _told(config, chosen),
-        _data(
-            config,
-            split,
-            {
-                "train": summary(films, split.train),
-                "validation": summary(films, split.validation),
-                SEEN_PATIENTS: patient_fingerprint((films[name].patient for name in names), source_kind(config.data)),
-            },
-        ),
+        _data(config, split, films),
         LIMITS,
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
@@ -109,11 +101,14 @@ def _told(config: TrainingConfig, chosen: Fit) -> str:
     )
 
 
-def _data(config: TrainingConfig, split: Split, parts: dict[str, Any]) -> dict[str, Any]:
+def _data(config: TrainingConfig, split: Split, films: dict[str, Film]) -> dict[str, Any]:
+    seen = (films[name].patient for name in (*split.train, *split.validation))
     return {
         "source": "films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
         "split_id": split.how,
         "split_sha256": split.sha256,
         "settings": config.describe(),
-        **parts,
+        "train": summary(films, split.train),
+        "validation": summary(films, split.validation),
+        SEEN_PATIENTS: patient_fingerprint(seen, source_kind(config.data)),
     }
