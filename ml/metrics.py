@@ -148,8 +148,7 @@ def evaluate(
 
     Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts. Truth is 0, 1 or
     NaN (unknown). `draws` shares the bootstrap's patients with other figures; else `rounds` are drawn by `seed`.
-    Returns {"n", "patients", "mean_auroc", "ci95", "mean_auprc", "mean_auprc_ci95", "labels_in_mean",
-    "mean_auroc_without_pneumonia", "ci95_without_pneumonia", "labels"}.
+    Raises ValueError for shapes that differ.
     """
     truth, scores = np.asarray(truth, dtype=np.float64), np.asarray(scores)
     if truth.shape != scores.shape or truth.shape != (len(patients), len(labels)):
