@@ -119,9 +119,6 @@ def train(
     """Fit `network` with the other ranks of `world`, resuming where the settings say so."""
     fingerprint = f"{config.fingerprint()} {prepared.identity}"
     checkpoints = Checkpoints(config.out / "checkpoints", fingerprint)
-    if not config.resume and world.restart == 0 and world.chief:
-        checkpoints.clear()
-    world.gather(None)
     return fit(
         network,
         prepared.films(),
