@@ -5,6 +5,7 @@ Started as `python -m ml.sandbox_child`: a fresh interpreter, because a fork of 
 bring the parent's memory (and torch, whose address space alone breaks the limit) along.
 """
 
+import contextlib
 import ctypes
 import importlib
 import math
@@ -31,8 +32,10 @@ def main() -> int:
     files."""
     memory_bytes, cpu_seconds, wall_seconds, open_files = (int(argument) for argument in sys.argv[1:5])
     requests, replies = _take_over_pipes()
-    for module in ("ml.serving_input", "imagecodecs"):
-        importlib.import_module(module)
+    importlib.import_module("ml.serving_input")
+    # A bare GPU box that trains on PNG or JPEG has no DICOM codecs.
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("imagecodecs")
     _limit(memory_bytes, open_files)
     _leave_network()
     _send(replies, pickle.dumps(("ready", os.getpid())))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ml.networks import CamNetwork
+from ml.shards import FilmArray
 from ml.transforms import InputSpace
 
 
@@ -41,7 +42,7 @@ def normalised(grey: torch.Tensor, space: InputSpace) -> torch.Tensor:
 
 def run(
     network: CamNetwork,
-    squares: Any,
+    squares: FilmArray,
     space: InputSpace,
     batch_size: int = 32,
     indices: Sequence[int] | NDArray[Any] | None = None,

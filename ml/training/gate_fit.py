@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ml.datasets import patient_folds
 from ml.gate import FeatureGate
 from ml.networks import CamNetwork
+from ml.shards import FilmArray
 from ml.training.augment import DRAWS, augment
 from ml.training.config import Augmentation
 from ml.training.forward import run, to_tensor
@@ -28,7 +29,7 @@ _EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
 
 def fit_feature_gate(
     network: CamNetwork,
-    films: NDArray[np.uint8],
+    squares: FilmArray,
     patients: list[str],
     space: InputSpace,
     extra: NDArray[np.uint8] | None = None,
@@ -39,8 +40,8 @@ def fit_feature_gate(
     Returns the gate and its figures on films held out by patient and on negatives not fitted on.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(films))[:MAX_FILMS])
-    films, patients = np.array(films[chosen]), [patients[i] for i in chosen]
+    chosen = np.sort(rng.permutation(len(squares))[:MAX_FILMS])
+    films, patients = np.array(squares[chosen]), [patients[i] for i in chosen]
     plain = run(network, films, space, progress="Gate: films").features
     varied = run(network, _varied(films, space, seed), space, progress="Gate: exposures").features
     other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]

@@ -54,7 +54,8 @@ def launch(
     thread) and `stop` end all agents after a checkpoint; a signal is then raised again (KeyboardInterrupt, SystemExit),
     `stop` raises TrainingFailed. Raises TrainingFailed(reason) and ValueError.
     """
-    config = replace(config, data=config.data.resolve(), out=config.out.resolve())
+    cache = config.cache.resolve() if config.cache else None
+    config = replace(config, data=config.data.resolve(), out=config.out.resolve(), cache=cache)
     _write_settings(config)
     if not config.resume:
         _forget(config.out)

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from ml.artifact import Manifest
-from ml.datasets import Film, Split, film_cache, find_table, official_split, read_table, summary, targets
+from ml.datasets import Film, Split, data_sha256, film_cache, find_table, read_split, read_table, summary, targets
 from ml.metrics import evaluate
 from ml.networks import CamNetwork
+from ml.shards import FilmArray
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
 from ml.training.fit import Notice, fit, indices
@@ -40,7 +41,7 @@ class Prepared:
     table: dict[str, Film]
     split: Split
     names: tuple[str, ...]
-    squares: Any
+    squares: FilmArray
     truth: NDArray[np.float32]
     identity: str
 
@@ -66,19 +67,18 @@ def prepare(config: TrainingConfig) -> Prepared:
     Raises DatasetInvalid, InputRejected.
     """
     table = read_table(find_table(config.data))
-    split = official_split(config.data, table, config.validation, config.recipe.seed)
+    split = read_split(config.data, table, config.split, config.validation, config.recipe.seed)
     names = (*split.train, *split.validation)
-    squares = film_cache(config.data, names, config.space, config.out / "cache")
+    squares = film_cache(config.data, names, config.space, config.films_cache)
     truth = targets(table, names)
-    return Prepared(table, split, names, squares, truth, _identity(split, squares, truth))
+    return Prepared(table, split, names, squares, truth, _identity(table, split, squares))
 
 
-def _identity(split: Split, squares: Any, truth: NDArray[np.float32]) -> str:
+def _identity(table: dict[str, Film], split: Split, squares: FilmArray) -> str:
     """Hash of the lists, of all labels and of some films' pixels: two nodes with the same one have the same data."""
-    digest = hashlib.sha256(split.sha256.encode())
-    digest.update(truth.tobytes())
+    digest = hashlib.sha256(data_sha256(table, split).encode())
     chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
-    digest.update(np.ascontiguousarray(squares[chosen]).tobytes())
+    digest.update(squares[chosen].tobytes())
     return digest.hexdigest()
 
 
@@ -177,7 +177,7 @@ def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
 
     return {
         "source": "films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
-        "split_id": "official lists, validation by patient",
+        "split_id": prepared.split.how,
         "split_sha256": prepared.split.sha256,
         "settings": config.describe(),
         "train": part(prepared.split.train),

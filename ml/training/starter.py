@@ -25,6 +25,7 @@ from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, r
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
+from ml.shards import FilmArray
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
 from ml.training.fitting import Films, mean_auroc
@@ -97,7 +98,7 @@ def _soup(networks: Sequence[CamNetwork]) -> dict[str, torch.Tensor]:
 
 
 def fit_one(
-    squares: NDArray[np.uint8],
+    squares: FilmArray,
     truth: NDArray[np.float32],
     train: NDArray[np.intp],
     features: NDArray[np.float32],
@@ -117,7 +118,7 @@ def fit_one(
     return network
 
 
-def frozen_features(squares: NDArray[np.uint8], weights: Path) -> NDArray[np.float32]:
+def frozen_features(squares: FilmArray, weights: Path) -> NDArray[np.float32]:
     """Pooled ImageNet features of each film and of its mirror image, (N, 2, C)."""
     network = build(ARCHITECTURE, len(LABELS), weights).eval()
     return np.stack(
@@ -130,7 +131,7 @@ def frozen_features(squares: NDArray[np.uint8], weights: Path) -> NDArray[np.flo
 
 
 def cross_fit(
-    squares: NDArray[np.uint8],
+    squares: FilmArray,
     truth: NDArray[np.float32],
     patients: Sequence[str],
     recipe: StarterRecipe,
