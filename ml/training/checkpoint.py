@@ -86,11 +86,6 @@ class Checkpoints:
         state: dict[str, Any] = value["state"]
         return state
 
-    def clear(self) -> None:
-        """Remove all checkpoints: the run starts afresh."""
-        for path in self._files():
-            path.unlink(missing_ok=True)
-
     def _files(self) -> list[Path]:
         if not self.directory.is_dir():
             return []

@@ -107,6 +107,7 @@ class TrainingConfig:
     compile: str = "auto"
     compress: str = "auto"
     micro_batch: int = 0
+    cache: Path | None = None
     checkpoint_minutes: float = 10.0
     collective_timeout: float = 300.0
     recipe: Recipe = field(default_factory=Recipe)
@@ -123,6 +124,11 @@ class TrainingConfig:
     def space(self) -> InputSpace:
         """Input space of the resulting version."""
         return InputSpace(self.input_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+    @property
+    def films_cache(self) -> Path:
+        """Folder of the decoded films; runs on the same films may share one."""
+        return self.cache or self.out / "cache"
 
     @property
     def version_name(self) -> str:
@@ -158,6 +164,7 @@ class TrainingConfig:
     def to_json(self) -> str:
         """All settings, paths included, as `from_json` reads them."""
         value = {**asdict(self), "data": str(self.data), "out": str(self.out)}
+        value["cache"] = str(self.cache) if self.cache else None
         return json.dumps(value, indent=1, sort_keys=True)
 
     @classmethod
@@ -168,7 +175,7 @@ class TrainingConfig:
             recipe = dict(value["recipe"])
             augmentation = Augmentation(**recipe["augmentation"])
             recipe = {**recipe, "augmentation": augmentation, "frozen": tuple(recipe["frozen"])}
-            paths = {key: Path(value[key]) for key in ("data", "out")}
+            paths = {key: Path(value[key]) for key in ("data", "out", "cache") if value[key]}
             return cls(**{**value, **paths, "recipe": Recipe(**recipe)})
         except (KeyError, TypeError) as error:
             raise ValueError(f"These are not the settings of a training of this release: {error}.") from error

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml.metrics import MetricUndefined, auroc
+from ml.shards import FilmArray
 from ml.training.config import Recipe
 
 LOG = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Films:
     `squares` is an array, or shards that are indexed like one.
     """
 
-    squares: Any
+    squares: FilmArray
     truth: NDArray[np.float32]
     train: NDArray[np.intp]
     validation: NDArray[np.intp]

@@ -4,6 +4,7 @@ Three ways: `rdzv_endpoint` (this machine is one of several, and the same comman
 started over ssh), or neither (all nodes are processes of this machine).
 """
 
+import fcntl
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ml.artifact import write_atomically
+from ml.training import progress
 from ml.training.addresses import DEFAULT_PORT, free_port, gpu_count, split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.members import STOP_SECONDS, Agent, Meeting, Member, Remote, TrainingFailed, meeting_at
@@ -52,8 +54,11 @@ def launch(
     thread) and `stop` end all agents after a checkpoint; a signal is then raised again (KeyboardInterrupt, SystemExit),
     `stop` raises TrainingFailed. Raises TrainingFailed(reason) and ValueError.
     """
-    config = replace(config, data=config.data.resolve(), out=config.out.resolve())
+    cache = config.cache.resolve() if config.cache else None
+    config = replace(config, data=config.data.resolve(), out=config.out.resolve(), cache=cache)
     _write_settings(config)
+    if not config.resume:
+        _forget(config.out)
     agents, members = _plan(config, nodes, out)
     try:
         with _signals():
@@ -91,6 +96,19 @@ def _write_settings(config: TrainingConfig) -> None:
         raise TrainingFailed(
             f"{config.out} can't be written: {error.strerror}. Give another --out, or make it writable."
         ) from error
+
+
+def _forget(out: Path) -> None:
+    """Remove the checkpoints and the progress of a former run, unless a chief on shared storage is at work there."""
+    path = out / progress.FILE
+    with path.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        stream.truncate(0)
+        for old in (out / "checkpoints").glob("films-*.pt"):
+            old.unlink(missing_ok=True)
 
 
 def _plan(config: TrainingConfig, nodes: Nodes, out: TextIO) -> tuple[list[Agent], list[Member]]:

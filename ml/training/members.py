@@ -14,7 +14,7 @@ from typing import Protocol
 from ml.training.addresses import answers, core_count, interface_of, is_free, is_local, own_address, resolved
 from ml.training.config import TrainingConfig
 from ml.training.nodes import Nodes
-from ml.training.processes import LOGS_VARIABLE, PREFERRED_VARIABLE, Record, clear_records, read_records
+from ml.training.processes import LOGS_VARIABLE, PREFERRED_VARIABLE, SINCE_VARIABLE, Record, clear_records, read_records
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 40.0
@@ -82,6 +82,7 @@ class Agent:
     restarts: int = 0
     _again: float = 0.0
     _met: float = field(default_factory=time.monotonic)
+    _since: float = field(default_factory=time.time)
 
     def start(self) -> None:
         """Start the process; its output goes to agent.log."""
@@ -130,6 +131,7 @@ class Agent:
             **os.environ,
             LOGS_VARIABLE: str(self.logs.resolve()),
             PREFERRED_VARIABLE: "1" if self.preferred else "",
+            SINCE_VARIABLE: repr(self._since),
             # A store for each generation of ranks: keys of the former one would be taken for answers.
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",

@@ -43,6 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help=f"state dict (.pth, .safetensors), an artifact folder, or {IMAGENET!r} for torchvision's weights",
     )
+    parser.add_argument("--cache", type=Path, help="folder of decoded films, by default cache/ in the output folder")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True, help="go on after the last checkpoint")
     parser.add_argument("--fresh", action="store_true", help="start anew: the same as --no-resume")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -89,6 +90,7 @@ def from_arguments(given: Namespace, out: Path) -> tuple[TrainingConfig, Nodes]:
         compile=given.compile,
         compress=given.compress,
         micro_batch=given.micro_batch,
+        cache=given.cache,
         checkpoint_minutes=given.checkpoint_minutes,
         collective_timeout=given.collective_timeout,
         recipe=preset.recipe,

@@ -41,6 +41,9 @@ def follow(path: Path, finished: Callable[[], bool] | None = None, offset: int =
     rest = b""
     while True:
         over = finished is not None and finished()
+        if path.is_file() and path.stat().st_size < offset:
+            # A fresh start has emptied the file.
+            offset, rest = 0, b""
         chunk = _from(path, offset)
         offset += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from ml.artifact import Manifest
-from ml.datasets import Film, Split, film_cache, find_table, read_split, read_table, summary, targets
+from ml.datasets import Film, Split, data_sha256, film_cache, find_table, read_split, read_table, summary, targets
 from ml.metrics import evaluate
 from ml.networks import CamNetwork
 from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
+from ml.shards import FilmArray
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
 from ml.training.fit import Notice, fit, indices
@@ -41,7 +42,7 @@ class Prepared:
     table: dict[str, Film]
     split: Split
     names: tuple[str, ...]
-    squares: Any
+    squares: FilmArray
     truth: NDArray[np.float32]
     identity: str
 
@@ -69,17 +70,16 @@ def prepare(config: TrainingConfig) -> Prepared:
     table = read_table(find_table(config.data))
     split = read_split(config.data, table, config.split, config.validation, config.recipe.seed)
     names = (*split.train, *split.validation)
-    squares = film_cache(config.data, names, config.space, config.out / "cache")
+    squares = film_cache(config.data, names, config.space, config.films_cache)
     truth = targets(table, names)
-    return Prepared(table, split, names, squares, truth, _identity(split, squares, truth))
+    return Prepared(table, split, names, squares, truth, _identity(table, split, squares))
 
 
-def _identity(split: Split, squares: Any, truth: NDArray[np.float32]) -> str:
+def _identity(table: dict[str, Film], split: Split, squares: FilmArray) -> str:
     """Hash of the lists, of all labels and of some films' pixels: two nodes with the same one have the same data."""
-    digest = hashlib.sha256(split.sha256.encode())
-    digest.update(truth.tobytes())
+    digest = hashlib.sha256(data_sha256(table, split).encode())
     chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
-    digest.update(np.ascontiguousarray(squares[chosen]).tobytes())
+    digest.update(squares[chosen].tobytes())
     return digest.hexdigest()
 
 
@@ -120,9 +120,6 @@ def train(
     """Fit `network` with the other ranks of `world`, resuming where the settings say so."""
     fingerprint = f"{config.fingerprint()} {prepared.identity}"
     checkpoints = Checkpoints(config.out / "checkpoints", fingerprint)
-    if not config.resume and world.restart == 0 and world.chief:
-        checkpoints.clear()
-    world.gather(None)
     return fit(
         network,
         prepared.films(),

@@ -22,7 +22,7 @@ from ml.training.fitting import Fit, Stopped
 from ml.training.forecast import Forecast, forecast
 from ml.training.meeting import POLL_SECONDS, Meeting
 from ml.training.pace import stragglers
-from ml.training.processes import PREFERRED_VARIABLE, Record, revision, write_record
+from ml.training.processes import PREFERRED_VARIABLE, SINCE_VARIABLE, Record, revision, write_record
 from ml.training.run import Prepared, device_of, execution_of, prepare, train, write_artifact
 from ml.training.weights import initial_network
 from ml.training.world import Group, World
@@ -209,7 +209,6 @@ class Session:
             timeout=config.collective_timeout,
         )
         world.nodes = len({group for group, _, _ in places})
-        world.restart = max(world.gather(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))))
         return world
 
 
@@ -247,10 +246,16 @@ class Teller:
             "global_batch": self.config.recipe.batch_size,
             "train_films": len(self.prepared.split.train),
             "validation_films": len(self.prepared.split.validation),
-            "restart": self.world.restart,
+            "restart": self._restarts(),
             "forecast": self.expected.to_dict() if self.expected else None,
             "compressed": execution.compress,
         }
+
+    def _restarts(self) -> int:
+        """How often this launch has begun before."""
+        since = float(os.environ.get(SINCE_VARIABLE, "0"))
+        events = progress.read(self.config.out / progress.FILE)
+        return sum(each["event"] == "start" and each["time"] >= since for each in events)
 
 
 def disagreement(everyone: list[dict[str, str]]) -> str:

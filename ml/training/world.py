@@ -27,7 +27,6 @@ class World:
     rank = 0
     size = 1
     nodes = 1
-    restart = 0
     backend = "single"
 
     def __init__(self, device: torch.device) -> None:
@@ -84,12 +83,13 @@ class Group(World):
 
     def wrap(self, network: nn.Module, *, static: bool, compress: bool) -> nn.Module:
         """DDP; with `compress`, gradients travel as bfloat16. `static` promises one backward for each step."""
+        silent: dict[str, Any] = {_SYNC: False}
         wrapped = DistributedDataParallel(
             network,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
             static_graph=static,
             gradient_as_bucket_view=True,
-            **{_SYNC: False},
+            **silent,
             bucket_cap_mb=BUCKET_MB,
         )
         if compress:
