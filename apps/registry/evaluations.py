@@ -1,5 +1,7 @@
 """Measuring a registered version on films, and the document of what was found."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +23,10 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
         InvalidInputError: the films cannot be used, or the version has seen them; the detail says what to do.
         UnavailableError: the version cannot be loaded on this machine.
     """
-    try:
-        report = engine.evaluate_version(
-            fetch_artifact(version),
-            data,
-            split,
-            settings.CHECXRAY_HOME / "evaluation",
-            settings.INFERENCE_DEVICE,  # type: ignore[arg-type]
-        )
-    except (engine.DatasetInvalid, engine.EvaluationRefused, engine.InputRejected) as error:
-        raise InvalidInputError(str(error), "evaluation-refused") from error
-    except (engine.ArtifactInvalid, engine.PredictorUnavailable) as error:
-        raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
+    with _refusals():
+        report = engine.evaluate_version(fetch_artifact(version), data, split, _cache(), _device())
+    # The version's name in the registry; the manifest's own may be another, and has no number.
+    report["model"]["name"] = str(version)
     return Evaluation.objects.create(
         model_version=version,
         split_id=report["split"]["id"],
@@ -43,6 +37,37 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
         report=report,
         actor=actor,
     )
+
+
+def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:
+    """Several versions on the same films; differences are from the first one.
+
+    Raises:
+        InvalidInputError, UnavailableError: as `evaluate`.
+    """
+    with _refusals():
+        found = engine.compare_versions([fetch_artifact(each) for each in versions], data, split, _cache(), _device())
+    for row, version in zip(found["rows"], versions, strict=True):
+        row["model"]["name"] = str(version)
+    return found
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (engine.ArtifactInvalid, engine.PredictorUnavailable) as error:
+        raise UnavailableError(f"The version cannot be loaded: {error}", "version-unusable") from error
+    except (engine.DatasetInvalid, engine.InputRejected, FloatingPointError, ValueError) as error:
+        raise InvalidInputError(str(error), "evaluation-refused") from error
+
+
+def _cache() -> Path:
+    return settings.CHECXRAY_HOME / "evaluation"
+
+
+def _device() -> Any:
+    return settings.INFERENCE_DEVICE
 
 
 def contract_json(evaluation: Evaluation) -> dict[str, Any]:

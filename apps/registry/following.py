@@ -6,7 +6,6 @@ Training never waits for the database: where that is away, events are kept, and 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
@@ -29,7 +28,7 @@ class Follower:
 
     Args:
         path: the file; it may not exist yet.
-        find_run: gives the run's row, and may make it; asked when there is something to record.
+        run_id: the run's row.
         terminal: where the bar is drawn.
         offset: where the file's new part begins; 0 records what was missed before, too.
     """
@@ -37,12 +36,12 @@ class Follower:
     def __init__(
         self,
         path: Path,
-        find_run: Callable[[Sequence[dict[str, Any]]], UUID | None],
+        run_id: UUID,
         terminal: TextIO,
         offset: int = 0,
     ) -> None:
         self._path, self._offset = path, offset
-        self._find_run = find_run
+        self._run_id = run_id
         self._bar = _Bar(terminal)
         self._waiting: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -87,9 +86,7 @@ class Follower:
         with self._lock:
             events, self._waiting = self._waiting, []
         try:
-            run_id = self._find_run(events)
-            if run_id is not None:
-                record_progress(run_id=run_id, events=events)
+            record_progress(run_id=self._run_id, events=events)
         except (DatabaseError, InterfaceError) as error:
             # A broken connection would stay broken: the next attempt opens its own.
             connections.close_all()

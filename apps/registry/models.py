@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.core.identifiers import uuid7
+from apps.registry import engine
 
 # A command that still runs says so every few seconds; one that has not for this long was killed, or cut off.
 LOST_AFTER = timedelta(seconds=60)
@@ -45,6 +46,11 @@ class ModelVersion(models.Model):
     @property
     def thresholds(self) -> dict[str, dict[str, Any] | None]:
         return self.manifest["thresholds"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it was made from, without the fingerprint of the patients: that is for evaluations only."""
+        return {name: value for name, value in self.manifest["data"].items() if name != engine.SEEN_PATIENTS}
 
     @property
     def object_prefix(self) -> str:

@@ -51,12 +51,11 @@ def start_training_run(
     folder: Path,
     nodes: str,
     actor: str,
-    run_id: UUID | None = None,
+    run_id: UUID,
 ) -> TrainingRun:
     """The row of a training that begins."""
-    identity = {"id": run_id} if run_id else {}
     return TrainingRun.objects.create(
-        **identity,
+        id=run_id,
         name=name,
         architecture=architecture,
         settings=dict(settings),

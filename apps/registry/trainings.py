@@ -4,11 +4,14 @@ Training itself knows neither the database nor this module, and goes on while th
 """
 
 import fcntl
+import re
+import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO, TypeVar
 from uuid import UUID
 
@@ -43,18 +46,23 @@ class TrainingEndedError(ChecxrayError):
 
 @dataclass
 class _Training:
-    """One command's training: where it writes, and its row, which may come later."""
+    """One command's training, and its row where this machine keeps one."""
 
     config: engine.TrainingConfig
     nodes: engine.Nodes
     settings: dict[str, Any]
     actor: str
     run: TrainingRun | None
+    run_id: UUID
 
-    def begin(self, run_id: UUID | None = None) -> TrainingRun:
+    def begin(self) -> TrainingRun:
+        """The row of a training that starts or goes on."""
+        if self.run is not None:
+            return resume_training_run(run=self.run, nodes=_told(self.nodes))
         self.run = start_training_run(
-            run_id=run_id,
-            name=self.config.version_name,
+            run_id=self.run_id,
+            # timm's names have dots; a version's name stands in addresses.
+            name=re.sub(r"[^\w-]+", "-", self.config.version_name, flags=re.ASCII)[:100],
             architecture=self.config.architecture,
             settings=self.settings,
             epochs=self.config.recipe.epochs,
@@ -63,13 +71,6 @@ class _Training:
             actor=self.actor,
         )
         return self.run
-
-    def find_run(self, events: Sequence[dict[str, Any]]) -> UUID | None:
-        """One of several machines learns only by the chief's first line that the chief is here."""
-        if self.run is None and events:
-            found = find_unfinished(settings=self.settings, folder=self.config.out)
-            self.run = resume_training_run(run=found, nodes=_told(self.nodes)) if found else self.begin()
-        return self.run.pk if self.run else None
 
 
 def train(
@@ -87,35 +88,46 @@ def train(
         UnavailableError: it is done and cannot be registered now; the detail says how to do it later.
     """
     training = _prepared(config, nodes, out, actor)
+    if not engine.keeps_meeting(nodes):
+        with _told_apart(training):
+            engine.launch(training.config, nodes, out=terminal)
+        return None
     progress = training.config.out / engine.PROGRESS_FILE
     with _sole_use(training.config.out):
-        if nodes.rdzv_endpoint is None:
-            if training.run is None:
-                training.begin(_id_of(training.config.out))
-            else:
-                resume_training_run(run=training.run, nodes=_told(nodes))
+        run = training.begin()
         # A fresh run in an old folder does not inherit its curves.
-        offset = 0 if config.resume or not progress.is_file() else progress.stat().st_size
+        offset = progress.stat().st_size if not config.resume and progress.is_file() else 0
         # Idle for hours or days, an open connection would only be in the way of a restarting server.
         connections.close_all()
-        try:
-            with Follower(progress, training.find_run, terminal, offset):
-                launched = engine.launch(training.config, nodes, out=terminal)
-        except engine.TrainingFailed as error:
-            reason = error.reason
-            _end(training, lambda run: fail_training_run(run=run, reason=reason))
-            raise TrainingEndedError(f"Training failed: {reason}", "training-failed") from error
-        except (KeyboardInterrupt, SystemExit) as error:
-            _end(training, lambda run: stop_training_run(run=run))
-            raise TrainingEndedError(
-                "Training was stopped. The same command goes on after the last complete checkpoint.", "training-stopped"
-            ) from error
-        return _registered(training, launched)
+        with _told_apart(training), Follower(progress, run.pk, terminal, offset):
+            launched = engine.launch(training.config, nodes, out=terminal)
+        return _registered(run, launched)
+
+
+@contextmanager
+def _told_apart(training: _Training) -> Iterator[None]:
+    """A failure and a stop, each with its own end of the row and its own words."""
+    try:
+        yield
+    except engine.TrainingFailed as error:
+        reason = error.reason
+        _end(training.run, lambda run: fail_training_run(run=run, reason=reason))
+        raise TrainingEndedError(f"Training failed: {reason}", "training-failed") from error
+    except ValueError as error:
+        reason = str(error)
+        _end(training.run, lambda run: fail_training_run(run=run, reason=reason))
+        raise InvalidInputError(reason) from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        _end(training.run, lambda run: stop_training_run(run=run))
+        raise TrainingEndedError(
+            "Training was stopped. The same command goes on after the last complete checkpoint.", "training-stopped"
+        ) from error
 
 
 def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, actor: str) -> _Training:
     known = {**config.describe(), "data": str(config.data.resolve()), "name": config.version_name}
     run = find_unfinished(settings=known, folder=out) if config.resume else None
+    run_id = uuid7()
     if out is not None:
         folder = out
     elif run is not None:
@@ -124,23 +136,18 @@ def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | No
         # The same on every start of the same training, so that it goes on here without asking any database.
         folder = _home() / digest_of(known)[:16]
     else:
-        folder = _home() / str(uuid7())
+        folder = _home() / str(run_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInputError(
             f"The folder {folder} cannot be made ({error.strerror}): choose another by --out."
         ) from error
-    return _Training(replace(config, out=folder.resolve()), nodes, known, actor, run)
+    return _Training(replace(config, out=folder.resolve()), nodes, known, actor, run, run_id)
 
 
 def _home() -> Path:
     return settings.CHECXRAY_HOME / "training"
-
-
-def _id_of(folder: Path) -> UUID | None:
-    """A folder of ours is named after its run."""
-    return UUID(folder.name) if folder.parent == _home().resolve() and folder.name.count("-") == 4 else None
 
 
 def _told(nodes: engine.Nodes) -> str:
@@ -164,24 +171,25 @@ def _sole_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def _registered(training: _Training, launched: engine.Launched) -> TrainingRun | None:
+def _registered(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None:
     if not launched.is_chief_node or launched.artifact is None:
+        # Two nodes on the machine where they meet: the other one has the row and the version.
+        run.delete()
         return None
     artifact = launched.artifact
-    run = patiently(lambda: training.run or training.begin(), artifact)
     try:
         return patiently(lambda: complete_training_run(run=run, artifact=artifact), artifact)
     except InvalidInputError as error:
         reason = f"The training's artifact is refused: {error.detail}"
-        _end(training, lambda run: fail_training_run(run=run, reason=reason))
+        _end(run, lambda run: fail_training_run(run=run, reason=reason))
         raise TrainingEndedError(reason, "training-failed") from error
 
 
-def _end(training: _Training, write: Callable[[TrainingRun], None]) -> None:
+def _end(run: TrainingRun | None, write: Callable[[TrainingRun], None]) -> None:
     """Write the run's end once; a database that is away must not hide why it ended."""
     try:
-        if training.run is not None:
-            write(training.run)
+        if run is not None:
+            write(run)
     except (OperationalError, InterfaceError):
         connections.close_all()
 
@@ -204,3 +212,17 @@ def patiently(act: Callable[[], _T], artifact: Path) -> _T:
                     f"in {artifact}: run the same command again later, or manage.py register_model {artifact}."
                 ) from error
             time.sleep(_RETRY_SECONDS)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does: in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -15,6 +15,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from apps.core.errors import InvalidInputError
+from apps.core.identifiers import uuid7
 from apps.registry.following import Follower
 from apps.registry.models import Evaluation, ModelVersion, TrainingRun
 from apps.registry.runs import (
@@ -37,7 +38,7 @@ SETTINGS = {"architecture": "densenet121", "epochs": 4}
 def run(db: None, tmp_path: Path) -> TrainingRun:
     return start_training_run(
         name="chexnet-densenet121", architecture="densenet121", settings=SETTINGS, epochs=4, folder=tmp_path,
-        nodes="3", actor="cli:test",
+        nodes="3", actor="cli:test", run_id=uuid7(),
     )  # fmt: skip
 
 
@@ -179,7 +180,7 @@ def test_the_follower_catches_up_after_the_database_was_away(
     monkeypatch.setattr("apps.registry.following._WRITE_SECONDS", 0.05)
     monkeypatch.setattr("apps.registry.following._DATABASE_AWAY_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
-    with Follower(path, lambda events: run.pk, io.StringIO()):
+    with Follower(path, run.pk, io.StringIO()):
         write(path, start(), epoch(1))
         until(lambda: run.epoch_rows.count() == 1)
         administrator.execute(f"alter database {DATABASE} allow_connections false")

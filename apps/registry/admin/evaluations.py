@@ -9,8 +9,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 
 from apps.core.errors import UnavailableError
+from apps.registry.admin.figures import figure
 from apps.registry.evaluations import render_evaluation_pdf
-from apps.registry.measured import sections, with_interval
+from apps.registry.measured import sections
 from apps.registry.models import Evaluation
 from apps.tenants.console import OperatorAdmin
 
@@ -24,7 +25,7 @@ class EvaluationAdmin(OperatorAdmin):
 
     @admin.display(description="Mean AUROC (95 % CI)")
     def mean(self, evaluation: Evaluation) -> str:
-        return with_interval(evaluation.mean_auroc, evaluation.report.get("ci95"))
+        return figure(evaluation.report, "mean_auroc")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.pdf_view)

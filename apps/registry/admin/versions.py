@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.errors import ChecxrayError
+from apps.registry.admin.figures import figure
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.services import activate, roll_back
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
@@ -60,7 +61,7 @@ class ModelVersionAdmin(OperatorAdmin):
 
     @admin.display(description="Mean AUROC (test films)")
     def mean_auroc(self, version: ModelVersion) -> str:
-        return _figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
+        return figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
 
     @admin.display(description="Input")
     def input_space(self, version: ModelVersion) -> str:
@@ -83,16 +84,16 @@ class ModelVersionAdmin(OperatorAdmin):
     @admin.display(description="AUROC (95 % CI)")
     def figures(self, version: ModelVersion) -> SafeString:
         parts = {name: part for name, part in version.manifest["metrics"].items() if "labels" in part}
-        rows = [("Mean", *(_figure(part, "mean_auroc") for part in parts.values()))]
+        rows = [("Mean", *(figure(part, "mean_auroc") for part in parts.values()))]
         rows += [
-            (label, *(_figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
+            (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
             for label in version.manifest["labels"]
         ]
         return _table(("Finding", *(name.capitalize() for name in parts)), rows)
 
     @admin.display(description="Data")
     def data(self, version: ModelVersion) -> SafeString:
-        return format_html("<pre>{}</pre>", json.dumps(version.manifest["data"], indent=2))
+        return format_html("<pre>{}</pre>", json.dumps(version.data, indent=2))
 
     @admin.display(description="Model card")
     def card(self, version: ModelVersion) -> SafeString:
@@ -178,13 +179,6 @@ def _links(page: str, instances: Iterable[Model]) -> SafeString:
     return format_html_join(
         mark_safe("<br>"), '<a href="{}">{}</a>', ((reverse(page, args=[each.pk]), each) for each in instances)
     )
-
-
-def _figure(part: dict[str, Any], name: str) -> str:
-    if part.get(name) is None:
-        return "–"
-    interval = part.get("ci95")
-    return f"{part[name]:.3f}" + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString:

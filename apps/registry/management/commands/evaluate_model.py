@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.registry import engine
 from apps.registry.evaluations import contract_json, evaluate
 from apps.registry.selectors import version_in_service
 from apps.registry.services import find_version
@@ -48,5 +49,7 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"{out} cannot be written ({error.strerror}); the figures are kept in the admin."
                 ) from error
-        self.stdout.write(f"{version} on {evaluation.split_id}: {evaluation.n} films, {evaluation.patients} patients\n")
+        self.stdout.write(f"{version}\n")
+        self.stdout.write(engine.report_text(evaluation.report))
+        self.stdout.write(f"\n{engine.table2([evaluation.report]).text()}\n")
         self.stdout.write(settings.INTENDED_USE_NOTICE)

@@ -1,20 +1,16 @@
 """Train a network on one or many machines, and register the result as a candidate."""
 
 import getpass
-import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.trainings import train
+from apps.registry.trainings import stoppable, train
 
 
 class Command(BaseCommand):
@@ -47,17 +43,3 @@ class Command(BaseCommand):
             f"Registered {run.model_version} as candidate. Put it into service in the admin or with "
             f"`manage.py activate_model {run.model_version}`."
         )
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does: in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
