@@ -137,7 +137,8 @@ def wilson(share: float, count: int) -> Interval:
     z = 1.959964
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    low = 0.0 if share == 0.0 else max(0.0, float(centre - half))
+    return Interval(low, 1.0 if share == 1.0 else min(1.0, float(centre + half)))
 
 
 def share_interval(share: float, samples: NDArray[np.float64], patients: int) -> Interval | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.artifact import read_manifest
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking, interval
 from ml.evaluation.films import ask, check_unseen, read_films
 from ml.evaluation.version import SEED, described, open_predictor
@@ -31,8 +32,8 @@ def compare_versions(
     if len(artifact_dirs) < 2:
         raise ValueError("A comparison needs two versions or more.")
     listed = read_films(data, split)
+    unchecked = [check_unseen(read_manifest(path), listed) for path in artifact_dirs]
     predictors = [open_predictor(path, cache_dir, device) for path in artifact_dirs]
-    unchecked = [check_unseen(predictor.manifest, listed) for predictor in predictors]
     patients, truth = listed.patients, listed.truth
     draws = Draws.of(patients, rounds, SEED)
     split_card = {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)}

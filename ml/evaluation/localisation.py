@@ -15,25 +15,15 @@ from tqdm import tqdm
 
 from ml.bootstrap import Draws, bootstrap_shares, interval, share_interval
 from ml.datasets import Box
+from ml.evaluation.prior import CUT, FIGURES, RASTER, Prior, box_figures
 from ml.evaluation.regions import Rectangle, peak_region
 from ml.labels import LABELS
 from ml.metrics import round_means
 from ml.saliency import CamScale
 from ml.transforms import Geometry, InputSpace, map_back
 
-RASTER = 256
-"""Side of the raster that regions are found on: steps of 4 pixels on a film of 1024. Radiologists' boxes stay exact."""
-CUT = 0.5
-OVERLAPS = (0.1, 0.25, 0.5)
-SHIFTS = 16
+SHIFTS = 8
 MIN_BOXES = 10
-FIGURES = (
-    "pointing",
-    *(f"iou>{limit}" for limit in OVERLAPS),
-    *(f"iobb>{limit}" for limit in OVERLAPS),
-    "box_contains_centre",
-    "region_found",
-)
 FORMS = ("fixed_scale", "own_peak", "random_fixed_scale", "random_own_peak", "prior")
 METHOD = (
     "Maps are upsampled bilinearly and brought back to the film. Pointing: the map's peak lies in the radiologist's "
@@ -62,10 +52,8 @@ def localisation(
     `patients` names each box's patient. Returns {"method", "boxes", "films", "labels": {label: {"boxes", form:
     {figure: share}}}, "all_boxes": {form: {figure: share}, ...}, "mean_of_labels": ...}; intervals are patient-level.
     """
-    rng = np.random.default_rng(seed)
-    scores = np.array(
-        [_scores(box, every, patients, maps, rng) for box in tqdm(boxes, desc="Boxes", unit="box", leave=False)]
-    )
+    rng, prior = np.random.default_rng(seed), Prior(every, patients)
+    scores = np.array([_scores(box, prior, maps, rng) for box in tqdm(boxes, desc="Boxes", unit="box", leave=False)])
     draws = Draws.of([patients[box.image] for box in boxes], rounds, seed)
     labels = [box.label for box in boxes]
     present = [label for label in LABELS if label in labels]
@@ -90,9 +78,7 @@ def localisation(
     }
 
 
-def _scores(
-    box: Box, every: Sequence[Box], patients: Mapping[str, str], maps: Maps, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _scores(box: Box, prior: Prior, maps: Maps, rng: np.random.Generator) -> NDArray[np.float64]:
     """(forms, figures) of one box."""
     scale = maps.scales[box.label]
     grid = np.asarray(maps.cams[box.image][LABELS.index(box.label)], dtype=np.float32) - np.float32(scale.e0)
@@ -105,7 +91,7 @@ def _scores(
     control = np.mean([_of_grid(other, geometry, truth, cuts) for other in moved], axis=0)
     cells = [_cell_centre(divmod(cell, grid.shape[1]), grid.shape, geometry) for cell in range(grid.size)]
     control[:, 0] = np.mean([truth.contains(x, y) for x, y in cells])
-    return np.concatenate([own, control, prior(box, every, patients)[None]])
+    return np.concatenate([own, control, prior.figures(box)[None]])
 
 
 def _of_grid(
@@ -117,55 +103,13 @@ def _of_grid(
     raster = map_back(grid, geometry, RASTER, RASTER)
     across, down = geometry.columns / RASTER, geometry.rows / RASTER
     regions = [peak_region(raster, cut) for cut in cuts]
-    return np.array([_figures(pointing, r.scaled(across, down) if r else None, truth) for r in regions])
+    return np.array([box_figures(pointing, r.scaled(across, down) if r else None, truth) for r in regions])
 
 
 def _cell_centre(cell: tuple[int, int], shape: tuple[int, ...], geometry: Geometry) -> tuple[float, float]:
     """Centre (x, y) of a grid's cell on the film. A bilinear surface has its peak there, so no raster is needed."""
     v, u = ((index + 0.5) * geometry.size / count for index, count in zip(cell, shape, strict=True))
     return (u + geometry.offset_x) / geometry.scale_x, (v + geometry.offset_y) / geometry.scale_y
-
-
-def _figures(pointing: bool, found: Rectangle | None, truth: Rectangle) -> list[float]:
-    """In the order of FIGURES."""
-    if found is None:
-        return [float(pointing), *([0.0] * (len(FIGURES) - 1))]
-    iou, iobb = found.iou(truth), found.overlap(truth) / found.area
-    return [
-        float(pointing),
-        *(float(iou > limit) for limit in OVERLAPS),
-        *(float(iobb > limit) for limit in OVERLAPS),
-        float(found.contains(*truth.centre)),
-        1.0,
-    ]
-
-
-def prior(box: Box, every: Sequence[Box], patients: Mapping[str, str]) -> NDArray[np.float64]:
-    """Figures of the box-position prior for one box: the share of other patients' boxes of its label at each place.
-
-    All zero where no other patient has such a box.
-    """
-    others = [
-        other.scaled(RASTER, RASTER)
-        for other in every
-        if other.label == box.label and patients[other.image] != patients[box.image]
-    ]
-    if not others:
-        return np.zeros(len(FIGURES))
-    down = _coverage([b.y for b in others], [b.height for b in others])
-    density = (down.T @ _coverage([b.x for b in others], [b.width for b in others])).astype(np.float32)
-    row, column = np.unravel_index(int(np.argmax(density)), density.shape)
-    scale = box.columns / RASTER, box.rows / RASTER
-    truth = Rectangle(box.x, box.y, box.x + box.width, box.y + box.height)
-    pointing = truth.contains((column + 0.5) * scale[0], (row + 0.5) * scale[1])
-    region = peak_region(density, CUT * float(density.max()))
-    return np.array(_figures(pointing, region.scaled(*scale) if region else None, truth))
-
-
-def _coverage(starts: Sequence[float], lengths: Sequence[float]) -> NDArray[np.float64]:
-    """How much of each raster step [i, i + 1) each stretch covers, (stretches, RASTER)."""
-    steps, start, length = np.arange(RASTER), np.array(starts)[:, None], np.array(lengths)[:, None]
-    return np.asarray(np.clip(np.minimum(steps + 1, start + length) - np.maximum(steps, start), 0.0, 1.0))
 
 
 def _samples(scores: NDArray[np.float64], mask: NDArray[np.bool_], draws: Draws) -> NDArray[np.float64]:

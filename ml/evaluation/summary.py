@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ml.evaluation.localisation import FIGURES, FORMS
+from ml.evaluation.localisation import FORMS
+from ml.evaluation.prior import FIGURES
 from ml.evaluation.subgroups import DISCLOSED_GAP, DISCLOSED_POSITIVES
 from ml.evaluation.tables import ABSENT, Table, few_positives, number, table3, with_interval
 from ml.labels import LABELS

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ml.artifact import Manifest
+from ml.artifact import Manifest, read_manifest
 from ml.bootstrap import ROUNDS, Draws
 from ml.datasets import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
@@ -32,8 +32,8 @@ def evaluate_version(
     ArtifactInvalid, PredictorUnavailable.
     """
     listed = read_films(data, split)
+    unchecked = check_unseen(read_manifest(artifact_dir), listed)
     predictor = open_predictor(artifact_dir, cache_dir, device)
-    unchecked = check_unseen(predictor.manifest, listed)
     every = read_boxes(listed.root, dict(listed.table))
     chosen = set(listed.names)
     boxes = [box for box in every if box.image in chosen]
