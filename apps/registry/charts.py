@@ -153,7 +153,7 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
         at = frame.y(value)
         parts.append(
             f'<line x1="{frame.left:.1f}" y1="{at:.1f}" x2="{frame.right:.1f}" y2="{at:.1f}" stroke="currentColor" '
-            'stroke-opacity="0.15"/>'
+            'stroke-opacity="0.15" stroke-width="0.7"/>'
         )
         parts.append(_text(frame.left - 5, at + 4, _number(value), anchor="end"))
     for value in ticks(frame.x_low, frame.x_high, whole=x.whole):

@@ -1,5 +1,6 @@
 """Measuring a registered version on films, and the document of what was found."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
         n=report["n"],
         patients=report["patients"],
         mean_auroc=report["mean_auroc"],
-        report=report,
+        report_json=json.dumps(report, allow_nan=False),
         actor=actor,
     )
 

@@ -9,6 +9,7 @@ from apps.registry.charts import Axis, Chart, Series, line_chart
 from apps.registry.models import Evaluation
 
 _FORMS = (("raw", "before"), ("platt", "after"))
+_FEW_FILMS = 10
 _SMALL = {"width": 230, "height": 200}
 
 
@@ -28,8 +29,8 @@ def sections(evaluation: Evaluation) -> list[Section]:
         Section("Trained on", [_trained_on(report["model"]["trained_on"])]),
         *(Section(table.title, table=table) for table in tables),
         *([] if report["localisation"] else [Section("Localisation", [f"Not run. {report['localisation_note']}"])]),
-        Section("ROC curves", charts=_roc_curves(report)),
-        Section("Calibration before and after Platt scaling", charts=_reliability_curves(report)),
+        Section("ROC curves", _left_out(report), charts=_roc_curves(report)),
+        Section("Calibration before and after Platt scaling", _left_out(report), charts=_reliability_curves(report)),
         Section("What was not run", report["not_run"]),
     ]
 
@@ -43,6 +44,18 @@ def _trained_on(told: Mapping[str, Any]) -> str:
     return "; ".join([str(told["source"]), f"split: {told['split_id']}", *parts]) + "."
 
 
+def _drawn(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The labels whose curves are more than a few films' steps."""
+    return {
+        label: entry for label, entry in report["labels"].items() if entry["roc"] and entry["positives"] >= _FEW_FILMS
+    }
+
+
+def _left_out(report: Mapping[str, Any]) -> list[str]:
+    absent = [label for label in report["labels"] if label not in _drawn(report)]
+    return [f"Under {_FEW_FILMS} positive films, so not drawn: {', '.join(absent)}."] if absent else []
+
+
 def _roc_curves(report: Mapping[str, Any]) -> list[Chart]:
     return [
         line_chart(
@@ -53,15 +66,12 @@ def _roc_curves(report: Mapping[str, Any]) -> list[Chart]:
             diagonal=True,
             **_SMALL,
         )
-        for label, entry in report["labels"].items()
-        if entry["roc"]
+        for label, entry in _drawn(report).items()
     ]
 
 
 def _reliability_curves(report: Mapping[str, Any]) -> list[Chart]:
-    return [
-        _reliability(label, entry["reliability"]) for label, entry in report["labels"].items() if entry["positives"]
-    ]
+    return [_reliability(label, entry["reliability"]) for label, entry in _drawn(report).items()]
 
 
 def _reliability(label: str, points: Mapping[str, Sequence[Sequence[float]]]) -> Chart:

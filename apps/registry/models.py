@@ -3,6 +3,7 @@
 All of it belongs to the platform.
 """
 
+import json
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from apps.core.identifiers import uuid7
 from apps.registry import engine
@@ -217,12 +219,17 @@ class Evaluation(models.Model):
     n = models.PositiveIntegerField()
     patients = models.PositiveIntegerField()
     mean_auroc = models.FloatField(null=True)
-    report = models.JSONField()
+    # As text: a jsonb column would forget the order of labels and groups.
+    report_json = models.TextField()
     actor = models.CharField(max_length=100)
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["-id"]
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        return json.loads(self.report_json)
 
     def __str__(self) -> str:
         return f"{self.model_version} on {self.split_id}, {self.at:%Y-%m-%d %H:%M}"

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -55,7 +56,7 @@ def test_two_nodes_of_one_machine_make_a_candidate(db: None, films: Path) -> Non
     assert Path(run.folder).name == str(run.pk)
 
 
-def stop_beyond(epoch: int, number: int = signal.SIGTERM) -> threading.Thread:
+def stop_beyond(epoch: int, number: int) -> threading.Thread:
     """Another thread that sends this process the signal once a later epoch is on record."""
 
     def wait() -> None:
@@ -72,9 +73,8 @@ def stop_beyond(epoch: int, number: int = signal.SIGTERM) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path, number: int) -> None:
-    thread = stop_beyond(0, number)
+def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path) -> None:
+    thread = stop_beyond(0, signal.SIGTERM)
     with pytest.raises(CommandError, match="goes on after the last complete checkpoint"):
         train(films, epochs=60)
     thread.join()
@@ -83,7 +83,7 @@ def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path, numbe
     done = run.epoch
 
     # It would take a minute to its end: what matters here is where it goes on.
-    thread = stop_beyond(done, number)
+    thread = stop_beyond(done, signal.SIGINT)
     with pytest.raises(CommandError, match="goes on"):
         train(films, epochs=60)
     thread.join()
@@ -129,8 +129,53 @@ def test_a_killed_command_is_missed_and_goes_on(db: None, films: Path) -> None:
     run.refresh_from_db()
     assert run.is_lost
 
-    thread = stop_beyond(run.epoch)
+    thread = stop_beyond(run.epoch, signal.SIGTERM)
     with pytest.raises(CommandError, match="goes on"):
         train(films, epochs=60)
     thread.join()
     assert TrainingRun.objects.get().state == "stopped"
+
+
+def test_another_machines_chief_registers_the_version(
+    db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node of two, whose other one keeps the meeting: here nobody writes a row, and the work is done all the same."""
+    monkeypatch.setattr("apps.registry.engine.keeps_meeting", lambda nodes: False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    meeting = {"nnodes": "2", "rdzv_endpoint": endpoint, "rdzv_id": "two"}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | meeting).items()]
+    other = subprocess.Popen(
+        [sys.executable, "-m", "ml.training", f"--data={films}", f"--out={tmp_path / 'other'}", *arguments],
+        cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        told = train(films, **meeting, out=tmp_path / "here")
+        assert other.wait(60) == 0
+    finally:
+        other.kill()
+    assert "The chief's node registers the version" in told
+    assert not TrainingRun.objects.exists()
+    assert not ModelVersion.objects.exists()
+
+
+def test_afresh_is_another_run(db: None, films: Path) -> None:
+    train(films, epochs=1, name="small")
+    train(films, epochs=1, name="small", fresh=True, seed=2)
+    assert TrainingRun.objects.filter(state="complete").count() == 2
+    assert [str(version) for version in ModelVersion.objects.all()] == ["small:2", "small:1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nnodes": "3:2"}, "the first number must not be the larger"),
+        ({"init_weights": "absent.pth"}, "no such file"),
+        ({"out": Path("/proc/nowhere")}, "choose another by --out"),
+    ],
+)
+def test_what_cannot_start_leaves_no_run(db: None, films: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        train(films, **options)
+    assert not TrainingRun.objects.exists()

@@ -145,7 +145,7 @@ def test_only_an_unfinished_run_of_the_same_settings_goes_on(run: TrainingRun, t
 
 def test_an_evaluation_is_written_once(starter: Any) -> None:
     Evaluation.objects.create(
-        model_version=starter, split_id="list", split_sha256="0" * 64, n=1, patients=1, report={}, actor="test"
+        model_version=starter, split_id="list", split_sha256="0" * 64, n=1, patients=1, report_json="{}", actor="test"
     )
     for change in (lambda: Evaluation.objects.update(n=2), lambda: Evaluation.objects.all().delete()):
         with pytest.raises(Exception, match="permission denied"), transaction.atomic():

@@ -23,10 +23,9 @@ _LIVE = "admin/registry/trainingrun/live.html"
 @admin.register(TrainingRun)
 class TrainingRunAdmin(OperatorAdmin):
     list_display = (
-        "created", "name", "architecture", "condition", "done", "epoch_of", "auroc", "speed", "time_left", "nodes",
-        "model_version",
+        "name", "condition", "done", "epoch_of", "auroc", "speed", "time_left", "created", "model_version",
     )  # fmt: skip
-    list_filter = ("state", "architecture")
+    list_filter = ("state",)
     list_select_related = ("model_version",)
     fields = ("id", "name", "architecture", "nodes", "created", "actor", "folder", "used_settings")
     readonly_fields = fields
@@ -71,7 +70,7 @@ class TrainingRunAdmin(OperatorAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        return HttpResponse(live(get_object_or_404(TrainingRun, pk=run_id)), headers={"Cache-Control": "no-store"})
+        return HttpResponse(live(get_object_or_404(TrainingRun, pk=run_id)))
 
 
 def condition(run: TrainingRun) -> str:
@@ -95,6 +94,7 @@ def live(run: TrainingRun) -> str:
         {
             "run": run,
             "condition": condition(run),
+            "forecast": _forecast(run.forecast),
             "facts": _facts(run),
             "curves": curves(run),
             "last_epochs": run.epoch_rows.order_by("-epoch")[:10],
@@ -122,6 +122,17 @@ def _facts(run: TrainingRun) -> list[tuple[str, str]]:
         ("Chosen epoch", str(run.selected_epoch or "–")),
         ("Version", reference(run.model_version)),
     ]
+
+
+def _forecast(told: dict[str, float] | None) -> str:
+    """What the probe at the launch said of the network between the ranks."""
+    if told is None:
+        return ""
+    return (
+        f"Each step moves {told['wire_bytes'] / 1e6:.1f} MB a rank at {told['bytes_per_second'] / 1e6:.0f} MB/s: "
+        f"{1e3 * told['communication']:.0f} ms beside {1e3 * told['computation']:.0f} ms of computing. The network "
+        f"leaves {100 * told['efficiency']:.0f} % of the computing rate."
+    )
 
 
 def _rounded(value: float | None, digits: int) -> str:

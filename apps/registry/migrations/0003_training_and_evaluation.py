@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ("n", models.PositiveIntegerField()),
                 ("patients", models.PositiveIntegerField()),
                 ("mean_auroc", models.FloatField(null=True)),
-                ("report", models.JSONField()),
+                ("report_json", models.TextField()),
                 ("actor", models.CharField(max_length=100)),
                 ("at", models.DateTimeField(auto_now_add=True)),
                 (
