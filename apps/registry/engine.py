@@ -7,6 +7,7 @@ from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
 from ml.preflight import Preflight, inspect
+from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
@@ -16,6 +17,7 @@ from ml.transforms import Geometry, InputSpace
 __all__ = [
     "LABELS",
     "RETRYABLE",
+    "SEEN_PATIENTS",
     "ArtifactInvalid",
     "CamScale",
     "DemoFilm",

@@ -27,7 +27,6 @@ from ml.predictor import Predictor
 from ml.provenance import seen_patients, source_kind
 
 OFFICIAL_TEST = "official test list"
-BATCH = 32
 
 
 class EvaluationRefused(ValueError):
@@ -70,8 +69,9 @@ def read_films(data: Path, split: Path | None) -> Listed:
     names = read_list(Path(split), table) if split else evaluation_films(root, table)
     sha256 = list_sha256(names)
     official = sha256 == OFFICIAL_SHA256["test_list.txt"]
-    listed = Path(split).name if split else ("test_list.txt" if (root / "test_list.txt").is_file() else "of the folder")
-    return Listed(root, names, table, OFFICIAL_TEST if official else f"list {listed}", sha256)
+    file = Path(split or root / "test_list.txt")
+    title = f"list {file.name}" if file.is_file() else f"test part of {find_table(root).name}"
+    return Listed(root, names, table, OFFICIAL_TEST if official else title, sha256)
 
 
 def check_unseen(manifest: Manifest, listed: Listed) -> str | None:
@@ -133,8 +133,8 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
     cams: dict[str, NDArray[Any]] = {}
     refused = 0
     with tqdm(total=len(listed.names), desc=f"Reading {predictor.manifest.name}", unit="film", leave=False) as bar:
-        for start in range(0, len(listed.names), BATCH):
-            names = listed.names[start : start + BATCH]
+        for start in range(0, len(listed.names), predictor.batch_size):
+            names = listed.names[start : start + predictor.batch_size]
             prediction = predictor.predict(np.asarray(squares[start : start + len(names)]))
             logits.append(prediction.logits)
             cams |= {name: prediction.cams[i] for i, name in enumerate(names) if name in keep_maps}
