@@ -12,7 +12,6 @@ from rest_framework.response import Response
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
 from apps.core.errors import NotFoundError
-from apps.registry.engine import SEEN_PATIENTS
 from apps.registry.models import Deployment, ModelVersion
 
 _DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "metrics", "data", "card")
@@ -46,8 +45,6 @@ class ModelView(ReadView):
         if version is None:
             raise NotFoundError("There is no such model version; /api/v1/models/ lists them.", "model-not-found")
         described = {part: version.manifest[part] for part in _DESCRIBED}
-        # Hashes of patient numbers can be guessed, and the caller may be another hospital.
-        described["data"] = {key: value for key, value in described["data"].items() if key != SEEN_PATIENTS}
         whole = _summary(version, _ids_in_service()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
         return Response(ModelSerializer(whole).data)
 

@@ -7,7 +7,6 @@ from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
 from ml.preflight import Preflight, inspect
-from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
@@ -17,7 +16,6 @@ from ml.transforms import Geometry, InputSpace
 __all__ = [
     "LABELS",
     "RETRYABLE",
-    "SEEN_PATIENTS",
     "ArtifactInvalid",
     "CamScale",
     "DemoFilm",

@@ -3,7 +3,6 @@ from typing import Any
 from django.test import Client
 
 from ml.labels import LABELS
-from ml.provenance import patient_fingerprint
 
 
 def test_versions_are_listed_and_described(north: Any, version: Any) -> None:
@@ -22,13 +21,6 @@ def test_versions_are_listed_and_described(north: Any, version: Any) -> None:
     assert one["thresholds"]["Hernia"] is None
     assert one["metrics"]["test"]["mean_auroc"] == 0.71
     assert "Demonstration only" in one["card"]
-
-
-def test_whose_films_a_version_has_seen_stays_here(north: Any, version: Any) -> None:
-    version.manifest["data"] = {"source": "our own films", "seen_patients": patient_fingerprint(["4711"], "own")}
-    version.save()
-    one = Client().get("/api/v1/models/chest-net/3/", headers=north.bearer).json()
-    assert one["data"] == {"source": "our own films"}
 
 
 def test_an_unknown_version_is_a_problem(north: Any, version: Any) -> None:
