@@ -6,8 +6,17 @@ import sys
 
 from config.embedded import running_services
 
-# These only read the code; they need no server.
-_OFFLINE = {"help", "--help", "--version", "makemessages", "compilemessages", "collectstatic", "spectacular"}
+# These only read the code, or the files they are given; they need no server.
+_OFFLINE = {
+    "help",
+    "--help",
+    "--version",
+    "makemessages",
+    "compilemessages",
+    "collectstatic",
+    "spectacular",
+    "dataset_summary",
+}
 
 
 def main() -> None:

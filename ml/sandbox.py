@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final, Self
 
 from ml.errors import InputRejected
@@ -235,7 +236,9 @@ class _Child:
     def __init__(self, memory_bytes: int, cpu_seconds: int, wall_seconds: float) -> None:
         arguments = [str(memory_bytes), str(cpu_seconds), str(max(1, round(wall_seconds))), str(_OPEN_FILES)]
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+        # An interpreter that was started without a script finds this package by an empty entry, its working folder.
+        entries = [str(Path(__file__).resolve().parents[1]), *(entry for entry in sys.path if entry)]
+        environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(entries))
         # One thread each: the workers are the parallelism, and a thread pool's stacks would eat the address space.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # glibc gives each array of a film back to the kernel, which clears it again page by page, unless told not to.

@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -67,12 +68,9 @@ def build_shards(
     then open it. Raises FilmRefused for the first film that can't be decoded, ShardsInvalid when the folder can't be
     written or the disk is full.
     """
-    if (folder / MANIFEST).is_file():
-        try:
-            return Shards.open(folder)
-        except ShardsInvalid:
-            # A file was lost or cut off since; what is whole is kept below.
-            pass
+    # First without the lock, which a folder that may only be read can't have.
+    with suppress(ShardsInvalid):
+        return Shards.open(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_builder(folder, progress):
@@ -100,7 +98,7 @@ def _only_builder(folder: Path, progress: str | None) -> Iterator[None]:
     with (folder / ".lock").open("w") as lock:
         if not _taken(lock):
             if progress is not None:
-                tqdm.write(f"{progress}: another process is at it; waiting for {folder.name}.")
+                tqdm.write(f"{progress}: another process is at it; waiting for {folder.name}.", file=sys.stderr)
             while not _taken(lock):
                 time.sleep(_WAIT_SECONDS)
         yield

@@ -146,7 +146,7 @@ class Shards:
         for shard in tqdm(self._shards, desc=progress, disable=progress is None, unit="shard"):
             path = self.folder / shard.file
             if not path.is_file() or sha256_of(path) != shard.sha256:
-                raise ShardsInvalid(f"{path} is not what its manifest says. Delete it; it is built again.")
+                raise ShardsInvalid(f"{path} is not what its manifest says. Delete the folder; it is built again.")
 
     def _gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         out = np.empty((len(rows), self.size, self.size), np.uint8)
@@ -166,7 +166,7 @@ class Shards:
         except (OSError, ValueError) as error:
             raise ShardsInvalid(f"{path} can't be opened: {error}. Delete the folder; it is built again.") from error
         if films.shape != (shard.films, self.size, self.size) or films.dtype != np.uint8:
-            raise ShardsInvalid(f"{path} is not what its manifest says. Delete it; it is built again.")
+            raise ShardsInvalid(f"{path} is not what its manifest says. Delete the folder; it is built again.")
         # A plain view: slicing a memmap object costs more than copying the film.
         self._maps[number] = films.view(np.ndarray)
         return self._maps[number]

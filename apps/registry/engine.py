@@ -1,6 +1,7 @@
 """The one door from Django to ``ml``. Nothing here imports torch."""
 
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
+from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.gate import GateResult, tag_gate
 from ml.labels import LABELS
@@ -18,6 +19,7 @@ __all__ = [
     "RETRYABLE",
     "ArtifactInvalid",
     "CamScale",
+    "DatasetInvalid",
     "DemoFilm",
     "GateResult",
     "Geometry",
@@ -32,6 +34,7 @@ __all__ = [
     "Preflight",
     "Sandbox",
     "demo_set",
+    "describe",
     "failure_reason",
     "heatmap_rgba",
     "inspect",

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml.datasets.records import DatasetInvalid
-from ml.datasets.tables import find_images, where
+from ml.datasets.tables import find_images, table_line
+from ml.errors import RETRYABLE
 from ml.shard_build import FilmRefused, build_shards
 from ml.shards import FORMAT, Shards, ShardsInvalid
 from ml.transforms import InputSpace
@@ -20,14 +21,16 @@ def film_cache(
     They are found again as long as set of names, size, fit and the files' lengths and times stay the same; order and
     normalisation do not matter. Raises DatasetInvalid: missing or unreadable films, no permission, full disk.
     """
+    if not names:
+        raise DatasetInvalid(f"{root}: no films are left to read. Check the lists or the split column.")
     paths = find_images(root, names)
     try:
         shards = build_shards(paths, space, cache_dir / f"films-{space.size}-{_key(paths, space)}", progress=progress)
     except FilmRefused as error:
-        path = paths[error.name].relative_to(root)
+        remedy = "" if error.code in RETRYABLE else " Copy the file again, or remove it from the table and lists."
         raise DatasetInvalid(
-            f"{path}: {error.code}. {error.detail} Copy the file again or remove it from the table and lists: "
-            f"{where(root, error.name)}."
+            f"{paths[error.name].relative_to(root)} ({table_line(root, error.name)}) can't be read: {error.code}. "
+            f"{error.detail}{remedy}"
         ) from error
     except ShardsInvalid as error:
         raise DatasetInvalid(str(error)) from error

@@ -130,7 +130,7 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
     """
     table = find_table(root)
     films = read_table(table)
-    missing = _missing_lists(root, how)
+    missing = _missing_lists(root) if how == "official" else None
     return {
         "data": root.resolve().name,
         "table": table.name,
@@ -144,11 +144,10 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
     }
 
 
-def _missing_lists(root: Path, how: str) -> str | None:
-    if how == "official" and has_own_table(root):
+def _missing_lists(root: Path) -> str | None:
+    if has_own_table(root):
         return None
-    wanted = ("train", "val", "test") if how == "files" else ("train_val", "test")
-    absent = [f"{part}_list.txt" for part in wanted if not (root / f"{part}_list.txt").is_file()]
+    absent = [f"{part}_list.txt" for part in ("train_val", "test") if not (root / f"{part}_list.txt").is_file()]
     return f"no {' and no '.join(absent)} in the folder" if absent else None
 
 

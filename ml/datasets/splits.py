@@ -50,7 +50,12 @@ def evaluation_films(root: Path, films: dict[str, Film]) -> tuple[str, ...]:
     Raises DatasetInvalid.
     """
     if has_own_table(root) and not (root / "test_list.txt").is_file():
-        return own_split(root, films).test
+        test = _own_parts(root, films)[2]
+        if not test:
+            raise DatasetInvalid(
+                f"{find_table(root).name}: no film has split test. Mark some, or give a list of films."
+            )
+        return test
     return read_list(root / "test_list.txt", films)
 
 
@@ -88,23 +93,27 @@ def own_split(root: Path, films: dict[str, Film], validation: float = 0.125, see
     Without a column a fifth of the patients, chosen by a hash of their name, is the test part: it stays the same when
     films are added and whatever the seed. Raises DatasetInvalid.
     """
+    train, held, test, how = _own_parts(root, films)
+    if not train:
+        raise DatasetInvalid(f"{find_table(root).name}: no film is left to learn from. Add films, or mark some train.")
+    if not held:
+        train, held = carve(train, films, validation, seed)
+    return _split(train, held, test, films, root, how)
+
+
+def _own_parts(root: Path, films: dict[str, Film]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
+    """Training, validation (empty: to be carved), test, and how they came about."""
     table = find_table(root).name
     if any(film.part for film in films.values()):
         parts = {part: tuple(n for n, film in films.items() if film.part == part) for part in PARTS}
         check_disjoint(parts, films, root)
-        if not parts["train"]:
-            raise DatasetInvalid(f"{table}: no film has split train. Mark the films to learn from.")
-        train, held = parts["train"], parts["validation"]
-        if not held:
-            train, held = carve(train, films, validation, seed)
-        return _split(train, held, parts["test"], films, root, f"the split column of {table}")
-    shares = {film.patient: _share("test", film.patient) for film in films.values()}
-    test = tuple(n for n, film in films.items() if shares[film.patient] < TEST_SHARE)
-    rest = tuple(n for n, film in films.items() if shares[film.patient] >= TEST_SHARE)
+        return parts["train"], parts["validation"], parts["test"], f"the split column of {table}"
+    tested = {film.patient for film in films.values() if _share("test", film.patient) < TEST_SHARE}
+    rest = tuple(n for n, film in films.items() if film.patient not in tested)
+    test = tuple(n for n, film in films.items() if film.patient in tested)
     if not test or not rest:
         raise DatasetInvalid(f"{table} has too few patients to divide. Add films, or a split column.")
-    train, held = carve(rest, films, validation, seed)
-    return _split(train, held, test, films, root, f"{table}, divided by a hash of the patient")
+    return rest, (), test, f"{table}, divided by a hash of the patient"
 
 
 def _share(purpose: str, patient: str) -> float:

@@ -102,9 +102,9 @@ def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
     missing = [name for name in wanted if name not in present]
     if missing:
         place = "in the folder" if has_own_table(root) else "under images/ or images_0xx/images/"
+        first = f"{missing[0]} ({table_line(root, missing[0])})"
         raise DatasetInvalid(
-            f"{len(missing)} of {len(wanted)} films are not {place}, first {where(root, missing[0])}. "
-            "Unpack all image archives there."
+            f"{len(missing)} of {len(wanted)} films are not {place}, first {first}. Unpack all image archives there."
         )
     return {name: present[name] for name in wanted}
 
@@ -114,11 +114,11 @@ def images_present(root: Path, names: Sequence[str]) -> int:
     return len(_own_images(root, names) if has_own_table(root) else _nih_images(root, set(names)))
 
 
-def where(root: Path, name: str) -> str:
-    """A film's name with the line of the table that lists it, for messages."""
+def table_line(root: Path, name: str) -> str:
+    """Table and line that list a film, for messages."""
     table = find_table(root)
     film = read_table(table).get(name)
-    return f"{name} ({table.name} line {film.line})" if film else name
+    return f"{table.name} line {film.line}" if film else f"not in {table.name}"
 
 
 def _nih_images(root: Path, wanted: set[str]) -> dict[str, Path]:
@@ -127,13 +127,13 @@ def _nih_images(root: Path, wanted: set[str]) -> dict[str, Path]:
     for folder in (root / "images", *(folder / "images" for folder in numbered), *numbered):
         if not folder.is_dir():
             continue
-        for entry in os.scandir(folder):
-            if entry.name not in wanted or not entry.is_file():
-                continue
-            other = present.setdefault(entry.name, Path(entry.path))
-            if other != Path(entry.path) and not other.samefile(entry.path):
+        with os.scandir(folder) as entries:
+            found = [Path(entry.path) for entry in entries if entry.name in wanted and entry.is_file()]
+        for path in found:
+            other = present.setdefault(path.name, path)
+            if other != path and not other.samefile(path):
                 raise DatasetInvalid(
-                    f"{entry.name} is in both {other.parent.relative_to(root)} and {folder.relative_to(root)}. "
+                    f"{path.name} is in both {other.parent.relative_to(root)} and {folder.relative_to(root)}. "
                     "Remove one of the files."
                 )
     return present
@@ -145,6 +145,8 @@ def _own_images(root: Path, wanted: Iterable[str]) -> dict[str, Path]:
         path = root / name
         if path.is_file():
             if not path.resolve().is_relative_to(inside):
-                raise DatasetInvalid(f"{where(root, name)} is a link to outside the folder. Copy the file into it.")
+                raise DatasetInvalid(
+                    f"{name} ({table_line(root, name)}) is a link to outside the folder. Copy the file into it."
+                )
             present[name] = path
     return present

@@ -27,12 +27,12 @@ from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
 from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
 from ml.shards import FilmArray
-from ml.training.augment import Augmentation
-from ml.training.config import Recipe
+from ml.training.config import Augmentation, Recipe
+from ml.training.fit import fit
+from ml.training.fitting import Films, mean_auroc
 from ml.training.forward import Outputs, run
 from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
-from ml.training.loop import Films, fit, mean_auroc
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.transforms import InputSpace
 
@@ -65,7 +65,7 @@ class StarterRecipe:
             lr=2.4e-3,
             min_lr=0.0,
             warmup=0.1,
-            ema_decay=0.98,
+            ema_films=1584,
             train_size=224,
             frozen=(
                 "features.body.conv_stem",

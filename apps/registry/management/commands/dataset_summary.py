@@ -1,0 +1,120 @@
+"""What a data set holds, beside the published ChestX-ray14."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.registry import engine
+
+# A table of 112,120 lines is read in a second: there is no long work to show progress of.
+_SHORT = {
+    "Cardiomegaly": "Card",
+    "Infiltration": "Infi",
+    "Pneumonia": "Pneu",
+    "Pneumothorax": "PTX",
+    "Pleural_Thickening": "PlTh",
+    "Emphysema": "Emph",
+}
+_PUBLISHED = "ChestX-ray14"
+
+
+class Command(BaseCommand):
+    help = "Count films, patients and findings of a data folder, per part of its split, beside the published data set."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--data", type=Path, required=True, metavar="DIR", help="ChestX-ray14 layout, or films with a labels.csv"
+        )
+        parser.add_argument("--split", choices=("official", "files"), default="official", help="as train_model's")
+        parser.add_argument("--pairs", action="store_true", help="also how often two findings are on one film")
+        parser.add_argument("--json", action="store_true", help="print everything as JSON instead")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            told = engine.describe(options["data"], options["split"])
+        except (engine.DatasetInvalid, OSError) as error:
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(told, indent=2))
+            return
+        for line in _text(told, pairs=options["pairs"]):
+            self.stdout.write(line)
+
+
+def _text(told: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
+    yield f"{told['data']}: {told['films']:,} films of {told['patients']:,} patients ({told['table']})"
+    yield f"  images present: {told['images_present']:,} of {told['films']:,}; boxes: {told['boxes']:,}"
+    yield ""
+    yield from _table("Finding", told, told["published"], "labels")
+    unknown = {label: row["unknown"] for label, row in told["labels"].items() if row["unknown"]}
+    if unknown:
+        yield "  unknown, so in no share: " + ", ".join(f"{label} {count:,}" for label, count in unknown.items())
+    for title, key in (
+        ("Findings on a film", "findings_per_film"),
+        ("View", "views"),
+        ("Sex", "sexes"),
+        ("Age in years", "ages"),
+    ):
+        yield ""
+        yield from _table(title, told, told["published"], key)
+    yield f"{'median':<20}{_number(told['median_age']):>9}{'':21}{_number(told['published']['median_age']):>9}"
+    yield ""
+    yield from _split(told)
+    if pairs:
+        yield ""
+        yield from _pairs(told["co_occurrence"])
+
+
+def _table(title: str, ours: Mapping[str, Any], published: Mapping[str, Any], key: str) -> Iterator[str]:
+    """One row a value: films, share of films and (for findings) patients, here and in the published data."""
+    patients = key == "labels"
+    head = f"{'films':>9}{'share':>9}" + (f"{'patients':>10}" if patients else f"{'':10}")
+    if patients:
+        yield f"{'':<20}{'this data':>9}{'':21}{_PUBLISHED}"
+    yield f"{title:<20}{head}  {head}".rstrip()
+    for value in dict.fromkeys([*published[key], *ours[key]]):
+        cells = [_cells(side[key].get(value), side["films"], patients=patients) for side in (ours, published)]
+        yield f"{value:<20}{'  '.join(cells)}".rstrip()
+
+
+def _cells(entry: Any, films: int, *, patients: bool) -> str:
+    if entry is None:
+        return f"{'-':>9}{'-':>9}{'':10}"
+    if not patients:
+        return f"{entry:>9,}{_percent(entry / films):>9}{'':10}"
+    return f"{entry['films']:>9,}{_percent(entry['share']):>9}{entry['patients']:>10,}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _split(told: Mapping[str, Any]) -> Iterator[str]:
+    split = told["split"]
+    if split is None:
+        yield f"No split: {told['split_missing']}."
+        return
+    yield f"Split: {split['how']} (SHA-256 {split['sha256']})"
+    parts = split["parts"]
+    yield f"{'Finding':<20}" + "".join(f"{part:>20}" for part in parts)
+    for row in ("films", "patients"):
+        yield f"{row:<20}" + "".join(f"{counts[row]:>20,}" for counts in parts.values())
+    for label in told["labels"]:
+        cells = ((counts["labels"][label]["films"], counts["labels"][label]["share"]) for counts in parts.values())
+        yield f"{label:<20}" + "".join(f"{films:>11,}{_percent(share):>9}" for films, share in cells)
+    yield f"patients in two parts: {split['patients_in_two_parts']}; films in no part: {split['films_in_no_part']:,}"
+
+
+def _pairs(pairs: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    yield "Films with both findings"
+    yield f"{'':<20}" + "".join(f"{_SHORT.get(label, label[:4]):>7}" for label in pairs)
+    for label, row in pairs.items():
+        yield f"{label:<20}" + "".join(f"{count:>7,}" for count in row.values())
