@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,11 @@ from ml.datasets.tables import has_own_table
 
 SEEN_PATIENTS = "seen_patients"
 _BYTES = 6
+
+
+def lists_sha256(lists: Mapping[str, Sequence[str]]) -> str:
+    """Identity of named lists of films, in their order: what a version without a validation list is trained by."""
+    return hashlib.sha256("\n\n".join("\n".join(lists[name]) for name in sorted(lists)).encode()).hexdigest()
 
 
 def source_kind(root: Path) -> str:

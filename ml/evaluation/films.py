@@ -24,7 +24,7 @@ from ml.datasets import (
 )
 from ml.datasets.splits import OFFICIAL_SHA256
 from ml.predictor import Predictor
-from ml.provenance import seen_patients, source_kind
+from ml.provenance import lists_sha256, seen_patients, source_kind
 
 OFFICIAL_TEST = "official test list"
 
@@ -104,6 +104,12 @@ def _patients_by_lists(manifest: Manifest, listed: Listed) -> set[str] | None:
     settings = manifest.data.get("settings", {})
     fraction, seed = settings.get("validation", 0.125), settings.get("recipe", {}).get("seed", 0)
     table = dict(listed.table)
+    try:
+        lists = {part: read_list(listed.root / f"{part}_list.txt", table) for part in ("train_val", "test")}
+    except DatasetInvalid:
+        lists = {}
+    if lists and wanted == lists_sha256(lists):
+        return {table[name].patient for name in lists["train_val"]}
     for how in ("official", "files"):
         try:
             split = read_split(listed.root, table, how, fraction, seed)
