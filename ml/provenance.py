@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,11 @@ from ml.datasets.tables import has_own_table
 
 SEEN_PATIENTS = "seen_patients"
 _BYTES = 6
+
+
+def lists_sha256(lists: Mapping[str, Sequence[str]]) -> str:
+    """Identity of named lists of films, in their order: what a version without a validation list is trained by."""
+    return hashlib.sha256("\n\n".join("\n".join(lists[name]) for name in sorted(lists)).encode()).hexdigest()
 
 
 def source_kind(root: Path) -> str:
@@ -39,13 +44,16 @@ def seen_patients(data: Mapping[str, Any], patients: Iterable[str], kind: str) -
     None if it lists none, or patients of another kind. Raises ValueError when the list is damaged.
     """
     listed = data.get(SEEN_PATIENTS)
-    if listed is None or listed["kind"] != kind:
+    if listed is None:
         return None
     try:
+        if listed["kind"] != kind:
+            return None
         packed = base64.b64decode(listed["digests"], validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"The manifest's {SEEN_PATIENTS} is not base64. Copy the artifact again.") from error
-    if len(packed) != _BYTES * listed["count"]:
+        whole = len(packed) == _BYTES * listed["count"]
+    except (binascii.Error, TypeError, KeyError) as error:
+        raise ValueError(f"The manifest's {SEEN_PATIENTS} is no list of patients. Copy the artifact again.") from error
+    if not whole:
         raise ValueError(f"The manifest's {SEEN_PATIENTS} is cut off. Copy the artifact again.")
     seen = {packed[i : i + _BYTES] for i in range(0, len(packed), _BYTES)}
     return {patient for patient in patients if _digest(patient) in seen}

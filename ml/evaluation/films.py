@@ -24,10 +24,9 @@ from ml.datasets import (
 )
 from ml.datasets.splits import OFFICIAL_SHA256
 from ml.predictor import Predictor
-from ml.provenance import seen_patients, source_kind
+from ml.provenance import lists_sha256, seen_patients, source_kind
 
 OFFICIAL_TEST = "official test list"
-BATCH = 32
 
 
 class EvaluationRefused(ValueError):
@@ -70,8 +69,9 @@ def read_films(data: Path, split: Path | None) -> Listed:
     names = read_list(Path(split), table) if split else evaluation_films(root, table)
     sha256 = list_sha256(names)
     official = sha256 == OFFICIAL_SHA256["test_list.txt"]
-    listed = Path(split).name if split else ("test_list.txt" if (root / "test_list.txt").is_file() else "of the folder")
-    return Listed(root, names, table, OFFICIAL_TEST if official else f"list {listed}", sha256)
+    file = Path(split or root / "test_list.txt")
+    title = f"list {file.name}" if file.is_file() else f"test part of {find_table(root).name}"
+    return Listed(root, names, table, OFFICIAL_TEST if official else title, sha256)
 
 
 def check_unseen(manifest: Manifest, listed: Listed) -> str | None:
@@ -104,6 +104,12 @@ def _patients_by_lists(manifest: Manifest, listed: Listed) -> set[str] | None:
     settings = manifest.data.get("settings", {})
     fraction, seed = settings.get("validation", 0.125), settings.get("recipe", {}).get("seed", 0)
     table = dict(listed.table)
+    try:
+        lists = {part: read_list(listed.root / f"{part}_list.txt", table) for part in ("train_val", "test")}
+    except DatasetInvalid:
+        lists = {}
+    if lists and wanted == lists_sha256(lists):
+        return {table[name].patient for name in lists["train_val"]}
     for how in ("official", "files"):
         try:
             split = read_split(listed.root, table, how, fraction, seed)
@@ -133,8 +139,8 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
     cams: dict[str, NDArray[Any]] = {}
     refused = 0
     with tqdm(total=len(listed.names), desc=f"Reading {predictor.manifest.name}", unit="film", leave=False) as bar:
-        for start in range(0, len(listed.names), BATCH):
-            names = listed.names[start : start + BATCH]
+        for start in range(0, len(listed.names), predictor.batch_size):
+            names = listed.names[start : start + predictor.batch_size]
             prediction = predictor.predict(np.asarray(squares[start : start + len(names)]))
             logits.append(prediction.logits)
             cams |= {name: prediction.cams[i] for i, name in enumerate(names) if name in keep_maps}

@@ -25,7 +25,7 @@ from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, r
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
-from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
+from ml.provenance import SEEN_PATIENTS, lists_sha256, patient_fingerprint, source_kind
 from ml.shards import FilmArray
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
@@ -198,7 +198,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     data_card = {
         "source": SOURCE,
         "split_id": "train_val_list / test_list of the sample, by patient",
-        "split_sha256": _lists_hash(lists),
+        "split_sha256": lists_sha256(lists),
         "train": summary(films, names),
         "test": summary(films, test),
         SEEN_PATIENTS: patient_fingerprint(patients, source_kind(data)),
@@ -219,12 +219,6 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
 
 def _refused(gate: Any, features: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray((gate.score(features) < 0) | (gate.distance(features) > gate.max_distance))
-
-
-def _lists_hash(lists: dict[str, tuple[str, ...]]) -> str:
-    import hashlib
-
-    return hashlib.sha256("\n\n".join("\n".join(lists[k]) for k in sorted(lists)).encode()).hexdigest()
 
 
 def _tell(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:

@@ -28,6 +28,11 @@ def test_a_damaged_list_is_no_empty_list(damage) -> None:
         seen_patients({SEEN_PATIENTS: {**good, "digests": damage(good["digests"])}}, {"1"}, "nih")
 
 
+def test_another_kind_of_list_is_no_empty_list() -> None:
+    with pytest.raises(ValueError, match="Copy the artifact again"):
+        seen_patients({SEEN_PATIENTS: "1, 2, 3"}, {"1"}, "nih")
+
+
 def test_a_labels_csv_has_its_own_patients(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,patient,labels\n")
     assert source_kind(tmp_path) == "own"

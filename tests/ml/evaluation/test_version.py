@@ -99,6 +99,14 @@ def test_the_lists_hash_tells_where_the_manifest_lists_no_patients(data: Path, c
     assert check_unseen(read_manifest(by_lists), read_films(data, None)) is None
 
 
+def test_the_shipped_starter_is_not_judged_on_its_own_films(test_data: Path) -> None:
+    root = test_data / "nih-sample"
+    starter = read_manifest(ROOT / "models" / "starter")
+    assert check_unseen(starter, read_films(root, None)) is None
+    with pytest.raises(EvaluationRefused, match="852 of the 852 patients"):
+        check_unseen(starter, read_films(root, root / "train_val_list.txt"))
+
+
 def test_where_it_cannot_be_told_the_report_says_so(data: Path, tmp_path: Path) -> None:
     silent = layout.artifact(tmp_path / "silent")
     told = check_unseen(read_manifest(silent), read_films(data, data / "train_val_list.txt"))
@@ -187,3 +195,24 @@ def test_on_a_cpu_torch_is_not_imported(version: Path, data: Path, cache: Path, 
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_folder_of_ones_own_with_unknown_truth(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    (root / "films").mkdir(parents=True)
+    rows = ["image,patient,split,Effusion,Mass\n"]
+    for number, source in enumerate(sorted((data / "images").iterdir())[:40]):
+        (root / "films" / source.name).write_bytes(source.read_bytes())
+        part = "test" if number >= 10 else "train"
+        rows.append(f"films/{source.name},p{number},{part},{number % 2},{'' if number % 3 else 1}\n")
+    (root / "labels.csv").write_text("".join(rows))
+    report = evaluate_version(version, root, None, cache, "cpu", rounds=20)
+    assert report["split"]["id"] == "test part of labels.csv"
+    assert (report["n"], report["labels_in_mean"]) == (30, 1)
+    assert (report["labels"]["Effusion"]["films"], report["labels"]["Effusion"]["positives"]) == (30, 15)
+    assert (report["labels"]["Mass"]["films"], report["labels"]["Mass"]["auroc"]) == (10, None)
+    assert report["labels"]["Edema"]["operating_point"]["sensitivity"] is None
+    assert report["subgroups"]["sex"]["groups"] == {}
+    # The version was trained on NIH's patients 1 to 24; these are other people, and the report does not claim more.
+    assert any("not checked" in line for line in report["not_run"])
+    assert "of labels.csv" in report_text(report)
