@@ -20,6 +20,12 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 40.0
 _AGAIN_SECONDS = 1.0
 _TAIL_BYTES = 6000
+_PROBE = """
+import sys
+from torch.distributed import TCPStore
+TCPStore(sys.argv[1], int(sys.argv[2]), is_master=False, wait_for_workers=False).check(["x"])
+"""
+_PROBE_SECONDS = 15.0
 
 
 class TrainingFailed(Exception):
@@ -85,7 +91,13 @@ class Agent:
     _since: float = field(default_factory=time.time)
 
     def start(self) -> None:
-        """Start the process; its output goes to agent.log."""
+        """Start the process; its output goes to agent.log. Raises TrainingFailed when another program has the port."""
+        address = resolved(self.meeting.host)
+        if self.meeting.here and address and not is_free(address, self.meeting.port) and not self._is_store(address):
+            raise TrainingFailed(
+                f"Port {self.meeting.port} of {self.meeting.host} is taken by another program. Choose another one in "
+                "--rdzv-endpoint, on all nodes."
+            )
         self.logs.mkdir(parents=True, exist_ok=True)
         clear_records(self.logs)
         with (self.logs / "agent.log").open("ab") as log:
@@ -99,6 +111,14 @@ class Agent:
                 # A Ctrl-C in the terminal is for the launcher; it passes it on in order.
                 start_new_session=True,
             )
+
+    def _is_store(self, address: str) -> bool:
+        """Whether a node of this machine has the port: a store answers at once, others never or wrongly."""
+        probe = [sys.executable, "-c", _PROBE, address, str(self.meeting.port)]
+        try:
+            return subprocess.run(probe, capture_output=True, check=False, timeout=_PROBE_SECONDS).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def _command(self) -> list[str]:
         rank = ["ml.training.rank", str(self.config.out / "run.json")]
@@ -179,30 +199,18 @@ class Agent:
     def _count(self, met: bool, killed: bool) -> None:
         """Whether to go on after the agent's end. Waiting for the others is no failure until the time is up."""
         waiting = not met and not killed and not self.nodes.alone
-        if waiting and time.monotonic() - self._met < self.nodes.join_timeout and not self._is_taken():
+        if waiting and time.monotonic() - self._met < self.nodes.join_timeout:
             return
         self.restarts += 1
         if waiting or self.restarts > self.nodes.max_restarts:
             raise TrainingFailed(self._diagnosis(waiting))
-
-    def _is_taken(self) -> bool:
-        """Whether another program has the port: something here accepts connections, and no agent of ours could."""
-        address = resolved(self.meeting.host)
-        return (
-            self.meeting.here
-            and address is not None
-            and not is_free(address, self.meeting.port)
-            and "RendezvousConnectionError" in self._tail()
-        )
 
     def _diagnosis(self, waiting: bool) -> str:
         where = f"{self.meeting.host}:{self.meeting.port}"
         address = resolved(self.meeting.host)
         if waiting and address is None:
             return f"The host of --rdzv-endpoint {where} is unknown here. Correct the name, or give its address."
-        if waiting and self._is_taken():
-            return f"Port {self.meeting.port} of {self.meeting.host} is taken by another program. Choose another one."
-        if waiting and address and not answers(address, self.meeting.port):
+        if waiting and address and not self.meeting.here and not answers(address, self.meeting.port):
             return (
                 f"{where} can't be reached from here. Start the same command on {self.meeting.host}, and let "
                 "firewalls pass between the nodes."

@@ -54,6 +54,7 @@ class Nodes:
         max_restarts: int = 3,
         rdzv_id: str | None = None,
         join_timeout: float = 600.0,
+        silence_timeout: float = 15.0,
         device: str = "auto",
         environment: Mapping[str, str] | None = None,
     ) -> "Nodes":
@@ -77,7 +78,9 @@ class Nodes:
                 nproc_per_node = max(1, nproc_per_node // maximum)
         # Machines that are started by hand must agree on the name of their meeting; one machine makes up its own.
         name = rdzv_id or ("checxray" if rdzv_endpoint else f"checxray-{uuid.uuid4().hex[:12]}")
-        return cls(minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, max_restarts, name, join_timeout)
+        return cls(
+            minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, max_restarts, name, join_timeout, silence_timeout
+        )
 
     @property
     def fixed(self) -> bool:

@@ -67,6 +67,9 @@ def _add_nodes(parser: ArgumentParser) -> None:
     group.add_argument("--rdzv-id", help="name of the meeting, the same on all nodes")
     group.add_argument("--max-restarts", type=_number(int, 0), default=3)
     group.add_argument("--join-timeout", type=_number(float, 1), default=600.0, help="seconds to wait for nodes")
+    group.add_argument(
+        "--silence-timeout", type=_number(float, 3), default=15.0, help="seconds until a node counts as gone"
+    )
     group.add_argument("--collective-timeout", type=_number(float, 1), default=300.0, help="seconds to wait for ranks")
 
 
@@ -102,6 +105,7 @@ def from_arguments(given: Namespace, out: Path) -> tuple[TrainingConfig, Nodes]:
         max_restarts=given.max_restarts,
         rdzv_id=given.rdzv_id,
         join_timeout=given.join_timeout,
+        silence_timeout=given.silence_timeout,
         device=given.device,
     )
     return config, nodes

@@ -51,6 +51,7 @@ class Session:
         self.chief = False
         self.out = settings.parent
         self._training = False
+        self._told = threading.Lock()
         self._lock: Any = None
 
     def run(self) -> int:
@@ -90,6 +91,9 @@ class Session:
         return 1
 
     def _end(self, failure: dict[str, Any]) -> None:
+        # This rank's own failure comes back to its watch; one line is enough.
+        if not self._told.acquire(blocking=False):
+            return
         self._record("failed", failure["reason"], final=True)
         if self.chief:
             progress.append(self.out / progress.FILE, "failed", reason=failure["reason"])
@@ -119,7 +123,7 @@ class Session:
             device = device_of(config.device, self.local_rank)
             self._take_output()
             prepared = prepare(config)
-            network = initial_network(config.architecture, config.init_weights)
+            network = initial_network(config.architecture, config.init_weights, config.recipe.seed)
         except Stopped:
             raise
         except Exception as error:

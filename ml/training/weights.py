@@ -11,11 +11,12 @@ from ml.training.config import IMAGENET
 from ml.training.package import load_rounded
 
 
-def initial_network(architecture: str, init_weights: str | None) -> CamNetwork:
-    """Build the network with its initial weights. Raises ValueError, WeightsInvalid.
+def initial_network(architecture: str, init_weights: str | None, seed: int) -> CamNetwork:
+    """Build the network with its initial weights; what is random comes from `seed`. Raises ValueError, WeightsInvalid.
 
     An artifact gives its head too, so that a run at a higher resolution goes on from where the other one ended.
     """
+    torch.manual_seed(seed)
     if init_weights == IMAGENET:
         return build(architecture, len(LABELS), _imagenet(architecture))
     path = Path(init_weights) if init_weights else None
