@@ -1,19 +1,39 @@
 """Reading the registry."""
 
+from collections.abc import Mapping
 from uuid import UUID
+
+from django.db.models import F, Q
 
 from apps.core.errors import UnavailableError
 from apps.registry.models import Deployment, ModelVersion
 
 
+def deployments() -> Mapping[UUID | None, UUID]:
+    """The version in service for whom: the key None is the platform's, the others are tenants that are pinned."""
+    return dict(Deployment.objects.values_list("for_tenant_id", "model_version_id"))
+
+
+def version_for(tenant_id: UUID) -> ModelVersion | None:
+    """The version that reads for a tenant: the one that it is pinned to, or else the platform's."""
+    own_first = F("for_tenant").asc(nulls_last=True)
+    pointers = Deployment.objects.select_related("model_version").order_by(own_first)
+    pointer = pointers.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
+    return pointer.model_version if pointer else None
+
+
 def version_id_in_service() -> UUID | None:
-    """The pointer alone: what a worker looks at before each batch."""
-    return Deployment.objects.filter(slot=Deployment.Slot.PLATFORM).values_list("model_version_id", flat=True).first()
+    """The platform's pointer alone: what a worker looks at before each batch."""
+    return deployments().get(None)
 
 
 def version_in_service() -> ModelVersion:
-    """Raises UnavailableError where no version has been activated."""
-    deployment = Deployment.objects.select_related("model_version").filter(slot=Deployment.Slot.PLATFORM).first()
+    """The platform's version.
+
+    Raises:
+        UnavailableError: none has been activated.
+    """
+    deployment = Deployment.objects.select_related("model_version").filter(for_tenant=None).first()
     if deployment is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
     return deployment.model_version

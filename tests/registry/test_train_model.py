@@ -139,7 +139,7 @@ def test_a_killed_command_is_missed_and_goes_on(db: None, films: Path) -> None:
 def test_another_machines_chief_registers_the_version(
     db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node of two, whose other one keeps the meeting: here nobody writes a row, and the work is done all the same."""
+    """One node of two, whose other one keeps the meeting: here nobody writes a row, and the work is done anyway."""
     monkeypatch.setattr("apps.registry.engine.keeps_meeting", lambda nodes: False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -5,24 +5,19 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Exists, Model, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.core.errors import ChecxrayError
 from apps.registry.admin.figures import figure
+from apps.registry.admin.moves import ActivationForm, answer, moved, why
 from apps.registry.models import Activation, Deployment, ModelVersion
-from apps.registry.services import activate, roll_back
-from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+from apps.registry.services import activate
+from apps.tenants.console import OperatorAdmin
 
 
 @admin.register(ModelVersion)
@@ -105,74 +100,20 @@ class ModelVersionAdmin(OperatorAdmin):
 
     def activate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
-        form = ReasonForm(request.POST if request.method == "POST" else None)
+        form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            try:
-                move = activate(
-                    version=version,
-                    actor=operator_name(request),
-                    by_id=operator_id(request),
-                    reason=form.cleaned_data["reason"],
-                )
-            except ChecxrayError as error:
-                form.add_error(None, error.detail)
-            else:
-                return _moved(self, request, move)
+            tenant = form.cleaned_data["tenant"]
+            move = moved(form, activate, version=version, tenant=tenant, **why(request, form))
+            if move is not None:
+                return answer(self, request, move)
         return self.page(
             request,
             title=f"Put {version} into service",
-            explanation="For every hospital, operating points included. Each worker loads it before its next batch.",
+            explanation="Operating points included. Each worker loads it before its next batch.",
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
             submit="Put into service",
         )
-
-
-@admin.register(Deployment)
-class DeploymentAdmin(OperatorAdmin):
-    list_display = ("slot", "model_version", "since")
-    list_display_links = None
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.roll_back_view)
-        return [path("roll-back/", view, name="registry_deployment_roll_back"), *super().get_urls()]
-
-    def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        if request.method == "POST" and form.is_valid():
-            try:
-                move = roll_back(
-                    actor=operator_name(request), by_id=operator_id(request), reason=form.cleaned_data["reason"]
-                )
-            except ChecxrayError as error:
-                form.add_error(None, error.detail)
-            else:
-                return _moved(self, request, move)
-        return self.page(
-            request,
-            title="Roll back",
-            explanation="Puts the version into service that was there before the last move, operating points included.",
-            back_to=reverse("admin:registry_deployment_changelist"),
-            form=form,
-            submit="Roll back",
-        )
-
-
-@admin.register(Activation)
-class ActivationAdmin(OperatorAdmin):
-    list_display = ("at", "slot", "move", "is_rollback", "actor", "reason")
-    fields = ("at", "slot", "from_version", "to_version", "is_rollback", "by", "actor", "reason", "thresholds")
-    list_select_related = ("from_version", "to_version")
-
-    @admin.display(description="From → to")
-    def move(self, activation: Activation) -> str:
-        return f"{reference(activation.from_version)} → {activation.to_version}"
-
-
-def _moved(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpResponseBase:
-    page.log_change(request, move.to_version, f"Put into service: {move.reason}")
-    messages.success(request, f"{move.to_version} is in service (before: {reference(move.from_version)}).")
-    return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
 
 
 def _links(page: str, instances: Iterable[Model]) -> SafeString:
