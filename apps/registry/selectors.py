@@ -1,12 +1,14 @@
 """Reading the registry."""
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q
 
 from apps.core.errors import UnavailableError
-from apps.registry.models import Deployment, ModelVersion
+from apps.registry.models import Deployment, ModelVersion, OperatingPoint
+from apps.registry.points import Point
 
 
 def deployments() -> Mapping[UUID | None, UUID]:
@@ -37,3 +39,15 @@ def version_in_service() -> ModelVersion:
     if deployment is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
     return deployment.model_version
+
+
+def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
+    """What each finding is judged by for a tenant: the point that it chose, or the version's own; None for none."""
+    chosen = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id)
+    return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
+
+
+def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float | None]:
+    """The threshold of each finding for a tenant: positive at or above it; None where there is no operating point."""
+    points = operating_points(version, tenant_id)
+    return {label: point["value"] if point else None for label, point in points.items()}

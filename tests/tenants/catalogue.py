@@ -21,9 +21,12 @@ PLATFORM_TABLES = {
     "django_session": "opaque sessions by random key; the tenant inside is checked against the membership",
     "inference_worker": "machines of the platform",
     "registry_activation": "ledger of which version served whom",
+    "registry_activationrequest": "moves that wait for a second operator",
     "registry_deployment": "which version serves whom: read before any tenant is in force",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
+    "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
+    "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
     "registry_trainingrun": "the platform's trainings",
     "tenants_tenant": "the tenants themselves: name, slug, AE title",
@@ -32,7 +35,10 @@ PLATFORM_TABLES = {
 # Rows of the platform that name a tenant (never in a column `tenant_id`, which promises isolation), and why they may.
 ABOUT_TENANTS = {
     "registry_activation": "who was served by what, when; no word of what was read",
+    "registry_activationrequest": "as the ledger",
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
+    "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
+    "registry_switchpreview": "how many results a switch would change, per finding",
 }
 
 _TABLES = """

@@ -3,7 +3,14 @@
 All of it belongs to the platform.
 """
 
-from apps.registry.models.service import PLATFORM, Activation, Deployment
+from apps.registry.models.service import (
+    PLATFORM,
+    Activation,
+    ActivationRequest,
+    Deployment,
+    OperatingPoint,
+    SwitchPreview,
+)
 from apps.registry.models.training import LOST_AFTER, TrainingEpoch, TrainingRun
 from apps.registry.models.versions import Evaluation, ModelVersion
 
@@ -11,9 +18,12 @@ __all__ = [
     "LOST_AFTER",
     "PLATFORM",
     "Activation",
+    "ActivationRequest",
     "Deployment",
     "Evaluation",
     "ModelVersion",
+    "OperatingPoint",
+    "SwitchPreview",
     "TrainingEpoch",
     "TrainingRun",
 ]

@@ -21,6 +21,7 @@ class ModelVersion(models.Model):
     # IHE AIR 6.5.3.1: the device that made a result has a UID that changes whenever the model changes.
     device_uid = models.CharField(max_length=64, unique=True)
     registered = models.DateTimeField(auto_now_add=True)
+    retired = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.core.errors import ChecxrayError
-from apps.registry.models import Activation
-from apps.registry.services import activate, find_version, roll_back, unpin
+from apps.core.errors import ChecxrayError, NotPermittedError
+from apps.registry.models import Activation, ActivationRequest
+from apps.registry.services import activate, find_version, request_activation, roll_back, unpin
 from apps.tenants.services import find_tenant
 
 
@@ -22,6 +22,9 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", metavar="SLUG", help="for this tenant only, whatever serves the others")
         parser.add_argument("--rollback", action="store_true", help="go back to the version before")
         parser.add_argument("--unpin", action="store_true", help="let the tenant follow the platform again")
+        parser.add_argument(
+            "--own-points", action="store_true", help="drop what tenants chose; judge by the version's own points"
+        )
         parser.add_argument("--reason", default="", help="why; kept in the ledger")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,15 +36,23 @@ class Command(BaseCommand):
             move = _move(options)
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
+        if isinstance(move, ActivationRequest):
+            self.stdout.write(f"{move} waits for a second operator, who confirms it in the console.")
+            return
         whom = f" for {move.for_tenant}" if move.for_tenant else ""
         self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
 
 
-def _move(options: dict[str, Any]) -> Activation:
+def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
     why: dict[str, Any] = {"actor": f"cli:{getpass.getuser()}", "reason": options["reason"]}
     if options["rollback"]:
         return roll_back(tenant=tenant, **why)
     if tenant is not None and options["unpin"]:
         return unpin(tenant=tenant, **why)
-    return activate(version=find_version(options["version"]), tenant=tenant, **why)
+    moves: dict[str, Any] = {"tenant": tenant, "keeps_points": not options["own_points"], **why}
+    version = find_version(options["version"])
+    try:
+        return activate(version=version, **moves)
+    except NotPermittedError:
+        return request_activation(version=version, **moves)
