@@ -1,6 +1,7 @@
 """A node of a training that another machine started over ssh: `python -m ml.training.node`, settings on its input."""
 
 import json
+import os
 import sys
 import threading
 from typing import Any
@@ -12,7 +13,8 @@ from ml.training.nodes import Nodes
 
 
 def _until_closed(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Unbuffered: a buffer's lock would be held by this thread when the interpreter ends.
+    while os.read(0, 4096):
         pass
     stop.set()
 
@@ -20,7 +22,8 @@ def _until_closed(stop: threading.Event) -> None:
 def main() -> int:
     """The first line is the settings; the end of the input, which the end of the connection brings too, ends it."""
     try:
-        value: Any = json.loads(sys.stdin.buffer.readline())
+        with open(0, "rb", buffering=0, closefd=False) as stream:
+            value: Any = json.loads(stream.readline())
         config, nodes = TrainingConfig.from_json(value["config"]), Nodes.from_json(value["nodes"])
     except (ValueError, KeyError, TypeError) as error:
         sys.stderr.write(f"Training stopped: the settings could not be read: {error}\n")

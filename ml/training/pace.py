@@ -70,12 +70,13 @@ class Pace:
 
 
 SLOW = 1.5
+_NOISE_SECONDS = 0.05
 
 
 def stragglers(ranks: list[dict[str, Any]]) -> list[int]:
-    """Ranks whose own work takes more than SLOW times the median of all."""
+    """Ranks whose own work takes clearly more than SLOW times the median of all."""
     own = {line["rank"]: line["own"] for line in ranks if line["own"] is not None}
     if not own:
         return []
     middle = float(np.median(list(own.values())))
-    return [rank for rank, seconds in own.items() if seconds > SLOW * middle]
+    return [rank for rank, seconds in own.items() if seconds > SLOW * middle + _NOISE_SECONDS]

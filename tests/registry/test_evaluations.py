@@ -148,7 +148,10 @@ def test_versions_stand_beside_one_another(version: ModelVersion, films: Path, t
     assert low <= second["difference"]["mean_auroc"] <= high
 
 
-def test_an_architecture_is_trained_to_be_compared(version: ModelVersion, films: Path) -> None:
+def test_an_architecture_is_trained_to_be_compared(
+    version: ModelVersion, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     told = compare(
         films, references=["tiny:1"], arch=[tiny.ARCHITECTURE], epochs=1, batch_size=8, input_size=64, device="cpu"
     )

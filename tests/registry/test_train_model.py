@@ -34,6 +34,12 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_layout(tmp_path_factory.mktemp("films"))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of a tiny network wait for each other longer than they work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 def train(data: Path, **options: Any) -> str:
     out = io.StringIO()
     call_command("train_model", f"--data={data}", stdout=out, **(QUICK | options))
@@ -139,7 +145,7 @@ def test_a_killed_command_is_missed_and_goes_on(db: None, films: Path) -> None:
 def test_another_machines_chief_registers_the_version(
     db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node of two, whose other one keeps the meeting: here nobody writes a row, and the work is done anyway."""
+    """One node of two, where the other one keeps the meeting: here no row is written, and the work is done."""
     monkeypatch.setattr("apps.registry.engine.keeps_meeting", lambda nodes: False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

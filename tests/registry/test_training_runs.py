@@ -14,7 +14,7 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
-from apps.core.errors import InvalidInputError
+from apps.core.errors import InvalidInputError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry.following import Follower
 from apps.registry.models import Evaluation, ModelVersion, TrainingRun
@@ -27,6 +27,7 @@ from apps.registry.runs import (
     start_training_run,
     stop_training_run,
 )
+from apps.registry.trainings import patiently
 from config.embedded.postgres import DATABASE, admin_dsn
 from tests.conftest import STARTER
 from tests.registry.progress import artifact, epoch, start, step
@@ -192,3 +193,32 @@ def test_the_follower_catches_up_after_the_database_was_away(
     connections.close_all()
     run.refresh_from_db()
     assert (run.epoch, run.step, run.epoch_rows.count()) == (3, 7, 2)
+
+
+def test_registration_waits_for_a_database_that_restarts(
+    run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.registry.trainings._RETRY_SECONDS", 0.2)
+    attempts = []
+
+    def complete() -> TrainingRun:
+        attempts.append(1)
+        if len(attempts) == 3:
+            administrator.execute(f"alter database {DATABASE} allow_connections true")
+        return complete_training_run(run=run, artifact=STARTER)
+
+    administrator.execute(f"alter database {DATABASE} allow_connections false")
+    administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
+    assert patiently(complete, STARTER).state == "complete"
+    assert len(attempts) == 3
+
+
+def test_a_database_that_stays_away_costs_no_artifact(
+    run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.registry.trainings._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("apps.registry.trainings._RETRY_SECONDS", 0.1)
+    administrator.execute(f"alter database {DATABASE} allow_connections false")
+    administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
+    with pytest.raises(UnavailableError, match=f"manage.py register_model {STARTER}"):
+        patiently(lambda: complete_training_run(run=run, artifact=STARTER), STARTER)

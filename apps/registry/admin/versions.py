@@ -54,8 +54,11 @@ class ModelVersionAdmin(OperatorAdmin):
     def short_sha256(self, version: ModelVersion) -> str:
         return version.sha256[:12]
 
-    @admin.display(description="Mean AUROC (test films)")
+    @admin.display(description="Mean AUROC")
     def mean_auroc(self, version: ModelVersion) -> str:
+        measured = version.evaluations.exclude(mean_auroc=None).values_list("mean_auroc", "split_id").first()
+        if measured is not None:
+            return f"{measured[0]:.3f} ({measured[1]})"
         return figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
 
     @admin.display(description="Input")

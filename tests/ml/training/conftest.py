@@ -43,7 +43,12 @@ class Command:
         command = [*prefix, sys.executable, "-m", "ml.training", "--data", str(data), "--out", str(out), *OPTIONS]
         with self.said.open("ab") as stream:
             self.process = subprocess.Popen(
-                [*command, *options], cwd=PROJECT_ROOT, stdout=stream, stderr=subprocess.STDOUT
+                [*command, *options],
+                cwd=PROJECT_ROOT,
+                # Several launchers on one machine do not know of each other's threads.
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
             )
 
     def events(self, name: str) -> list[dict[str, Any]]:

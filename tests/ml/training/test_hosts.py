@@ -75,7 +75,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
     hosts: Hosts, command: Start, films_folder: Path, tmp_path: Path
 ) -> None:
     options = (
-        *("--nnodes", "3", "--rdzv-endpoint", f"{hosts.address(0)}:{PORT}", "--epochs", "16"),
+        *("--nnodes", "3", "--rdzv-endpoint", f"{hosts.address(0)}:{PORT}", "--epochs", "10"),
         *("--collective-timeout", "4", "--join-timeout", "60", "--silence-timeout", "3"),
     )
     runs = [command(*options, out=f"host{n}", prefix=hosts.within(n)) for n in range(3)]
@@ -96,7 +96,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
         assert not other.path.exists()
         assert not (other.out / "checkpoints").exists()
         assert "This node's part is done" in other.text()
-    config = replace(settings(films_folder, tmp_path / "calm", 16), cache=chief.out / "cache")
+    config = replace(settings(films_folder, tmp_path / "calm", 10), cache=chief.out / "cache")
     same(chief.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 
 

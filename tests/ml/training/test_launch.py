@@ -53,7 +53,7 @@ def same(curve: dict[int, Any], wanted: dict[int, Any], tolerance: float = 1e-3)
 def test_three_nodes_survive_the_loss_of_a_rank_and_of_an_agent(
     command: Start, films_folder: Path, tmp_path: Path
 ) -> None:
-    run = command("--nnodes", "3", "--epochs", "24")
+    run = command("--nnodes", "3", "--epochs", "16")
     run.until(lambda: len(run.events("epoch")) >= 3)
     os.kill(run.pids("ml.training.rank")[1], signal.SIGKILL)
     run.until(lambda: len(run.events("start")) == 2)
@@ -70,7 +70,7 @@ def test_three_nodes_survive_the_loss_of_a_rank_and_of_an_agent(
     assert load_artifact(run.out / "artifact").sha256 == artifact["sha256"]
     assert "3 ranks on 3 nodes" in load_artifact(run.out / "artifact").manifest.card
     assert list((run.out / "tensorboard").iterdir())
-    config = replace(settings(films_folder, tmp_path / "calm", 24), cache=run.out / "cache")
+    config = replace(settings(films_folder, tmp_path / "calm", 16), cache=run.out / "cache")
     same(run.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 
 
