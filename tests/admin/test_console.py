@@ -1,6 +1,7 @@
 """The operator's console: every page loads for an operator and for nobody else, and no page knows a patient."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,17 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
+from apps.core.identifiers import uuid7
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
-from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.registry.models import Activation, Deployment, ModelVersion, TrainingRun
+from apps.registry.runs import record_progress, start_training_run
+from apps.registry.selectors import version_for
 from apps.reports.models import FindingReview, Report
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PASSWORD
+from tests.registry.progress import epoch, start
 
 
 @pytest.fixture
@@ -33,6 +38,11 @@ def filled(north: Any, south: Any, store_film: Any, version: Any) -> Iterator[An
 
     store_film(north, size=256, patient_name="CANARY^JANE", patient_id="CANARY-7", accession_number="CANARY-8")
     Worker.objects.create(name="gpu-1", device="H200", model_version=version, last_seen=Now())
+    run = start_training_run(
+        name="chest-net", architecture="densenet121", settings={}, epochs=4, folder=Path("/training"), nodes="3",
+        actor="cli:test", run_id=uuid7(),
+    )  # fmt: skip
+    record_progress(run_id=run.pk, events=[start(), epoch(1)])
     return version
 
 
@@ -51,9 +61,10 @@ def addresses() -> list[str]:
         first = model._default_manager.using(alias).values_list("pk", flat=True).first()
         if first is not None:
             found.append(reverse(name.replace("changelist", "change"), args=[first]))
-    tenant, version = Tenant.objects.first(), ModelVersion.objects.first()
+    tenant, version, run = Tenant.objects.first(), ModelVersion.objects.first(), TrainingRun.objects.first()
     assert tenant is not None
     assert version is not None
+    assert run is not None
     return [
         *found,
         reverse("admin:tenants_tenant_add"),
@@ -63,6 +74,8 @@ def addresses() -> list[str]:
         reverse("admin:tenants_tenant_revoke", args=[tenant.pk, tenant.pk]),
         reverse("admin:registry_modelversion_activate", args=[version.pk]),
         reverse("admin:registry_deployment_roll_back"),
+        reverse("admin:registry_deployment_unpin", args=[tenant.slug]),
+        reverse("admin:registry_trainingrun_live", args=[run.pk]),
     ]
 
 
@@ -99,7 +112,7 @@ def test_the_queue_names_hospitals_and_versions(operator: Client, filled: Any) -
     assert "north" in page.content.decode()
 
 
-@pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker])
+@pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker, TrainingRun])
 def test_what_happened_cannot_be_changed(operator: Client, filled: Any, model: Any) -> None:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     first = model._default_manager.first()
@@ -213,6 +226,30 @@ def test_versions_move_with_a_reason_and_back(operator: Client, version: Any) ->
         operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "Too many alarms."}).status_code == 302
     )
     assert Deployment.objects.get().model_version == version
+
+
+def test_a_tenant_is_pinned_in_the_console(operator: Client, north: Any, south: Any, version: Any) -> None:
+    other = ModelVersion.objects.create(
+        name="chest-net", number=4, sha256="f" * 64, manifest=version.manifest, device_uid="2.25.2"
+    )
+    pin = reverse("admin:registry_modelversion_activate", args=[other.pk])
+    assert operator.post(pin, {"tenant": north.tenant.pk, "reason": "A trial."}).status_code == 302
+    assert version_for(north.tenant.pk) == other
+    assert version_for(south.tenant.pk) == version
+    page = operator.get(reverse("admin:registry_deployment_changelist")).content.decode()
+    assert "North Hospital" in page
+    assert "roll-back/?tenant=north" in page
+    for hospital, active in ((north, "chest-net:4"), (south, "chest-net:3")):
+        listed = Client().get("/api/v1/models/", headers=hospital.bearer).json()["results"]
+        assert [each["model_version"] for each in listed if each["in_service"]] == [active]
+
+    unpin = reverse("admin:registry_deployment_unpin", args=["north"])
+    assert operator.post(unpin, {"reason": "The trial is over."}).status_code == 302
+    assert version_for(north.tenant.pk) == version
+    back = reverse("admin:registry_deployment_roll_back") + "?tenant=north"
+    assert operator.post(back, {"reason": "Not yet."}).status_code == 302
+    assert version_for(north.tenant.pk) == other
+    assert operator.get(reverse("admin:registry_deployment_unpin", args=["nowhere"])).status_code == 404
 
 
 def test_a_version_shows_its_figures(operator: Client, version: Any) -> None:

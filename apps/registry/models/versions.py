@@ -1,11 +1,13 @@
-"""Model versions, the pointer to the one in service, and the ledger of its moves. They belong to the platform."""
+"""Versions, and what was measured of them."""
 
+import json
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.db import models
+from django.utils.functional import cached_property
 
 from apps.core.identifiers import uuid7
+from apps.registry import engine
 
 
 class ModelVersion(models.Model):
@@ -19,6 +21,7 @@ class ModelVersion(models.Model):
     # IHE AIR 6.5.3.1: the device that made a result has a UID that changes whenever the model changes.
     device_uid = models.CharField(max_length=64, unique=True)
     registered = models.DateTimeField(auto_now_add=True)
+    retired = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [
@@ -38,40 +41,36 @@ class ModelVersion(models.Model):
         return self.manifest["thresholds"]
 
     @property
+    def data(self) -> dict[str, Any]:
+        """What it was made from, without the fingerprint of the patients: that is for evaluations only."""
+        return {name: value for name, value in self.manifest["data"].items() if name != engine.SEEN_PATIENTS}
+
+    @property
     def object_prefix(self) -> str:
         return f"models/{self.sha256}"
 
 
-class Deployment(models.Model):
-    """The movable pointer to the version in service."""
-
-    class Slot(models.TextChoices):
-        PLATFORM = "platform", "Whole platform"
-
-    slot = models.CharField(primary_key=True, max_length=20, choices=Slot, default=Slot.PLATFORM)
-    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
-    since = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return f"{self.slot}: {self.model_version}"
-
-
-class Activation(models.Model):
-    """One move of a pointer, written once: who put which version into service, with which operating points, and why."""
+class Evaluation(models.Model):
+    """One measurement of a version on a named list of films, written once."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slot = models.CharField(max_length=20, choices=Deployment.Slot)
-    from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
-    to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
-    thresholds = models.JSONField()
-    is_rollback = models.BooleanField(default=False)
-    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
+    split_id = models.CharField(max_length=200)
+    split_sha256 = models.CharField(max_length=64)
+    n = models.PositiveIntegerField()
+    patients = models.PositiveIntegerField()
+    mean_auroc = models.FloatField(null=True)
+    # As text: a jsonb column would forget the order of labels and groups.
+    report_json = models.TextField()
     actor = models.CharField(max_length=100)
-    reason = models.TextField(blank=True)
     at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["-id"]
 
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        return json.loads(self.report_json)
+
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M} {self.from_version} → {self.to_version}"
+        return f"{self.model_version} on {self.split_id}, {self.at:%Y-%m-%d %H:%M}"

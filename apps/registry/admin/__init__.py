@@ -1,0 +1,8 @@
+"""The registry's pages in the operator's console."""
+
+from apps.registry.admin.evaluations import EvaluationAdmin
+from apps.registry.admin.moves import ActivationAdmin, DeploymentAdmin
+from apps.registry.admin.training import TrainingRunAdmin
+from apps.registry.admin.versions import ModelVersionAdmin
+
+__all__ = ["ActivationAdmin", "DeploymentAdmin", "EvaluationAdmin", "ModelVersionAdmin", "TrainingRunAdmin"]

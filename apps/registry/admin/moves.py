@@ -1,0 +1,141 @@
+"""What serves whom, the ledger, and the forms that move a pointer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from apps.core.errors import ChecxrayError
+from apps.registry.models import PLATFORM, Activation, Deployment
+from apps.registry.services import roll_back, unpin
+from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
+from apps.tenants.models import Tenant
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+
+
+class ActivationForm(ReasonForm):
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.order_by("name"),
+        required=False,
+        empty_label="The whole platform, except who is pinned",
+        label="For",
+        help_text="A tenant that is chosen here keeps this version when the platform moves on.",
+    )
+    field_order = ("tenant", "reason")
+
+
+def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
+    return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
+
+
+def moved(form: forms.Form, move: Callable[..., Activation], **arguments: Any) -> Activation | None:
+    """The line that the move wrote; None where it was refused, which the form then says."""
+    try:
+        return move(**arguments)
+    except ChecxrayError as error:
+        form.add_error(None, error.detail)
+    return None
+
+
+def answer(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpResponseBase:
+    page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    messages.success(
+        request,
+        f"{move.to_version} is in service for: {move.scope} (before: {reference(move.from_version)}).",
+    )
+    return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(OperatorAdmin):
+    list_display = ("scope", "model_version", "since", "ways_back")
+    list_display_links = None
+    list_select_related = ("for_tenant", "model_version")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Deployment]":
+        return super().get_queryset(request).order_by(F("for_tenant__name").asc(nulls_first=True))
+
+    @admin.display(description="For")
+    def scope(self, deployment: Deployment) -> Any:
+        return deployment.for_tenant or PLATFORM.capitalize()
+
+    @admin.display(description="Ways back")
+    def ways_back(self, deployment: Deployment) -> SafeString:
+        roll_back_at = reverse("admin:registry_deployment_roll_back")
+        if deployment.for_tenant is None:
+            return format_html('<a href="{}">Roll back</a>', roll_back_at)
+        return format_html(
+            '<a href="{}?tenant={}">Roll back</a> · <a href="{}">Follow the platform again</a>',
+            roll_back_at,
+            deployment.for_tenant.slug,
+            reverse("admin:registry_deployment_unpin", args=[deployment.for_tenant.slug]),
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("roll-back/", wrap(self.roll_back_view), name="registry_deployment_roll_back"),
+            path("unpin/<slug:slug>/", wrap(self.unpin_view), name="registry_deployment_unpin"),
+            *super().get_urls(),
+        ]
+
+    def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
+        slug = request.GET.get("tenant")
+        tenant = get_object_or_404(Tenant, slug=slug) if slug else None
+        return self._act(
+            request,
+            roll_back,
+            tenant,
+            title=f"Roll back: {tenant or PLATFORM}",
+            explanation="Takes back the last move: the version that was there before it, operating points included.",
+            submit="Roll back",
+        )
+
+    def unpin_view(self, request: HttpRequest, slug: str) -> HttpResponseBase:
+        return self._act(
+            request,
+            unpin,
+            get_object_or_404(Tenant, slug=slug),
+            title=f"{slug}: follow the platform again",
+            explanation="The platform's version reads for this tenant from the next batch on.",
+            submit="Follow the platform",
+        )
+
+    def _act(
+        self, request: HttpRequest, move: Callable[..., Activation], tenant: Tenant | None, **page: str
+    ) -> HttpResponseBase:
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = moved(form, move, tenant=tenant, **why(request, form))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(request, back_to=reverse("admin:registry_deployment_changelist"), form=form, **page)
+
+
+@admin.register(Activation)
+class ActivationAdmin(OperatorAdmin):
+    list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
+    list_filter = ("act", "for_tenant")
+    fields = (
+        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "reason", "thresholds",
+    )  # fmt: skip
+    readonly_fields = fields
+    list_select_related = ("from_version", "to_version", "for_tenant")
+
+    @admin.display(description="For")
+    def scope(self, activation: Activation) -> Any:
+        return activation.scope
+
+    @admin.display(description="From → to")
+    def move(self, activation: Activation) -> str:
+        return f"{reference(activation.from_version)} → {activation.to_version}"

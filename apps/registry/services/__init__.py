@@ -1,0 +1,21 @@
+"""The registry's verbs."""
+
+from apps.registry.services.activation import activate, roll_back, unpin
+from apps.registry.services.approval import approve, request_activation, retire, withdraw
+from apps.registry.services.artifacts import fetch_artifact, find_version, forget_artifact, register
+from apps.registry.services.points import set_points
+
+__all__ = [
+    "activate",
+    "approve",
+    "fetch_artifact",
+    "find_version",
+    "forget_artifact",
+    "register",
+    "request_activation",
+    "retire",
+    "roll_back",
+    "set_points",
+    "unpin",
+    "withdraw",
+]
