@@ -58,5 +58,11 @@ def _name(jobs: list[Any]) -> None:
 
 @admin.register(Worker)
 class WorkerAdmin(OperatorAdmin):
-    list_display = ("name", "device", "model_version", "last_seen", "started", "error")
-    fields = ("name", "device", "model_version", "last_seen", "started", "error")
+    list_display = ("name", "device", "model_version", "held", "last_seen", "started", "error")
+    fields = ("name", "device", "model_version", "held", "last_seen", "started", "error")
+    readonly_fields = ("held",)
+
+    @admin.display(description="Versions")
+    def held(self, worker: Worker) -> str:
+        """Each version that the worker holds or should hold."""
+        return "; ".join(f"{each['version']} {each['state']}" for each in worker.versions) or "none"

@@ -30,7 +30,9 @@ def priority_of(attributes: Mapping[str, str]) -> Priority:
 
 def next_turn(priority: int) -> Greatest:
     """An expression for the turn of a job that is queued now, in the transaction of its tenant."""
-    waiting = InferenceJob.objects.filter(state=JobState.QUEUED, priority=priority).order_by("-turn")
+    # The identifier makes it the order of the one index that begins with the tenant: the other one, read backwards,
+    # would pass by all jobs of a hospital that fills the queue.
+    waiting = InferenceJob.objects.filter(state=JobState.QUEUED, priority=priority).order_by("-turn", "id")
     served = ServedTurn.objects.filter(pk=priority)
     return Greatest(
         Coalesce(_first(waiting) + 1, 0), Coalesce(_first(served), 0), output_field=models.BigIntegerField()

@@ -79,7 +79,7 @@ class InferenceJob(TenantModel):
                 fields=["-priority", "turn", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"
             ),
             models.Index(
-                fields=["tenant", "priority", "-turn"],
+                fields=["tenant", "priority", "-turn", "id"],
                 condition=Q(state=JobState.QUEUED),
                 name="inference_job_turns",
             ),

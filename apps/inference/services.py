@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
@@ -69,13 +69,7 @@ def claim_jobs(
     """
     queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
-        waiting = list(
-            queue.select_for_update(skip_locked=True, no_key=True)
-            .filter(_readable(version, pins), state=JobState.QUEUED)
-            .exclude(run_after__gt=Now())
-            .order_by("-priority", "turn", "id")
-            .only(*CLAIM_FIELDS)[:limit]
-        )
+        waiting = list(waiting_in_turn(version, pins)[:limit])
         jobs = [_claimed(job, pins.get(cast(UUID, job.tenant_id), version)) for job in waiting]
         for version_id in {job.version_id for job in jobs}:
             queue.filter(id__in=[job.id for job in jobs if job.version_id == version_id]).update(
@@ -90,6 +84,20 @@ def claim_jobs(
         if jobs:
             remember({job.priority: job.turn for job in waiting})
     return jobs
+
+
+def waiting_in_turn(
+    version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
+) -> "QuerySet[InferenceJob]":
+    """The jobs that may be claimed, the next one first, locked as they are read; see ``claim_jobs``."""
+    return (
+        InferenceJob.objects.using("dispatch")
+        .select_for_update(skip_locked=True, no_key=True)
+        .filter(_readable(version, pins), state=JobState.QUEUED)
+        .exclude(run_after__gt=Now())
+        .order_by("-priority", "turn", "id")
+        .only(*CLAIM_FIELDS)
+    )
 
 
 def _readable(version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None]) -> Q:

@@ -119,7 +119,7 @@ def test_a_copy_damaged_on_this_machine_is_fetched_anew(
     weights = fetch_artifact(candidate) / "model.safetensors"
     weights.write_bytes(damaged(weights.read_bytes(), "truncated"))
     activate(version=candidate, actor="test")
-    wait_for(lambda: read_studies() or Worker.objects.filter(model_version=candidate).exists(), 40, "The switch")
+    wait_for(lambda: read_studies() or Worker.objects.filter(model_version=candidate).exists(), 90, "The switch")
     store_film(north, seed=1, size=256)
     job = read_one(north, read_studies)
     assert (job.state, job.model_version) == (JobState.COMPLETE, candidate)
@@ -129,7 +129,7 @@ def test_an_idle_worker_loads_the_version_that_came_into_service(starter: Any, c
     with Drain(device="cpu") as drain, closing(Watch(drain, quiet=0.2)) as watch:
         watch.start()
         activate(version=candidate, actor="test")
-        wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 40, "The switch of an idle worker")
+        wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 90, "The switch of an idle worker")
 
 
 def test_films_are_read_while_the_broker_is_dead(

@@ -1,15 +1,18 @@
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ml.artifact import load_artifact
+from ml.artifact import ArtifactInvalid, load_artifact, save_artifact
 from ml.onnx_export import serving_graph
 from ml.predictor import OnnxPredictor, Predictor, PredictorUnavailable, TorchPredictor, load_predictor
 from ml.saliency import identity_error
+from ml.training.package import golden_logits
 from tests.ml import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +55,22 @@ def test_torch_predictor_agrees(predictor: Predictor, folder: Path) -> None:
     other.warm_up()
     batch = films(5)
     assert np.abs(other.predict(batch).logits - predictor.predict(batch).logits).max() <= 1e-4
+
+
+def test_the_golden_image_is_replayed_when_a_version_is_loaded(tmp_path: Path, cache: Path) -> None:
+    made = tiny.network()
+    golden = golden_logits(made, tiny.SPACE)
+    for name, logits in (("good", golden), ("bad", (golden[0] + 1e-2, *golden[1:]))):
+        described = replace(tiny.manifest(), golden_logits=logits)
+        save_artifact(tmp_path / name, described, {k: v.numpy() for k, v in made.state_dict().items()})
+    good = load_predictor(tmp_path / "good", "cpu", cache, threads=1)
+    assert good.manifest.golden_logits == golden
+    good.warm_up()
+    compiled = next(cache.glob(f"{good.artifact.sha256}*"))
+    bad = load_artifact(tmp_path / "bad")
+    shutil.copyfile(compiled, cache / compiled.name.replace(good.artifact.sha256, bad.sha256))
+    with pytest.raises(ArtifactInvalid, match="golden-mismatch"):
+        OnnxPredictor(bad, cache).warm_up()
 
 
 def test_a_film_is_scored_alike_in_any_batch(predictor: Predictor) -> None:

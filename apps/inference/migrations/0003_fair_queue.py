@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
             model_name="inferencejob",
             index=models.Index(
                 condition=models.Q(("state", "queued")),
-                fields=["tenant", "priority", "-turn"],
+                fields=["tenant", "priority", "-turn", "id"],
                 name="inference_job_turns",
             ),
         ),
