@@ -57,8 +57,8 @@ def test_torch_predictor_agrees(predictor: Predictor, folder: Path) -> None:
     assert np.abs(other.predict(batch).logits - predictor.predict(batch).logits).max() <= 1e-4
 
 
-def test_the_golden_image_is_replayed_when_a_version_is_loaded(tmp_path: Path, cache: Path) -> None:
-    made = tiny.network()
+def test_the_golden_image_is_replayed_when_a_version_is_loaded(tmp_path: Path) -> None:
+    made, cache = tiny.network(), tmp_path / "cache"
     golden = golden_logits(made, tiny.SPACE)
     for name, logits in (("good", golden), ("bad", (golden[0] + 1e-2, *golden[1:]))):
         described = replace(tiny.manifest(), golden_logits=logits)
@@ -66,9 +66,9 @@ def test_the_golden_image_is_replayed_when_a_version_is_loaded(tmp_path: Path, c
     good = load_predictor(tmp_path / "good", "cpu", cache, threads=1)
     assert good.manifest.golden_logits == golden
     good.warm_up()
-    compiled = next(cache.glob(f"{good.artifact.sha256}*"))
     bad = load_artifact(tmp_path / "bad")
-    shutil.copyfile(compiled, cache / compiled.name.replace(good.artifact.sha256, bad.sha256))
+    for compiled in list(cache.glob(f"{good.artifact.sha256}*")):
+        shutil.copyfile(compiled, cache / compiled.name.replace(good.artifact.sha256, bad.sha256))
     with pytest.raises(ArtifactInvalid, match="golden-mismatch"):
         OnnxPredictor(bad, cache).warm_up()
 

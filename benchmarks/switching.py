@@ -1,0 +1,185 @@
+"""Activation and rollback under load, against the same load left alone; and what one film costs beside its reading.
+
+    python -m benchmarks.switching [--seconds 120] [--rate 4] [--every 2] [--densenet]
+
+A film arrives `rate` times a second, first in peace and then while the pointer moves to another version and back every
+`every` seconds. Prints failed jobs (limit 0), readings by version, the 95th percentile of the time from the queueing
+of a job to its end as a ratio of both phases (limit 1.5), and, one film at a time, the median time from STOW's answer
+to committed findings beyond decoding and a bare forward in one process (limit 15 ms).
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.client import store_all
+from benchmarks.films import film_bytes
+from benchmarks.pipeline import OURS, STARTER, densenet, store, wait_for_jobs
+from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
+
+_BARE = """
+import json, sys, time, statistics
+from pathlib import Path
+from ml.predictor import load_predictor
+from ml.serving_input import load_input
+predictor = load_predictor(Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
+predictor.warm_up()
+space = predictor.manifest.input_space.to_dict()
+seconds = []
+for _ in range(40):
+    start = time.perf_counter()
+    predictor.predict(load_input(sys.argv[3], space).tensor_u8[None])
+    seconds.append(time.perf_counter() - start)
+print(json.dumps(statistics.median(seconds[8:])))
+"""
+
+
+def bare_reading(artifact: Path, folder: Path) -> float:
+    """Median seconds of decoding one film and one forward, in a process of its own with nothing between the two."""
+    film = folder / "film.dcm"
+    film.write_bytes(film_bytes(0, "bare"))
+    done = subprocess.run(
+        [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(film)],
+        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def other_version(artifact: Path, folder: Path) -> Any:
+    """The same network under another card, registered: another version at no other cost."""
+    from apps.registry.services import register
+
+    shutil.copytree(artifact, folder)
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "card": "For a benchmark of switching."}))
+    return register(artifact_dir=folder, name="other")
+
+
+def jobs(alias: str = "dispatch") -> Any:
+    from apps.inference.models import InferenceJob
+
+    return InferenceJob.objects.using(alias)
+
+
+def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]:
+    """Send films at a steady rate, wait until all are read; the rows of their jobs."""
+    known = set(jobs().values_list("id", flat=True))
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    started, count = time.perf_counter(), int(seconds * rate)
+    for number in range(count):
+        film = film_bytes(number, run)
+        time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        store_all(stack.url, "/dicom-web/studies", [film], headers, connections=1)
+    wait_for_jobs(stack, len(known) + count)
+    rows = (
+        jobs().filter(created__isnull=False).only("id", "state", "attempt", "created", "finished", "model_version_id")
+    )
+    return [row for row in rows if row.pk not in known]
+
+
+def switch(versions: list[Any], every: float, stop: threading.Event, moves: list[float]) -> None:
+    from django.db import connections
+
+    from apps.registry.services import activate, roll_back
+
+    try:
+        while not stop.wait(every):
+            if len(moves) % 2:
+                roll_back(actor="benchmark")
+            else:
+                activate(version=versions[1], actor="benchmark")
+            moves.append(time.perf_counter())
+    finally:
+        connections.close_all()
+
+
+def p95(rows: list[Any]) -> float:
+    return float(np.percentile([(row.finished - row.created).total_seconds() for row in rows], 95))
+
+
+def one_at_a_time(stack: Stack, rounds: int = 30) -> float:
+    """Median seconds from STOW's answer to committed findings on an idle system."""
+    seconds = []
+    for number in range(rounds):
+        done = jobs().filter(state="complete").count()
+        store(stack, 1, f"alone{number}")
+        acknowledged = time.perf_counter()
+        while jobs().filter(state="complete").values("id").count() == done:
+            time.sleep(0.002)
+        seconds.append(time.perf_counter() - acknowledged)
+        time.sleep(0.2)
+    return statistics.median(seconds)
+
+
+def wait_until_both_are_held(versions: list[Any]) -> None:
+    """Move there and back once, so that the other version is compiled; afterwards a switch costs what it costs."""
+    from apps.inference.models import Worker
+    from apps.registry.services import activate, roll_back
+
+    activate(version=versions[1], actor="benchmark")
+    deadline = time.monotonic() + 300
+    while not Worker.objects.filter(model_version=versions[1]).exists():
+        if time.monotonic() > deadline:
+            raise SystemExit("The worker did not take the other version within five minutes.")
+        time.sleep(0.5)
+    roll_back(actor="benchmark")
+
+
+def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespace) -> None:
+    from apps.registry.selectors import version_in_service
+
+    versions = [version_in_service(), other_version(artifact, folder / "other")]
+    store(stack, 8, "warm")
+    wait_for_jobs(stack, 8)
+    alone, bare = one_at_a_time(stack), bare_reading(artifact, folder)
+    wait_until_both_are_held(versions)
+    quiet = under_load(stack, "quiet", options.seconds, options.rate)
+    stop, moves = threading.Event(), list[float]()
+    mover = threading.Thread(target=switch, args=(versions, options.every, stop, moves))
+    mover.start()
+    moved = under_load(stack, "moved", options.seconds, options.rate)
+    stop.set()
+    mover.join()
+    names = {version.pk: f"{version} {version.sha256[:8]}" for version in versions}
+    by_version = Counter(names.get(row.model_version_id, "another") for row in moved)
+    failed = sum(row.state != "complete" for row in moved)
+    again = sum(row.attempt > 1 for row in moved)
+    print(f"moves of the pointer      {len(moves)}, one every {options.every:g} s for {options.seconds:g} s")
+    print(f"jobs failed               {failed} of {len(moved)} (limit 0), claimed again {again}")
+    print(f"readings by version       {', '.join(f'{name}: {count}' for name, count in sorted(by_version.items()))}")
+    print(f"p95, queued to ended      {1000 * p95(moved):.0f} ms against {1000 * p95(quiet):.0f} ms in peace "
+          f"= {p95(moved) / p95(quiet):.2f} (limit 1.5)")  # fmt: skip
+    print(f"one film at a time        {1000 * alone:.0f} ms, decoding and bare forward {1000 * bare:.0f} ms: "
+          f"{1000 * (alone - bare):.0f} ms added (limit 15)")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--rate", type=float, default=4.0, help="films a second")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two moves")
+    parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        artifact = densenet(folder / "densenet121") if options.densenet else STARTER
+        with running_stack(OURS, artifact=None if artifact == STARTER else artifact) as stack:
+            import django
+
+            django.setup()
+            report(stack, artifact, folder, options)
+
+
+if __name__ == "__main__":
+    main()
