@@ -69,5 +69,5 @@ class Heartbeat:
         with self._lock:
             held = list(self._held.values())
         if held:
-            extend_leases(jobs=held)
+            extend_leases(jobs=held, worker=self._worker)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})

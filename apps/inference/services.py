@@ -113,11 +113,10 @@ def _claimed(row: InferenceJob, version: ModelVersion | None) -> ClaimedJob:
     return ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.study_id, row.fence + 1, version.pk)
 
 
-def extend_leases(*, jobs: Sequence[ClaimedJob]) -> None:
-    """Say that these jobs are still being worked on."""
-    queue = InferenceJob.objects.using("dispatch").filter(state=JobState.RUNNING)
-    for job in jobs:
-        queue.filter(id=job.id, fence=job.fence).update(lease_until=Now() + LEASE)
+def extend_leases(*, jobs: Sequence[ClaimedJob], worker: str) -> None:
+    """Say that this worker still works on these jobs; one that another has claimed since is left alone."""
+    held = InferenceJob.objects.using("dispatch").filter(id__in=[job.id for job in jobs], worker=worker)
+    held.filter(state=JobState.RUNNING).update(lease_until=Now() + LEASE)
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,11 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
         _end(row, JobState.COMPLETE)
     Finding.objects.bulk_create(findings)
     HeatmapGrids.objects.bulk_create(grids)
-    # One by one: `bulk_update` builds a CASE for each field and row, which costs six times as much.
-    for row in held.values():
-        row.save(update_fields=_WITH_RESULT)
+    # One statement for all: the rows exist and are locked here, so each insertion ends as an update.
+    # `bulk_update` would build a CASE for each field and row.
+    InferenceJob.objects.bulk_create(
+        held.values(), update_conflicts=True, unique_fields=["id"], update_fields=_WITH_RESULT
+    )
     _request_what_was_not_seen([(held[result.job.id], result.instances_seen) for result in results])
     return list(held.values())
 
