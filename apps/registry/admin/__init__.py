@@ -2,6 +2,7 @@
 
 from apps.registry.admin.evaluations import EvaluationAdmin
 from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
+from apps.registry.admin.previews import SwitchPreviewAdmin
 from apps.registry.admin.training import TrainingRunAdmin
 from apps.registry.admin.versions import ModelVersionAdmin
 
@@ -11,5 +12,6 @@ __all__ = [
     "DeploymentAdmin",
     "EvaluationAdmin",
     "ModelVersionAdmin",
+    "SwitchPreviewAdmin",
     "TrainingRunAdmin",
 ]

@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.registry.admin.figures import figure, table
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
-from apps.registry.models import ModelVersion
+from apps.registry.admin.previews import flips
+from apps.registry.models import ModelVersion, SwitchPreview
 from apps.registry.selectors import version_state, with_state
 from apps.registry.services import activate_or_request, retire
 from apps.tenants.console import OperatorAdmin
@@ -109,7 +110,7 @@ class ModelVersionAdmin(OperatorAdmin):
             move = moved(form, activate_or_request, version=version, **chosen, **why(request, form))
             if move is not None:
                 return answer(self, request, move)
-        return self.page(
+        page = self.page(
             request,
             title=f"Put {version} into service",
             explanation="Operating points included. Each worker loads it before its next batch.",
@@ -117,6 +118,12 @@ class ModelVersionAdmin(OperatorAdmin):
             form=form,
             submit="Put into service",
         )
+        # Of each tenant the latest one: what whoever moves the pointer should have seen.
+        previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
+        latest = previews.order_by("for_tenant", "-id").distinct("for_tenant")
+        page.template_name = "admin/registry/modelversion/activate.html"
+        page.context_data = {**(page.context_data or {}), "previews": [(each, flips(each)) for each in latest]}
+        return page
 
     def retire_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
