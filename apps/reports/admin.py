@@ -10,11 +10,13 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from apps.core.errors import ChecxrayError
+from apps.registry import engine
 from apps.registry.models import ModelVersion, OperatingPoint
 from apps.registry.points import Choice, Strategy, curves
 from apps.registry.selectors import operating_points, version_for
-from apps.registry.services import set_points
+from apps.registry.services import find_version, set_points
 from apps.registry.whatif import Evidence, charts, step, steps
+from apps.reports.readings import readings_of, studies_read_by
 from apps.reports.whatif import evidence
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name
 from apps.tenants.middleware import opens_own_transaction
@@ -41,6 +43,22 @@ class PointForm(forms.Form):
         return Choice(given["strategy"], given["target"], given["value"], given["reason"])
 
 
+class ReadByForm(forms.Form):
+    version = forms.CharField(required=False, help_text="name:number")
+    label = forms.ChoiceField(required=False, choices=[(label, label) for label in engine.LABELS], label="Finding")
+    threshold = forms.FloatField(required=False, min_value=0, max_value=1, help_text="To three digits; empty: any.")
+    study = forms.UUIDField(required=False, help_text="Or the id of one study: every version that read it.")
+
+    def clean_version(self) -> ModelVersion | None:
+        try:
+            return find_version(self.cleaned_data["version"]) if self.cleaned_data["version"] else None
+        except ChecxrayError as error:
+            raise forms.ValidationError(error.detail) from error
+
+    def clean_label(self) -> str:
+        return self.cleaned_data["label"] or engine.LABELS[0]
+
+
 @admin.register(OperatingPoint)
 class OperatingPointAdmin(OperatorAdmin):
     list_display = ("for_tenant", "model_version", "label", "value", "strategy", "target", "actor", "at")
@@ -53,7 +71,13 @@ class OperatingPointAdmin(OperatorAdmin):
         view = self.admin_site.admin_view(self.what_if_view)
         # The page enters the tenant that it shows, whichever one the operator may be signed in to as well.
         opens_own_transaction(view)
-        return [path("what-if/<slug:slug>/", view, name="registry_operatingpoint_what_if"), *super().get_urls()]
+        read_by = self.admin_site.admin_view(self.read_by_view)
+        opens_own_transaction(read_by)
+        return [
+            path("what-if/<slug:slug>/", view, name="registry_operatingpoint_what_if"),
+            path("read-by/", read_by, name="registry_operatingpoint_read_by"),
+            *super().get_urls(),
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         tenants = Tenant.objects.order_by("name")
@@ -81,6 +105,22 @@ class OperatingPointAdmin(OperatorAdmin):
             "admin/registry/operatingpoint/what_if.html",
             context | {"opts": self.opts, "form": form, "submit": "Judge by this from now on"},
         )
+
+    def read_by_view(self, request: HttpRequest) -> HttpResponse:
+        """From a version and a threshold to the studies, or from a study to the versions that read it."""
+        form = ReadByForm(request.GET or None)
+        context: dict[str, Any] = {"title": "Which version read what", "opts": self.opts, "form": form}
+        if form.is_bound and form.is_valid():
+            given = form.cleaned_data
+            if given["study"]:
+                context["readings"] = readings_of(given["study"])
+            elif given["version"]:
+                context["version"] = given["version"]
+                context["read_by"] = studies_read_by(
+                    version=given["version"], label=given["label"], threshold=given["threshold"]
+                )
+        context |= self.admin_site.each_context(request)
+        return TemplateResponse(request, "admin/registry/operatingpoint/read_by.html", context)
 
     def _set(
         self,

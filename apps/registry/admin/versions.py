@@ -4,17 +4,20 @@ import json
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from apps.core.errors import UnavailableError
 from apps.registry.admin.figures import figure, table
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
 from apps.registry.admin.previews import flips
+from apps.registry.card import card_sections, render_card_pdf
 from apps.registry.models import ModelVersion, SwitchPreview
 from apps.registry.selectors import version_state, with_state
 from apps.registry.services import activate_or_request, retire
@@ -98,6 +101,8 @@ class ModelVersionAdmin(OperatorAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("<uuid:version_id>/activate/", wrap(self.activate_view), name="registry_modelversion_activate"),
+            path("<uuid:version_id>/card/", wrap(self.card_view), name="registry_modelversion_card"),
+            path("<uuid:version_id>/card.pdf", wrap(self.card_pdf_view), name="registry_modelversion_card_pdf"),
             path("<uuid:version_id>/retire/", wrap(self.retire_view), name="registry_modelversion_retire"),
             *super().get_urls(),
         ]
@@ -124,6 +129,27 @@ class ModelVersionAdmin(OperatorAdmin):
         page.template_name = "admin/registry/modelversion/activate.html"
         page.context_data = {**(page.context_data or {}), "previews": [(each, flips(each)) for each in latest]}
         return page
+
+    def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        context = self.admin_site.each_context(request) | {
+            "title": f"Model card of {version}",
+            "opts": self.opts,
+            "version": version,
+            "sections": card_sections(version),
+        }
+        return TemplateResponse(request, "admin/registry/modelversion/card.html", context)
+
+    def card_pdf_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        try:
+            document = render_card_pdf(version=version)
+        except UnavailableError as error:
+            messages.error(request, error.detail)
+            return redirect("admin:registry_modelversion_card", version.pk)
+        response = HttpResponse(document, content_type="application/pdf")
+        response["Content-Disposition"] = f'attachment; filename="card-{version.name}-{version.number}.pdf"'
+        return response
 
     def retire_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
