@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
-from apps.registry.models import Deployment, ModelVersion, OperatingPoint
+from apps.registry.models import Deployment, Evaluation, ModelVersion, OperatingPoint
 from apps.registry.points import Point
 
 
@@ -51,3 +51,20 @@ def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float
     """The threshold of each finding for a tenant: positive at or above it; None where there is no operating point."""
     points = operating_points(version, tenant_id)
     return {label: point["value"] if point else None for label, point in points.items()}
+
+
+def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
+    """Versions with what `version_state` looks at."""
+    return versions.annotate(
+        is_serving=Exists(Deployment.objects.filter(model_version=OuterRef("pk"))),
+        is_measured=Exists(Evaluation.objects.filter(model_version=OuterRef("pk"))),
+    )
+
+
+def version_state(version: Any) -> str:
+    """Candidate, verified once it was measured on films that it had not seen, serving, or retired."""
+    if version.retired is not None:
+        return "Retired"
+    if version.is_serving:
+        return "Serving"
+    return "Verified" if version.is_measured else "Candidate"

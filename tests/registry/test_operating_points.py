@@ -1,8 +1,11 @@
 """Thresholds belong to a version and a tenant, are chosen by what they do, and move with the version."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, ModelVersion, OperatingPoint
@@ -251,3 +254,34 @@ def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelV
     with pytest.raises(ConflictError, match="withdrawn already"):
         withdraw(request=new)
     assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
+
+
+def test_points_and_versions_that_move_at_once_stay_together(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    """However they are interleaved, what the tenant chose last is in force on whichever version serves at the end."""
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+
+    def move(step: int) -> str:
+        try:
+            if step % 2:
+                activate(version=(first, second)[step // 2 % 2], actor="test")
+            else:
+                choose(north, (first, second)[step // 2 % 2], "Mass", Choice("sensitivity", 0.95))
+        except ConflictError as error:
+            return error.detail
+        finally:
+            connection.close()
+        return "moved"
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(move, range(30)))
+    assert all(re.search("moved|by now|already", each) for each in said)
+    serving = version_for(north.tenant.pk)
+    assert serving is not None
+    last = Activation.objects.first()
+    assert last is not None
+    assert last.to_version == serving
+    point = last.points_after[str(north.tenant.pk)]["Mass"]
+    assert thresholds_for(serving, north.tenant.pk)["Mass"] == point["value"]
+    assert point["target"] == 0.95

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -13,8 +14,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.core.errors import ChecxrayError
-from apps.registry.models import PLATFORM, Activation, Deployment
-from apps.registry.services import roll_back, unpin
+from apps.registry.admin.figures import table
+from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
+from apps.registry.points import Strategy
+from apps.registry.services import approve, roll_back, unpin, withdraw
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
 from apps.tenants.models import Tenant
 
@@ -31,15 +34,21 @@ class ActivationForm(ReasonForm):
         label="For",
         help_text="A tenant that is chosen here keeps this version when the platform moves on.",
     )
-    field_order = ("tenant", "reason")
+    keeps_points = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Keep what tenants chose",
+        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
+    )
+    field_order = ("tenant", "keeps_points", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
     return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
 
 
-def moved(form: forms.Form, move: Callable[..., Activation], **arguments: Any) -> Activation | None:
-    """The line that the move wrote; None where it was refused, which the form then says."""
+def moved(form: forms.Form, move: Callable[..., Any], **arguments: Any) -> Any:
+    """What the move returned; None where it was refused, which the form then says."""
     try:
         return move(**arguments)
     except ChecxrayError as error:
@@ -47,7 +56,11 @@ def moved(form: forms.Form, move: Callable[..., Activation], **arguments: Any) -
     return None
 
 
-def answer(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpResponseBase:
+def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest) -> HttpResponseBase:
+    if isinstance(move, ActivationRequest):
+        page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
+        messages.warning(request, f"{move} waits for a second operator, who confirms it here.")
+        return HttpResponseRedirect(reverse("admin:registry_activationrequest_changelist"))
     page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
     messages.success(
         request,
@@ -127,7 +140,8 @@ class ActivationAdmin(OperatorAdmin):
     list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
     list_filter = ("act", "for_tenant")
     fields = (
-        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "reason", "thresholds",
+        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "second", "reason",
+        "preview_sha256", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant")
@@ -139,3 +153,79 @@ class ActivationAdmin(OperatorAdmin):
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
         return f"{reference(activation.from_version)} → {activation.to_version}"
+
+    @admin.display(description="What tenants chose")
+    def chosen(self, activation: Activation) -> SafeString | str:
+        before, after = activation.points_before, activation.points_after
+        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in={*before, *after})}
+        rows = [
+            (names[key], label, _threshold(before, key, label), _threshold(after, key, label))
+            for key in sorted({*before, *after}, key=lambda key: names[key])
+            for label in sorted({*before.get(key, {}), *after.get(key, {})})
+        ]
+        return table(("For", "Finding", "Before", "After"), rows) if rows else "Nothing."
+
+
+@admin.register(ActivationRequest)
+class ActivationRequestAdmin(OperatorAdmin):
+    """Moves that one operator asked for and another one confirms."""
+
+    list_display = ("at", "scope", "move", "actor", "standing")
+    list_select_related = ("for_tenant", "from_version", "to_version", "line")
+    fields = ("at", "scope", "move", "keeps_points", "by", "actor", "reason", "standing")
+    readonly_fields = fields
+
+    @admin.display(description="For")
+    def scope(self, request: ActivationRequest) -> Any:
+        return request.scope
+
+    @admin.display(description="From → to")
+    def move(self, request: ActivationRequest) -> str:
+        return f"{reference(request.from_version)} → {request.to_version}"
+
+    @admin.display(description="Standing")
+    def standing(self, request: ActivationRequest) -> str:
+        if request.line is not None:
+            return f"Confirmed: line {request.line.number}"
+        return "Withdrawn" if request.withdrawn else "Waits for a second operator"
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:request_id>/confirm/", wrap(self.confirm_view), name="registry_activationrequest_confirm"),
+            path("<uuid:request_id>/withdraw/", wrap(self.withdraw_view), name="registry_activationrequest_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def confirm_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = moved(form, approve, request=asked, by_id=operator_id(request))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(
+            request,
+            title=f"Confirm: {asked}",
+            explanation=f"{asked.actor} asked for it: {asked.reason}",
+            back_to=reverse("admin:registry_activationrequest_changelist"),
+            form=form,
+            submit="Put into service",
+        )
+
+    def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        back_to = reverse("admin:registry_activationrequest_changelist")
+        if request.method == "POST" and form.is_valid() and moved(form, withdraw, request=asked):
+            self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
+            return HttpResponseRedirect(back_to)
+        return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
+    point = chosen.get(tenant_id, {}).get(label)
+    if point is None:
+        return "the version's own"
+    target = "" if point["target"] is None else f" {point['target']:.2f}"
+    return f"{point['value']:.3f} ({Strategy(point['strategy']).label.lower()}{target})"

@@ -133,7 +133,11 @@ class ActivationRequest(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.to_version} for {self.for_tenant or PLATFORM}"
+        return f"{self.to_version} for {self.scope}"
+
+    @property
+    def scope(self) -> Any:
+        return self.for_tenant or PLATFORM
 
     @property
     def is_open(self) -> bool:

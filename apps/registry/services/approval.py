@@ -1,12 +1,13 @@
 """Moves that wait for a second operator, and versions that must not serve again."""
 
 import uuid
+from typing import Any
 
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, Deployment, ModelVersion
-from apps.registry.services.activation import check_can_serve, put_into_service
+from apps.registry.services.activation import activate, check_can_serve, put_into_service
 from apps.registry.services.ledger import By, append, moving
 from apps.tenants.models import Tenant
 
@@ -40,6 +41,14 @@ def request_activation(
         )
 
 
+def activate_or_request(**move: Any) -> Activation | ActivationRequest:
+    """`activate`, or `request_activation` where this platform asks for a second operator."""
+    try:
+        return activate(**move)
+    except NotPermittedError:
+        return request_activation(**move)
+
+
 def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
     """Confirm another operator's request, and move.
 
@@ -61,7 +70,7 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         return fresh.line
 
 
-def withdraw(*, request: ActivationRequest) -> None:
+def withdraw(*, request: ActivationRequest) -> ActivationRequest:
     """Let a request be forgotten.
 
     Raises:
@@ -70,6 +79,7 @@ def withdraw(*, request: ActivationRequest) -> None:
     waiting = ActivationRequest.objects.filter(pk=request.pk, line=None, withdrawn=None)
     if not waiting.update(withdrawn=timezone.now()):
         raise ConflictError("This request is confirmed or withdrawn already.")
+    return request
 
 
 def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.core.errors import ChecxrayError, NotPermittedError
+from apps.core.errors import ChecxrayError
 from apps.registry.models import Activation, ActivationRequest
-from apps.registry.services import activate, find_version, request_activation, roll_back, unpin
+from apps.registry.services import activate_or_request, find_version, roll_back, unpin
 from apps.tenants.services import find_tenant
 
 
@@ -50,9 +50,5 @@ def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
         return roll_back(tenant=tenant, **why)
     if tenant is not None and options["unpin"]:
         return unpin(tenant=tenant, **why)
-    moves: dict[str, Any] = {"tenant": tenant, "keeps_points": not options["own_points"], **why}
-    version = find_version(options["version"])
-    try:
-        return activate(version=version, **moves)
-    except NotPermittedError:
-        return request_activation(version=version, **moves)
+    version, keeps_points = find_version(options["version"]), not options["own_points"]
+    return activate_or_request(version=version, tenant=tenant, keeps_points=keeps_points, **why)
