@@ -23,6 +23,9 @@ _SETTINGS = {
     "shared_buffers": "128MB",
     # Every statement is short: compiling one costs more than running it.
     "jit": "off",
+    # A young table is planned for by its statistics within seconds; until it has some, a look-up by a list of
+    # identifiers goes through all rows of the tenant.
+    "autovacuum_naptime": "5s",
     "password_encryption": "scram-sha-256",
     "idle_in_transaction_session_timeout": "60s",
     "log_min_duration_statement": "-1",
