@@ -27,14 +27,16 @@ def sigmoid(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def fit_platt(logits: NDArray[Any], truth: NDArray[Any], iterations: int = 100) -> Platt:
-    """Fit one label's Platt parameters on held-out logits (N,) and 0/1 truth (N,).
+    """Fit one label's Platt parameters on held-out logits (N,) and truth (N,) of 0, 1 or NaN (unknown, left out).
 
     The slope stays positive, so calibration never reverses a ranking. Raises ValueError without both classes.
     """
     x = np.asarray(logits, dtype=np.float64)
-    y = np.asarray(truth).astype(bool)
-    if x.shape != y.shape or x.ndim != 1 or not np.isfinite(x).all():
+    wanted = np.asarray(truth, dtype=np.float64)
+    if x.shape != wanted.shape or x.ndim != 1 or not np.isfinite(x).all():
         raise ValueError("Platt scaling needs finite logits and truth of the same length.")
+    known = ~np.isnan(wanted)
+    x, y = x[known], wanted[known] > 0
     positives, negatives = int(y.sum()), int((~y).sum())
     if positives == 0 or negatives == 0:
         raise ValueError("Platt scaling needs films with and without the finding.")

@@ -1,15 +1,12 @@
-"""Ranking metrics for multi-label films, exact with ties, and confidence intervals that resample patients.
+"""Ranking and calibration metrics for multi-label films, exact with ties; unknown truth (NaN) is left out."""
 
-Films of one patient are not independent, so the bootstrap draws patients, never films.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.bootstrap import ROUNDS, Draws, Interval, bootstrap_ranking, interval
 from ml.labels import LABELS
 
 Array = NDArray[Any]
@@ -20,13 +17,13 @@ class MetricUndefined(ValueError):
 
 
 def _checked(truth: Array, scores: Array) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    values = np.asarray(scores, dtype=np.float64)
-    positive = np.asarray(truth).astype(bool)
-    if positive.shape != values.shape or positive.ndim != 1:
-        raise ValueError(f"Truth {positive.shape} and scores {values.shape} must be equally long vectors.")
+    values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if wanted.shape != values.shape or wanted.ndim != 1:
+        raise ValueError(f"Truth {wanted.shape} and scores {values.shape} must be equally long vectors.")
     if not np.isfinite(values).all():
         raise ValueError("Scores contain NaN or infinity: refuse the predictions instead of ranking them.")
-    return positive, values
+    known = ~np.isnan(wanted)
+    return wanted[known] > 0, values[known]
 
 
 def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,7 +35,8 @@ def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def auroc(truth: Array, scores: Array) -> float:
     """Area under the ROC curve: the Mann-Whitney statistic with mid-ranks, so ties count one half.
 
-    truth (N,) of 0/1, scores (N,) any monotone score. Raises MetricUndefined without both classes.
+    truth (N,) of 0, 1 or NaN (unknown, left out), scores (N,) any monotone score.
+    Raises MetricUndefined without both classes.
     """
     positive, values = _checked(truth, scores)
     n_positive = int(positive.sum())
@@ -84,63 +82,50 @@ def youden_threshold(truth: Array, scores: Array) -> float:
     return float((at + ordered[ends[best] + 1]) / 2.0 if best + 1 < len(ends) else at)
 
 
-def calibration_error(truth: Array, probabilities: Array, bins: int = 15) -> float:
-    """Expected calibration error over equal-mass bins: mean |observed - predicted|, in [0, 1]."""
+def calibration_bins(truth: Array, probabilities: Array, bins: int = 15) -> NDArray[np.float64]:
+    """Equal-mass bins of a reliability diagram, (B, 3): mean probability, observed share, films; B <= bins."""
     positive, values = _checked(truth, probabilities)
-    parts = np.array_split(np.argsort(values, kind="stable"), min(bins, len(values)))
-    return float(sum(abs(positive[p].mean() - values[p].mean()) * len(p) for p in parts) / len(values))
+    parts = np.array_split(np.argsort(values, kind="stable"), min(bins, len(values))) if len(values) else []
+    return np.array([(values[p].mean(), positive[p].mean(), len(p)) for p in parts], dtype=np.float64).reshape(-1, 3)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % percentile interval of the patient-level bootstrap."""
+def calibration_error(truth: Array, probabilities: Array, bins: int = 15) -> float:
+    """Expected calibration error over equal-mass bins: mean |observed - predicted|, in [0, 1].
 
-    low: float
-    high: float
-
-
-def _patient_weights(patients: Sequence[Any], rounds: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    names, group = np.unique(np.asarray(patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=rounds)
-    return group, drawn
-
-
-def _weighted_auroc(
-    positive: NDArray[np.bool_], inverse: NDArray[np.intp], n_values: int, weights: NDArray[np.int64]
-) -> float:
-    hits = np.bincount(inverse[positive], weights=weights[positive], minlength=n_values)
-    misses = np.bincount(inverse[~positive], weights=weights[~positive], minlength=n_values)
-    if hits.sum() == 0 or misses.sum() == 0:
-        return float("nan")
-    below = np.cumsum(misses) - misses
-    return float(np.dot(hits, below + misses / 2.0) / (hits.sum() * misses.sum()))
-
-
-def bootstrap_auroc(
-    truth: Array, scores: Array, patients: Sequence[Any], rounds: int = 1000, seed: int = 0
-) -> NDArray[np.float64]:
-    """AUROC of every label in every bootstrap round, (rounds, L), NaN where a round has one class only.
-
-    truth and scores are (N, L), patients has N entries; whole patients are drawn with replacement.
+    Raises MetricUndefined without a film of known truth.
     """
-    group, drawn = _patient_weights(patients, rounds, seed)
-    truth, scores = np.asarray(truth).astype(bool), np.asarray(scores, dtype=np.float64)
-    result = np.full((rounds, truth.shape[1]), np.nan)
-    for column in range(truth.shape[1]):
-        unique, inverse = np.unique(scores[:, column], return_inverse=True)
-        for index in range(rounds):
-            result[index, column] = _weighted_auroc(truth[:, column], inverse, len(unique), drawn[index, group])
-    return result
+    points = calibration_bins(truth, probabilities, bins)
+    if not len(points):
+        raise MetricUndefined("The calibration error needs at least one film.")
+    return float(np.average(np.abs(points[:, 1] - points[:, 0]), weights=points[:, 2]))
 
 
-def interval(samples: NDArray[np.float64]) -> Interval | None:
-    """2.5th to 97.5th percentile of the finite samples; None when fewer than half are finite."""
-    finite = samples[np.isfinite(samples)]
-    if len(finite) * 2 < len(samples):
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return Interval(float(low), float(high))
+def brier(truth: Array, probabilities: Array) -> float:
+    """Mean squared difference of probability and truth, in [0, 1]. Brier 1950. Raises MetricUndefined without films."""
+    positive, values = _checked(truth, probabilities)
+    if not len(values):
+        raise MetricUndefined("The Brier score needs at least one film.")
+    return float(np.mean((values - positive) ** 2))
+
+
+def roc_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.float64]:
+    """The ROC curve from (0, 0) to (1, 1), (P, 2) of false and true positive rate, P <= points.
+
+    A longer curve is thinned to evenly spaced vertices of its own. Raises MetricUndefined without both classes.
+    """
+    positive, values = _checked(truth, scores)
+    if positive.all() or not positive.any():
+        raise MetricUndefined("A ROC curve needs at least one positive and one negative film.")
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    hits = np.cumsum(positive[order])[ends]
+    curve = np.stack([(ends + 1 - hits) / (~positive).sum(), hits / positive.sum()], axis=1)
+    curve = np.concatenate([np.zeros((1, 2)), curve])
+    if len(curve) > points:
+        # Along a monotone curve fpr + tpr is its length in the city-block metric: even steps spare no corner.
+        wanted = np.searchsorted(curve.sum(axis=1), np.linspace(0.0, 2.0, points))
+        curve = curve[np.unique(np.minimum(wanted, len(curve) - 1))]
+    return curve
 
 
 def _or_none(metric: Callable[[Array, Array], float], truth: Array, scores: Array) -> float | None:
@@ -155,59 +140,65 @@ def evaluate(
     scores: Array,
     patients: Sequence[Any],
     labels: Sequence[str] = LABELS,
-    rounds: int = 1000,
+    rounds: int = ROUNDS,
     seed: int = 0,
+    draws: Draws | None = None,
 ) -> dict[str, Any]:
     """The evaluation report of (N, L) truth and scores: per label and mean AUROC with patient-level 95 % CI.
 
-    Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts.
-    Returns {"n", "patients", "mean_auroc", "ci95", "labels_in_mean", "mean_auroc_without_pneumonia", "labels"}.
+    Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts. Truth is 0, 1 or
+    NaN (unknown). `draws` shares the bootstrap's patients with other figures; else `rounds` are drawn by `seed`.
+    Raises ValueError for shapes that differ.
     """
-    truth, scores = np.asarray(truth), np.asarray(scores)
+    truth, scores = np.asarray(truth, dtype=np.float64), np.asarray(scores)
     if truth.shape != scores.shape or truth.shape != (len(patients), len(labels)):
         raise ValueError(
             f"Shapes differ: truth {truth.shape}, scores {scores.shape}, {len(patients)} patients, "
             f"{len(labels)} labels."
         )
-    samples = bootstrap_auroc(truth, scores, patients, rounds, seed)
+    areas, precisions = bootstrap_ranking(truth, scores, draws or Draws.of(patients, rounds, seed))
     per_label: dict[str, dict[str, Any]] = {}
     for column, label in enumerate(labels):
-        value = _or_none(auroc, truth[:, column], scores[:, column])
+        area = _or_none(auroc, truth[:, column], scores[:, column])
+        precision = _or_none(average_precision, truth[:, column], scores[:, column])
         per_label[label] = {
-            "auroc": value,
-            "ci95": _pair(interval(samples[:, column])) if value is not None else None,
-            "auprc": _or_none(average_precision, truth[:, column], scores[:, column]),
-            "positives": int(truth[:, column].sum()),
+            "auroc": area,
+            "ci95": _pair(interval(areas[:, column])) if area is not None else None,
+            "auprc": precision,
+            "auprc_ci95": _pair(interval(precisions[:, column])) if precision is not None else None,
+            "positives": int(np.nansum(truth[:, column])),
         }
-    mean, ci95, count = _mean_of(per_label, samples, labels)
-    rest = [label for label in labels if label != "Pneumonia"]
-    other, other_ci95, _ = _mean_of(
-        {k: per_label[k] for k in rest}, samples[:, [i for i, name in enumerate(labels) if name in rest]], rest
-    )
+    used = [i for i, label in enumerate(labels) if per_label[label]["auroc"] is not None]
+    rest = [i for i in used if labels[i] != "Pneumonia"]
+    mean, ci95 = mean_of([per_label[labels[i]]["auroc"] for i in used], areas[:, used])
+    other, other_ci95 = mean_of([per_label[labels[i]]["auroc"] for i in rest], areas[:, rest])
+    mean_auprc, auprc_ci95 = mean_of([per_label[labels[i]]["auprc"] for i in used], precisions[:, used])
     return {
         "n": len(truth),
         "patients": len(set(patients)),
         "mean_auroc": mean,
         "ci95": ci95,
-        "labels_in_mean": count,
+        "labels_in_mean": len(used),
         "mean_auroc_without_pneumonia": other,
         "ci95_without_pneumonia": other_ci95,
+        "mean_auprc": mean_auprc,
+        "mean_auprc_ci95": auprc_ci95,
         "labels": per_label,
     }
 
 
-def _mean_of(
-    per_label: Mapping[str, Mapping[str, Any]], samples: NDArray[np.float64], labels: Sequence[str]
-) -> tuple[float | None, list[float] | None, int]:
-    used = [i for i, label in enumerate(labels) if per_label[label]["auroc"] is not None]
-    if not used:
-        return None, None, 0
-    mean = float(np.mean([per_label[labels[i]]["auroc"] for i in used]))
-    chosen = samples[:, used]
-    counts = np.isfinite(chosen).sum(axis=1)
-    means = np.where(counts > 0, np.nansum(chosen, axis=1) / np.maximum(counts, 1), np.nan)
-    return mean, _pair(interval(means)), len(used)
+def round_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over labels of bootstrap samples (R, L) -> (R,); labels that a round leaves undefined are left out."""
+    counts = np.isfinite(samples).sum(axis=1)
+    return np.where(counts > 0, np.nansum(samples, axis=1) / np.maximum(counts, 1), np.nan)
+
+
+def mean_of(values: Sequence[float], samples: NDArray[np.float64]) -> tuple[float | None, list[float] | None]:
+    """Mean over labels and its interval from bootstrap samples (R, L) of the same labels; nulls without labels."""
+    if not values:
+        return None, None
+    return float(np.mean(values)), _pair(interval(round_means(samples)))
 
 
 def _pair(value: Interval | None) -> list[float] | None:
-    return None if value is None else [value.low, value.high]
+    return None if value is None else value.pair()

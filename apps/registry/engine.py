@@ -3,48 +3,89 @@
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
+from ml.evaluation import (
+    EvaluationRefused,
+    Table,
+    compare_versions,
+    evaluate_version,
+    report_tables,
+    report_text,
+    table2,
+)
 from ml.gate import GateResult, tag_gate
 from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
 from ml.preflight import Preflight, inspect
+from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import LoadedInput, load_input, render_png
+from ml.training.addresses import split_endpoint
+from ml.training.config import TrainingConfig
+from ml.training.launch import Launched, Nodes, TrainingFailed, launch
+from ml.training.members import meeting_at
+from ml.training.options import add_arguments as add_training_arguments
+from ml.training.options import from_arguments as training_of_arguments
+from ml.training.progress import FILE as PROGRESS_FILE
+from ml.training.progress import follow as follow_progress
 from ml.transforms import Geometry, InputSpace
 
 __all__ = [
     "LABELS",
+    "PROGRESS_FILE",
     "RETRYABLE",
+    "SEEN_PATIENTS",
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
     "DemoFilm",
+    "EvaluationRefused",
     "GateResult",
     "Geometry",
     "InputRejected",
     "InputSpace",
+    "Launched",
     "LoadedInput",
     "Manifest",
+    "Nodes",
     "PictureIdentity",
     "Prediction",
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
     "Sandbox",
+    "Table",
+    "TrainingConfig",
+    "TrainingFailed",
+    "add_training_arguments",
+    "compare_versions",
     "demo_set",
     "describe",
+    "evaluate_version",
     "failure_reason",
+    "follow_progress",
     "heatmap_rgba",
     "inspect",
+    "keeps_meeting",
+    "launch",
     "load_artifact",
     "load_input",
     "load_predictor",
     "opacity",
     "read_manifest",
     "render_png",
+    "report_tables",
+    "report_text",
+    "table2",
     "tag_gate",
+    "training_of_arguments",
     "write_secondary_capture",
     "zone",
 ]
+
+
+def keeps_meeting(nodes: Nodes) -> bool:
+    """Whether this machine is the one where the nodes meet; the chief is on it."""
+    return nodes.rdzv_endpoint is None or meeting_at(*split_endpoint(nodes.rdzv_endpoint)).here

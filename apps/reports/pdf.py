@@ -1,25 +1,10 @@
-"""From a report's contents to PDF/A: nothing is fetched, nothing is executed, every text is escaped."""
-
-import warnings
-from functools import lru_cache
-from types import ModuleType
-from typing import Any
+"""From a report's contents to its PDF; every text is escaped by the template."""
 
 from django.conf import settings
-from django.template.loader import get_template, render_to_string
+from django.template.loader import render_to_string
 
-from apps.core.errors import UnavailableError
+from apps.core.documents import require_pdf, stylesheet, to_pdf
 from apps.reports.contents import ReportContents
-
-# Archival with all text as Unicode (ISO 19005-3, level U); tagged beyond that for screen readers.
-VARIANT = "pdf/a-3u"
-INSTALL_PANGO = (
-    "PDF reports need the Pango library. Run `apt-get install -y libpango-1.0-0 libpangoft2-1.0-0` (Debian, Ubuntu) "
-    "or `brew install pango` (macOS) on the server and restart it."
-)
-INSTALL_FONT = (
-    "PDF reports need a font. Run `apt-get install -y fonts-dejavu-core` (Debian, Ubuntu) on the server and restart it."
-)
 
 
 def render(contents: ReportContents) -> bytes:
@@ -28,42 +13,8 @@ def render(contents: ReportContents) -> bytes:
     Raises:
         UnavailableError: this machine lacks Pango or fonts; the detail has the install line.
     """
-    weasyprint = _weasyprint()
-    # WeasyPrint 70 leaves the file of its colour profile for the garbage collector to close.
-    warnings.filterwarnings("ignore", r"unclosed file .*sRGB2014\.icc", ResourceWarning)
+    require_pdf()
     html = render_to_string(
         "reports/report.html", {"it": contents, "intended_use_notice": settings.INTENDED_USE_NOTICE}
     )
-    source = weasyprint.HTML(string=html, url_fetcher=only_data_urls(weasyprint))
-    return source.write_pdf(
-        stylesheets=[weasyprint.CSS(string=_stylesheet(), url_fetcher=only_data_urls(weasyprint))],
-        pdf_variant=VARIANT,
-        pdf_tags=True,
-    )
-
-
-def only_data_urls(weasyprint: ModuleType) -> Any:
-    """A fetcher that opens no file and no connection."""
-    return weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
-
-
-@lru_cache(maxsize=1)
-def _weasyprint() -> ModuleType:
-    # Here and not above: it takes most of a second and 40 MB that workers and commands never need, and without Pango
-    # it cannot be imported at all.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "No fonts configured|FontConfig cannot load", UserWarning)
-        try:
-            import weasyprint
-        except OSError as error:
-            raise UnavailableError(INSTALL_PANGO, "pango-missing") from error
-        except UserWarning as error:
-            # Laying out a page without any font would end the whole process with a segmentation fault.
-            raise UnavailableError(INSTALL_FONT, "fonts-missing") from error
-    return weasyprint
-
-
-@lru_cache(maxsize=1)
-def _stylesheet() -> str:
-    source: str = get_template("reports/report.css").template.source  # type: ignore[attr-defined]
-    return source
+    return to_pdf(html, stylesheet("reports/report.css"))

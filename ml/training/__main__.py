@@ -1,73 +1,73 @@
-"""`python -m ml.training --data DIR --arch densenet121 --epochs N --out DIR`: train here, write an artifact."""
+"""`python -m ml.training --data DIR --out DIR [--nnodes 3] ...`: train, write an artifact; needs no Django."""
 
 import argparse
-import logging
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ml.artifact import ArtifactInvalid
-from ml.datasets import DatasetInvalid
-from ml.errors import InputRejected
-from ml.networks import WeightsInvalid
-from ml.training.config import Recipe, TrainingConfig
-from ml.training.loop import TrainingDiverged
-from ml.training.run import train
+from tqdm import tqdm
+
+from ml.training import progress
+from ml.training.launch import launch
+from ml.training.members import TrainingFailed
+from ml.training.options import add_arguments, from_arguments
 
 
-def _config(arguments: Sequence[str] | None) -> TrainingConfig:
-    parser = argparse.ArgumentParser(prog="python -m ml.training", description="Train a chest film classifier.")
-    parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
-    parser.add_argument("--out", type=Path, required=True, help="output folder: checkpoints/, cache/, artifact/")
-    parser.add_argument(
-        "--arch",
-        default="densenet121",
-        help="torchvision densenet121/169/201, resnet50, vgg16, efficientnet_b0, or a timm name",
-    )
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--batch-size", type=int, default=Recipe.batch_size)
-    parser.add_argument("--lr", type=float, default=Recipe.lr, help="for a batch of 256")
-    parser.add_argument("--input-size", type=int, default=224)
-    parser.add_argument("--init-weights", type=Path, help="state dict (.pth) or .safetensors with ImageNet weights")
-    parser.add_argument("--name", default="")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--resume", action="store_true", help="continue after the newest checkpoint in --out")
-    given = parser.parse_args(arguments)
-    recipe = Recipe(
-        epochs=given.epochs, batch_size=given.batch_size, lr=given.lr, train_size=given.input_size, seed=given.seed
-    )
-    return TrainingConfig(
-        given.data,
-        given.out,
-        given.arch,
-        given.name,
-        given.input_size,
-        given.init_weights,
-        resume=given.resume,
-        device=given.device,
-        recipe=recipe,
-    )
+def show(path: Path, over: threading.Event, offset: int) -> None:
+    """Draw the progress of a run as a bar until it is over."""
+    bar: Any = None
+    for event in progress.follow(path, over.is_set, offset):
+        if event["event"] == "start":
+            bar = bar or tqdm(total=event["epochs"] * event["steps_per_epoch"], unit="step", desc="Training")
+            bar.n = event["resumed_epoch"] * event["steps_per_epoch"]
+            tqdm.write(_opening(event), file=sys.stderr)
+        elif event["event"] == "step" and bar is not None:
+            bar.n = (event["epoch"] - 1) * event["steps"] + event["step"]
+            bar.set_postfix(loss=f"{event['loss']:.4f}", images_per_s=f"{event['images_per_s']:.0f}", refresh=True)
+        elif event["event"] == "epoch":
+            score = event["validation_auroc"]
+            auroc = "" if score is None else f", validation mean AUROC {score:.4f}"
+            tqdm.write(f"Epoch {event['epoch']}: loss {event['loss']:.4f}{auroc}", file=sys.stderr)
+    if bar is not None:
+        bar.close()
+
+
+def _opening(event: dict[str, Any]) -> str:
+    text = f"{event['world_size']} ranks on {event['nodes']} nodes, {event['backend']}, {event['device']}."
+    if event["resumed_epoch"]:
+        text += f" Resumed after epoch {event['resumed_epoch']}."
+    if event["forecast"]:
+        text += f" Your network will cap you at {100 * event['forecast']['efficiency']:.0f} %."
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 only if the artifact was written."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    """Exit status 0 only if this node's part was done, on the chief's node with the artifact written."""
+    parser = argparse.ArgumentParser(prog="python -m ml.training", description="Train a chest film classifier.")
+    add_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, help="output folder: checkpoints/, cache/, artifact/")
+    given = parser.parse_args(arguments)
+    over = threading.Event()
     try:
-        manifest = train(_config(arguments))
-    except (
-        DatasetInvalid,
-        InputRejected,
-        WeightsInvalid,
-        TrainingDiverged,
-        ArtifactInvalid,
-        ValueError,
-        RuntimeError,
-        OSError,
-    ) as error:
+        config, nodes = from_arguments(given, given.out)
+        path = config.out / progress.FILE
+        offset = path.stat().st_size if path.is_file() else 0
+        viewer = threading.Thread(target=show, args=(path, over, offset), daemon=True)
+        viewer.start()
+        try:
+            launched = launch(config, nodes)
+        finally:
+            over.set()
+            viewer.join(timeout=5)
+    except (TrainingFailed, ValueError) as error:
         sys.stderr.write(f"Training stopped: {error}\n")
         return 1
-    sys.stdout.write(f"{manifest.name}: {manifest.sha256}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("Training stopped by Ctrl-C; the same command resumes it.\n")
+        return 130
+    sys.stdout.write(f"{launched.artifact}\n" if launched.artifact else "This node's part is done.\n")
     return 0
 
 

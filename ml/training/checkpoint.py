@@ -1,8 +1,10 @@
 """Checkpoints that survive a crash at any moment: written aside, synced, renamed, and verified when read."""
 
+import errno
 import hashlib
 import io
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,19 @@ import torch
 from ml.artifact import write_atomically
 
 KEEP = 3
-_NAME = re.compile(r"epoch-(\d{5})\.pt")
+_NAME = re.compile(r"films-(\d{12})\.pt")
+
+
+class CheckpointFailed(Exception):
+    """A checkpoint that could not be written; the one before is intact."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A whole checkpoint: how many films had been seen, and its bytes."""
+
+    films_seen: int
+    body: bytes
 
 
 class Checkpoints:
@@ -21,36 +35,56 @@ class Checkpoints:
         self.directory = directory
         self.fingerprint = fingerprint
 
-    def save(self, epoch: int, state: dict[str, Any]) -> Path:
-        """Write the state after `epoch` epochs; keeps the last few files."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+    def save(self, films_seen: int, state: dict[str, Any], best: int | None = None) -> Path:
+        """Write the state after `films_seen` films; keeps the last few files and the one at `best` films.
+
+        Raises CheckpointFailed; nothing half-written is left.
+        """
         buffer = io.BytesIO()
-        torch.save({"fingerprint": self.fingerprint, "epoch": epoch, "state": state}, buffer)
+        torch.save({"fingerprint": self.fingerprint, "films_seen": films_seen, "state": state}, buffer)
         content = buffer.getvalue()
-        path = self.directory / f"epoch-{epoch:05d}.pt"
-        write_atomically(path, content + hashlib.sha256(content).digest())
+        path = self.directory / f"films-{films_seen:012d}.pt"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content + hashlib.sha256(content).digest())
+        except OSError as error:
+            raise CheckpointFailed(self._why(error, len(content))) from error
         for old in self._files()[:-KEEP]:
-            old.unlink(missing_ok=True)
+            if old.name != f"films-{best or -1:012d}.pt":
+                old.unlink(missing_ok=True)
         return path
 
-    def newest(self) -> tuple[int, dict[str, Any]] | None:
-        """(epochs done, state) of the newest checkpoint that is whole; None if there is none.
+    def _why(self, error: OSError, size: int) -> str:
+        remedy = "Make the folder writable"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = f"The disk is full: free at least {KEEP + 1} times {size / 1e6:.0f} MB"
+        return (
+            f"The checkpoint could not be written to {self.directory}: {error.strerror}. {remedy} and start again; "
+            "the checkpoint before is intact."
+        )
 
-        Raises ValueError if it belongs to a run with other settings.
-        """
+    def newest(self) -> Found | None:
+        """The newest checkpoint that is whole; None if there is none."""
         for path in reversed(self._files()):
-            content = path.read_bytes()
-            body, digest = content[:-32], content[-32:]
-            if hashlib.sha256(body).digest() != digest:
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
                 continue
-            value = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-            if value["fingerprint"] != self.fingerprint:
-                raise ValueError(
-                    f"{path.name} was written with other settings. Resume with the same ones, or start "
-                    "afresh in another output folder."
-                )
-            return int(value["epoch"]), value["state"]
+            body, digest = content[:-32], content[-32:]
+            if hashlib.sha256(body).digest() == digest:
+                return Found(int(path.stem.removeprefix("films-")), body)
         return None
+
+    def state(self, body: bytes) -> dict[str, Any]:
+        """The state in a checkpoint's bytes. Raises ValueError if it belongs to a run with other settings."""
+        value = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        if value["fingerprint"] != self.fingerprint:
+            raise ValueError(
+                f"The checkpoints in {self.directory} were written with other settings or other films. Resume with "
+                "the same ones, or start afresh (--fresh, or another --out)."
+            )
+        state: dict[str, Any] = value["state"]
+        return state
 
     def _files(self) -> list[Path]:
         if not self.directory.is_dir():

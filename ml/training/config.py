@@ -1,29 +1,50 @@
-"""Settings of one training. Defaults are the recipe for ChestX-ray14 at 224 pixels with ImageNet weights."""
+"""Settings of one training, and the three recipes. Imports no torch: commands and the launcher read it."""
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ml.training.augment import Augmentation
 from ml.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
+
+IMAGENET = "imagenet"
+"""As `init_weights`: torchvision's weights, downloaded where the network allows it."""
+
+SPLITS = ("official", "files")
+SWITCH = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges; the defaults are those of the DenseNet121 recipes on ChestX-ray14 (crop, flip, small rotation)."""
+
+    min_area: float = 0.6
+    degrees: float = 10.0
+    flip: float = 0.5
+    gamma: float = 0.25
+    contrast: float = 0.2
+    brightness: float = 0.1
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How weights are fitted. `lr` is for a batch of 256 and scales with the batch (Goyal et al. 2017).
+    """How weights are fitted. `batch_size` is global, whatever the number of ranks.
 
-    `train_size` is the side of the augmented crop; `frozen` names parameter prefixes that stay as they are;
-    `frozen_statistics` keeps batch-norm statistics, the right choice for few films.
+    `lr` is for a batch of 256 and scales with the batch (Goyal et al. 2017). `ema_films` is the memory of the averaged
+    weights in films: after that many, an old weight counts 1/e; 0 keeps no average. `train_size` is the side of the
+    augmented crop; `frozen` names parameter prefixes that stay as they are; `frozen_statistics` keeps batch-norm
+    statistics, the right choice for few films.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
+    epochs: int = 75
+    batch_size: int = 256
     lr: float = 2.5e-4
     min_lr: float = 1e-5
     weight_decay: float = 0.05
-    warmup: float = 0.1
-    ema_decay: float = 0.999
+    warmup: float = 5 / 75
+    ema_films: int = 256_000
     clip: float = 1.0
     train_size: int = 224
     frozen: tuple[str, ...] = ()
@@ -34,29 +55,70 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.train_size < 32:
             raise ValueError("epochs and batch_size must be at least 1, train_size at least 32.")
-        if not (0 < self.lr < 10 and 0 <= self.ema_decay < 1 and 0 <= self.warmup < 1):
-            raise ValueError("lr must be within (0, 10), ema_decay and warmup within [0, 1).")
+        if not (0 < self.lr < 10 and 0 <= self.warmup < 1 and self.ema_films >= 0 and self.seed >= 0):
+            raise ValueError("lr must be within (0, 10), warmup within [0, 1), ema_films and seed not negative.")
 
     @property
     def scaled_lr(self) -> float:
         """Learning rate at this batch size."""
         return self.lr * self.batch_size / 256
 
+    @property
+    def ema_decay(self) -> float:
+        """What a step leaves of the averaged weights."""
+        return math.exp(-self.batch_size / self.ema_films) if self.ema_films else 0.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe together with the input size that it is made for."""
+
+    recipe: Recipe
+    input_size: int
+
+
+RECIPES: Mapping[str, Preset] = {
+    "r1": Preset(Recipe(), 224),
+    # Continues from an artifact of r1 (--init-weights DIR): resolution is worth more than a longer schedule.
+    "r2": Preset(Recipe(epochs=10, batch_size=96, lr=5e-5, min_lr=1e-6, warmup=0.1, train_size=512), 512),
+    "fast": Preset(Recipe(epochs=30, warmup=0.1), 224),
+}
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run: data folder, output folder, architecture, recipe."""
+    """One run: data folder, output folder, architecture, recipe, and how it is executed.
+
+    `init_weights` is a state dict (.pth, .safetensors), an artifact folder, IMAGENET, or None for random weights.
+    `micro_batch` bounds the films of one forward on one rank (0: no bound); gradients are accumulated to the same sum.
+    """
 
     data: Path
     out: Path
     architecture: str = "densenet121"
     name: str = ""
     input_size: int = 224
-    init_weights: Path | None = None
+    init_weights: str | None = None
+    split: str = "official"
     validation: float = 0.125
-    resume: bool = False
+    resume: bool = True
     device: str = "auto"
+    deterministic: bool = False
+    compile: str = "auto"
+    compress: str = "auto"
+    micro_batch: int = 0
+    cache: Path | None = None
+    checkpoint_minutes: float = 10.0
+    collective_timeout: float = 300.0
     recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"--split is one of {', '.join(SPLITS)}.")
+        if self.compile not in SWITCH or self.compress not in SWITCH:
+            raise ValueError(f"--compile and --compress are one of {', '.join(SWITCH)}.")
+        if self.checkpoint_minutes <= 0 or self.collective_timeout <= 0 or self.micro_batch < 0:
+            raise ValueError("Times must be positive, --micro-batch not negative.")
 
     @property
     def space(self) -> InputSpace:
@@ -64,18 +126,25 @@ class TrainingConfig:
         return InputSpace(self.input_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property
+    def films_cache(self) -> Path:
+        """Folder of the decoded films; runs on the same films may share one."""
+        return self.cache or self.out / "cache"
+
+    @property
     def version_name(self) -> str:
         """Name of the version, by default after the architecture."""
         return self.name or f"chexnet-{self.architecture}"
 
     def fingerprint(self) -> str:
-        """What must agree between a checkpoint and the run that resumes it."""
+        """What must agree between a checkpoint and the run that resumes it, and between all ranks."""
         return json.dumps(
             {
                 "architecture": self.architecture,
                 "input_size": self.input_size,
                 "recipe": asdict(self.recipe),
+                "split": self.split,
                 "validation": self.validation,
+                "deterministic": self.deterministic,
             },
             sort_keys=True,
         )
@@ -85,7 +154,38 @@ class TrainingConfig:
         return {
             "architecture": self.architecture,
             "input_size": self.input_size,
+            "split": self.split,
             "validation": self.validation,
-            "init_weights": self.init_weights.name if self.init_weights else None,
+            "init_weights": Path(self.init_weights).name if self.init_weights else None,
+            "deterministic": self.deterministic,
             "recipe": asdict(self.recipe),
         }
+
+    def to_json(self) -> str:
+        """All settings, paths included, as `from_json` reads them."""
+        value = {**asdict(self), "data": str(self.data), "out": str(self.out)}
+        value["cache"] = str(self.cache) if self.cache else None
+        return json.dumps(value, indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainingConfig":
+        """The inverse of `to_json`. Raises ValueError, naming what is unknown or missing."""
+        try:
+            value = json.loads(text)
+            recipe = dict(value["recipe"])
+            augmentation = Augmentation(**recipe["augmentation"])
+            recipe = {**recipe, "augmentation": augmentation, "frozen": tuple(recipe["frozen"])}
+            paths = {key: Path(value[key]) for key in ("data", "out", "cache") if value[key]}
+            return cls(**{**value, **paths, "recipe": Recipe(**recipe)})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"These are not the settings of a training of this release: {error}.") from error
+
+
+def with_recipe(name: str, **changes: Any) -> Preset:
+    """A preset with the given fields of its recipe changed; None leaves a field as it is. Raises ValueError."""
+    preset = RECIPES.get(name)
+    if preset is None:
+        raise ValueError(f"No recipe {name!r}. Known: {', '.join(RECIPES)}.")
+    known = {each.name for each in fields(Recipe)}
+    given = {key: value for key, value in changes.items() if key in known and value is not None}
+    return Preset(replace(preset.recipe, **given), preset.input_size)

@@ -25,7 +25,12 @@ class Outputs:
 
 def to_tensor(squares: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """uint8 (N, S, S) -> float (N, 1, S, S) in [0, 1] on the device; bytes travel, not floats."""
-    return torch.from_numpy(np.array(squares)).to(device).unsqueeze(1).float() / 255
+    return unit(torch.from_numpy(np.array(squares)).to(device))
+
+
+def unit(squares: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, S, S) -> float (N, 1, S, S) in [0, 1]."""
+    return squares.unsqueeze(1).float() / 255
 
 
 def normalised(grey: torch.Tensor, space: InputSpace) -> torch.Tensor:
@@ -42,15 +47,20 @@ def run(
     batch_size: int = 32,
     indices: Sequence[int] | NDArray[Any] | None = None,
     progress: str | None = None,
+    mixed: bool = False,
 ) -> Outputs:
-    """Logits, maps and features of films uint8 (N, S, S), each index once and in order."""
+    """Logits, maps and features of films uint8 (N, S, S), an array or shards, each index once and in order.
+
+    `mixed` computes in bfloat16 on a GPU: enough to rank epochs, not for an artifact's figures.
+    """
     chosen = np.arange(len(squares)) if indices is None else np.asarray(indices)
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     parts: list[tuple[NDArray[np.float32], ...]] = []
     steps = range(0, len(chosen), batch_size)
-    with torch.inference_mode():
+    half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed and device.type == "cuda")
+    with torch.inference_mode(), half:
         for start in tqdm(steps, desc=progress, disable=progress is None, unit="batch", leave=False):
             batch = to_tensor(squares[chosen[start : start + batch_size]], device)
             parts.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))

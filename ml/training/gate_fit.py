@@ -10,7 +10,8 @@ from ml.datasets import patient_folds
 from ml.gate import FeatureGate
 from ml.networks import CamNetwork
 from ml.shards import FilmArray
-from ml.training.augment import Augmentation, augment
+from ml.training.augment import DRAWS, augment
+from ml.training.config import Augmentation
 from ml.training.forward import run, to_tensor
 from ml.training.heads import fit_heads
 from ml.training.negatives import GENERATORS, generated, spoiled
@@ -94,10 +95,10 @@ def _held_out(
 
 
 def _varied(films: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
-    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(len(films), DRAWS, generator=torch.Generator().manual_seed(seed))
     grey = torch.cat(
         [
-            augment(to_tensor(films[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, generator)
+            augment(to_tensor(films[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, draws[i : i + 64])
             for i in range(0, len(films), 64)
         ]
     )

@@ -1,173 +1,203 @@
 """The training loop: AdamW, warm-up and cosine, unweighted BCE, EMA of the weights, selection by validation AUROC.
 
 Unweighted BCE is calibrated by itself; weighted losses are not. Evaluation always runs on the averaged weights.
+The global batch is the same with any number of ranks: each takes its share, and the gradient is that of the whole.
 """
 
-import copy
 import math
+import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
-from tqdm import tqdm
 
-from ml.metrics import MetricUndefined, auroc
 from ml.networks import CamNetwork
-from ml.shards import FilmArray
-from ml.training.augment import augment
-from ml.training.checkpoint import Checkpoints
+from ml.training.augment import DRAWS, augment
+from ml.training.average import Average, statistics
 from ml.training.config import Recipe
-from ml.training.forward import normalised, run, to_tensor
+from ml.training.feed import feed
+from ml.training.fitting import (
+    Execution,
+    Films,
+    Fit,
+    Stopped,
+    TrainingDiverged,
+    learning_rate,
+    masked_bce,
+    mean_auroc,
+    optimiser_of,
+)
+from ml.training.forward import normalised, run, unit
+from ml.training.order import epoch_order, global_batch, pieces, share, uniforms
+from ml.training.pace import Pace
+from ml.training.world import World
 from ml.transforms import InputSpace
 
-
-class TrainingDiverged(RuntimeError):
-    """The loss became NaN or infinite."""
+Notice = Callable[..., None]
 
 
-@dataclass(frozen=True, eq=False)
-class Films:
-    """Films uint8 (N, S, S), truth (N, L), and which of them to fit and to select by (indices; may be empty)."""
+class Loop:
+    """State of one fit on one rank; what a checkpoint stores and restores."""
 
-    squares: FilmArray
-    truth: NDArray[np.float32]
-    train: NDArray[np.intp]
-    validation: NDArray[np.intp]
-
-
-@dataclass
-class Fit:
-    """Result of `fit`: the chosen weights (of the average), the epoch they are of, and one line per epoch."""
-
-    state: dict[str, Tensor] = field(default_factory=dict)
-    epoch: int = 0
-    score: float = -math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-def mean_auroc(truth: NDArray[Any], scores: NDArray[Any]) -> float:
-    """Mean AUROC over labels that have both classes; NaN if none has."""
-    values = []
-    for column in range(truth.shape[1]):
-        try:
-            values.append(auroc(truth[:, column], scores[:, column]))
-        except MetricUndefined:
-            continue
-    return float(np.mean(values)) if values else math.nan
-
-
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """Linear warm-up over a share of all steps, then a cosine down to `min_lr`."""
-    peak, floor = recipe.scaled_lr, min(recipe.min_lr, recipe.scaled_lr)
-    warm = max(1, round(steps * recipe.warmup))
-    if step < warm:
-        return peak * (step + 1) / warm
-    return floor + (peak - floor) * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
-
-
-def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.scaled_lr)
-
-
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
-                kept.copy_(new)
-
-
-class _Run:
-    """State of one fit; what a checkpoint stores and restores."""
-
-    def __init__(self, network: CamNetwork, films: Films, space: InputSpace, recipe: Recipe) -> None:
+    def __init__(
+        self, network: CamNetwork, films: Films, space: InputSpace, recipe: Recipe, world: World, execution: Execution
+    ) -> None:
         self.network, self.films, self.space, self.recipe = network, films, space, recipe
-        self.device = next(network.parameters()).device
+        self.world, self.execution = world, execution
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not name.startswith(recipe.frozen) if recipe.frozen else True)
-        self.average = copy.deepcopy(network).eval()
-        self.optimiser = _optimiser(network, recipe)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.per_epoch = max(1, len(films.train) // recipe.batch_size)
+        self.average = Average(network)
+        self.optimiser = optimiser_of(network, recipe)
+        self.per_epoch = len(films.train) // recipe.batch_size
         self.steps = self.per_epoch * recipe.epochs
+        self.epoch = 0
         self.step = 0
+        self.loss_sum = 0.0
         self.result = Fit()
+        self.saved = time.monotonic()
+        self.feed = feed(films.squares, world.device)
+        largest = len(share(films.train[: recipe.batch_size], 0, world.size))
+        self.accumulates = len(pieces(films.train[:largest], execution.micro_batch)) > 1
+        self.parallel = world.wrap(network, static=not self.accumulates, compress=execution.compress)
+        self.forward: Any = execution.compiled(self.parallel)
 
-    def epoch(self, number: int) -> float:
-        """One pass over the training films; the mean loss."""
+    @property
+    def films_seen(self) -> int:
+        """Films that the weights were fitted on so far, over all ranks."""
+        return (self.epoch * self.per_epoch + self.step) * self.recipe.batch_size
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step of the current epoch."""
+        return learning_rate(self.epoch * self.per_epoch + step, self.steps, self.recipe)
+
+    def run_epoch(self, notice: Notice, stop: threading.Event, save: Callable[[], None]) -> Pace:
+        """The rest of the current epoch. Raises Stopped after a checkpoint, TrainingDiverged."""
         self.network.train(not self.recipe.frozen_statistics)
-        order = self.films.train[torch.randperm(len(self.films.train), generator=self.generator).numpy()]
-        total = 0.0
-        bar = tqdm(range(self.per_epoch), desc=f"Epoch {number + 1}/{self.recipe.epochs}", unit="step", leave=False)
-        for index in bar:
-            chosen = order[index * self.recipe.batch_size : (index + 1) * self.recipe.batch_size]
-            loss = self._step(np.sort(chosen))
-            total += loss
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        return total / self.per_epoch
+        order = epoch_order(self.films.train, self.recipe.seed, self.epoch)
+        first = self.step
+        batches = [global_batch(order, step, self.recipe.batch_size) for step in range(first, self.per_epoch)]
+        mine = [
+            piece
+            for batch in batches
+            for piece in pieces(share(batch, self.world.rank, self.world.size), self.execution.micro_batch)
+        ]
+        pace = Pace(self.recipe.batch_size)
+        parts = self.feed.parts(mine)
+        late: Tensor | None = None
+        try:
+            for batch in batches:
+                pace.begin()
+                status = self._step(batch, parts, pace, stop)
+                self.step += 1
+                # On a GPU the figures are read one step late, so that it never waits for the CPU.
+                ready, late = (late, status) if self.world.device.type == "cuda" else (status, None)
+                pace.end()
+                if ready is not None:
+                    self._heed(ready, pace, notice, save)
+            if late is not None:
+                self._heed(late, pace, notice, save)
+        finally:
+            parts.close()  # type: ignore[attr-defined]
+        return pace
 
-    def _step(self, chosen: NDArray[np.intp]) -> float:
-        grey = augment(
-            to_tensor(self.films.squares[chosen], self.device),
-            self.recipe.train_size,
-            self.recipe.augmentation,
-            self.generator,
-        )
-        truth = torch.from_numpy(self.films.truth[chosen]).to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.network(normalised(grey, self.space))[0]
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), truth)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingDiverged(f"The loss is {value} at step {self.step}. Lower the learning rate.")
+    def _step(self, batch: NDArray[np.intp], parts: Any, pace: Pace, stop: threading.Event) -> Tensor:
+        """Forward, backward and update; returns (mean loss, stop, save) over all ranks, on the device."""
+        device = self.world.device
+        known = int(np.isfinite(self.films.truth[batch]).sum())
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.steps, self.recipe)
+            group["lr"] = self.rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        own = pieces(share(batch, self.world.rank, self.world.size), self.execution.micro_batch)
+        total = torch.zeros((), device=device, dtype=torch.float64)
+        for index, chosen in enumerate(own):
+            squares, waited = next(parts)
+            pace.waited(waited)
+            last = index == len(own) - 1
+            with nullcontext() if last else self.world.apart(self.parallel):
+                loss = self._loss(squares, chosen)
+                if last:
+                    pace.computed()
+                # DDP divides by the number of ranks; the gradient must be that of the global batch's mean.
+                (loss * (self.world.size / max(known, 1))).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
-        self.step += 1
-        # Early in a run a long memory would average in the first, bad weights.
-        _follow(self.average, self.network, min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step)))
-        return value
+        self.average.follow(self.recipe.ema_decay, self.epoch * self.per_epoch + self.step + 1)
+        due = time.monotonic() - self.saved > self.execution.checkpoint_seconds
+        wishes = torch.tensor([float(stop.is_set()), float(self.world.chief and due)], dtype=torch.float64)
+        status = torch.cat([(total / max(known, 1))[None], wishes.to(device)])
+        return self.world.add(status)
+
+    def _loss(self, squares: Tensor, chosen: NDArray[np.intp]) -> Tensor:
+        draws = torch.from_numpy(uniforms(self.recipe.seed, self.epoch, chosen, DRAWS))
+        grey = augment(unit(squares), self.recipe.train_size, self.recipe.augmentation, draws)
+        truth = torch.from_numpy(self.films.truth[chosen]).to(self.world.device, non_blocking=True)
+        with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=self.world.device.type == "cuda"):
+            logits = self.forward(normalised(grey, self.space))[0]
+        return masked_bce(logits.float(), truth)
+
+    def _heed(self, status: Tensor, pace: Pace, notice: Notice, save: Callable[[], None]) -> None:
+        loss, stop, due = status.tolist()
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"The loss is {loss} at step {self.step} of epoch {self.epoch + 1}. Lower the learning rate (--lr), or "
+                "start from other weights."
+            )
+        self.loss_sum += loss
+        if pace.due():
+            at = {"epoch": self.epoch + 1, "step": self.step, "steps": self.per_epoch}
+            notice("step", **at, loss=loss, lr=self.rate(self.step - 1), **pace.lately())
+        if stop or due:
+            save()
+        if stop:
+            raise Stopped("A signal stopped the training; its checkpoint is written. Start it again to go on.")
 
     def score(self) -> float:
-        """Validation mean AUROC of the averaged weights; NaN without validation films."""
+        """Validation mean AUROC of the averaged weights; NaN without validation films.
+
+        Each rank evaluates a part without padding; every film is counted exactly once.
+        """
         held = self.films.validation
         if not len(held):
             return math.nan
-        logits = run(self.average, self.films.squares, self.space, self.recipe.batch_size, held).logits
-        return mean_auroc(self.films.truth[held], logits)
+        mine = held[self.world.rank :: self.world.size]
+        size = max(1, self.execution.micro_batch or self.recipe.batch_size // self.world.size)
+        logits = np.empty((0, self.films.truth.shape[1]), np.float32)
+        if len(mine):
+            logits = run(self.average.network, self.films.squares, self.space, size, mine, mixed=True).logits
+        parts = self.world.gather((mine, logits))
+        return mean_auroc(*joined(held, parts, self.films.truth))
 
-    def note(self, epoch: int, loss: float) -> dict[str, float]:
-        """Record an epoch and keep its weights if they are the best so far (the last ones, without a score)."""
+    def synchronise(self) -> None:
+        """Give all ranks the same batch-norm statistics: the mean of what each measured on its films."""
+        self.world.average([*statistics(self.network), *statistics(self.average.network)])
+
+    def end_epoch(self) -> dict[str, float]:
+        """Count the epoch, and keep its weights if they are the best so far (the last ones, without a score)."""
         score = self.score()
-        line = {"epoch": epoch + 1, "loss": loss, "validation_auroc": score}
+        line = {"epoch": self.epoch + 1, "loss": self.loss_sum / self.per_epoch, "validation_auroc": score}
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         self.result.history.append(line)
         if math.isnan(score) or score > self.result.score:
-            self.result.epoch = epoch + 1
+            self.result.epoch = self.epoch
             self.result.score = self.result.score if math.isnan(score) else score
-            self.result.state = {k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()}
+            self.result.state = {k: v.detach().cpu().clone() for k, v in self.average.network.state_dict().items()}
         return line
 
     def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on; random numbers are functions of it."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
             "step": self.step,
+            "loss_sum": self.loss_sum,
             "best": self.result.state,
             "best_epoch": self.result.epoch,
             "best_score": self.result.score,
@@ -175,49 +205,24 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.average.network.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
-        self.step = state["step"]
+        self.epoch, self.step, self.loss_sum = state["epoch"], state["step"], state["loss_sum"]
         self.result = Fit(state["best"], state["best_epoch"], state["best_score"], list(state["history"]))
 
 
-def fit(
-    network: CamNetwork,
-    films: Films,
-    space: InputSpace,
-    recipe: Recipe,
-    checkpoints: Checkpoints | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> Fit:
-    """Train `network` in place and load the chosen averaged weights into it.
+def joined(
+    held: NDArray[np.intp], parts: Sequence[tuple[NDArray[np.intp], NDArray[Any]]], truth: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Truth and scores of the films `held`, in their order, from the parts of all ranks.
 
-    With checkpoints, each epoch is saved; `resume` continues after the newest intact one, to the same weights that an
-    uninterrupted run gives on a CPU. Raises TrainingDiverged, ValueError.
+    Raises RuntimeError unless each film is there exactly once.
     """
-    if len(films.train) < recipe.batch_size:
-        raise ValueError(f"{len(films.train)} training films are fewer than one batch of {recipe.batch_size}.")
-    torch.manual_seed(recipe.seed)
-    current = _Run(network, films, space, recipe)
-    start = 0
-    found = checkpoints.newest() if checkpoints and resume else None
-    if found:
-        start, state = found
-        current.restore(state)
-    for epoch in range(start, recipe.epochs):
-        line = current.note(epoch, current.epoch(epoch))
-        if checkpoints:
-            checkpoints.save(epoch + 1, current.state())
-        if on_epoch:
-            on_epoch(line)
-    network.load_state_dict(current.result.state)
-    network.eval()
-    return current.result
-
-
-def indices(names: Sequence[str], chosen: Sequence[str]) -> NDArray[np.intp]:
-    """Positions of `chosen` in `names`."""
-    position = {name: index for index, name in enumerate(names)}
-    return np.array([position[name] for name in chosen], dtype=np.intp)
+    indices = np.concatenate([part[0] for part in parts])
+    if not np.array_equal(np.sort(indices), np.sort(held)):
+        raise RuntimeError(f"{len(indices)} evaluated films are not the {len(held)} that were asked for.")
+    scores = np.concatenate([part[1] for part in parts])
+    back = np.argsort(indices, kind="stable")[np.argsort(np.argsort(held, kind="stable"), kind="stable")]
+    return truth[held], scores[back]

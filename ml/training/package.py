@@ -25,19 +25,23 @@ DISCLAIMER = "Demonstration only. Investigational. Not for diagnostic use."
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Outputs on films that the network was not fitted on, with truth (N, 14) and the films' patients."""
+    """Outputs on films that the network was not fitted on, with truth (N, 14), NaN unknown, and the films' patients."""
 
     outputs: Outputs
     truth: NDArray[np.float32]
     patients: Sequence[str]
+
+    def counts(self, column: int) -> tuple[int, int]:
+        """Films known to be with and without one label."""
+        return int((self.truth[:, column] > 0).sum()), int((self.truth[:, column] == 0).sum())
 
 
 def calibration_of(held: HeldOut) -> dict[str, Platt]:
     """Platt parameters per label; the identity where held-out films lack one of the classes."""
     fits = {}
     for column, label in enumerate(LABELS):
-        positives = held.truth[:, column].sum()
-        usable = 0 < positives < len(held.truth)
+        positives, negatives = held.counts(column)
+        usable = positives > 0 and negatives > 0
         fits[label] = fit_platt(held.outputs.logits[:, column], held.truth[:, column]) if usable else Platt()
     return fits
 
@@ -50,8 +54,8 @@ def operating_points(
     points: dict[str, Threshold | None] = {}
     notes: dict[str, str] = {}
     for column, label in enumerate(LABELS):
-        positives = int(held.truth[:, column].sum())
-        if positives < MIN_POSITIVES or positives == len(held.truth):
+        positives, negatives = held.counts(column)
+        if positives < MIN_POSITIVES or not negatives:
             points[label] = None
             notes[label] = f"No operating point: {positives} positive validation films, {MIN_POSITIVES} are needed."
         else:
@@ -98,8 +102,24 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
     for part in ("test", "validation"):
         if part in metrics:
             lines += _table(part, metrics[part])
+    lines += ["## What was not run", "", *(f"- {line}" for line in not_run(metrics)), ""]
     lines += [f"Limits: {description.limits}", ""]
     return "\n".join(lines)
+
+
+def not_run(metrics: Mapping[str, Any]) -> list[str]:
+    """What a reader of the card might take for granted, and what nobody did when it was written."""
+    test = (
+        "No figures by subgroup, and no localisation on boxes: `evaluate_model` gives both."
+        if "test" in metrics
+        else "The test list was not opened: no film of it, no subgroups, no boxes. `evaluate_model` does that, once."
+    )
+    return [
+        test,
+        "NIH's official test list counts only where the split above is called NIH's official lists.",
+        "No second training: the spread between seeds is unknown.",
+        "No reading by radiologists, no films of another hospital, no clinical study.",
+    ]
 
 
 def _table(part: str, report: Mapping[str, Any]) -> list[str]:
@@ -150,7 +170,10 @@ def package(
     calibration = calibration_of(held)
     points, notes = operating_points(held, calibration)
     probabilities = calibrate(held.outputs.logits, LABELS, calibration)
-    errors = {label: calibration_error(held.truth[:, i], probabilities[:, i]) for i, label in enumerate(LABELS)}
+    errors = {
+        label: calibration_error(held.truth[:, i], probabilities[:, i]) if sum(held.counts(i)) else None
+        for i, label in enumerate(LABELS)
+    }
     figures = {**metrics, "calibration_error": {"bins": 15, "validation": errors}}
     height, width = held.outputs.cams.shape[2:]
     manifest = Manifest(

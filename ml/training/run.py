@@ -1,110 +1,189 @@
-"""One training run on one device: data, loop, gate, artifact."""
+"""One training on one rank: data, loop, gate, artifact. The chief alone writes the artifact."""
 
-import logging
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ml.artifact import Manifest
-from ml.datasets import Split, film_cache, find_table, read_split, read_table, summary, targets
-from ml.labels import LABELS
+from ml.datasets import Film, Split, data_sha256, film_cache, find_table, read_split, read_table, summary, targets
 from ml.metrics import evaluate
-from ml.networks import build
+from ml.networks import CamNetwork
+from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
+from ml.shards import FilmArray
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
+from ml.training.fit import Notice, fit, indices
+from ml.training.fitting import Execution, Films, Fit
+from ml.training.forecast import Forecast
 from ml.training.forward import run
 from ml.training.gate_fit import fit_feature_gate
-from ml.training.loop import Films, Fit, fit, indices
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
-
-LOG = logging.getLogger(__name__)
+from ml.training.world import World
 
 LIMITS = (
     "labels were mined from reports, not read by radiologists; only frontal films; probabilities hold for the "
     "prevalence of the training films; mirrored films are not detected."
 )
+_SAMPLED_FILMS = 64
+_COMPRESS_BELOW = 0.95
 
 
-def device_of(wanted: str) -> torch.device:
-    """The device to train on. Raises RuntimeError when CUDA is asked for and absent."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("torch finds no CUDA device: use --device cpu, or check the driver.")
-    return torch.device(wanted)
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Films, truth and split of a run, read and checked. `identity` differs when any of them differs."""
+
+    table: dict[str, Film]
+    split: Split
+    names: tuple[str, ...]
+    squares: FilmArray
+    truth: NDArray[np.float32]
+    identity: str
+
+    def films(self) -> Films:
+        """What the loop fits and selects by."""
+        return Films(
+            self.squares,
+            self.truth,
+            indices(self.names, self.split.train),
+            indices(self.names, self.split.validation),
+        )
+
+    @property
+    def held_patients(self) -> list[str]:
+        """Patients of the validation films."""
+        return [self.table[name].patient for name in self.split.validation]
 
 
-def train(config: TrainingConfig) -> Manifest:
-    """Train by the official lists and write `config.out/artifact`; the test list is not opened.
+def prepare(config: TrainingConfig) -> Prepared:
+    """Read table, lists and films; the test list's films are not opened.
 
     Selection, calibration and operating points come from validation films, a patient-wise part of train_val_list.
-    Raises DatasetInvalid, InputRejected, WeightsInvalid, TrainingDiverged, ArtifactInvalid, ValueError.
+    Raises DatasetInvalid, InputRejected.
     """
-    films = read_table(find_table(config.data))
-    split = read_split(config.data, films, validation=config.validation, seed=config.recipe.seed)
+    table = read_table(find_table(config.data))
+    split = read_split(config.data, table, config.split, config.validation, config.recipe.seed)
     names = (*split.train, *split.validation)
-    squares = film_cache(config.data, names, config.space, config.out / "cache")
-    truth = targets(films, names)
-    torch.manual_seed(config.recipe.seed)
-    network = build(config.architecture, len(LABELS), config.init_weights).to(device_of(config.device))
-    network.to(memory_format=torch.channels_last)
-    held = indices(names, split.validation)
-    chosen = fit(
+    squares = film_cache(config.data, names, config.space, config.films_cache)
+    truth = targets(table, names)
+    return Prepared(table, split, names, squares, truth, _identity(table, split, squares))
+
+
+def _identity(table: dict[str, Film], split: Split, squares: FilmArray) -> str:
+    """Hash of the lists, of all labels and of some films' pixels: two nodes with the same one have the same data."""
+    digest = hashlib.sha256(data_sha256(table, split).encode())
+    chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
+    digest.update(squares[chosen].tobytes())
+    return digest.hexdigest()
+
+
+def device_of(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device to train on. Raises RuntimeError when CUDA is asked for and absent."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if wanted not in ("auto", "cuda"):
+        raise RuntimeError(f"--device is auto, cpu or cuda, not {wanted!r}.")
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch finds no CUDA device: use --device cpu, or check the driver.")
+    if local_rank >= torch.cuda.device_count():
+        raise RuntimeError(f"{torch.cuda.device_count()} GPUs are too few: lower --nproc-per-node.")
+    return torch.device("cuda", local_rank)
+
+
+def execution_of(config: TrainingConfig, world: World, expected: Forecast | None) -> Execution:
+    """What "auto" means here: compile on GPUs, compress gradients where the network would hold GPUs up."""
+    cuda = world.device.type == "cuda"
+    slow = world.backend == "nccl" and expected is not None and expected.efficiency < _COMPRESS_BELOW
+    return Execution(
+        config.micro_batch,
+        {"on": True, "off": False, "auto": cuda and not config.deterministic}[config.compile],
+        {"on": world.size > 1, "off": False, "auto": slow}[config.compress],
+        60 * config.checkpoint_minutes,
+    )
+
+
+def train(
+    config: TrainingConfig,
+    prepared: Prepared,
+    network: CamNetwork,
+    world: World,
+    notice: Notice,
+    stop: threading.Event,
+    expected: Forecast | None = None,
+) -> Fit:
+    """Fit `network` with the other ranks of `world`, resuming where the settings say so."""
+    fingerprint = f"{config.fingerprint()} {prepared.identity}"
+    checkpoints = Checkpoints(config.out / "checkpoints", fingerprint)
+    return fit(
         network,
-        Films(squares, truth, indices(names, split.train), held),
+        prepared.films(),
         config.space,
         config.recipe,
-        Checkpoints(config.out / "checkpoints", config.fingerprint()),
-        config.resume,
-        _log_epoch,
+        checkpoints,
+        True,
+        notice,
+        world=world,
+        execution=execution_of(config, world, expected),
+        stop=stop,
     )
+
+
+def write_artifact(
+    config: TrainingConfig, prepared: Prepared, network: CamNetwork, chosen: Fit, ranks: str
+) -> Manifest:
+    """Measure the chosen weights on the validation films and write `config.out/artifact`. `ranks` goes to the card."""
     load_rounded(network, rounded_tensors(network))
-    patients = [films[n].patient for n in split.validation]
+    films = prepared.films()
+    held, patients = films.validation, prepared.held_patients
     outputs = HeldOut(
-        run(network, squares, config.space, config.recipe.batch_size, held, "Validation"), truth[held], patients
+        run(network, films.squares, config.space, min(config.recipe.batch_size, 64), held), films.truth[held], patients
     )
     gate, gate_figures = fit_feature_gate(
-        network, np.asarray(squares[held]), patients, config.space, seed=config.recipe.seed
+        network, np.asarray(films.squares[held]), patients, config.space, seed=config.recipe.seed
     )
     metrics = {
         "validation": evaluate(outputs.truth, outputs.outputs.logits, patients),
         "gate": gate_figures,
-        "history": _json_ready(chosen),
+        "history": [{k: None if np.isnan(v) else v for k, v in line.items()} for line in chosen.history],
         "selected_epoch": chosen.epoch,
     }
     description = Description(
         config.version_name,
         config.architecture,
-        _told(config, chosen),
-        _data(config, split, {"train": summary(films, split.train), "validation": summary(films, split.validation)}),
+        _told(config, chosen, ranks),
+        _data(config, prepared),
         LIMITS,
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
 
 
-def _log_epoch(line: dict[str, float]) -> None:
-    LOG.info("epoch %d: loss %.4f, validation mean AUROC %.4f", line["epoch"], line["loss"], line["validation_auroc"])
-
-
-def _json_ready(chosen: Fit) -> list[dict[str, float | None]]:
-    return [{k: None if np.isnan(v) else v for k, v in line.items()} for line in chosen.history]
-
-
-def _told(config: TrainingConfig, chosen: Fit) -> str:
-    start = f"weights of {config.init_weights.name}" if config.init_weights else "random weights"
+def _told(config: TrainingConfig, chosen: Fit, ranks: str) -> str:
+    start = f"weights of {Path(config.init_weights).name}" if config.init_weights else "random weights"
     return (
         f"from {start}, {config.recipe.epochs} epochs of AdamW at {config.recipe.train_size} pixels, unweighted "
-        f"BCE, averaged weights of epoch {chosen.epoch} by validation AUROC."
+        f"BCE, averaged weights of epoch {chosen.epoch} by validation AUROC; a global batch of "
+        f"{config.recipe.batch_size} on {ranks}."
     )
 
 
-def _data(config: TrainingConfig, split: Split, parts: dict[str, Any]) -> dict[str, Any]:
+def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
+    def part(names: Sequence[str]) -> dict[str, Any]:
+        return summary(prepared.table, names)
+
     return {
         "source": "films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
-        "split_id": split.how,
-        "split_sha256": split.sha256,
+        "split_id": prepared.split.how,
+        "split_sha256": prepared.split.sha256,
         "settings": config.describe(),
-        **parts,
+        "train": part(prepared.split.train),
+        "validation": part(prepared.split.validation),
+        SEEN_PATIENTS: patient_fingerprint(
+            (prepared.table[name].patient for name in prepared.names), source_kind(config.data)
+        ),
     }

@@ -25,13 +25,14 @@ from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, r
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
+from ml.provenance import SEEN_PATIENTS, lists_sha256, patient_fingerprint, source_kind
 from ml.shards import FilmArray
-from ml.training.augment import Augmentation
-from ml.training.config import Recipe
+from ml.training.config import Augmentation, Recipe
+from ml.training.fit import fit
+from ml.training.fitting import Films, mean_auroc
 from ml.training.forward import Outputs, run
 from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
-from ml.training.loop import Films, fit, mean_auroc
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.transforms import InputSpace
 
@@ -64,7 +65,7 @@ class StarterRecipe:
             lr=2.4e-3,
             min_lr=0.0,
             warmup=0.1,
-            ema_decay=0.98,
+            ema_films=1584,
             train_size=224,
             frozen=(
                 "features.body.conv_stem",
@@ -197,9 +198,10 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     data_card = {
         "source": SOURCE,
         "split_id": "train_val_list / test_list of the sample, by patient",
-        "split_sha256": _lists_hash(lists),
+        "split_sha256": lists_sha256(lists),
         "train": summary(films, names),
         "test": summary(films, test),
+        SEEN_PATIENTS: patient_fingerprint(patients, source_kind(data)),
         "synthetic_films_in_gate": synthetic,
         "synthetic_films_in_network": 0,
     }
@@ -217,12 +219,6 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
 
 def _refused(gate: Any, features: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray((gate.score(features) < 0) | (gate.distance(features) > gate.max_distance))
-
-
-def _lists_hash(lists: dict[str, tuple[str, ...]]) -> str:
-    import hashlib
-
-    return hashlib.sha256("\n\n".join("\n".join(lists[k]) for k in sorted(lists)).encode()).hexdigest()
 
 
 def _tell(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:

@@ -1,6 +1,7 @@
 """The operator's console: every page loads for an operator and for nobody else, and no page knows a patient."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,16 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
+from apps.core.identifiers import uuid7
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
-from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.registry.models import Activation, Deployment, ModelVersion, TrainingRun
+from apps.registry.runs import record_progress, start_training_run
 from apps.reports.models import FindingReview, Report
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PASSWORD
+from tests.registry.progress import epoch, start
 
 
 @pytest.fixture
@@ -33,6 +37,11 @@ def filled(north: Any, south: Any, store_film: Any, version: Any) -> Iterator[An
 
     store_film(north, size=256, patient_name="CANARY^JANE", patient_id="CANARY-7", accession_number="CANARY-8")
     Worker.objects.create(name="gpu-1", device="H200", model_version=version, last_seen=Now())
+    run = start_training_run(
+        name="chest-net", architecture="densenet121", settings={}, epochs=4, folder=Path("/training"), nodes="3",
+        actor="cli:test", run_id=uuid7(),
+    )  # fmt: skip
+    record_progress(run_id=run.pk, events=[start(), epoch(1)])
     return version
 
 
@@ -51,9 +60,10 @@ def addresses() -> list[str]:
         first = model._default_manager.using(alias).values_list("pk", flat=True).first()
         if first is not None:
             found.append(reverse(name.replace("changelist", "change"), args=[first]))
-    tenant, version = Tenant.objects.first(), ModelVersion.objects.first()
+    tenant, version, run = Tenant.objects.first(), ModelVersion.objects.first(), TrainingRun.objects.first()
     assert tenant is not None
     assert version is not None
+    assert run is not None
     return [
         *found,
         reverse("admin:tenants_tenant_add"),
@@ -63,6 +73,7 @@ def addresses() -> list[str]:
         reverse("admin:tenants_tenant_revoke", args=[tenant.pk, tenant.pk]),
         reverse("admin:registry_modelversion_activate", args=[version.pk]),
         reverse("admin:registry_deployment_roll_back"),
+        reverse("admin:registry_trainingrun_live", args=[run.pk]),
     ]
 
 
@@ -99,7 +110,7 @@ def test_the_queue_names_hospitals_and_versions(operator: Client, filled: Any) -
     assert "north" in page.content.decode()
 
 
-@pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker])
+@pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker, TrainingRun])
 def test_what_happened_cannot_be_changed(operator: Client, filled: Any, model: Any) -> None:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     first = model._default_manager.first()

@@ -139,7 +139,17 @@ def test_the_trainers_options_exist(services: Any) -> None:
         cwd=PROJECT_ROOT, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert options <= set(re.findall(r"(--[a-z-]+)", shown.stdout))
-    assert {services[f"trainer-{n}"]["environment"]["TRAINING_SEED"] for n in (1, 2, 3)} == {"1", "2", "3"}
+
+
+def test_the_trainers_are_nodes_of_one_training(compose: Any, services: Any) -> None:
+    """The same command on each, meeting at one of them, in a network without a way out."""
+    trainers = [services[f"trainer-{n}"] for n in (1, 2, 3)]
+    assert trainers[0] == trainers[1] == trainers[2]
+    command = command_of(trainers[0])
+    assert "--nnodes 3" in command
+    assert "--rdzv-endpoint trainer-1:" in command
+    assert trainers[0]["networks"] == ["training"]
+    assert compose["networks"]["training"] == {"internal": True}
 
 
 def test_the_guides_commands_and_variables_exist(compose: Any, guide: str) -> None:

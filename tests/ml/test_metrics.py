@@ -10,9 +10,11 @@ from ml.metrics import (
     MetricUndefined,
     auroc,
     average_precision,
-    bootstrap_auroc,
+    brier,
+    calibration_bins,
     calibration_error,
     evaluate,
+    roc_curve,
     youden_threshold,
 )
 
@@ -77,25 +79,64 @@ def test_calibration_error_of_a_calibrated_score_is_small() -> None:
     assert calibration_error(truth, np.clip(p * 0.5, 0, 1)) > 0.2
 
 
-def test_bootstrap_draws_patients_not_films() -> None:
-    rng = np.random.default_rng(3)
-    truth = np.repeat(rng.integers(0, 2, 40), 10)[:, None]
-    scores = np.repeat(rng.normal(size=40), 10)[:, None] + truth
-    grouped = bootstrap_auroc(truth, scores, list(np.repeat(np.arange(40), 10)), rounds=300)
-    alone = bootstrap_auroc(truth, scores, list(range(400)), rounds=300)
-    assert np.nanstd(grouped) > 2 * np.nanstd(alone)
-    assert np.array_equal(grouped, bootstrap_auroc(truth, scores, list(np.repeat(np.arange(40), 10)), rounds=300))
-
-
 def test_evaluate_leaves_out_what_is_undefined() -> None:
     rng = np.random.default_rng(4)
     truth = rng.integers(0, 2, (120, 14))
     truth[:, 13] = 0
     report = evaluate(truth, rng.normal(size=(120, 14)) + truth, [str(i // 2) for i in range(120)], rounds=100)
-    assert report["labels"]["Hernia"] == {"auroc": None, "ci95": None, "auprc": None, "positives": 0}
+    assert report["labels"]["Hernia"] == {
+        "auroc": None,
+        "ci95": None,
+        "auprc": None,
+        "auprc_ci95": None,
+        "positives": 0,
+    }
     assert (report["n"], report["patients"], report["labels_in_mean"]) == (120, 60, 13)
     defined = [entry["auroc"] for entry in report["labels"].values() if entry["auroc"] is not None]
     assert report["mean_auroc"] == pytest.approx(np.mean(defined))
     assert report["ci95"][0] < report["mean_auroc"] < report["ci95"][1]
     others = [e["auroc"] for k, e in report["labels"].items() if k not in ("Pneumonia", "Hernia")]
     assert report["mean_auroc_without_pneumonia"] == pytest.approx(np.mean(others))
+
+
+def test_unknown_truth_is_left_out() -> None:
+    rng = np.random.default_rng(5)
+    truth, scores = rng.integers(0, 2, 200).astype(float), rng.normal(size=200)
+    unknown = rng.random(200) < 0.3
+    masked = np.where(unknown, np.nan, truth)
+    for metric in (auroc, average_precision, youden_threshold, lambda t, s: brier(t, s), calibration_error):
+        assert metric(masked, scores) == metric(truth[~unknown], scores[~unknown])
+    patients = np.arange(200).astype(str)
+    report = evaluate(masked[:, None], scores[:, None], patients.tolist(), ("Mass",), rounds=50)
+    known = truth[~unknown][:, None], scores[~unknown][:, None], patients[~unknown].tolist()
+    alone = evaluate(*known, ("Mass",), rounds=50)
+    assert report["labels"]["Mass"]["auroc"] == alone["labels"]["Mass"]["auroc"]
+    assert report["labels"]["Mass"]["positives"] == alone["labels"]["Mass"]["positives"]
+    with pytest.raises(MetricUndefined):
+        auroc([np.nan, 1.0], [0.1, 0.2])
+
+
+def test_thinned_roc_keeps_the_area() -> None:
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 5000)
+    scores = rng.normal(size=5000) + truth
+    curve = roc_curve(truth, scores)
+    assert len(curve) <= 100
+    assert curve[0].tolist() == [0, 0]
+    assert curve[-1].tolist() == [1, 1]
+    assert (np.diff(curve, axis=0) >= 0).all()
+    area = float(np.sum(np.diff(curve[:, 0]) * (curve[1:, 1] + curve[:-1, 1]) / 2))
+    assert area == pytest.approx(auroc(truth, scores), abs=2e-3)
+    full = roc_curve([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])
+    assert full.tolist() == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
+
+
+def test_calibration_bins_hold_every_film_once() -> None:
+    rng = np.random.default_rng(7)
+    p = rng.random(1000)
+    bins = calibration_bins(rng.random(1000) < p, p)
+    assert bins.shape == (15, 3)
+    assert bins[:, 2].sum() == 1000
+    assert (np.diff(bins[:, 0]) > 0).all()
+    assert len(calibration_bins([np.nan], [0.5])) == 0
+    assert brier([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)

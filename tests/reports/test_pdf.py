@@ -13,8 +13,8 @@ import pytest
 import weasyprint
 from django.core.files.storage import default_storage
 
+from apps.core.documents import only_data_urls
 from apps.core.errors import UnavailableError
-from apps.reports import pdf
 from apps.reports.services import render_pdf
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
@@ -126,7 +126,7 @@ def test_the_fetcher_opens_neither_files_nor_connections(tmp_path: Path, listene
     url, asked = listener
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    fetcher = pdf.only_data_urls(weasyprint)
+    fetcher = only_data_urls(weasyprint)
     for address in (secret.as_uri(), f"{url}/x", "ftp://127.0.0.1/x", "HTTP" + url[4:]):
         with pytest.raises(ValueError, match="disallowed protocol"):
             fetcher.fetch(address)

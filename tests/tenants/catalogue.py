@@ -22,7 +22,10 @@ PLATFORM_TABLES = {
     "inference_worker": "machines of the platform",
     "registry_activation": "ledger of the platform's model versions",
     "registry_deployment": "the platform's pointer",
+    "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
+    "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
+    "registry_trainingrun": "the platform's trainings",
     "tenants_tenant": "the tenants themselves: name, slug, AE title",
 }
 

@@ -1,18 +1,21 @@
 """Model versions and what is in service. Versions are immutable: a person only moves the pointer, with a reason."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.errors import ChecxrayError
+from apps.registry.admin.figures import figure
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.services import activate, roll_back
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
@@ -24,24 +27,44 @@ class ReasonForm(forms.Form):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(OperatorAdmin):
-    list_display = ("__str__", "architecture", "mean_auroc", "short_sha256", "registered", "in_service")
+    list_display = ("__str__", "standing", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
-        "__str__", "in_service", "architecture", "sha256", "device_uid", "registered", "input_space",
-        "operating_points", "figures", "data", "card",
+        "__str__", "standing", "training", "measured", "architecture", "sha256", "device_uid", "registered",
+        "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
 
-    @admin.display(description="In service", boolean=True)
-    def in_service(self, version: ModelVersion) -> bool:
-        return Deployment.objects.filter(model_version=version).exists()
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
+        activated = Activation.objects.filter(to_version=OuterRef("pk"))
+        deployed = Deployment.objects.filter(model_version=OuterRef("pk"))
+        return super().get_queryset(request).annotate(is_deployed=Exists(deployed), was_deployed=Exists(activated))
+
+    @admin.display(description="Standing")
+    def standing(self, version: Any) -> str:
+        if version.is_deployed:
+            return "In service"
+        return "Was in service" if version.was_deployed else "Candidate"
+
+    @admin.display(description="Training")
+    def training(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:registry_trainingrun_change", version.training_runs.all()) or "Registered from a folder"
+
+    @admin.display(description="Evaluations")
+    def measured(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:registry_evaluation_change", version.evaluations.all()[:20]) or (
+            "None yet: manage.py evaluate_model"
+        )
 
     @admin.display(description="SHA-256")
     def short_sha256(self, version: ModelVersion) -> str:
         return version.sha256[:12]
 
-    @admin.display(description="Mean AUROC (test films)")
+    @admin.display(description="Mean AUROC")
     def mean_auroc(self, version: ModelVersion) -> str:
-        return _figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
+        measured = version.evaluations.exclude(mean_auroc=None).values_list("mean_auroc", "split_id").first()
+        if measured is not None:
+            return f"{measured[0]:.3f} ({measured[1]})"
+        return figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
 
     @admin.display(description="Input")
     def input_space(self, version: ModelVersion) -> str:
@@ -64,16 +87,16 @@ class ModelVersionAdmin(OperatorAdmin):
     @admin.display(description="AUROC (95 % CI)")
     def figures(self, version: ModelVersion) -> SafeString:
         parts = {name: part for name, part in version.manifest["metrics"].items() if "labels" in part}
-        rows = [("Mean", *(_figure(part, "mean_auroc") for part in parts.values()))]
+        rows = [("Mean", *(figure(part, "mean_auroc") for part in parts.values()))]
         rows += [
-            (label, *(_figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
+            (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
             for label in version.manifest["labels"]
         ]
         return _table(("Finding", *(name.capitalize() for name in parts)), rows)
 
     @admin.display(description="Data")
     def data(self, version: ModelVersion) -> SafeString:
-        return format_html("<pre>{}</pre>", json.dumps(version.manifest["data"], indent=2))
+        return format_html("<pre>{}</pre>", json.dumps(version.data, indent=2))
 
     @admin.display(description="Model card")
     def card(self, version: ModelVersion) -> SafeString:
@@ -155,11 +178,10 @@ def _moved(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpR
     return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
 
 
-def _figure(part: dict[str, Any], name: str) -> str:
-    if part.get(name) is None:
-        return "–"
-    interval = part.get("ci95")
-    return f"{part[name]:.3f}" + (f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else "")
+def _links(page: str, instances: Iterable[Model]) -> SafeString:
+    return format_html_join(
+        mark_safe("<br>"), '<a href="{}">{}</a>', ((reverse(page, args=[each.pk]), each) for each in instances)
+    )
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString:

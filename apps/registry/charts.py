@@ -1,0 +1,231 @@
+"""Line charts as SVG, for the console and for PDF: attributes only, because neither takes styles or scripts inline."""
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+Point = tuple[float, float | None]
+# Okabe and Ito (2008): told apart by the colour-blind; the dashes tell them apart in a black and white print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#3E8FC4", "#7A7A7A")
+_DASHES = ("", "6 3", "2 2", "8 3 2 3")
+_LETTER = 6.2
+_ROW = 15
+_LEGEND_LEFT = 24.0
+_MARKED_POINTS = 40
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line; a missing value breaks it."""
+
+    name: str
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows; without a range it fits the values."""
+
+    title: str
+    low: float | None = None
+    high: float | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    description: str
+    svg: SafeString
+
+    @property
+    def data_uri(self) -> str:
+        """For documents that may fetch nothing."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The plot's rectangle in the picture, and the values at its edges."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.x_low) / (self.x_high - self.x_low) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return self.bottom - (value - self.y_low) / (self.y_high - self.y_low) * (self.bottom - self.top)
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    x: Axis,
+    y: Axis,
+    width: int = 460,
+    height: int = 250,
+    diagonal: bool = False,
+) -> Chart:
+    """Lines over common axes; `diagonal` draws the line of chance (ROC) or of perfect calibration (reliability)."""
+    shown = [each for each in series if any(value is not None and math.isfinite(value) for _, value in each.points)]
+    legend = _legend(shown, width) if len(shown) > 1 else []
+    plot = height - _ROW * len({row for _, row, _ in legend})
+    frame = _frame(shown, x, y, width, plot)
+    parts = [_grid(frame, x, y)]
+    if diagonal:
+        parts.append(
+            f'<line x1="{frame.left}" y1="{frame.bottom}" x2="{frame.right}" y2="{frame.top}" stroke="currentColor" '
+            'stroke-opacity="0.45" stroke-dasharray="3 3"/>'
+        )
+    parts += [_line(each, frame, index) for index, each in enumerate(shown)]
+    parts += [_key(*entry, plot, index) for index, entry in enumerate(legend)]
+    if not shown:
+        middle = (frame.left + frame.right) / 2
+        parts.append(_text(middle, (frame.top + frame.bottom) / 2, "No values yet", anchor="middle"))
+    body, description = "".join(parts), _description(shown, x, y)
+    return Chart(
+        title,
+        description,
+        mark_safe(  # noqa: S308  every text in it is escaped where it is put in
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" role="img" aria-label="{escape(title)}" class="chart" font-family="Noto Sans, '
+            f'Liberation Sans, Arial, DejaVu Sans, sans-serif" font-size="11"><title>{escape(title)}</title>'
+            f"<desc>{escape(description)}</desc>{body}</svg>"
+        ),
+    )
+
+
+def ticks(low: float, high: float, *, count: int = 5, whole: bool = False) -> list[float]:
+    """Round numbers within [low, high], about `count` of them."""
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(each * power for each in (1, 2, 2.5, 5, 10) if each * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _frame(series: Sequence[Series], x: Axis, y: Axis, width: int, height: int) -> _Frame:
+    x_low, x_high = _reach(x, (point for each in series for point, _ in each.points), padded=False)
+    y_low, y_high = _reach(y, (value for each in series for _, value in each.points if value is not None), padded=True)
+    widest = max((len(_number(each)) for each in ticks(y_low, y_high)), default=3)
+    return _Frame(22 + _LETTER * widest, 10, width - 12, height - 36, x_low, x_high, y_low, y_high)
+
+
+def _reach(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[float, float]:
+    known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low = min(known) if axis.low is None else axis.low
+    high = max(known) if axis.high is None else axis.high
+    if high <= low:
+        extra = abs(low) * 0.1 or 1.0
+        low, high = (low if axis.low is not None else low - extra), low + extra
+    margin = (high - low) * 0.06 if padded else 0.0
+    return (
+        low if axis.low is not None else low - margin,
+        high if axis.high is not None else high + margin,
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="currentColor" text-anchor="{anchor}"{more}>{escape(text)}</text>'
+
+
+def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
+    parts = []
+    for value in ticks(frame.y_low, frame.y_high, whole=y.whole):
+        at = frame.y(value)
+        parts.append(
+            f'<line x1="{frame.left:.1f}" y1="{at:.1f}" x2="{frame.right:.1f}" y2="{at:.1f}" stroke="currentColor" '
+            'stroke-opacity="0.15" stroke-width="0.7"/>'
+        )
+        parts.append(_text(frame.left - 5, at + 4, _number(value), anchor="end"))
+    for value in ticks(frame.x_low, frame.x_high, whole=x.whole):
+        at = frame.x(value)
+        parts.append(
+            f'<line x1="{at:.1f}" y1="{frame.bottom:.1f}" x2="{at:.1f}" y2="{frame.bottom + 4:.1f}" '
+            'stroke="currentColor" stroke-opacity="0.6"/>'
+        )
+        parts.append(_text(at, frame.bottom + 15, _number(value), anchor="middle"))
+    parts.append(
+        f'<path d="M{frame.left:.1f} {frame.top:.1f}V{frame.bottom:.1f}H{frame.right:.1f}" fill="none" '
+        'stroke="currentColor" stroke-opacity="0.6"/>'
+    )
+    parts.append(_text((frame.left + frame.right) / 2, frame.bottom + 30, x.title, anchor="middle"))
+    middle = (frame.top + frame.bottom) / 2
+    parts.append(_text(11, middle, y.title, anchor="middle", more=f' transform="rotate(-90 11 {middle:.1f})"'))
+    return "".join(parts)
+
+
+def _line(series: Series, frame: _Frame, index: int) -> str:
+    colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
+    known = [point for point in series.points if point[1] is not None and math.isfinite(point[1])]
+    path, broken = "", True
+    for at, value in series.points:
+        if value is None or not math.isfinite(value):
+            broken = True
+            continue
+        path += f"{'M' if broken else 'L'}{frame.x(at):.1f} {_within(frame.y(value), frame):.1f}"
+        broken = False
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    parts = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dashes}/>']
+    if len(known) <= _MARKED_POINTS:
+        parts += [
+            f'<circle cx="{frame.x(at):.1f}" cy="{_within(frame.y(value or 0.0), frame):.1f}" r="2.2" fill="{colour}"/>'
+            for at, value in known
+        ]
+    return "".join(parts)
+
+
+def _within(at: float, frame: _Frame) -> float:
+    return min(max(at, frame.top), frame.bottom)
+
+
+def _legend(series: Sequence[Series], width: int) -> list[tuple[str, int, float]]:
+    """(name, row, x) of each entry."""
+    placed = []
+    at, row = _LEGEND_LEFT, 0
+    for each in series:
+        need = 30 + _LETTER * len(each.name)
+        if at + need > width and at > _LEGEND_LEFT:
+            at, row = _LEGEND_LEFT, row + 1
+        placed.append((each.name, row, at))
+        at += need
+    return placed
+
+
+def _key(name: str, row: int, at: float, top: int, index: int) -> str:
+    y = top + _ROW * row + 8
+    colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return (
+        f'<line x1="{at:.1f}" y1="{y - 4}" x2="{at + 18:.1f}" y2="{y - 4}" stroke="{colour}" stroke-width="1.8"'
+        f"{dashes}/>{_text(at + 22, y, name)}"
+    )
+
+
+def _description(series: Sequence[Series], x: Axis, y: Axis) -> str:
+    """The last values in words, for whoever cannot see the lines."""
+    if not series:
+        return "No values yet."
+    said = []
+    for each in series:
+        known = [value for _, value in each.points if value is not None and math.isfinite(value)]
+        said.append(f"{each.name}: {len(known)} points, last {_number(known[-1])}")
+    return f"{y.title} by {x.title}. " + "; ".join(said) + "."

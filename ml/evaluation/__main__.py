@@ -1,0 +1,69 @@
+"""`python -m ml.evaluation --artifact DIR --data DIR [--split FILE] [--json OUT]`: figures and tables of a version.
+
+Several --artifact compare versions on the same films.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml.artifact import ArtifactInvalid, write_atomically
+from ml.bootstrap import ROUNDS
+from ml.datasets import DatasetInvalid
+from ml.errors import InputRejected
+from ml.evaluation.compare import compare_versions
+from ml.evaluation.summary import report_text
+from ml.evaluation.tables import table2
+from ml.evaluation.version import evaluate_version
+from ml.predictor import PredictorUnavailable
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "checxray"
+    parser = argparse.ArgumentParser(prog="python -m ml.evaluation", description="Evaluate versions on one list.")
+    parser.add_argument("--artifact", type=Path, required=True, action="append", help="folder; again to compare")
+    parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout, or one's own")
+    parser.add_argument("--split", type=Path, help="list of image names; default: the folder's test_list.txt")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--cache", type=Path, default=default, help="decoded films and exported graphs")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the bootstrap")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 only if the figures were made and, where asked for, written."""
+    given = _arguments(arguments)
+    try:
+        figures: dict[str, Any]
+        if len(given.artifact) > 1:
+            figures = compare_versions(given.artifact, given.data, given.split, given.cache, given.device, given.rounds)
+            text = table2(figures["rows"]).text() + "\n\nNot run:\n" + "\n".join(f"- {x}" for x in figures["not_run"])
+        else:
+            figures = evaluate_version(
+                given.artifact[0], given.data, given.split, given.cache, given.device, given.rounds
+            )
+            text = report_text(figures)
+        if given.json:
+            write_atomically(given.json, json.dumps(figures, indent=1, allow_nan=False).encode() + b"\n")
+    except (
+        ArtifactInvalid,
+        DatasetInvalid,
+        InputRejected,
+        PredictorUnavailable,
+        FloatingPointError,
+        ValueError,
+        OSError,
+    ) as error:
+        sys.stderr.write(f"Evaluation stopped: {error}\n")
+        return 1
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Several versions on one and the same list: the paper's Table 2, with paired differences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.artifact import read_manifest
+from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking, interval
+from ml.evaluation.films import ask, check_unseen, read_films
+from ml.evaluation.version import SEED, described, open_predictor
+from ml.labels import LABELS
+from ml.metrics import evaluate, round_means
+
+
+def compare_versions(
+    artifact_dirs: Sequence[Path],
+    data: Path,
+    split: Path | None,
+    cache_dir: Path,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """Evaluate two or more artifacts on the same films; differences of mean AUROC are from the first.
+
+    Returns {"split", "n", "patients", "rows", "not_run"}; each row is a report for `table2` with "model" and, from the
+    second on, "difference" {"mean_auroc", "ci95", "better_share"}: both versions are judged on the same drawn patients,
+    which takes out how hard the films are. Raises as `evaluate_version`, and ValueError for fewer than two.
+    """
+    if len(artifact_dirs) < 2:
+        raise ValueError("A comparison needs two versions or more.")
+    listed = read_films(data, split)
+    unchecked = [check_unseen(read_manifest(path), listed) for path in artifact_dirs]
+    predictors = [open_predictor(path, cache_dir, device) for path in artifact_dirs]
+    patients, truth = listed.patients, listed.truth
+    draws = Draws.of(patients, rounds, SEED)
+    split_card = {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)}
+    rows: list[dict[str, Any]] = []
+    means: list[NDArray[np.float64]] = []
+    for predictor in predictors:
+        logits = ask(predictor, listed, Path(cache_dir) / "films").logits
+        areas, _ = bootstrap_ranking(truth, logits, draws)
+        means.append(round_means(areas))
+        report = evaluate(truth, logits, patients, LABELS, draws=draws)
+        rows.append({"model": described(predictor), "split": split_card, **report})
+    for row, samples in zip(rows[1:], means[1:], strict=True):
+        row["difference"] = _difference(rows[0], row, samples - means[0])
+    notes = [f"{row['model']['name']}: {note}" for row, note in zip(rows, unchecked, strict=True) if note]
+    return {
+        "split": split_card,
+        "n": len(truth),
+        "patients": len(set(patients)),
+        "rows": rows,
+        "not_run": [*notes, "Other seeds of each training: one run each says nothing of the spread between runs."],
+    }
+
+
+def _difference(first: dict[str, Any], other: dict[str, Any], samples: NDArray[np.float64]) -> dict[str, Any]:
+    found = interval(samples)
+    both = first["mean_auroc"] is not None and other["mean_auroc"] is not None
+    return {
+        "mean_auroc": other["mean_auroc"] - first["mean_auroc"] if both else None,
+        "ci95": found.pair() if found else None,
+        "better_share": float(np.mean(samples[np.isfinite(samples)] > 0)) if found else None,
+    }

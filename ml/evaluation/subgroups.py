@@ -1,0 +1,143 @@
+"""Who is read worse: figures by sex, age band and view at the thresholds that everybody shares.
+
+Gaps compare a group with all other films of known attribute. Underdiagnosis is a film with a finding on which no label
+reaches its operating point (Seyyed-Kalantari et al. 2021).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.bootstrap import Draws, bootstrap_ranking, bootstrap_shares, interval
+from ml.datasets import Film
+from ml.evaluation.figures import Scored, share
+from ml.labels import LABELS
+from ml.metrics import auroc, mean_of
+
+MIN_POSITIVES = 10
+AGE_BANDS = (("<20", 0, 20), ("20-40", 20, 40), ("40-60", 40, 60), ("60-80", 60, 80), ("80+", 80, 200))
+DISCLOSED_GAP, DISCLOSED_POSITIVES = 0.15, 50
+
+
+def memberships(films: Sequence[Film]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """{"sex": {"F": (N,), ...}, "age": ..., "view": ...}; a film whose attribute is unknown is in no group of it."""
+    sex = np.array([film.sex for film in films])
+    view = np.array([film.view for film in films])
+    age = np.array([-1 if film.age is None else film.age for film in films])
+    return {
+        "sex": {name: sex == name for name in ("F", "M")},
+        "age": {name: (age >= low) & (age < high) for name, low, high in AGE_BANDS},
+        "view": {name: view == name for name in ("PA", "AP")},
+    }
+
+
+def subgroups(scored: Scored, films: Sequence[Film], draws: Draws) -> dict[str, Any]:
+    """Per family ("sex", "age", "view"): {"common_labels", "groups": {name: figures}}; groups without films are absent.
+
+    `mean_auroc` of a group is over every label with both classes there; `mean_auroc_common` only over labels with
+    enough films of both classes in each group of the family, so only the latter compares groups.
+    """
+    return {name: _family(scored, groups, draws) for name, groups in memberships(films).items()}
+
+
+def _family(scored: Scored, groups: Mapping[str, NDArray[np.bool_]], draws: Draws) -> dict[str, Any]:
+    present = {name: mask for name, mask in groups.items() if mask.any()}
+    enough = [_enough(scored.truth[mask]) for mask in present.values()]
+    common = np.logical_and.reduce(enough) if enough else np.zeros(len(LABELS), dtype=bool)
+    everybody = np.logical_or.reduce(list(groups.values()))
+    return {
+        "common_labels": [label for label, used in zip(LABELS, common, strict=True) if used],
+        "groups": {name: _group(scored, mask, everybody & ~mask, common, draws) for name, mask in present.items()},
+    }
+
+
+def _enough(truth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(((truth > 0).sum(axis=0) >= MIN_POSITIVES) & ((truth == 0).sum(axis=0) >= MIN_POSITIVES))
+
+
+def _group(
+    scored: Scored,
+    mask: NDArray[np.bool_],
+    rest: NDArray[np.bool_],
+    common: NDArray[np.bool_],
+    draws: Draws,
+) -> dict[str, Any]:
+    truth, logits, among = scored.truth[mask], scored.logits[mask], draws.films(mask)
+    samples, _ = bootstrap_ranking(truth, logits, among)
+    both = (truth > 0).any(axis=0) & (truth == 0).any(axis=0)
+    values = {i: auroc(truth[:, i], logits[:, i]) for i in np.flatnonzero(both).tolist()}
+    mean, ci95 = mean_of(list(values.values()), samples[:, list(values)])
+    shared = np.flatnonzero(common).tolist()
+    common_mean, common_ci95 = mean_of([values[i] for i in shared], samples[:, shared])
+    shown = _enough(truth)
+    labels = _gaps(scored, mask, rest, draws)
+    for column, label in enumerate(LABELS):
+        found = interval(samples[:, column])
+        labels[label] |= {
+            "auroc": values[column] if shown[column] else None,
+            "ci95": found.pair() if shown[column] and found else None,
+            "reason": None if shown[column] else f"Under {MIN_POSITIVES} films with or without the finding.",
+        }
+    return {
+        "n": int(mask.sum()),
+        "patients": len(np.unique(among.group)),
+        "mean_auroc": mean,
+        "ci95": ci95,
+        "labels_in_mean": len(values),
+        "mean_auroc_common": common_mean,
+        "ci95_common": common_ci95,
+        **_missed(scored, mask, draws),
+        "largest_tpr_gap": _largest(labels),
+        "gaps_to_disclose": [
+            label
+            for label, entry in labels.items()
+            if entry["tpr_gap"] is not None
+            and entry["positives"] >= DISCLOSED_POSITIVES
+            and abs(entry["tpr_gap"]) > DISCLOSED_GAP
+        ],
+        "labels": labels,
+    }
+
+
+def _gaps(scored: Scored, mask: NDArray[np.bool_], rest: NDArray[np.bool_], draws: Draws) -> dict[str, dict[str, Any]]:
+    called, truth = scored.called, scored.truth
+    result: dict[str, dict[str, Any]] = {
+        label: {"positives": int((truth[mask, i] > 0).sum()), "negatives": int((truth[mask, i] == 0).sum())}
+        for i, label in enumerate(LABELS)
+    }
+    for name, wanted in (("tpr", truth > 0), ("fpr", truth == 0)):
+        inside, outside = wanted & mask[:, None], wanted & rest[:, None]
+        here, there = (bootstrap_shares(called > 0, among, draws) for among in (inside, outside))
+        for column, label in enumerate(LABELS):
+            films, others = inside[:, column], outside[:, column]
+            usable = not np.isnan(called[:, column]).any()
+            own = usable and films.sum() >= MIN_POSITIVES
+            value = float(called[films, column].mean()) if own else None
+            both = own and others.sum() >= MIN_POSITIVES
+            gap = float(called[films, column].mean() - called[others, column].mean()) if both else None
+            found = interval(here[:, column] - there[:, column]) if both else None
+            result[label] |= {name: value, f"{name}_gap": gap, f"{name}_gap_ci95": found.pair() if found else None}
+    return result
+
+
+def _missed(scored: Scored, mask: NDArray[np.bool_], draws: Draws) -> dict[str, Any]:
+    """Underdiagnosis and, beside it, alarms on films without any finding; labels without a threshold cannot fire."""
+    any_called = np.asarray((scored.called > 0).any(axis=1))
+    finding = np.asarray((scored.truth > 0).any(axis=1))
+    none = np.asarray((scored.truth == 0).all(axis=1))
+    result: dict[str, Any] = {}
+    for name, hits, among in (("underdiagnosis", ~any_called, finding), ("overdiagnosis", any_called, none)):
+        chosen = among & mask
+        samples = bootstrap_shares(hits[:, None], chosen[:, None], draws)[:, 0]
+        result |= share(name, hits, chosen, samples, draws)
+    return result
+
+
+def _largest(labels: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    gaps = {label: entry["tpr_gap"] for label, entry in labels.items() if entry["tpr_gap"] is not None}
+    if not gaps:
+        return None
+    label = max(gaps, key=lambda name: abs(gaps[name]))
+    return {"label": label, "gap": gaps[label], "positives": labels[label]["positives"]}

@@ -1,0 +1,131 @@
+"""The whole evaluation of one version on one list of films, as JSON-ready figures that say what they rest on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ml.artifact import Manifest, read_manifest
+from ml.bootstrap import ROUNDS, Draws
+from ml.datasets import Box, read_boxes
+from ml.evaluation.figures import Scored, classification
+from ml.evaluation.films import OFFICIAL_TEST, Listed, Said, ask, check_unseen, read_films
+from ml.evaluation.localisation import Maps, localisation
+from ml.evaluation.subgroups import subgroups
+from ml.predictor import Predictor, load_predictor
+
+SEED = 0
+
+
+def evaluate_version(
+    artifact_dir: Path,
+    data: Path,
+    split: Path | None,
+    cache_dir: Path,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """Evaluate the artifact on the films of `split`, or on those that the folder keeps for evaluation.
+
+    Returns JSON-ready figures: `ml.metrics.evaluate`'s and `ml.evaluation.figures.classification`'s keys, with "model",
+    "split" {"id", "sha256", "films"}, "subgroups", "localisation" (None: "localisation_note" says why), "gate",
+    "method" and "not_run", the list of what these figures do not cover. Raises EvaluationRefused, DatasetInvalid,
+    ArtifactInvalid, PredictorUnavailable.
+    """
+    listed = read_films(data, split)
+    unchecked = check_unseen(read_manifest(artifact_dir), listed)
+    predictor = open_predictor(artifact_dir, cache_dir, device)
+    every = read_boxes(listed.root, dict(listed.table))
+    chosen = set(listed.names)
+    boxes = [box for box in every if box.image in chosen]
+    said = ask(predictor, listed, Path(cache_dir) / "films", {box.image for box in boxes})
+    scored = scored_films(predictor.manifest, listed, said)
+    draws = Draws.of(scored.patients, rounds, SEED)
+    located, why_not = _located(predictor.manifest, listed, boxes, every, said, rounds)
+    report = {
+        "model": described(predictor),
+        "split": {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)},
+        **classification(scored, draws),
+        "subgroups": subgroups(scored, listed.films, draws),
+        "localisation": located,
+        "localisation_note": why_not,
+        "gate": {"films": len(listed.names), "refused": said.refused},
+        "method": {"rounds": rounds, "seed": SEED, "text": METHOD},
+    }
+    return {**report, "not_run": _not_run(report, unchecked)}
+
+
+METHOD = (
+    "95 % intervals: percentiles of a bootstrap over patients, all figures from the same draws; a share of exactly 0 "
+    "or 1 has Wilson's interval over patients. A mean over labels weighs each label alike and leaves out labels "
+    "without both classes. Every film of the list counts, also those that the gate would refuse. ECE: 15 equal-mass "
+    "bins; `raw` is the plain sigmoid, `platt` the version's stored calibration, fitted on its validation films."
+)
+
+
+def open_predictor(artifact_dir: Path, cache_dir: Path, device: Literal["auto", "cpu", "cuda"]) -> Predictor:
+    """The predictor that also serves. Raises ArtifactInvalid, PredictorUnavailable."""
+    return load_predictor(Path(artifact_dir), device, Path(cache_dir) / "graphs")
+
+
+def described(predictor: Predictor) -> dict[str, Any]:
+    """Who was judged, and on what it was trained."""
+    manifest = predictor.manifest
+    keys = ("source", "split_id", "split_sha256")
+    parts = {
+        part: {key: manifest.data[part][key] for key in ("films", "patients")}
+        for part in ("train", "validation")
+        if part in manifest.data
+    }
+    return {
+        "name": manifest.name,
+        "architecture": manifest.architecture,
+        "sha256": manifest.sha256,
+        "input_size": manifest.input_space.size,
+        "runs_on": predictor.runs_on,
+        "trained_on": {**{key: manifest.data.get(key) for key in keys}, **parts},
+    }
+
+
+def scored_films(manifest: Manifest, listed: Listed, said: Said) -> Scored:
+    """What figures are computed from."""
+    return Scored(
+        listed.truth,
+        said.logits,
+        listed.patients,
+        manifest.thresholds,
+        manifest.calibration,
+        manifest.threshold_notes,
+    )
+
+
+def _located(
+    manifest: Manifest, listed: Listed, boxes: list[Box], every: tuple[Box, ...], said: Said, rounds: int
+) -> tuple[dict[str, Any] | None, str | None]:
+    if not every:
+        return None, "The folder has no list of boxes (BBox_List_2017.csv)."
+    if not boxes:
+        return None, "None of the listed films has a box."
+    patients = {box.image: listed.table[box.image].patient for box in every}
+    maps = Maps(said.cams, manifest.cam_scale, manifest.input_space)
+    return localisation(boxes, every, patients, maps, rounds, SEED), None
+
+
+def _not_run(report: Mapping[str, Any], unchecked: str | None) -> list[str]:
+    lines = [
+        "Agreement with radiologists: the truth is the label mined from the report.",
+        "Films of other hospitals and devices than this folder's.",
+        "Other trainings of the same recipe: the spread between seeds is unknown.",
+    ]
+    if report["split"]["id"] != OFFICIAL_TEST:
+        lines.append("NIH's official test list: figures of another list can't be compared with figures of that one.")
+    if unchecked:
+        lines.append(unchecked)
+    if report["localisation_note"]:
+        lines.append(f"Localisation: {report['localisation_note']}")
+    without = [label for label, entry in report["labels"].items() if entry["auroc"] is None]
+    if without:
+        lines.append(f"AUROC of {', '.join(without)}: the list lacks films with or without the finding.")
+    silent = [label for label, entry in report["labels"].items() if entry["operating_point"] is None]
+    if silent:
+        lines.append(f"Operating points of {', '.join(silent)}: the version has none.")
+    return lines

@@ -1,0 +1,87 @@
+"""Films of a rank, one part after the other, on its device, read while the step before computes."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.shards import FilmArray
+
+AHEAD = 2
+_SHARE_OF_MEMORY = 0.4
+
+
+class Resident:
+    """All films on the GPU: nothing travels during a step."""
+
+    def __init__(self, squares: FilmArray, device: torch.device) -> None:
+        self._films = torch.empty(tuple(squares.shape), dtype=torch.uint8, device=device)
+        for start in range(0, len(squares), 1024):
+            rows = torch.from_numpy(np.array(squares[start : start + 1024]))
+            self._films[start : start + len(rows)] = rows.to(device)
+
+    @staticmethod
+    def fits(squares: FilmArray, device: torch.device) -> bool:
+        """Whether the films leave most of the GPU's free memory to the network."""
+        if device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(np.prod(squares.shape)) < _SHARE_OF_MEMORY * free
+
+    def parts(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
+        """Films uint8 (n, S, S) of each part, and the seconds that were waited for them."""
+        for chosen in plan:
+            yield self._films[torch.from_numpy(chosen).to(self._films.device)], 0.0
+
+
+class Prefetched:
+    """Films from memory maps, gathered by a thread two parts ahead; pinned and copied aside the computation."""
+
+    def __init__(self, squares: FilmArray, device: torch.device) -> None:
+        self._squares, self._device = squares, device
+
+    def _read(self, plan: Sequence[NDArray[np.intp]], out: "queue.Queue[Any]", over: threading.Event) -> None:
+        item: Any
+        for chosen in plan:
+            try:
+                rows = torch.from_numpy(np.array(self._squares[chosen]))
+                item = rows.pin_memory() if self._device.type == "cuda" else rows
+            except Exception as error:
+                # It is raised where the films are wanted; a thread has nobody to tell.
+                item = error
+            while not over.is_set():
+                try:
+                    out.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if over.is_set():
+                return
+
+    def parts(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
+        """Films uint8 (n, S, S) of each part, and the seconds that were waited for them."""
+        ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        over = threading.Event()
+        thread = threading.Thread(target=self._read, args=(plan, ready, over), daemon=True, name="films")
+        thread.start()
+        try:
+            for _ in plan:
+                start = time.perf_counter()
+                item = ready.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item.to(self._device, non_blocking=True), time.perf_counter() - start
+        finally:
+            over.set()
+            thread.join()
+
+
+def feed(squares: FilmArray, device: torch.device) -> Resident | Prefetched:
+    """Films on the device where they fit, else read ahead."""
+    return Resident(squares, device) if Resident.fits(squares, device) else Prefetched(squares, device)

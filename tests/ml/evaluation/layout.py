@@ -1,0 +1,47 @@
+"""A small folder in NIH's layout: 96 films of 48 patients, with boxes, whose second half is for testing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ml.artifact import read_manifest, save_artifact
+from ml.labels import LABELS
+from ml.training.package import rounded_tensors
+from tests.ml import tiny
+
+HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position\n"
+
+
+def make(root: Path, patients: int = 48) -> Path:
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    rows, boxes, parts = [], [], {"train_val": [], "test": []}
+    for patient in range(1, patients + 1):
+        for number in range(2):
+            name = f"{patient:08d}_{number:03d}.png"
+            found = [label for label in LABELS[:13] if rng.random() < 0.3]
+            age, sex, view = int(rng.integers(1, 90)), "FM"[patient % 2], ("PA", "AP")[number]
+            rows.append(f"{name},{'|'.join(found) or 'No Finding'},{number},{patient},{age},{sex},{view}\n")
+            if found and number:
+                boxes.append(f"{name},{found[0]},{200 + patient},{300 - patient},250,200,,,\n")
+            Image.fromarray(rng.integers(0, 256, (64, 64), dtype=np.uint8)).save(root / "images" / name)
+            parts["test" if patient > patients // 2 else "train_val"].append(name)
+    (root / "Data_Entry_2017_v2020.csv").write_text(HEADER + "".join(rows))
+    (root / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + "".join(boxes))
+    for part, names in parts.items():
+        (root / f"{part}_list.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+def artifact(folder: Path, seed: int = 0, **data: Any) -> Path:
+    """A tiny version whose manifest says `data` of its training."""
+    network = tiny.network(seed)
+    card = {"source": "noise", "split_id": "train_val_list", "split_sha256": "0" * 64, **data}
+    manifest = replace(tiny.manifest(), name=f"tiny-{seed}", data=card)
+    gate = tiny.open_gate(network.classifier.in_features)
+    save_artifact(folder, manifest, rounded_tensors(network), gate)
+    assert read_manifest(folder).data == card
+    return folder

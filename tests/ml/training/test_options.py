@@ -1,0 +1,153 @@
+"""Settings, options, nodes and progress: what people and other programs give and read."""
+
+import argparse
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ml.networks import WeightsInvalid
+from ml.training import progress
+from ml.training.__main__ import main
+from ml.training.addresses import interface_of, is_local, own_address, split_endpoint
+from ml.training.config import RECIPES, Recipe, TrainingConfig, with_recipe
+from ml.training.nodes import Nodes
+from ml.training.options import add_arguments, from_arguments
+from ml.training.pace import stragglers
+from ml.training.session import disagreement
+from ml.training.weights import initial_network
+from tests.ml import tiny
+
+
+def parsed(*words: str) -> tuple[TrainingConfig, Nodes]:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return from_arguments(parser.parse_args(["--data", "films", *words]), Path("out"))
+
+
+def test_options_become_settings() -> None:
+    config, nodes = parsed("--nnodes", "2:3", "--nproc-per-node", "4", "--rdzv-endpoint", "a:29401", "--fresh")
+    assert (config.recipe.epochs, config.recipe.batch_size, config.input_size) == (75, 256, 224)
+    assert not config.resume
+    assert (nodes.minimum, nodes.maximum, nodes.nproc_per_node, nodes.rdzv_id) == (2, 3, 4, "checxray")
+    config, nodes = parsed("--recipe", "r2", "--epochs", "3", "--lr", "1e-3", "--device", "cpu")
+    assert (config.input_size, config.recipe.train_size) == (512, 512)
+    assert (config.recipe.epochs, config.recipe.lr, config.recipe.batch_size) == (3, 1e-3, 96)
+    assert nodes.alone
+    assert parsed("--input-size", "96")[0].recipe.train_size == 96
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--nnodes", "3:2"), "must not be the larger"),
+        (("--nnodes", "many"), "MINIMUM:MAXIMUM"),
+        (("--rdzv-endpoint", "host:port"), "HOST:PORT"),
+        (("--init-weights", "/nowhere.pth"), "no such file"),
+    ],
+)
+def test_wrong_options_are_refused(words: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parsed(*words)
+
+
+def test_wrong_recipes_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Recipe(epochs=0)
+    with pytest.raises(ValueError, match="lr"):
+        Recipe(lr=-1)
+    with pytest.raises(ValueError, match="Known: r1, r2, fast"):
+        with_recipe("r3")
+
+
+def test_settings_travel_as_json() -> None:
+    for preset in RECIPES.values():
+        recipe = replace(preset.recipe, frozen=("features.a",))
+        config = TrainingConfig(Path("/a b"), Path("/c"), "vgg16", input_size=preset.input_size, recipe=recipe)
+        assert TrainingConfig.from_json(config.to_json()) == config
+        assert TrainingConfig.from_json(replace(config, cache=Path("/d")).to_json()).films_cache == Path("/d")
+    with pytest.raises(ValueError, match="not the settings"):
+        TrainingConfig.from_json(json.dumps({"data": "a"}))
+    nodes = Nodes.parse("2", device="cpu", environment={"TRAINING_HOSTS": "a, user@b"})
+    assert nodes.hosts == ("a", "user@b")
+    assert Nodes.from_json(nodes.to_json()) == nodes
+    with pytest.raises(ValueError, match="names 2 machines"):
+        Nodes.parse("3", device="cpu", environment={"TRAINING_HOSTS": "a,b"})
+    with pytest.raises(ValueError, match="list of host names"):
+        Nodes.parse("2", device="cpu", environment={"TRAINING_HOSTS": "a,-oProxyCommand=b"})
+
+
+def test_averages_remember_films_not_steps() -> None:
+    small, large = Recipe(batch_size=16, ema_films=1600), Recipe(batch_size=160, ema_films=1600)
+    assert small.ema_decay**10 == pytest.approx(large.ema_decay)
+    assert Recipe(ema_films=0).ema_decay == 0
+
+
+def test_progress_is_followed_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / progress.FILE
+    assert progress.read(path) == []
+    seen: list[str] = []
+    reader = threading.Thread(target=lambda: seen.extend(event["event"] for event in progress.follow(path)))
+    reader.start()
+    progress.append(path, "start", world_size=1)
+    with path.open("ab") as stream:
+        stream.write(b'{"event": "epoch", "lo')
+    progress.append(path, "epoch", loss=float("nan"), ranks=[{"rank": 0, "p50": float("inf")}])
+    progress.append(path, "artifact", sha256="0")
+    reader.join(10)
+    assert seen == ["start", "epoch", "artifact"]
+    line = progress.read(path)[1]
+    assert (line["loss"], line["ranks"][0]["p50"]) == (None, None)
+    offset = path.stat().st_size
+    progress.append(path, "failed", reason="x")
+    assert [event["event"] for event in progress.follow(path, lambda: True, offset)] == ["failed"]
+    path.write_bytes(b"")
+    progress.append(path, "start")
+    assert [event["event"] for event in progress.follow(path, lambda: True, offset)] == ["start"]
+
+
+def test_who_differs_is_named() -> None:
+    one = {"host": "a", "problem": "", "code revision": "1", "torch version": "2", "settings": "s", "data set": "d"}
+    assert disagreement([one, one]) == ""
+    told = disagreement([one, {**one, "host": "b", "code revision": "9"}])
+    assert "Rank 1 on b has another code revision (9 instead of 1) than the chief on a" in told
+    assert disagreement([one, {**one, "host": "c", "problem": "No list."}]) == "Rank 1 on c: No list."
+
+
+def test_slow_ranks_are_named() -> None:
+    def lines(*seconds: float | None) -> list[dict[str, float | None]]:
+        return [{"rank": rank, "own": value} for rank, value in enumerate(seconds)]
+
+    assert stragglers(lines(1.0, 1.1, 2.0)) == [2]
+    assert stragglers(lines(0.001, 0.002, 0.003)) == []
+    assert stragglers(lines(None, None)) == []
+
+
+def test_training_goes_on_from_an_artifact(tmp_path: Path) -> None:
+    folder = tiny.artifact(tmp_path / "artifact")
+    made = initial_network(tiny.ARCHITECTURE, str(folder), 0)
+    assert made.classifier.weight.detach().numpy() == pytest.approx(
+        tiny.network().classifier.weight.detach().numpy(), abs=2e-3
+    )
+    with pytest.raises(WeightsInvalid, match="give --arch accordingly"):
+        initial_network("resnet50", str(folder), 0)
+    with pytest.raises(WeightsInvalid, match="torchvision has no ImageNet weights"):
+        initial_network(tiny.ARCHITECTURE, "imagenet", 0)
+
+
+def test_addresses_are_found_without_asking_anybody() -> None:
+    assert split_endpoint("trainer-1:29401") == ("trainer-1", 29401)
+    assert split_endpoint("trainer-1") == ("trainer-1", 29400)
+    assert split_endpoint("[::1]:5") == ("::1", 5)
+    assert is_local("127.0.0.1")
+    assert not is_local("192.0.2.1")
+    assert own_address("127.0.0.1") == "127.0.0.1"
+    assert interface_of("127.0.0.1") in ("lo", None)
+
+
+def test_the_command_says_why_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    assert "Put the NIH table" in capsys.readouterr().err
+    assert progress.read(tmp_path / "out" / progress.FILE)[-1]["event"] == "failed"

@@ -1,0 +1,187 @@
+"""`train_model` for real: ranks of their own, a version at the end, and a row that says what happened."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+from django.utils import timezone
+
+from apps.registry.models import ModelVersion, TrainingRun
+from tests.conftest import PROJECT_ROOT
+from tests.ml import tiny
+from tests.registry.films import write_layout
+
+QUICK = {
+    "arch": tiny.ARCHITECTURE, "epochs": 2, "batch_size": 16, "input_size": 64, "device": "cpu", "seed": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_layout(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of a tiny network wait for each other longer than they work."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def train(data: Path, **options: Any) -> str:
+    out = io.StringIO()
+    call_command("train_model", f"--data={data}", stdout=out, **(QUICK | options))
+    return out.getvalue()
+
+
+def test_two_nodes_of_one_machine_make_a_candidate(db: None, films: Path) -> None:
+    told = train(films, nnodes="2", name="small")
+
+    assert "Registered small:1 as candidate." in told
+    version = ModelVersion.objects.get()
+    run = TrainingRun.objects.get()
+    assert (run.state, run.model_version, run.epoch, run.world_size, run.backend) == ("complete", version, 2, 2, "gloo")
+    assert (run.progress, run.remaining, run.is_lost) == (1.0, None, False)
+    assert run.started is not None
+    assert run.finished is not None
+    rows = list(run.epoch_rows.all())
+    assert [row.epoch for row in rows] == [1, 2]
+    assert all(row.loss is not None and len(row.ranks) == 2 for row in rows)
+    assert Path(run.folder).name == str(run.pk)
+
+
+def stop_beyond(epoch: int, number: int) -> threading.Thread:
+    """Another thread that sends this process the signal once a later epoch is on record."""
+
+    def wait() -> None:
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not TrainingRun.objects.filter(epoch__gt=epoch).exists():
+                time.sleep(0.1)
+            os.kill(os.getpid(), number)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path) -> None:
+    thread = stop_beyond(0, signal.SIGTERM)
+    with pytest.raises(CommandError, match="goes on after the last complete checkpoint"):
+        train(films, epochs=60)
+    thread.join()
+    run = TrainingRun.objects.get()
+    assert (run.state, run.model_version, run.is_lost) == ("stopped", None, False)
+    done = run.epoch
+
+    # It would take a minute to its end: what matters here is where it goes on.
+    thread = stop_beyond(done, signal.SIGINT)
+    with pytest.raises(CommandError, match="goes on"):
+        train(films, epochs=60)
+    thread.join()
+    assert TrainingRun.objects.get().state == "stopped"
+    first, second = [each for each in events_of(run) if each["event"] == "start"]
+    assert (first["resumed_epoch"], second["resumed_epoch"] >= done - 1) == (0, True)
+    assert list(run.epoch_rows.values_list("epoch", flat=True)) == list(range(1, run.epoch_rows.count() + 1))
+    assert not ModelVersion.objects.exists()
+
+
+def events_of(run: TrainingRun) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(run.folder) / "progress.jsonl").read_text().splitlines()]
+
+
+def test_a_failed_training_says_why_and_leaves_no_version(db: None, films: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(films, tmp_path / "broken")
+    victim = next(iter(sorted((broken / "images").iterdir())))
+    victim.write_bytes(victim.read_bytes()[:60])
+    with pytest.raises(CommandError, match=victim.name):
+        train(broken)
+    run = TrainingRun.objects.get()
+    assert run.state == "failed"
+    assert victim.name in run.reason
+    assert not ModelVersion.objects.exists()
+
+
+def test_a_killed_command_is_missed_and_goes_on(db: None, films: Path) -> None:
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | {"epochs": 60}).items()]
+    command = [sys.executable, "manage.py", "train_model", f"--data={films}", *arguments]
+    killed = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not TrainingRun.objects.filter(epoch__gte=1).exists():
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.2)
+    with pytest.raises(CommandError, match="Another command trains in"):
+        train(films, epochs=60)
+    killed.kill()
+    killed.wait()
+    run = TrainingRun.objects.get()
+    assert run.state == "running"
+    TrainingRun.objects.update(heartbeat=timezone.now() - timedelta(minutes=2))
+    run.refresh_from_db()
+    assert run.is_lost
+
+    thread = stop_beyond(run.epoch, signal.SIGTERM)
+    with pytest.raises(CommandError, match="goes on"):
+        train(films, epochs=60)
+    thread.join()
+    assert TrainingRun.objects.get().state == "stopped"
+
+
+def test_another_machines_chief_registers_the_version(
+    db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node of two, where the other one keeps the meeting: here no row is written, and the work is done."""
+    monkeypatch.setattr("apps.registry.engine.keeps_meeting", lambda nodes: False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    meeting = {"nnodes": "2", "rdzv_endpoint": endpoint, "rdzv_id": "two"}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | meeting).items()]
+    other = subprocess.Popen(
+        [sys.executable, "-m", "ml.training", f"--data={films}", f"--out={tmp_path / 'other'}", *arguments],
+        cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        told = train(films, **meeting, out=tmp_path / "here")
+        assert other.wait(60) == 0
+    finally:
+        other.kill()
+    assert "The chief's node registers the version" in told
+    assert not TrainingRun.objects.exists()
+    assert not ModelVersion.objects.exists()
+
+
+def test_afresh_is_another_run(db: None, films: Path) -> None:
+    train(films, epochs=1, name="small")
+    train(films, epochs=1, name="small", fresh=True, seed=2)
+    assert TrainingRun.objects.filter(state="complete").count() == 2
+    assert [str(version) for version in ModelVersion.objects.all()] == ["small:2", "small:1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nnodes": "3:2"}, "the first number must not be the larger"),
+        ({"init_weights": "absent.pth"}, "no such file"),
+        ({"out": Path("/proc/nowhere")}, "choose another by --out"),
+    ],
+)
+def test_what_cannot_start_leaves_no_run(db: None, films: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        train(films, **options)
+    assert not TrainingRun.objects.exists()
