@@ -142,7 +142,7 @@ def _build(
     ):
         for path, part, wanted in zip(files, parts, todo, strict=True):
             if wanted:
-                films = _decoded([(name, sources[name]) for name in part], space, sandbox, 4 * workers)
+                films = _decoded([(name, sources[name]) for name in part], space, sandbox, 2 * workers + 2)
                 sha256 = _write(path, len(part), space.size, films, bar)
             else:
                 sha256 = sha256_of(path)

@@ -25,7 +25,9 @@ def film_cache(
         raise DatasetInvalid(f"{root}: no films are left to read. Check the lists or the split column.")
     paths = find_images(root, names)
     try:
-        shards = build_shards(paths, space, cache_dir / f"films-{space.size}-{_key(paths, space)}", progress=progress)
+        shards = build_shards(
+            paths, space, cache_dir / f"films-{space.size}-{_key(root, paths, space)}", progress=progress
+        )
     except FilmRefused as error:
         remedy = "" if error.code in RETRYABLE else " Copy the file again, or remove it from the table and lists."
         raise DatasetInvalid(
@@ -37,7 +39,14 @@ def film_cache(
     return shards.select(names)
 
 
-def _key(paths: Mapping[str, Path], space: InputSpace) -> str:
+def _key(root: Path, paths: Mapping[str, Path], space: InputSpace) -> str:
     files = [(name, (status := paths[name].stat()).st_size, status.st_mtime_ns) for name in sorted(paths)]
+    empty = [name for name, size, _ in files if not size]
+    if empty:
+        # Known before an hour of decoding.
+        raise DatasetInvalid(
+            f"{len(empty)} of {len(files)} image files have no bytes, first {empty[0]} ({table_line(root, empty[0])}). "
+            "Copy them again."
+        )
     text = json.dumps([FORMAT, space.size, space.fit, space.resize, files])
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -61,7 +61,9 @@ def read_table(path: Path) -> dict[str, Film]:
                     )
                 films[film.image] = film
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
-        raise DatasetInvalid(f"{path.name} is not a readable CSV file: {error}. Copy it again.") from error
+        raise DatasetInvalid(
+            f"{path.name} is not a readable CSV file: {error}. Save it as UTF-8, or copy it again."
+        ) from error
     if not films:
         raise DatasetInvalid(f"{path.name} has no films. Copy it again.")
     return films

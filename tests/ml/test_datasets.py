@@ -92,7 +92,7 @@ def test_a_wrong_header_and_a_cut_archive_are_told(tmp_path: Path) -> None:
         read_table(table(tmp_path, "a.png,1\n", "Image Index,Patient ID\n"))
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress((NEW + "a.png,Mass,0,1,58,M,PA\n" * 50).encode())[:-20])
-    with pytest.raises(DatasetInvalid, match="Copy it again"):
+    with pytest.raises(DatasetInvalid, match="or copy it again"):
         read_table(cut)
     with pytest.raises(DatasetInvalid, match="NIH table"):
         find_table(tmp_path / "nothing")
@@ -232,6 +232,12 @@ def test_a_film_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> No
         r"The PNG is damaged\. .* remove it from the table and lists\.",
     ):
         film_cache(root, names, InputSpace(32), tmp_path / "cache")
+    find_images(root, names)["00000001_000.png"].write_bytes(b"")
+    with pytest.raises(
+        DatasetInvalid, match=r"1 of 2 image files have no bytes, first 00000001_000\.png \(.* line 2\)"
+    ):
+        film_cache(root, names, InputSpace(32), tmp_path / "cache")
+    names = ["00000003_000.png"]
     (tmp_path / "file").touch()
     with pytest.raises(DatasetInvalid, match="Choose another folder"):
         film_cache(root, names[:1], InputSpace(32), tmp_path / "file")

@@ -1,12 +1,15 @@
 """Shards of films: what they return, and what happens to them when the world goes wrong."""
 
+import fcntl
 import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -198,37 +201,77 @@ def builder(source: Path, cache: Path, *before: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+def test_pngs_need_no_dicom_library(tmp_path: Path) -> None:
+    """A bare GPU box has none: neither the builder nor its children may ask for one."""
+    films(tmp_path / "images")
+    for name in ("imagecodecs", "pydicom"):
+        (tmp_path / "absent").mkdir(exist_ok=True)
+        (tmp_path / "absent" / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here')")
+    child = builder(tmp_path / "images", tmp_path / "cache", "env", f"PYTHONPATH={tmp_path / 'absent'}")
+    out, told = child.communicate(timeout=60)
+    assert out.split() == ["40", "False"], told
+
+
 def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
     films(tmp_path / "images", 160)
-    started = [builder(tmp_path / "images", tmp_path / "cache") for _ in range(3)]
-    answers = [each.communicate(timeout=120) for each in started]
+    cache.mkdir()
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = [builder(tmp_path / "images", cache) for _ in range(3)]
+        for child in started:
+            assert child.stderr is not None
+            assert "another process is at it; waiting for cache" in child.stderr.readline()
+    answers = [child.communicate(timeout=120) for child in started]
     assert [out.split() for out, _ in answers] == [["160", "False"]] * 3, answers
-    # A bar that moved is a builder; the one line of a waiting process names the folder.
+    # Only a builder has a bar that moves.
     assert sum("160/160" in told for _, told in answers) == 1
-    assert sum("another process is at it; waiting for cache" in told for _, told in answers) == 2
-    Shards.open(tmp_path / "cache").verify()
+    Shards.open(cache).verify()
 
 
 def test_a_killed_builder_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     source, cache = tmp_path / "images", tmp_path / "cache"
-    sources = films(source, 600)
+    sources = films(source, 100)
+    # Its reader hangs on this film until someone writes to it.
+    sources["f070.png"].unlink()
+    os.mkfifo(sources["f070.png"])
     child = builder(source, cache)
     deadline = time.monotonic() + 60
     while not (cache / "shard-00003.npy").is_file():
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
+    child.wait(60)
+    with sources["f070.png"].open("wb"):
+        pass
     child.communicate(timeout=60)
-    assert not (cache / "manifest.json").exists()
+    left = sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
+    assert left == [f"shard-0000{number}.npy" for number in range(4)]
+    with pytest.raises(ShardsInvalid, match=r"manifest\.json is missing"):
+        Shards.open(cache)
     kept = (cache / "shard-00003.npy").stat().st_mtime_ns
-    shards = build_shards(sources, SPACE, cache, workers=2, shard_films=16, progress=None)
+    sources["f070.png"].unlink()
+    Image.fromarray(np.full((48, 40), 70, np.uint8)).save(sources["f070.png"])
+    shards = build(sources, cache)
     shards.verify()
-    assert len(shards) == 600
+    assert greys(shards[:]) == list(range(100))
     assert (cache / "shard-00003.npy").stat().st_mtime_ns == kept
+    assert not list(cache.glob(".shard-*"))
+
+
+def test_a_write_that_fails_within_a_shard_leaves_none(tmp_path: Path) -> None:
+    films(tmp_path / "images")
+    child = builder(tmp_path / "images", tmp_path / "cache", "sh", "-c", 'ulimit -f 8; exec "$@"', "sh")
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "can't be written (File too large)" in told
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_a_full_disk_is_told_and_what_was_complete_is_kept(tmp_path: Path) -> None:
     """On a real file system that is full: before the first film, and for the manifest after the last one."""
+    if shutil.which("unshare") is None:
+        pytest.skip("only Linux has private file systems for this")
     source, cache = tmp_path / "images", tmp_path / "disk"
     films(source)
     cache.mkdir()
@@ -257,21 +300,22 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         build(films(tmp_path / "images", 2), tmp_path / "file" / "cache")
 
 
-def test_no_permission_is_told_but_a_complete_folder_is_read(tmp_path: Path) -> None:
-    sources, cache = films(tmp_path / "images", 4), tmp_path / "locked" / "cache"
-    build(sources, cache)
-    locked = tmp_path / "locked"
-    for folder in (locked, tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o555 if folder == locked else 0o755)
-    # The root user may write anywhere, so it becomes someone else for the while.
+def test_no_permission_is_told_but_a_complete_folder_is_read() -> None:
+    # The root user may write anywhere, so it becomes someone else, whom pytest's own folder would shut out.
     root = os.geteuid() == 0
-    try:
-        if root:
-            os.seteuid(65534)
-        with pytest.raises(ShardsInvalid, match="no permission to write here"):
-            build(sources, locked / "other")
-        assert len(build(sources, cache)) == 4
-    finally:
-        if root:
-            os.seteuid(0)
-        locked.chmod(0o755)
+    with tempfile.TemporaryDirectory() as temporary:
+        locked = Path(temporary) / "locked"
+        sources, cache = films(Path(temporary) / "images", 4), locked / "cache"
+        build(sources, cache)
+        Path(temporary).chmod(0o755)
+        locked.chmod(0o555)
+        try:
+            if root:
+                os.seteuid(65534)
+            with pytest.raises(ShardsInvalid, match="no permission to write here"):
+                build(sources, locked / "other")
+            assert len(build(sources, cache)) == 4
+        finally:
+            if root:
+                os.seteuid(0)
+            locked.chmod(0o755)
