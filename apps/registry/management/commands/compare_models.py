@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 
 from apps.core.errors import ChecxrayError, InvalidInputError
 from apps.registry import engine
@@ -51,6 +52,8 @@ class Command(BaseCommand):
                 options["json"].write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
         except (ChecxrayError, ValueError) as error:
             raise CommandError(str(error)) from error
+        except ProgrammingError as error:
+            raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
         except OSError as error:
             raise CommandError(f"{options['json']} cannot be written ({error.strerror}).") from error
         self.stdout.write(engine.table2(found["rows"]).text())

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
@@ -42,6 +43,8 @@ class Command(BaseCommand):
             )
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
+        except ProgrammingError as error:
+            raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
         if out is not None:
             try:
                 out.write_text(json.dumps(contract_json(evaluation), indent=2, allow_nan=False) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
@@ -36,6 +37,8 @@ class Command(BaseCommand):
                 )
         except (ChecxrayError, ValueError) as error:
             raise CommandError(str(error)) from error
+        except ProgrammingError as error:
+            raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
         if run is None:
             self.stdout.write("This node's part is done. The chief's node registers the version.")
             return
