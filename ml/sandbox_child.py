@@ -34,7 +34,7 @@ def main() -> int:
     for module in ("ml.serving_input", "imagecodecs"):
         importlib.import_module(module)
     _limit(memory_bytes, open_files)
-    _leave_network()
+    leave_network()
     _send(replies, pickle.dumps(("ready", os.getpid())))
     while True:
         header = requests.read(HEADER.size)
@@ -69,7 +69,7 @@ def _limit(memory_bytes: int, open_files: int) -> None:
             continue
 
 
-def _leave_network() -> None:
+def leave_network() -> None:
     """No new privileges and, where the kernel allows it, a network namespace without any interface."""
     if not sys.platform.startswith("linux"):
         return

@@ -11,10 +11,12 @@ from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import LoadedInput, load_input, render_png
-from ml.transforms import Geometry, InputSpace
+from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
+    "FITS",
     "LABELS",
+    "RESIZES",
     "RETRYABLE",
     "ArtifactInvalid",
     "CamScale",
