@@ -95,7 +95,7 @@ class OperatingPointSerializer(serializers.Serializer[Any]):
     strategy = serializers.CharField()
     positives = serializers.IntegerField(
         allow_null=True,
-        help_text="Validation films with the finding that it was chosen on; null where an imported version does not say.",
+        help_text="Validation films with the finding that it was chosen on; null where its source does not say.",
     )
 
 

@@ -3,6 +3,9 @@
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.gate import GateResult, tag_gate
+from ml.importers import FORMATS as IMPORT_FORMATS
+from ml.importers import Imported, ImportRefused, import_file
+from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
@@ -15,6 +18,7 @@ from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
     "FITS",
+    "IMPORT_FORMATS",
     "LABELS",
     "RESIZES",
     "RETRYABLE",
@@ -23,6 +27,9 @@ __all__ = [
     "DemoFilm",
     "GateResult",
     "Geometry",
+    "ImportOptions",
+    "ImportRefused",
+    "Imported",
     "InputRejected",
     "InputSpace",
     "LoadedInput",
@@ -36,6 +43,7 @@ __all__ = [
     "demo_set",
     "failure_reason",
     "heatmap_rgba",
+    "import_file",
     "inspect",
     "load_artifact",
     "load_input",

@@ -84,7 +84,9 @@ def _convert(stream: BinaryIO, out: Path, size: int) -> None:
     if ended.returncode == REFUSED and said:
         raise ImportRefused(said)
     if ended.returncode == OUT_OF_MEMORY:
-        raise ImportRefused(f"Reading the file needs over {memory >> 20} MiB of memory, which no network of its size does.")
+        raise ImportRefused(
+            f"Reading the file needs over {memory >> 20} MiB of memory, which no network of its size does."
+        )
     last = said.splitlines()[-1] if said else f"status {ended.returncode}"
     raise ImportRefused(f"Reading the file broke off ({last}): it is damaged, or made to do harm.")
 
