@@ -135,8 +135,8 @@ def _on_films(network: CamNetwork, converted: Converted, folder: Path, synthetic
     patients = [films[name].patient for name in names]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     how = (
-        f"Heatmap scale and Platt calibration from {len(names)} films of {len(set(patients))} patients (SHA-256 of "
-        f"their names {digest[:16]}). Whether the source was trained on them is not known, so no figure of merit is given."
+        f"Heatmap scale and Platt calibration from {len(names)} films of {len(set(patients))} patients (SHA-256 of the "
+        f"names {digest[:16]}). Whether the source was trained on them is not known, so no figure is given."
     )
     gate, metrics = None, {}
     if len(set(patients)) >= MIN_GATE_PATIENTS:

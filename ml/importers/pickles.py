@@ -236,8 +236,8 @@ class Unpickled:
         strides = tuple(stride * flat.itemsize for stride in view.strides)
         part = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides, writeable=False)
         if view.storage.dtype == "bfloat16":
-            return (np.ascontiguousarray(part).astype(np.uint32) << 16).view(np.float32)
-        return np.ascontiguousarray(part, np.float32 if part.dtype.kind == "f" else part.dtype)
+            return np.asarray(part.astype(np.uint32, order="C") << 16, np.uint32).view(np.float32)
+        return part.astype(np.float32 if part.dtype.kind == "f" else part.dtype, order="C")
 
 
 def unpickle(stream: BinaryIO) -> Unpickled:
