@@ -3,7 +3,8 @@
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -34,20 +35,21 @@ def unpack(source: Path, directory: Path) -> None:
         raise ImportRefused(f"No file or folder {source.name}: give an existing path.")
     found: set[str] = set()
     try:
-        for entry, stream in _entries(source):
-            name = entry.name
-            if name in found:
-                raise ImportRefused(f"{source.name} holds {name} more than once. Pack the folder anew.")
-            found.add(name)
-            with stream, (directory / name).open("wb") as target:
-                _copy(stream, target, LIMITS[name], name)
+        with closing(_entries(source)) as entries:
+            for entry, stream in entries:
+                name = entry.name
+                if name in found:
+                    raise ImportRefused(f"{source.name} holds {name} more than once. Pack the folder anew.")
+                found.add(name)
+                with stream, (directory / name).open("wb") as target:
+                    _copy(stream, target, LIMITS[name], name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ImportRefused(f"{source.name} is neither a .zip nor a .tar that can be read: {error}.") from error
     if missing := set(LIMITS) - found:
         raise ImportRefused(f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder.")
 
 
-def _entries(source: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+def _entries(source: Path) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist()[: MAX_ENTRIES + 1]:

@@ -4,6 +4,7 @@ After its imports it can open nothing more (no file, no socket, no process) and 
 safetensors on stdout, whose metadata holds the facts as JSON, or a refusal on stderr.
 """
 
+import codecs
 import json
 import os
 import resource
@@ -26,6 +27,9 @@ def main() -> int:
     """Read, describe, write. Returns the exit status."""
     memory_bytes, cpu_seconds = (int(argument) for argument in sys.argv[1:3])
     source, out = os.fdopen(0, "rb", closefd=False), os.fdopen(1, "wb", closefd=False)
+    for encoding in ("cp437", "latin-1", "ascii", "utf-8"):
+        # Names in archives and old pickles: Python opens a module for each when it is first used.
+        codecs.lookup(encoding)
     leave_network()
     _limit(memory_bytes, cpu_seconds)
     try:
