@@ -30,4 +30,4 @@ class Options:
     source: str = ""
     licence: str = ""
     calibrate: Path | None = None
-    phantoms: int = 24
+    phantoms: int = 16
