@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ml.artifact import Manifest, Threshold, save_artifact
 from ml.calibration import Platt, calibrate, fit_platt
-from ml.datasets import DatasetInvalid, film_cache, find_table, read_list, read_table, targets
+from ml.datasets import DatasetInvalid, Film, film_cache, find_table, read_list, read_table, targets
 from ml.gate import FeatureGate
 from ml.importers.card import card, provenance
 from ml.importers.errors import ImportRefused
@@ -56,15 +55,13 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
     Raises ImportRefused when the network gives no numbers, its maps do not sum to its logits, or the calibration
     folder is none; InputRejected for a film in it that can't be read.
     """
+    listed = _listed(options.calibrate) if options.calibrate else None
     network = build(converted.architecture, len(converted.choice.labels)).eval()
     network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in converted.tensors.items()})
     synthetic = np.stack([to_square(film, converted.space) for film in _films(options.phantoms)])
     trial = run(network, synthetic, converted.space, batch_size=8, progress="Synthetic films")
     _check(network, trial)
-    if options.calibrate:
-        fitted = _on_films(network, converted, options.calibrate, synthetic)
-    else:
-        fitted = _on_phantoms(converted, trial)
+    fitted = _on_films(network, converted, listed, synthetic) if listed else _on_phantoms(converted, trial)
     height, width = trial.cams.shape[2:]
     manifest = Manifest(
         name=options.name,
@@ -119,13 +116,36 @@ def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:
     )
 
 
-def _on_films(network: CamNetwork, converted: Converted, folder: Path, synthetic: NDArray[np.uint8]) -> Fitted:
-    labels = converted.choice.labels
+@dataclass(frozen=True)
+class _Listed:
+    """The films of a calibration folder that are used."""
+
+    folder: Path
+    films: dict[str, Film]
+    names: list[str]
+
+
+def _listed(folder: Path) -> _Listed:
+    """Never the test list: a later evaluation must find it untouched."""
     try:
         films = read_table(find_table(folder))
-        names = _names(folder, films)
+        lists = {path.name: path for path in folder.glob("*_list.txt")}
+        test = set(read_list(lists["test_list.txt"], films)) if "test_list.txt" in lists else set()
+        names = read_list(lists["train_val_list.txt"], films) if "train_val_list.txt" in lists else tuple(films)
+    except DatasetInvalid as error:
+        raise ImportRefused(f"The calibration films can't be used: {error}") from error
+    left = [name for name in names if name not in test]
+    if not left:
+        raise ImportRefused("The calibration films can't be used: all of them are on the test list.")
+    chosen = np.sort(np.random.default_rng(0).permutation(len(left))[:MAX_FILMS])
+    return _Listed(folder, films, [left[index] for index in chosen])
+
+
+def _on_films(network: CamNetwork, converted: Converted, listed: _Listed, synthetic: NDArray[np.uint8]) -> Fitted:
+    labels, films, names = converted.choice.labels, listed.films, listed.names
+    try:
         with tempfile.TemporaryDirectory() as cache:
-            cached = film_cache(folder, names, converted.space, Path(cache))
+            cached = film_cache(listed.folder, names, converted.space, Path(cache))
             squares = np.array(cached[np.arange(len(names))])
     except DatasetInvalid as error:
         raise ImportRefused(f"The calibration films can't be used: {error}") from error
@@ -144,14 +164,6 @@ def _on_films(network: CamNetwork, converted: Converted, folder: Path, synthetic
     about_gate = "The gate's feature statistics are from the same films." if gate else _TAGS_ONLY
     scale = {label: fit_cam_scale(outputs.cams[:, column]) for column, label in enumerate(labels)}
     return Fitted(scale, calibration, thresholds, notes, gate, metrics, (how, about_gate))
-
-
-def _names(folder: Path, films: Mapping[str, Any]) -> Sequence[str]:
-    """Never the test list: a later evaluation must find it untouched."""
-    listed = folder / "train_val_list.txt"
-    names = read_list(listed, dict(films)) if listed.is_file() else tuple(films)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(names))[:MAX_FILMS])
-    return [names[index] for index in chosen]
 
 
 def _points(

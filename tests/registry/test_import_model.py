@@ -156,5 +156,4 @@ def write_films(folder: Path) -> None:
             low = 120 if finding == "Effusion" else 0
             Image.fromarray(rng.integers(low, 255, (64, 64), dtype=np.uint8)).save(folder / "images" / f"{number}.png")
     (folder / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n")
-    (folder / "train_val_list.txt").write_text("\n".join(f"{number}.png" for number in range(60)))
     (folder / "test_list.txt").write_text("60.png\n")
