@@ -46,7 +46,7 @@ def external(url: str) -> dict[str, dict[str, Any]]:
 
 def _entry(connection: dict[str, Any]) -> dict[str, Any]:
     return connection | {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.core.postgresql",
         "CONN_MAX_AGE": env_int("DATABASE_CONN_MAX_AGE", 600),
         "CONN_HEALTH_CHECKS": True,
         # Transaction poolers (PgBouncer) cannot keep a cursor open on the server.

@@ -3,6 +3,7 @@
 import os
 
 from django.core.wsgi import get_wsgi_application
+from django.urls import resolve
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
 
@@ -11,3 +12,5 @@ application = get_wsgi_application()
 from apps.tenants.checks import require_safe_start  # noqa: E402
 
 require_safe_start()
+# Imports every view, which the first request would wait for otherwise.
+resolve("/healthz")

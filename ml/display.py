@@ -28,8 +28,7 @@ _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 @dataclass(frozen=True, slots=True)
 class DisplayTable:
-    """`table` maps each raw container value (256 or 65,536) to 0..255. `window` is (centre, width) in modality
-    units."""
+    """`table` maps each raw container value that occurs to 0..255. `window` is (centre, width) in modality units."""
 
     table: NDArray[np.uint8]
     voi: Voi
@@ -44,7 +43,7 @@ def display_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> 
     99.5th percentile. A window under which a film that has contrast loses all of it is ignored with a warning. Pixel
     padding (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. Raises InputRejected("modality-lut-invalid").
     """
-    stored = _stored_values(index, layout)
+    stored = _stored_values(index, layout, raw)
     modality, plain = _modality(index, layout, stored)
     padding = _padding(index, layout, stored)
     sample = _sample(raw, padding)
@@ -66,9 +65,9 @@ def display_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> 
     return DisplayTable(_to_bytes(scaled, inverted, padding), "percentiles", (float(low + high) / 2, float(high - low)))
 
 
-def palette_table(index: DicomIndex, layout: ImageLayout) -> NDArray[np.uint8]:
-    """Luminance (ITU-R BT.601) of a PALETTE COLOR image by raw value (PS3.3 C.7.9). Raises InputRejected."""
-    stored = _stored_values(index, layout)
+def palette_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> NDArray[np.uint8]:
+    """Luminance (ITU-R BT.601) of a PALETTE COLOR frame `raw` by raw value (PS3.3 C.7.9). Raises InputRejected."""
+    stored = _stored_values(index, layout, raw)
     channels = []
     for number in (1, 2, 3):
         lut = _lut(index, index.elements, 0x00281100 + number, 0x00281200 + number, signed=layout.signed)
@@ -89,9 +88,10 @@ def apply_table(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8
     return out
 
 
-def _stored_values(index: DicomIndex, layout: ImageLayout) -> NDArray[np.int32]:
-    """The pixel value of every raw container value: Bits Stored below High Bit, sign extended (PS3.5 section 8.1.1)."""
-    raw = np.arange(1 << layout.bits_allocated, dtype=np.int32)
+def _stored_values(index: DicomIndex, layout: ImageLayout, frame: NDArray[Any]) -> NDArray[np.int32]:
+    """The pixel value of every raw container value up to the largest in the frame: Bits Stored below High Bit, sign
+    extended (PS3.5 section 8.1.1)."""
+    raw = np.arange(int(frame.max()) + 1, dtype=np.int32)
     if not index.encapsulated or index.transfer_syntax_uid == RLE:
         raw >>= layout.high_bit + 1 - layout.bits_stored
     raw &= (1 << layout.bits_stored) - 1
@@ -144,7 +144,7 @@ def _voi_candidates(
     """What the file proposes, best first, scaled to [0, 1]."""
     found: list[tuple[Voi, tuple[float, float] | None, Floats]] = []
     if VOI_LUT_SEQUENCE in index.items:
-        signed = bool(modality.min() < 0)
+        signed = layout.signed or bool(modality.min() < 0)
         lut = _lut(index, index.items[VOI_LUT_SEQUENCE], 0x00283002, 0x00283006, signed=signed)
         if lut is None:
             index.warnings.append("a damaged VOI LUT was ignored")

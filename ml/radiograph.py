@@ -75,7 +75,7 @@ def _read_dicom(buffer: Any) -> Radiograph:
     if layout.samples == 3:
         pixels, chroma = _luminance(_to_eight_bits(raw, layout.bits_stored))
     elif layout.photometric == "PALETTE COLOR":
-        pixels = apply_table(palette_table(index, layout), raw)
+        pixels = apply_table(palette_table(index, layout, raw), raw)
     else:
         display = display_table(index, layout, raw)
         voi, window = display.voi, display.window

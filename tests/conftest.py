@@ -138,13 +138,11 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
     from apps.audit.services import Actor
     from apps.inference.intake import inspect_file, take_in
     from apps.studies.spool import open_spool
-    from apps.tenants.scope import tenant_tx
 
     def stored(hospital: Hospital, **film: Any) -> Any:
         with open_spool() as spool:
             inspected = inspect_file(spool.write(make_film(**film).read_bytes()))
-            with tenant_tx(hospital.tenant.id):
-                return take_in(inspected, by=Actor(name="test"), source="test")
+            return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
     return stored
 

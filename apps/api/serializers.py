@@ -86,8 +86,8 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
     """How a film becomes the network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
 
     size = serializers.IntegerField(help_text="Pixels a side of the square input.")
-    fit = serializers.ChoiceField(choices=["stretch", "crop"])
-    resize = serializers.ChoiceField(choices=["area"])
+    fit = serializers.ChoiceField(choices=engine.FITS)
+    resize = serializers.ChoiceField(choices=engine.RESIZES)
     channels = serializers.IntegerField()
     mean = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
     std = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
@@ -96,7 +96,10 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
 class OperatingPointSerializer(serializers.Serializer[Any]):
     value = serializers.FloatField(help_text="Positive from this calibrated probability up.")
     strategy = serializers.CharField()
-    positives = serializers.IntegerField(help_text="Validation films with the finding that it was chosen on.")
+    positives = serializers.IntegerField(
+        allow_null=True,
+        help_text="Validation films with the finding that it was chosen on; null where its source does not say.",
+    )
 
 
 class ModelSerializer(ModelSummarySerializer):

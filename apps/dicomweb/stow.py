@@ -1,6 +1,7 @@
 """STOW-RS (PS3.18 10.5): judge every part first, then store what is good in one transaction of the tenant."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -112,11 +113,12 @@ def _count(refusal: Refusal) -> Refusal:
 
 def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> Outcome:
     outcome = Outcome()
-    with tenant_tx(tenant_id):
+    # One instance needs no transaction around its own.
+    with tenant_tx(tenant_id) if len(inspected) > 1 else nullcontext():
         for each in inspected:
             found = each.found
             try:
-                stored = take_in(each, by=by, source=SOURCE)
+                stored = take_in(each, tenant_id=tenant_id, by=by, source=SOURCE)
             except ConflictError as error:
                 code = error.code
             except (DataError, IntegrityError):

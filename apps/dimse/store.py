@@ -15,7 +15,6 @@ from apps.inference.intake import inspect_file, take_in
 from apps.registry import engine
 from apps.studies.spool import open_spool
 from apps.tenants.models import Tenant
-from apps.tenants.scope import tenant_tx
 
 logger = logging.getLogger(__name__)
 SOURCE = "dimse"
@@ -88,8 +87,8 @@ def _take_in(arrival: Arrival) -> None:
         )
         inspected = inspect_file(spooled)
         try:
-            with tenant_tx(tenant.id):
-                take_in(inspected, by=Actor(name=f"dimse:{arrival.calling_ae_title}"), source=SOURCE)
+            by = Actor(name=f"dimse:{arrival.calling_ae_title}")
+            take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
         except ConflictError:
             INSTANCES.labels(SOURCE, "refused").inc()
             raise

@@ -1,6 +1,9 @@
 """One door for every film, whatever brought it: judge the bytes, store them, ask for their reading."""
 
 from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import IntegrityError
 
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError
@@ -9,6 +12,7 @@ from apps.inference.services import request_again_if_failed, request_inference
 from apps.registry import engine
 from apps.studies.services import StoredInstance, store_instance
 from apps.studies.spool import SpooledFile
+from apps.tenants.scope import tenant_tx
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,28 @@ def inspect_file(spooled: SpooledFile) -> InspectedFile:
         raise InvalidInputError(error.detail, error.code) from error
 
 
-def take_in(inspected: InspectedFile, *, by: Actor, source: str) -> StoredInstance:
-    """Store an inspected instance for the tenant in force and queue its study.
+def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str) -> StoredInstance:
+    """Store an inspected instance for a tenant and queue its study, all or nothing.
+
+    Inside the tenant's transaction this is a savepoint, elsewhere a transaction of its own.
 
     Raises:
         ConflictError, OutOfSpaceError, UnavailableError
     """
-    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
+    try:
+        with tenant_tx(tenant_id):
+            stored = _store_and_queue(inspected, by, expect_new=True)
+    except IntegrityError:
+        with tenant_tx(tenant_id):
+            stored = _store_and_queue(inspected, by, expect_new=False)
+    INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
+    return stored
+
+
+def _store_and_queue(inspected: InspectedFile, by: Actor, *, expect_new: bool) -> StoredInstance:
+    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by, expect_new=expect_new)
     if stored.is_new:
         request_inference(study=stored.study)
     else:
         request_again_if_failed(study=stored.study)
-    INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
     return stored

@@ -17,7 +17,6 @@ from apps.inference.pictures import wrap_picture
 from apps.studies.archives import display_name, is_archive, read_archive
 from apps.studies.spool import Spool, SpooledFile, SpoolWriter
 from apps.tenants.models import Tenant
-from apps.tenants.scope import tenant_tx
 
 FIELD = "files"
 PICTURES = ("png", "jpeg")
@@ -121,9 +120,8 @@ class Intake:
     def _take_one(self, name: str, spooled: SpooledFile) -> Outcome:
         try:
             inspected = self._inspect(spooled)
-            with tenant_tx(self.tenant.id):
-                stored = take_in(inspected, by=self.by, source="portal")
-                url = reverse("portal:study", args=[stored.study.study_instance_uid])
+            stored = take_in(inspected, tenant_id=self.tenant.id, by=self.by, source="portal")
+            url = reverse("portal:study", args=[stored.study.study_instance_uid])
         except ChecxrayError as error:
             return _refused(name, error)
         return Outcome(name, "stored" if stored.is_new else "known", study_url=url)

@@ -98,7 +98,7 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
     # An imported version may not say on how many films its threshold was chosen.
     if max((own["positives"] or 0) if own else 0, curve.positives if curve else 0) < FEWEST_POSITIVES:
         raise InvalidInputError(
-            f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films, so nobody "
+            f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films: nobody "
             "can say what a threshold does. Set one by hand and say why, or evaluate the version on more films.",
             "too-few-positives",
         )

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from django.db import IntegrityError, transaction
-
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError
@@ -21,27 +19,23 @@ class StoredInstance:
     is_new: bool
 
 
-def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
-    """Store one instance that has passed the preflight, for the tenant in force, in a savepoint of its own.
+def store_instance(
+    *, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor, expect_new: bool
+) -> StoredInstance:
+    """Store one instance that has passed the preflight, for the tenant in force.
 
     The same bytes again change nothing. The study's row stays locked until the transaction ends, so that a job that
     completes meanwhile sees this instance.
 
+    Args:
+        expect_new: do not look for an instance of an unknown study, which is almost always new: the unique constraint
+            looks it up at no cost of its own.
+
     Raises:
         ConflictError: the SOPInstanceUID is known with other bytes, or the study is another patient's.
+        IntegrityError: with ``expect_new``, the instance is known in another study, or another request was faster.
     """
-    try:
-        with transaction.atomic():
-            return _store(spooled, found, by, expect_new=True)
-    except IntegrityError:
-        # A row is there already: of a known instance in another study, or because another request was faster.
-        with transaction.atomic():
-            return _store(spooled, found, by, expect_new=False)
-
-
-def _store(spooled: SpooledFile, found: columns.InspectedInstance, by: Actor, *, expect_new: bool) -> StoredInstance:
     study = _locked_study(found)
-    # An instance of an unknown study is almost always new: the unique constraint looks it up at no cost of its own.
     known = None if study is None and expect_new else _known_instance(found)
     if known is not None:
         if known.sha256 != spooled.sha256:

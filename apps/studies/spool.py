@@ -3,15 +3,15 @@
 import contextlib
 import datetime
 import hashlib
+import itertools
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from django.conf import settings
 
@@ -30,10 +30,9 @@ class SpooledFile:
 class SpoolWriter:
     """One file under way. ``close`` makes it durable and says what it is."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        self._file: IO[bytes] = os.fdopen(descriptor, "wb", buffering=0)
-        self._path = Path(name)
+    def __init__(self, path: Path, limit: int) -> None:
+        self._file = path.open("xb", buffering=0)
+        self._path = path
         self._digest = hashlib.sha256()
         self._size = 0
         self._limit = limit
@@ -46,8 +45,11 @@ class SpoolWriter:
         if self._size > self._next_check:
             require_space(0)
             self._next_check += _CHECK_SPACE_EVERY
+        rest = memoryview(data)
         try:
-            self._file.write(data)
+            # A disk that fills up takes a part first and says so only when it is asked again.
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise OutOfSpaceError("The spool's disk is full; try again later.") from error
         self._digest.update(data)
@@ -69,9 +71,10 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._numbers = itertools.count()
 
     def open(self, limit: int | None = None) -> SpoolWriter:
-        return SpoolWriter(self.folder, limit or settings.MAX_INSTANCE_BYTES)
+        return SpoolWriter(self.folder / f"part-{next(self._numbers)}", limit or settings.MAX_INSTANCE_BYTES)
 
     def write(self, data: bytes) -> SpooledFile:
         writer = self.open()
@@ -93,14 +96,24 @@ def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
     Raises:
         OutOfSpaceError: the disk would fall under its floor.
     """
-    root: Path = settings.SPOOL_DIR
-    root.mkdir(parents=True, exist_ok=True)
+    folder: Path = settings.SPOOL_DIR / uuid.uuid4().hex
+    folder.parent.mkdir(parents=True, exist_ok=True)
     require_space(expected_bytes)
-    folder = Path(tempfile.mkdtemp(dir=root))
+    folder.mkdir(mode=0o700)
     try:
         yield Spool(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """A third of the price of ``rmtree`` for the usual folder, which holds plain files or nothing."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def require_space(expected_bytes: int) -> None:

@@ -4,7 +4,6 @@ Django's ATOMIC_REQUESTS ends before a template response is rendered, so lazy qu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -15,9 +14,9 @@ from django.urls import Resolver404, resolve
 
 from apps.core.problems import problem_response
 from apps.tenants.http import TenantRequest
-from apps.tenants.models import ApiClient, Membership
+from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import find_api_client, tenant_of_key
+from apps.tenants.services import find_api_client, find_membership, tenant_of_key
 
 SESSION_KEY = "tenant_id"
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -29,14 +28,6 @@ def opens_own_transaction(view: _View) -> _View:
     return view
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """The tenant that a request says it is of: by its key's secret, or else by its session."""
-
-    tenant_id: UUID
-    secret: str | None
-
-
 class TenantTransactionMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -44,14 +35,12 @@ class TenantTransactionMiddleware:
     def __call__(self, raw: HttpRequest) -> HttpResponseBase:
         request = cast(TenantRequest, raw)
         request.tenant = request.membership = request.api_client = None
-        claim = _claim_of(request)
-        if claim is None:
-            return self.get_response(request)
         try:
-            with tenant_tx(claim.tenant_id):
-                if _identify(request, claim) and not _opens_own_transaction(request):
-                    return self._respond(request)
-            return self.get_response(request)
+            request.tenant = tenant = _identify(request)
+            if tenant is None or _opens_own_transaction(request):
+                return self.get_response(request)
+            with tenant_tx(tenant.id):
+                return self._respond(request)
         except DatabaseError:
             # A commit or a connection failed after the view: nothing of the request was kept.
             return problem_response(
@@ -65,25 +54,19 @@ class TenantTransactionMiddleware:
         return response
 
 
-def _claim_of(request: TenantRequest) -> _Claim | None:
+def _identify(request: TenantRequest) -> Tenant | None:
+    """Find out who is there, by the key or else by the session, and of which tenant."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    who: ApiClient | Membership | None = None
     if scheme.lower() == "bearer":
         claimed = tenant_of_key(key.strip())
-        return _Claim(*claimed) if claimed else None
-    tenant_id = request.session.get(SESSION_KEY)
-    return _Claim(UUID(tenant_id), None) if tenant_id and request.user.is_authenticated else None
-
-
-def _identify(request: TenantRequest, claim: _Claim) -> bool:
-    """Whether the claim is true; if so, the request says who is there."""
-    who: ApiClient | Membership | None
-    if claim.secret is not None:
-        who = request.api_client = find_api_client(secret=claim.secret)
+        if claimed is not None:
+            who = request.api_client = find_api_client(tenant_id=claimed[0], secret=claimed[1])
     else:
-        memberships = Membership.objects.select_related("tenant").filter(tenant__is_active=True)
-        who = request.membership = memberships.filter(user=request.user.pk).first()
-    request.tenant = who.tenant if who is not None else None
-    return who is not None
+        tenant_id = request.session.get(SESSION_KEY)
+        if tenant_id and request.user.is_authenticated:
+            who = request.membership = find_membership(tenant_id=UUID(tenant_id), user_id=request.user.pk)
+    return who.tenant if who is not None else None
 
 
 def _opens_own_transaction(request: HttpRequest) -> bool:

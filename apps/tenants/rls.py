@@ -97,6 +97,30 @@ def _leads_an_index(model: Any, name: str) -> bool:
     return any(list(fields[:2]) == ["tenant", name] for fields in [*unique, *plain])
 
 
+class GrantColumns(_TableOperation):
+    """Let a narrow role read the named columns of one of the platform's tables."""
+
+    def __init__(self, model_name: str, role: str, select: Sequence[str]) -> None:
+        super().__init__(model_name)
+        self.role = role
+        self.select = tuple(select)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, to_state)._meta.db_table
+        self._run(schema_editor, [f"grant select ({', '.join(self.select)}) on {table} to {self.role}"])
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(schema_editor, [f"revoke all on {table} from {self.role}"])
+
+    def describe(self) -> str:
+        return f"Let {self.role} read {self.model_name}"
+
+
 class GrantAcrossTenants(_TableOperation):
     """Let a narrow role see every tenant's rows of one table, in the named columns only."""
 

@@ -13,6 +13,7 @@ from apps.tenants.scope import current_tenant_id, tenant_tx
 
 _KEY_MARK = "chx"
 _PREFIX_LENGTH = 8
+_TENANT = tuple(f"tenant__{column}" for column in ("slug", "name", "ae_title", "is_active"))
 
 
 def create_api_key(*, name: str, scopes: list[str] | None = None) -> str:
@@ -47,14 +48,20 @@ def tenant_of_key(key: str) -> tuple[UUID, str] | None:
         return None
 
 
-def find_api_client(*, secret: str) -> ApiClient | None:
-    """The live key of the tenant in force that has this secret."""
-    now = timezone.now()
-    live = ApiClient.objects.select_related("tenant").filter(revoked__isnull=True, tenant__is_active=True)
-    client = next(iter(live.filter(key_hash=_digest(secret))), None)
-    if client is None or (client.expires is not None and client.expires <= now):
+def find_api_client(*, tenant_id: UUID, secret: str) -> ApiClient | None:
+    """The live key of an active tenant that has this secret; asked before any tenant is in force."""
+    keys = ApiClient.objects.using("auth").select_related("tenant").only("name", "scopes", "expires", *_TENANT)
+    live = keys.filter(tenant=tenant_id, key_hash=_digest(secret), revoked__isnull=True, tenant__is_active=True)
+    client = next(iter(live), None)
+    if client is None or (client.expires is not None and client.expires <= timezone.now()):
         return None
     return client
+
+
+def find_membership(*, tenant_id: UUID, user_id: UUID) -> Membership | None:
+    """What a user is in an active tenant; asked before the tenant is in force."""
+    memberships = Membership.objects.using("auth").select_related("tenant").only("user_id", "role", *_TENANT)
+    return next(iter(memberships.filter(tenant=tenant_id, user=user_id, tenant__is_active=True)), None)
 
 
 def tenants_of_user(*, user_id: UUID) -> list[Tenant]:

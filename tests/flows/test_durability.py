@@ -122,4 +122,4 @@ def test_an_idle_worker_loads_the_version_that_came_into_service(
     starter: Any, candidate: Any, read_studies: Callable[[], int]
 ) -> None:
     activate(version=candidate, actor="test")
-    wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 40, "The switch of an idle worker")
+    wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 120, "The switch of an idle worker")

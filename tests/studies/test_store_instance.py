@@ -23,8 +23,7 @@ from tests.conftest import Hospital
 def send(hospital: Hospital, data: bytes) -> Any:
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        with tenant_tx(hospital.tenant.id):
-            return take_in(inspected, by=Actor(name="test"), source="test")
+        return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
 
 def counts(hospital: Hospital) -> dict[str, int]:

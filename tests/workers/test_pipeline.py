@@ -69,8 +69,7 @@ def test_the_extremity_film_is_refused_by_its_tags(
 
     with open_spool() as spool:
         film = inspect_file(spool.write((test_data / "dicom/other/rg3_cr_extremity_j2k.dcm").read_bytes()))
-        with tenant_tx(north.tenant.id):
-            take_in(film, by=Actor(name="test"), source="test")
+        take_in(film, tenant_id=north.tenant.id, by=Actor(name="test"), source="test")
     read_studies()
     assert only_job(north).state == JobState.REJECTED
 

@@ -112,9 +112,9 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
 
 def _api_key(tenant: Tenant, known: str) -> str:
     claimed = tenant_of_key(known)
+    if claimed and claimed[0] == tenant.id and find_api_client(tenant_id=tenant.id, secret=claimed[1]):
+        return known
     with tenant_tx(tenant.id):
-        if claimed and claimed[0] == tenant.id and find_api_client(secret=claimed[1]):
-            return known
         return create_api_key(name=f"demo-{ApiClient.objects.count() + 1}")
 
 
@@ -140,7 +140,6 @@ def _take_in(tenant: Tenant, data: bytes, name: str, *, is_picture: bool = False
             if is_picture:
                 spooled = wrap_picture(spooled=spooled, spool=spool, tenant=tenant)
             inspected = inspect_file(spooled)
-            with tenant_tx(tenant.id):
-                take_in(inspected, by=SEED, source="demo")
+            take_in(inspected, tenant_id=tenant.id, by=SEED, source="demo")
         except ChecxrayError as error:
             tqdm.write(f"  {name} was left out: {error.detail}")
