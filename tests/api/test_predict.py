@@ -31,7 +31,7 @@ def files_left() -> list[Path]:
     return [path for path in settings.SPOOL_DIR.rglob("*") if path.is_file()]
 
 
-def test_every_kind_of_film_gets_the_contracts_json(north: Any, starter: Any) -> None:
+def test_every_kind_of_film_gets_the_contracts_json(north: Any, serving: Any) -> None:
     for kind, body in (("application/dicom", dicom()), ("image/png", png())):
         answer = ask(north.bearer, body, kind)
 
@@ -39,7 +39,7 @@ def test_every_kind_of_film_gets_the_contracts_json(north: Any, starter: Any) ->
         assert answer["Cache-Control"] == "private, no-store"
         (entry,) = answer.json()
         assert set(entry) == {"file", "model_version", "gate", "findings", "intended_use"}
-        assert entry["model_version"] == str(starter)
+        assert entry["model_version"] == str(serving)
         assert entry["gate"] == {"accepted": True, "reason": None, "detail": ""}
         assert {finding["label"] for finding in entry["findings"]} == set(LABELS)
         values = [finding["probability"] for finding in entry["findings"]]
@@ -50,7 +50,7 @@ def test_every_kind_of_film_gets_the_contracts_json(north: Any, starter: Any) ->
             assert finding["positive"] == (has_point and finding["probability"] >= finding["threshold"])
 
 
-def test_the_command_line_agrees(north: Any, starter: Any, make_film: Any) -> None:
+def test_the_command_line_agrees(north: Any, serving: Any, make_film: Any) -> None:
     from django.core.management import call_command
 
     film, out = make_film(seed=5), io.StringIO()
@@ -61,10 +61,10 @@ def test_the_command_line_agrees(north: Any, starter: Any, make_film: Any) -> No
     assert ours["findings"] == theirs["findings"]
 
 
-def test_what_was_preprocessed_is_read_like_the_film(north: Any, starter: Any) -> None:
+def test_what_was_preprocessed_is_read_like_the_film(north: Any, serving: Any) -> None:
     seeds = (1, 2, 3)
     space = Client().get("/api/v1/models/starter/1/", headers=north.bearer).json()["input_space"]
-    array = npy(tensor(seeds, starter.manifest["input_space"]))
+    array = npy(tensor(seeds, serving.manifest["input_space"]))
 
     (raw, *_), images = (
         ask(north.bearer, png(1), "image/png").json(),
@@ -81,7 +81,7 @@ def test_what_was_preprocessed_is_read_like_the_film(north: Any, starter: Any) -
     assert "heatmap" in images[0]["findings"][0]
 
 
-def test_a_bad_film_fails_none_of_its_neighbours(north: Any, starter: Any) -> None:
+def test_a_bad_film_fails_none_of_its_neighbours(north: Any, serving: Any) -> None:
     body = form([
         ("a", "first.png", png(1)),
         ("b", "notes.txt", b"no film"),
@@ -105,7 +105,7 @@ def test_a_bad_film_fails_none_of_its_neighbours(north: Any, starter: Any) -> No
     assert files_left() == []
 
 
-def test_heatmaps_are_pictures_in_the_films_proportions(north: Any, starter: Any) -> None:
+def test_heatmaps_are_pictures_in_the_films_proportions(north: Any, serving: Any) -> None:
     out = io.BytesIO()
     Image.open(io.BytesIO(png(1))).crop((0, 0, 512, 400)).save(out, "PNG")
 
@@ -138,7 +138,7 @@ def test_heatmaps_are_pictures_in_the_films_proportions(north: Any, starter: Any
     ],
 )
 def test_what_cannot_be_read_is_a_problem(
-    north: Any, starter: Any, body: bytes, kind: str, status: int, code: str
+    north: Any, serving: Any, body: bytes, kind: str, status: int, code: str
 ) -> None:
     answer = ask(north.bearer, body, kind)
 
@@ -179,21 +179,21 @@ def with_value(value: float) -> np.ndarray:
         (npy(with_value(128.0)), "tensor-values"),
     ],
 )
-def test_an_array_that_is_no_film_is_a_problem(north: Any, starter: Any, body: bytes, code: str, settings: Any) -> None:
+def test_an_array_that_is_no_film_is_a_problem(north: Any, serving: Any, body: bytes, code: str, settings: Any) -> None:
     answer = ask(north.bearer, body, NPY)
 
     assert answer.json()["code"] == code, answer.content
     assert answer.status_code == (413 if code == "too-many-images" else 400)
 
 
-def test_a_pickle_in_an_array_is_never_opened(north: Any, starter: Any) -> None:
+def test_a_pickle_in_an_array_is_never_opened(north: Any, serving: Any) -> None:
     out = io.BytesIO()
     np.save(out, np.array([print], dtype=object), allow_pickle=True)
 
     assert ask(north.bearer, out.getvalue(), NPY).json()["code"] == "tensor-type"
 
 
-def test_a_gzip_bomb_stops_at_the_limit(north: Any, starter: Any) -> None:
+def test_a_gzip_bomb_stops_at_the_limit(north: Any, serving: Any) -> None:
     bomb = gzip.compress(bytes(settings.PREDICT_MAX_TENSOR_BYTES + 1))
 
     answer = ask(north.bearer, bomb, NPY, **{"Content-Encoding": "gzip"})
@@ -205,7 +205,7 @@ def test_a_gzip_bomb_stops_at_the_limit(north: Any, starter: Any) -> None:
     assert film.status_code == 415
 
 
-def test_limits_say_what_they_are(north: Any, starter: Any, settings: Any) -> None:
+def test_limits_say_what_they_are(north: Any, serving: Any, settings: Any) -> None:
     settings.PREDICT_MAX_IMAGES = 2
     many = ask(north.bearer, form([("a", f"{n}.png", png()) for n in range(3)]), FORM)
     settings.MAX_INSTANCE_BYTES = 1000
@@ -219,7 +219,7 @@ def test_limits_say_what_they_are(north: Any, starter: Any, settings: Any) -> No
     assert files_left() == []
 
 
-def test_a_version_may_be_named(north: Any, starter: Any) -> None:
+def test_a_version_may_be_named(north: Any, serving: Any) -> None:
     named = ask(north.bearer, png(), "image/png", "?model_version=starter:1")
     unknown = ask(north.bearer, png(), "image/png", "?model_version=starter:999999999")
     odd = [ask(north.bearer, png(), "image/png", f"?model_version={each}") for each in ("starter", "starter:²", "a:1:")]
@@ -239,7 +239,7 @@ def test_without_a_version_in_service_it_says_what_to_do(north: Any) -> None:
     assert answer["Retry-After"]
 
 
-def test_nothing_is_kept_but_a_line_in_the_trail(north: Any, starter: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_kept_but_a_line_in_the_trail(north: Any, serving: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     body = form([
         ("a", "CANARY-NAME.dcm", dicom(1, patient_name="CANARY^PATIENT")),
@@ -252,13 +252,13 @@ def test_nothing_is_kept_but_a_line_in_the_trail(north: Any, starter: Any, caplo
         assert Study.objects.count() == 0
         (event,) = AuditEvent.objects.all()
         assert (event.action, event.actor, event.object_id, event.amount) == (
-            AuditEvent.Action.IMAGES_PREDICTED, "api:pacs", starter.pk, 2,
+            AuditEvent.Action.IMAGES_PREDICTED, "api:pacs", serving.pk, 2,
         )  # fmt: skip
     assert files_left() == []
     assert "CANARY" not in caplog.text
 
 
-def test_a_key_needs_the_scope(north: Any, starter: Any) -> None:
+def test_a_key_needs_the_scope(north: Any, serving: Any) -> None:
     with tenant_tx(north.tenant.id):
         reader = create_api_key(name="reader", scopes=["studies.read"])
     answer = ask({"authorization": f"Bearer {reader}"}, png(), "image/png")
@@ -270,7 +270,7 @@ def test_a_key_needs_the_scope(north: Any, starter: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [NPY, FORM])
-def test_a_member_needs_the_token_against_forgery(north: Any, starter: Any, sign_in: Any, kind: str) -> None:
+def test_a_member_needs_the_token_against_forgery(north: Any, serving: Any, sign_in: Any, kind: str) -> None:
     body = npy(good()) if kind == NPY else form([("a", "x.png", png())])
     browser = Client(enforce_csrf_checks=True)
     browser.cookies = sign_in(north, north.technologist).cookies
