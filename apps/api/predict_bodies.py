@@ -1,6 +1,6 @@
 """The images of a request to /predict, by its Content-Type. No byte of them is decoded here."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
@@ -78,7 +78,8 @@ def _single(request: HttpRequest, spool: Spool) -> DirectReading:
 def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
     length = announced_length(request)
     handler = SpoolUploadHandler(request, spool, limit=settings.MAX_INSTANCE_BYTES, most=settings.PREDICT_MAX_IMAGES)
-    body = _Body(body_of(request), length)
+    # Its stubs want a whole file; the parser reads and nothing else.
+    body: Any = _Body(body_of(request), length)
     # The parser refuses to look at a body of unknown length; the pieces themselves tell where it ends.
     meta = {"CONTENT_TYPE": request.META["CONTENT_TYPE"], "CONTENT_LENGTH": length or settings.MAX_UPLOAD_BYTES}
     try:
