@@ -4,13 +4,12 @@
     python -m benchmarks.predict --peer PEER [--batch 8] [--connections 3] [--rounds 3] [--artifact DIR | --densenet]
 
 All three hold the same version and see the same array of N images; they take turns, so load hits them alike. The server
-and the peer get the same number of processes and lanes, and the same client. Prints images/s and the ratios.
+and the peer get the same number of processes and lanes, and the same client. Prints images/s, CPU time and the ratios.
 """
 
 import argparse
 import http.client
 import io
-import json
 import os
 import statistics
 import subprocess
@@ -18,15 +17,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 
 from benchmarks.pipeline import densenet
-from benchmarks.stack import PROJECT_ROOT, free_port, running_stack
+from benchmarks.stack import PROJECT_ROOT, cpu_seconds, free_port, running_stack
 from ml.artifact import read_manifest
 
 STARTER = PROJECT_ROOT / "models" / "starter"
@@ -40,22 +41,23 @@ images = np.load(sys.argv[3])
 predictor.predict_images(images)
 print("ready", flush=True)
 for line in sys.stdin:
-    start, done = time.perf_counter(), 0
+    start, cpu, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < float(line):
         predictor.predict_images(images); done += len(images)
-    print(done / (time.perf_counter() - start), flush=True)
+    print(done / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / done, flush=True)
 """
 # A careful user's LitServe: the array as the body, the same calibrated answer, one request at a time in each process.
 _PEER = """
 import io, sys, numpy as np, litserve
 from pathlib import Path
-from fastapi import Request
+from typing import Annotated
+from fastapi import Body
 from ml.predictor import load_predictor
 class Api(litserve.LitAPI):
     def setup(self, device):
         self.predictor = load_predictor(Path(sys.argv[1]), "cpu", Path(sys.argv[2]), int(sys.argv[5]))
-    async def decode_request(self, request: Request):
-        return np.load(io.BytesIO(await request.body()), allow_pickle=False)
+    def decode_request(self, request: Annotated[bytes, Body()]):
+        return np.load(io.BytesIO(request), allow_pickle=False)
     def predict(self, images):
         prediction = self.predictor.predict_images(images)
         return self.predictor.gate(prediction), self.predictor.probabilities(prediction)
@@ -64,7 +66,7 @@ class Api(litserve.LitAPI):
         return [{"accepted": gate.accepted, "findings": dict(zip(labels, map(float, row)))}
                 for gate, row in zip(*output)]
 if __name__ == "__main__":
-    server = litserve.LitServer(Api(enable_async=False), accelerator="cpu", workers_per_device=int(sys.argv[4]))
+    server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=int(sys.argv[4]))
     server.run(host="127.0.0.1", port=int(sys.argv[3]), generate_client_file=False, log_level="warning")
 """
 
@@ -72,6 +74,13 @@ if __name__ == "__main__":
 def images_of(artifact: Path, count: int) -> np.ndarray:
     space = read_manifest(artifact).input_space
     return np.random.default_rng(0).uniform(-0.5, 0.5, (count, 3, space.size, space.size)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Rate:
+    images_per_second: float
+    cpu_ms: float
+    """CPU milliseconds that the serving processes used for an image."""
 
 
 class Poster:
@@ -91,8 +100,8 @@ class Poster:
                     raise SystemExit(f"{self._path} does not answer: {error}") from error
                 time.sleep(0.5)
 
-    def rate(self, seconds: float) -> float:
-        """Requests/s over all connections."""
+    def post_for(self, seconds: float) -> int:
+        """Post on all connections for a time; how many requests were answered."""
         counts, failures = [0] * self._connections, []
 
         def send(number: int) -> None:
@@ -104,8 +113,7 @@ class Poster:
             except (OSError, RuntimeError) as error:
                 failures.append(error)
 
-        start = time.perf_counter()
-        end = start + seconds
+        end = time.perf_counter() + seconds
         threads = [threading.Thread(target=send, args=(number,)) for number in range(self._connections)]
         for thread in threads:
             thread.start()
@@ -113,7 +121,7 @@ class Poster:
             thread.join()
         if failures:
             raise SystemExit(f"{self._path} failed: {failures[0]}")
-        return sum(counts) / (time.perf_counter() - start)
+        return sum(counts)
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self._parts.hostname or "", self._parts.port, timeout=120)
@@ -136,7 +144,7 @@ def running(code: str, *arguments: object, path: Path | None = None) -> Iterator
         process = subprocess.Popen(
             [sys.executable, script.name, *map(str, arguments)],
             cwd=PROJECT_ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         try:
             yield process
@@ -145,15 +153,24 @@ def running(code: str, *arguments: object, path: Path | None = None) -> Iterator
             process.wait(30)
 
 
-def raw_rate(process: "subprocess.Popen[str]", seconds: float) -> float:
+def raw_rate(process: "subprocess.Popen[str]", seconds: float) -> Rate:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(f"{seconds}\n")
     process.stdin.flush()
-    return float(process.stdout.readline())
+    rate, cpu_ms = map(float, process.stdout.readline().split())
+    return Rate(rate, cpu_ms)
 
 
-def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[float]]:
+def served_rate(poster: Poster, batch: int, seconds: float, processes: Sequence[psutil.Process]) -> Rate:
+    before = sum(map(cpu_seconds, processes))
+    started = time.perf_counter()
+    images = batch * poster.post_for(seconds)
+    rate = images / (time.perf_counter() - started)
+    return Rate(rate, 1000 * (sum(map(cpu_seconds, processes)) - before) / images)
+
+
+def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[Rate]]:
     images = images_of(artifact, options.batch)
     saved = io.BytesIO()
     np.save(saved, images)
@@ -175,22 +192,24 @@ def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[float
             peer = Poster(f"http://127.0.0.1:{port}", "/predict", body, {"Content-Type": "application/octet-stream"},
                           options.connections)  # fmt: skip
             arguments = (artifact, cache, port, PROCESSES, LANES)
-            with running(_PEER, *arguments, path=options.peer) if options.peer else nullcontext():
-                if options.peer:
+            with running(_PEER, *arguments, path=options.peer) if options.peer else nullcontext() as served_by_peer:
+                if served_by_peer is not None:
                     peer.until_it_answers()
-                runs: dict[str, Callable[[float], float]] = {
+                web = [stack.processes["web"], stack.processes["postgres"]]
+                runs: dict[str, Callable[[float], Rate]] = {
                     "raw": lambda seconds: raw_rate(raw, seconds),
-                    "ours": lambda seconds: options.batch * ours.rate(seconds),
+                    "ours": lambda seconds: served_rate(ours, options.batch, seconds, web),
                 }
-                if options.peer:
-                    runs["peer"] = lambda seconds: options.batch * peer.rate(seconds)
+                if served_by_peer is not None:
+                    theirs = [psutil.Process(served_by_peer.pid)]
+                    runs["peer"] = lambda seconds: served_rate(peer, options.batch, seconds, theirs)
                 for run in runs.values():
                     run(2.0)
                 return _in_turns(runs, options.rounds, options.seconds)
 
 
-def _in_turns(runs: dict[str, Callable[[float], float]], rounds: int, seconds: float) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {name: [] for name in runs}
+def _in_turns(runs: dict[str, Callable[[float], Rate]], rounds: int, seconds: float) -> dict[str, list[Rate]]:
+    rates: dict[str, list[Rate]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             rates[name].append(run(seconds))
@@ -211,16 +230,22 @@ def main() -> None:
         artifact = densenet(Path(folder) / "densenet121") if options.densenet else options.artifact
         rates = measure(artifact, options)
         print(f"version         {artifact.name}, {options.batch} images a request, {options.connections} connections")
-    raw = statistics.median(rates["raw"])
-    print(f"raw predictor   {raw:.1f} images/s")
-    ours = statistics.median(rates["ours"])
-    ratios = [one / other for one, other in zip(rates["ours"], rates["raw"], strict=True)]
-    print(f"/predict        {ours:.1f} images/s = {statistics.median(ratios):.2f} of raw (limit 0.85)")
+    print(f"raw predictor   {_median(rates['raw'])}")
+    print(f"/predict        {_median(rates['ours'])}: {_share(rates, 'raw'):.2f} of raw (limit 0.85)")
     if "peer" in rates:
-        against = [one / other for one, other in zip(rates["ours"], rates["peer"], strict=True)]
-        print(f"LitServe        {statistics.median(rates['peer']):.1f} images/s; "
-              f"/predict is {statistics.median(against):.2f} of it (limit 1.0)")  # fmt: skip
-    print(json.dumps({name: [round(value, 1) for value in values] for name, values in rates.items()}))
+        print(f"LitServe        {_median(rates['peer'])}; /predict is {_share(rates, 'peer'):.2f} of it (limit 1.0)")
+
+
+def _median(rates: list[Rate]) -> str:
+    speed = statistics.median(each.images_per_second for each in rates)
+    cpu = statistics.median(each.cpu_ms for each in rates)
+    return f"{speed:.1f} images/s, {cpu:.1f} CPU-ms an image"
+
+
+def _share(rates: dict[str, list[Rate]], other: str) -> float:
+    """Of neighbouring rounds, so that a load which comes and goes counts less."""
+    pairs = zip(rates["ours"], rates[other], strict=True)
+    return statistics.median(ours.images_per_second / theirs.images_per_second for ours, theirs in pairs)
 
 
 if __name__ == "__main__":
