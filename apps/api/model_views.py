@@ -14,7 +14,9 @@ from apps.api.serializers import ModelListSerializer, ModelSerializer
 from apps.core.errors import NotFoundError
 from apps.registry.models import Deployment, ModelVersion
 
-_DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "metrics", "card")
+_DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "calibration", "metrics", "card")
+# What an array for /predict looks like, whatever the version.
+_TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
 _LARGEST_NUMBER = 2**31 - 1
 
 
@@ -46,6 +48,7 @@ class ModelView(ReadView):
             raise NotFoundError("There is no such model version; /api/v1/models/ lists them.", "model-not-found")
         described = {part: version.manifest[part] for part in _DESCRIBED}
         described["data"] = version.data
+        described["input_space"] = described["input_space"] | _TENSOR
         whole = _summary(version, _ids_in_service()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
         return Response(ModelSerializer(whole).data)
 
