@@ -45,7 +45,9 @@ def unpack(source: Path, directory: Path) -> None:
                 with stream, (directory / name).open("wb") as target:
                     _copy(stream, target, LIMITS[name], name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ImportRefused(f"{source.name} is neither a .zip nor a .tar that can be read: {error}.") from error
+        raise ImportRefused(
+            f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder anew."
+        ) from error
     if missing := set(LIMITS) - found:
         raise ImportRefused(f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder.")
 
