@@ -128,6 +128,28 @@ def roc_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.floa
     return curve
 
 
+def operating_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.float64]:
+    """Each operating point and what it does, (P, 3) of threshold, sensitivity, specificity, thresholds falling.
+
+    The rule is "positive if score >= threshold"; a threshold lies half-way to the next lower score seen, the lowest on
+    it. A curve of more than `points` is thinned as `roc_curve`. Raises MetricUndefined without both classes.
+    """
+    positive, values = _checked(truth, scores)
+    if positive.all() or not positive.any():
+        raise MetricUndefined("Operating points need at least one positive and one negative film.")
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(values) - 1)
+    hits = np.cumsum(positive[order])[ends]
+    sensitivity, alarms = hits / positive.sum(), (ends + 1 - hits) / (~positive).sum()
+    thresholds = (ordered[ends] + ordered[np.append(ends[1:], ends[-1])]) / 2.0
+    curve = np.stack([thresholds, sensitivity, 1.0 - alarms], axis=1)
+    if len(curve) > points:
+        wanted = np.searchsorted(sensitivity + alarms, np.linspace(0.0, 2.0, points))
+        curve = curve[np.unique(np.minimum(wanted, len(curve) - 1))]
+    return curve
+
+
 def _or_none(metric: Callable[[Array, Array], float], truth: Array, scores: Array) -> float | None:
     try:
         return metric(truth, scores)

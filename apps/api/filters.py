@@ -46,6 +46,10 @@ def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
         studies = studies.filter(study_date__gte=query["study_date_from"])
     if "study_date_to" in query:
         studies = studies.filter(study_date__lte=query["study_date_to"])
+    if "model_version" in query:
+        name, _, number = query["model_version"].rpartition(":")
+        read = InferenceJob.objects.filter(study=OuterRef("pk"), state=JobState.COMPLETE)
+        studies = studies.filter(Exists(read.filter(model_version__name=name, model_version__number=int(number))))
     if {"label", "positive", "min_probability"} & query.keys():
         studies = _with_finding(studies, query)
     return studies

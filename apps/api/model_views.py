@@ -1,6 +1,7 @@
 """Model versions: which there are, and everything about one that is not its weights."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.urls import reverse
@@ -12,7 +13,9 @@ from rest_framework.response import Response
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
 from apps.core.errors import NotFoundError
-from apps.registry.models import Deployment, ModelVersion
+from apps.registry.models import ModelVersion
+from apps.registry.selectors import version_for
+from apps.tenants.scope import current_tenant_id
 
 _DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "calibration", "metrics", "card")
 # What an array for /predict looks like, whatever the version.
@@ -25,8 +28,8 @@ class ModelListView(ReadView):
         operation_id="listModels", summary="The model versions", responses=ModelListSerializer, tags=["Models"]
     )
     def get(self, request: Request) -> Response:
-        in_service = _ids_in_service()
-        results = [_summary(version, in_service) for version in ModelVersion.objects.all()]
+        active = _active_id()
+        results = [_summary(version, active) for version in ModelVersion.objects.all()]
         return Response(ModelListSerializer({"intended_use": settings.INTENDED_USE_NOTICE, "results": results}).data)
 
 
@@ -49,15 +52,17 @@ class ModelView(ReadView):
         described = {part: version.manifest[part] for part in _DESCRIBED}
         described["data"] = version.data
         described["input_space"] = described["input_space"] | _TENSOR
-        whole = _summary(version, _ids_in_service()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
+        whole = _summary(version, _active_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
         return Response(ModelSerializer(whole).data)
 
 
-def _ids_in_service() -> set[Any]:
-    return set(Deployment.objects.values_list("model_version_id", flat=True))
+def _active_id() -> UUID | None:
+    """The version that reads the caller's studies."""
+    version = version_for(current_tenant_id())
+    return version.pk if version else None
 
 
-def _summary(version: ModelVersion, in_service: set[Any]) -> dict[str, Any]:
+def _summary(version: ModelVersion, active: UUID | None) -> dict[str, Any]:
     return {
         "model_version": str(version),
         "name": version.name,
@@ -65,6 +70,6 @@ def _summary(version: ModelVersion, in_service: set[Any]) -> dict[str, Any]:
         "architecture": version.architecture,
         "sha256": version.sha256,
         "registered": version.registered,
-        "in_service": version.pk in in_service,
+        "in_service": version.pk == active,
         "url": reverse("api:model", kwargs={"name": version.name, "number": version.number}),
     }

@@ -47,6 +47,9 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     study_date_from = serializers.DateField(required=False)
     study_date_to = serializers.DateField(required=False)
     study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)
+    model_version = serializers.RegexField(
+        r"\A[-\w]{1,100}:[0-9]{1,9}\Z", required=False, help_text="name:number. Studies that it read, then or now."
+    )
     label = serializers.ChoiceField(  # type: ignore[assignment]
         choices=engine.LABELS,
         required=False,

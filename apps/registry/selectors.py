@@ -1,19 +1,70 @@
 """Reading the registry."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
 from apps.core.errors import UnavailableError
-from apps.registry.models import Deployment, ModelVersion
+from apps.registry.models import Deployment, Evaluation, ModelVersion, OperatingPoint
+from apps.registry.points import Point
+
+
+def deployments() -> Mapping[UUID | None, UUID]:
+    """The version in service for whom: the key None is the platform's, the others are tenants that are pinned."""
+    return dict(Deployment.objects.values_list("for_tenant_id", "model_version_id"))
+
+
+def version_for(tenant_id: UUID) -> ModelVersion | None:
+    """The version that reads for a tenant: the one that it is pinned to, or else the platform's."""
+    own_first = F("for_tenant").asc(nulls_last=True)
+    pointers = Deployment.objects.select_related("model_version").order_by(own_first)
+    pointer = pointers.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
+    return pointer.model_version if pointer else None
 
 
 def version_id_in_service() -> UUID | None:
-    """The pointer alone: what a worker looks at before each batch."""
-    return Deployment.objects.filter(slot=Deployment.Slot.PLATFORM).values_list("model_version_id", flat=True).first()
+    """The platform's pointer alone: what a worker looks at before each batch."""
+    return deployments().get(None)
 
 
 def version_in_service() -> ModelVersion:
-    """Raises UnavailableError where no version has been activated."""
-    deployment = Deployment.objects.select_related("model_version").filter(slot=Deployment.Slot.PLATFORM).first()
+    """The platform's version.
+
+    Raises:
+        UnavailableError: none has been activated.
+    """
+    deployment = Deployment.objects.select_related("model_version").filter(for_tenant=None).first()
     if deployment is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
     return deployment.model_version
+
+
+def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
+    """What each finding is judged by for a tenant: the point that it chose, or the version's own; None for none."""
+    chosen = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id)
+    return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
+
+
+def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float | None]:
+    """The threshold of each finding for a tenant: positive at or above it; None where there is no operating point."""
+    points = operating_points(version, tenant_id)
+    return {label: point["value"] if point else None for label, point in points.items()}
+
+
+def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
+    """Versions with what `version_state` looks at."""
+    return versions.annotate(
+        is_serving=Exists(Deployment.objects.filter(model_version=OuterRef("pk"))),
+        is_measured=Exists(Evaluation.objects.filter(model_version=OuterRef("pk"))),
+    )
+
+
+def version_state(version: Any) -> str:
+    """Candidate, verified once it was measured on films that it had not seen, serving, or retired."""
+    if version.retired is not None:
+        return "Retired"
+    if version.is_serving:
+        return "Serving"
+    return "Verified" if version.is_measured else "Candidate"

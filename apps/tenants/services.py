@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from apps.core.errors import NotPermittedError
+from apps.core.errors import NotFoundError, NotPermittedError
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
@@ -68,6 +68,19 @@ def tenants_of_user(*, user_id: UUID) -> list[Tenant]:
     """The active tenants that a user may enter; asked before any tenant is in force."""
     ids = Membership.objects.using("auth").filter(user_id=user_id).values_list("tenant_id", flat=True)
     return list(Tenant.objects.filter(id__in=list(ids), is_active=True).order_by("name"))
+
+
+def find_tenant(slug: str) -> Tenant:
+    """The tenant that operators know by this short name.
+
+    Raises:
+        NotFoundError
+    """
+    tenant = Tenant.objects.filter(slug=slug).first()
+    if tenant is None:
+        known = ", ".join(Tenant.objects.order_by("slug").values_list("slug", flat=True)[:20]) or "none"
+        raise NotFoundError(f"There is no tenant {slug!r}. Known: {known}.", "tenant-not-found")
+    return tenant
 
 
 def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:

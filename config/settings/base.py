@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from config.env import PROJECT_ROOT, env_int, env_list, env_str, home
+from config.env import PROJECT_ROOT, env_bool, env_int, env_list, env_str, home
 
 BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
@@ -136,6 +136,9 @@ MAX_INSTANCE_BYTES = env_int("MAX_INSTANCE_MIB", 256) * 1024 * 1024
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_MIB", 2048) * 1024 * 1024
 MAX_UPLOAD_PARTS = 1000
 SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
+
+# Whether a version that replaces another one needs a second operator's word.
+ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
 
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)

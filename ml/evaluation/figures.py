@@ -11,7 +11,7 @@ from ml.artifact import Threshold
 from ml.bootstrap import Draws, bootstrap_shares, share_interval
 from ml.calibration import Platt, calibrate, sigmoid
 from ml.labels import LABELS
-from ml.metrics import MetricUndefined, brier, calibration_bins, calibration_error, evaluate, roc_curve
+from ml.metrics import MetricUndefined, brier, calibration_bins, calibration_error, evaluate, operating_curve, roc_curve
 
 BINS = 15
 
@@ -61,6 +61,7 @@ def classification(scored: Scored, draws: Draws) -> dict[str, Any]:
                 form: calibration_bins(truth, values[:, column], BINS).tolist() for form, values in forms.items()
             },
             "roc": _roc(truth, scored.logits[:, column]),
+            "operating_curve": _operating_curve(truth, scored.probabilities[:, column]),
         }
     for figure in ("ece", "brier"):
         report[figure] = {form: _mean(report["labels"], figure, form) for form in forms}
@@ -116,6 +117,13 @@ def _known(metric: Any, truth: NDArray[Any], probabilities: NDArray[Any]) -> flo
 def _roc(truth: NDArray[Any], scores: NDArray[Any]) -> list[list[float]] | None:
     try:
         return [[float(x), float(y)] for x, y in roc_curve(truth, scores)]
+    except MetricUndefined:
+        return None
+
+
+def _operating_curve(truth: NDArray[Any], probabilities: NDArray[Any]) -> list[list[float]] | None:
+    try:
+        return operating_curve(truth, probabilities).tolist()
     except MetricUndefined:
         return None
 

@@ -13,12 +13,13 @@ from ml.artifact import Manifest, Threshold, half_precision, save_artifact
 from ml.calibration import Platt, calibrate, fit_platt
 from ml.gate import FeatureGate
 from ml.labels import LABELS
-from ml.metrics import calibration_error, youden_threshold
+from ml.metrics import calibration_error, operating_curve, youden_threshold
 from ml.networks import CamNetwork
 from ml.saliency import CamScale, fit_cam_scale
 from ml.training.forward import Outputs
 from ml.transforms import InputSpace
 
+_CURVE_POINTS = 60
 MIN_POSITIVES = 10
 DISCLAIMER = "Demonstration only. Investigational. Not for diagnostic use."
 
@@ -62,6 +63,20 @@ def operating_points(
             value = youden_threshold(held.truth[:, column], probabilities[:, column])
             points[label] = Threshold(float(np.clip(value, 1e-6, 1 - 1e-6)), "youden", positives)
     return points, notes
+
+
+def operating_curves(
+    held: HeldOut, probabilities: NDArray[np.float64], points: Mapping[str, Threshold | None]
+) -> dict[str, list[list[float]]]:
+    """Threshold, sensitivity and specificity along the curve of each label that has an operating point.
+
+    Whoever serves the version chooses another point of it with these.
+    """
+    return {
+        label: operating_curve(held.truth[:, column], probabilities[:, column], _CURVE_POINTS).round(6).tolist()
+        for column, label in enumerate(LABELS)
+        if points[label] is not None
+    }
 
 
 def cam_scales(held: HeldOut) -> dict[str, CamScale]:
@@ -174,7 +189,11 @@ def package(
         label: calibration_error(held.truth[:, i], probabilities[:, i]) if sum(held.counts(i)) else None
         for i, label in enumerate(LABELS)
     }
-    figures = {**metrics, "calibration_error": {"bins": 15, "validation": errors}}
+    figures = {
+        **metrics,
+        "calibration_error": {"bins": 15, "validation": errors},
+        "operating_curve": {"validation": operating_curves(held, probabilities, points)},
+    }
     height, width = held.outputs.cams.shape[2:]
     manifest = Manifest(
         name=description.name,

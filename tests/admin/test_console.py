@@ -15,6 +15,7 @@ from apps.core.identifiers import uuid7
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
 from apps.registry.models import Activation, Deployment, ModelVersion, TrainingRun
 from apps.registry.runs import record_progress, start_training_run
+from apps.registry.selectors import version_for
 from apps.reports.models import FindingReview, Report
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
@@ -72,7 +73,12 @@ def addresses() -> list[str]:
         reverse("admin:tenants_tenant_member", args=[tenant.pk]),
         reverse("admin:tenants_tenant_revoke", args=[tenant.pk, tenant.pk]),
         reverse("admin:registry_modelversion_activate", args=[version.pk]),
+        reverse("admin:registry_modelversion_retire", args=[version.pk]),
+        reverse("admin:registry_modelversion_card", args=[version.pk]),
+        reverse("admin:registry_operatingpoint_what_if", args=[tenant.slug]),
+        reverse("admin:registry_operatingpoint_read_by") + "?version=chest-net:3&label=Mass",
         reverse("admin:registry_deployment_roll_back"),
+        reverse("admin:registry_deployment_unpin", args=[tenant.slug]),
         reverse("admin:registry_trainingrun_live", args=[run.pk]),
     ]
 
@@ -224,6 +230,30 @@ def test_versions_move_with_a_reason_and_back(operator: Client, version: Any) ->
         operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "Too many alarms."}).status_code == 302
     )
     assert Deployment.objects.get().model_version == version
+
+
+def test_a_tenant_is_pinned_in_the_console(operator: Client, north: Any, south: Any, version: Any) -> None:
+    other = ModelVersion.objects.create(
+        name="chest-net", number=4, sha256="f" * 64, manifest=version.manifest, device_uid="2.25.2"
+    )
+    pin = reverse("admin:registry_modelversion_activate", args=[other.pk])
+    assert operator.post(pin, {"tenant": north.tenant.pk, "reason": "A trial."}).status_code == 302
+    assert version_for(north.tenant.pk) == other
+    assert version_for(south.tenant.pk) == version
+    page = operator.get(reverse("admin:registry_deployment_changelist")).content.decode()
+    assert "North Hospital" in page
+    assert "roll-back/?tenant=north" in page
+    for hospital, active in ((north, "chest-net:4"), (south, "chest-net:3")):
+        listed = Client().get("/api/v1/models/", headers=hospital.bearer).json()["results"]
+        assert [each["model_version"] for each in listed if each["in_service"]] == [active]
+
+    unpin = reverse("admin:registry_deployment_unpin", args=["north"])
+    assert operator.post(unpin, {"reason": "The trial is over."}).status_code == 302
+    assert version_for(north.tenant.pk) == version
+    back = reverse("admin:registry_deployment_roll_back") + "?tenant=north"
+    assert operator.post(back, {"reason": "Not yet."}).status_code == 302
+    assert version_for(north.tenant.pk) == other
+    assert operator.get(reverse("admin:registry_deployment_unpin", args=["nowhere"])).status_code == 404
 
 
 def test_a_version_shows_its_figures(operator: Client, version: Any) -> None:

@@ -87,6 +87,8 @@ def test_the_list_filters_by_what_was_found(north: Any, store_film: Any, read: A
     assert uids(ask(north, LIST, min_probability="0.7")) == [one]
     assert uids(ask(north, LIST, positive="true")) == [two, one]
     assert uids(ask(north, LIST, study_date_from="2024-01-02", study_date_to="2024-01-02")) == [two]
+    assert uids(ask(north, LIST, model_version="chest-net:3")) == [two, one]
+    assert uids(ask(north, LIST, model_version="chest-net:4")) == []
     assert uids(ask(north, LIST, study_instance_uid=two)) == [two]
     assert uids(ask(north, LIST, ordering="study_date")) == [one, two, three]
     assert uids(ask(north, LIST, ordering="-top_probability")) == [one, two, three]
@@ -135,6 +137,7 @@ def test_the_list_costs_the_same_queries_for_many_studies(
         {"label": "Effusion\x00"},
         {"min_probability": "2"},
         {"study_date_from": "yesterday"},
+        {"model_version": "chest-net"},
         {"page_size": "100000"},
         {"ordering": "patient"},
         {"cursor": "nonsense"},

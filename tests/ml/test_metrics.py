@@ -14,6 +14,7 @@ from ml.metrics import (
     calibration_bins,
     calibration_error,
     evaluate,
+    operating_curve,
     roc_curve,
     youden_threshold,
 )
@@ -140,3 +141,18 @@ def test_calibration_bins_hold_every_film_once() -> None:
     assert (np.diff(bins[:, 0]) > 0).all()
     assert len(calibration_bins([np.nan], [0.5])) == 0
     assert brier([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)
+
+
+def test_an_operating_curve_says_what_each_threshold_does() -> None:
+    generator = np.random.default_rng(3)
+    truth = generator.random(3000) < 0.2
+    scores = np.round(generator.normal(size=3000) + truth, 2)
+    curve = operating_curve(truth, scores)
+    assert len(curve) <= 100
+    assert (np.diff(curve[:, 0]) < 0).all()
+    for threshold, sensitivity, specificity in curve:
+        assert (scores[truth] >= threshold).mean() == pytest.approx(sensitivity)
+        assert (scores[~truth] < threshold).mean() == pytest.approx(specificity)
+    assert curve[-1, 1:].tolist() == [1.0, 0.0]
+    with pytest.raises(MetricUndefined):
+        operating_curve(np.ones(3), np.arange(3))

@@ -2,15 +2,19 @@
 
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 
+from apps.core.errors import ConflictError
 from apps.registry.models import Activation, ModelVersion
-from apps.registry.selectors import version_in_service
+from apps.registry.selectors import deployments, version_for, version_in_service
+from apps.registry.services import activate
 from tests.conftest import STARTER
 
 
@@ -36,7 +40,8 @@ def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: M
     assert version_in_service() == starter
     back, there, _ = Activation.objects.all()
     assert (there.to_version, there.reason, there.thresholds) == (second, "Better", second.thresholds)
-    assert (back.to_version, back.is_rollback, back.thresholds) == (starter, True, starter.thresholds)
+    assert (back.to_version, back.act, back.thresholds) == (starter, "rolled-back", starter.thresholds)
+    assert [line.number for line in Activation.objects.all()] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -47,9 +52,14 @@ def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: M
         (["starter:1"], "in service already"),
         (["--rollback"], "no earlier version"),
         ([], "either name:number or --rollback"),
+        (["starter:1", "--rollback"], "either name:number or --rollback"),
+        (["--unpin"], "whom to unpin"),
+        (["starter:1", "--tenant", "nowhere"], "no tenant 'nowhere'. Known: north"),
+        (["--unpin", "--tenant", "north"], "follows the platform already"),
+        (["--rollback", "--tenant", "north"], "no earlier version"),
     ],
 )
-def test_what_cannot_be_done_is_said(starter: Any, arguments: list[str], word: str) -> None:
+def test_what_cannot_be_done_is_said(north: Any, starter: Any, arguments: list[str], word: str) -> None:
     with pytest.raises(CommandError, match=word):
         run("activate_model", *arguments)
     assert version_in_service() == starter
@@ -58,6 +68,64 @@ def test_what_cannot_be_done_is_said(starter: Any, arguments: list[str], word: s
 def test_the_same_artifact_is_the_same_version(starter: Any) -> None:
     assert "starter:1 is registered" in run("register_model", str(STARTER))
     assert ModelVersion.objects.count() == 1
+
+
+def test_a_tenant_is_pinned_and_follows_again(north: Any, south: Any, starter: Any, second: ModelVersion) -> None:
+    assert "for North Hospital (before: starter:1)" in run("activate_model", "starter:2", "--tenant", "north")
+    assert deployments() == {None: starter.pk, north.tenant.pk: second.pk}
+    assert (version_for(north.tenant.pk), version_for(south.tenant.pk)) == (second, starter)
+
+    run("activate_model", "starter:1", "--tenant", "north")
+    run("activate_model", "starter:2")
+    assert (version_for(north.tenant.pk), version_for(south.tenant.pk)) == (starter, second)
+
+    assert "starter:2 is in service for North" in run("activate_model", "--unpin", "--tenant", "north", reason="Done")
+    assert deployments() == {None: second.pk}
+    last = Activation.objects.first()
+    assert last is not None
+    assert (last.for_tenant, last.act, last.from_version, last.reason) == (north.tenant, "unpinned", starter, "Done")
+    with pytest.raises(CommandError, match="follows the platform already"):
+        run("activate_model", "--unpin", "--tenant", "north")
+
+
+def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, second: ModelVersion) -> None:
+    for tenant in ("north", "south"):
+        run("activate_model", "starter:2", "--tenant", tenant)
+    run("activate_model", "--rollback", "--tenant", "north")
+    assert deployments() == {None: starter.pk, south.tenant.pk: second.pk}
+
+    # The platform has moved on meanwhile: what read for the tenant before must read again, so it is pinned to it.
+    run("activate_model", "starter:2")
+    run("activate_model", "--rollback", "--tenant", "south")
+    assert version_for(south.tenant.pk) == starter
+    assert version_in_service() == second
+
+
+def test_one_of_two_who_move_at_once_is_told(north: Any, starter: Any, second: ModelVersion) -> None:
+    """Many at once, on real connections: each move is whole, the ledger has no gap and ends at the pointer."""
+    tenants = [None, north.tenant]
+
+    def move(step: int) -> str:
+        try:
+            version = (starter, second)[step % 2]
+            activate(version=version, actor=f"thread-{step}", tenant=tenants[step // 2 % 2])
+        except ConflictError as error:
+            return error.detail
+        finally:
+            connection.close()
+        return "moved"
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(move, range(40)))
+    lines = list(Activation.objects.all())
+    assert [line.number for line in lines] == list(range(len(lines), 0, -1))
+    assert len(lines) == 1 + said.count("moved") > 3
+    assert all("in service already" in each or "same moment" in each for each in said if each != "moved")
+    for tenant in tenants:
+        own = [line for line in lines if line.for_tenant == tenant]
+        assert deployments()[tenant and tenant.pk] == own[0].to_version_id
+        # A tenant that is pinned never follows the platform, so its lines are a chain too, as the platform's are.
+        assert all(later.from_version == earlier.to_version for later, earlier in pairwise(own))
 
 
 def test_the_ledger_is_written_once(starter: Any) -> None:

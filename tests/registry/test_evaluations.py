@@ -121,7 +121,10 @@ def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None
     assert "style=" not in page
     assert mean in listed
     assert reverse("admin:registry_evaluation_change", args=[evaluation.pk]) in of_version.content.decode()
-    assert "Candidate" in of_version.content.decode()
+    assert "Verified" in of_version.content.decode()
+    card = client.get(reverse("admin:registry_modelversion_card", args=[evaluation.model_version_id])).content.decode()
+    assert card.count('class="chart"') == 4
+    assert "Subgroups" in card
 
 
 def test_the_document_is_closed_to_the_network(evaluation: Evaluation) -> None:

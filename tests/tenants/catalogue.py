@@ -20,13 +20,25 @@ PLATFORM_TABLES = {
     "django_migrations": "Django's",
     "django_session": "opaque sessions by random key; the tenant inside is checked against the membership",
     "inference_worker": "machines of the platform",
-    "registry_activation": "ledger of the platform's model versions",
-    "registry_deployment": "the platform's pointer",
+    "registry_activation": "ledger of which version served whom",
+    "registry_activationrequest": "moves that wait for a second operator",
+    "registry_deployment": "which version serves whom: read before any tenant is in force",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
+    "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
+    "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
     "registry_trainingrun": "the platform's trainings",
     "tenants_tenant": "the tenants themselves: name, slug, AE title",
+}
+
+# Rows of the platform that name a tenant (never in a column `tenant_id`, which promises isolation), and why they may.
+ABOUT_TENANTS = {
+    "registry_activation": "who was served by what, when; no word of what was read",
+    "registry_activationrequest": "as the ledger",
+    "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
+    "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
+    "registry_switchpreview": "how many results a switch would change, per finding",
 }
 
 _TABLES = """
@@ -102,7 +114,7 @@ def _table_defects(
 ) -> list[str]:
     found = [] if owner == "chx_owner" else [f"{name}: owned by {owner}"]
     if name in PLATFORM_TABLES:
-        return [*found, f"{name}: signed off as the platform's, yet has tenant_id"] if has_tenant else found
+        return found + _platform_defects(cursor, oid, name, has_tenant)
     if not has_tenant:
         return [*found, f"{name}: has no tenant_id that is not null, and no reason in PLATFORM_TABLES"]
     if not (secured and forced):
@@ -111,6 +123,15 @@ def _table_defects(
         found.append(f"{name}: no index leads with tenant_id")
     found += [f"{name}: {index} is unique across tenants" for (index,) in _all(cursor, _UNIQUE_WITHOUT_TENANT, [oid])]
     return found + _policy_defects(cursor, oid, name) + _foreign_key_defects(cursor, oid, name)
+
+
+def _platform_defects(cursor: Any, oid: int, name: str, has_tenant: bool) -> list[str]:
+    if has_tenant:
+        return [f"{name}: signed off as the platform's, yet has tenant_id"]
+    names_tenants = any(target == "tenants_tenant" for _, target, _, _ in _all(cursor, _FOREIGN_KEYS, [oid]))
+    if names_tenants and name not in ABOUT_TENANTS:
+        return [f"{name}: a row of the platform that names a tenant, and no reason in ABOUT_TENANTS"]
+    return []
 
 
 def _policy_defects(cursor: Any, oid: int, name: str) -> list[str]:

@@ -1,7 +1,17 @@
 """The registry's pages in the operator's console."""
 
 from apps.registry.admin.evaluations import EvaluationAdmin
+from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
+from apps.registry.admin.previews import SwitchPreviewAdmin
 from apps.registry.admin.training import TrainingRunAdmin
-from apps.registry.admin.versions import ActivationAdmin, DeploymentAdmin, ModelVersionAdmin
+from apps.registry.admin.versions import ModelVersionAdmin
 
-__all__ = ["ActivationAdmin", "DeploymentAdmin", "EvaluationAdmin", "ModelVersionAdmin", "TrainingRunAdmin"]
+__all__ = [
+    "ActivationAdmin",
+    "ActivationRequestAdmin",
+    "DeploymentAdmin",
+    "EvaluationAdmin",
+    "ModelVersionAdmin",
+    "SwitchPreviewAdmin",
+    "TrainingRunAdmin",
+]

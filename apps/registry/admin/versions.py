@@ -2,27 +2,26 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin, messages
-from django.db.models import Exists, Model, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.core.errors import ChecxrayError
-from apps.registry.admin.figures import figure
-from apps.registry.models import Activation, Deployment, ModelVersion
-from apps.registry.services import activate, roll_back
-from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+from apps.core.errors import UnavailableError
+from apps.registry.admin.figures import figure, table
+from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
+from apps.registry.admin.previews import flips
+from apps.registry.card import card_sections, render_card_pdf
+from apps.registry.models import ModelVersion, SwitchPreview
+from apps.registry.selectors import version_state, with_state
+from apps.registry.services import activate_or_request, retire
+from apps.tenants.console import OperatorAdmin
 
 
 @admin.register(ModelVersion)
@@ -35,15 +34,11 @@ class ModelVersionAdmin(OperatorAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
-        activated = Activation.objects.filter(to_version=OuterRef("pk"))
-        deployed = Deployment.objects.filter(model_version=OuterRef("pk"))
-        return super().get_queryset(request).annotate(is_deployed=Exists(deployed), was_deployed=Exists(activated))
+        return with_state(super().get_queryset(request))
 
-    @admin.display(description="Standing")
-    def standing(self, version: Any) -> str:
-        if version.is_deployed:
-            return "In service"
-        return "Was in service" if version.was_deployed else "Candidate"
+    @admin.display(description="State")
+    def standing(self, version: ModelVersion) -> str:
+        return version_state(version)
 
     @admin.display(description="Training")
     def training(self, version: ModelVersion) -> SafeString | str:
@@ -74,7 +69,7 @@ class ModelVersionAdmin(OperatorAdmin):
     @admin.display(description="Operating points")
     def operating_points(self, version: ModelVersion) -> SafeString:
         notes = version.manifest["threshold_notes"]
-        return _table(
+        return table(
             ("Finding", "Positive from", "Strategy", "Positive films"),
             [
                 (label, f"{point['value']:.3f}", point["strategy"], point["positives"] or "not known")
@@ -92,7 +87,7 @@ class ModelVersionAdmin(OperatorAdmin):
             (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
             for label in version.manifest["labels"]
         ]
-        return _table(("Finding", *(name.capitalize() for name in parts)), rows)
+        return table(("Finding", *(name.capitalize() for name in parts)), rows)
 
     @admin.display(description="Data")
     def data(self, version: ModelVersion) -> SafeString:
@@ -103,90 +98,79 @@ class ModelVersionAdmin(OperatorAdmin):
         return format_html("<pre>{}</pre>", version.manifest["card"])
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.activate_view)
-        return [path("<uuid:version_id>/activate/", view, name="registry_modelversion_activate"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:version_id>/activate/", wrap(self.activate_view), name="registry_modelversion_activate"),
+            path("<uuid:version_id>/card/", wrap(self.card_view), name="registry_modelversion_card"),
+            path("<uuid:version_id>/card.pdf", wrap(self.card_pdf_view), name="registry_modelversion_card_pdf"),
+            path("<uuid:version_id>/retire/", wrap(self.retire_view), name="registry_modelversion_retire"),
+            *super().get_urls(),
+        ]
 
     def activate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
-        form = ReasonForm(request.POST if request.method == "POST" else None)
+        form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            try:
-                move = activate(
-                    version=version,
-                    actor=operator_name(request),
-                    by_id=operator_id(request),
-                    reason=form.cleaned_data["reason"],
-                )
-            except ChecxrayError as error:
-                form.add_error(None, error.detail)
-            else:
-                return _moved(self, request, move)
-        return self.page(
+            chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points")}
+            move = moved(form, activate_or_request, version=version, **chosen, **why(request, form))
+            if move is not None:
+                return answer(self, request, move)
+        page = self.page(
             request,
             title=f"Put {version} into service",
-            explanation="For every hospital, operating points included. Each worker loads it before its next batch.",
+            explanation="Operating points included. Each worker loads it before its next batch.",
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
             submit="Put into service",
         )
+        # Of each tenant the latest one: what whoever moves the pointer should have seen.
+        previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
+        latest = previews.order_by("for_tenant", "-id").distinct("for_tenant")
+        page.template_name = "admin/registry/modelversion/activate.html"
+        page.context_data = {**(page.context_data or {}), "previews": [(each, flips(each)) for each in latest]}
+        return page
 
+    def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        context = self.admin_site.each_context(request) | {
+            "title": f"Model card of {version}",
+            "opts": self.opts,
+            "version": version,
+            "sections": card_sections(version),
+        }
+        return TemplateResponse(request, "admin/registry/modelversion/card.html", context)
 
-@admin.register(Deployment)
-class DeploymentAdmin(OperatorAdmin):
-    list_display = ("slot", "model_version", "since")
-    list_display_links = None
+    def card_pdf_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        try:
+            document = render_card_pdf(version=version)
+        except UnavailableError as error:
+            messages.error(request, error.detail)
+            return redirect("admin:registry_modelversion_card", version.pk)
+        response = HttpResponse(document, content_type="application/pdf")
+        response["Content-Disposition"] = f'attachment; filename="card-{version.name}-{version.number}.pdf"'
+        return response
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.roll_back_view)
-        return [path("roll-back/", view, name="registry_deployment_roll_back"), *super().get_urls()]
-
-    def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
+    def retire_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
         form = ReasonForm(request.POST if request.method == "POST" else None)
+        back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
         if request.method == "POST" and form.is_valid():
-            try:
-                move = roll_back(
-                    actor=operator_name(request), by_id=operator_id(request), reason=form.cleaned_data["reason"]
-                )
-            except ChecxrayError as error:
-                form.add_error(None, error.detail)
-            else:
-                return _moved(self, request, move)
+            line = moved(form, retire, version=version, **why(request, form))
+            if line is not None:
+                self.log_change(request, version, f"Retired: {line.reason}")
+                return HttpResponseRedirect(back_to)
         return self.page(
             request,
-            title="Roll back",
-            explanation="Puts the version into service that was there before the last move, operating points included.",
-            back_to=reverse("admin:registry_deployment_changelist"),
+            title=f"Retire {version}",
+            explanation="It will read for nobody again. What it has read stays. This cannot be undone.",
+            back_to=back_to,
             form=form,
-            submit="Roll back",
+            submit="Retire",
         )
-
-
-@admin.register(Activation)
-class ActivationAdmin(OperatorAdmin):
-    list_display = ("at", "slot", "move", "is_rollback", "actor", "reason")
-    fields = ("at", "slot", "from_version", "to_version", "is_rollback", "by", "actor", "reason", "thresholds")
-    list_select_related = ("from_version", "to_version")
-
-    @admin.display(description="From → to")
-    def move(self, activation: Activation) -> str:
-        return f"{reference(activation.from_version)} → {activation.to_version}"
-
-
-def _moved(page: OperatorAdmin, request: HttpRequest, move: Activation) -> HttpResponseBase:
-    page.log_change(request, move.to_version, f"Put into service: {move.reason}")
-    messages.success(request, f"{move.to_version} is in service (before: {reference(move.from_version)}).")
-    return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
 
 
 def _links(page: str, instances: Iterable[Model]) -> SafeString:
     return format_html_join(
         mark_safe("<br>"), '<a href="{}">{}</a>', ((reverse(page, args=[each.pk]), each) for each in instances)
     )
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> SafeString:
-    head = format_html_join("", "<th>{}</th>", ((each,) for each in heads))
-    body = format_html_join(
-        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)
-    )
-    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, body)

@@ -6,26 +6,49 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.registry.services import activate, find_version, roll_back
+from apps.registry.models import Activation, ActivationRequest
+from apps.registry.services import activate_or_request, find_version, roll_back, unpin
+from apps.tenants.services import find_tenant
 
 
 class Command(BaseCommand):
-    help = "Put name:number into service for the whole platform, operating points included; --rollback goes back."
+    help = (
+        "Put name:number into service for the whole platform, or pinned for one tenant, operating points included; "
+        "--rollback goes back, --unpin lets a tenant follow the platform again."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", nargs="?", help="name:number")
+        parser.add_argument("--tenant", metavar="SLUG", help="for this tenant only, whatever serves the others")
         parser.add_argument("--rollback", action="store_true", help="go back to the version before")
+        parser.add_argument("--unpin", action="store_true", help="let the tenant follow the platform again")
+        parser.add_argument(
+            "--own-points", action="store_true", help="drop what tenants chose; judge by the version's own points"
+        )
         parser.add_argument("--reason", default="", help="why; kept in the ledger")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if bool(options["version"]) == options["rollback"]:
-            raise CommandError("Give either name:number or --rollback.")
-        actor = f"cli:{getpass.getuser()}"
+        if sum(map(bool, (options["version"], options["rollback"], options["unpin"]))) != 1:
+            raise CommandError("Give either name:number or --rollback or --unpin.")
+        if options["unpin"] and not options["tenant"]:
+            raise CommandError("Say whom to unpin: --tenant SLUG.")
         try:
-            if options["rollback"]:
-                move = roll_back(actor=actor, reason=options["reason"])
-            else:
-                move = activate(version=find_version(options["version"]), actor=actor, reason=options["reason"])
+            move = _move(options)
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
-        self.stdout.write(f"{move.to_version} is in service (before: {move.from_version or 'none'}).")
+        if isinstance(move, ActivationRequest):
+            self.stdout.write(f"{move} waits for a second operator, who confirms it in the console.")
+            return
+        whom = f" for {move.for_tenant}" if move.for_tenant else ""
+        self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
+
+
+def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
+    tenant = find_tenant(options["tenant"]) if options["tenant"] else None
+    why: dict[str, Any] = {"actor": f"cli:{getpass.getuser()}", "reason": options["reason"]}
+    if options["rollback"]:
+        return roll_back(tenant=tenant, **why)
+    if tenant is not None and options["unpin"]:
+        return unpin(tenant=tenant, **why)
+    version, keeps_points = find_version(options["version"]), not options["own_points"]
+    return activate_or_request(version=version, tenant=tenant, keeps_points=keeps_points, **why)

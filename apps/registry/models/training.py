@@ -1,102 +1,17 @@
-"""Model versions, how they were trained and measured, the pointer to the one in service, the ledger of its moves.
+"""Trainings and their curves."""
 
-All of it belongs to the platform.
-"""
-
-import json
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 from apps.core.identifiers import uuid7
-from apps.registry import engine
+from apps.registry.models.versions import ModelVersion
 
 # A command that still runs says so every few seconds; one that has not for this long was killed, or cut off.
 LOST_AFTER = timedelta(seconds=60)
-
-
-class ModelVersion(models.Model):
-    """One immutable artifact: safetensors and its manifest, known by the SHA-256 over both."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.SlugField(max_length=100)
-    number = models.PositiveIntegerField()
-    sha256 = models.CharField(max_length=64, unique=True)
-    manifest = models.JSONField()
-    # IHE AIR 6.5.3.1: the device that made a result has a UID that changes whenever the model changes.
-    device_uid = models.CharField(max_length=64, unique=True)
-    registered = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["name", "number"], name="registry_modelversion_name_number")
-        ]
-        ordering: ClassVar = ["name", "-number"]
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.number}"
-
-    @property
-    def architecture(self) -> str:
-        return self.manifest["architecture"]
-
-    @property
-    def thresholds(self) -> dict[str, dict[str, Any] | None]:
-        return self.manifest["thresholds"]
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What it was made from, without the fingerprint of the patients: that is for evaluations only."""
-        return {name: value for name, value in self.manifest["data"].items() if name != engine.SEEN_PATIENTS}
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether films were there to calibrate on; an imported version's probabilities may be the plain sigmoid."""
-        return any((fit["a"], fit["b"]) != (1.0, 0.0) for fit in self.manifest["calibration"].values())
-
-    @property
-    def object_prefix(self) -> str:
-        return f"models/{self.sha256}"
-
-
-class Deployment(models.Model):
-    """The movable pointer to the version in service."""
-
-    class Slot(models.TextChoices):
-        PLATFORM = "platform", "Whole platform"
-
-    slot = models.CharField(primary_key=True, max_length=20, choices=Slot, default=Slot.PLATFORM)
-    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
-    since = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return f"{self.slot}: {self.model_version}"
-
-
-class Activation(models.Model):
-    """One move of a pointer, written once: who put which version into service, with which operating points, and why."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    slot = models.CharField(max_length=20, choices=Deployment.Slot)
-    from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
-    to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
-    thresholds = models.JSONField()
-    is_rollback = models.BooleanField(default=False)
-    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    actor = models.CharField(max_length=100)
-    reason = models.TextField(blank=True)
-    at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering: ClassVar = ["-id"]
-
-    def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M} {self.from_version} → {self.to_version}"
 
 
 class TrainingRun(models.Model):
@@ -212,29 +127,3 @@ class TrainingEpoch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} epoch {self.epoch}"
-
-
-class Evaluation(models.Model):
-    """One measurement of a version on a named list of films, written once."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
-    split_id = models.CharField(max_length=200)
-    split_sha256 = models.CharField(max_length=64)
-    n = models.PositiveIntegerField()
-    patients = models.PositiveIntegerField()
-    mean_auroc = models.FloatField(null=True)
-    # As text: a jsonb column would forget the order of labels and groups.
-    report_json = models.TextField()
-    actor = models.CharField(max_length=100)
-    at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering: ClassVar = ["-id"]
-
-    @cached_property
-    def report(self) -> dict[str, Any]:
-        return json.loads(self.report_json)
-
-    def __str__(self) -> str:
-        return f"{self.model_version} on {self.split_id}, {self.at:%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""Registering versions and moving the pointer."""
+"""Registering versions, and having their files at hand."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ from django.db.models import Max
 
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
-from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.registry.models import ModelVersion
 from apps.studies.spool import open_spool
 from apps.studies.storage import put_file
 
@@ -103,52 +103,6 @@ def find_version(reference: str) -> ModelVersion:
         known = ", ".join(str(each) for each in ModelVersion.objects.all()[:10]) or "none"
         raise NotFoundError(f"There is no version {reference}. Registered: {known}.")
     return version
-
-
-def activate(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
-    """Put a version into service for the whole platform, and write it into the ledger, in one transaction."""
-    with transaction.atomic():
-        current = Deployment.objects.select_for_update().filter(slot=Deployment.Slot.PLATFORM).first()
-        return _move(current, version, actor=actor, by_id=by_id, reason=reason, is_rollback=False)
-
-
-def roll_back(*, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
-    """Put the version into service that was there before the last activation.
-
-    Raises:
-        ConflictError: there is none.
-    """
-    with transaction.atomic():
-        current = Deployment.objects.select_for_update().filter(slot=Deployment.Slot.PLATFORM).first()
-        last = Activation.objects.filter(slot=Deployment.Slot.PLATFORM).first()
-        if current is None or last is None or last.from_version is None:
-            raise ConflictError("There is no earlier version to roll back to.")
-        return _move(current, last.from_version, actor=actor, by_id=by_id, reason=reason, is_rollback=True)
-
-
-def _move(
-    current: Deployment | None,
-    version: ModelVersion,
-    *,
-    actor: str,
-    by_id: uuid.UUID | None,
-    reason: str,
-    is_rollback: bool,
-) -> Activation:
-    previous = current.model_version if current else None
-    if previous == version:
-        raise ConflictError(f"{version} is in service already.")
-    Deployment.objects.update_or_create(slot=Deployment.Slot.PLATFORM, defaults={"model_version": version})
-    return Activation.objects.create(
-        slot=Deployment.Slot.PLATFORM,
-        from_version=previous,
-        to_version=version,
-        thresholds=version.thresholds,
-        is_rollback=is_rollback,
-        by_id=by_id,
-        actor=actor,
-        reason=reason,
-    )
 
 
 def import_artifact(*, file: Path, options: engine.ImportOptions) -> tuple[ModelVersion, engine.Imported]:

@@ -1,0 +1,109 @@
+"""Reading a tenant's latest studies once more, with a version that does not serve it: only counts are kept."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from apps.core.errors import ConflictError, UnavailableError
+from apps.inference.recent import RecentReading, recent_readings
+from apps.registry import engine
+from apps.registry.models import ModelVersion, SwitchPreview
+from apps.registry.previews import Read
+from apps.registry.selectors import version_for
+from apps.registry.services import fetch_artifact, store_preview
+from apps.studies.storage import local_path
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_tx
+
+BATCH = 16
+
+
+def preview_switch(
+    *,
+    tenant: Tenant,
+    version: ModelVersion,
+    last: int,
+    actor: str,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> SwitchPreview:
+    """Let a candidate read the tenant's last studies beside what the serving version said of them.
+
+    Raises:
+        ConflictError: the candidate serves already, or no study was read by the serving version.
+        UnavailableError: the candidate cannot be loaded, or the storage does not answer.
+    """
+    serving = version_for(tenant.pk)
+    if serving is None or serving == version:
+        raise ConflictError(f"There is nothing to compare: {serving or 'no version'} serves {tenant}.")
+    with tenant_tx(tenant.pk):
+        readings = recent_readings(version=serving, last=last)
+    if not readings:
+        raise ConflictError(f"{serving} has read no study of {tenant} yet: there is nothing to compare.")
+    again = _read_again(version, readings, progress)
+    both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
+    read = Read(
+        former={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
+        candidate={label: [found[label] for _, found in both] for label in version.manifest["labels"]},
+        studies=len(both),
+        refused=len(readings) - len(both),
+    )
+    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, actor=actor)
+
+
+def _read_again(
+    version: ModelVersion, readings: Sequence[RecentReading], progress: Callable[[int, int], None]
+) -> list[dict[str, float] | None]:
+    """The candidate's probabilities of each study's film; None where it refuses the film."""
+    try:
+        predictor = engine.load_predictor(
+            fetch_artifact(version),
+            device=settings.INFERENCE_DEVICE,  # type: ignore[arg-type]
+            cache_dir=settings.MODEL_CACHE_DIR / "compiled",
+        )
+    except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
+        raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
+    found: list[dict[str, float] | None] = []
+    with engine.Sandbox(workers=settings.DECODER_PROCESSES) as sandbox:
+        for first in range(0, len(readings), BATCH):
+            found += _read_batch(predictor, sandbox, readings[first : first + BATCH])
+            progress(len(found), len(readings))
+    return found
+
+
+def _read_batch(
+    predictor: engine.Predictor, sandbox: engine.Sandbox, readings: Sequence[RecentReading]
+) -> list[dict[str, float] | None]:
+    squares = _decoded(predictor, sandbox, readings)
+    seen = [index for index, square in enumerate(squares) if square is not None]
+    found: list[dict[str, float] | None] = [None] * len(readings)
+    if seen:
+        prediction = predictor.predict(np.stack([square for square in squares if square is not None]))
+        probabilities = predictor.probabilities(prediction)
+        for row, (index, gate) in enumerate(zip(seen, predictor.gate(prediction), strict=True)):
+            if gate.accepted:
+                found[index] = dict(zip(predictor.manifest.labels, map(float, probabilities[row]), strict=True))
+    return found
+
+
+def _decoded(
+    predictor: engine.Predictor, sandbox: engine.Sandbox, readings: Sequence[RecentReading]
+) -> list[NDArray[np.uint8] | None]:
+    space = predictor.manifest.input_space.to_dict()
+    squares: list[NDArray[np.uint8] | None] = []
+    with ExitStack() as copies:
+        decodings = []
+        for reading in readings:
+            try:
+                path = copies.enter_context(local_path(reading.instance.object_key))
+            except OSError as error:
+                raise UnavailableError(f"A stored film could not be read ({type(error).__name__}).") from error
+            decodings.append(sandbox.submit(engine.load_input, str(path), space))
+        for decoding in decodings:
+            try:
+                squares.append(decoding.result().tensor_u8)
+            except engine.InputRejected:
+                squares.append(None)
+    return squares

@@ -1,0 +1,49 @@
+"""What a version said of the latest studies of the tenant in force."""
+
+import datetime
+from dataclasses import dataclass
+from uuid import UUID
+
+from apps.inference.models import Finding, InferenceJob, JobState
+from apps.registry.models import ModelVersion
+from apps.studies.models import Instance
+
+
+@dataclass(frozen=True)
+class RecentReading:
+    """One study as the version read it last: calibrated probabilities by label, and the findings' ids."""
+
+    study_id: UUID
+    instance: Instance
+    finished: datetime.datetime
+    probabilities: dict[str, float]
+    finding_ids: dict[str, UUID]
+
+
+def recent_readings(*, version: ModelVersion, last: int) -> list[RecentReading]:
+    """The latest studies that this version read, newest first, each once."""
+    jobs = (
+        InferenceJob.objects.filter(state=JobState.COMPLETE, model_version=version, instance__isnull=False)
+        .select_related("instance")
+        .order_by("-id")
+    )
+    newest: dict[UUID, InferenceJob] = {}
+    for job in jobs[: 2 * last]:
+        newest.setdefault(job.study_id, job)
+    chosen = list(newest.values())[:last]
+    values: dict[UUID, dict[str, tuple[float, UUID]]] = {job.pk: {} for job in chosen}
+    for pk, job_id, label, probability in Finding.objects.filter(job__in=chosen).values_list(
+        "pk", "job_id", "label", "probability"
+    ):
+        values[job_id][label] = (probability, pk)
+    return [
+        RecentReading(
+            study_id=job.study_id,
+            instance=job.instance,
+            finished=job.finished or job.created,
+            probabilities={label: probability for label, (probability, _) in values[job.pk].items()},
+            finding_ids={label: pk for label, (_, pk) in values[job.pk].items()},
+        )
+        for job in chosen
+        if job.instance is not None
+    ]

@@ -1,0 +1,231 @@
+"""What serves whom, the ledger, and the forms that move a pointer."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from apps.core.errors import ChecxrayError
+from apps.registry.admin.figures import table
+from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
+from apps.registry.points import Strategy
+from apps.registry.services import approve, roll_back, unpin, withdraw
+from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
+from apps.tenants.models import Tenant
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+
+
+class ActivationForm(ReasonForm):
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.order_by("name"),
+        required=False,
+        empty_label="The whole platform, except who is pinned",
+        label="For",
+        help_text="A tenant that is chosen here keeps this version when the platform moves on.",
+    )
+    keeps_points = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Keep what tenants chose",
+        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
+    )
+    field_order = ("tenant", "keeps_points", "reason")
+
+
+def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
+    return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
+
+
+def moved(form: forms.Form, move: Callable[..., Any], **arguments: Any) -> Any:
+    """What the move returned; None where it was refused, which the form then says."""
+    try:
+        return move(**arguments)
+    except ChecxrayError as error:
+        form.add_error(None, error.detail)
+    return None
+
+
+def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest) -> HttpResponseBase:
+    if isinstance(move, ActivationRequest):
+        page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
+        messages.warning(request, f"{move} waits for a second operator, who confirms it here.")
+        return HttpResponseRedirect(reverse("admin:registry_activationrequest_changelist"))
+    page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    messages.success(
+        request,
+        f"{move.to_version} is in service for: {move.scope} (before: {reference(move.from_version)}).",
+    )
+    return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(OperatorAdmin):
+    list_display = ("scope", "model_version", "since", "ways_back")
+    list_display_links = None
+    list_select_related = ("for_tenant", "model_version")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Deployment]":
+        return super().get_queryset(request).order_by(F("for_tenant__name").asc(nulls_first=True))
+
+    @admin.display(description="For")
+    def scope(self, deployment: Deployment) -> Any:
+        return deployment.for_tenant or PLATFORM.capitalize()
+
+    @admin.display(description="Ways back")
+    def ways_back(self, deployment: Deployment) -> SafeString:
+        roll_back_at = reverse("admin:registry_deployment_roll_back")
+        if deployment.for_tenant is None:
+            return format_html('<a href="{}">Roll back</a>', roll_back_at)
+        return format_html(
+            '<a href="{}?tenant={}">Roll back</a> · <a href="{}">Follow the platform again</a>',
+            roll_back_at,
+            deployment.for_tenant.slug,
+            reverse("admin:registry_deployment_unpin", args=[deployment.for_tenant.slug]),
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("roll-back/", wrap(self.roll_back_view), name="registry_deployment_roll_back"),
+            path("unpin/<slug:slug>/", wrap(self.unpin_view), name="registry_deployment_unpin"),
+            *super().get_urls(),
+        ]
+
+    def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
+        slug = request.GET.get("tenant")
+        tenant = get_object_or_404(Tenant, slug=slug) if slug else None
+        return self._act(
+            request,
+            roll_back,
+            tenant,
+            title=f"Roll back: {tenant or PLATFORM}",
+            explanation="Takes back the last move: the version that was there before it, operating points included.",
+            submit="Roll back",
+        )
+
+    def unpin_view(self, request: HttpRequest, slug: str) -> HttpResponseBase:
+        return self._act(
+            request,
+            unpin,
+            get_object_or_404(Tenant, slug=slug),
+            title=f"{slug}: follow the platform again",
+            explanation="The platform's version reads for this tenant from the next batch on.",
+            submit="Follow the platform",
+        )
+
+    def _act(
+        self, request: HttpRequest, move: Callable[..., Activation], tenant: Tenant | None, **page: str
+    ) -> HttpResponseBase:
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = moved(form, move, tenant=tenant, **why(request, form))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(request, back_to=reverse("admin:registry_deployment_changelist"), form=form, **page)
+
+
+@admin.register(Activation)
+class ActivationAdmin(OperatorAdmin):
+    list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
+    list_filter = ("act", "for_tenant")
+    fields = (
+        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "second", "reason",
+        "preview_sha256", "thresholds", "chosen",
+    )  # fmt: skip
+    readonly_fields = fields
+    list_select_related = ("from_version", "to_version", "for_tenant")
+
+    @admin.display(description="For")
+    def scope(self, activation: Activation) -> Any:
+        return activation.scope
+
+    @admin.display(description="From → to")
+    def move(self, activation: Activation) -> str:
+        return f"{reference(activation.from_version)} → {activation.to_version}"
+
+    @admin.display(description="What tenants chose")
+    def chosen(self, activation: Activation) -> SafeString | str:
+        before, after = activation.points_before, activation.points_after
+        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in={*before, *after})}
+        rows = [
+            (names[key], label, _threshold(before, key, label), _threshold(after, key, label))
+            for key in sorted({*before, *after}, key=lambda key: names[key])
+            for label in sorted({*before.get(key, {}), *after.get(key, {})})
+        ]
+        return table(("For", "Finding", "Before", "After"), rows) if rows else "Nothing."
+
+
+@admin.register(ActivationRequest)
+class ActivationRequestAdmin(OperatorAdmin):
+    """Moves that one operator asked for and another one confirms."""
+
+    list_display = ("at", "scope", "move", "actor", "standing")
+    list_select_related = ("for_tenant", "from_version", "to_version", "line")
+    fields = ("at", "scope", "move", "keeps_points", "by", "actor", "reason", "standing")
+    readonly_fields = fields
+
+    @admin.display(description="For")
+    def scope(self, request: ActivationRequest) -> Any:
+        return request.scope
+
+    @admin.display(description="From → to")
+    def move(self, request: ActivationRequest) -> str:
+        return f"{reference(request.from_version)} → {request.to_version}"
+
+    @admin.display(description="Standing")
+    def standing(self, request: ActivationRequest) -> str:
+        if request.line is not None:
+            return f"Confirmed: line {request.line.number}"
+        return "Withdrawn" if request.withdrawn else "Waits for a second operator"
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:request_id>/confirm/", wrap(self.confirm_view), name="registry_activationrequest_confirm"),
+            path("<uuid:request_id>/withdraw/", wrap(self.withdraw_view), name="registry_activationrequest_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def confirm_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = moved(form, approve, request=asked, by_id=operator_id(request))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(
+            request,
+            title=f"Confirm: {asked}",
+            explanation=f"{asked.actor} asked for it: {asked.reason}",
+            back_to=reverse("admin:registry_activationrequest_changelist"),
+            form=form,
+            submit="Put into service",
+        )
+
+    def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        back_to = reverse("admin:registry_activationrequest_changelist")
+        if request.method == "POST" and form.is_valid() and moved(form, withdraw, request=asked):
+            self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
+            return HttpResponseRedirect(back_to)
+        return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
+    point = chosen.get(tenant_id, {}).get(label)
+    if point is None:
+        return "the version's own"
+    target = "" if point["target"] is None else f" {point['target']:.2f}"
+    return f"{point['value']:.3f} ({Strategy(point['strategy']).label.lower()}{target})"

@@ -1,0 +1,29 @@
+"""Model versions, how they were trained and measured, the pointers to those in service, the ledger of their moves.
+
+All of it belongs to the platform.
+"""
+
+from apps.registry.models.service import (
+    PLATFORM,
+    Activation,
+    ActivationRequest,
+    Deployment,
+    OperatingPoint,
+    SwitchPreview,
+)
+from apps.registry.models.training import LOST_AFTER, TrainingEpoch, TrainingRun
+from apps.registry.models.versions import Evaluation, ModelVersion
+
+__all__ = [
+    "LOST_AFTER",
+    "PLATFORM",
+    "Activation",
+    "ActivationRequest",
+    "Deployment",
+    "Evaluation",
+    "ModelVersion",
+    "OperatingPoint",
+    "SwitchPreview",
+    "TrainingEpoch",
+    "TrainingRun",
+]

@@ -1,0 +1,170 @@
+"""Choosing an operating point: by what a version did on films of known truth, or by the share that is flagged."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from apps.core.errors import InvalidInputError
+from apps.registry.models import Evaluation, ModelVersion, OperatingPoint
+
+Strategy = OperatingPoint.Strategy
+# Fewer positive films, or fewer recent studies, and the point would be an accident of one or two of them.
+FEWEST_POSITIVES = 10
+FEWEST_STUDIES = 20
+_TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE)
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a tenant wants one finding to be judged: a strategy with its target, or a value by hand with the reason."""
+
+    strategy: str
+    target: float | None = None
+    value: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A choice and the threshold that it led to."""
+
+    value: float
+    strategy: str
+    target: float | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, row: OperatingPoint) -> "Point":
+        return cls(row.value, row.strategy, row.target, row.reason)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """(threshold, sensitivity, specificity), thresholds falling, on films of known truth."""
+
+    vertices: Sequence[Sequence[float]]
+    positives: int
+    source: str
+
+    def at(self, threshold: float) -> tuple[float, float]:
+        """Sensitivity and specificity at a threshold, by the nearest one above that was measured."""
+        found = (0.0, 1.0)
+        for value, sensitivity, specificity in self.vertices:
+            if value < threshold:
+                break
+            found = (sensitivity, specificity)
+        return found
+
+
+def curves(version: ModelVersion) -> dict[str, Curve]:
+    """The curve of each label that has one: from validation films of the training, or else the latest evaluation."""
+    stored = version.manifest["metrics"].get("operating_curve", {}).get("validation", {})
+    if stored:
+        source = "validation films of the training"
+        return {
+            label: Curve(vertices, point["positives"] or 0, source)
+            for label, vertices in stored.items()
+            if (point := version.thresholds[label]) is not None
+        }
+    evaluation = Evaluation.objects.filter(model_version=version).first()
+    entries: Mapping[str, Any] = evaluation.report["labels"] if evaluation else {}
+    return {
+        label: Curve(entry["operating_curve"], entry["positives"], f"evaluation on {evaluation.split_id}")
+        for label, entry in entries.items()
+        if evaluation and entry.get("operating_curve")
+    }
+
+
+def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | None, recent: Sequence[float]) -> Point:
+    """The point of a choice.
+
+    Args:
+        curve: of this label, from `curves`.
+        recent: the version's calibrated probabilities of this label on the tenant's recent studies.
+
+    Raises:
+        InvalidInputError: the choice cannot be met or judged; the detail says what to do.
+    """
+    _check(version, label, choice)
+    if choice.strategy == Strategy.MANUAL:
+        assert choice.value is not None
+        return Point(choice.value, Strategy.MANUAL, None, choice.reason)
+    own = version.thresholds[label]
+    # An imported version may not say on how many films its threshold was chosen.
+    if max((own["positives"] or 0) if own else 0, curve.positives if curve else 0) < FEWEST_POSITIVES:
+        raise InvalidInputError(
+            f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films: nobody "
+            "can say what a threshold does. Set one by hand and say why, or evaluate the version on more films.",
+            "too-few-positives",
+        )
+    value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
+    if value is None:
+        value = _on_curve(version, label, choice, curve)
+    return Point(min(max(value, _EDGE), 1.0 - _EDGE), choice.strategy, choice.target, choice.reason)
+
+
+def _check(version: ModelVersion, label: str, choice: Choice) -> None:
+    if label not in version.manifest["labels"]:
+        raise InvalidInputError(f"{label!r} is no finding of {version}.")
+    if choice.strategy not in Strategy.values:
+        raise InvalidInputError(f"{label}: {choice.strategy!r} is not one of {', '.join(Strategy.values)}.")
+    if choice.strategy == Strategy.MANUAL:
+        if choice.value is None or not 0.0 < choice.value < 1.0:
+            raise InvalidInputError(f"{label}: give a threshold between 0 and 1.")
+        if not choice.reason.strip():
+            raise InvalidInputError(f"{label}: say why the threshold is set by hand.", "reason-missing")
+    elif choice.strategy in _TARGETED and (choice.target is None or not 0.0 < choice.target < 1.0):
+        raise InvalidInputError(f"{label}: give the {choice.strategy.replace('_', ' ')} as a number between 0 and 1.")
+
+
+def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Curve | None) -> float:
+    own = version.thresholds[label]
+    if choice.strategy == Strategy.YOUDEN and own is not None and own["strategy"] == Strategy.YOUDEN:
+        return float(own["value"])
+    if curve is None:
+        raise InvalidInputError(
+            f"{label}: of {version} no curve is known. Measure it first: manage.py evaluate_model --version {version}.",
+            "no-curve",
+        )
+    target = choice.target or 0.0
+    if choice.strategy == Strategy.YOUDEN:
+        return max(curve.vertices, key=lambda vertex: vertex[1] + vertex[2])[0]
+    if choice.strategy == Strategy.SENSITIVITY:
+        return next(vertex[0] for vertex in curve.vertices if vertex[1] >= target)
+    reached = [vertex[0] for vertex in curve.vertices if vertex[2] >= target]
+    if not reached:
+        raise InvalidInputError(f"{label}: {version} reaches a specificity of {target} at no threshold that was seen.")
+    return reached[-1]
+
+
+def _at_rate(label: str, choice: Choice, recent: Sequence[float]) -> float:
+    if len(recent) < FEWEST_STUDIES:
+        raise InvalidInputError(
+            f"{label}: a share needs at least {FEWEST_STUDIES} recent studies, and there are {len(recent)}.",
+            "too-few-studies",
+        )
+    return threshold_for_rate(recent, choice.target or 0.0)
+
+
+def threshold_for_rate(probabilities: Sequence[float], rate: float) -> float:
+    """The lowest threshold that flags no more than this share of the studies."""
+    ordered = sorted(probabilities, reverse=True)
+    allowed = math.floor(rate * len(ordered) + 1e-9)
+    if allowed >= len(ordered):
+        return ordered[-1]
+    above = [value for value in ordered[:allowed] if value > ordered[allowed]]
+    if not above:
+        return math.nextafter(ordered[allowed], 1.0)
+    return (above[-1] + ordered[allowed]) / 2.0
+
+
+def share_flagged(probabilities: Sequence[float], threshold: float | None) -> float | None:
+    """The share of studies at or above a threshold; None without studies or without a threshold."""
+    if threshold is None or not probabilities:
+        return None
+    return sum(value >= threshold for value in probabilities) / len(probabilities)

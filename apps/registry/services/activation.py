@@ -1,0 +1,162 @@
+"""Moving the pointers: into service for the platform or for one tenant, and back.
+
+A version and the operating points that tenants chose move in one transaction. Each move is a line of the ledger.
+"""
+
+import uuid
+
+from django.conf import settings
+
+from apps.core.errors import ConflictError, NotPermittedError
+from apps.registry.models import Activation, Deployment, ModelVersion, OperatingPoint
+from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
+from apps.registry.services.points import carry, chosen, write
+from apps.tenants.models import Tenant
+
+
+def activate(
+    *,
+    version: ModelVersion,
+    actor: str,
+    by_id: uuid.UUID | None = None,
+    reason: str = "",
+    tenant: Tenant | None = None,
+    keeps_points: bool = True,
+) -> Activation:
+    """Put a version into service, for the whole platform or pinned for one tenant.
+
+    Args:
+        keeps_points: carry on what the tenants chose, such as a sensitivity; else the version's own points hold.
+
+    Raises:
+        ConflictError: it serves there already, is retired, or cannot keep what a tenant chose; the detail says more.
+        NotPermittedError: this platform asks for a second operator, so the move must be requested.
+    """
+    with moving(tenant) as scope:
+        if settings.ACTIVATION_NEEDS_SECOND_APPROVER and scope.serving is not None:
+            raise NotPermittedError(
+                "This platform asks for a second operator: request the move, and let another one confirm it.",
+                "second-approver-needed",
+            )
+        return put_into_service(scope, version, By(actor, by_id, reason), keeps_points=keeps_points)
+
+
+def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool) -> Activation:
+    """`activate`, inside the transaction of a scope."""
+    check_can_serve(scope, version)
+    previous = scope.serving
+    before = _choices_at_stake(scope, previous, version)
+    preview = ""
+    if previous is None or not keeps_points:
+        after: Chosen = {tenant_id: {} for tenant_id in before}
+    elif previous == version:
+        after = before
+    else:
+        after, preview = carry(before, previous, version)
+    return _move(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, preview_sha256=preview)
+
+
+def check_can_serve(scope: Scope, version: ModelVersion) -> None:
+    """Refuse what is retired or serves there already."""
+    if scope.own is not None and scope.own.model_version_id == version.pk:
+        raise ConflictError(f"{version} is in service already.")
+    if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
+        raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
+
+
+def roll_back(
+    *, actor: str, by_id: uuid.UUID | None = None, reason: str = "", tenant: Tenant | None = None
+) -> Activation:
+    """Take back the last move or change of points: what read before reads again, with the points of that time.
+
+    A tenant whose former version is by now the platform's follows the platform again.
+
+    Raises:
+        ConflictError: there is nothing to take back.
+    """
+    with moving(tenant) as scope:
+        last = Activation.objects.filter(for_tenant=tenant).exclude(act=Activation.Act.RETIRED).first()
+        current = scope.serving
+        if last is None or last.from_version is None or current is None:
+            raise ConflictError("There is no earlier version to roll back to.")
+        if last.act == Activation.Act.POINTS and last.to_version != current:
+            raise ConflictError(
+                f"The points were changed on {last.to_version}; {current} serves by now. Choose its points instead."
+            )
+        if last.from_version.retired is not None:
+            raise ConflictError(f"{last.from_version} is retired: it must not read for anybody again.")
+        after = _without_pinned(scope, restored(last.points_before))
+        before = chosen(current, after)
+        return _move(
+            scope,
+            last.from_version,
+            Activation.Act.ROLLED_BACK,
+            By(actor, by_id, reason),
+            before=before,
+            after=after,
+            moves_pointer=last.act != Activation.Act.POINTS,
+        )
+
+
+def unpin(*, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
+    """Let a tenant follow the platform's pointer again, with what it chose carried on.
+
+    Raises:
+        ConflictError: it does already, there is nothing to follow, or a choice cannot be kept.
+    """
+    with moving(tenant) as scope:
+        if scope.own is None:
+            raise ConflictError(f"{tenant} has no version of its own: it follows the platform already.")
+        if scope.platform is None:
+            raise ConflictError("No version is in service for the platform: there would be none left.")
+        version, previous = scope.platform.model_version, scope.own.model_version
+        before = chosen(previous, [tenant.pk])
+        after, preview = (before, "") if version == previous else carry(before, previous, version)
+        by = By(actor, by_id, reason)
+        return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, preview_sha256=preview)
+
+
+def _choices_at_stake(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
+    """What the tenants whose version changes had chosen on the former one."""
+    if scope.tenant is not None:
+        ids = {scope.tenant.pk}
+    else:
+        rows = OperatingPoint.objects.filter(model_version__in=[each for each in (previous, version) if each])
+        ids = set(rows.values_list("for_tenant_id", flat=True))
+    at_stake = chosen(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
+    return _without_pinned(scope, at_stake)
+
+
+def _without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
+    """The platform's moves leave a pinned tenant's points alone."""
+    if scope.tenant is not None:
+        return by_tenant
+    pinned = set(Deployment.objects.exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
+    return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in pinned}
+
+
+def _move(
+    scope: Scope,
+    version: ModelVersion,
+    act: str,
+    by: By,
+    *,
+    before: Chosen,
+    after: Chosen,
+    preview_sha256: str = "",
+    moves_pointer: bool = True,
+) -> Activation:
+    previous = scope.serving
+    for tenant_id, points in after.items():
+        write(version, tenant_id, points, by.actor)
+    if moves_pointer:
+        _point(scope, version, act)
+    return append(act, scope.tenant, previous, version, by, before=before, after=after, preview_sha256=preview_sha256)
+
+
+def _point(scope: Scope, version: ModelVersion, act: str) -> None:
+    follows = scope.tenant is not None and scope.platform is not None and scope.platform.model_version == version
+    if follows and act != Activation.Act.ACTIVATED:
+        Deployment.objects.filter(for_tenant=scope.tenant).delete()
+    else:
+        Deployment.objects.update_or_create(for_tenant=scope.tenant, defaults={"model_version": version})

@@ -1,0 +1,96 @@
+"""Moves that wait for a second operator, and versions that must not serve again."""
+
+import uuid
+from typing import Any
+
+from django.utils import timezone
+
+from apps.core.errors import ConflictError, NotPermittedError
+from apps.registry.models import Activation, ActivationRequest, Deployment, ModelVersion
+from apps.registry.services.activation import activate, check_can_serve, put_into_service
+from apps.registry.services.ledger import By, append, moving
+from apps.tenants.models import Tenant
+
+
+def request_activation(
+    *,
+    version: ModelVersion,
+    actor: str,
+    by_id: uuid.UUID | None = None,
+    reason: str = "",
+    tenant: Tenant | None = None,
+    keeps_points: bool = True,
+) -> ActivationRequest:
+    """Ask for a move that another operator confirms; a request that waited for the same tenant is withdrawn.
+
+    Raises:
+        ConflictError: the version cannot serve there.
+    """
+    with moving(tenant) as scope:
+        check_can_serve(scope, version)
+        waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
+        waiting.update(withdrawn=timezone.now())
+        return ActivationRequest.objects.create(
+            for_tenant=tenant,
+            from_version=scope.serving,
+            to_version=version,
+            keeps_points=keeps_points,
+            by_id=by_id,
+            actor=actor,
+            reason=reason,
+        )
+
+
+def activate_or_request(**move: Any) -> Activation | ActivationRequest:
+    """`activate`, or `request_activation` where this platform asks for a second operator."""
+    try:
+        return activate(**move)
+    except NotPermittedError:
+        return request_activation(**move)
+
+
+def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
+    """Confirm another operator's request, and move.
+
+    Raises:
+        NotPermittedError: it is one's own.
+        ConflictError: it is done or withdrawn, or something else serves by now than when it was made.
+    """
+    with moving(request.for_tenant) as scope:
+        fresh = ActivationRequest.objects.get(pk=request.pk)
+        if not fresh.is_open:
+            raise ConflictError("This request is confirmed or withdrawn already.")
+        if fresh.by_id == by_id:
+            raise NotPermittedError("A second operator must confirm what you asked for.", "second-approver-needed")
+        if scope.serving != fresh.from_version:
+            raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
+        by = By(fresh.actor, fresh.by_id, fresh.reason, second_id=by_id)
+        fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+        fresh.save(update_fields=["line"])
+        return fresh.line
+
+
+def withdraw(*, request: ActivationRequest) -> ActivationRequest:
+    """Let a request be forgotten.
+
+    Raises:
+        ConflictError: it is confirmed or withdrawn already.
+    """
+    waiting = ActivationRequest.objects.filter(pk=request.pk, line=None, withdrawn=None)
+    if not waiting.update(withdrawn=timezone.now()):
+        raise ConflictError("This request is confirmed or withdrawn already.")
+    return request
+
+
+def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
+    """Say that a version must not read for anybody again. Its results, and what is known of it, stay.
+
+    Raises:
+        ConflictError: it serves somebody, or is retired already.
+    """
+    with moving(None):
+        if Deployment.objects.filter(model_version=version).exists():
+            raise ConflictError(f"{version} is in service: put another version there first.")
+        if not ModelVersion.objects.filter(pk=version.pk, retired=None).update(retired=timezone.now()):
+            raise ConflictError(f"{version} is retired already.")
+        return append(Activation.Act.RETIRED, None, None, version, By(actor, by_id, reason))

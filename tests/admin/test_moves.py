@@ -1,0 +1,114 @@
+"""Moves of versions in the console: pinned, confirmed by a second operator, retired, and written in the ledger."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.registry.models import Activation, ActivationRequest, ModelVersion
+from apps.registry.points import Choice
+from apps.registry.selectors import thresholds_for, version_for
+from apps.registry.services import activate, set_points
+from tests.conftest import PASSWORD
+from tests.registry.versions import registered
+
+
+def operator_named(name: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user(f"{name}@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    return operator_named("one")
+
+
+@pytest.fixture
+def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
+    first = registered(1)
+    activate(version=first, actor="test")
+    return first, registered(2, scale=0.5)
+
+
+def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
+    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = pair
+    set_points(
+        tenant=north.tenant, version=first, choices={"Mass": Choice("sensitivity", 0.8)}, recent={}, actor="test"
+    )
+    address = reverse("admin:registry_modelversion_activate", args=[second.pk])
+    assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
+
+    line = Activation.objects.first()
+    assert line is not None
+    page = operator.get(reverse("admin:registry_activation_change", args=[line.pk])).content.decode()
+    assert "0.400 (fixed sensitivity 0.80)" in page
+    assert "0.200 (fixed sensitivity 0.80)" in page
+
+
+def test_a_choice_that_cannot_be_kept_is_said_in_the_form(
+    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = pair
+    by_hand = Choice("manual", value=0.3, reason="As before.")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, actor="test")
+    address = reverse("admin:registry_modelversion_activate", args=[second.pk])
+    refused = operator.post(address, {"keeps_points": "on", "reason": "Better."})
+    assert b"preview_switch chest-net:2 --tenant north" in refused.content
+    assert operator.post(address, {"reason": "Better."}).status_code == 302
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.25
+
+
+def test_a_second_operator_confirms_in_the_console(
+    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion], settings: Any
+) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    first, second = pair
+    address = reverse("admin:registry_modelversion_activate", args=[second.pk])
+    assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
+    asked = ActivationRequest.objects.get()
+    confirm = reverse("admin:registry_activationrequest_confirm", args=[asked.pk])
+    page = reverse("admin:registry_activationrequest_change", args=[asked.pk])
+    assert confirm in operator.get(page).content.decode()
+    assert b"A second operator must confirm" in operator.post(confirm).content
+    assert version_for(north.tenant.pk) == first
+
+    other = operator_named("two")
+    assert b"Better." in other.get(confirm).content
+    assert other.post(confirm).status_code == 302
+    assert version_for(north.tenant.pk) == second
+    assert confirm not in operator.get(page).content.decode()
+    withdraw = reverse("admin:registry_activationrequest_withdraw", args=[asked.pk])
+    assert b"confirmed or withdrawn already" in other.post(withdraw).content
+
+
+def test_a_request_is_withdrawn(operator: Client, pair: tuple[ModelVersion, ModelVersion], settings: Any) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    address = reverse("admin:registry_modelversion_activate", args=[pair[1].pk])
+    operator.post(address, {"keeps_points": "on", "reason": "Better."})
+    asked = ActivationRequest.objects.get()
+    withdraw = reverse("admin:registry_activationrequest_withdraw", args=[asked.pk])
+    assert operator.get(withdraw).status_code == 200
+    assert operator.post(withdraw).status_code == 302
+    listed = operator.get(reverse("admin:registry_activationrequest_changelist")).content.decode()
+    assert "Withdrawn" in listed
+
+
+def test_a_version_is_retired(operator: Client, pair: tuple[ModelVersion, ModelVersion]) -> None:
+    first, second = pair
+    page = reverse("admin:registry_modelversion_change", args=[second.pk])
+    retire = reverse("admin:registry_modelversion_retire", args=[second.pk])
+    assert "Candidate" in operator.get(page).content.decode()
+    serving = operator.post(reverse("admin:registry_modelversion_retire", args=[first.pk]), {"reason": "Old."})
+    assert b"is in service" in serving.content
+    assert operator.post(retire, {"reason": "Never worked."}).status_code == 302
+    shown = operator.get(page).content.decode()
+    assert "Retired" in shown
+    assert retire not in shown
+    activate_at = reverse("admin:registry_modelversion_activate", args=[second.pk])
+    assert b"is retired" in operator.post(activate_at, {"reason": "Again."}).content

@@ -1,0 +1,64 @@
+"""From a version and a threshold to every study that was read so, and from a study to who put its version there."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.inference.models import InferenceJob
+from apps.registry.points import Choice
+from apps.registry.services import activate, set_points
+from apps.reports.readings import readings_of, studies_read_by
+from tests.conftest import PASSWORD
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+def test_all_studies_read_by_a_version(
+    operator: Client, north: Any, south: Any, version: Any, store_film: Any, read: Any
+) -> None:
+    films = [store_film(north, seed=seed, size=256, patient_name="CANARY^JANE").instance for seed in (1, 2)]
+    for film in films:
+        read(film, Mass=0.7)
+    read(store_film(south, seed=3, size=256).instance, Mass=0.7)
+
+    found = studies_read_by(version=version, label="Mass", threshold=0.5)
+    assert [(each.tenant.slug, each.studies) for each in found] == [("north", 2), ("south", 1)]
+    assert studies_read_by(version=version, label="Mass", threshold=0.31) == []
+    assert len(studies_read_by(version=version, label="Mass", threshold=None)) == 2
+    address = reverse("admin:registry_operatingpoint_read_by")
+    page = operator.get(address, {"version": "chest-net:3", "label": "Mass", "threshold": "0.5"}).content.decode()
+    assert "north" in page.lower()
+    assert "2 studies" in page
+    assert "CANARY" not in page
+    assert "There is no version chest-net:9" in operator.get(address, {"version": "chest-net:9"}).content.decode()
+
+
+def test_which_version_read_a_study_and_who_put_it_there(
+    operator: Client, north: Any, version: Any, store_film: Any, read: Any
+) -> None:
+    pinned = activate(version=version, actor="user:the-head", tenant=north.tenant, reason="Trial.")
+    film = store_film(north, size=256).instance
+    read(film, Mass=0.7)
+    # What is changed later did not read it.
+    set_points(
+        tenant=north.tenant, version=version, actor="user:another", recent={},
+        choices={"Mass": Choice("manual", value=0.9, reason="Later.")},
+    )  # fmt: skip
+    study_id = InferenceJob.objects.using("dispatch").values_list("study_id", flat=True).get()
+
+    (reading,) = readings_of(study_id)
+    assert (reading.version, reading.line, reading.tenant) == (version, pinned, north.tenant)
+    page = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(study_id)}).content.decode()
+    assert version.sha256 in page
+    assert "user:the-head" in page
+    assert "user:another" not in page
+    nobody = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
+    assert "Nobody read a study of this id" in nobody.content.decode()

@@ -1,0 +1,41 @@
+"""The card of a version: one page and one document, with what is known and what is not."""
+
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.registry.card import render_card_pdf
+from apps.registry.models import ModelVersion
+from apps.registry.services import activate
+from tests.conftest import PASSWORD
+from tests.registry.versions import registered
+from tests.reports.reading import opened, text_of
+
+WORDS = (
+    "Model card of chest-net:1", "Intended use", "Effusion", "Fewer than 10 positive films", "synthetic",
+    "Nobody has measured it here", "no curve of its training", "First of all", "2.25.101", "Serving",
+)  # fmt: skip
+
+
+def version_in_use() -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test", reason="First of all.")
+    return version
+
+
+def test_the_page_says_what_is_known(db: None) -> None:
+    version = version_in_use()
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    page = client.get(reverse("admin:registry_modelversion_card", args=[version.pk]))
+    text = page.content.decode()
+    for word in WORDS:
+        assert word in text, word
+    pdf = client.get(reverse("admin:registry_modelversion_card_pdf", args=[version.pk]))
+    assert pdf["Content-Type"] == "application/pdf"
+
+
+def test_the_document_says_the_same(db: None) -> None:
+    text = " ".join(text_of(opened(render_card_pdf(version=version_in_use()))).split())
+    for word in (*WORDS, "Not for diagnostic use"):
+        assert word in text, word

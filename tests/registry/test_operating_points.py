@@ -1,0 +1,287 @@
+"""Thresholds belong to a version and a tenant, are chosen by what they do, and move with the version."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
+from apps.registry.models import Activation, ActivationRequest, ModelVersion, OperatingPoint
+from apps.registry.points import Choice, Curve, resolve, threshold_for_rate
+from apps.registry.selectors import deployments, thresholds_for, version_for
+from apps.registry.services import (
+    activate,
+    approve,
+    request_activation,
+    retire,
+    roll_back,
+    set_points,
+    unpin,
+    withdraw,
+)
+from tests.registry.versions import CURVE, registered
+
+RECENT = [index / 100 for index in range(1, 101)]
+
+
+@pytest.fixture
+def first(db: None) -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def second(first: ModelVersion) -> ModelVersion:
+    return registered(2, scale=0.5)
+
+
+def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
+    return set_points(
+        tenant=hospital.tenant,
+        version=version,
+        choices={label: choice},
+        recent={label: RECENT},
+        actor="test",
+        reason="Tried for a month.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "value"),
+    [
+        (Choice("youden"), 0.5),
+        (Choice("sensitivity", 0.8), 0.4),
+        (Choice("sensitivity", 0.81), 0.2),
+        (Choice("specificity", 0.9), 0.6),
+        (Choice("specificity", 0.71), 0.6),
+        (Choice("alert_rate", 0.1), 0.905),
+        (Choice("manual", value=0.33, reason="The tumour board asked for it."), 0.33),
+    ],
+)
+def test_a_choice_holds_for_one_tenant_and_finding(
+    north: Any, south: Any, first: ModelVersion, choice: Choice, value: float
+) -> None:
+    line = choose(north, first, "Effusion", choice)
+
+    assert thresholds_for(first, north.tenant.pk)["Effusion"] == pytest.approx(value)
+    others = {label: value for label, value in thresholds_for(first, north.tenant.pk).items() if label != "Effusion"}
+    assert others == {label: None if label == "Hernia" else 0.5 for label in others}
+    assert thresholds_for(first, south.tenant.pk)["Effusion"] == 0.5
+    assert (line.act, line.for_tenant, line.from_version, line.to_version) == ("points", north.tenant, first, first)
+    assert line.points_before == {str(north.tenant.pk): {}}
+    assert line.points_after[str(north.tenant.pk)]["Effusion"]["value"] == pytest.approx(value)
+
+    choose(north, first, "Effusion", None)
+    assert thresholds_for(first, north.tenant.pk)["Effusion"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("label", "choice", "word"),
+    [
+        ("Fracture", Choice("youden"), "no finding of chest-net:1"),
+        ("Mass", Choice("luck"), "is not one of youden"),
+        ("Mass", Choice("sensitivity"), "give the sensitivity as a number"),
+        ("Mass", Choice("specificity", 1.5), "give the specificity as a number"),
+        ("Mass", Choice("manual", value=0.0, reason="x"), "between 0 and 1"),
+        ("Mass", Choice("manual", value=0.3, reason=" "), "say why"),
+        ("Hernia", Choice("sensitivity", 0.9), "fewer than 10 positive films"),
+        ("Hernia", Choice("alert_rate", 0.1), "fewer than 10 positive films"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(
+    north: Any, first: ModelVersion, label: str, choice: Choice, word: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=word):
+        set_points(
+            tenant=north.tenant,
+            version=first,
+            choices={"Effusion": Choice("sensitivity", 0.8), label: choice},
+            recent={label: RECENT},
+            actor="test",
+        )
+    assert not OperatingPoint.objects.exists()
+    assert Activation.objects.count() == 1
+
+
+def test_few_positives_by_hand_with_a_reason(north: Any, first: ModelVersion) -> None:
+    choose(north, first, "Hernia", Choice("manual", value=0.2, reason="Surgeons want every one."))
+    assert thresholds_for(first, north.tenant.pk)["Hernia"] == 0.2
+
+
+def test_a_version_that_was_never_measured_says_how_to(first: ModelVersion) -> None:
+    with pytest.raises(InvalidInputError, match="evaluate_model --version chest-net:1"):
+        resolve(first, "Mass", Choice("sensitivity", 0.8), None, ())
+    with pytest.raises(InvalidInputError, match="at least 20 recent studies, and there are 3"):
+        resolve(first, "Mass", Choice("alert_rate", 0.1), None, RECENT[:3])
+
+
+def test_a_share_is_not_exceeded() -> None:
+    for rate in (0.01, 0.1, 0.255, 0.5, 0.99):
+        threshold = threshold_for_rate(RECENT, rate)
+        assert rate - 0.011 <= sum(value >= threshold for value in RECENT) / 100 <= rate
+    # Half of the studies score the same: they are flagged together, or not at all.
+    tied = [0.9] * 5 + [0.4] * 50 + [0.1] * 45
+    assert sum(value >= threshold_for_rate(tied, 0.2) for value in tied) == 5
+    assert sum(value >= threshold_for_rate(tied, 0.01) for value in tied) == 0
+
+
+def test_a_curve_between_its_vertices_is_the_point_above() -> None:
+    curve = Curve(CURVE, 40, "test")
+    assert [curve.at(value) for value in (0.9, 0.8, 0.5, 0.1)] == [(0.0, 1.0), (0.3, 1.0), (0.6, 0.9), (1.0, 0.0)]
+
+
+def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
+    north: Any, south: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    choose(north, first, "Effusion", Choice("sensitivity", 0.8))
+    line = activate(version=second, actor="test")
+
+    # The same threshold would have cut the sensitivity from 0.8 to 0.3.
+    assert thresholds_for(second, north.tenant.pk)["Effusion"] == pytest.approx(0.2)
+    assert thresholds_for(second, south.tenant.pk)["Effusion"] == pytest.approx(0.25)
+    assert line.points_after[str(north.tenant.pk)]["Effusion"]["target"] == 0.8
+    assert line.points_before[str(north.tenant.pk)]["Effusion"]["value"] == 0.4
+
+    # Whatever is written for a version that does not serve, a rollback restores what was in force.
+    OperatingPoint.objects.filter(model_version=first).update(value=0.99)
+    roll_back(actor="test")
+    assert version_for(north.tenant.pk) == first
+    assert thresholds_for(first, north.tenant.pk)["Effusion"] == 0.4
+
+
+def test_a_change_of_points_is_rolled_back_too(north: Any, first: ModelVersion) -> None:
+    activate(version=first, actor="test", tenant=north.tenant)
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", Choice("specificity", 0.9))
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4
+    assert north.tenant.pk in deployments()
+    # A rollback is a line like the others: taking it back is doing it again.
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.6
+
+
+def test_a_choice_that_needs_a_preview_stops_the_switch(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+    choose(north, first, "Mass", Choice("alert_rate", 0.1))
+    with pytest.raises(ConflictError, match="preview_switch chest-net:2 --tenant north"):
+        activate(version=second, actor="test")
+    assert version_for(north.tenant.pk) == first
+    assert not OperatingPoint.objects.filter(model_version=second).exists()
+
+    activate(version=second, actor="test", keeps_points=False)
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.25
+
+
+def test_a_version_without_a_curve_stops_the_switch(north: Any, first: ModelVersion) -> None:
+    bare = registered(3, curve=False)
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    with pytest.raises(ConflictError, match="evaluate_model --version chest-net:3"):
+        activate(version=bare, actor="test")
+
+
+def test_the_platform_leaves_a_pinned_tenants_points_alone(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    activate(version=first, actor="test", tenant=north.tenant)
+    choose(north, first, "Mass", Choice("alert_rate", 0.1))
+    line = activate(version=second, actor="test")
+    assert line.points_after == {}
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.905)
+
+    # To follow the platform is a switch like any other.
+    with pytest.raises(ConflictError, match="preview_switch"):
+        unpin(tenant=north.tenant, actor="test")
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    unpin(tenant=north.tenant, actor="test")
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
+
+
+def test_points_are_for_the_version_that_was_looked_at(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+    activate(version=second, actor="test")
+    with pytest.raises(ConflictError, match="chest-net:2 serves North Hospital by now"):
+        choose(north, first, "Mass", Choice("sensitivity", 0.8))
+
+
+def test_a_retired_version_serves_nobody(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+    with pytest.raises(ConflictError, match="is in service"):
+        retire(version=first, actor="test")
+    activate(version=second, actor="test")
+    retire(version=first, actor="test", reason="Too many false alarms.")
+    for refused in (
+        lambda: activate(version=first, actor="test"),
+        lambda: activate(version=first, actor="test", tenant=north.tenant),
+        lambda: roll_back(actor="test"),
+        lambda: retire(version=first, actor="test"),
+    ):
+        with pytest.raises(ConflictError, match="retired"):
+            refused()
+    last = Activation.objects.first()
+    assert last is not None
+    assert (last.act, last.to_version, last.reason) == ("retired", first, "Too many false alarms.")
+
+
+def test_a_second_operator_confirms(north: Any, first: ModelVersion, second: ModelVersion, settings: Any) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    with pytest.raises(NotPermittedError, match="second operator"):
+        activate(version=second, actor="test")
+    asked = request_activation(version=second, actor="one", by_id=north.admin.pk, reason="Better.")
+    assert version_for(north.tenant.pk) == first
+    with pytest.raises(NotPermittedError, match="second operator"):
+        approve(request=asked, by_id=north.admin.pk)
+
+    line = approve(request=asked, by_id=north.radiologist.pk)
+    assert version_for(north.tenant.pk) == second
+    assert (line.by, line.second, line.reason) == (north.admin, north.radiologist, "Better.")
+    with pytest.raises(ConflictError, match="already"):
+        approve(request=asked, by_id=north.technologist.pk)
+    # Back goes without waiting: it was approved once.
+    roll_back(actor="test")
+    assert version_for(north.tenant.pk) == first
+
+
+def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+    old = request_activation(version=second, actor="one", by_id=north.admin.pk)
+    new = request_activation(version=second, actor="one", by_id=north.admin.pk)
+    with pytest.raises(ConflictError, match="withdrawn already"):
+        approve(request=old, by_id=north.radiologist.pk)
+    activate(version=registered(3), actor="test")
+    with pytest.raises(ConflictError, match="chest-net:3 serves by now"):
+        approve(request=new, by_id=north.radiologist.pk)
+    withdraw(request=new)
+    with pytest.raises(ConflictError, match="withdrawn already"):
+        withdraw(request=new)
+    assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
+
+
+def test_points_and_versions_that_move_at_once_stay_together(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    """However they are interleaved, what the tenant chose last is in force on whichever version serves at the end."""
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+
+    def move(step: int) -> str:
+        try:
+            if step % 2:
+                activate(version=(first, second)[step // 2 % 2], actor="test")
+            else:
+                choose(north, (first, second)[step // 2 % 2], "Mass", Choice("sensitivity", 0.95))
+        except ConflictError as error:
+            return error.detail
+        finally:
+            connection.close()
+        return "moved"
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(move, range(30)))
+    assert all(re.search("moved|by now|already", each) for each in said)
+    serving = version_for(north.tenant.pk)
+    assert serving is not None
+    last = Activation.objects.first()
+    assert last is not None
+    assert last.to_version == serving
+    point = last.points_after[str(north.tenant.pk)]["Mass"]
+    assert thresholds_for(serving, north.tenant.pk)["Mass"] == point["value"]
+    assert point["target"] == 0.95
