@@ -23,11 +23,11 @@ from django.db import DatabaseError, close_old_connections, connections
 
 from apps.core.metrics import FORWARD_SECONDS
 from apps.inference import services as inference
+from apps.inference.loading import load_version
 from apps.inference.services import ClaimedJob
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_id_in_service, version_in_service
-from apps.registry.services import fetch_artifact, forget_artifact
 from workers.heartbeat import Heartbeat
 from workers.pipeline import (
     Reading,
@@ -213,23 +213,11 @@ class Drain:
         return self._predictor is not None
 
     def _load(self, version: ModelVersion) -> None:
-        try:
-            predictor = self._predictor_of(version)
-        except engine.ArtifactInvalid:
-            # Perhaps only this machine's copy is damaged: fetch it once more.
-            forget_artifact(version)
-            predictor = self._predictor_of(version)
+        predictor = load_version(version, device=self._device)
         predictor.warm_up()
         self._version, self._predictor = version, predictor
         self._heartbeat.report(version, runs_on=predictor.runs_on)
         logger.info("Serving %s.", version)
-
-    def _predictor_of(self, version: ModelVersion) -> engine.Predictor:
-        return engine.load_predictor(
-            fetch_artifact(version),
-            device=self._device,  # type: ignore[arg-type]
-            cache_dir=settings.MODEL_CACHE_DIR / "compiled",
-        )
 
 
 def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, BinaryIO, Final
 
 from ml.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS
 from ml.importers.errors import ImportRefused
@@ -35,7 +35,8 @@ def unpack(source: Path, directory: Path) -> None:
         raise ImportRefused(f"No file or folder {source.name}: give an existing path.")
     found: set[str] = set()
     try:
-        with closing(_entries(source)) as entries:
+        # Opened here: the libraries do not close what they fail to recognise.
+        with source.open("rb") as raw, closing(_entries(raw)) as entries:
             for entry, stream in entries:
                 name = entry.name
                 if name in found:
@@ -44,19 +45,22 @@ def unpack(source: Path, directory: Path) -> None:
                 with stream, (directory / name).open("wb") as target:
                     _copy(stream, target, LIMITS[name], name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ImportRefused(f"{source.name} is neither a .zip nor a .tar that can be read: {error}.") from error
+        raise ImportRefused(
+            f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder anew."
+        ) from error
     if missing := set(LIMITS) - found:
         raise ImportRefused(f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder.")
 
 
-def _entries(source: Path) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
+def _entries(raw: BinaryIO) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:
+    if zipfile.is_zipfile(raw):
+        with zipfile.ZipFile(raw) as archive:
             for info in archive.infolist()[: MAX_ENTRIES + 1]:
                 if _wanted(info.filename, info.file_size, len(archive.infolist())) and not info.is_dir():
                     yield PurePosixPath(info.filename), archive.open(info)
         return
-    with tarfile.open(source) as packed:
+    raw.seek(0)
+    with tarfile.open(fileobj=raw) as packed:
         for count, member in enumerate(packed, start=1):
             wanted = _wanted(member.name, member.size, count)
             if not (member.isfile() or member.isdir()):

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from ml.artifact import MANIFEST, WEIGHTS, load_artifact
+from ml.artifact import MANIFEST, WEIGHTS, Threshold, load_artifact
+from ml.calibration import calibrate
 from ml.importers import ImportRefused, Options, bundle, import_file
-from ml.importers.formats import convert
+from ml.importers.assemble import _points
+from ml.importers.formats import Converted, convert
 from ml.importers.keys import map_tensors
-from ml.importers.outputs import choose
+from ml.importers.outputs import Choice, choose
 from ml.importers.source import Source, read_source
 from ml.labels import LABELS
+from ml.training.forward import Outputs
+from ml.transforms import InputSpace
 from tests.ml import tiny
 from tests.ml.importers import foreign
 
@@ -233,3 +237,27 @@ def test_other_bad_bundles(folder: Path, out: Path, monkeypatch: pytest.MonkeyPa
     assert "over 0 MiB" in reason(packed(folder, "tar.gz"))
     (folder / WEIGHTS).unlink()
     assert f"no {WEIGHTS}" in reason(folder)
+
+
+def test_a_threshold_goes_through_the_calibration_unchanged_in_meaning() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-3, 1, (400, 2)).astype(np.float32)
+    truth = (rng.random((400, 2)) < 1 / (1 + np.exp(-2 * logits - 5))).astype(np.float32)
+    made = Converted(
+        "x",
+        InputSpace(64),
+        Choice(("Effusion", "Mass"), (0, 1), ()),
+        {},
+        {},
+        {"Mass": Threshold(0.05, "imported", None)},
+    )
+    calibration, thresholds, notes = _points(made, Outputs(logits, logits[..., None, None], logits), truth)
+    assert calibration["Mass"].a != 1.0
+    effusion, mass = thresholds["Effusion"], thresholds["Mass"]
+    assert effusion is not None
+    assert mass is not None
+    assert (effusion.strategy, mass.strategy, notes) == ("youden", "imported", {})
+    before = 1 / (1 + np.exp(-logits[:, 1].astype(float))) >= 0.05
+    after = calibrate(logits[:, 1:], ["Mass"], calibration)[:, 0] >= mass.value
+    assert np.array_equal(before, after)
+    assert 0 < before.sum() < 400
