@@ -33,7 +33,7 @@ _HEAD = ("classifier.weight", "classifier.bias")
 CODES: dict[str, str] = {
     "missing-file": "The folder lacks manifest.json or model.safetensors.",
     "manifest-invalid": "manifest.json is not a manifest of this schema.",
-    "labels-mismatch": "The labels are not the fourteen of ChestX-ray14 in their order.",
+    "labels-mismatch": "The labels are not those of ChestX-ray14, or some of them, in their order.",
     "weights-hash-mismatch": "model.safetensors is not the file that the manifest was written for.",
     "weights-invalid": "model.safetensors is not a safetensors file.",
     "weights-shape-mismatch": "The tensors do not fit the architecture.",
@@ -55,16 +55,23 @@ class ArtifactInvalid(Exception):
 
 @dataclass(frozen=True)
 class Threshold:
-    """Operating point of one label on calibrated probability: positive when probability >= value."""
+    """Operating point of one label on calibrated probability: positive when probability >= value.
+
+    `positives` counts the validation films with the finding that it was chosen on; None where its source does not say.
+    """
 
     value: float
     strategy: str
-    positives: int
+    positives: int | None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a version except its weights. Raises ArtifactInvalid from `from_dict` on any defect."""
+    """Everything about a version except its weights. Raises ArtifactInvalid from `from_dict` on any defect.
+
+    `labels` are what the network was trained to find: LABELS, or a part of them in that order. What it was not trained
+    on gets no output, so that nothing has to stand in for a probability.
+    """
 
     name: str
     architecture: str
@@ -114,13 +121,14 @@ class Manifest:
         """Validate and build; unknown fields are refused, so a typo cannot pass for a setting."""
         if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
             raise ArtifactInvalid("manifest-invalid", f"Expected schema_version {SCHEMA_VERSION}.")
-        if value.get("labels") != list(LABELS):
+        labels = value.get("labels")
+        if not isinstance(labels, list) or not labels or labels != [label for label in LABELS if label in labels]:
             raise ArtifactInvalid("labels-mismatch", "Convert the model so that its outputs are in that order.")
         try:
             manifest = cls(
                 **{
                     **value,
-                    "labels": LABELS,
+                    "labels": tuple(labels),
                     "grid": _grid(value["grid"]),
                     "input_space": InputSpace.from_dict(value["input_space"]),
                     "thresholds": {k: None if t is None else Threshold(**t) for k, t in value["thresholds"].items()},
@@ -136,7 +144,7 @@ class Manifest:
 
     def _check(self) -> None:
         for name in ("thresholds", "calibration", "cam_scale"):
-            if set(getattr(self, name)) != set(LABELS):
+            if set(getattr(self, name)) != set(self.labels):
                 raise ValueError(f"{name} must have an entry for each label")
         for threshold in self.thresholds.values():
             if threshold is not None and not 0.0 < threshold.value < 1.0:
@@ -219,10 +227,10 @@ def load_artifact(directory: Path) -> Artifact:
         weight is None
         or bias is None
         or weight.ndim != 2
-        or len(weight) != len(LABELS)
+        or len(weight) != len(manifest.labels)
         or bias.shape != weight.shape[:1]
     ):
-        raise ArtifactInvalid("weights-shape-mismatch", "Expected classifier.weight (14, C) and classifier.bias (14,).")
+        raise ArtifactInvalid("weights-shape-mismatch", "Expected classifier.weight (labels, C) and classifier.bias.")
     channels = int(weight.shape[1])
     return Artifact(directory, manifest, bias.astype(np.float32), channels, _gate_of(manifest, tensors, channels))
 

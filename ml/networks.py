@@ -7,7 +7,7 @@ cost one 1x1 convolution in the same forward.
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,10 @@ _TORCHVISION: dict[str, Callable[[str], tuple[nn.Module, int]]] = {
     "vgg16": _vgg16,
     "efficientnet_b0": _efficientnet_b0,
 }
+
+
+ARCHITECTURES = tuple(_TORCHVISION)
+"""Known by torchvision's names and layout; every other name is timm's."""
 
 
 def _timm(name: str) -> tuple[nn.Module, int]:
@@ -181,14 +185,16 @@ def _canonical(state: dict[str, Tensor], features: nn.Module) -> dict[str, Tenso
     wanted = features.state_dict()
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
-        name = _fitting(_OLD_DENSENET.sub(r"\1\2.", key), wanted)
+        name = fitting_name(key, wanted)
         if name is not None:
             renamed[name] = value
     return renamed
 
 
-def _fitting(key: str, wanted: Mapping[str, Tensor]) -> str | None:
-    """The name under which a network wants a key of a file that wrapped the network in other modules."""
+def fitting_name(key: str, wanted: Container[str]) -> str | None:
+    """The name under which a network wants a key of a file that wrapped the network in other modules, or wrote the
+    names of torchvision before 0.3 (`norm.1` for `norm1`); None if it wants it under no name."""
+    key = _OLD_DENSENET.sub(r"\1\2.", key)
     while True:
         for name in (key, f"body.{key}"):
             if name in wanted:

@@ -1,15 +1,21 @@
-"""Export an artifact to one ONNX graph, in a process of its own: `python -m ml.onnx_export ARTIFACT OUT`.
+"""Export an artifact to ONNX, in a process of its own: `python -m ml.onnx_export ARTIFACT SQUARES IMAGES`.
 
-The serving process on a CPU therefore never imports torch. The graph takes uint8 (N, S, S) and normalises inside.
+The serving process on a CPU therefore never imports torch. Two graphs are written: one takes uint8 (N, S, S) and
+normalises inside, the other takes what a caller has normalised, float32 (N, 3, S, S). The first is the second behind
+a normalisation, so that both run the same network.
 """
 
 import argparse
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnx.compose
 import torch
 from torch import Tensor, nn
 
@@ -22,22 +28,29 @@ OPSET = 20
 MAX_PARITY_ERROR = 1e-4
 
 
-class ServingGraph(nn.Module):
-    """uint8 (N, S, S) -> logits (N, L), cams (N, L, h, w), pooled features (N, C), all float32."""
+class Normalise(nn.Module):
+    """uint8 (N, S, S) -> float32 (N, 3, S, S), in the units of the input space."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: CamNetwork, space: InputSpace) -> None:
+    def __init__(self, space: InputSpace) -> None:
         super().__init__()
-        self.network = network
         mean, std = torch.tensor(space.mean), torch.tensor(space.std)
         self.register_buffer("scale", (1.0 / (255.0 * std))[:, None, None])
         self.register_buffer("shift", (-mean / std)[:, None, None])
 
-    def normalise(self, squares: Tensor) -> Tensor:
-        """uint8 (N, S, S) -> float32 (N, 3, S, S)."""
+    def forward(self, squares: Tensor) -> Tensor:
         return squares.unsqueeze(1).to(torch.float32) * self.scale + self.shift
+
+
+class ServingGraph(nn.Module):
+    """uint8 (N, S, S) -> logits (N, L), cams (N, L, h, w), pooled features (N, C), all float32."""
+
+    def __init__(self, network: CamNetwork, space: InputSpace) -> None:
+        super().__init__()
+        self.network = network
+        self.normalise = Normalise(space)
 
     def forward(self, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, cams, pooled = self.network(self.normalise(squares))
@@ -57,29 +70,43 @@ def serving_graph(artifact: Artifact) -> ServingGraph:
     return graph.eval().requires_grad_(False)
 
 
-def export(artifact: Artifact, out: Path) -> None:
-    """Write the ONNX graph (dynamic batch) to `out`, whole or not at all."""
+def export(artifact: Artifact, squares: Path, images: Path) -> None:
+    """Write both ONNX graphs (dynamic batch), each whole or not at all; `squares`, by which both are known, last."""
     graph = serving_graph(artifact)
     size = artifact.manifest.input_space.size
+    with warnings.catch_warnings():
+        # The exporter warns about its own internals; nothing in them is ours to act on.
+        warnings.simplefilter("ignore")
+        network = _onnx(graph.network, torch.zeros(2, 3, size, size), "images", ["logits", "cams", "features"])
+        normalise = _onnx(graph.normalise, torch.zeros(2, size, size, dtype=torch.uint8), "squares", ["normalised"])
+    # The exporter names inner values alike in every graph; inputs and outputs keep their names.
+    first = onnx.compose.add_prefix(normalise, "first/", rename_inputs=False, rename_outputs=False)
+    whole = onnx.compose.merge_models(first, network, [("normalised", "images")])
+    _write(network, images)
+    _write(whole, squares, lambda written: _check_parity(graph, written, size))
+
+
+def _onnx(module: nn.Module, example: Tensor, takes: str, gives: list[str]) -> Any:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        input_names=[takes],
+        output_names=gives,
+        opset_version=OPSET,
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _write(model: Any, out: Path, check: Callable[[Path], None] | None = None) -> None:
     aside = out.with_name(f".{out.name}.{os.getpid()}")
-    example = torch.zeros(2, size, size, dtype=torch.uint8)
     try:
-        with warnings.catch_warnings():
-            # The exporter warns about its own internals; nothing in them is ours to act on.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                graph,
-                (example,),
-                str(aside),
-                input_names=["squares"],
-                output_names=["logits", "cams", "features"],
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes={"squares": {0: torch.export.Dim("batch", min=1, max=1024)}},
-                external_data=False,
-                verbose=False,
-            )
-        _check_parity(graph, aside, size)
+        onnx.save_model(model, str(aside))
+        if check:
+            check(aside)
         aside.replace(out)
     finally:
         aside.unlink(missing_ok=True)
@@ -102,10 +129,11 @@ def main() -> None:
     """Command line entry; the exit status tells success."""
     parser = argparse.ArgumentParser(description="Export an artifact folder to ONNX.")
     parser.add_argument("artifact", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("squares", type=Path)
+    parser.add_argument("images", type=Path)
     arguments = parser.parse_args()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    export(load_artifact(arguments.artifact), arguments.out)
+    export(load_artifact(arguments.artifact), arguments.squares, arguments.images)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it
 channels-last, compiled for a few fixed batch sizes).
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -24,7 +28,7 @@ from ml.gate import GateResult, feature_gate
 from ml.saliency import halved
 
 EXPORT_SECONDS = 300
-EXPORT_REVISION = 1
+EXPORT_REVISION = 2
 GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -49,8 +53,8 @@ class Predictor(ABC):
         self.manifest = artifact.manifest
 
     @abstractmethod
-    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
-        """At most `batch_size` films through the network."""
+    def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+        """At most `batch_size` films through the network: uint8 squares, or float32 images."""
 
     batch_size: int = GPU_BATCHES[-1]
     runs_on: str = "ONNX Runtime, CPU"
@@ -63,6 +67,19 @@ class Predictor(ABC):
         size = self.manifest.input_space.size
         if batch.dtype != np.uint8 or batch.ndim != 3 or batch.shape[1:] != (size, size):
             raise ValueError(f"Expected uint8 (N, {size}, {size}), got {batch.dtype} {batch.shape}.")
+        return self._predict(batch)
+
+    def predict_images(self, images: NDArray[np.float32]) -> Prediction:
+        """Run films float32 (N, 3, size, size) that somebody else normalised as `ml.transforms.normalise` does, N >= 0.
+
+        Raises ValueError for another shape or type, FloatingPointError if the network gave NaN or infinity.
+        """
+        size = self.manifest.input_space.size
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(f"Expected float32 (N, 3, {size}, {size}), got {images.dtype} {images.shape}.")
+        return self._predict(images)
+
+    def _predict(self, batch: NDArray[Any]) -> Prediction:
         if not len(batch):
             labels, (height, width) = len(self.manifest.labels), self.manifest.grid
             return Prediction(
@@ -115,18 +132,30 @@ class OnnxPredictor(Predictor):
 
     def __init__(self, artifact: Artifact, cache_dir: Path, threads: int | None = None) -> None:
         super().__init__(artifact)
-        path = exported(artifact, cache_dir)
+        self._cache_dir = cache_dir
+        graphs = exported(artifact, cache_dir)
         try:
-            self._session = _session(path)
+            self._squares = _session(graphs.squares)
         except Exception:
             # A cache file can be damaged by a full disk; the artifact is the truth, so make it once more.
-            path.unlink(missing_ok=True)
-            self._session = _session(exported(artifact, cache_dir))
+            graphs.squares.unlink(missing_ok=True)
+            self._squares = _session(exported(artifact, cache_dir).squares)
         self._lanes = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="lane")
 
-    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+    @cached_property
+    def _images(self) -> Any:
+        """The graph without the normalisation; most processes never need it."""
+        graphs = exported(self.artifact, self._cache_dir)
+        try:
+            return _session(graphs.images)
+        except Exception:
+            graphs.squares.unlink(missing_ok=True)
+            return _session(exported(self.artifact, self._cache_dir).images)
+
+    def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+        name, session = ("squares", self._squares) if batch.dtype == np.uint8 else ("images", self._images)
         films = np.split(np.ascontiguousarray(batch), len(batch))
-        outputs = self._lanes.map(lambda film: self._session.run(None, {"squares": film}), films)
+        outputs = self._lanes.map(lambda film: session.run(None, {name: film}), films)
         logits, cams, features = (np.concatenate(part) for part in zip(*outputs, strict=True))
         return logits, cams, features
 
@@ -140,19 +169,43 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def exported(artifact: Artifact, cache_dir: Path) -> Path:
-    """The artifact's ONNX file in `cache_dir`, made by a child process on first use.
+@dataclass(frozen=True)
+class ExportedGraphs:
+    """The ONNX files of one version: `squares` takes uint8 (N, S, S), `images` float32 (N, 3, S, S)."""
 
-    Named by the hash of the whole version and of the exporter's revision, written whole or not at all.
-    Raises PredictorUnavailable when the export fails.
+    squares: Path
+    images: Path
+
+
+def exported(artifact: Artifact, cache_dir: Path) -> ExportedGraphs:
+    """The artifact's ONNX files in `cache_dir`, made by a child process on first use.
+
+    Named by the hash of the whole version and of the exporter's revision, written whole or not at all; where several
+    processes ask at once, one of them makes the files. Raises PredictorUnavailable when the export fails.
     """
-    path = Path(cache_dir) / f"{artifact.sha256}-{EXPORT_REVISION}.onnx"
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    stem = f"{artifact.sha256}-{EXPORT_REVISION}"
+    graphs = ExportedGraphs(Path(cache_dir) / f"{stem}.onnx", Path(cache_dir) / f"{stem}-images.onnx")
+    if not (graphs.squares.is_file() and graphs.images.is_file()):
+        graphs.squares.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(graphs.squares.with_suffix(".lock")):
+            if not (graphs.squares.is_file() and graphs.images.is_file()):
+                _export(artifact, graphs)
+    return graphs
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One process at a time; a dead one holds nothing."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _export(artifact: Artifact, graphs: ExportedGraphs) -> None:
     root = str(Path(__file__).resolve().parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "ml.onnx_export", str(artifact.path.resolve()), str(path.resolve())]
+    paths = (str(path.resolve()) for path in (artifact.path, graphs.squares, graphs.images))
+    command = [sys.executable, "-m", "ml.onnx_export", *paths]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=EXPORT_SECONDS, env=environment)
     except subprocess.CalledProcessError as error:
@@ -162,7 +215,6 @@ def exported(artifact: Artifact, cache_dir: Path) -> Path:
         raise PredictorUnavailable(
             f"Exporting {artifact.manifest.name} to ONNX took over {EXPORT_SECONDS} s."
         ) from error
-    return path
 
 
 class TorchPredictor(Predictor):
@@ -186,18 +238,20 @@ class TorchPredictor(Predictor):
         self._features = torch.compile(graph.network.features, dynamic=False) if compiled else graph.network.features
         self._compiled = compiled
 
-    def _forward(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+    def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
         with self._one_at_a_time:
             return self._on_device(batch)
 
-    def _on_device(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
+    def _on_device(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
         torch, count = self._torch, len(batch)
         if self._compiled:
             # A compiled graph holds for one shape; padding to a few sizes avoids compiling during service.
             size = next(s for s in GPU_BATCHES if s >= count)
-            batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), np.uint8)])
+            batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), batch.dtype)])
         with torch.inference_mode():
-            images = self._graph.normalise(torch.from_numpy(batch).to(self._device, non_blocking=True))
+            images = torch.from_numpy(batch).to(self._device, non_blocking=True)
+            if batch.dtype == np.uint8:
+                images = self._graph.normalise(images)
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._device.type == "cuda"):
                 maps = self._features(images)

@@ -37,7 +37,7 @@ def main() -> int:
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("imagecodecs")
     _limit(memory_bytes, open_files)
-    _leave_network()
+    leave_network()
     _send(replies, pickle.dumps(("ready", os.getpid())))
     while True:
         header = requests.read(HEADER.size)
@@ -72,7 +72,7 @@ def _limit(memory_bytes: int, open_files: int) -> None:
             continue
 
 
-def _leave_network() -> None:
+def leave_network() -> None:
     """No new privileges and, where the kernel allows it, a network namespace without any interface."""
     if not sys.platform.startswith("linux"):
         return

@@ -5,27 +5,40 @@ One description (`InputSpace`) travels with the model, so training, serving and 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml.resample import gaussian_resize
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+Fit = Literal["stretch", "crop", "square"]
+Resize = Literal["area", "bilinear", "gaussian"]
+FITS: tuple[str, ...] = get_args(Fit)
+RESIZES: tuple[str, ...] = get_args(Resize)
 
 
 @dataclass(frozen=True)
 class InputSpace:
     """What one model version expects: side length, how a film is fitted to the square, and normalisation.
 
+    `fit`: "stretch" both sides to the size; "crop" resizes the short side to it and keeps the middle of the long one,
+    as torchvision's Resize and CenterCrop do; "square" cuts the middle square out of the film and resizes that, as
+    TorchXRayVision does. `resize`: "area" averages; "bilinear" is Pillow's, which widens its triangle when it shrinks;
+    "gaussian" is scikit-image's (`ml.resample`). The last two keep an imported version's own input.
+
     `mean` and `std` apply to intensities scaled to [0, 1]; the grey film is repeated over three channels.
     Raises ValueError when a field is outside what this code implements.
     """
 
     size: int
-    fit: Literal["stretch", "crop"] = "stretch"
-    resize: Literal["area"] = "area"
+    fit: Fit = "stretch"
+    resize: Resize = "area"
     channels: int = 3
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -33,10 +46,10 @@ class InputSpace:
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 2048:
             raise ValueError(f"Input size {self.size} is outside 32..2048 pixels.")
-        if self.fit not in ("stretch", "crop"):
-            raise ValueError(f"Unknown fit {self.fit!r}: use 'stretch' or 'crop'.")
-        if self.resize != "area":
-            raise ValueError(f"Unknown resize {self.resize!r}: only 'area' is implemented.")
+        if self.fit not in FITS:
+            raise ValueError(f"Unknown fit {self.fit!r}: use one of {', '.join(FITS)}.")
+        if self.resize not in RESIZES:
+            raise ValueError(f"Unknown resize {self.resize!r}: use one of {', '.join(RESIZES)}.")
         if self.channels != 3 or len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError("The input has three channels; mean and std need three values each.")
         if not all(np.isfinite(self.mean)) or not all(np.isfinite(s) and s > 0 for s in self.std):
@@ -84,6 +97,10 @@ class Geometry:
         size = space.size
         if space.fit == "stretch":
             return cls(rows, columns, size, size / rows, size / columns, 0.0, 0.0)
+        if space.fit == "square":
+            side, top, left = _middle_square(rows, columns)
+            scale = size / side
+            return cls(rows, columns, size, scale, scale, top * scale, left * scale)
         height, width = _crop_shape(rows, columns, size)
         return cls(
             rows, columns, size, height / rows, width / columns, float((height - size) // 2), float((width - size) // 2)
@@ -93,6 +110,20 @@ class Geometry:
 def _crop_shape(rows: int, columns: int, size: int) -> tuple[int, int]:
     short = min(rows, columns)
     return max(size, round(rows * size / short)), max(size, round(columns * size / short))
+
+
+def _middle_square(rows: int, columns: int) -> tuple[int, int, int]:
+    """Side, first row and first column of the square in the middle of a film."""
+    side = min(rows, columns)
+    return side, rows // 2 - side // 2, columns // 2 - side // 2
+
+
+def _resized(image: Image.Image, width: int, height: int, resize: Resize) -> Image.Image:
+    if resize == "gaussian":
+        return Image.fromarray(gaussian_resize(np.asarray(image), height, width))
+    if resize == "bilinear":
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    return _area_resize(image, width, height)
 
 
 def _area_resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -107,7 +138,7 @@ def _area_resize(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def to_square(pixels: NDArray[np.uint8], space: InputSpace) -> NDArray[np.uint8]:
-    """Fit a film (rows, columns) uint8, 0 = black, to (size, size) uint8 by area averaging.
+    """Fit a film (rows, columns) uint8, 0 = black, to (size, size) uint8 in the way that `space` names.
 
     Raises ValueError unless the film is a non-empty two-dimensional uint8 array.
     """
@@ -119,9 +150,12 @@ def to_square(pixels: NDArray[np.uint8], space: InputSpace) -> NDArray[np.uint8]
         return np.ascontiguousarray(pixels)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if space.fit == "stretch":
-        return np.asarray(_area_resize(image, size, size))
+        return np.asarray(_resized(image, size, size, space.resize))
+    if space.fit == "square":
+        side, top, left = _middle_square(rows, columns)
+        return np.asarray(_resized(image.crop((left, top, left + side, top + side)), size, size, space.resize))
     height, width = _crop_shape(rows, columns, size)
-    image = _area_resize(image, width, height)
+    image = _resized(image, width, height, space.resize)
     top, left = (height - size) // 2, (width - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
 

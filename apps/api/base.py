@@ -24,13 +24,16 @@ class OneFormat(BaseContentNegotiation):
 
 
 # A docstring would become the description of every operation in the OpenAPI document.
-class ReadView(APIView):
-    required_scope = Scope.READ
+class ApiView(APIView):
     schema = ApiSchema()
     content_negotiation_class = OneFormat
-    http_method_names = ["get", "head", "options"]  # noqa: RUF012
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         # Answers are the tenant's and nobody else's.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return super().finalize_response(request, response, *args, **kwargs)
+
+
+class ReadView(ApiView):
+    required_scope = Scope.READ
+    http_method_names = ["get", "head", "options"]  # noqa: RUF012

@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import QueryDict
 from rest_framework.exceptions import ValidationError
+from rest_framework.serializers import Serializer
 
 from apps.api.serializers import StudyQuerySerializer
 from apps.inference.models import Finding, InferenceJob, JobState
@@ -14,13 +15,13 @@ from apps.studies.models import Study
 _REPEATABLE = {"status"}
 
 
-def read_query(given: QueryDict) -> dict[str, Any]:
-    """The valid parameters of a list of studies.
+def read_query(given: QueryDict, serializer: type[Serializer[Any]] = StudyQuerySerializer) -> dict[str, Any]:
+    """The valid parameters of a list of studies, or of what another serializer describes.
 
     Raises:
         ValidationError: names each parameter that is unknown, given twice or out of range.
     """
-    known = StudyQuerySerializer().fields
+    known = serializer().fields
     wrong = {name: ["There is no such parameter."] for name in given if name not in known}
     wrong |= {
         name: ["Give this parameter once."]
@@ -29,9 +30,7 @@ def read_query(given: QueryDict) -> dict[str, Any]:
     }
     if wrong:
         raise ValidationError(wrong)
-    query = StudyQuerySerializer(
-        data={name: given.getlist(name) if name in _REPEATABLE else given[name] for name in given}
-    )
+    query = serializer(data={name: given.getlist(name) if name in _REPEATABLE else given[name] for name in given})
     query.is_valid(raise_exception=True)
     return query.validated_data
 

@@ -17,7 +17,9 @@ from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_for
 from apps.tenants.scope import current_tenant_id
 
-_DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "metrics", "card")
+_DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "calibration", "metrics", "card")
+# What an array for /predict looks like, whatever the version.
+_TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
 _LARGEST_NUMBER = 2**31 - 1
 
 
@@ -49,6 +51,7 @@ class ModelView(ReadView):
             raise NotFoundError("There is no such model version; /api/v1/models/ lists them.", "model-not-found")
         described = {part: version.manifest[part] for part in _DESCRIBED}
         described["data"] = version.data
+        described["input_space"] = described["input_space"] | _TENSOR
         whole = _summary(version, _active_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
         return Response(ModelSerializer(whole).data)
 

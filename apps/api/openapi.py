@@ -27,6 +27,12 @@ _ALWAYS = {
     "403": "The API key lacks the scope that this address needs.",
     "503": "A part of the service did not answer; try again after `Retry-After` seconds.",
 }
+_WITH_A_BODY = {
+    "404": "There is no model version of that name.",
+    "413": "The body is too large, or has too many images.",
+    "415": "The body is of a type, or encoded in a way, that this address does not take.",
+    "429": "Too many requests of yours at once; try again after `Retry-After` seconds.",
+}
 _BAD_PARAMETERS = "A parameter is unknown or out of range."
 _NOT_FOUND = "There is no such object in this hospital, or its address is wrong."
 
@@ -64,6 +70,8 @@ class ApiSchema(AutoSchema):
         meanings = dict(_ALWAYS)
         if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
             meanings["400"] = _BAD_PARAMETERS
+        if "requestBody" in operation:
+            meanings |= _WITH_A_BODY
         if "{" in path:
             meanings["404"] = _NOT_FOUND
         for status, meaning in sorted(meanings.items()):

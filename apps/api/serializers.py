@@ -66,6 +66,48 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     cursor = serializers.CharField(required=False, max_length=200, help_text="From `next` of the page before.")
 
 
+class PredictQuerySerializer(serializers.Serializer[Any]):
+    """The query parameters of /predict."""
+
+    model_version = serializers.RegexField(
+        r"\A[-a-zA-Z0-9_]{1,100}:[0-9]{1,9}\Z",
+        required=False,
+        help_text="name:number, one of /api/v1/models/; without it the version in service answers.",
+    )
+    heatmaps = serializers.BooleanField(
+        default=False, help_text="Add to each finding where the model looked. For few images at once."
+    )
+
+
+class GateSerializer(serializers.Serializer[Any]):
+    accepted = serializers.BooleanField(help_text="Whether the image was read as a frontal chest film.")
+    reason = serializers.CharField(allow_null=True, help_text="Stable name of the refusal, in kebab-case.")
+    detail = serializers.CharField(allow_blank=True, help_text="The refusal in words.")
+
+
+class PredictedFindingSerializer(serializers.Serializer[Any]):
+    label = serializers.ChoiceField(choices=engine.LABELS)  # type: ignore[assignment]
+    probability = serializers.FloatField(min_value=0, max_value=1, help_text="Calibrated.")
+    threshold = serializers.FloatField(
+        allow_null=True, help_text="The operating point; null where the model version has none for this label."
+    )
+    positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")
+    heatmap = serializers.CharField(
+        allow_null=True,
+        required=False,
+        help_text="With `heatmaps=true`: a data URI of a transparent PNG in the image's own proportions, to lay over "
+        "it; null where the probability is too low for a map.",
+    )
+
+
+class PredictionSerializer(serializers.Serializer[Any]):
+    file = serializers.CharField(allow_null=True, help_text="The file's name, where you gave one.")
+    model_version = serializers.CharField(help_text="name:number")
+    gate = GateSerializer()
+    findings = PredictedFindingSerializer(many=True, help_text="All labels, most probable first; empty where refused.")
+    intended_use = serializers.CharField()
+
+
 class ModelSummarySerializer(serializers.Serializer[Any]):
     model_version = serializers.CharField(help_text="name:number")
     name = serializers.CharField()
@@ -86,9 +128,18 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
     """How a film becomes the network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
 
     size = serializers.IntegerField(help_text="Pixels a side of the square input.")
-    fit = serializers.ChoiceField(choices=["stretch", "crop"])
-    resize = serializers.ChoiceField(choices=["area"])
+    fit = serializers.ChoiceField(
+        choices=engine.FITS,
+        help_text="stretch: both sides become `size`; crop: the short side does, and the middle of the long one stays.",
+    )
+    resize = serializers.ChoiceField(
+        choices=engine.RESIZES,
+        help_text="area averages when shrinking and is bilinear when enlarging, each axis by itself.",
+    )
     channels = serializers.IntegerField()
+    channel_order = serializers.CharField(help_text="The grey film in each channel; a colour picture's luminance.")
+    layout = serializers.CharField()
+    dtype = serializers.CharField()
     mean = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
     std = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
 
@@ -96,7 +147,17 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
 class OperatingPointSerializer(serializers.Serializer[Any]):
     value = serializers.FloatField(help_text="Positive from this calibrated probability up.")
     strategy = serializers.CharField()
-    positives = serializers.IntegerField(help_text="Validation films with the finding that it was chosen on.")
+    positives = serializers.IntegerField(
+        allow_null=True,
+        help_text="Validation films with the finding that it was chosen on; null where its source does not say.",
+    )
+
+
+class CalibrationSerializer(serializers.Serializer[Any]):
+    """probability = 1 / (1 + exp(-(a × logit + b))), fitted on validation films."""
+
+    a = serializers.FloatField()
+    b = serializers.FloatField()
 
 
 class ModelSerializer(ModelSummarySerializer):
@@ -107,6 +168,9 @@ class ModelSerializer(ModelSummarySerializer):
         child=OperatingPointSerializer(allow_null=True), help_text="By label; null where there is no operating point."
     )
     threshold_notes = serializers.DictField(child=serializers.CharField())
+    calibration = serializers.DictField(
+        child=CalibrationSerializer(), help_text="By label: what makes a probability of the network's logit."
+    )
     metrics = serializers.DictField(help_text="Measured figures by split, with confidence intervals.")
     data = serializers.DictField(  # type: ignore[assignment]
         help_text="What the version was trained and measured on."

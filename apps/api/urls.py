@@ -3,7 +3,8 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from apps.api import model_views, study_views
+from apps.api import model_views, predict_views, study_views
+from apps.tenants.middleware import opens_own_transaction
 
 app_name = "api"
 # Anything else than a UID or a label is an unknown address and never reaches the database.
@@ -14,6 +15,8 @@ urlpatterns = [
     re_path(_STUDY + r"$", study_views.StudyView.as_view(), name="study"),
     re_path(_STUDY + r"report\.pdf$", study_views.ReportView.as_view(), name="report"),
     re_path(_STUDY + r"heatmaps/(?P<label>[A-Za-z_]{1,40})\.png$", study_views.HeatmapView.as_view(), name="heatmap"),
+    # The body is streamed and the network takes its time: no transaction is open meanwhile.
+    path("predict", opens_own_transaction(predict_views.PredictView.as_view()), name="predict"),
     path("models/", model_views.ModelListView.as_view(), name="models"),
     re_path(
         r"^models/(?P<name>[-a-zA-Z0-9_]{1,100})/(?P<number>[0-9]{1,10})/$",

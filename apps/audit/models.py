@@ -17,6 +17,7 @@ class AuditEvent(TenantModel):
         REPORT_READ = "report.read", "Report read"
         FINDING_REVIEWED = "finding.reviewed", "Finding reviewed"
         REPORT_SIGNED = "report.signed", "Report signed"
+        IMAGES_PREDICTED = "images.predicted", "Images read and not stored"
         USER_SIGNED_IN = "user.signed-in", "User signed in"
 
     at = models.DateTimeField(auto_now_add=True)
@@ -24,6 +25,7 @@ class AuditEvent(TenantModel):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
     object_id = models.UUIDField(null=True)
+    amount = models.PositiveIntegerField(default=1, db_default=1, help_text="How many objects the act was about.")
 
     class Meta(TenantModel.Meta):
         indexes: ClassVar = [models.Index(fields=["tenant", "-at"], name="audit_event_latest")]

@@ -23,6 +23,6 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor(name=f"user:{request.user.pk}", user_id=request.user.pk)
 
 
-def record(*, action: AuditEvent.Action, by: Actor, object_id: UUID | None = None) -> None:
+def record(*, action: AuditEvent.Action, by: Actor, object_id: UUID | None = None, amount: int = 1) -> None:
     """Append one act to the trail of the tenant in force, in the same transaction as the act itself."""
-    AuditEvent.objects.create(action=action, actor=by.name, user_id=by.user_id, object_id=object_id)
+    AuditEvent.objects.create(action=action, actor=by.name, user_id=by.user_id, object_id=object_id, amount=amount)

@@ -49,3 +49,7 @@ class OutOfSpaceError(ChecxrayError):
 
 class UnavailableError(ChecxrayError):
     default_code = "unavailable"
+
+
+class TooManyRequestsError(ChecxrayError):
+    default_code = "too-many-requests"

@@ -21,8 +21,13 @@ STATUS: dict[type[errors.ChecxrayError], HTTPStatus] = {
     errors.UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.OutOfSpaceError: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
 }
-RETRY_AFTER_SECONDS = "15"
+RETRY_AFTER_SECONDS: dict[int, str] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "15",
+    HTTPStatus.INSUFFICIENT_STORAGE: "15",
+    HTTPStatus.TOO_MANY_REQUESTS: "2",
+}
 
 
 def status_of(error: errors.ChecxrayError) -> HTTPStatus:
@@ -37,8 +42,8 @@ def problem(status: int, detail: str, code: str, **extra: Any) -> dict[str, Any]
 
 def problem_response(status: int, detail: str, code: str) -> JsonResponse:
     response = JsonResponse(problem(status, detail, code), status=status, content_type=CONTENT_TYPE)
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
-        response["Retry-After"] = RETRY_AFTER_SECONDS
+    if status in RETRY_AFTER_SECONDS:
+        response["Retry-After"] = RETRY_AFTER_SECONDS[status]
     return response
 
 
@@ -54,8 +59,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         if handled is None:
             return None
         body, headers = _from_drf(exc, handled)
-    if body["status"] in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if body["status"] in RETRY_AFTER_SECONDS:
+        headers.setdefault("Retry-After", RETRY_AFTER_SECONDS[body["status"]])
     if transaction.get_connection().in_atomic_block:
         transaction.set_rollback(True)
     response = Response(body, status=body["status"], headers=headers)

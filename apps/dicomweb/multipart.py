@@ -1,9 +1,7 @@
 """Reads a Store Instances request (PS3.18 8.6.1.2, RFC 2387) from its stream: each part is spooled as it comes."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from django.conf import settings
 from python_multipart.exceptions import FormParserError
@@ -11,19 +9,15 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from apps.core.errors import InvalidInputError, TooLargeError, UnsupportedTypeError
 from apps.studies.spool import Spool, SpooledFile, SpoolWriter
+from apps.studies.uploads import Stream, read_body
 
 DICOM = "application/dicom"
 MULTIPART = "multipart/related"
-READ_BYTES = 1024 * 1024
 MAX_PREAMBLE_BYTES = 64 * 1024
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 4096
 # RFC 2046 5.1.1: 1 to 70 characters of `bchars`, the last one not a space.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
-
-
-class Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,8 @@ def receive(stream: Stream, *, content_type: str, length: int | None, spool: Spo
     else:
         raise UnsupportedTypeError(f'Send {MULTIPART}; type="{DICOM}", or one object as {DICOM}.')
     try:
-        _pump(stream, length, receiver.feed)
+        for data in read_body(stream, length=length, limit=settings.MAX_UPLOAD_BYTES):
+            receiver.feed(data)
         return receiver.finish()
     finally:
         receiver.abandon()
@@ -72,34 +67,6 @@ def _boundary(parameters: dict[bytes, bytes]) -> bytes:
     if not _BOUNDARY.fullmatch(boundary):
         raise InvalidInputError("The Content-Type has no valid boundary (RFC 2046 5.1.1).", "boundary-invalid")
     return boundary
-
-
-def _pump(stream: Stream, length: int | None, feed: Callable[[bytes], None]) -> None:
-    limit: int = settings.MAX_UPLOAD_BYTES
-    if length is not None and length > limit:
-        raise _too_large(limit)
-    received = 0
-    while True:
-        try:
-            data = stream.read(READ_BYTES)
-        except Exception as error:  # each server's reader of chunked bodies has an error tree of its own
-            raise _cut_off() from error
-        if not data:
-            break
-        received += len(data)
-        if received > limit:
-            raise _too_large(limit)
-        feed(data)
-    if length is not None and received != length:
-        raise _cut_off()
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"One request may have {limit // 2**20} MiB at most: send fewer instances at once.")
-
-
-def _cut_off() -> InvalidInputError:
-    return InvalidInputError("The upload ended before its end; nothing was stored. Send it again.", "upload-cut-off")
 
 
 class _PartWriter:

@@ -4,7 +4,6 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from django.http import HttpRequest
 from django.urls import reverse
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -13,10 +12,11 @@ from rest_framework.views import APIView
 
 from apps.audit.services import actor_of
 from apps.core.errors import InvalidInputError, NotFoundError, UnsupportedTypeError
-from apps.dicomweb.multipart import DICOM, MULTIPART, Stream, receive
+from apps.dicomweb.multipart import DICOM, MULTIPART, receive
 from apps.dicomweb.responses import DicomJsonRenderer, DicomXmlRenderer, build_response, status_of, warning_of
 from apps.dicomweb.stow import store_parts
 from apps.studies.spool import open_spool
+from apps.studies.uploads import announced_length, body_of
 from apps.tenants.models import Scope
 
 # PS3.5 9.1
@@ -38,9 +38,9 @@ class StoreView(APIView):
             raise InvalidInputError("The StudyInstanceUID in the address is not a UID (PS3.5 9.1).", "uid-invalid")
         if raw.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedTypeError("Send the body without Content-Encoding.")
-        length = _announced_length(raw)
+        length = announced_length(raw)
         with open_spool(length or 0) as spool:
-            parts = receive(_body(raw), content_type=raw.META.get("CONTENT_TYPE", ""), length=length, spool=spool)
+            parts = receive(body_of(raw), content_type=raw.META.get("CONTENT_TYPE", ""), length=length, spool=spool)
             outcome = store_parts(
                 tenant_id=raw.tenant.id, parts=parts, study_instance_uid=study_instance_uid, by=actor_of(raw)
             )
@@ -54,16 +54,6 @@ class StoreView(APIView):
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         return Response(status=HTTPStatus.NO_CONTENT, headers={"Accept-Post": f'{MULTIPART}; type="{DICOM}", {DICOM}'})
-
-
-def _announced_length(request: HttpRequest) -> int | None:
-    announced = request.META.get("CONTENT_LENGTH") or ""
-    return int(announced) if announced.isdecimal() else None
-
-
-def _body(request: HttpRequest) -> Stream:
-    """Django's own stream ends at once where no Content-Length was sent; a server that ends bodies itself says so."""
-    return request.META["wsgi.input"] if request.META.get("wsgi.input_terminated") else request
 
 
 class AbsentView(APIView):

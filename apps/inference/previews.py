@@ -44,10 +44,9 @@ def preview_switch(
         raise ConflictError(f"{serving} has read no study of {tenant} yet: there is nothing to compare.")
     again = _read_again(version, readings, progress)
     both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
-    labels = version.manifest["labels"]
     read = Read(
-        former={label: [each.probabilities[label] for each, _ in both] for label in labels},
-        candidate={label: [found[label] for _, found in both] for label in labels},
+        former={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
+        candidate={label: [found[label] for _, found in both] for label in version.manifest["labels"]},
         studies=len(both),
         refused=len(readings) - len(both),
     )

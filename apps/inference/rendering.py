@@ -1,10 +1,13 @@
 """Pictures for people: the film, and a finding's heatmap over it. Decoding happens in sandboxed children."""
 
+import base64
 import io
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
+from numpy.typing import NDArray
 from PIL import Image
 
 from apps.core.errors import InvalidInputError, UnavailableError
@@ -15,6 +18,7 @@ from apps.studies.storage import local_path, put_bytes, read_bytes
 
 FILM_SIDE = 1536
 HEATMAP_SIDE = 768
+OVERLAY_SIDE = 320
 
 
 @lru_cache(maxsize=1)
@@ -47,15 +51,26 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
 
 def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
     """A finding's map as a transparent PNG in the film's own proportions, on the version's fixed scale."""
-    rows, columns = heatmap.geometry.rows, heatmap.geometry.columns
-    factor = min(1.0, max_side / max(rows, columns))
+    return _overlay_png(heatmap.grid, heatmap.scale, heatmap.opacity, heatmap.geometry, max_side)
+
+
+def overlay_uri(grid: NDArray[Any], scale: "engine.CamScale", opacity: float, geometry: "engine.Geometry") -> str:
+    """A map as a data URI (RFC 2397) of a small PNG: the grid has too few cells for a large one to show more."""
+    png = _overlay_png(grid, scale, opacity, geometry, OVERLAY_SIDE)
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _overlay_png(
+    grid: NDArray[Any], scale: "engine.CamScale", opacity: float, geometry: "engine.Geometry", max_side: int
+) -> bytes:
+    factor = min(1.0, max_side / max(geometry.rows, geometry.columns))
     rgba = engine.heatmap_rgba(
-        heatmap.grid,
-        heatmap.scale,
-        heatmap.opacity,
-        heatmap.geometry,
-        rows=max(1, round(rows * factor)),
-        columns=max(1, round(columns * factor)),
+        grid,
+        scale,
+        opacity,
+        geometry,
+        rows=max(1, round(geometry.rows * factor)),
+        columns=max(1, round(geometry.columns * factor)),
     )
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", compress_level=3)

@@ -1,21 +1,19 @@
-"""Taking uploaded files in: streamed to the spool, judged one by one, each with an outcome of its own."""
+"""Taking uploaded files in: judged one by one, each with an outcome of its own."""
 
 import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
-from django.http import HttpRequest
 from django.urls import reverse
 
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
 from apps.inference.intake import InspectedFile, inspect_file, take_in
 from apps.inference.pictures import wrap_picture
-from apps.studies.archives import display_name, is_archive, read_archive
-from apps.studies.spool import Spool, SpooledFile, SpoolWriter
+from apps.studies.archives import is_archive, read_archive
+from apps.studies.spool import Spool, SpooledFile
+from apps.studies.uploads import ReceivedFile
 from apps.tenants.models import Tenant
 
 FIELD = "files"
@@ -34,15 +32,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class ReceivedFile:
-    name: str
-    spooled: SpooledFile
-
-    def close(self) -> None:
-        """Django closes what a request brought; the spool removes it."""
-
-
-@dataclass(frozen=True)
 class PictureDetails:
     """What a PNG or JPEG cannot say about itself."""
 
@@ -50,42 +39,6 @@ class PictureDetails:
     patient_id: str = ""
     patient_name: str = ""
     study_date: datetime.date | None = None
-
-
-class SpoolUploadHandler(FileUploadHandler):
-    """Streams the parts of a form straight into the spool, hashing on the way."""
-
-    def __init__(self, request: HttpRequest, spool: Spool) -> None:
-        super().__init__(request)
-        self.received: list[ReceivedFile] = []
-        self.error: ChecxrayError | None = None
-        self._spool = spool
-        self._writer: SpoolWriter | None = None
-
-    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
-        super().new_file(field_name, *args, **kwargs)
-        if field_name != FIELD:
-            raise SkipFile
-        self._writer = self._spool.open(settings.MAX_UPLOAD_BYTES)
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        assert self._writer is not None
-        try:
-            self._writer.write(raw_data)
-        except ChecxrayError as error:
-            self.error = error
-            self._writer.abandon()
-            raise StopUpload(connection_reset=False) from error
-
-    def file_complete(self, file_size: int) -> Any:
-        assert self._writer is not None
-        received = ReceivedFile(display_name(self.file_name or ""), self._writer.close())
-        self.received.append(received)
-        return received
-
-    def upload_interrupted(self) -> None:
-        if self._writer is not None:
-            self._writer.abandon()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.portal.views import entrance, images, report, study, upload, worklist
+from apps.portal.views import entrance, images, quick_check, report, study, upload, worklist
 
 app_name = "portal"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("sign-out/", entrance.sign_out, name="sign-out"),
     path("hospital/", entrance.hospital, name="hospital"),
     path("upload/", upload.upload, name="upload"),
+    path("quick-check/", quick_check.quick_check, name="quick-check"),
     path("studies/<str:uid>/", study.study, name="study"),
     path("studies/<str:uid>/state/", study.state, name="state"),
     path("studies/<str:uid>/film.png", images.film, name="film"),

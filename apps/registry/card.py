@@ -89,7 +89,11 @@ def _points(version: ModelVersion) -> engine.Table:
     rows = []
     for label in version.manifest["labels"]:
         point = version.thresholds[label]
-        shown = (f"{point['value']:.3f}", point["strategy"], str(point["positives"])) if point else ("none", "", "")
+        shown = (
+            (f"{point['value']:.3f}", point["strategy"], str(point["positives"] or "not known"))
+            if point
+            else ("none", "", "")
+        )
         rows.append((label, *shown))
     return engine.Table(
         "Operating points",

@@ -13,6 +13,9 @@ from ml.evaluation import (
     table2,
 )
 from ml.gate import GateResult, tag_gate
+from ml.importers import FORMATS as IMPORT_FORMATS
+from ml.importers import Imported, ImportRefused, import_file
+from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
 from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
@@ -30,11 +33,14 @@ from ml.training.options import add_arguments as add_training_arguments
 from ml.training.options import from_arguments as training_of_arguments
 from ml.training.progress import FILE as PROGRESS_FILE
 from ml.training.progress import follow as follow_progress
-from ml.transforms import Geometry, InputSpace
+from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
+    "FITS",
+    "IMPORT_FORMATS",
     "LABELS",
     "PROGRESS_FILE",
+    "RESIZES",
     "RETRYABLE",
     "SEEN_PATIENTS",
     "ArtifactInvalid",
@@ -44,6 +50,9 @@ __all__ = [
     "EvaluationRefused",
     "GateResult",
     "Geometry",
+    "ImportOptions",
+    "ImportRefused",
+    "Imported",
     "InputRejected",
     "InputSpace",
     "Launched",
@@ -67,6 +76,7 @@ __all__ = [
     "failure_reason",
     "follow_progress",
     "heatmap_rgba",
+    "import_file",
     "inspect",
     "keeps_meeting",
     "launch",

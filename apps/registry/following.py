@@ -98,7 +98,7 @@ class Follower:
 
 
 class _Bar:
-    """The training in the terminal, step by step; nothing where that is no terminal."""
+    """The training in the terminal, step by step; a line for each epoch where that is no terminal."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
@@ -115,6 +115,9 @@ class _Bar:
             self._bar.n = done if kind == "epoch" else done - self._steps + event["step"]
             self._tell(event)
             self._bar.refresh()
+            if kind == "epoch" and self._bar.disable:
+                told = ", ".join(f"{name} {value}" for name, value in self._told.items())
+                print(f"{told} ({done} of {self._bar.total} steps)", file=self._terminal, flush=True)
 
     def _open(self, event: dict[str, Any]) -> None:
         self.close()

@@ -67,7 +67,7 @@ def curves(version: ModelVersion) -> dict[str, Curve]:
     if stored:
         source = "validation films of the training"
         return {
-            label: Curve(vertices, point["positives"], source)
+            label: Curve(vertices, point["positives"] or 0, source)
             for label, vertices in stored.items()
             if (point := version.thresholds[label]) is not None
         }
@@ -95,10 +95,11 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
         assert choice.value is not None
         return Point(choice.value, Strategy.MANUAL, None, choice.reason)
     own = version.thresholds[label]
-    if max(own["positives"] if own else 0, curve.positives if curve else 0) < FEWEST_POSITIVES:
+    # An imported version may not say on how many films its threshold was chosen.
+    if max((own["positives"] or 0) if own else 0, curve.positives if curve else 0) < FEWEST_POSITIVES:
         raise InvalidInputError(
-            f"{label}: {version} was judged on fewer than {FEWEST_POSITIVES} positive films, so nobody knows what a "
-            "threshold does. Set one by hand and say why, or evaluate the version on more films.",
+            f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films: nobody "
+            "can say what a threshold does. Set one by hand and say why, or evaluate the version on more films.",
             "too-few-positives",
         )
     value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None

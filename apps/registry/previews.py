@@ -36,7 +36,7 @@ def preview_report(
     """Per label: shares flagged, flips, and the point that keeps what the tenant chose. Counts only."""
     known = curves(to_version)
     labels = {}
-    for label in to_version.manifest["labels"]:
+    for label in dict.fromkeys([*from_version.manifest["labels"], *to_version.manifest["labels"]]):
         point = chosen.get(label)
         labels[label] = _label(from_version, to_version, label, point, known.get(label), read)
     return {
@@ -57,6 +57,8 @@ def _label(
     curve: Curve | None,
     read: Read,
 ) -> dict[str, Any]:
+    if label not in read.former or label not in read.candidate:
+        return _one_sided(from_version, to_version, label, point, read)
     former, candidate = read.former[label], read.candidate[label]
     before = point.value if point else _own(from_version, label)
     proposed, note = _proposal(from_version, to_version, label, point, curve, former, candidate)
@@ -76,8 +78,29 @@ def _label(
     }
 
 
+def _one_sided(
+    from_version: ModelVersion, to_version: ModelVersion, label: str, point: Point | None, read: Read
+) -> dict[str, Any]:
+    """A finding that only one of the versions reads."""
+    before = (point.value if point else _own(from_version, label)) if label in read.former else None
+    after = _own(to_version, label) if label in read.candidate else None
+    was = sum(before is not None and value >= before for value in read.former.get(label, ()))
+    will = sum(after is not None and value >= after for value in read.candidate.get(label, ()))
+    return {
+        "threshold_before": before,
+        "threshold_after": after,
+        "flagged_before": was,
+        "flagged_after": will,
+        "flagged_at_former_threshold": 0,
+        "turned_on": will,
+        "turned_off": was,
+        "proposed": None,
+        "note": f"Only {from_version if label in read.former else to_version} reads this finding.",
+    }
+
+
 def _own(version: ModelVersion, label: str) -> float | None:
-    own = version.thresholds[label]
+    own = version.thresholds.get(label)
     return float(own["value"]) if own else None
 
 

@@ -28,14 +28,15 @@ class SpooledFile:
 
 
 class SpoolWriter:
-    """One file under way. ``close`` makes it durable and says what it is."""
+    """One file under way. ``close`` makes it durable where it may be kept, and says what it is."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Path, limit: int, *, durable: bool) -> None:
         self._file = path.open("xb", buffering=0)
         self._path = path
         self._digest = hashlib.sha256()
         self._size = 0
         self._limit = limit
+        self._durable = durable
         self._next_check = _CHECK_SPACE_EVERY
 
     def write(self, data: bytes | memoryview) -> None:
@@ -56,7 +57,8 @@ class SpoolWriter:
 
     def close(self) -> SpooledFile:
         try:
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise OutOfSpaceError("The spool's disk is full; try again later.") from error
         self._file.close()
@@ -69,12 +71,14 @@ class SpoolWriter:
 class Spool:
     """A folder of files that vanishes with the request that made it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool) -> None:
         self.folder = folder
+        self._durable = durable
         self._numbers = itertools.count()
 
     def open(self, limit: int | None = None) -> SpoolWriter:
-        return SpoolWriter(self.folder / f"part-{next(self._numbers)}", limit or settings.MAX_INSTANCE_BYTES)
+        path = self.folder / f"part-{next(self._numbers)}"
+        return SpoolWriter(path, limit or settings.MAX_INSTANCE_BYTES, durable=self._durable)
 
     def write(self, data: bytes) -> SpooledFile:
         writer = self.open()
@@ -90,8 +94,11 @@ class Spool:
 
 
 @contextmanager
-def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
+def open_spool(expected_bytes: int = 0, *, durable: bool = True) -> Iterator[Spool]:
     """A private folder on the spool's disk, removed on leaving, whatever happened.
+
+    Args:
+        durable: whether its files may be kept, and so must have reached the disk when they are closed.
 
     Raises:
         OutOfSpaceError: the disk would fall under its floor.
@@ -101,7 +108,7 @@ def open_spool(expected_bytes: int = 0) -> Iterator[Spool]:
     require_space(expected_bytes)
     folder.mkdir(mode=0o700)
     try:
-        yield Spool(folder)
+        yield Spool(folder, durable=durable)
     finally:
         _remove(folder)
 

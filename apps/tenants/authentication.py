@@ -39,10 +39,10 @@ def _enforce_csrf(request: Request) -> None:
 class HasTenant(BasePermission):
     """Somebody of the tenant in force; an API key needs the view's ``required_scope`` as well."""
 
-    message = "This API key does not have the scope that this address needs."
-
     def has_permission(self, request: Request, view: object) -> bool:
         raw = cast(TenantRequest, request._request)
         if raw.api_client is None:
             return raw.membership is not None
-        return getattr(view, "required_scope", None) in raw.api_client.scopes
+        needed = getattr(view, "required_scope", None)
+        self.message = f"This address needs an API key with the scope {needed}. Ask your administrator for one."
+        return needed in raw.api_client.scopes

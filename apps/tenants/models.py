@@ -72,6 +72,7 @@ class Scope(models.TextChoices):
 
     STORE = "dicomweb.store", "Store instances"
     READ = "studies.read", "Read studies, findings and reports"
+    PREDICT = "predict", "Have images read that are not stored"
 
 
 def all_scopes() -> list[str]:

@@ -148,6 +148,17 @@ INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
 RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)
 
+# /predict is answered by the web processes themselves: what each of them gives to it at most.
+PREDICT_THREADS = env_int("PREDICT_THREADS", 2)
+PREDICT_AT_ONCE = env_int("PREDICT_AT_ONCE", 2)
+PREDICT_PENDING = env_int("PREDICT_PENDING", 6)
+PREDICT_PENDING_PER_CALLER = env_int("PREDICT_PENDING_PER_CALLER", 4)
+PREDICT_VERSIONS = env_int("PREDICT_VERSIONS", 2)
+PREDICT_SECONDS = env_int("PREDICT_SECONDS", 30)
+PREDICT_MAX_IMAGES = env_int("PREDICT_MAX_IMAGES", 32)
+PREDICT_MAX_HEATMAP_IMAGES = 8
+PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
+
 # Celery carries bells only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False

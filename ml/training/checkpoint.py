@@ -49,6 +49,9 @@ class Checkpoints:
             write_atomically(path, content + hashlib.sha256(content).digest())
         except OSError as error:
             raise CheckpointFailed(self._why(error, len(content))) from error
+        # What a process that was killed here has left; only the chief writes, so nobody is at it.
+        for left in self.directory.glob(".films-*"):
+            left.unlink(missing_ok=True)
         for old in self._files()[:-KEEP]:
             if old.name != f"films-{best or -1:012d}.pt":
                 old.unlink(missing_ok=True)

@@ -93,7 +93,13 @@ class Agent:
     def start(self) -> None:
         """Start the process; its output goes to agent.log. Raises TrainingFailed when another program has the port."""
         address = resolved(self.meeting.host)
-        if self.meeting.here and address and not is_free(address, self.meeting.port) and not self._is_store(address):
+        if address is None:
+            # In a cluster that is just starting, names come after machines.
+            if time.monotonic() - self._met > self.nodes.join_timeout:
+                raise TrainingFailed(self._diagnosis(waiting=True))
+            self._again = time.monotonic() + _AGAIN_SECONDS
+            return
+        if self.meeting.here and not is_free(address, self.meeting.port) and not self._is_store(address):
             raise TrainingFailed(
                 f"Port {self.meeting.port} of {self.meeting.host} is taken by another program. Choose another one in "
                 "--rdzv-endpoint, on all nodes."

@@ -3,7 +3,8 @@
 `python -m ml.training.starter --data DIR --out DIR` takes minutes on two CPU cores. With about a thousand films a long
 training overfits, so: (1) regularised logistic heads on frozen features; (2) a few epochs of fine-tuning from there
 (Kumar et al. 2022, LP-FT); (3) one network per patient-wise fold, whose weights are averaged (Wortsman et al. 2022,
-model soups) while each fold's films give held-out predictions for calibration, thresholds and heatmap scale.
+model soups) while each fold's films give held-out predictions for calibration, thresholds and heatmap scale; (4) maps
+drawn towards the radiologists' boxes of training films, where there are enough (`ml.training.steering`).
 """
 
 import argparse
@@ -21,7 +22,18 @@ from numpy.typing import NDArray
 
 from ml.artifact import Manifest
 from ml.calibration import calibrate
-from ml.datasets import check_disjoint, film_cache, find_table, patient_folds, read_list, read_table, summary, targets
+from ml.datasets import (
+    Box,
+    check_disjoint,
+    film_cache,
+    find_table,
+    patient_folds,
+    read_boxes,
+    read_list,
+    read_table,
+    summary,
+    targets,
+)
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.networks import CamNetwork, build
@@ -34,6 +46,7 @@ from ml.training.forward import Outputs, run
 from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
+from ml.training.steering import pointing, steer
 from ml.transforms import InputSpace
 
 LOG = logging.getLogger(__name__)
@@ -90,12 +103,20 @@ def initial_weights() -> Path:
     return Path(path)
 
 
-def _soup(networks: Sequence[CamNetwork]) -> dict[str, torch.Tensor]:
-    states = [network.state_dict() for network in networks]
+def _soup(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {
         key: torch.stack([s[key] for s in states]).mean(dim=0) if value.is_floating_point() else value
         for key, value in states[0].items()
     }
+
+
+def boxes_by_film(boxes: Sequence[Box], names: Sequence[str]) -> list[list[Box]]:
+    """The boxes of each film of `names`."""
+    found: dict[str, list[Box]] = {name: [] for name in names}
+    for box in boxes:
+        if box.image in found:
+            found[box.image].append(box)
+    return [found[name] for name in names]
 
 
 def fit_one(
@@ -135,31 +156,46 @@ def cross_fit(
     squares: FilmArray,
     truth: NDArray[np.float32],
     patients: Sequence[str],
+    boxes: Sequence[Sequence[Box]],
     recipe: StarterRecipe,
     weights: Path,
 ) -> tuple[CamNetwork, HeldOut]:
     """One network per fold; their average, and every film's outputs by the network that has not seen its patient."""
     features = frozen_features(squares, weights)
     fold_of = patient_folds(patients, recipe.folds, recipe.tuning.seed)
-    networks: list[CamNetwork] = []
+    states: list[dict[str, torch.Tensor]] = []
     parts: list[Outputs] = []
     order: list[NDArray[np.intp]] = []
     for fold in range(recipe.folds):
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         network = fit_one(squares, truth, train, features, recipe, weights)
+        states.append({key: value.clone() for key, value in network.state_dict().items()})
+        draw_to_boxes(network, squares, boxes, train)
         outputs = run(network, squares, SPACE, indices=held)
         score = mean_auroc(truth[held], outputs.logits)
         LOG.info("fold %d of %d: held-out mean AUROC %.4f", fold + 1, recipe.folds, score)
-        networks.append(network)
         parts.append(outputs)
         order.append(held)
     back = np.argsort(np.concatenate(order))
     joined = Outputs(
         *(np.concatenate([getattr(part, name) for part in parts])[back] for name in ("logits", "cams", "features"))
     )
-    network = networks[0]
-    network.load_state_dict(_soup(networks))
-    return network.eval(), HeldOut(joined, truth, patients)
+    network.load_state_dict(_soup(states))
+    network.eval()
+    draw_to_boxes(network, squares, boxes, np.arange(len(squares)))
+    return network, HeldOut(joined, truth, patients)
+
+
+def draw_to_boxes(
+    network: CamNetwork, squares: FilmArray, boxes: Sequence[Sequence[Box]], train: NDArray[np.intp]
+) -> None:
+    """Steer the maps by the boxes of the films `train`; `boxes` are those of every film."""
+    boxed = [index for index in train if boxes[index]]
+    if boxed:
+        features = run(network, squares, SPACE, indices=train).features
+        films = np.asarray(squares[np.array(boxed)])
+        told = steer(network, films, [boxes[index] for index in boxed], features, SPACE)
+        LOG.info("maps drawn to the boxes of %s", dict(told))
 
 
 def synthetic_films(count: int) -> NDArray[np.uint8] | None:
@@ -184,7 +220,8 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     names, test = lists["train_val"], lists["test"]
     squares = film_cache(data, names, SPACE, cache)
     patients = [films[n].patient for n in names]
-    network, held = cross_fit(squares, targets(films, names), patients, recipe, initial_weights())
+    boxes = boxes_by_film(read_boxes(data, films), names)
+    network, held = cross_fit(squares, targets(films, names), patients, boxes, recipe, initial_weights())
     load_rounded(network, rounded_tensors(network))
     gate, gate_figures = fit_feature_gate(network, squares, patients, SPACE, synthetic_films(synthetic))
     validation = evaluate(held.truth, held.outputs.logits, patients)
@@ -193,6 +230,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     metrics = {
         "validation": {**validation, "how": f"out of fold, {recipe.folds} patient-wise folds"},
         "test": evaluate(truth, outputs.logits, test_patients),
+        "pointing": {"validation": pointing(held.outputs.cams, boxes)},
         "gate": {**gate_figures, "refused_test_films": float(np.mean(_refused(gate, outputs.features)))},
     }
     data_card = {
@@ -208,7 +246,8 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     text = (
         f"ImageNet weights; {recipe.folds} patient-wise folds, each a regularised linear head and then "
         f"{recipe.tuning.epochs} epochs of fine-tuning at {recipe.tuning.train_size} pixels; weights of the folds "
-        "averaged. Validation figures are out of fold, so they describe the fold networks."
+        "averaged; the head of each finding with enough of the radiologists' boxes changed to point there. "
+        "Validation figures are out of fold, so they describe the fold networks."
     )
     manifest = package(
         out, network, SPACE, held, Description(name, ARCHITECTURE, text, data_card, LIMITS), metrics, gate

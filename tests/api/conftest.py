@@ -1,3 +1,17 @@
+import time
+from typing import Any
+
+import pytest
+
 from tests.results import read, uid_of, version
 
 __all__ = ["read", "uid_of", "version"]
+
+
+@pytest.fixture
+def serving(starter: Any) -> Any:
+    """The shipped version, loaded: its first export may outlast a caller's patience on a busy machine."""
+    from apps.inference.serving import loaded_versions
+
+    loaded_versions().predictor(starter, time.monotonic() + 240)
+    return starter

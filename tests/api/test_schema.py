@@ -22,6 +22,7 @@ def test_it_documents_every_address_and_nothing_else(document: Any) -> None:
         "/api/v1/studies/{study_instance_uid}/",
         "/api/v1/studies/{study_instance_uid}/report.pdf",
         "/api/v1/studies/{study_instance_uid}/heatmaps/{label}.png",
+        "/api/v1/predict",
         "/api/v1/models/",
         "/api/v1/models/{name}/{number}/",
     }
@@ -30,17 +31,28 @@ def test_it_documents_every_address_and_nothing_else(document: Any) -> None:
 def test_it_says_who_may_ask(document: Any) -> None:
     assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
     for operations in document["paths"].values():
-        assert {"apiKey": []} in operations["get"]["security"]
+        for operation in operations.values():
+            assert {"apiKey": []} in operation["security"]
 
 
 def test_it_documents_problems(document: Any) -> None:
     for path, operations in document["paths"].items():
-        responses = operations["get"]["responses"]
+        (operation,) = operations.values()
+        responses = operation["responses"]
         assert {"200", "401", "403", "503"} <= responses.keys()
-        assert ("404" in responses) == ("{" in path)
+        assert ("404" in responses) == ("{" in path or "requestBody" in operation)
+        assert ("requestBody" in operation) == ({"413", "415", "429"} <= responses.keys())
         content = responses["401"]["content"]
         assert content["application/problem+json"]["schema"]["$ref"] == "#/components/schemas/Problem"
     assert "400" in document["paths"]["/api/v1/studies/"]["get"]["responses"]
+
+
+def test_it_documents_what_predict_takes(document: Any) -> None:
+    content = document["paths"]["/api/v1/predict"]["post"]["requestBody"]["content"]
+    assert set(content) == {
+        "application/dicom", "image/png", "image/jpeg", "multipart/form-data", "application/x-npy",
+    }  # fmt: skip
+    assert content["application/x-npy"]["schema"] == {"type": "string", "format": "binary"}
 
 
 def test_it_documents_files_as_files(document: Any) -> None:

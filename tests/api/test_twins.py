@@ -12,6 +12,7 @@ PROBES = {
     "study": "/api/v1/studies/{uid}/",
     "report": "/api/v1/studies/{uid}/report.pdf",
     "heatmap": "/api/v1/studies/{uid}/heatmaps/Effusion.png",
+    "predict": None,
     "models": None,
     "model": None,
     "schema": None,

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import requests
 
+from config.processes import ENVIRONMENT
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 BOUNDARY = "checxray-test-boundary"
 MULTIPART = f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"'
@@ -67,11 +69,15 @@ def free_port() -> int:
 def running_web_server(workers: int = 1, threads: int = 4) -> Iterator[WebServer]:
     """gunicorn with the project's own configuration, on the embedded servers of this process's home."""
     port = free_port()
-    environment = os.environ | {
-        "BIND": f"127.0.0.1:{port}",
-        "WEB_WORKERS": str(workers),
-        "WEB_THREADS": str(threads),
-    }
+    environment = (
+        ENVIRONMENT
+        | os.environ
+        | {
+            "BIND": f"127.0.0.1:{port}",
+            "WEB_WORKERS": str(workers),
+            "WEB_THREADS": str(threads),
+        }
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.conf.py"],
         cwd=PROJECT_ROOT,

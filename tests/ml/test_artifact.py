@@ -131,6 +131,22 @@ def test_labels_in_another_order(folder: Path) -> None:
     assert code_of(folder) == "labels-mismatch"
 
 
+def test_a_version_that_was_trained_on_some_labels_only(tmp_path: Path) -> None:
+    whole, few = tiny.manifest(), ("Effusion", "Hernia")
+    parts = {name: {k: getattr(whole, name)[k] for k in few} for name in ("thresholds", "calibration", "cam_scale")}
+    tensors = {"classifier.weight": np.ones((2, 3), np.float32), "classifier.bias": np.zeros(2, np.float32)}
+    saved = save_artifact(tmp_path / "few", replace(whole, labels=few, **parts), tensors)
+    assert load_artifact(tmp_path / "few").manifest.labels == saved.labels == few
+    edit(tmp_path / "few", lambda m: m.update(labels=["Hernia", "Effusion"]))
+    assert code_of(tmp_path / "few") == "labels-mismatch"
+
+
+@pytest.mark.parametrize("labels", [[], ["Fracture"], ["Mass", "Mass"], "Mass", [["Mass"]], [None]])
+def test_labels_that_are_none(folder: Path, labels: Any) -> None:
+    edit(folder, lambda m: m.update(labels=labels))
+    assert code_of(folder) == "labels-mismatch"
+
+
 @pytest.mark.parametrize(
     "change",
     [

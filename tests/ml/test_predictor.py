@@ -1,6 +1,8 @@
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,18 @@ import torch
 
 from ml.artifact import ArtifactInvalid, load_artifact, save_artifact
 from ml.onnx_export import serving_graph
-from ml.predictor import OnnxPredictor, Predictor, PredictorUnavailable, TorchPredictor, load_predictor
+from ml.predictor import (
+    ExportedGraphs,
+    OnnxPredictor,
+    Predictor,
+    PredictorUnavailable,
+    TorchPredictor,
+    exported,
+    load_predictor,
+)
 from ml.saliency import identity_error
 from ml.training.package import golden_logits
+from ml.transforms import normalise
 from tests.ml import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -104,19 +115,63 @@ def test_probabilities_thresholds_and_gate(predictor: Predictor) -> None:
     assert all(r.accepted for r in predictor.gate(result))
 
 
-def test_the_graph_is_exported_once(folder: Path, cache: Path, predictor: Predictor) -> None:
-    (kept,) = cache.iterdir()
-    stamp = kept.stat().st_mtime_ns
+def test_images_that_somebody_else_normalised_are_read_alike(predictor: Predictor, folder: Path) -> None:
+    squares = films(5)
+    images = normalise(squares, predictor.manifest.input_space)
+    torchs = TorchPredictor(load_artifact(folder), "cpu", compiled=False)
+    expected = predictor.predict(squares)
+    for each in (predictor, torchs):
+        result = each.predict_images(images)
+        assert np.abs(result.logits - expected.logits).max() <= 1e-4
+        assert np.abs(result.features - expected.features).max() <= 1e-4
+    coloured = images.copy()
+    coloured[:, 2] *= 0.5
+    assert np.abs(predictor.predict_images(coloured).logits - expected.logits).max() > 1e-3
+    assert predictor.predict_images(images[:0]).logits.shape == (0, 14)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 64, 64), (2, 3, 32, 64), (3, 64, 64)])
+def test_wrong_images_are_refused(predictor: Predictor, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="Expected float32"):
+        predictor.predict_images(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="Expected float32"):
+        predictor.predict_images(np.zeros((2, 3, 64, 64), np.float64))  # type: ignore[arg-type]
+
+
+def test_the_graphs_are_exported_once(folder: Path, cache: Path, predictor: Predictor) -> None:
+    kept = sorted(cache.glob("*.onnx"))
+    stamps = [path.stat().st_mtime_ns for path in kept]
     load_predictor(folder, "cpu", cache)
-    assert kept.stat().st_mtime_ns == stamp
+    assert len(kept) == 2
+    assert [path.stat().st_mtime_ns for path in kept] == stamps
 
 
-def test_a_damaged_cache_is_made_again(folder: Path, cache: Path, predictor: Predictor) -> None:
-    (kept,) = cache.iterdir()
-    whole = kept.read_bytes()
-    kept.write_bytes(whole[:1000])
-    again = load_predictor(folder, "cpu", cache)
+def test_who_asks_at_the_same_time_waits_for_the_one_export(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports = []
+
+    def slow_export(_: object, graphs: ExportedGraphs) -> None:
+        exports.append(graphs)
+        time.sleep(0.3)
+        graphs.images.touch()
+        graphs.squares.touch()
+
+    monkeypatch.setattr("ml.predictor._export", slow_export)
+    artifact = load_artifact(folder)
+    with ThreadPoolExecutor(4) as threads:
+        asked = list(threads.map(lambda _: exported(artifact, tmp_path), range(4)))
+    assert len(exports) == 1
+    assert asked == exports * 4
+
+
+@pytest.mark.parametrize("damaged", ["-images.onnx", "2.onnx"])
+def test_a_damaged_cache_is_made_again(folder: Path, cache: Path, predictor: Predictor, damaged: str) -> None:
+    (kept,) = cache.glob(f"*{damaged}")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    again, images = load_predictor(folder, "cpu", cache), normalise(films(1), predictor.manifest.input_space)
     assert np.array_equal(again.predict(films(1)).logits, predictor.predict(films(1)).logits)
+    assert np.array_equal(again.predict_images(images).logits, predictor.predict_images(images).logits)
 
 
 def test_tensors_of_another_architecture_fail_with_a_reason(tmp_path: Path) -> None:
@@ -129,7 +184,7 @@ def test_tensors_of_another_architecture_fail_with_a_reason(tmp_path: Path) -> N
     save_artifact(tmp_path / "wrong", wrong, rounded_tensors(tiny.network()))
     with pytest.raises(PredictorUnavailable, match="weights-shape-mismatch"):
         OnnxPredictor(load_artifact(tmp_path / "wrong"), tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert not list((tmp_path / "cache").glob("*.onnx*"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -242,9 +242,10 @@ def test_a_killed_builder_leaves_nothing_that_looks_whole(tmp_path: Path) -> Non
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait(60)
-    with sources["f070.png"].open("wb"):
-        pass
+    # Both ends at once, so that this does not wait for a reader that may be gone.
+    writer = os.open(sources["f070.png"], os.O_RDWR)
     child.communicate(timeout=60)
+    os.close(writer)
     left = sorted(path.name for path in cache.iterdir() if not path.name.startswith("."))
     assert left == [f"shard-0000{number}.npy" for number in range(4)]
     with pytest.raises(ShardsInvalid, match=r"manifest\.json is missing"):

@@ -3,8 +3,9 @@ from subprocess import run
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ml.transforms import Geometry, InputSpace, map_back, normalise, preprocess, to_square
+from ml.transforms import FITS, Geometry, InputSpace, map_back, normalise, preprocess, to_square
 
 
 def test_stretch_is_area_averaging() -> None:
@@ -31,6 +32,34 @@ def test_crop_keeps_the_middle() -> None:
     assert (to_square(pixels, InputSpace(64, fit="crop")) == 200).all()
 
 
+def test_square_cuts_before_it_resizes() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (101, 64), dtype=np.uint8)
+    # The same rows as TorchXRayVision: from rows // 2 - side // 2.
+    assert np.array_equal(to_square(pixels, InputSpace(64, fit="square")), pixels[18:82])
+    geometry = Geometry.of(101, 64, InputSpace(32, fit="square"))
+    assert (geometry.scale_y, geometry.scale_x, geometry.offset_y, geometry.offset_x) == (0.5, 0.5, 9.0, 0.0)
+
+
+@pytest.mark.parametrize(("side", "size"), [(700, 224), (230, 224), (1001, 512)])
+def test_gaussian_is_that_of_scikit_image(side: int, size: int) -> None:
+    from skimage.transform import resize
+
+    film = np.random.default_rng(3).integers(0, 256, (side, side), dtype=np.uint8)
+    expected = resize(film.astype(np.float32) - 127.5, (size, size), mode="constant", preserve_range=True) + 127.5
+    assert np.abs(to_square(film, InputSpace(size, resize="gaussian")) - expected).max() <= 0.501
+
+
+def test_gaussian_enlarges_without_a_dark_edge() -> None:
+    flat = np.full((40, 40), 200, np.uint8)
+    assert (to_square(flat, InputSpace(64, resize="gaussian")) == 200).all()
+
+
+def test_bilinear_is_that_of_pillow() -> None:
+    film = np.random.default_rng(4).integers(0, 256, (300, 200), dtype=np.uint8)
+    expected = Image.fromarray(film).resize((64, 64), Image.Resampling.BILINEAR)
+    assert np.array_equal(to_square(film, InputSpace(64, resize="bilinear")), np.asarray(expected))
+
+
 @pytest.mark.parametrize(
     "bad", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)]
 )
@@ -55,6 +84,7 @@ def test_input_space_round_trip_and_refusals() -> None:
     for change in (
         {"size": 4},
         {"fit": "squash"},
+        {"resize": "nearest"},
         {"std": [0, 1, 1]},
         {"mean": [1, 2]},
         {"colour": 1},
@@ -64,7 +94,7 @@ def test_input_space_round_trip_and_refusals() -> None:
             InputSpace.from_dict({**space.to_dict(), **change})
 
 
-@pytest.mark.parametrize("fit", ["stretch", "crop"])
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("shape", [(2000, 1500), (900, 1300), (64, 64)])
 def test_map_back_puts_a_cell_where_it_came_from(fit: str, shape: tuple[int, int]) -> None:
     space = InputSpace(256, fit=fit)  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from django.db import connection
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, ModelVersion, OperatingPoint
-from apps.registry.points import Choice, Curve, resolve, threshold_for_rate
+from apps.registry.points import Choice, Curve, Point, resolve, threshold_for_rate
+from apps.registry.previews import Read, preview_report
 from apps.registry.selectors import deployments, thresholds_for, version_for
 from apps.registry.services import (
     activate,
@@ -285,3 +286,35 @@ def test_points_and_versions_that_move_at_once_stay_together(
     point = last.points_after[str(north.tenant.pk)]["Mass"]
     assert thresholds_for(serving, north.tenant.pk)["Mass"] == point["value"]
     assert point["target"] == 0.95
+
+
+def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) -> None:
+    fewer = registered(5, scale=0.5)
+    fewer.manifest["labels"].remove("Mass")
+    fewer.manifest["labels"].remove("Effusion")
+    for part in ("thresholds", "calibration"):
+        for label in ("Mass", "Effusion"):
+            del fewer.manifest[part][label]
+    # As an imported version may: its source does not say on how many films the threshold was chosen.
+    fewer.manifest["thresholds"]["Nodule"]["positives"] = None
+    fewer.manifest["metrics"].pop("operating_curve")
+    fewer.save()
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    studies = [0.1, 0.6, 0.9]
+    read = Read(
+        former=dict.fromkeys(first.manifest["labels"], studies),
+        candidate=dict.fromkeys(fewer.manifest["labels"], studies),
+        studies=3,
+        refused=0,
+    )
+    report = preview_report(first, fewer, {"Mass": Point(0.4, "sensitivity", 0.8)}, read)
+    assert report["labels"]["Mass"]["note"] == "Only chest-net:1 reads this finding."
+    assert (report["labels"]["Mass"]["flagged_before"], report["labels"]["Mass"]["turned_off"]) == (2, 2)
+    assert report["labels"]["Nodule"]["flagged_after"] == 2
+
+    activate(version=fewer, actor="test")
+    assert "Mass" not in thresholds_for(fewer, north.tenant.pk)
+    with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
+        choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
+    roll_back(actor="test")
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4

@@ -12,8 +12,9 @@ from apps.audit.services import actor_of
 from apps.core.errors import InvalidInputError, TooLargeError
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.portal.forms import PictureForm
-from apps.portal.uploads import Intake, Outcome, PictureDetails, SpoolUploadHandler
+from apps.portal.uploads import FIELD, Intake, Outcome, PictureDetails
 from apps.studies.spool import Spool, open_spool
+from apps.studies.uploads import SpoolUploadHandler
 from apps.tenants.middleware import opens_own_transaction
 
 FORM_FIELDS_BYTES = 1024 * 1024
@@ -30,7 +31,7 @@ def upload(request: MemberRequest) -> HttpResponse:
     if announced > settings.MAX_UPLOAD_BYTES + FORM_FIELDS_BYTES:
         raise TooLargeError(f"One upload may have {settings.MAX_UPLOAD_BYTES // 2**20} MiB at most: split it.")
     with open_spool(announced) as spool:
-        handler = SpoolUploadHandler(request, spool)
+        handler = SpoolUploadHandler(request, spool, limit=settings.MAX_UPLOAD_BYTES, field=FIELD)
         request.upload_handlers = [handler]
         return _receive(request, spool, handler)
 

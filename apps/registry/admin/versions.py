@@ -72,7 +72,7 @@ class ModelVersionAdmin(OperatorAdmin):
         return table(
             ("Finding", "Positive from", "Strategy", "Positive films"),
             [
-                (label, f"{point['value']:.3f}", point["strategy"], point["positives"])
+                (label, f"{point['value']:.3f}", point["strategy"], point["positives"] or "not known")
                 if point
                 else (label, "none", notes.get(label, ""), "")
                 for label, point in ((label, version.thresholds[label]) for label in version.manifest["labels"])

@@ -46,6 +46,11 @@ class ModelVersion(models.Model):
         return {name: value for name, value in self.manifest["data"].items() if name != engine.SEEN_PATIENTS}
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether films were there to calibrate on; an imported version's probabilities may be the plain sigmoid."""
+        return any((fit["a"], fit["b"]) != (1.0, 0.0) for fit in self.manifest["calibration"].values())
+
+    @property
     def object_prefix(self) -> str:
         return f"models/{self.sha256}"
 

@@ -2,7 +2,13 @@
 
 from apps.registry.services.activation import activate, roll_back, unpin
 from apps.registry.services.approval import activate_or_request, approve, request_activation, retire, withdraw
-from apps.registry.services.artifacts import fetch_artifact, find_version, forget_artifact, register
+from apps.registry.services.artifacts import (
+    fetch_artifact,
+    find_version,
+    forget_artifact,
+    import_artifact,
+    register,
+)
 from apps.registry.services.points import set_points
 from apps.registry.services.previews import store_preview
 
@@ -13,6 +19,7 @@ __all__ = [
     "fetch_artifact",
     "find_version",
     "forget_artifact",
+    "import_artifact",
     "register",
     "request_activation",
     "retire",

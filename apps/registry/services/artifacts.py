@@ -6,7 +6,9 @@ import uuid
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
+from django.core.validators import validate_slug
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
@@ -101,3 +103,23 @@ def find_version(reference: str) -> ModelVersion:
         known = ", ".join(str(each) for each in ModelVersion.objects.all()[:10]) or "none"
         raise NotFoundError(f"There is no version {reference}. Registered: {known}.")
     return version
+
+
+def import_artifact(*, file: Path, options: engine.ImportOptions) -> tuple[ModelVersion, engine.Imported]:
+    """Convert a model file that was made elsewhere and register it as a candidate.
+
+    Raises:
+        InvalidInputError: the file is refused, or the name is none; the reason says why, and nothing is kept.
+    """
+    try:
+        validate_slug(options.name)
+    except ValidationError as error:
+        raise InvalidInputError(f"{options.name!r} is no name: use letters, digits, - and _.") from error
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            imported = engine.import_file(file, options, Path(folder))
+        except (engine.ImportRefused, engine.ArtifactInvalid, engine.InputRejected) as error:
+            raise InvalidInputError(str(error), "import-refused") from error
+        except OSError as error:
+            raise InvalidInputError(f"The import failed: {error}.", "import-refused") from error
+        return register(artifact_dir=Path(folder), name=options.name), imported

@@ -85,6 +85,8 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
         kept = {
             label: _kept(tenant_id, to_version, label, point, known.get(label), proposed, there[tenant_id])
             for label, point in points.items()
+            # A version may read fewer findings: where it says nothing there is nothing to judge.
+            if label in to_version.manifest["labels"]
         }
         after[tenant_id] = {**there[tenant_id], **kept}
         hashes += [preview.sha256] if preview else []

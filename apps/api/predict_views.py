@@ -1,0 +1,144 @@
+"""POST /predict: images in, findings out, within a bound of time, and stored nowhere."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api.base import ApiView
+from apps.api.filters import read_query
+from apps.api.predict_bodies import FILES, FORM, NPY, kind_of, receive_files, receive_tensor
+from apps.api.serializers import PredictionSerializer, PredictQuerySerializer
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
+from apps.core.metrics import PREDICTIONS
+from apps.inference.direct import DirectReading, entry_of, read_files, read_images
+from apps.inference.rendering import sandbox
+from apps.inference.serving import admission, loaded_versions, requested_version
+from apps.inference.tensors import read_tensor
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.studies.spool import open_spool
+from apps.studies.uploads import announced_length
+from apps.tenants.models import Scope
+from apps.tenants.scope import tenant_tx
+
+# Few at a time: the decoders are those of the pages as well.
+DECODED_AHEAD = 4
+_FORM_SCHEMA = {
+    "type": "object",
+    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    "required": ["files"],
+}
+"""Documented as `files`; every field that carries a file is taken."""
+
+_DESCRIPTION = """
+One image as `application/dicom`, `image/png` or `image/jpeg`, or several as files of a `multipart/form-data` form under
+any field's name; what an image is, its bytes decide. Or images that you have preprocessed, as `application/x-npy`: a
+NumPy array file, little-endian float32 in C order, N × 3 × size × size in the version's own input space, which
+`GET /api/v1/models/{name}/{number}/` describes; it may be sent with `Content-Encoding: gzip`.
+
+The answer has one entry for each image, in their order. An image that the gate refuses is a result: `gate.accepted` is
+false, `gate.reason` names why, and there are no findings. So is one among several that cannot be read. Where none can
+be read, the answer is a problem document with the first one's reason.
+
+Nothing is stored but a line in the audit trail: who asked, for how many images, of which version. Too many requests at
+once are answered with 429 (yours) or 503 (everybody's) and `Retry-After`; so is a version that is being loaded.
+"""
+
+
+class PredictView(ApiView):
+    required_scope = Scope.PREDICT
+    parser_classes = ()
+    http_method_names = ["post", "options"]  # noqa: RUF012
+
+    def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
+        # The check against forgery looks for its token in a form first, and would read the whole body for it.
+        request._post, request._files = QueryDict(), MultiValueDict()
+        return super().initialize_request(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="predict",
+        summary="Read images at once; nothing is stored",
+        description=_DESCRIPTION,
+        parameters=[PredictQuerySerializer],
+        request={**dict.fromkeys((*FILES, NPY), OpenApiTypes.BINARY), FORM: _FORM_SCHEMA},
+        responses={200: PredictionSerializer(many=True)},
+        tags=["Predict"],
+    )
+    def post(self, request: Request) -> Response:
+        raw: Any = request._request
+        query = read_query(request.query_params, PredictQuerySerializer)
+        kind = kind_of(raw)
+        with admission().pending(raw.tenant.id):
+            version = requested_version(query.get("model_version"))
+            if kind == NPY:
+                readings, predictor = _read_tensor(receive_tensor(raw), version, query["heatmaps"])
+            else:
+                with open_spool(announced_length(raw) or 0, durable=False) as spool:
+                    readings, predictor = _read_files(receive_files(raw, kind, spool), version, query["heatmaps"])
+            entries = _entries(readings, version, predictor, query["heatmaps"])
+        with tenant_tx(raw.tenant.id):
+            record(
+                action=AuditEvent.Action.IMAGES_PREDICTED,
+                by=actor_of(raw),
+                object_id=version.pk,
+                amount=len(readings),
+            )
+        return Response(entries)
+
+
+_Readings = tuple[Sequence[DirectReading], "engine.Predictor"]
+
+
+def _read_tensor(data: bytearray, version: ModelVersion, heatmaps: bool) -> _Readings:
+    deadline = time.monotonic() + settings.PREDICT_SECONDS
+    predictor = loaded_versions().predictor(version, deadline)
+    images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
+    _require_few(len(images), heatmaps)
+    with admission().running(deadline):
+        return read_images(images, predictor), predictor
+
+
+def _read_files(films: list[DirectReading], version: ModelVersion, heatmaps: bool) -> _Readings:
+    deadline = time.monotonic() + settings.PREDICT_SECONDS
+    _require_few(len(films), heatmaps)
+    predictor = loaded_versions().predictor(version, deadline)
+    with admission().running(deadline):
+        return list(read_files(films, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline)), predictor
+
+
+def _require_few(count: int, heatmaps: bool) -> None:
+    most = settings.PREDICT_MAX_HEATMAP_IMAGES
+    if heatmaps and count > most:
+        raise TooLargeError(f"Heatmaps come with {most} images at most: send fewer at once.", "too-many-images")
+
+
+def _entries(
+    readings: Sequence[DirectReading], version: ModelVersion, predictor: "engine.Predictor", heatmaps: bool
+) -> list[dict[str, Any]]:
+    if not any(reading.judged for reading in readings):
+        raise _unreadable(readings)
+    for reading in readings:
+        PREDICTIONS.labels("read" if reading.gate.accepted else "refused" if reading.judged else "unreadable").inc()
+    notice = {"intended_use": settings.INTENDED_USE_NOTICE}
+    name = str(version)
+    return [entry_of(each, model_version=name, predictor=predictor, heatmaps=heatmaps) | notice for each in readings]
+
+
+def _unreadable(readings: Sequence[DirectReading]) -> InvalidInputError | UnavailableError:
+    """The refusal of a request of which nothing could be read."""
+    first = readings[0].gate
+    assert first.reason is not None
+    PREDICTIONS.labels("unreadable").inc(len(readings))
+    kind = UnavailableError if readings[0].accuses_the_machine else InvalidInputError
+    several = f"None of the {len(readings)} images can be read. The first: " if len(readings) > 1 else ""
+    return kind(f"{several}{first.detail}", first.reason)

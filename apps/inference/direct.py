@@ -1,0 +1,192 @@
+"""Films read at once, for a caller who waits: nothing of them is stored. Workers have the pipeline instead."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.core.errors import UnavailableError
+from apps.inference.rendering import overlay_uri
+from apps.registry import engine
+
+# Refusals that say nothing of the film as a chest film: it could not be read at all.
+_UNREADABLE = {"file-unreadable", "inference-error"}
+
+
+@dataclass
+class DirectReading:
+    """One image on its way; ``gate`` is the last word so far.
+
+    Attributes:
+        name: what the caller calls it, if anything.
+        path: the file; None for an image that came preprocessed.
+        judged: whether the gate spoke, and not only a reader that failed.
+        rows, columns: of the image as it came, for the maps.
+    """
+
+    name: str | None
+    path: Path | None = None
+    gate: engine.GateResult = field(default_factory=lambda: engine.GateResult(True))
+    judged: bool = False
+    rows: int = 0
+    columns: int = 0
+    decoding: "Future[engine.LoadedInput] | None" = None
+    square: NDArray[np.uint8] | None = None
+    probabilities: NDArray[np.float64] | None = None
+    cams: NDArray[np.float16] | None = None
+
+    def refuse(self, code: str, detail: str) -> None:
+        self.gate = engine.GateResult(False, code, detail)
+
+    @property
+    def accuses_the_machine(self) -> bool:
+        """Whether it was refused for a reason that lies with the caller's machine or with ours, not with the film."""
+        return self.gate.reason in _UNREADABLE | engine.RETRYABLE
+
+
+def read_files(
+    films: Sequence[DirectReading],
+    predictor: "engine.Predictor",
+    sandbox: "engine.Sandbox",
+    *,
+    batch: int,
+    deadline: float | None = None,
+) -> Iterator[DirectReading]:
+    """Read files in their order. While one batch is in the network the next is being decoded.
+
+    Args:
+        deadline: on the clock of ``time.monotonic``.
+
+    Raises:
+        UnavailableError: the deadline passed.
+    """
+    space = predictor.manifest.input_space.to_dict()
+    under_way: Sequence[DirectReading] = []
+    try:
+        for first in range(0, len(films), batch):
+            started = films[first : first + batch]
+            for film in started:
+                _start(film, space, sandbox)
+            yield from _finish(under_way, predictor, deadline)
+            under_way = started
+        yield from _finish(under_way, predictor, deadline)
+    finally:
+        for film in films:
+            if film.decoding is not None:
+                film.decoding.cancel()
+
+
+def _start(film: DirectReading, space: dict[str, Any], sandbox: "engine.Sandbox") -> None:
+    assert film.path is not None
+    try:
+        found = engine.inspect(film.path)
+    except engine.InputRejected as error:
+        film.refuse(error.code, error.detail)
+        return
+    except OSError as error:
+        film.refuse("file-unreadable", f"The file cannot be read: {error.strerror}.")
+        return
+    # A picture has no tags that could refuse it; the network's own features judge it.
+    tags = dict(found.attributes) if found.kind == "dicom" else {}
+    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns)
+    film.judged = not film.gate.accepted
+    if film.gate.accepted:
+        film.decoding = sandbox.submit(engine.load_input, str(film.path), space)
+
+
+def _finish(
+    films: Sequence[DirectReading], predictor: "engine.Predictor", deadline: float | None
+) -> Iterator[DirectReading]:
+    for film in films:
+        if film.decoding is not None:
+            _take(film, film.decoding, deadline)
+    decoded = [film for film in films if film.square is not None]
+    if decoded:
+        squares = np.stack([film.square for film in decoded if film.square is not None])
+        _predict(decoded, squares, predictor)
+    yield from films
+
+
+def _take(film: DirectReading, decoding: "Future[engine.LoadedInput]", deadline: float | None) -> None:
+    try:
+        loaded = decoding.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except engine.InputRejected as error:
+        film.refuse(error.code, error.detail)
+    except FutureTimeoutError as error:
+        raise UnavailableError(
+            "The images were not read in time and nothing was kept: send fewer at once, or try again.",
+            "predict-timeout",
+        ) from error
+    else:
+        film.square, film.rows, film.columns = loaded.tensor_u8, loaded.rows, loaded.columns
+
+
+def read_images(images: NDArray[np.float32], predictor: "engine.Predictor") -> list[DirectReading]:
+    """Read images that the caller preprocessed, float32 (N, 3, S, S) in the version's input space."""
+    size = predictor.manifest.input_space.size
+    readings = [DirectReading(None, rows=size, columns=size) for _ in images]
+    _predict(readings, images, predictor)
+    return readings
+
+
+def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: "engine.Predictor") -> None:
+    try:
+        prediction = predictor.predict(batch) if batch.dtype == np.uint8 else predictor.predict_images(batch)
+    except FloatingPointError as error:
+        if len(readings) == 1:
+            readings[0].refuse("inference-error", str(error))
+            return
+        # One image must not fail its neighbours.
+        for index, reading in enumerate(readings):
+            _predict([reading], batch[index : index + 1], predictor)
+        return
+    probabilities = predictor.probabilities(prediction)
+    for index, (reading, gate) in enumerate(zip(readings, predictor.gate(prediction), strict=True)):
+        reading.gate, reading.judged, reading.square = gate, True, None
+        if gate.accepted:
+            reading.probabilities, reading.cams = probabilities[index], prediction.cams[index]
+
+
+def entry_of(
+    reading: DirectReading, *, model_version: str, predictor: "engine.Predictor", heatmaps: bool = False
+) -> dict[str, Any]:
+    """The contract's JSON of one image: a refused one has a reason and no score."""
+    findings = []
+    if reading.probabilities is not None:
+        for index, label in enumerate(predictor.manifest.labels):
+            finding = _finding(label, float(reading.probabilities[index]), predictor.manifest)
+            if heatmaps:
+                finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)
+            findings.append(finding)
+    return {
+        "file": reading.name,
+        "model_version": model_version,
+        "gate": {
+            "accepted": reading.gate.accepted,
+            "reason": reading.gate.reason,
+            "detail": reading.gate.detail,
+        },
+        "findings": sorted(findings, key=lambda finding: -float(finding["probability"])),
+    }
+
+
+def _finding(label: str, probability: float, manifest: "engine.Manifest") -> dict[str, Any]:
+    point = manifest.thresholds[label]
+    threshold = point.value if point else None
+    positive = threshold is not None and probability >= threshold
+    return {"label": label, "probability": probability, "threshold": threshold, "positive": positive}
+
+
+def _heatmap(reading: DirectReading, index: int, finding: dict[str, Any], manifest: "engine.Manifest") -> str | None:
+    assert reading.cams is not None
+    alpha = engine.opacity(finding["probability"], finding["threshold"])
+    if not alpha:
+        return None
+    geometry = engine.Geometry.of(reading.rows, reading.columns, manifest.input_space)
+    return overlay_uri(reading.cams[index], manifest.cam_scale[finding["label"]], alpha, geometry)

@@ -1,0 +1,43 @@
+"""Models made elsewhere, brought into our own artifact format. Nothing in a foreign file is ever executed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.artifact import Manifest, read_manifest
+from ml.importers.errors import ImportRefused
+from ml.importers.options import FORMATS, Options
+
+__all__ = ["FORMATS", "ImportRefused", "Imported", "Options", "import_file"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An artifact made from a file. `mapped` counts tensors; `dropped` says what was left out, and why."""
+
+    manifest: Manifest
+    mapped: int
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def import_file(source: Path, options: Options, directory: Path) -> Imported:
+    """Write the artifact of a model file into the existing folder `directory`.
+
+    Raises ImportRefused, ArtifactInvalid for a damaged bundle, InputRejected for a calibration film.
+    """
+    if options.format == "bundle":
+        from ml.importers.bundle import unpack
+
+        unpack(source, directory)
+        return Imported(read_manifest(directory), 0, (), ("The bundle is taken as it is, card and figures included.",))
+    # Torch is imported only where a network is rebuilt.
+    from ml.importers.assemble import assemble
+    from ml.importers.formats import convert
+    from ml.importers.source import read_source
+
+    read = read_source(source)
+    converted = convert(read, options)
+    manifest, how = assemble(converted, options, source, directory)
+    dropped = tuple(f"{name}: {reason}" for name, reason in converted.dropped.items())
+    ignored = tuple(f"{name}: no part of the network" for name in read.facts.get("ignored", ()))
+    return Imported(manifest, len(converted.tensors), dropped + ignored, converted.notes + how)

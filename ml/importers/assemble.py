@@ -1,0 +1,191 @@
+"""From a converted network to an artifact: heatmap scale, calibration where films are given, gate, card."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ml.artifact import Manifest, Threshold, save_artifact
+from ml.calibration import Platt, calibrate, fit_platt
+from ml.datasets import DatasetInvalid, Film, film_cache, find_table, read_list, read_table, targets
+from ml.gate import FeatureGate
+from ml.importers.card import card, provenance
+from ml.importers.errors import ImportRefused
+from ml.importers.formats import Converted
+from ml.importers.options import Options
+from ml.labels import LABELS
+from ml.metrics import youden_threshold
+from ml.networks import CamNetwork, build
+from ml.phantom import FINDINGS, generate
+from ml.saliency import CamScale, fit_cam_scale, identity_error
+from ml.training.forward import Outputs, run
+from ml.training.gate_fit import fit_feature_gate
+from ml.training.package import MIN_POSITIVES
+from ml.transforms import to_square
+
+MAX_IDENTITY_ERROR: Final = 1e-4
+MAX_FILMS: Final = 2000
+MIN_GATE_PATIENTS: Final = 200
+_PHANTOM_SIDE: Final = 512
+_TAGS_ONLY: Final = "No feature statistics: the gate judges a film by its attributes, its size and its shape only."
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What films add to a network: display scale, calibration, operating points with a note for each that is absent."""
+
+    cam_scale: dict[str, CamScale]
+    calibration: dict[str, Platt]
+    thresholds: dict[str, Threshold | None]
+    threshold_notes: dict[str, str]
+    gate: FeatureGate | None
+    metrics: dict[str, Any]
+    how: tuple[str, ...]
+
+
+def assemble(converted: Converted, options: Options, source: Path, directory: Path) -> tuple[Manifest, tuple[str, ...]]:
+    """Write the artifact of a converted network into `directory`; returns its manifest and what films added.
+
+    Raises ImportRefused when the network gives no numbers, its maps do not sum to its logits, or the calibration
+    folder is none; InputRejected for a film in it that can't be read.
+    """
+    listed = _listed(options.calibrate) if options.calibrate else None
+    network = build(converted.architecture, len(converted.choice.labels)).eval()
+    network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in converted.tensors.items()})
+    synthetic = np.stack([to_square(film, converted.space) for film in _films(options.phantoms)])
+    trial = run(network, synthetic, converted.space, batch_size=8, progress="Synthetic films")
+    _check(network, trial)
+    fitted = _on_films(network, converted, listed, synthetic) if listed else _on_phantoms(converted, trial)
+    height, width = trial.cams.shape[2:]
+    manifest = Manifest(
+        name=options.name,
+        architecture=converted.architecture,
+        input_space=converted.space,
+        grid=(height, width),
+        thresholds=fitted.thresholds,
+        threshold_notes=fitted.threshold_notes,
+        calibration=fitted.calibration,
+        cam_scale=fitted.cam_scale,
+        gate=None,
+        metrics=fitted.metrics,
+        data=provenance(converted, options, source),
+        card=card(converted, options, fitted.thresholds, fitted.how),
+        weights_sha256="",
+        labels=converted.choice.labels,
+    )
+    # Full precision: the source's own outputs are what an import promises.
+    return save_artifact(directory, manifest, converted.tensors, fitted.gate), fitted.how
+
+
+@lru_cache(maxsize=2)
+def _films(count: int) -> tuple[NDArray[np.uint8], ...]:
+    films = (generate(seed, _PHANTOM_SIDE, FINDINGS[seed % len(FINDINGS) :][: seed % 2]) for seed in range(count))
+    return tuple((film.pixels >> 4).astype(np.uint8) for film in films)
+
+
+def _check(network: CamNetwork, trial: Outputs) -> None:
+    if not np.isfinite(trial.logits).all():
+        raise ImportRefused("The network answers synthetic films with NaN or infinity: its weights are not usable.")
+    error = identity_error(trial.logits, trial.cams, network.classifier.bias.detach().numpy())
+    scale = max(1.0, float(np.abs(trial.cams).max()))
+    if error > MAX_IDENTITY_ERROR * scale:
+        raise ImportRefused(f"The activation maps miss the logits by {error:.2g}: no exact heatmap can be drawn.")
+
+
+def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:
+    labels = converted.choice.labels
+    absent = "No operating point came with the import, and none was chosen here."
+    return Fitted(
+        cam_scale={label: fit_cam_scale(trial.cams[:, column]) for column, label in enumerate(labels)},
+        calibration={label: Platt() for label in labels},
+        thresholds={label: converted.thresholds.get(label) for label in labels},
+        threshold_notes={label: absent for label in labels if label not in converted.thresholds},
+        gate=None,
+        metrics={},
+        how=(
+            f"Heatmap scale from {len(trial.cams)} synthetic films, so colours may be too strong or too weak.",
+            "Not calibrated here: probabilities are the source's own sigmoid.",
+            _TAGS_ONLY,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The films of a calibration folder that are used."""
+
+    folder: Path
+    films: dict[str, Film]
+    names: list[str]
+
+
+def _listed(folder: Path) -> _Listed:
+    """Never the test list: a later evaluation must find it untouched."""
+    try:
+        films = read_table(find_table(folder))
+        lists = {path.name: path for path in folder.glob("*_list.txt")}
+        test = set(read_list(lists["test_list.txt"], films)) if "test_list.txt" in lists else set()
+        names = read_list(lists["train_val_list.txt"], films) if "train_val_list.txt" in lists else tuple(films)
+    except DatasetInvalid as error:
+        raise ImportRefused(f"The calibration films can't be used: {error}") from error
+    left = [name for name in names if name not in test]
+    if not left:
+        raise ImportRefused("The calibration films can't be used: all of them are on the test list.")
+    chosen = np.sort(np.random.default_rng(0).permutation(len(left))[:MAX_FILMS])
+    return _Listed(folder, films, [left[index] for index in chosen])
+
+
+def _on_films(network: CamNetwork, converted: Converted, listed: _Listed, synthetic: NDArray[np.uint8]) -> Fitted:
+    labels, films, names = converted.choice.labels, listed.films, listed.names
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            cached = film_cache(listed.folder, names, converted.space, Path(cache))
+            squares = np.array(cached[np.arange(len(names))])
+    except DatasetInvalid as error:
+        raise ImportRefused(f"The calibration films can't be used: {error}") from error
+    outputs = run(network, squares, converted.space, progress="Calibration films")
+    truth = targets(films, names)[:, [LABELS.index(label) for label in labels]]
+    calibration, thresholds, notes = _points(converted, outputs, truth)
+    patients = [films[name].patient for name in names]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    how = (
+        f"Heatmap scale and Platt calibration from {len(names)} films of {len(set(patients))} patients (SHA-256 of the "
+        f"names {digest[:16]}). Whether the source was trained on them is not known, so no figure is given."
+    )
+    gate, metrics = None, {}
+    if len(set(patients)) >= MIN_GATE_PATIENTS:
+        gate, metrics["gate"] = fit_feature_gate(network, squares, patients, converted.space, synthetic)
+    about_gate = "The gate's feature statistics are from the same films." if gate else _TAGS_ONLY
+    scale = {label: fit_cam_scale(outputs.cams[:, column]) for column, label in enumerate(labels)}
+    return Fitted(scale, calibration, thresholds, notes, gate, metrics, (how, about_gate))
+
+
+def _points(
+    converted: Converted, outputs: Outputs, truth: NDArray[np.float32]
+) -> tuple[dict[str, Platt], dict[str, Threshold | None], dict[str, str]]:
+    calibration: dict[str, Platt] = {}
+    thresholds: dict[str, Threshold | None] = {}
+    notes: dict[str, str] = {}
+    for column, label in enumerate(converted.choice.labels):
+        logits, real = outputs.logits[:, column], truth[:, column]
+        positives = int(real.sum())
+        enough = MIN_POSITIVES <= positives <= len(real) - MIN_POSITIVES
+        calibration[label] = fit_platt(logits, real) if enough else Platt()
+        own = converted.thresholds.get(label)
+        if own is not None:
+            # The same films stay positive: the threshold goes through the calibration as the logit does.
+            moved = calibrate(np.array([[np.log(own.value / (1 - own.value))]]), [label], calibration)
+            thresholds[label] = replace(own, value=float(np.clip(moved[0, 0], 1e-6, 1 - 1e-6)))
+        elif enough:
+            value = youden_threshold(real, calibrate(logits[:, None], [label], calibration)[:, 0])
+            thresholds[label] = Threshold(float(np.clip(value, 1e-6, 1 - 1e-6)), "youden", positives)
+        else:
+            thresholds[label] = None
+            notes[label] = f"No operating point: {positives} positive calibration films, {MIN_POSITIVES} are needed."
+    return calibration, thresholds, notes

@@ -1,0 +1,92 @@
+"""Our own artifact, as a folder or packed: only its two files are taken, by name, within bounds."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, Final
+
+from ml.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS
+from ml.importers.errors import ImportRefused
+
+LIMITS: Final = {MANIFEST: MAX_MANIFEST_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES}
+MAX_ENTRIES: Final = 100
+MAX_OTHER_BYTES: Final = 64 << 20
+"""Of what else lies in an archive, and is passed over: a packed file must be unpacked to get past it."""
+
+_CHUNK: Final = 1 << 20
+
+
+def unpack(source: Path, directory: Path) -> None:
+    """Bring manifest.json and model.safetensors of a folder, .zip or .tar(.gz, .xz, .bz2) into `directory`.
+
+    Both lie at the top of an archive or in one folder of it. Nothing else is written, whatever the archive's names
+    say. Raises ImportRefused; whether the two make an artifact is for `ml.artifact.load_artifact` to say.
+    """
+    if source.is_dir():
+        for name in LIMITS:
+            if not (source / name).is_file():
+                raise ImportRefused(f"{source.name} has no {name}: give the folder that a training or an export wrote.")
+            shutil.copyfile(source / name, directory / name)
+        return
+    if not source.is_file():
+        raise ImportRefused(f"No file or folder {source.name}: give an existing path.")
+    found: set[str] = set()
+    try:
+        # Opened here: the libraries do not close what they fail to recognise.
+        with source.open("rb") as raw, closing(_entries(raw)) as entries:
+            for entry, stream in entries:
+                name = entry.name
+                if name in found:
+                    raise ImportRefused(f"{source.name} holds {name} more than once. Pack the folder anew.")
+                found.add(name)
+                with stream, (directory / name).open("wb") as target:
+                    _copy(stream, target, LIMITS[name], name)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ImportRefused(
+            f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder anew."
+        ) from error
+    if missing := set(LIMITS) - found:
+        raise ImportRefused(f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder.")
+
+
+def _entries(raw: BinaryIO) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:
+    if zipfile.is_zipfile(raw):
+        with zipfile.ZipFile(raw) as archive:
+            for info in archive.infolist()[: MAX_ENTRIES + 1]:
+                if _wanted(info.filename, info.file_size, len(archive.infolist())) and not info.is_dir():
+                    yield PurePosixPath(info.filename), archive.open(info)
+        return
+    raw.seek(0)
+    with tarfile.open(fileobj=raw) as packed:
+        for count, member in enumerate(packed, start=1):
+            wanted = _wanted(member.name, member.size, count)
+            if not (member.isfile() or member.isdir()):
+                raise ImportRefused(f"{member.name[:100]} is a link or a device; an artifact has plain files only.")
+            stream = packed.extractfile(member) if wanted and member.isfile() else None
+            if stream is not None:
+                yield PurePosixPath(member.name), stream
+
+
+def _wanted(name: str, size: int, count: int) -> bool:
+    path = PurePosixPath(name)
+    limit = LIMITS.get(path.name, MAX_OTHER_BYTES)
+    if count > MAX_ENTRIES or size > limit:
+        raise ImportRefused(
+            f"The archive holds over {MAX_ENTRIES} entries, or {path.name[:100]} over {limit >> 20} MiB."
+        )
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ImportRefused(f"The archive names a path outside itself ({name[:100]}): it was made to do harm.")
+    return path.name in LIMITS and len(path.parts) <= 2
+
+
+def _copy(source: IO[bytes], target: IO[bytes], limit: int, name: str) -> None:
+    """What an archive announces as a size need not be true."""
+    written = 0
+    while chunk := source.read(_CHUNK):
+        written += len(chunk)
+        if written > limit:
+            raise ImportRefused(f"{name} unpacks to more than {limit >> 20} MiB.")
+        target.write(chunk)

@@ -1,0 +1,114 @@
+// A picture to the network's input, as ml/transforms.py does it: grey, fitted to the square, normalised, as a .npy file.
+
+/** Whether the browser reads this file's greys as the server does: 8 bits a sample, no transparency, no palette. */
+export async function isPlainPicture(file) {
+  const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
+  if (head[0] === 0xff && head[1] === 0xd8 && head[2] === 0xff) return true;
+  const isPng = [0x89, 0x50, 0x4e, 0x47].every((byte, index) => head[index] === byte);
+  return isPng && head[24] === 8 && (head[25] === 0 || head[25] === 2);
+}
+
+/** The grey levels of a picture; null where it is so small or so long that the server should judge the file itself. */
+export async function greyOf(file) {
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const { width, height } = bitmap;
+  if (Math.min(width, height) < 256 || Math.max(width, height) > 1.6 * Math.min(width, height)) return null;
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const { data } = context.getImageData(0, 0, width, height);
+  const pixels = new Uint8Array(width * height);
+  // BT.601 in the fixed-point arithmetic of Pillow, so that a grey picture keeps its levels exactly.
+  for (let at = 0, from = 0; at < pixels.length; at += 1, from += 4) {
+    pixels[at] = (19595 * data[from] + 38470 * data[from + 1] + 7471 * data[from + 2] + 0x8000) >> 16;
+  }
+  return { pixels, width, height };
+}
+
+/** The .npy file (float32, 1 x 3 x size x size) of a grey picture in an input space of the API. */
+export function tensorOf(film, space) {
+  const square = fit(film, space);
+  const plane = space.size * space.size;
+  const values = new Float32Array(3 * plane);
+  for (let channel = 0; channel < 3; channel += 1) {
+    const table = Float32Array.from({ length: 256 },
+      (_, level) => (level / 255 - space.mean[channel]) / space.std[channel]);
+    for (let at = 0; at < plane; at += 1) values[channel * plane + at] = table[square[at]];
+  }
+  return new Blob([npyHeader([1, 3, space.size, space.size]), values]);
+}
+
+function fit(film, { size, fit: how }) {
+  let { width, height } = { width: size, height: size };
+  if (how === "crop") {
+    const short = Math.min(film.width, film.height);
+    width = Math.max(size, Math.round((film.width * size) / short));
+    height = Math.max(size, Math.round((film.height * size) / short));
+  }
+  const whole = resizeRows(transposed(resizeRows(film, width)), height);
+  const { pixels } = transposed(whole);
+  if (width === size && height === size) return pixels;
+  const top = Math.floor((height - size) / 2);
+  const left = Math.floor((width - size) / 2);
+  const square = new Uint8Array(size * size);
+  for (let y = 0; y < size; y += 1) {
+    square.set(pixels.subarray((top + y) * width + left, (top + y) * width + left + size), y * size);
+  }
+  return square;
+}
+
+/** Each row resampled to a width: area averages when shrinking, bilinear when enlarging. */
+function resizeRows({ pixels, width, height }, target) {
+  if (width === target) return { pixels, width, height };
+  const scale = width / target;
+  const reach = scale > 1 ? scale / 2 : 1;
+  const taps = Array.from({ length: target }, (_, index) => {
+    const centre = (index + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - reach + 0.5));
+    const last = Math.min(width, Math.trunc(centre + reach + 0.5));
+    const weights = [];
+    for (let at = first; at < last; at += 1) weights.push(weight((at - centre + 0.5) / Math.max(scale, 1), scale > 1));
+    const total = weights.reduce((sum, each) => sum + each, 0);
+    return { first, weights: Float64Array.from(weights, (each) => each / total) };
+  });
+  const result = new Uint8Array(target * height);
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < target; x += 1) {
+      const { first, weights } = taps[x];
+      let sum = 0;
+      for (let at = 0; at < weights.length; at += 1) sum += weights[at] * pixels[y * width + first + at];
+      result[y * target + x] = Math.min(255, Math.floor(sum + 0.5));
+    }
+  }
+  return { pixels: result, width: target, height };
+}
+
+function weight(distance, isShrinking) {
+  if (isShrinking) return distance > -0.5 && distance <= 0.5 ? 1 : 0;
+  return Math.max(0, 1 - Math.abs(distance));
+}
+
+function transposed({ pixels, width, height }) {
+  const turned = new Uint8Array(pixels.length);
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) turned[x * height + y] = pixels[y * width + x];
+  }
+  return { pixels: turned, width: height, height: width };
+}
+
+function npyHeader(shape) {
+  const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape.join(", ")}), }`;
+  const length = Math.ceil((10 + text.length + 1) / 64) * 64 - 10;
+  const header = new Uint8Array(10 + length).fill(0x20);
+  header.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, length & 0xff, length >> 8]);
+  header.set(new TextEncoder().encode(text), 10);
+  header[9 + length] = 0x0a;
+  return header;
+}
+
+/** The same bytes, smaller; null where the browser cannot. */
+export async function gzipped(blob) {
+  if (typeof CompressionStream === "undefined") return null;
+  return new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob();
+}

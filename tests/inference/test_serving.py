@@ -1,0 +1,123 @@
+"""The bounds of /predict in one process, and the versions that it holds."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from apps.core.errors import ChecxrayError, TooManyRequestsError, UnavailableError
+from apps.inference import serving
+from apps.inference.serving import Admission, LoadedVersions
+from apps.registry.models import ModelVersion
+
+
+def soon(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_one_caller_cannot_take_every_place() -> None:
+    admission, north, south = Admission(at_once=1, pending=3, pending_per_caller=2), uuid4(), uuid4()
+
+    with admission.pending(north), admission.pending(north):
+        with pytest.raises(TooManyRequestsError):
+            admission.pending(north).__enter__()
+        with admission.pending(south), pytest.raises(UnavailableError, match="busy"):
+            admission.pending(uuid4()).__enter__()
+    with admission.pending(north), admission.pending(north):
+        pass
+
+
+def test_a_turn_is_waited_for_and_no_longer_than_the_deadline() -> None:
+    admission, order = Admission(at_once=1, pending=3, pending_per_caller=3), []
+
+    def later() -> None:
+        with admission.running(soon()):
+            order.append("second")
+
+    with admission.running(soon()):
+        waiting = threading.Thread(target=later)
+        waiting.start()
+        with pytest.raises(UnavailableError, match="busy"), admission.running(soon(0.05)):
+            order.append("never")
+        order.append("first")
+    waiting.join(5)
+
+    assert order == ["first", "second"]
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> dict[UUID, Callable[[], Any]]:
+    """What loading a version does, by its id."""
+    found: dict[UUID, Callable[[], Any]] = {}
+    monkeypatch.setattr(serving, "load_version", lambda version, **_: found[version.pk]())
+    return found
+
+
+class Loaded:
+    def warm_up(self) -> None:
+        pass
+
+
+def version(number: int) -> ModelVersion:
+    return ModelVersion(name="net", number=number)
+
+
+def test_a_version_is_loaded_once_and_the_oldest_is_let_go(loads: dict[UUID, Callable[[], Any]]) -> None:
+    held, versions, count = LoadedVersions(2, 1), [version(n) for n in range(3)], [0, 0, 0]
+
+    def counted(index: int) -> Loaded:
+        count[index] += 1
+        return Loaded()
+
+    for index, each in enumerate(versions):
+        loads[each.pk] = lambda index=index: counted(index)
+    for index in (0, 1, 0, 2, 0):
+        held.predictor(versions[index], soon())
+
+    assert count == [1, 1, 1]
+    assert held.known(versions[1].pk) is None
+    assert held.known(versions[0].pk) == versions[0]
+    held.predictor(versions[1], soon())
+    assert count == [1, 2, 1]
+
+
+def test_a_caller_does_not_wait_for_ever_and_the_next_one_finds_it(loads: dict[UUID, Callable[[], Any]]) -> None:
+    held, slow, ready = LoadedVersions(2, 1), version(1), threading.Event()
+
+    def load() -> Loaded:
+        assert ready.wait(5)
+        return Loaded()
+
+    loads[slow.pk] = load
+    with pytest.raises(UnavailableError) as refused:
+        held.predictor(slow, soon(0.05))
+    ready.set()
+
+    assert refused.value.code == "model-loading"
+    assert isinstance(held.predictor(slow, soon()), Loaded)
+
+
+def test_a_broken_version_is_tried_again_after_a_while(
+    loads: dict[UUID, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, broken, tries = LoadedVersions(2, 1), version(1), []
+
+    def fail() -> Loaded:
+        tries.append(1)
+        raise OSError("/secret/path")
+
+    loads[broken.pk] = fail
+    for _ in range(3):
+        with pytest.raises(ChecxrayError) as refused:
+            held.predictor(broken, soon())
+        assert refused.value.code == "model-unusable"
+        assert "secret" not in refused.value.detail
+    assert len(tries) == 1
+    monkeypatch.setattr(serving, "_RETRY_SECONDS", 0.0)
+    held._retry_at[broken.pk] = 0.0
+    with pytest.raises(UnavailableError):
+        held.predictor(broken, soon())
+    assert len(tries) == 2

@@ -1,0 +1,29 @@
+"""The demo's key after an upgrade: it may do what the demo shows."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+
+from apps.tenants.models import ApiClient, Scope, Tenant
+from apps.tenants.scope import tenant_tx
+
+
+def key() -> str:
+    call_command("seed_demo", empty=True)
+    return json.loads((settings.CHECXRAY_HOME / "demo.json").read_text())["tenants"][0]["api_key"]
+
+
+def test_a_key_of_an_earlier_release_is_replaced_and_a_good_one_kept(db: Any) -> None:
+    first = key()
+    assert key() == first
+    with tenant_tx(Tenant.objects.get(slug="north").id):
+        ApiClient.objects.update(scopes=[Scope.STORE, Scope.READ])
+
+    second = key()
+
+    assert second != first
+    assert key() == second
+    with tenant_tx(Tenant.objects.get(slug="north").id):
+        assert Scope.PREDICT in ApiClient.objects.latest("created").scopes
