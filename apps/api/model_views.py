@@ -14,10 +14,10 @@ from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
 from apps.core.errors import NotFoundError
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_for
+from apps.registry.selectors import operating_points, version_for
 from apps.tenants.scope import current_tenant_id
 
-_DESCRIBED = ("labels", "input_space", "grid", "thresholds", "threshold_notes", "calibration", "metrics", "card")
+_DESCRIBED = ("labels", "input_space", "grid", "threshold_notes", "calibration", "metrics", "card")
 # What an array for /predict looks like, whatever the version.
 _TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
 _LARGEST_NUMBER = 2**31 - 1
@@ -50,6 +50,7 @@ class ModelView(ReadView):
         if version is None:
             raise NotFoundError("There is no such model version; /api/v1/models/ lists them.", "model-not-found")
         described = {part: version.manifest[part] for part in _DESCRIBED}
+        described["thresholds"] = operating_points(version, current_tenant_id())
         described["data"] = version.data
         described["input_space"] = described["input_space"] | _TENSOR
         whole = _summary(version, _active_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}

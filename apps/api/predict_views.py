@@ -1,7 +1,7 @@
 """POST /predict: images in, findings out, within a bound of time, and stored nowhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +26,7 @@ from apps.inference.serving import admission, loaded_versions, requested_version
 from apps.inference.tensors import read_tensor
 from apps.registry import engine
 from apps.registry.models import ModelVersion
+from apps.registry.selectors import thresholds_for
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
 from apps.tenants.models import Scope
@@ -79,13 +80,13 @@ class PredictView(ApiView):
         query = read_query(request.query_params, PredictQuerySerializer)
         kind = kind_of(raw)
         with admission().pending(raw.tenant.id):
-            version = requested_version(query.get("model_version"))
+            version = requested_version(query.get("model_version"), raw.tenant.id)
             if kind == NPY:
                 readings, predictor = _read_tensor(receive_tensor(raw), version, query["heatmaps"])
             else:
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
                     readings, predictor = _read_files(receive_files(raw, kind, spool), version, query["heatmaps"])
-            entries = _entries(readings, version, predictor, query["heatmaps"])
+            entries = _entries(readings, version, predictor, thresholds_for(version, raw.tenant.id), query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
                 action=AuditEvent.Action.IMAGES_PREDICTED,
@@ -123,7 +124,11 @@ def _require_few(count: int, heatmaps: bool) -> None:
 
 
 def _entries(
-    readings: Sequence[DirectReading], version: ModelVersion, predictor: "engine.Predictor", heatmaps: bool
+    readings: Sequence[DirectReading],
+    version: ModelVersion,
+    predictor: "engine.Predictor",
+    thresholds: Mapping[str, float | None],
+    heatmaps: bool,
 ) -> list[dict[str, Any]]:
     if not any(reading.judged for reading in readings):
         raise _unreadable(readings)
@@ -131,7 +136,10 @@ def _entries(
         PREDICTIONS.labels("read" if reading.gate.accepted else "refused" if reading.judged else "unreadable").inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
     name = str(version)
-    return [entry_of(each, model_version=name, predictor=predictor, heatmaps=heatmaps) | notice for each in readings]
+    return [
+        entry_of(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps) | notice
+        for each in readings
+    ]
 
 
 def _unreadable(readings: Sequence[DirectReading]) -> InvalidInputError | UnavailableError:

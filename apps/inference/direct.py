@@ -1,7 +1,7 @@
 """Films read at once, for a caller who waits: nothing of them is stored. Workers have the pipeline instead."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -154,13 +154,22 @@ def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: 
 
 
 def entry_of(
-    reading: DirectReading, *, model_version: str, predictor: "engine.Predictor", heatmaps: bool = False
+    reading: DirectReading,
+    *,
+    model_version: str,
+    predictor: "engine.Predictor",
+    thresholds: Mapping[str, float | None],
+    heatmaps: bool = False,
 ) -> dict[str, Any]:
-    """The contract's JSON of one image: a refused one has a reason and no score."""
+    """The contract's JSON of one image: a refused one has a reason and no score.
+
+    Args:
+        thresholds: what each finding is judged by for the caller (``registry.selectors.thresholds_for``).
+    """
     findings = []
     if reading.probabilities is not None:
         for index, label in enumerate(predictor.manifest.labels):
-            finding = _finding(label, float(reading.probabilities[index]), predictor.manifest)
+            finding = _finding(label, float(reading.probabilities[index]), thresholds[label])
             if heatmaps:
                 finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)
             findings.append(finding)
@@ -176,9 +185,7 @@ def entry_of(
     }
 
 
-def _finding(label: str, probability: float, manifest: "engine.Manifest") -> dict[str, Any]:
-    point = manifest.thresholds[label]
-    threshold = point.value if point else None
+def _finding(label: str, probability: float, threshold: float | None) -> dict[str, Any]:
     positive = threshold is not None and probability >= threshold
     return {"label": label, "probability": probability, "threshold": threshold, "positive": positive}
 

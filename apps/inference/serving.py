@@ -17,7 +17,7 @@ from apps.core.errors import TooManyRequestsError, UnavailableError
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_id_in_service, version_in_service
+from apps.registry.selectors import deployments, version_for
 from apps.registry.services import find_version
 
 logger = logging.getLogger(__name__)
@@ -156,8 +156,8 @@ def admission() -> Admission:
     return Admission(settings.PREDICT_AT_ONCE, settings.PREDICT_PENDING, settings.PREDICT_PENDING_PER_CALLER)
 
 
-def requested_version(reference: str | None) -> ModelVersion:
-    """The version that a caller names as ``name:number``, or else the one in service.
+def requested_version(reference: str | None, tenant_id: UUID) -> ModelVersion:
+    """The version that a caller names as ``name:number``, or else the one that reads for its tenant.
 
     Raises:
         InvalidInputError, NotFoundError: there is none of that name.
@@ -165,4 +165,9 @@ def requested_version(reference: str | None) -> ModelVersion:
     """
     if reference is not None:
         return find_version(reference)
-    return loaded_versions().known(version_id_in_service()) or version_in_service()
+    pointers = deployments()
+    wanted = pointers.get(tenant_id) or pointers.get(None)
+    version = loaded_versions().known(wanted) or version_for(tenant_id)
+    if version is None:
+        raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
+    return version

@@ -24,11 +24,6 @@ def version_for(tenant_id: UUID) -> ModelVersion | None:
     return pointer.model_version if pointer else None
 
 
-def version_id_in_service() -> UUID | None:
-    """The platform's pointer alone: what a worker looks at before each batch."""
-    return deployments().get(None)
-
-
 def version_in_service() -> ModelVersion:
     """The platform's version.
 

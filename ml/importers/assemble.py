@@ -26,7 +26,7 @@ from ml.phantom import FINDINGS, generate
 from ml.saliency import CamScale, fit_cam_scale, identity_error
 from ml.training.forward import Outputs, run
 from ml.training.gate_fit import fit_feature_gate
-from ml.training.package import MIN_POSITIVES
+from ml.training.package import MIN_POSITIVES, golden_logits
 from ml.transforms import to_square
 
 MAX_IDENTITY_ERROR: Final = 1e-4
@@ -78,6 +78,7 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
         card=card(converted, options, fitted.thresholds, fitted.how),
         weights_sha256="",
         labels=converted.choice.labels,
+        golden_logits=golden_logits(network, converted.space),
     )
     # Full precision: the source's own outputs are what an import promises.
     return save_artifact(directory, manifest, converted.tensors, fitted.gate), fitted.how

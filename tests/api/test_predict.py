@@ -4,6 +4,8 @@ import base64
 import gzip
 import io
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,19 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from PIL import Image
+from safetensors.numpy import load_file
 
 from apps.audit.models import AuditEvent
+from apps.inference.serving import loaded_versions
+from apps.registry.points import Choice
+from apps.registry.services import activate, register, set_points
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
+from ml.artifact import load_artifact, save_artifact
 from ml.labels import LABELS
 from tests.api.predicting import FORM, PATH, ask, dicom, form, npy, png, tensor
+from tests.conftest import STARTER
 
 NPY = "application/x-npy"
 
@@ -282,3 +290,40 @@ def test_a_member_needs_the_token_against_forgery(north: Any, serving: Any, sign
     assert without.status_code == 403
     assert "CSRF" in without.json()["detail"]
     assert with_it.status_code == 200, with_it.content
+
+
+def test_each_hospital_is_answered_by_its_own_version_and_operating_points(
+    north: Any, south: Any, serving: Any, tmp_path: Path
+) -> None:
+    other = recalibrated(tmp_path)
+    activate(version=other, actor="test", tenant=south.tenant, reason="trial")
+    choice = Choice("manual", value=0.123, reason="few radiologists at night")
+    set_points(tenant=north.tenant, version=serving, choices={"Effusion": choice}, recent={}, actor="test")
+    loaded_versions().predictor(other, time.monotonic() + 240)
+
+    points = {}
+    for hospital, version in ((north, serving), (south, other)):
+        (entry,) = ask(hospital.bearer, png(), "image/png").json()
+        assert entry["model_version"] == str(version)
+        points[hospital.tenant.slug] = {each["label"]: each["threshold"] for each in entry["findings"]}
+        path = f"/api/v1/models/{version.name}/{version.number}/"
+        described = Client().get(path, headers=hospital.bearer).json()
+        assert described["in_service"]
+        assert described["thresholds"]["Effusion"]["value"] == points[hospital.tenant.slug]["Effusion"]
+    assert points["north"] == thresholds_of(serving) | {"Effusion": 0.123}
+    assert points["south"] == thresholds_of(other)
+
+
+def thresholds_of(version: Any) -> dict[str, float | None]:
+    return {label: point["value"] if point else None for label, point in version.thresholds.items()}
+
+
+def recalibrated(folder: Path) -> Any:
+    """The shipped network as another version, which scores lower."""
+    artifact = load_artifact(STARTER)
+    tensors = load_file(artifact.weights_path)
+    lower = {label: replace(fit, b=fit.b - 1) for label, fit in artifact.manifest.calibration.items()}
+    gate = artifact.gate
+    network = {name: value for name, value in tensors.items() if not name.startswith("gate.")}
+    save_artifact(folder / "other", replace(artifact.manifest, calibration=lower), network, gate)
+    return register(artifact_dir=folder / "other", name="other")

@@ -7,15 +7,16 @@ from django.views.decorators.http import require_GET
 
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_id_in_service
+from apps.registry.selectors import version_for
 
 
 @require_GET
 @members_only
 def quick_check(request: MemberRequest) -> HttpResponse:
+    active = version_for(request.tenant.id)
     context = {
-        "versions": ModelVersion.objects.defer("manifest"),
-        "in_service": version_id_in_service(),
+        "versions": ModelVersion.objects.filter(retired=None).defer("manifest"),
+        "in_service": active.pk if active else None,
         "max_file_bytes": settings.MAX_INSTANCE_BYTES,
         "max_file_mib": settings.MAX_INSTANCE_BYTES // 2**20,
     }

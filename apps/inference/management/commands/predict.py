@@ -35,12 +35,13 @@ class Command(BaseCommand):
         if not paths:
             raise CommandError("There is no file in the folders that were given.")
         version, predictor = _load(options["reference"])
+        thresholds = {label: point["value"] if point else None for label, point in version.thresholds.items()}
         entries, unhandled = [], 0
         with engine.Sandbox(workers=settings.DECODER_PROCESSES) as sandbox:
             waiting = [DirectReading(str(path), path) for path in paths]
             films = read_files(waiting, predictor, sandbox, batch=settings.INFERENCE_BATCH_SIZE)
             for film in tqdm(films, total=len(paths), unit="film", disable=None, leave=False):
-                entry = entry_of(film, model_version=str(version), predictor=predictor)
+                entry = entry_of(film, model_version=str(version), predictor=predictor, thresholds=thresholds)
                 if film.accuses_the_machine:
                     unhandled += 1
                     tqdm.write(f"{film.name}: {film.gate.detail}", file=self.stderr)
