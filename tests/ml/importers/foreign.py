@@ -1,6 +1,7 @@
 """Networks of other libraries with synthetic weights, saved in the ways in which their release files were saved."""
 
 import re
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,11 @@ from ml.labels import LABELS
 from ml.phantom import generate
 
 with warnings.catch_warnings():
-    # On import it switches off all warnings of the process.
+    # On import it switches off all warnings of the process, and puts folders of its own before everybody's modules.
+    path = list(sys.path)
     import torchxrayvision as xrv
+
+    sys.path[:] = path
 
 MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
