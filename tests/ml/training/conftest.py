@@ -66,7 +66,7 @@ class Command:
                 pytest.fail(f"Not within {seconds} s: {self.text()} {progress.read(self.path)[-3:]}")
             time.sleep(0.05)
 
-    def ended(self, seconds: float = 120) -> int:
+    def ended(self, seconds: float = 240) -> int:
         return self.process.wait(seconds)
 
     def curve(self) -> dict[int, tuple[float, float | None]]:
