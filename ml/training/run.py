@@ -12,7 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from ml.artifact import Manifest
-from ml.datasets import Film, Split, data_sha256, film_cache, find_table, read_split, read_table, summary, targets
+from ml.datasets import (
+    DatasetInvalid,
+    Film,
+    Split,
+    data_sha256,
+    film_cache,
+    find_table,
+    read_split,
+    read_table,
+    summary,
+    targets,
+)
 from ml.metrics import evaluate
 from ml.networks import CamNetwork
 from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
@@ -23,7 +34,7 @@ from ml.training.fit import Notice, fit, indices
 from ml.training.fitting import Execution, Films, Fit
 from ml.training.forecast import Forecast
 from ml.training.forward import run
-from ml.training.gate_fit import fit_feature_gate
+from ml.training.gate_fit import FOLDS, fit_feature_gate
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.training.world import World
 
@@ -69,6 +80,12 @@ def prepare(config: TrainingConfig) -> Prepared:
     """
     table = read_table(find_table(config.data))
     split = read_split(config.data, table, config.split, config.validation, config.recipe.seed)
+    patients = {table[name].patient for name in split.validation}
+    if len(patients) < FOLDS:
+        raise DatasetInvalid(
+            f"The validation part has {len(patients)} patients; the gate that is fitted at the end needs {FOLDS}. "
+            "Use more films, or a larger validation part."
+        )
     names = (*split.train, *split.validation)
     squares = film_cache(config.data, names, config.space, config.films_cache)
     truth = targets(table, names)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ml.datasets import DatasetInvalid
 from ml.networks import WeightsInvalid
 from ml.training import progress
 from ml.training.__main__ import main
@@ -16,9 +17,11 @@ from ml.training.config import RECIPES, Recipe, TrainingConfig, with_recipe
 from ml.training.nodes import Nodes
 from ml.training.options import add_arguments, from_arguments
 from ml.training.pace import stragglers
+from ml.training.run import prepare
 from ml.training.session import disagreement
 from ml.training.weights import initial_network
 from tests.ml import tiny
+from tests.ml.training import layout
 
 
 def parsed(*words: str) -> tuple[TrainingConfig, Nodes]:
@@ -151,3 +154,10 @@ def test_the_command_says_why_it_stops(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 1
     assert "Put the NIH table" in capsys.readouterr().err
     assert progress.read(tmp_path / "out" / progress.FILE)[-1]["event"] == "failed"
+
+
+def test_too_few_patients_to_select_by_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    data = layout.make(tmp_path / "data", count=24)
+    with pytest.raises(DatasetInvalid, match="2 patients; the gate"):
+        prepare(TrainingConfig(data=data, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
