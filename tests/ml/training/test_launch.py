@@ -74,7 +74,9 @@ def test_three_nodes_survive_the_loss_of_a_rank_and_of_an_agent(
     same(run.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 
 
-def test_a_machine_that_dies_while_it_writes_a_checkpoint(command: Start, films_folder: Path, tmp_path: Path) -> None:
+def test_checkpoints_that_were_cut_off_are_passed_over_after_everything_was_killed(
+    command: Start, films_folder: Path, tmp_path: Path
+) -> None:
     run = command("--epochs", "30")
     run.until(lambda: len(run.events("epoch")) >= 2)
     run.kill_everything()
