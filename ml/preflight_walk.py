@@ -20,6 +20,7 @@ MAX_METADATA_BYTES: Final = 16 << 20
 MAX_INFLATED_BYTES: Final = 64 << 20
 MAX_FILE_META_BYTES: Final = 64 << 10
 UNDEFINED: Final = 0xFFFFFFFF
+_INFLATE_STEP: Final = 256 << 10
 
 PIXEL_DATA: Final = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -162,27 +163,33 @@ def _bad_meta(what: str) -> InputRejected:
     )
 
 
-def _inflate(buffer: bytes | mmap.mmap, start: int) -> bytes:
-    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, in steps that deflate can blow up to 16 MiB each."""
-    inflater, size, pos = zlib.decompressobj(-zlib.MAX_WBITS), 0, start
-    parts: list[bytes] = []
+def _inflate(buffer: bytes | mmap.mmap, start: int) -> bytes | mmap.mmap:
+    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, into a mapping of its own: the pages go back to the
+    system with it, which freed heap of this size does not."""
+    inflater, pos = zlib.decompressobj(-zlib.MAX_WBITS), start
+    inflated = mmap.mmap(-1, MAX_INFLATED_BYTES)
     try:
-        while not inflater.eof and pos < len(buffer):
-            chunk = buffer[pos : pos + (1 << 14)]
-            pos += len(chunk)
-            parts.append(inflater.decompress(chunk, MAX_INFLATED_BYTES + 1 - size))
-            size += len(parts[-1])
-            if size > MAX_INFLATED_BYTES or inflater.unconsumed_tail:
+        while not inflater.eof:
+            chunk = inflater.unconsumed_tail
+            if not chunk:
+                chunk = buffer[pos : pos + _INFLATE_STEP]
+                pos += len(chunk)
+            part = inflater.decompress(chunk, _INFLATE_STEP)
+            if not chunk and not part:
+                raise InputRejected("truncated", "The compressed data set ends early. Send it again from the source.")
+            if len(part) > MAX_INFLATED_BYTES - inflated.tell():
                 raise InputRejected(
                     "inflate-too-large", f"Send it uncompressed; {MAX_INFLATED_BYTES >> 20} MiB is the limit."
                 )
+            inflated.write(part)
     except zlib.error as error:
         raise InputRejected(
             "deflate-invalid", "The compressed data set is damaged. Send it again from the source."
         ) from error
-    if not inflater.eof:
-        raise InputRejected("truncated", "The compressed data set ends early. Send it again from the source.")
-    return b"".join(parts)
+    if not inflated.tell():
+        return b""
+    inflated.resize(inflated.tell())
+    return inflated
 
 
 class _Walker:

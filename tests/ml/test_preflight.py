@@ -14,6 +14,7 @@ import pytest
 from ml import errors
 from ml.errors import InputRejected
 from ml.preflight import inspect, valid_uid
+from ml.preflight_walk import _INFLATE_STEP, MAX_INFLATED_BYTES, _inflate
 from ml.sandbox import Sandbox
 from tests.ml import films
 
@@ -310,3 +311,21 @@ def test_looking_at_files_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
     small = "import sys, ml.radiograph; assert not {'pydicom', 'imagecodecs', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", small], cwd=ROOT, check=True)
+
+
+def deflated(data: bytes) -> bytes:
+    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return squeeze.compress(data) + squeeze.flush()
+
+
+@pytest.mark.parametrize("size", [0, 1, _INFLATE_STEP - 1, _INFLATE_STEP, _INFLATE_STEP + 1, MAX_INFLATED_BYTES])
+def test_inflated_to_the_byte_and_cut_off_noticed(size: int) -> None:
+    data = b"\x01" * size
+    squeezed = deflated(data)
+    assert _inflate(b"head" + squeezed, 4)[:] == data
+    with pytest.raises(InputRejected) as cut:
+        _inflate(squeezed[:-1], 0)
+    assert cut.value.code == "truncated"
+    with pytest.raises(InputRejected) as grown:
+        _inflate(deflated(bytes(MAX_INFLATED_BYTES + 1)), 0)
+    assert grown.value.code == "inflate-too-large"
