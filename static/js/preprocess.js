@@ -1,5 +1,7 @@
 // A picture to the network's input, as ml/transforms.py does it: grey, fitted to the square, normalised, as a .npy file.
 
+const ONE = 2 ** 22; // Pillow's PRECISION_BITS
+
 /** Whether the browser reads this file's greys as the server does: 8 bits a sample, no transparency, no palette. */
 export async function isPlainPicture(file) {
   const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
@@ -58,30 +60,34 @@ function fit(film, { size, fit: how }) {
   return square;
 }
 
-/** Each row resampled to a width: area averages when shrinking, bilinear when enlarging. */
+/** Each row resampled to a width: area averages when shrinking, bilinear when enlarging. To the bit as Pillow does it. */
 function resizeRows({ pixels, width, height }, target) {
   if (width === target) return { pixels, width, height };
-  const scale = width / target;
-  const reach = scale > 1 ? scale / 2 : 1;
-  const taps = Array.from({ length: target }, (_, index) => {
-    const centre = (index + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - reach + 0.5));
-    const last = Math.min(width, Math.trunc(centre + reach + 0.5));
-    const weights = [];
-    for (let at = first; at < last; at += 1) weights.push(weight((at - centre + 0.5) / Math.max(scale, 1), scale > 1));
-    const total = weights.reduce((sum, each) => sum + each, 0);
-    return { first, weights: Float64Array.from(weights, (each) => each / total) };
-  });
+  const taps = Array.from({ length: target }, (_, index) => tapsOf(index, width, width / target));
   const result = new Uint8Array(target * height);
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < target; x += 1) {
       const { first, weights } = taps[x];
-      let sum = 0;
+      let sum = ONE / 2;
       for (let at = 0; at < weights.length; at += 1) sum += weights[at] * pixels[y * width + first + at];
-      result[y * target + x] = Math.min(255, Math.floor(sum + 0.5));
+      result[y * target + x] = Math.min(255, Math.floor(sum / ONE));
     }
   }
   return { pixels: result, width: target, height };
+}
+
+/** Which pixels make one, and their weights in Pillow's fixed point. Its order of operations decides how ties break. */
+function tapsOf(index, width, scale) {
+  const isShrinking = scale > 1;
+  const centre = (index + 0.5) * scale;
+  const reach = isShrinking ? scale / 2 : 1;
+  const perPixel = 1 / Math.max(scale, 1);
+  const first = Math.max(0, Math.trunc(centre - reach + 0.5));
+  const last = Math.min(width, Math.trunc(centre + reach + 0.5));
+  const weights = [];
+  for (let at = 0; at < last - first; at += 1) weights.push(weight((at + first - centre + 0.5) * perPixel, isShrinking));
+  const total = weights.reduce((sum, each) => sum + each, 0);
+  return { first, weights: Float64Array.from(weights, (each) => Math.trunc(0.5 + (each / total) * ONE)) };
 }
 
 function weight(distance, isShrinking) {

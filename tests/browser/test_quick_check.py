@@ -125,8 +125,7 @@ def test_the_browser_fits_a_film_as_the_server_does(north: Hospital, starter: An
     page.goto("/quick-check/")
     for fit in ("stretch", "crop"):
         space = InputSpace(320, fit=fit, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))  # type: ignore[arg-type]
-        # Where a film is enlarged, Pillow's integer arithmetic breaks ties in another way, once for each axis.
-        for size, most, share in (((900, 1000), 1, 0.001), ((640, 427), 1, 0.001), ((300, 256), 2, 0.1)):
+        for size in ((900, 1000), (640, 427), (300, 256), (256, 401), (320, 330)):
             film = noisy(size)
             file = page.evaluate(FITTED, [base64.b64encode(film).decode(), space.to_dict()])
 
@@ -134,8 +133,7 @@ def test_the_browser_fits_a_film_as_the_server_does(north: Hospital, starter: An
             expected = preprocess(np.asarray(Image.open(io.BytesIO(film))), space)
             levels = np.abs(images[0] - expected) * np.asarray(space.std)[:, None, None] * 255
             assert (images.shape, images.dtype) == ((1, 3, 320, 320), np.dtype("<f4"))
-            assert levels.max() <= most + 0.01, (fit, size)
-            assert (levels > 0.5).mean() < share, (fit, size)
+            assert levels.max() <= 0.01, (fit, size)
 
 
 def test_without_a_model_it_says_so(north: Hospital, enter: Callable[..., Page]) -> None:
