@@ -21,7 +21,7 @@ from ml.training.nodes import Nodes
 from ml.training.run import prepare, train
 from ml.training.weights import initial_network
 from ml.training.world import World
-from tests.ml.training import layout
+from tests.ml.training import cutting, layout
 from tests.ml.training.conftest import Command
 from tests.ml.training.rank_tasks import in_ranks
 
@@ -72,6 +72,53 @@ def test_three_nodes_survive_the_loss_of_a_rank_and_of_an_agent(
     assert list((run.out / "tensorboard").iterdir())
     config = replace(settings(films_folder, tmp_path / "calm", 14), cache=run.out / "cache")
     same(run.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
+
+
+@pytest.fixture
+def cut_within_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The third checkpoint of the next training is never written to its end: the file that says which it was."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(Path(cutting.__file__).read_text())
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv(cutting.FOLDER_VARIABLE, str(tmp_path))
+    return tmp_path / "cut"
+
+
+def test_a_chief_that_dies_within_the_write_of_a_checkpoint(
+    command: Start, cut_within_a_checkpoint: Path, films_folder: Path, tmp_path: Path
+) -> None:
+    run = command("--nnodes", "2", "--epochs", "8")
+    assert run.ended() == 0, run.text()
+    assert [(start["restart"], start["world_size"]) for start in run.events("start")] == [(0, 2), (1, 2)]
+    assert run.events("start")[1]["resumed_epoch"] >= 1
+    assert Path(cut_within_a_checkpoint.read_text()).parent == run.out / "checkpoints"
+    assert not list((run.out / "checkpoints").glob(".films-*"))
+    config = replace(settings(films_folder, tmp_path / "calm", 8), cache=run.out / "cache")
+    same(run.curve(), in_ranks(2, tmp_path, uninterrupted, config)[0])
+
+
+def test_a_machine_that_goes_out_within_the_write_of_a_checkpoint(
+    command: Start, cut_within_a_checkpoint: Path, films_folder: Path, tmp_path: Path
+) -> None:
+    run = command("--epochs", "8", "--max-restarts", "0")
+
+    def halves() -> list[Path]:
+        files = (run.out / "checkpoints").glob(".films-*") if cut_within_a_checkpoint.exists() else []
+        return [file for file in files if file.stat().st_size == cutting.KEPT_BYTES]
+
+    run.until(lambda: halves() or run.process.poll() is not None)
+    run.kill_everything()
+    (half,) = halves()
+    assert not (run.out / "artifact").exists()
+    again = command("--epochs", "8")
+    assert again.ended() == 0, again.text()
+    assert again.events("start")[-1]["resumed_epoch"] >= 1
+    assert not half.exists()
+    config = replace(settings(films_folder, tmp_path / "calm", 8), cache=run.out / "cache")
+    import torch
+
+    same(again.curve(), uninterrupted(World(torch.device("cpu")), config))
 
 
 def test_checkpoints_that_were_cut_off_are_passed_over_after_everything_was_killed(
