@@ -1,6 +1,7 @@
 """What a file is by its first bytes, and its bytes without copying them."""
 
 import mmap
+import zlib
 from pathlib import Path
 from typing import Final, Literal
 
@@ -9,6 +10,8 @@ from ml.errors import InputRejected
 Kind = Literal["dicom", "png", "jpeg"]
 
 MAX_FILE_BYTES: Final = 256 << 20
+MAX_INFLATED_BYTES: Final = 64 << 20
+INFLATE_STEP: Final = 256 << 10
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -38,3 +41,35 @@ def open_source(source: Path | bytes) -> tuple[bytes | mmap.mmap, Kind]:
     if buffer[:3] == b"\xff\xd8\xff":
         return buffer, "jpeg"
     raise InputRejected("format-not-recognised", "Send DICOM Part 10 (with its preamble), PNG or JPEG.")
+
+
+def inflate(buffer: bytes | mmap.mmap, start: int) -> bytes | mmap.mmap:
+    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, into a mapping of its own: the pages go back to the
+    system with it, which freed heap of this size does not.
+
+    Raises InputRejected ("inflate-too-large", "deflate-invalid", "truncated").
+    """
+    inflater, pos = zlib.decompressobj(-zlib.MAX_WBITS), start
+    inflated = mmap.mmap(-1, MAX_INFLATED_BYTES)
+    try:
+        while not inflater.eof:
+            chunk = inflater.unconsumed_tail
+            if not chunk:
+                chunk = buffer[pos : pos + INFLATE_STEP]
+                pos += len(chunk)
+            part = inflater.decompress(chunk, INFLATE_STEP)
+            if not chunk and not part:
+                raise InputRejected("truncated", "The compressed data set ends early. Send it again from the source.")
+            if len(part) > MAX_INFLATED_BYTES - inflated.tell():
+                raise InputRejected(
+                    "inflate-too-large", f"Send it uncompressed; {MAX_INFLATED_BYTES >> 20} MiB is the limit."
+                )
+            inflated.write(part)
+    except zlib.error as error:
+        raise InputRejected(
+            "deflate-invalid", "The compressed data set is damaged. Send it again from the source."
+        ) from error
+    if not inflated.tell():
+        return b""
+    inflated.resize(inflated.tell())
+    return inflated

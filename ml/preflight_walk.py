@@ -7,20 +7,18 @@ stack.
 
 import mmap
 import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import Final
 
 from ml.errors import InputRejected
+from ml.preflight_source import inflate
 
 MAX_DEPTH: Final = 16
 MAX_ELEMENTS: Final = 50_000
 MAX_ITEMS: Final = 20_000
 MAX_METADATA_BYTES: Final = 16 << 20
-MAX_INFLATED_BYTES: Final = 64 << 20
 MAX_FILE_META_BYTES: Final = 64 << 10
 UNDEFINED: Final = 0xFFFFFFFF
-_INFLATE_STEP: Final = 256 << 10
 
 PIXEL_DATA: Final = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -116,7 +114,7 @@ def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
     """Index a PS3.10 file (preamble, File Meta Information, data set) within the limits above.
 
     Files without the 128-byte preamble and "DICM" are not PS3.10 (section 7.1) and are refused by the caller's look at
-    the first bytes. Raises InputRejected; time is bounded by MAX_ELEMENTS, memory by it and MAX_INFLATED_BYTES.
+    the first bytes. Raises InputRejected; time is bounded by MAX_ELEMENTS, memory by it and the limit of `inflate`.
     """
     meta, start, transfer_syntax = _read_file_meta(buffer)
     if transfer_syntax not in TRANSFER_SYNTAXES:
@@ -125,7 +123,7 @@ def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
             "Send it uncompressed, or as RLE, JPEG Baseline, Extended or Lossless, JPEG-LS, JPEG 2000 or HTJ2K.",
         )
     if transfer_syntax == DEFLATED_LE:
-        buffer, start = _inflate(buffer, start), 0
+        buffer, start = inflate(buffer, start), 0
     index = DicomIndex(buffer, transfer_syntax, meta)
     _Walker(index).run(start)
     return index
@@ -161,35 +159,6 @@ def _bad_meta(what: str) -> InputRejected:
     return InputRejected(
         "file-meta-invalid", f"The File Meta Information {what}. Export the file anew as DICOM Part 10."
     )
-
-
-def _inflate(buffer: bytes | mmap.mmap, start: int) -> bytes | mmap.mmap:
-    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, into a mapping of its own: the pages go back to the
-    system with it, which freed heap of this size does not."""
-    inflater, pos = zlib.decompressobj(-zlib.MAX_WBITS), start
-    inflated = mmap.mmap(-1, MAX_INFLATED_BYTES)
-    try:
-        while not inflater.eof:
-            chunk = inflater.unconsumed_tail
-            if not chunk:
-                chunk = buffer[pos : pos + _INFLATE_STEP]
-                pos += len(chunk)
-            part = inflater.decompress(chunk, _INFLATE_STEP)
-            if not chunk and not part:
-                raise InputRejected("truncated", "The compressed data set ends early. Send it again from the source.")
-            if len(part) > MAX_INFLATED_BYTES - inflated.tell():
-                raise InputRejected(
-                    "inflate-too-large", f"Send it uncompressed; {MAX_INFLATED_BYTES >> 20} MiB is the limit."
-                )
-            inflated.write(part)
-    except zlib.error as error:
-        raise InputRejected(
-            "deflate-invalid", "The compressed data set is damaged. Send it again from the source."
-        ) from error
-    if not inflated.tell():
-        return b""
-    inflated.resize(inflated.tell())
-    return inflated
 
 
 class _Walker:

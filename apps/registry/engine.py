@@ -30,6 +30,7 @@ from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
 from ml.training.members import meeting_at
 from ml.training.options import add_arguments as add_training_arguments
+from ml.training.options import check_architectures
 from ml.training.options import from_arguments as training_of_arguments
 from ml.training.progress import FILE as PROGRESS_FILE
 from ml.training.progress import follow as follow_progress
@@ -69,6 +70,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingFailed",
     "add_training_arguments",
+    "check_architectures",
     "compare_versions",
     "demo_set",
     "describe",

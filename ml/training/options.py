@@ -1,7 +1,7 @@
 """The options of a training, the same for `python -m ml.training` and `manage.py train_model`. Imports no torch."""
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +117,12 @@ def _existing(weights: str | None) -> str | None:
     if not Path(weights).exists():
         raise ValueError(f"--init-weights {weights}: no such file. Give an existing one, or {IMAGENET!r}.")
     return str(Path(weights).resolve())
+
+
+def check_architectures(names: Iterable[str]) -> None:
+    """Build each once, before anything is trained. Imports torch. Raises ValueError for one that cannot be trained."""
+    from ml.labels import LABELS
+    from ml.networks import build
+
+    for name in names:
+        build(name, len(LABELS))

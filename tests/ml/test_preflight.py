@@ -14,7 +14,7 @@ import pytest
 from ml import errors
 from ml.errors import InputRejected
 from ml.preflight import inspect, valid_uid
-from ml.preflight_walk import _INFLATE_STEP, MAX_INFLATED_BYTES, _inflate
+from ml.preflight_source import INFLATE_STEP, MAX_INFLATED_BYTES, inflate
 from ml.sandbox import Sandbox
 from tests.ml import films
 
@@ -318,14 +318,14 @@ def deflated(data: bytes) -> bytes:
     return squeeze.compress(data) + squeeze.flush()
 
 
-@pytest.mark.parametrize("size", [0, 1, _INFLATE_STEP - 1, _INFLATE_STEP, _INFLATE_STEP + 1, MAX_INFLATED_BYTES])
+@pytest.mark.parametrize("size", [0, 1, INFLATE_STEP - 1, INFLATE_STEP, INFLATE_STEP + 1, MAX_INFLATED_BYTES])
 def test_inflated_to_the_byte_and_cut_off_noticed(size: int) -> None:
     data = b"\x01" * size
     squeezed = deflated(data)
-    assert _inflate(b"head" + squeezed, 4)[:] == data
+    assert inflate(b"head" + squeezed, 4)[:] == data
     with pytest.raises(InputRejected) as cut:
-        _inflate(squeezed[:-1], 0)
+        inflate(squeezed[:-1], 0)
     assert cut.value.code == "truncated"
     with pytest.raises(InputRejected) as grown:
-        _inflate(deflated(bytes(MAX_INFLATED_BYTES + 1)), 0)
+        inflate(deflated(bytes(MAX_INFLATED_BYTES + 1)), 0)
     assert grown.value.code == "inflate-too-large"

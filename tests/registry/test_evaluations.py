@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.registry.evaluations import render_evaluation_pdf
-from apps.registry.models import Evaluation, ModelVersion
+from apps.registry.models import Evaluation, ModelVersion, TrainingRun
 from apps.registry.services import activate, register
 from ml.labels import LABELS
 from tests.conftest import PASSWORD
@@ -164,3 +164,6 @@ def test_an_architecture_is_trained_to_be_compared(
     assert trained.training_runs.count() == 1
     with pytest.raises(CommandError, match="two or more"):
         compare(films, references=["tiny:1"])
+    with pytest.raises(CommandError, match="no exact CAM"):
+        compare(films, arch=[tiny.ARCHITECTURE, "test_vit"], epochs=1, device="cpu")
+    assert TrainingRun.objects.count() == 1

@@ -45,6 +45,7 @@ class Command(BaseCommand):
         try:
             if len(architectures) + len(options["references"]) < 2:
                 raise InvalidInputError("Give two or more: --arch A --arch B, or --version name:1 --version name:2.")
+            engine.check_architectures(architectures)
             versions = [find_version(reference) for reference in options["references"]]
             versions += [self._trained(architecture, options) for architecture in architectures]
             found = compare(versions=versions, data=options["data"], split=options["test_list"])
