@@ -161,6 +161,9 @@ PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
 
 # Celery carries bells only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
+# Celery would close the worker's connections around each task, and a film would wait 30 ms for new ones; the drain
+# closes those that are old or broken.
+CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
 CELERY_TASK_SERIALIZER = "json"
