@@ -20,7 +20,7 @@ _FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created")
 
 @dataclass(frozen=True)
 class Claim:
-    """A reading that this worker holds until its lease ends; ``fence`` proves it. The version that it names makes it."""
+    """A reading that this worker holds until its lease ends, as ``fence`` proves, and the version that makes it."""
 
     queue: ClassVar[type[QueuedReading]]
     id: UUID

@@ -96,7 +96,7 @@ def _held(claims: Sequence[ClaimedShadow]) -> list[ShadowReading]:
 
 
 def _end(row: ShadowReading, state: JobState) -> None:
-    row.state, row.lease_until, row.finished = state, None, Now()  # type: ignore[assignment]
+    row.state, row.lease_until, row.finished = state, None, Now()
     row.save()
     SHADOWS.labels(state).inc()
 
