@@ -62,8 +62,8 @@ def recommend(found: Comparison) -> Recommendation:
             Advice.PROMOTE,
             [
                 (
-                    f"Both read alike: for each finding they agree on more than {ALIKE:.0%} of {found.n} studies with 95 % "
-                    "confidence. Whether either is better is not known."
+                    f"Both read alike: for each finding they agree on more than {ALIKE:.0%} of {found.n} studies with "
+                    "95 % confidence. Whether either is better is not known."
                 )
             ],
         )

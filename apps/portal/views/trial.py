@@ -102,5 +102,5 @@ def _number(text: str) -> int:
 
 
 def _address(chosen: Challenger, label: str, page: int = 1) -> str:
-    kept = {"trial": chosen.pk, "label": label, "page": page if page > 1 else ""}
+    kept = {"trial": str(chosen.pk), "label": label, "page": str(page) if page > 1 else ""}
     return "?" + urlencode({name: value for name, value in kept.items() if value})

@@ -1,7 +1,7 @@
 """What serves whom, the ledger, and the forms that move a pointer."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django import forms
@@ -40,7 +40,7 @@ class ActivationForm(ReasonForm):
         label="Keep what tenants chose",
         help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
-    field_order = ("tenant", "keeps_points", "reason")
+    field_order: ClassVar[Sequence[str]] = ("tenant", "keeps_points", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
@@ -62,6 +62,9 @@ def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | Activat
         messages.warning(request, f"{move} waits for a second operator, who confirms it here.")
         return HttpResponseRedirect(reverse("admin:registry_activationrequest_changelist"))
     page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    if move.act in Activation.ASIDE:
+        messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
+        return HttpResponseRedirect(reverse("admin:registry_challenger_changelist"))
     messages.success(
         request,
         f"{move.to_version} is in service for: {move.scope} (before: {reference(move.from_version)}).",
@@ -137,10 +140,10 @@ class DeploymentAdmin(OperatorAdmin):
 
 @admin.register(Activation)
 class ActivationAdmin(OperatorAdmin):
-    list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
+    list_display = ("number", "at", "scope", "act", "percent", "move", "actor", "reason")
     list_filter = ("act", "for_tenant")
     fields = (
-        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "second", "reason",
+        "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
         "preview_sha256", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
@@ -170,9 +173,9 @@ class ActivationAdmin(OperatorAdmin):
 class ActivationRequestAdmin(OperatorAdmin):
     """Moves that one operator asked for and another one confirms."""
 
-    list_display = ("at", "scope", "move", "actor", "standing")
+    list_display = ("at", "scope", "move", "percent", "actor", "standing")
     list_select_related = ("for_tenant", "from_version", "to_version", "line")
-    fields = ("at", "scope", "move", "keeps_points", "by", "actor", "reason", "standing")
+    fields = ("at", "scope", "move", "percent", "keeps_points", "by", "actor", "reason", "standing")
     readonly_fields = fields
 
     @admin.display(description="For")
