@@ -1,7 +1,7 @@
 """What serves whom, the ledger, and the forms that move a pointer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -40,7 +40,7 @@ class ActivationForm(ReasonForm):
         label="Keep what tenants chose",
         help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
-    field_order: ClassVar[Sequence[str]] = ("tenant", "keeps_points", "reason")
+    field_order: Sequence[str] = ("tenant", "keeps_points", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:

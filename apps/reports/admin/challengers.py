@@ -1,7 +1,7 @@
 """Challengers in the console: started, changed and ended with a reason, and compared in numbers over all hospitals."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -32,7 +32,7 @@ class ChallengeForm(ActivationForm):
     percent = forms.IntegerField(
         required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
     )
-    field_order: ClassVar[Sequence[str]] = ("tenant", "mode", "percent", "keeps_points", "reason")
+    field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
