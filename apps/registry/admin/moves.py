@@ -140,7 +140,7 @@ class DeploymentAdmin(OperatorAdmin):
 
 @admin.register(Activation)
 class ActivationAdmin(OperatorAdmin):
-    list_display = ("number", "at", "scope", "act", "percent", "move", "actor", "reason")
+    list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
     list_filter = ("act", "for_tenant")
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
@@ -155,7 +155,7 @@ class ActivationAdmin(OperatorAdmin):
 
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
-        return f"{reference(activation.from_version)} → {activation.to_version}"
+        return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
 
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:
@@ -173,9 +173,9 @@ class ActivationAdmin(OperatorAdmin):
 class ActivationRequestAdmin(OperatorAdmin):
     """Moves that one operator asked for and another one confirms."""
 
-    list_display = ("at", "scope", "move", "percent", "actor", "standing")
+    list_display = ("at", "scope", "move", "actor", "standing")
     list_select_related = ("for_tenant", "from_version", "to_version", "line")
-    fields = ("at", "scope", "move", "percent", "keeps_points", "by", "actor", "reason", "standing")
+    fields = ("at", "scope", "move", "keeps_points", "by", "actor", "reason", "standing")
     readonly_fields = fields
 
     @admin.display(description="For")
@@ -184,7 +184,7 @@ class ActivationRequestAdmin(OperatorAdmin):
 
     @admin.display(description="From → to")
     def move(self, request: ActivationRequest) -> str:
-        return f"{reference(request.from_version)} → {request.to_version}"
+        return f"{reference(request.from_version)} → {request.to_version}{_share(request.percent)}"
 
     @admin.display(description="Standing")
     def standing(self, request: ActivationRequest) -> str:
@@ -224,6 +224,10 @@ class ActivationRequestAdmin(OperatorAdmin):
             self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
             return HttpResponseRedirect(back_to)
         return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _share(percent: int | None) -> str:
+    return "" if percent is None else f" ({percent} %)"
 
 
 def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
