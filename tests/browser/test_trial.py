@@ -22,7 +22,7 @@ def test_from_a_disagreement_to_its_film(north: Hospital, enter: Callable[..., P
     read_by_both(north, trial, [({"Mass": 0.9}, {"Mass": 0.1}), ({}, {"Edema": 0.4})] + [({}, {})] * 118)
     page = enter(north.admin)
     page.get_by_role("link", name="Model on trial").click()
-    expect(page.get_by_role("heading", name="Keep watching")).to_be_visible()
+    expect(page.get_by_role("heading", name="Promote is supported")).to_be_visible()
     assert defects(page) == []
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
