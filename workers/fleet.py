@@ -162,10 +162,14 @@ class Fleet:
         return assigned
 
     def _drop_others(self) -> None:
-        used = {loaded.version.pk for loaded in self._current.values()} | self._trials.keys()
-        for version_id in used & self._loaded.keys():
+        pointed = {loaded.version.pk for loaded in self._current.values()}
+        # What was only on trial is the first to go: the spare is for what served.
+        for version_id in self._trials:
+            self._loaded.move_to_end(version_id, last=False)
+        for version_id in pointed & self._loaded.keys():
             self._loaded.move_to_end(version_id)
-        for version_id in list(self._loaded)[: -(len(used) + _SPARES)]:
+        unused = [each for each in self._loaded if each not in pointed | self._trials.keys()]
+        for version_id in unused[:-_SPARES]:
             del self._loaded[version_id]
 
     def _ask_for(self, version_id: UUID) -> None:

@@ -14,7 +14,7 @@ from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
-from apps.core.metrics import JOBS
+from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
 from apps.inference.fairness import next_turn, remember
 from apps.inference.leases import LEASE, Claim, ClaimedJob, expired_rows, held_row, retry_or_fail
@@ -269,6 +269,8 @@ def _failed(row: QueuedReading) -> None:
     if isinstance(row, InferenceJob):
         JOBS.labels(JobState.FAILED).inc()
         transaction.on_commit(partial(_request_what_came_later, row), using="dispatch")
+    else:
+        SHADOWS.labels(JobState.FAILED).inc()
 
 
 def _request_what_came_later(failed: InferenceJob) -> None:

@@ -18,8 +18,10 @@ from apps.reports.models import FindingReview, Verdict
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 
-# The latest pairs that are compared: older ones tell of older patients and machines.
-LAST = 5000
+# The latest pairs that are compared, over all hospitals in equal shares: the intervals get no narrower than a point
+# or two by more, and older ones tell of older patients and machines.
+LAST = 2000
+FEWEST_OF_EACH = 50
 _COLUMNS = (
     "study_instance_uid", "finding", "serving_probability", "serving_threshold", "serving_flagged",
     "challenger_probability", "challenger_threshold", "challenger_flagged", "agree", "reader_says_present",
@@ -36,11 +38,12 @@ def trials_of(tenant_id: UUID) -> list[Challenger]:
     return sorted(rows, key=lambda row: (present is None or row.pk != present.pk, -row.since.timestamp()))
 
 
-def pairs_of(challenger: Challenger) -> list[Pair]:
+def pairs_of(challenger: Challenger, last: int = LAST) -> list[Pair]:
     """The latest studies of the tenant in force that both have read, newest first, each once."""
     rows = ShadowReading.objects.filter(challenger=challenger, state=JobState.COMPLETE).select_related("job__study")
+    rows = rows.only("probabilities", "thresholds", "job__study__study_instance_uid")
     newest: dict[UUID, ShadowReading] = {}
-    for row in rows.order_by("-id")[:LAST]:
+    for row in rows.order_by("-id")[:last]:
         newest.setdefault(row.job.study_id, row)
     jobs = [row.job_id for row in newest.values()]
     said: dict[UUID, dict[str, Call]] = {job_id: {} for job_id in jobs}
@@ -92,10 +95,12 @@ def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, 
     pairs: list[Pair] = []
     others = dict.fromkeys(("refused", "failed", "waiting"), 0)
     disputed: dict[Tenant, list[Pair]] = {}
-    tenants = [challenger.for_tenant] if challenger.for_tenant else list(Tenant.objects.order_by("name"))
+    rows = ShadowReading.objects.using("dispatch").filter(challenger=challenger).order_by()
+    tenants = Tenant.objects.filter(pk__in=set(rows.values_list("tenant_id", flat=True).distinct())).order_by("name")
+    share = max(FEWEST_OF_EACH, LAST // max(1, len(tenants)))
     for tenant in tenants:
         with tenant_tx(tenant.pk):
-            own = pairs_of(challenger)
+            own = pairs_of(challenger, share)
             for name, number in _others(challenger).items():
                 others[name] += number
         pairs += own
