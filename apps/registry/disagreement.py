@@ -13,6 +13,9 @@ from apps.registry import engine
 
 # Fewer studies that both have read, and a share of them says little.
 FEWEST_STUDIES = 100
+# The latest pairs that are compared: the intervals get no narrower than a point or two by more, and older ones tell of
+# older patients and machines.
+MOST_STUDIES = 2000
 # Two versions read alike where, for each finding, the interval of their agreement lies above this.
 ALIKE = 0.95
 # A share of flagged studies that is known to have moved by more than this changes the work of a department.
@@ -145,6 +148,10 @@ class Comparison:
     def n(self) -> int:
         return len(self.pairs)
 
+    @property
+    def is_full(self) -> bool:
+        return self.n >= MOST_STUDIES
+
     @cached_property
     def sides(self) -> tuple[int, int]:
         """Studies on which readers sided more often with the serving version, and with the challenger.
@@ -190,11 +197,13 @@ def _count(label: str, pairs: Sequence[Pair]) -> LabelCount:
 def studies_until_alike(count: LabelCount) -> int | None:
     """How many more studies would show that both read a finding alike, if they go on to agree as often as so far.
 
-    None where they agree too seldom for any number of studies.
+    None where they agree too seldom for any number of studies that would be compared.
     """
     if not count.n or count.agreement is None or count.agreement <= ALIKE:
         return None
     total = count.n
     while engine.wilson(count.agreement, total).low < ALIKE:
         total = math.ceil(total * 1.05)
+        if total > MOST_STUDIES:
+            return None
     return total - count.n

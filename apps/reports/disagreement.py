@@ -11,16 +11,14 @@ from uuid import UUID
 from django.db.models import Count
 
 from apps.inference.models import Finding, JobState, ShadowReading
-from apps.registry.disagreement import Call, Comparison, Pair, compare
+from apps.registry.disagreement import MOST_STUDIES, Call, Comparison, Pair, compare
 from apps.registry.models import Challenger
 from apps.registry.selectors import challenger_for
 from apps.reports.models import FindingReview, Verdict
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 
-# The latest pairs that are compared, over all hospitals in equal shares: the intervals get no narrower than a point
-# or two by more, and older ones tell of older patients and machines.
-LAST = 2000
+# Over all hospitals each one has an equal share of the studies that are compared, and this many at least.
 FEWEST_OF_EACH = 50
 _COLUMNS = (
     "study_instance_uid", "finding", "serving_probability", "serving_threshold", "serving_flagged",
@@ -38,7 +36,7 @@ def trials_of(tenant_id: UUID) -> list[Challenger]:
     return sorted(rows, key=lambda row: (present is None or row.pk != present.pk, -row.since.timestamp()))
 
 
-def pairs_of(challenger: Challenger, last: int = LAST) -> list[Pair]:
+def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
     """The latest studies of the tenant in force that both have read, newest first, each once."""
     rows = ShadowReading.objects.filter(challenger=challenger, state=JobState.COMPLETE).select_related("job__study")
     rows = rows.only("probabilities", "thresholds", "job__study__study_instance_uid")
@@ -97,7 +95,7 @@ def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, 
     disputed: dict[Tenant, list[Pair]] = {}
     rows = ShadowReading.objects.using("dispatch").filter(challenger=challenger).order_by()
     tenants = Tenant.objects.filter(pk__in=set(rows.values_list("tenant_id", flat=True).distinct())).order_by("name")
-    share = max(FEWEST_OF_EACH, LAST // max(1, len(tenants)))
+    share = max(FEWEST_OF_EACH, MOST_STUDIES // max(1, len(tenants)))
     for tenant in tenants:
         with tenant_tx(tenant.pk):
             own = pairs_of(challenger, share)

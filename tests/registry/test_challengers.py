@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError
 
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
@@ -120,6 +121,8 @@ def test_one_challenger_for_each_and_a_challenger_is_not_retired(
         challenge(version=second, actor="test")
     with pytest.raises(ConflictError, match="is a challenger"):
         retire(version=second, actor="test")
+    with pytest.raises(IntegrityError):
+        Challenger.objects.create(model_version=third, against=first, mode="shadow", keeps_points=True, actor="test")
     challenge(version=third, actor="test", tenant=north.tenant)
     activate(version=first, actor="test", tenant=south.tenant)
     assert challenger_for(north.tenant.pk).model_version == third

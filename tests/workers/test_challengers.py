@@ -8,7 +8,7 @@ from django.core.files.storage import default_storage
 
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
 from apps.inference.services import expire_leases
-from apps.inference.shadows import claim_shadows, drop_ended_shadows
+from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows, drop_ended_shadows
 from apps.registry.models import Challenger, ModelVersion, takes
 from apps.registry.services import challenge, end_challenge
 from apps.reports.models import Report
@@ -157,6 +157,12 @@ def test_a_shadow_reading_is_tried_three_times_and_its_job_stays_as_it_was(
             ShadowReading.objects.update(run_after=None)
         (claim,) = claim_shadows(limit=8, versions={row.pk: second.pk}, worker="gone")
         assert (claim.tenant_id, claim.fence) == (north.tenant.id, shadows(north)[0].fence)
+        if attempt == 1:
+            lost = claim
+        with tenant_tx(north.tenant.id):
+            late = [ShadowResult(lost, dict.fromkeys(LABELS, 0.5))] if attempt == 2 else []
+            complete_shadows(results=late, version=second)
+        assert shadows(north)[0].probabilities == {}, "a worker that was thought dead writes nothing"
         with tenant_tx(north.tenant.id):
             ShadowReading.objects.update(lease_until="2020-01-01T00:00Z")
         assert expire_leases() == 1

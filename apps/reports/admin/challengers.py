@@ -20,7 +20,7 @@ from apps.reports.disagreement import comparison_across
 from apps.tenants.console import OperatorAdmin
 from apps.tenants.middleware import opens_own_transaction
 
-MOST_STUDIES = 500
+MOST_IDS = 500
 
 
 class ChallengeForm(ActivationForm):
@@ -123,7 +123,7 @@ class ChallengerAdmin(OperatorAdmin):
         found, by_tenant = comparison_across(row)
         label = request.GET.get("label", "")
         disputed = [
-            (tenant, [pair.study_id for pair in pairs if not label or label in pair.disputed][:MOST_STUDIES])
+            (tenant, [pair.study_id for pair in pairs if not label or label in pair.disputed][:MOST_IDS])
             for tenant, pairs in by_tenant.items()
         ]
         context = self.admin_site.each_context(request) | {
