@@ -8,9 +8,10 @@ import io
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Count, F, Min, Q
 
-from apps.inference.models import Finding, JobState, ShadowReading
+from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
+from apps.registry.canary import Reads, ShareCount, together
 from apps.registry.disagreement import MOST_STUDIES, Call, Comparison, Pair, compare
 from apps.registry.models import Challenger
 from apps.registry.selectors import challenger_for
@@ -86,6 +87,45 @@ def _others(challenger: Challenger) -> dict[str, int]:
         "failed": counts.get(JobState.FAILED, 0),
         "waiting": counts.get(JobState.QUEUED, 0) + counts.get(JobState.RUNNING, 0),
     }
+
+
+def canary_of(challenger: Challenger) -> list[ShareCount]:
+    """What a canary and the serving version flagged since it read its first study for the tenant in force."""
+    sides = {challenger.against_id: "serving", challenger.model_version_id: "canary"}
+    jobs = InferenceJob.objects.filter(state=JobState.COMPLETE, model_version__in=sides, finished__gte=challenger.since)
+    if challenger.ended:
+        jobs = jobs.filter(finished__lte=challenger.ended)
+    first = jobs.filter(model_version=challenger.model_version_id).aggregate(first=Min("finished"))["first"]
+    if first is None:
+        return []
+    findings = Finding.objects.filter(job__in=jobs.filter(finished__gte=first), threshold__isnull=False)
+    rows = (
+        findings.order_by("label")
+        .values("label", side=F("job__model_version"))
+        .annotate(
+            n=Count("id"),
+            flagged=Count("id", filter=Q(positive=True)),
+            judged=Count("reviews"),
+            agreed=Count("reviews", filter=Q(reviews__verdict=Verdict.AGREE)),
+        )
+    )
+    found: dict[str, dict[str, Reads]] = {}
+    for row in rows:
+        counts = Reads(row["n"], row["flagged"], row["judged"], row["agreed"])
+        found.setdefault(row["label"], {})[sides[row["side"]]] = counts
+    return [
+        ShareCount(label, each.get("serving", Reads()), each.get("canary", Reads())) for label, each in found.items()
+    ]
+
+
+def canary_across(challenger: Challenger) -> list[ShareCount]:
+    """The same over all hospitals in which it may read; asked for outside any tenant."""
+    rows = InferenceJob.objects.using("dispatch").filter(model_version_id=challenger.model_version_id).order_by()
+    counts: list[ShareCount] = []
+    for tenant_id in set(rows.values_list("tenant_id", flat=True).distinct()):
+        with tenant_tx(tenant_id):
+            counts += canary_of(challenger)
+    return together(counts)
 
 
 def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, list[Pair]]]:

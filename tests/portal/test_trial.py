@@ -5,18 +5,22 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import connections
 from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
-from apps.inference.models import ShadowReading
+from apps.accounts.models import User
+from apps.inference.models import InferenceJob, ShadowReading
+from apps.inference.services import Result, claim_jobs, complete
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.services import activate, challenge, end_challenge
+from apps.reports.services import draft
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
-from tests.conftest import Hospital
+from tests.conftest import PASSWORD, Hospital
 from tests.registry.versions import registered
 from tests.reports.reading import opened, text_of
 from tests.trials import read_by_both, review
@@ -116,6 +120,34 @@ def test_nothing_on_trial_says_so_and_an_ended_trial_can_be_looked_up(
     assert client.get("/trial/", {"trial": str(north.tenant.pk)}).status_code == 404
     challenge(version=registered(3), actor="test", percent=20)
     assert "it reads 20 % of the studies" in client.get("/trial/").text
+
+
+def test_a_canary_is_shown_beside_what_was_read_meanwhile(
+    north: Hospital, version: ModelVersion, store_film: Callable[..., Any], sign_in: Callable[..., Client]
+) -> None:
+    activate(version=version, actor="test")
+    tried = registered(2)
+    challenge(version=tried, actor="test", percent=50)
+    for seed, (reader, probability) in enumerate([(tried, 0.9), (version, 0.9), (version, 0.1), (tried, 0.8)]):
+        film = store_film(north, seed=seed, size=256).instance
+        (job,) = claim_jobs(limit=1, version=reader, worker="test")
+        with tenant_tx(north.tenant.id):
+            cams = np.zeros((len(LABELS), 7, 7), np.float16)
+            result = Result(job, film, 1, dict.fromkeys(LABELS, probability), cams)
+            draft(jobs=complete(results=[result], version=reader))
+    with tenant_tx(north.tenant.id):
+        study = InferenceJob.objects.filter(model_version=tried).latest("id").study
+    review(north, study, "Mass", "agree")
+    page = sign_in(north, north.admin).get("/trial/").text
+    assert "<td>1 of 2</td><td>2 of 2</td>" in page
+    assert "+50.0 %" in page
+    assert "<td>0 of 0</td><td>1 of 1</td>" in page
+    assert "Keep watching" not in page
+    operator = Client()
+    operator.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    row = Challenger.objects.get()
+    counted = operator.get(reverse("admin:registry_challenger_disagreement", args=[row.pk])).text
+    assert '<td class="number">1 of 2</td><td class="number">2 of 2</td>' in counted
 
 
 # How a clinician asks each page of the portal and the API for a study. None: it shows no reading of a stored study.

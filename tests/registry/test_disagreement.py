@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 
+from apps.registry.canary import Reads, ShareCount, together
 from apps.registry.disagreement import Call, Comparison, Pair, compare, exact_test, studies_until_alike
 from apps.registry.recommendation import Advice, recommend
 
@@ -141,3 +142,15 @@ def test_refused_films_speak_against_it() -> None:
     assert advice == Advice.DO_NOT
     assert "refuses 15 of 315 films" in why
     assert advised(compare(pairs(20, 0, 0, 280), refused=2))[0] == Advice.PROMOTE
+
+
+def test_a_canary_s_share_beside_the_serving_one_s() -> None:
+    # Newcombe 1998 (Statist. Med. 17:873), table II, method 10: 56/70 and 48/80 differ by 0.0524 to 0.3339.
+    one = ShareCount("Mass", serving=Reads(80, 48), canary=Reads(70, 56))
+    assert one.change == pytest.approx(0.2)
+    interval = one.change_interval
+    assert interval is not None
+    assert (interval.low, interval.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+    (both,) = together([one, ShareCount("Mass", serving=Reads(20, 2, 3, 1), canary=Reads())])
+    assert (both.serving, both.canary) == (Reads(100, 50, 3, 1), Reads(70, 56))
+    assert ShareCount("Mass", Reads(5, 1), Reads()).change_interval is None

@@ -12,7 +12,7 @@ from apps.portal.access import MemberRequest, members_only
 from apps.registry.disagreement import Call, Comparison, Pair
 from apps.registry.models import Challenger
 from apps.registry.recommendation import recommend
-from apps.reports.disagreement import as_csv, comparison_of, trials_of
+from apps.reports.disagreement import as_csv, canary_of, comparison_of, trials_of
 from apps.tenants.models import Role
 from apps.tenants.services import require_role
 
@@ -51,6 +51,7 @@ def trial(request: MemberRequest) -> HttpResponse:
         "trials": trials,
         "trial": chosen,
         "found": found,
+        "canary": canary_of(chosen),
         "advice": recommend(found),
         "label": label,
         "disputes": disputes[first : first + PAGE_SIZE],

@@ -16,7 +16,7 @@ from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved,
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.recommendation import recommend
 from apps.registry.services import challenge_or_request, end_challenge
-from apps.reports.disagreement import comparison_across
+from apps.reports.disagreement import canary_across, comparison_across
 from apps.tenants.console import OperatorAdmin
 from apps.tenants.middleware import opens_own_transaction
 
@@ -131,6 +131,7 @@ class ChallengerAdmin(OperatorAdmin):
             "opts": self.opts,
             "challenger": row,
             "found": found,
+            "canary": canary_across(row),
             "advice": recommend(found),
             "label": label,
             "disputed": disputed,
