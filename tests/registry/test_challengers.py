@@ -22,6 +22,7 @@ from apps.registry.services import (
     retire,
     roll_back,
     set_points,
+    unpin,
 )
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
@@ -178,6 +179,29 @@ def test_a_rollback_is_never_held_up_by_a_canary(pair: tuple[ModelVersion, Model
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
     assert challenger_for(north.tenant.pk) is None
     assert Activation.objects.first().act == "challenge-ended"
+
+
+def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+) -> None:
+    first, second = pair
+    third = registered(3)
+    for hospital in (north, south):
+        set_points(
+            tenant=hospital.tenant, version=first, choices={"Mass": Choice("sensitivity", 0.8)}, recent={}, actor="test"
+        )
+    activate(version=first, actor="test", tenant=north.tenant)
+    challenge(version=third, actor="test", tenant=south.tenant)
+    challenge(version=second, actor="test", percent=20)
+    own = second.thresholds["Mass"]["value"]
+    assert [thresholds_for(second, each.tenant.pk)["Mass"] for each in (north, south)] == [own, own]
+    unpin(tenant=north.tenant, actor="test")
+    end_challenge(actor="test", tenant=south.tenant)
+    for hospital in (north, south):
+        assert challenger_for(hospital.tenant.pk).model_version == second
+        assert thresholds_for(second, hospital.tenant.pk)["Mass"] == pytest.approx(0.2)
+    set_points(tenant=north.tenant, version=first, choices={"Mass": None}, recent={}, actor="test")
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == own
 
 
 def test_a_shadow_holds_no_hospital_s_choice_up(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:

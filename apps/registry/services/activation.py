@@ -9,7 +9,7 @@ from django.conf import settings
 
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.registry.models import Activation, Deployment, ModelVersion
-from apps.registry.services.challenge import end_outdated_challenges, keep_in_step
+from apps.registry.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
 from apps.registry.services.points import carry, choices_at_stake, chosen, without_pinned, write
 from apps.tenants.models import Tenant
@@ -136,9 +136,9 @@ def _move(
     line = append(act, scope.tenant, previous, version, by, before=before, after=after, preview_sha256=preview_sha256)
     if moves_pointer:
         end_outdated_challenges(by)
-    else:
-        for tenant_id in after:
-            keep_in_step(tenant_id, by, or_end=True)
+    for tenant_id in after:
+        former = NOTHING if moves_pointer else before.get(tenant_id, NOTHING)
+        keep_in_step(tenant_id, by, former=former, or_end=True)
     return line
 
 

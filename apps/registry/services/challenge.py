@@ -5,16 +5,21 @@ second operator where the platform asks for one.
 """
 
 import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from django.conf import settings
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, Challenger, ModelVersion
+from apps.registry.points import Point
 from apps.registry.selectors import challenger_for, version_for, version_in_service
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving
 from apps.registry.services.points import carry, choices_at_stake, chosen, write
 from apps.tenants.models import Tenant
+
+NOTHING: Mapping[str, Point] = MappingProxyType({})
 
 
 def challenge(
@@ -53,7 +58,7 @@ def put_to_challenge(
 ) -> Activation:
     """`challenge`, inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
-    before = choices_at_stake(scope, serving, version)
+    before = _of_its_own(scope, choices_at_stake(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
     preview = ""
     if keeps_points:
@@ -112,12 +117,13 @@ def end_outdated_challenges(by: By) -> None:
             _end(row, By(by.actor, by.by_id, f"{serving} serves there now.", by.second_id))
 
 
-def keep_in_step(tenant_id: uuid.UUID, by: By, *, or_end: bool = False) -> None:
-    """Carry what a tenant has just chosen over to the challenger among its studies.
+def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = NOTHING, or_end: bool = False) -> None:
+    """Carry what a tenant has just chosen over to the challenger that is now among its studies.
 
     A shadow that cannot keep a choice goes on judging by its former point: nobody is shown what it says.
 
     Args:
+        former: what the tenant had chosen; where it goes back to the version's own point, so does the challenger.
         or_end: end a canary that cannot keep it; else refuse.
 
     Raises:
@@ -126,8 +132,9 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, or_end: bool = False) -> None:
     row = challenger_for(tenant_id)
     if row is None or not row.keeps_points:
         return
+    now = chosen(row.against, [tenant_id])
     try:
-        after, preview = carry(chosen(row.against, [tenant_id]), row.against, row.model_version)
+        carried, preview = carry(now, row.against, row.model_version)
     except ConflictError as error:
         if row.mode == Challenger.Mode.SHADOW:
             return
@@ -137,6 +144,8 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, or_end: bool = False) -> None:
             ) from error
         _end(row, By(by.actor, by.by_id, f"It could not keep what a tenant chose. {error.detail}"))
         return
+    given_up = former.keys() - now[tenant_id].keys()
+    after = {tenant_id: {label: point for label, point in carried[tenant_id].items() if label not in given_up}}
     before = chosen(row.model_version, [tenant_id])
     if after == before:
         return
@@ -148,6 +157,14 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, or_end: bool = False) -> None:
         act, tenant, row.against, row.model_version, follows,
         before=before, after=after, preview_sha256=preview, percent=row.percent,
     )  # fmt: skip
+
+
+def _of_its_own(scope: Scope, by_tenant: Chosen) -> Chosen:
+    """The platform's trial leaves the points of a tenant alone that has a challenger of its own."""
+    if scope.tenant is not None:
+        return by_tenant
+    own = set(Challenger.objects.filter(ended=None).exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
+    return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in own}
 
 
 def _open(tenant: Tenant | None) -> Challenger | None:
@@ -163,4 +180,8 @@ def _reads_more(row: Challenger | None, percent: int | None) -> bool:
 def _end(row: Challenger, by: By) -> Activation:
     row.ended = timezone.now()
     row.save(update_fields=["ended"])
-    return append(Activation.Act.CHALLENGE_ENDED, row.for_tenant, row.against, row.model_version, by)
+    line = append(Activation.Act.CHALLENGE_ENDED, row.for_tenant, row.against, row.model_version, by)
+    if row.for_tenant_id is not None:
+        # The platform's challenger, if there is one, is from now on among this tenant's studies.
+        keep_in_step(row.for_tenant_id, by, or_end=True)
+    return line

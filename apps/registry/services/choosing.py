@@ -47,5 +47,5 @@ def set_points(
         write(version, tenant.pk, after, actor)
         by = By(actor, by_id, reason)
         line = append(Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after})
-        keep_in_step(tenant.pk, by)
+        keep_in_step(tenant.pk, by, former=before[tenant.pk])
         return line
