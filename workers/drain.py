@@ -2,7 +2,8 @@
 
 While one batch is in the network the next one is claimed and decoded and the one before is written, so that the
 network never waits for either. A claim may hold jobs of several versions, as the pointers of their tenants say; each
-version's jobs are a batch of their own, and end on the version that they were claimed for.
+version's jobs are a batch of their own, and end on the version that they were claimed for. Where no job waits, films
+are read once more for the shadows, in small batches.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ from django.db import DatabaseError, close_old_connections, connections
 
 from apps.core.metrics import FORWARD_SECONDS
 from apps.inference import services as inference
-from apps.inference.services import ClaimedJob
+from apps.inference import shadows
+from apps.inference.leases import ClaimedJob, ClaimedShadow
 from apps.registry import engine
 from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
@@ -40,6 +42,8 @@ from workers.pipeline import (
 logger = logging.getLogger(__name__)
 # One in the network, one being written; where both are in the network, no core waits at the end of a batch.
 _BATCHES_UNDER_WAY = 2
+# A clinician's film that comes while shadows are read waits for no more than these.
+_SHADOW_BATCH = max(1, settings.INFERENCE_BATCH_SIZE // 4)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Drain:
 
     def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
-        held = [reading.job for reading in batch.readings]
+        held = [reading.claim for reading in batch.readings]
         try:
             self._predict(batch)
             self._write(batch)
@@ -148,28 +152,32 @@ class Drain:
             limit=settings.INFERENCE_BATCH_SIZE,
             version=serving.everyone.version if serving.everyone else None,
             pins={tenant_id: loaded.version if loaded else None for tenant_id, loaded in serving.pins.items()},
+            canaries=serving.canaries,
             worker=self._name,
         )
-        self._heartbeat.hold(jobs)
+        claims: list[ClaimedJob] | list[ClaimedShadow] = jobs
+        if not jobs and serving.shadows:
+            claims = shadows.claim_shadows(limit=_SHADOW_BATCH, versions=serving.shadows, worker=self._name)
+        self._heartbeat.hold(claims)
         try:
-            return self._decode(jobs, serving) if jobs else []
+            return self._decode(claims, serving) if claims else []
         except BaseException:
-            self._heartbeat.release(jobs)
+            self._heartbeat.release(claims)
             raise
 
-    def _decode(self, jobs: list[ClaimedJob], serving: Serving) -> list[_Batch]:
-        batches = {job.version_id: _Batch(serving.holding(job.version_id), []) for job in jobs}
+    def _decode(self, claims: "list[ClaimedJob] | list[ClaimedShadow]", serving: Serving) -> list[_Batch]:
+        batches = {claim.version_id: _Batch(serving.holding(claim.version_id), []) for claim in claims}
         with contextlib.ExitStack() as copies:
-            readings = read_inputs(jobs)
+            readings = read_inputs(claims)
             spaces = {version_id: batch.loaded.predictor.manifest.input_space for version_id, batch in batches.items()}
             decodings = [
-                start_decoding(reading, spaces[reading.job.version_id], self._sandbox, copies) for reading in readings
+                start_decoding(reading, spaces[reading.claim.version_id], self._sandbox, copies) for reading in readings
             ]
             for reading, decoding in zip(readings, decodings, strict=True):
                 if finish_decoding(reading, decoding):
-                    batches[reading.job.version_id].readings.append(reading)
+                    batches[reading.claim.version_id].readings.append(reading)
                 else:
-                    self._heartbeat.release([reading.job])
+                    self._heartbeat.release([reading.claim])
         return list(batches.values())
 
     def _predict(self, batch: _Batch) -> None:
@@ -189,15 +197,15 @@ class Drain:
         except Exception as error:
             batch.readings.remove(film)
             reason = f"the network failed on this film ({type(error).__name__})."
-            inference.give_back(job=film.job, code="inference-error", reason=reason)
+            inference.give_back(job=film.claim, code="inference-error", reason=reason)
 
     def _write(self, batch: _Batch) -> None:
         scored = [reading for reading in batch.readings if reading.refusal is None]
         for reading in batch.readings:
             if reading.refusal is not None:
                 _guarded([reading], write_refusal, reading)
-        for tenant_id in dict.fromkeys(reading.job.tenant_id for reading in scored):
-            own = [reading for reading in scored if reading.job.tenant_id == tenant_id]
+        for tenant_id in dict.fromkeys(reading.claim.tenant_id for reading in scored):
+            own = [reading for reading in scored if reading.claim.tenant_id == tenant_id]
             if not _guarded(own, write_results, own, batch.loaded.version) and len(own) > 1:
                 for reading in own:
                     _guarded([reading], write_results, [reading], batch.loaded.version)
@@ -212,7 +220,7 @@ def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: ob
         if len(readings) == 1:
             reason = f"the result could not be stored ({type(error).__name__})."
             with contextlib.suppress(DatabaseError):
-                inference.give_back(job=readings[0].job, code="write-error", reason=reason)
+                inference.give_back(job=readings[0].claim, code="write-error", reason=reason)
         return False
     return True
 

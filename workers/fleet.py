@@ -1,10 +1,13 @@
-"""The versions that one worker holds: the pointers say which, a new one loads beside the old, and then they swap."""
+"""The versions that one worker holds: the pointers say which, a new one loads beside the old, and then they swap.
+
+Challengers load after them. One that is not here, or was refused, keeps nobody waiting.
+"""
 
 import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +16,10 @@ from uuid import UUID
 from django.db import DatabaseError, connections
 
 from apps.inference.loading import load_version
+from apps.inference.services import Canary
 from apps.registry import engine
-from apps.registry.models import ModelVersion
-from apps.registry.selectors import deployments
+from apps.registry.models import Challenger, ModelVersion
+from apps.registry.selectors import deployments, open_challengers
 from apps.registry.services import forget_artifact
 
 logger = logging.getLogger(__name__)
@@ -35,17 +39,23 @@ class Loaded:
 class Serving:
     """Who is read by what: ``pins`` for the tenants that have a version of their own, ``everyone`` for all others.
 
-    None stands for tenants whose version is not here and never was: their jobs wait.
+    None stands for tenants whose version is not here and never was: their jobs wait. ``canaries`` are as `claim_jobs`
+    takes them; ``shadows`` gives the version of each shadow, by the challenger's id. Of both only what is loaded here,
+    which is in ``trials`` by the version's id.
     """
 
     everyone: Loaded | None = None
     pins: Mapping[UUID, Loaded | None] = field(default_factory=dict)
+    canaries: Mapping[UUID | None, Canary | None] = field(default_factory=dict)
+    shadows: Mapping[UUID, UUID] = field(default_factory=dict)
+    trials: Mapping[UUID, Loaded] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any((self.everyone, *self.pins.values()))
 
     def holding(self, version_id: UUID) -> Loaded:
-        return next(each for each in (self.everyone, *self.pins.values()) if each and each.version.pk == version_id)
+        held = (self.everyone, *self.pins.values(), *self.trials.values())
+        return next(each for each in held if each and each.version.pk == version_id)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class Fleet:
         self._lock = threading.Lock()
         self._wanted: Mapping[UUID | None, UUID] = {}
         self._current: dict[UUID | None, Loaded] = {}
+        self._trials: dict[UUID, Loaded] = {}
+        self._modes: dict[UUID, str] = {}
         self._loaded: OrderedDict[UUID, Loaded] = OrderedDict()
         self._loading: dict[UUID, Future[None]] = {}
         self._refused: dict[UUID, _Refusal] = {}
@@ -78,31 +90,64 @@ class Fleet:
         A tenant whose new version is not loaded, or cannot be, goes on with the one that it was read by.
         """
         found = self._look()
-        if not found and self._loading:
-            wait(list(self._loading.values()))
+        if not found:
+            self._wait_for_pointers()
             found = self._look()
         return found
 
     def settle(self) -> None:
         """Load whatever the pointers name before going on, or know why it cannot be."""
         self._look()
-        wait(list(self._loading.values()))
+        self._wait_for_pointers()
         self._look()
 
-    def _look(self) -> Serving:
-        wanted = deployments()
+    def _wait_for_pointers(self) -> None:
         with self._lock:
-            before = dict(self._current)
+            awaited = [self._loading[each] for each in set(self._wanted.values()) if each in self._loading]
+        wait(awaited)
+
+    def _look(self) -> Serving:
+        wanted, challengers = deployments(), open_challengers()
+        with self._lock:
+            before = (self._current, self._trials)
             self._current = self._assigned(wanted)
             self._wanted = wanted
+            self._trials = self._on_trial(challengers.values())
             self._drop_others()
-            changed = self._current != before
+            changed = (self._current, self._trials) != before
             pins = {tenant_id: self._current.get(tenant_id) for tenant_id in wanted if tenant_id is not None}
-            found = Serving(self._current.get(None), pins)
+            found = Serving(
+                self._current.get(None), pins, self._canaries(challengers), self._shadows(challengers), self._trials
+            )
         if changed:
             logger.info("Serving %s.", ", ".join(sorted({str(each.version) for each in self._current.values()})))
             self._on_change()
         return found
+
+    def _on_trial(self, challengers: Iterable[Challenger]) -> dict[UUID, Loaded]:
+        found = {}
+        self._modes = {}
+        for each in challengers:
+            self._modes[each.model_version_id] = each.mode
+            loaded = self._loaded.get(each.model_version_id)
+            if loaded is None:
+                self._ask_for(each.model_version_id)
+            else:
+                found[each.model_version_id] = loaded
+        return found
+
+    def _canaries(self, challengers: Mapping[UUID | None, Challenger]) -> dict[UUID | None, Canary | None]:
+        found: dict[UUID | None, Canary | None] = {}
+        for tenant_id, each in challengers.items():
+            loaded = self._trials.get(each.model_version_id)
+            found[tenant_id] = None
+            if loaded is not None and each.percent is not None:
+                found[tenant_id] = Canary(each.pk, each.percent, loaded.version)
+        return found
+
+    def _shadows(self, challengers: Mapping[UUID | None, Challenger]) -> dict[UUID, UUID]:
+        shadows = (each for each in challengers.values() if each.mode == Challenger.Mode.SHADOW)
+        return {each.pk: each.model_version_id for each in shadows if each.model_version_id in self._trials}
 
     def _assigned(self, wanted: Mapping[UUID | None, UUID]) -> dict[UUID | None, Loaded]:
         assigned = {}
@@ -117,10 +162,14 @@ class Fleet:
         return assigned
 
     def _drop_others(self) -> None:
-        used = {loaded.version.pk for loaded in self._current.values()}
-        for version_id in used & self._loaded.keys():
+        pointed = {loaded.version.pk for loaded in self._current.values()}
+        # What was only on trial is the first to go: the spare is for what served.
+        for version_id in self._trials:
+            self._loaded.move_to_end(version_id, last=False)
+        for version_id in pointed & self._loaded.keys():
             self._loaded.move_to_end(version_id)
-        for version_id in list(self._loaded)[: -(len(used) + _SPARES)]:
+        unused = [each for each in self._loaded if each not in pointed | self._trials.keys()]
+        for version_id in unused[:-_SPARES]:
             del self._loaded[version_id]
 
     def _ask_for(self, version_id: UUID) -> None:
@@ -162,16 +211,18 @@ class Fleet:
     def state(self) -> dict[str, Any]:
         """What the worker's row says: the columns that this fleet knows."""
         with self._lock:
-            current, wanted = dict(self._current), set(self._wanted.values())
+            current, modes = dict(self._current), dict(self._modes)
+            wanted = set(self._wanted.values()) | modes.keys()
             refused = {each: refusal.reason for each, refusal in self._refused.items() if each in wanted}
             used = {loaded.version.pk for loaded in current.values()}
             states = dict.fromkeys(self._loaded, "kept for a rollback")
+            states |= {each: modes[each] for each in self._trials}
             states |= dict.fromkeys(self._loading, "loading") | dict.fromkeys(refused, "refused")
             states |= dict.fromkeys(used, "serving")
             names = {each: self._names.get(each, str(each)) for each in states}
         first = current.get(None) or next(iter(current.values()), None)
         error = "; ".join(f"{names[each]}: {reason}" for each, reason in refused.items())
-        if not wanted:
+        if not self._wanted:
             error = "No model version is in service: an operator must activate one."
         return {
             "model_version": first.version if first else None,

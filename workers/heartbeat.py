@@ -1,4 +1,4 @@
-"""Says from a thread of its own that this worker lives, and keeps the leases of the jobs that it holds."""
+"""Says from a thread of its own that this worker lives, and keeps the leases of what it holds."""
 
 import logging
 import threading
@@ -10,8 +10,8 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models.functions import Now
 
+from apps.inference.leases import Claim, extend_leases
 from apps.inference.models import Worker
-from apps.inference.services import ClaimedJob, extend_leases
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
@@ -21,7 +21,7 @@ class Heartbeat:
     def __init__(self, worker: str, state: Callable[[], Mapping[str, Any]]) -> None:
         self._worker = worker
         self._state = state
-        self._held: dict[UUID, ClaimedJob] = {}
+        self._held: dict[UUID, Claim] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -36,14 +36,14 @@ class Heartbeat:
         if self._thread.is_alive():
             self._thread.join(5)
 
-    def hold(self, jobs: Iterable[ClaimedJob]) -> None:
+    def hold(self, claims: Iterable[Claim]) -> None:
         with self._lock:
-            self._held.update((job.id, job) for job in jobs)
+            self._held.update((claim.id, claim) for claim in claims)
 
-    def release(self, jobs: Iterable[ClaimedJob]) -> None:
+    def release(self, claims: Iterable[Claim]) -> None:
         with self._lock:
-            for job in jobs:
-                self._held.pop(job.id, None)
+            for claim in claims:
+                self._held.pop(claim.id, None)
 
     def tell(self) -> None:
         """The state has changed: say so at once."""
@@ -69,5 +69,5 @@ class Heartbeat:
         with self._lock:
             held = list(self._held.values())
         if held:
-            extend_leases(jobs=held, worker=self._worker)
+            extend_leases(claims=held, worker=self._worker)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})

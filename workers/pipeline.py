@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
-from apps.inference.services import ClaimedJob, Result
+from apps.inference import shadows
+from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
+from apps.inference.models import InferenceJob
+from apps.inference.services import Result
+from apps.inference.shadows import ShadowResult
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.reports.services import draft
@@ -33,9 +37,9 @@ class Score:
 
 @dataclass
 class Reading:
-    """One job on its way. It ends with a score, or with the refusal of the study's films."""
+    """One job, or one shadow reading, on its way. It ends with a score, or with the refusal of the study's films."""
 
-    job: ClaimedJob
+    claim: Claim
     instances: list[Instance]
     instance: Instance | None = None
     refusal: engine.GateResult | None = None
@@ -43,16 +47,26 @@ class Reading:
     score: Score | None = None
 
 
-def read_inputs(jobs: Sequence[ClaimedJob]) -> list[Reading]:
-    """Step 1, in each tenant: which film of the study to read, judged by its tags."""
+def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
+    """Step 1, in each tenant: which film of the study to read, judged by its tags; for a shadow, the one that was."""
     readings = []
-    for tenant_id in dict.fromkeys(job.tenant_id for job in jobs):
-        own = [job for job in jobs if job.tenant_id == tenant_id]
+    for tenant_id in dict.fromkeys(claim.tenant_id for claim in claims):
+        own = [claim for claim in claims if claim.tenant_id == tenant_id]
+        jobs = [claim for claim in own if isinstance(claim, ClaimedJob)]
+        again = [claim for claim in own if isinstance(claim, ClaimedShadow)]
         with tenant_tx(tenant_id):
-            films = _instances_by_study([job.study_id for job in own])
-        for job in own:
-            readings.append(_choose_film(Reading(job, films.get(job.study_id, []))))
+            films = _instances_by_study([job.study_id for job in jobs])
+            read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
+        readings += [_choose_film(Reading(job, films.get(job.study_id, []))) for job in jobs]
+        readings += [_same_film(Reading(shadow, []), read[shadow.job_id].instance) for shadow in again]
     return readings
+
+
+def _same_film(reading: Reading, instance: Instance | None) -> Reading:
+    reading.instance = instance
+    if instance is None:
+        reading.refusal = engine.GateResult(False, "no-image", "The film that was read is no longer there.")
+    return reading
 
 
 def _instances_by_study(study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
@@ -109,7 +123,7 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
             reading.film = decoding.result()
     except engine.InputRejected as error:
         if error.code in engine.RETRYABLE:
-            inference.give_back(job=reading.job, code=error.code, reason=error.detail)
+            inference.give_back(job=reading.claim, code=error.code, reason=error.detail)
             return False
         reading.refusal = engine.GateResult(False, error.code, error.detail)
     return True
@@ -122,31 +136,48 @@ def write_refusal(reading: Reading) -> None:
 
 def _write_refusal(reading: Reading) -> None:
     assert reading.refusal is not None
-    with tenant_tx(reading.job.tenant_id):
-        inference.reject(
-            job=reading.job,
-            code=reading.refusal.reason or "refused",
-            reason=reading.refusal.detail,
-            instances_seen=len(reading.instances),
-            instance=reading.instance,
-        )
+    claim = reading.claim
+    code = reading.refusal.reason or "refused"
+    with tenant_tx(claim.tenant_id):
+        if isinstance(claim, ClaimedShadow):
+            shadows.refuse_shadow(claim=claim, code=code, reason=reading.refusal.detail)
+        elif isinstance(claim, ClaimedJob):
+            inference.reject(
+                job=claim,
+                code=code,
+                reason=reading.refusal.detail,
+                instances_seen=len(reading.instances),
+                instance=reading.instance,
+            )
 
 
 def write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
-    """Step 4 for films of one tenant that were scored: findings, heatmaps and drafts, in one transaction."""
+    """Step 4 for films of one tenant that were scored: findings, heatmaps and drafts, in one transaction.
+
+    A shadow's word goes into its own row, and no further.
+    """
     again_after_deadlock(partial(_write_results, readings, version))
 
 
 def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
-    with tenant_tx(readings[0].job.tenant_id):
-        draft(jobs=inference.complete(results=[_result(reading) for reading in readings], version=version))
+    with tenant_tx(readings[0].claim.tenant_id):
+        jobs = [_result(reading, reading.claim) for reading in readings if isinstance(reading.claim, ClaimedJob)]
+        if jobs:
+            draft(jobs=inference.complete(results=jobs, version=version))
+        again = [
+            ShadowResult(reading.claim, reading.score.probabilities)
+            for reading in readings
+            if isinstance(reading.claim, ClaimedShadow) and reading.score is not None
+        ]
+        if again:
+            shadows.complete_shadows(results=again, version=version)
 
 
-def _result(reading: Reading) -> Result:
+def _result(reading: Reading, claim: ClaimedJob) -> Result:
     assert reading.instance is not None
     assert reading.score is not None
     return Result(
-        job=reading.job,
+        job=claim,
         instance=reading.instance,
         instances_seen=len(reading.instances),
         probabilities=reading.score.probabilities,

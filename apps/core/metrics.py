@@ -6,6 +6,7 @@ HTTP_REQUESTS = Counter("checxray_http_requests_total", "HTTP requests answered.
 HTTP_SECONDS = Histogram("checxray_http_request_seconds", "Seconds from request to response.", ["view"])
 INSTANCES = Counter("checxray_instances_total", "Instances received, by outcome.", ["source", "outcome"])
 JOBS = Counter("checxray_inference_jobs_total", "Inference jobs ended by this process, by outcome.", ["outcome"])
+SHADOWS = Counter("checxray_shadow_readings_total", "Readings of challengers ended here, by outcome.", ["outcome"])
 PREDICTIONS = Counter("checxray_predicted_images_total", "Images of /predict answered, by outcome.", ["outcome"])
 FORWARD_SECONDS = Histogram("checxray_forward_seconds", "Seconds of one batched forward.")
 BELLS_LOST = Counter("checxray_bells_lost_total", "Bells that the broker did not take.")

@@ -1,4 +1,8 @@
-"""InferenceJob: one model version's look at one study. The row is the queue; the message is only a bell."""
+"""InferenceJob: one model version's look at one study. The row is the queue; the message is only a bell.
+
+A ShadowReading is a challenger's look at the same film. It is kept apart from jobs and findings, so that nothing which
+shows those can show it.
+"""
 
 from typing import ClassVar
 
@@ -6,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.identifiers import uuid7
-from apps.registry.models import ModelVersion
+from apps.registry.models import Challenger, ModelVersion
 from apps.studies.models import Instance, Study
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.models import TenantModel
@@ -32,33 +36,41 @@ class Priority(models.IntegerChoices):
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
-class InferenceJob(TenantModel):
+class QueuedReading(TenantModel):
     """States: queued → running → complete | rejected | failed; an expired lease leads back to queued, thrice at most.
 
-    ``fence`` rises with every claim. Only the holder of the current fence may end the job, so a worker that was
+    ``fence`` rises with every claim. Only the holder of the current fence may end the reading, so a worker that was
     thought dead and comes back writes nothing.
     """
 
-    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="jobs")
     state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
-    priority = models.SmallIntegerField(choices=Priority, default=Priority.ROUTINE, help_text="Higher goes first.")
-    turn = models.BigIntegerField(default=0, help_text="Of equal priority, lower goes first (apps.inference.fairness).")
     attempt = models.PositiveSmallIntegerField(default=0)
     fence = models.BigIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     run_after = models.DateTimeField(null=True)
     worker = models.CharField(max_length=100, blank=True)
-    model_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="jobs")
-    instance = TenantForeignKey(Instance, null=True, on_delete=models.SET_NULL, related_name="+")
     reason_code = models.CharField(max_length=60, blank=True)
     reason = models.TextField(blank=True)
-    top_label = models.CharField(max_length=40, blank=True)
-    top_probability = models.FloatField(null=True)
-    positive_count = models.PositiveSmallIntegerField(default=0)
     created = models.DateTimeField(auto_now_add=True)
     finished = models.DateTimeField(null=True)
 
     class Meta(TenantModel.Meta):
+        abstract = True
+
+
+class InferenceJob(QueuedReading):
+    """The look whose result the clinician sees."""
+
+    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="jobs")
+    priority = models.SmallIntegerField(choices=Priority, default=Priority.ROUTINE, help_text="Higher goes first.")
+    turn = models.BigIntegerField(default=0, help_text="Of equal priority, lower goes first (apps.inference.fairness).")
+    model_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="jobs")
+    instance = TenantForeignKey(Instance, null=True, on_delete=models.SET_NULL, related_name="+")
+    top_label = models.CharField(max_length=40, blank=True)
+    top_probability = models.FloatField(null=True)
+    positive_count = models.PositiveSmallIntegerField(default=0)
+
+    class Meta(QueuedReading.Meta):
         constraints: ClassVar = [
             *TenantModel.Meta.constraints,
             models.UniqueConstraint(
@@ -136,6 +148,41 @@ class HeatmapGrids(TenantModel):
 
     def __str__(self) -> str:
         return f"Heatmaps of {self.job_id}"
+
+
+class ShadowReading(QueuedReading):
+    """A challenger's look at the film of a complete job, to be compared with it and shown to no clinician.
+
+    ``probabilities`` are calibrated; ``thresholds`` are those that the hospital would have judged them by. Both by
+    label.
+    """
+
+    job = TenantForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="+")
+    challenger = models.ForeignKey(Challenger, on_delete=models.PROTECT, related_name="+")
+    probabilities = models.JSONField(default=dict)
+    thresholds = models.JSONField(default=dict)
+
+    class Meta(QueuedReading.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "job", "challenger"], name="inference_one_shadow_of_job"),
+            models.CheckConstraint(
+                condition=~Q(state__in=[JobState.FAILED, JobState.REJECTED]) | ~Q(reason_code=""),
+                name="inference_shadow_refusal_has_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=JobState.RUNNING) | Q(lease_until__isnull=False),
+                name="inference_running_shadow_has_a_lease",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["id"], condition=Q(state=JobState.QUEUED), name="inference_shadow_waiting"),
+            models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_shadow_leased"),
+            models.Index(fields=["tenant", "challenger", "-id"], name="inference_shadow_of_challenge"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Shadow reading {self.pk} {self.state}"
 
 
 class Worker(models.Model):

@@ -1,7 +1,6 @@
 """The life of a job. Claims and leases are taken across tenants; results are written inside one."""
 
 import datetime
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,36 +9,43 @@ from typing import cast
 from uuid import UUID
 
 import numpy as np
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
-from apps.core.metrics import JOBS
+from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
 from apps.inference.fairness import next_turn, remember
-from apps.inference.models import MAX_ATTEMPTS, Finding, HeatmapGrids, InferenceJob, JobState, Priority, Worker
-from apps.registry.models import ModelVersion
+from apps.inference.leases import LEASE, Claim, ClaimedJob, expired_rows, held_row, retry_or_fail
+from apps.inference.models import (
+    Finding,
+    HeatmapGrids,
+    InferenceJob,
+    JobState,
+    Priority,
+    QueuedReading,
+    ShadowReading,
+    Worker,
+)
+from apps.inference.shadows import queue_shadows
+from apps.registry.models import ModelVersion, takes
 from apps.registry.selectors import thresholds_for
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
-LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
-BACK_OFF_SECONDS = (5, 30)
 CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "priority", "turn", "attempt", "fence", "created")
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
+NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class ClaimedJob:
-    """A job that this worker holds until its lease ends; ``fence`` proves it. It is read by the version it names."""
+class Canary:
+    """A challenger that reads a share of the studies in the place of the version that serves."""
 
-    id: UUID
-    tenant_id: UUID
-    study_id: UUID
-    fence: int
-    version_id: UUID
+    challenger_id: UUID
+    percent: int
+    version: ModelVersion
 
 
 def request_inference(*, study: Study, priority: int = Priority.ROUTINE) -> None:
@@ -58,6 +64,7 @@ def claim_jobs(
     version: ModelVersion | None,
     worker: str,
     pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
+    canaries: Mapping[UUID | None, Canary | None] = NO_CANARIES,
 ) -> list[ClaimedJob]:
     """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
 
@@ -66,11 +73,14 @@ def claim_jobs(
     Args:
         version: reads the jobs of every tenant that has no pin; None where this worker cannot read them now.
         pins: the version of each tenant that has one of its own; None likewise.
+        canaries: that of each tenant which has a challenger of its own, None where it reads for no patient; and under
+            None the canary of all who have neither pin nor challenger. Only such as are at hand: patients do not wait
+            for an experiment.
     """
     queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
         waiting = list(waiting_in_turn(version, pins)[:limit])
-        jobs = [_claimed(job, pins.get(cast(UUID, job.tenant_id), version)) for job in waiting]
+        jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
         for version_id in {job.version_id for job in jobs}:
             queue.filter(id__in=[job.id for job in jobs if job.version_id == version_id]).update(
                 state=JobState.RUNNING,
@@ -108,15 +118,23 @@ def _readable(version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | N
     return ~Q(tenant_id__in=absent) if absent else Q()
 
 
-def _claimed(row: InferenceJob, version: ModelVersion | None) -> ClaimedJob:
-    assert version is not None
-    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.study_id, row.fence + 1, version.pk)
+def _reader(
+    job: InferenceJob,
+    version: ModelVersion | None,
+    pins: Mapping[UUID, ModelVersion | None],
+    canaries: Mapping[UUID | None, Canary | None],
+) -> ModelVersion:
+    tenant_id = cast(UUID, job.tenant_id)
+    canary = canaries.get(tenant_id if tenant_id in pins or tenant_id in canaries else None)
+    if canary is not None and takes(canary.challenger_id, canary.percent, job.study_id):
+        return canary.version
+    serving = pins.get(tenant_id, version)
+    assert serving is not None
+    return serving
 
 
-def extend_leases(*, jobs: Sequence[ClaimedJob], worker: str) -> None:
-    """Say that this worker still works on these jobs; one that another has claimed since is left alone."""
-    held = InferenceJob.objects.using("dispatch").filter(id__in=[job.id for job in jobs], worker=worker)
-    held.filter(state=JobState.RUNNING).update(lease_until=Now() + LEASE)
+def _claimed(row: InferenceJob, version: ModelVersion) -> ClaimedJob:
+    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.fence + 1, version.pk, row.study_id)
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
         held.values(), update_conflicts=True, unique_fields=["id"], update_fields=_WITH_RESULT
     )
     _request_what_was_not_seen([(held[result.job.id], result.instances_seen) for result in results])
+    queue_shadows(jobs=list(held.values()))
     return list(held.values())
 
 
@@ -227,51 +246,31 @@ def _request_what_was_not_seen(jobs: Sequence[tuple[InferenceJob, int]]) -> None
             request_inference(study=row.study, priority=row.priority)
 
 
-def give_back(*, job: ClaimedJob, code: str, reason: str) -> None:
+def give_back(*, job: Claim, code: str, reason: str) -> None:
     """Return a held job after a failure that may pass: queued again after a pause, failed at the last attempt."""
-    queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
-        row = (
-            queue.select_for_update(no_key=True)
-            .filter(id=job.id, fence=job.fence, state=JobState.RUNNING)
-            .only(*CLAIM_FIELDS)
-            .first()
-        )
-        if row is not None:
-            _retry_or_fail(row, code, reason)
+        row = held_row(job)
+        if row is not None and retry_or_fail(row, code, f"AI result unavailable: {reason}"):
+            _failed(row)
 
 
 def expire_leases() -> int:
     """Take back the jobs whose worker fell silent; how many there were."""
-    queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
-        expired = list(
-            queue.select_for_update(skip_locked=True, no_key=True)
-            .filter(state=JobState.RUNNING, lease_until__lt=Now())
-            .only(*CLAIM_FIELDS)
-        )
+        expired = [*expired_rows(InferenceJob), *expired_rows(ShadowReading)]
         for row in expired:
-            _retry_or_fail(row, "worker-lost", "The AI worker stopped while it read this study, three times.")
+            reason = "AI result unavailable: The AI worker stopped while it read this study, three times."
+            if retry_or_fail(row, "worker-lost", reason):
+                _failed(row)
     return len(expired)
 
 
-def _retry_or_fail(row: InferenceJob, code: str, reason: str) -> None:
-    queue = InferenceJob.objects.using("dispatch").filter(id=row.id)
-    if row.attempt >= MAX_ATTEMPTS:
+def _failed(row: QueuedReading) -> None:
+    if isinstance(row, InferenceJob):
         JOBS.labels(JobState.FAILED).inc()
-        queue.update(
-            state=JobState.FAILED,
-            lease_until=None,
-            reason_code=code,
-            reason=f"AI result unavailable: {reason}",
-            finished=Now(),
-        )
         transaction.on_commit(partial(_request_what_came_later, row), using="dispatch")
-        return
-    pause = BACK_OFF_SECONDS[row.attempt - 1] * random.uniform(0.8, 1.2)
-    queue.update(
-        state=JobState.QUEUED, lease_until=None, run_after=Now() + datetime.timedelta(seconds=pause), worker=""
-    )
+    else:
+        SHADOWS.labels(JobState.FAILED).inc()
 
 
 def _request_what_came_later(failed: InferenceJob) -> None:

@@ -1,6 +1,7 @@
 """The one door from Django to ``ml``. Nothing here imports torch."""
 
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
+from ml.bootstrap import Interval, wilson
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.evaluation import (
@@ -56,6 +57,7 @@ __all__ = [
     "Imported",
     "InputRejected",
     "InputSpace",
+    "Interval",
     "Launched",
     "LoadedInput",
     "Manifest",
@@ -93,6 +95,7 @@ __all__ = [
     "table2",
     "tag_gate",
     "training_of_arguments",
+    "wilson",
     "write_secondary_capture",
     "zone",
 ]

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
-from apps.registry.models import Deployment, Evaluation, ModelVersion, OperatingPoint
+from apps.registry.models import Challenger, Deployment, Evaluation, ModelVersion, OperatingPoint
 from apps.registry.points import Point
 
 
@@ -22,6 +22,19 @@ def version_for(tenant_id: UUID) -> ModelVersion | None:
     pointers = Deployment.objects.select_related("model_version").order_by(own_first)
     pointer = pointers.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
     return pointer.model_version if pointer else None
+
+
+def open_challengers() -> Mapping[UUID | None, Challenger]:
+    """The challengers under way: the key None is the platform's, the others are one tenant's."""
+    return {row.for_tenant_id: row for row in Challenger.objects.filter(ended=None)}
+
+
+def challenger_for(tenant_id: UUID) -> Challenger | None:
+    """The challenger among a tenant's studies: its own, or else the platform's, unless the tenant is pinned."""
+    found = open_challengers()
+    if tenant_id not in found and None in found and Deployment.objects.filter(for_tenant=tenant_id).exists():
+        return None
+    return found.get(tenant_id) or found.get(None)
 
 
 def version_in_service() -> ModelVersion:
@@ -50,16 +63,24 @@ def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float
 
 def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
     """Versions with what `version_state` looks at."""
+    challenging = Challenger.objects.filter(model_version=OuterRef("pk"), ended=None)
     return versions.annotate(
-        is_serving=Exists(Deployment.objects.filter(model_version=OuterRef("pk"))),
+        is_serving=Exists(Deployment.objects.filter(model_version=OuterRef("pk")))
+        | Exists(challenging.filter(mode=Challenger.Mode.CANARY)),
+        is_shadow=Exists(challenging.filter(mode=Challenger.Mode.SHADOW)),
         is_measured=Exists(Evaluation.objects.filter(model_version=OuterRef("pk"))),
     )
 
 
 def version_state(version: Any) -> str:
-    """Candidate, verified once it was measured on films that it had not seen, serving, or retired."""
+    """Candidate, verified once it was measured on films that it had not seen, shadow, serving, or retired.
+
+    A canary serves: patients are read by it.
+    """
     if version.retired is not None:
         return "Retired"
     if version.is_serving:
         return "Serving"
+    if version.is_shadow:
+        return "Shadow"
     return "Verified" if version.is_measured else "Candidate"

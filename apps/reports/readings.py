@@ -71,9 +71,9 @@ def readings_of(study_id: UUID) -> list[Reading]:
 
 
 def _line(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Activation | None:
-    """The last line before the job ended that put its version into service for this hospital."""
+    """The last line before the job ended that let its version read for this hospital."""
     if version is None:
         return None
     lines = Activation.objects.filter(to_version=version, at__lte=job.finished or job.created)
-    lines = lines.exclude(act__in=[Activation.Act.RETIRED, Activation.Act.POINTS])
+    lines = lines.filter(act__in=Activation.LETS_READ)
     return lines.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()

@@ -8,10 +8,13 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.inference.models import InferenceJob
+from apps.inference.services import Canary, claim_jobs
+from apps.registry.models import Challenger
 from apps.registry.points import Choice
-from apps.registry.services import activate, set_points
+from apps.registry.services import activate, challenge, set_points
 from apps.reports.readings import readings_of, studies_read_by
 from tests.conftest import PASSWORD
+from tests.registry.versions import registered
 
 
 @pytest.fixture
@@ -62,3 +65,16 @@ def test_which_version_read_a_study_and_who_put_it_there(
     assert "user:another" not in page
     nobody = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
     assert "Nobody read a study of this id" in nobody.content.decode()
+
+
+def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(
+    north: Any, version: Any, store_film: Any, read: Any
+) -> None:
+    tried = registered(4)
+    line = challenge(version=tried, actor="user:the-head", tenant=north.tenant, percent=99)
+    canary = Canary(Challenger.objects.get().pk, 100, tried)
+    study = store_film(north, size=256).study
+    (job,) = claim_jobs(limit=1, version=version, worker="test", canaries={north.tenant.pk: canary})
+    assert job.version_id == tried.pk
+    (reading,) = readings_of(study.pk)
+    assert (reading.version, reading.line) == (tried, line)

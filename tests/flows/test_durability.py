@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from apps.inference.models import Finding, InferenceJob, JobState, Worker
-from apps.registry.services import activate, fetch_artifact, register
+from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading, Worker
+from apps.registry.services import activate, challenge, fetch_artifact, register
 from apps.reports.models import Report
 from apps.tenants.scope import tenant_tx
 from config.embedded import places, valkey
@@ -23,6 +24,11 @@ from workers.drain import Drain
 from workers.watch import Watch
 
 QUICK = {"INFERENCE_LEASE_SECONDS": "3", "INFERENCE_BATCH_SIZE": "4"}
+
+
+def shadow_states(hospital: Hospital) -> list[str]:
+    with tenant_tx(hospital.tenant.id):
+        return list(ShadowReading.objects.values_list("state", flat=True))
 
 
 def states(hospital: Hospital) -> list[str]:
@@ -148,3 +154,29 @@ def test_films_are_read_while_the_broker_is_dead(
             wait_for(lambda: states(north) == [JobState.COMPLETE], 40, "A result without a broker")
         finally:
             valkey.start()
+
+
+def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
+    starter: Any, candidate: Any, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
+) -> None:
+    for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
+        shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, candidate.sha256)))
+    for seed in range(12):
+        store_film(north, seed=seed, size=256)
+    challenge(version=candidate, actor="test")
+    log = tmp_path / "worker.log"
+    worker = start("worker", log, **QUICK)
+    wait_for(lambda: shadow_states(north).count(JobState.RUNNING), 120, "A first shadow batch")
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert JobState.RUNNING in shadow_states(north)
+
+    with running("dispatcher", tmp_path / "dispatcher.log", **QUICK), running("worker", log, **QUICK):
+        wait_for(lambda: set(shadow_states(north)) == {JobState.COMPLETE}, 90, "Every shadow reading")
+
+    assert states(north) == [JobState.COMPLETE] * 12
+    with tenant_tx(north.tenant.id):
+        assert ShadowReading.objects.count() == 12
+        assert max(ShadowReading.objects.values_list("attempt", flat=True)) == 2
+        assert Finding.objects.count() == 12 * 14
+        assert Report.objects.count() == 12

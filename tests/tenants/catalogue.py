@@ -23,6 +23,7 @@ PLATFORM_TABLES = {
     "inference_worker": "machines of the platform",
     "registry_activation": "ledger of which version served whom",
     "registry_activationrequest": "moves that wait for a second operator",
+    "registry_challenger": "which version is on trial for whom: read before any tenant is in force",
     "registry_deployment": "which version serves whom: read before any tenant is in force",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
@@ -37,10 +38,14 @@ PLATFORM_TABLES = {
 ABOUT_TENANTS = {
     "registry_activation": "who was served by what, when; no word of what was read",
     "registry_activationrequest": "as the ledger",
+    "registry_challenger": "as the pointers",
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
     "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
     "registry_switchpreview": "how many results a switch would change, per finding",
 }
+
+# What the dispatcher's role sees of all tenants, without patient and result.
+QUEUES = ("inference_inferencejob", "inference_shadowreading")
 
 _TABLES = """
 select c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, r.rolname,
@@ -143,7 +148,7 @@ def _policy_defects(cursor: Any, oid: int, name: str) -> list[str]:
             for_app.append((permissive, command, _plain(using), _plain(check)))
         elif len(roles) != 1 or roles[0] not in ROLES or policy != f"{roles[0]}_across":
             found.append(f"{name}: the policy {policy} for {', '.join(roles) or 'everybody'} is not signed off")
-        elif roles[0] == DISPATCH and name != "inference_inferencejob":
+        elif roles[0] == DISPATCH and name not in QUEUES:
             found.append(f"{name}: {DISPATCH} sees more than the queue")
     expected = _plain(TENANT_MATCHES)
     if for_app != [(True, "*", expected, expected)]:

@@ -2,60 +2,27 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from safetensors.numpy import load_file, save
 
-from apps.inference.loading import load_version
-from apps.inference.models import Finding, InferenceJob, JobState, Worker
+from apps.inference.models import Finding, JobState, Worker
 from apps.registry.models import ModelVersion
 from apps.registry.points import Choice
-from apps.registry.services import activate, register, roll_back, set_points, unpin
+from apps.registry.services import activate, roll_back, set_points, unpin
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
-from workers.drain import Drain
+from tests.workers.loading import change, held, of, registered, second, working
 
-
-def registered(folder: Path, card: str) -> ModelVersion:
-    shutil.copytree(STARTER, folder, copy_function=shutil.copyfile)
-    change(folder, card=card)
-    return register(artifact_dir=folder)
-
-
-@pytest.fixture
-def second(starter: Any, tmp_path: Path) -> ModelVersion:
-    """The starter under another card: another version with the same network, which need not be compiled again."""
-    version = registered(tmp_path / "second", "The second.")
-    load_version(starter, device="cpu")
-    for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
-        shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, version.sha256)))
-    return version
-
-
-@contextmanager
-def working() -> Iterator[Drain]:
-    with Drain(device="cpu") as drain:
-        yield drain
-
-
-def of(hospital: Hospital) -> InferenceJob:
-    with tenant_tx(hospital.tenant.id):
-        return InferenceJob.objects.select_related("model_version").latest("id")
-
-
-def held() -> dict[str, str]:
-    worker = Worker.objects.first()
-    return {each["version"]: each["state"] for each in worker.versions} if worker else {}
+__all__ = ["second"]
 
 
 def test_each_hospital_is_read_by_the_version_that_it_is_pinned_to(
@@ -107,10 +74,6 @@ def with_nan(folder: Path) -> None:
 
 def with_other_labels(folder: Path) -> None:
     change(folder, labels=list(reversed(json.loads((folder / MANIFEST).read_text())["labels"])))
-
-
-def change(folder: Path, **values: Any) -> None:
-    (folder / MANIFEST).write_text(json.dumps({**json.loads((folder / MANIFEST).read_text()), **values}))
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,18 @@ def percent(value: float | None) -> str:
 
 
 @register.filter
+def share(value: float) -> str:
+    """A share in per cent with one decimal."""
+    return f"{value * 100:.1f}"
+
+
+@register.filter
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{value * 100:+.1f}"
+
+
+@register.filter
 def against(probability: float, threshold: float | None) -> str:
     """The length of a bar, 0 to 100, that has its operating point in the middle: p and t compared by their odds.
 

@@ -1,6 +1,6 @@
 """What serves whom, the ledger, and the forms that move a pointer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +40,7 @@ class ActivationForm(ReasonForm):
         label="Keep what tenants chose",
         help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
-    field_order = ("tenant", "keeps_points", "reason")
+    field_order: Sequence[str] = ("tenant", "keeps_points", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
@@ -62,6 +62,9 @@ def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | Activat
         messages.warning(request, f"{move} waits for a second operator, who confirms it here.")
         return HttpResponseRedirect(reverse("admin:registry_activationrequest_changelist"))
     page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    if move.act in Activation.ASIDE:
+        messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
+        return HttpResponseRedirect(reverse("admin:registry_challenger_changelist"))
     messages.success(
         request,
         f"{move.to_version} is in service for: {move.scope} (before: {reference(move.from_version)}).",
@@ -140,7 +143,7 @@ class ActivationAdmin(OperatorAdmin):
     list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
     list_filter = ("act", "for_tenant")
     fields = (
-        "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "second", "reason",
+        "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
         "preview_sha256", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
@@ -152,7 +155,7 @@ class ActivationAdmin(OperatorAdmin):
 
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
-        return f"{reference(activation.from_version)} → {activation.to_version}"
+        return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
 
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:
@@ -181,7 +184,7 @@ class ActivationRequestAdmin(OperatorAdmin):
 
     @admin.display(description="From → to")
     def move(self, request: ActivationRequest) -> str:
-        return f"{reference(request.from_version)} → {request.to_version}"
+        return f"{reference(request.from_version)} → {request.to_version}{_share(request.percent)}"
 
     @admin.display(description="Standing")
     def standing(self, request: ActivationRequest) -> str:
@@ -221,6 +224,10 @@ class ActivationRequestAdmin(OperatorAdmin):
             self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
             return HttpResponseRedirect(back_to)
         return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _share(percent: int | None) -> str:
+    return "" if percent is None else f" ({percent} %)"
 
 
 def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:

@@ -3,6 +3,7 @@
 All of it belongs to the platform.
 """
 
+from apps.registry.models.challengers import Challenger, takes
 from apps.registry.models.service import (
     PLATFORM,
     Activation,
@@ -19,6 +20,7 @@ __all__ = [
     "PLATFORM",
     "Activation",
     "ActivationRequest",
+    "Challenger",
     "Deployment",
     "Evaluation",
     "ModelVersion",
@@ -26,4 +28,5 @@ __all__ = [
     "SwitchPreview",
     "TrainingEpoch",
     "TrainingRun",
+    "takes",
 ]

@@ -119,6 +119,7 @@ class ActivationRequest(models.Model):
     for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
     from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
     to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share; empty: the whole service.")
     keeps_points = models.BooleanField()
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
@@ -133,7 +134,8 @@ class ActivationRequest(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.to_version} for {self.scope}"
+        share = "" if self.percent is None else f" as canary, {self.percent} %,"
+        return f"{self.to_version}{share} for {self.scope}"
 
     @property
     def scope(self) -> Any:
@@ -157,6 +159,13 @@ class Activation(models.Model):
         UNPINNED = "unpinned", "Back to the platform's version"
         POINTS = "points", "Operating points changed"
         RETIRED = "retired", "Retired"
+        SHADOW = "shadow", "Shadow started"
+        CANARY = "canary", "Canary started or changed"
+        CHALLENGE_ENDED = "challenge-ended", "Challenger ended"
+
+    # What moved no pointer and no operating point of the version that serves.
+    ASIDE: ClassVar = (Act.RETIRED, Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED)
+    LETS_READ: ClassVar = (Act.ACTIVATED, Act.ROLLED_BACK, Act.UNPINNED, Act.CANARY)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Counted under the lock that every move takes: the clocks of several machines could not order the lines.
@@ -169,6 +178,7 @@ class Activation(models.Model):
     points_before = models.JSONField(default=dict)
     points_after = models.JSONField(default=dict)
     preview_sha256 = models.CharField(max_length=64, blank=True)
+    percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(

@@ -8,9 +8,10 @@ import uuid
 from django.conf import settings
 
 from apps.core.errors import ConflictError, NotPermittedError
-from apps.registry.models import Activation, Deployment, ModelVersion, OperatingPoint
+from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.registry.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
-from apps.registry.services.points import carry, chosen, write
+from apps.registry.services.points import carry, choices_at_stake, chosen, without_pinned, write
 from apps.tenants.models import Tenant
 
 
@@ -45,7 +46,7 @@ def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_point
     """`activate`, inside the transaction of a scope."""
     check_can_serve(scope, version)
     previous = scope.serving
-    before = _choices_at_stake(scope, previous, version)
+    before = choices_at_stake(scope, previous, version)
     preview = ""
     if previous is None or not keeps_points:
         after: Chosen = {tenant_id: {} for tenant_id in before}
@@ -75,7 +76,7 @@ def roll_back(
         ConflictError: there is nothing to take back.
     """
     with moving(tenant) as scope:
-        last = Activation.objects.filter(for_tenant=tenant).exclude(act=Activation.Act.RETIRED).first()
+        last = Activation.objects.filter(for_tenant=tenant).exclude(act__in=Activation.ASIDE).first()
         current = scope.serving
         if last is None or last.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
@@ -85,7 +86,7 @@ def roll_back(
             )
         if last.from_version.retired is not None:
             raise ConflictError(f"{last.from_version} is retired: it must not read for anybody again.")
-        after = _without_pinned(scope, restored(last.points_before))
+        after = without_pinned(scope, restored(last.points_before))
         before = chosen(current, after)
         return _move(
             scope,
@@ -116,25 +117,6 @@ def unpin(*, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason:
         return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, preview_sha256=preview)
 
 
-def _choices_at_stake(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
-    """What the tenants whose version changes had chosen on the former one."""
-    if scope.tenant is not None:
-        ids = {scope.tenant.pk}
-    else:
-        rows = OperatingPoint.objects.filter(model_version__in=[each for each in (previous, version) if each])
-        ids = set(rows.values_list("for_tenant_id", flat=True))
-    at_stake = chosen(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
-    return _without_pinned(scope, at_stake)
-
-
-def _without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
-    """The platform's moves leave a pinned tenant's points alone."""
-    if scope.tenant is not None:
-        return by_tenant
-    pinned = set(Deployment.objects.exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
-    return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in pinned}
-
-
 def _move(
     scope: Scope,
     version: ModelVersion,
@@ -151,7 +133,13 @@ def _move(
         write(version, tenant_id, points, by.actor)
     if moves_pointer:
         _point(scope, version, act)
-    return append(act, scope.tenant, previous, version, by, before=before, after=after, preview_sha256=preview_sha256)
+    line = append(act, scope.tenant, previous, version, by, before=before, after=after, preview_sha256=preview_sha256)
+    if moves_pointer:
+        end_outdated_challenges(by)
+    for tenant_id in after:
+        former = NOTHING if moves_pointer else before.get(tenant_id, NOTHING)
+        keep_in_step(tenant_id, by, former=former, or_end=True)
+    return line
 
 
 def _point(scope: Scope, version: ModelVersion, act: str) -> None:

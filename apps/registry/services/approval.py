@@ -6,8 +6,9 @@ from typing import Any
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, NotPermittedError
-from apps.registry.models import Activation, ActivationRequest, Deployment, ModelVersion
+from apps.registry.models import Activation, ActivationRequest, Challenger, Deployment, ModelVersion
 from apps.registry.services.activation import activate, check_can_serve, put_into_service
+from apps.registry.services.challenge import challenge, check_can_challenge, put_to_challenge
 from apps.registry.services.ledger import By, append, moving
 from apps.tenants.models import Tenant
 
@@ -20,20 +21,28 @@ def request_activation(
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
+    percent: int | None = None,
 ) -> ActivationRequest:
     """Ask for a move that another operator confirms; a request that waited for the same tenant is withdrawn.
 
+    Args:
+        percent: of a canary; None asks for the whole service.
+
     Raises:
-        ConflictError: the version cannot serve there.
+        InvalidInputError, ConflictError: the version cannot serve there.
     """
     with moving(tenant) as scope:
-        check_can_serve(scope, version)
+        if percent is None:
+            check_can_serve(scope, version)
+        else:
+            check_can_challenge(scope, version, percent)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
         waiting.update(withdrawn=timezone.now())
         return ActivationRequest.objects.create(
             for_tenant=tenant,
             from_version=scope.serving,
             to_version=version,
+            percent=percent,
             keeps_points=keeps_points,
             by_id=by_id,
             actor=actor,
@@ -47,6 +56,14 @@ def activate_or_request(**move: Any) -> Activation | ActivationRequest:
         return activate(**move)
     except NotPermittedError:
         return request_activation(**move)
+
+
+def challenge_or_request(**trial: Any) -> Activation | ActivationRequest:
+    """`challenge`, or `request_activation` where this platform asks for a second operator."""
+    try:
+        return challenge(**trial)
+    except NotPermittedError:
+        return request_activation(**trial)
 
 
 def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
@@ -65,7 +82,12 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         if scope.serving != fresh.from_version:
             raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
         by = By(fresh.actor, fresh.by_id, fresh.reason, second_id=by_id)
-        fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+        if fresh.percent is None:
+            fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+        else:
+            fresh.line = put_to_challenge(
+                scope, fresh.to_version, by, percent=fresh.percent, keeps_points=fresh.keeps_points
+            )
         fresh.save(update_fields=["line"])
         return fresh.line
 
@@ -86,11 +108,13 @@ def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None,
     """Say that a version must not read for anybody again. Its results, and what is known of it, stay.
 
     Raises:
-        ConflictError: it serves somebody, or is retired already.
+        ConflictError: it serves or challenges somewhere, or is retired already.
     """
     with moving(None):
         if Deployment.objects.filter(model_version=version).exists():
             raise ConflictError(f"{version} is in service: put another version there first.")
+        if Challenger.objects.filter(model_version=version, ended=None).exists():
+            raise ConflictError(f"{version} is a challenger: end that first.")
         if not ModelVersion.objects.filter(pk=version.pk, retired=None).update(retired=timezone.now()):
             raise ConflictError(f"{version} is retired already.")
         return append(Activation.Act.RETIRED, None, None, version, By(actor, by_id, reason))

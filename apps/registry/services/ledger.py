@@ -68,6 +68,7 @@ def append(
     before: Chosen | None = None,
     after: Chosen | None = None,
     preview_sha256: str = "",
+    percent: int | None = None,
 ) -> Activation:
     """Write the next line."""
     return Activation.objects.create(
@@ -80,6 +81,7 @@ def append(
         points_before=_stored(before or {}),
         points_after=_stored(after or {}),
         preview_sha256=preview_sha256,
+        percent=percent,
         by_id=by.by_id,
         second_id=by.second_id,
         actor=by.actor,

@@ -1,50 +1,13 @@
-"""The operating points that tenants chose: changing them, and carrying them from one version to the next."""
+"""The operating points that tenants chose, and how they are carried from one version to the next."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.registry.models import Activation, ModelVersion, OperatingPoint, SwitchPreview
+from apps.registry.models import Deployment, ModelVersion, OperatingPoint, SwitchPreview
 from apps.registry.points import Choice, Curve, Point, Strategy, curves, resolve
-from apps.registry.services.ledger import By, Chosen, append, moving
+from apps.registry.services.ledger import Chosen, Scope
 from apps.tenants.models import Tenant
-
-
-def set_points(
-    *,
-    tenant: Tenant,
-    version: ModelVersion,
-    choices: Mapping[str, Choice | None],
-    recent: Mapping[str, Sequence[float]],
-    actor: str,
-    by_id: uuid.UUID | None = None,
-    reason: str = "",
-) -> Activation:
-    """Judge a tenant's findings by other operating points from the next result on; all of them or none.
-
-    Args:
-        version: the one that serves the tenant, as whoever chooses has seen it.
-        choices: by label; None goes back to the version's own point.
-        recent: the version's probabilities by label on the tenant's recent studies, for shares of flagged studies.
-
-    Raises:
-        InvalidInputError: a choice cannot be met.
-        ConflictError: another version serves the tenant by now.
-    """
-    with moving(tenant) as scope:
-        if scope.serving != version:
-            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} by now, not {version}: look again.")
-        known = curves(version)
-        before = chosen(version, [tenant.pk])
-        after = dict(before[tenant.pk])
-        for label, choice in choices.items():
-            if choice is None:
-                after.pop(label, None)
-            else:
-                after[label] = resolve(version, label, choice, known.get(label), recent.get(label, ()))
-        write(version, tenant.pk, after, actor)
-        by = By(actor, by_id, reason)
-        return append(Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after})
 
 
 def chosen(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Point]]:
@@ -65,6 +28,25 @@ def write(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Poin
             label=label,
             defaults={**point.to_dict(), "actor": actor},
         )
+
+
+def choices_at_stake(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
+    """What the tenants whose version changes had chosen on the former one."""
+    if scope.tenant is not None:
+        ids = {scope.tenant.pk}
+    else:
+        rows = OperatingPoint.objects.filter(model_version__in=[each for each in (previous, version) if each])
+        ids = set(rows.values_list("for_tenant_id", flat=True))
+    at_stake = chosen(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
+    return without_pinned(scope, at_stake)
+
+
+def without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
+    """The platform's moves leave a pinned tenant's points alone."""
+    if scope.tenant is not None:
+        return by_tenant
+    pinned = set(Deployment.objects.exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
+    return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in pinned}
 
 
 def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> tuple[Chosen, str]:

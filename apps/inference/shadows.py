@@ -1,0 +1,113 @@
+"""The life of a shadow reading: written with the job that it is compared with, read when no job waits, shown to nobody.
+
+Its queue is read like that of the jobs, across tenants; what it says is written inside one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.core.metrics import SHADOWS
+from apps.core.queue import Bell, ring
+from apps.inference.leases import LEASE, ClaimedShadow
+from apps.inference.models import InferenceJob, JobState, ShadowReading
+from apps.registry.models import Challenger, ModelVersion
+from apps.registry.selectors import challenger_for, open_challengers, thresholds_for
+from apps.tenants.scope import current_tenant_id, tenant_tx
+
+
+def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
+    """Let the shadow of the tenant in force read the films of these jobs, in the transaction that completed them."""
+    challenger = challenger_for(current_tenant_id())
+    if challenger is None or challenger.mode != Challenger.Mode.SHADOW:
+        return
+    # While the workers change versions, some jobs still end on another one than the shadow is measured against.
+    paired = [job for job in jobs if job.model_version_id == challenger.against_id]
+    ShadowReading.objects.bulk_create([ShadowReading(job=job, challenger=challenger) for job in paired])
+    if paired:
+        ring(Bell.INFER)
+
+
+def claim_shadows(*, limit: int, versions: Mapping[UUID, UUID], worker: str) -> list[ClaimedShadow]:
+    """Take up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted before the work.
+
+    Args:
+        versions: of the challengers that this worker can read for, by their ids.
+    """
+    queue = ShadowReading.objects.using("dispatch")
+    with transaction.atomic(using="dispatch"):
+        waiting = list(
+            queue.select_for_update(skip_locked=True, no_key=True)
+            .filter(state=JobState.QUEUED, challenger__in=list(versions))
+            .exclude(run_after__gt=Now())
+            .order_by("id")
+            .only("id", "tenant_id", "job_id", "challenger_id", "fence")[:limit]
+        )
+        queue.filter(id__in=[row.pk for row in waiting]).update(
+            state=JobState.RUNNING,
+            attempt=F("attempt") + 1,
+            fence=F("fence") + 1,
+            lease_until=Now() + LEASE,
+            run_after=None,
+            worker=worker,
+        )
+    return [
+        ClaimedShadow(row.pk, cast(UUID, row.tenant_id), row.fence + 1, versions[row.challenger_id], row.job_id)
+        for row in waiting
+    ]
+
+
+@dataclass(frozen=True)
+class ShadowResult:
+    """What a challenger said of a film: calibrated probabilities by label."""
+
+    claim: ClaimedShadow
+    probabilities: dict[str, float]
+
+
+def complete_shadows(*, results: Sequence[ShadowResult], version: ModelVersion) -> None:
+    """Write what a challenger said of films of the tenant in force; a claim that was lost meanwhile is left out."""
+    points = thresholds_for(version, current_tenant_id())
+    held = {row.pk: row for row in _held([result.claim for result in results])}
+    for result in results:
+        row = held.get(result.claim.id)
+        if row is not None:
+            row.probabilities = result.probabilities
+            row.thresholds = {label: points[label] for label in result.probabilities}
+            _end(row, JobState.COMPLETE)
+
+
+def refuse_shadow(*, claim: ClaimedShadow, code: str, reason: str) -> None:
+    """End a held reading of the tenant in force: the challenger refuses a film that the serving version read."""
+    for row in _held([claim]):
+        row.reason_code, row.reason = code, reason
+        _end(row, JobState.REJECTED)
+
+
+def _held(claims: Sequence[ClaimedShadow]) -> list[ShadowReading]:
+    fences = {claim.id: claim.fence for claim in claims}
+    rows = ShadowReading.objects.select_for_update(no_key=True).filter(id__in=fences, state=JobState.RUNNING)
+    return [row for row in rows.order_by("id") if row.fence == fences[row.pk]]
+
+
+def _end(row: ShadowReading, state: JobState) -> None:
+    row.state, row.lease_until, row.finished = state, None, Now()
+    row.save()
+    SHADOWS.labels(state).inc()
+
+
+def drop_ended_shadows() -> int:
+    """Forget what still waits for challengers that ended or became canaries; how many readings that were."""
+    shadows = [row.pk for row in open_challengers().values() if row.mode == Challenger.Mode.SHADOW]
+    waiting = ShadowReading.objects.using("dispatch").filter(state=JobState.QUEUED).exclude(challenger__in=shadows)
+    dropped = 0
+    for tenant_id in set(waiting.values_list("tenant_id", flat=True)):
+        with tenant_tx(tenant_id):
+            rows = ShadowReading.objects.filter(state=JobState.QUEUED).exclude(challenger__in=shadows)
+            dropped += rows.delete()[0]
+    return dropped

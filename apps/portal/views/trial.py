@@ -1,0 +1,107 @@
+"""A model version on trial, for the hospital's administrators: what it said of their studies beside the serving one."""
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.http import urlencode
+from django.views.decorators.http import require_GET
+
+from apps.core.errors import NotFoundError
+from apps.portal.access import MemberRequest, members_only
+from apps.registry.disagreement import Call, Comparison, Pair
+from apps.registry.models import Challenger
+from apps.registry.recommendation import recommend
+from apps.reports.disagreement import as_csv, canary_of, comparison_of, trials_of
+from apps.tenants.models import Role
+from apps.tenants.services import require_role
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """One finding of one study that the two versions call differently."""
+
+    study_uid: str
+    label: str
+    serving: Call
+    challenger: Call
+    present: bool | None
+
+    @property
+    def calls(self) -> tuple[Call, Call]:
+        return self.serving, self.challenger
+
+
+@require_GET
+@members_only
+def trial(request: MemberRequest) -> HttpResponse:
+    require_role(request.membership, Role.ADMIN)
+    trials = trials_of(request.tenant.pk)
+    if not trials:
+        return render(request, "portal/trial.html", {"trials": []})
+    chosen = _chosen(request, trials)
+    found = comparison_of(chosen)
+    label = _label(request, found)
+    disputes = _disputes(found, label)
+    page = _number(request.GET.get("page", "1"))
+    first = (page - 1) * PAGE_SIZE
+    context = {
+        "trials": trials,
+        "trial": chosen,
+        "found": found,
+        "canary": canary_of(chosen),
+        "advice": recommend(found),
+        "label": label,
+        "disputes": disputes[first : first + PAGE_SIZE],
+        "total": len(disputes),
+        "previous": _address(chosen, label, page - 1) if page > 1 else None,
+        "next": _address(chosen, label, page + 1) if first + PAGE_SIZE < len(disputes) else None,
+        "export": _address(chosen, label),
+    }
+    return render(request, "portal/trial.html", context)
+
+
+@require_GET
+@members_only
+def export(request: MemberRequest) -> HttpResponse:
+    """Every study that both have read, with what each said; for one finding where one is chosen."""
+    require_role(request.membership, Role.ADMIN)
+    chosen = _chosen(request, trials_of(request.tenant.pk))
+    found = comparison_of(chosen)
+    response = HttpResponse(as_csv(found.pairs, _label(request, found)), content_type="text/csv; charset=utf-8")
+    name = f"{chosen.model_version.name}-{chosen.model_version.number}"
+    response["Content-Disposition"] = f'attachment; filename="disagreement-{name}.csv"'
+    return response
+
+
+def _chosen(request: HttpRequest, trials: list[Challenger]) -> Challenger:
+    """The trial that is asked for, or else the first."""
+    wanted = request.GET.get("trial", "")
+    for each in trials:
+        if wanted in ("", str(each.pk)):
+            return each
+    raise NotFoundError("There is no such trial in this hospital.", "trial-not-found")
+
+
+def _label(request: HttpRequest, found: Comparison) -> str:
+    wanted = request.GET.get("label", "")
+    return wanted if wanted in {each.label for each in found.labels} else ""
+
+
+def _disputes(found: Comparison, label: str) -> list[Dispute]:
+    return [_dispute(pair, name) for pair in found.pairs for name in pair.disputed if not label or name == label]
+
+
+def _dispute(pair: Pair, label: str) -> Dispute:
+    return Dispute(pair.study_uid, label, pair.serving[label], pair.challenger[label], pair.present.get(label))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 10_000 else 1
+
+
+def _address(chosen: Challenger, label: str, page: int = 1) -> str:
+    kept = {"trial": str(chosen.pk), "label": label, "page": str(page) if page > 1 else ""}
+    return "?" + urlencode({name: value for name, value in kept.items() if value})

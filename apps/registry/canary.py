@@ -1,0 +1,61 @@
+"""How a canary's studies turned out beside those that the serving version read meanwhile: other patients, so shares."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from apps.registry import engine
+
+
+@dataclass(frozen=True)
+class Reads:
+    """One version's readings of one finding: how many, how many flagged, and what readers said of the judged ones."""
+
+    n: int = 0
+    flagged: int = 0
+    judged: int = 0
+    agreed: int = 0
+
+    def __add__(self, other: "Reads") -> "Reads":
+        return Reads(
+            self.n + other.n, self.flagged + other.flagged, self.judged + other.judged, self.agreed + other.agreed
+        )
+
+    @property
+    def share(self) -> float | None:
+        return self.flagged / self.n if self.n else None
+
+
+@dataclass(frozen=True)
+class ShareCount:
+    """One finding on the studies of either side."""
+
+    label: str
+    serving: Reads
+    canary: Reads
+
+    @property
+    def change(self) -> float | None:
+        one, other = self.serving.share, self.canary.share
+        return None if one is None or other is None else other - one
+
+    @property
+    def change_interval(self) -> engine.Interval | None:
+        """95 % interval of the difference of independent shares, from Wilson's of each (Newcombe 1998, method 10)."""
+        one, other = self.serving.share, self.canary.share
+        if one is None or other is None:
+            return None
+        of_one, of_other = engine.wilson(one, self.serving.n), engine.wilson(other, self.canary.n)
+        return engine.Interval(
+            other - one - math.hypot(other - of_other.low, of_one.high - one),
+            other - one + math.hypot(of_other.high - other, one - of_one.low),
+        )
+
+
+def together(counts: Iterable[ShareCount]) -> list[ShareCount]:
+    """Those of several hospitals, by finding."""
+    found: dict[str, ShareCount] = {}
+    for each in counts:
+        former = found.get(each.label, ShareCount(each.label, Reads(), Reads()))
+        found[each.label] = ShareCount(each.label, former.serving + each.serving, former.canary + each.canary)
+    return list(found.values())

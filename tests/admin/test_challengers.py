@@ -1,0 +1,112 @@
+"""Trials in the console: started, changed, confirmed, ended with a reason; compared in numbers, without a patient."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.registry.models import Activation, ActivationRequest, Challenger, ModelVersion
+from apps.registry.selectors import challenger_for
+from apps.registry.services import activate, challenge
+from tests.conftest import PASSWORD
+from tests.registry.versions import registered
+from tests.trials import read_by_both
+
+
+def operator_named(name: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user(f"{name}@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    return operator_named("one")
+
+
+@pytest.fixture
+def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
+    first = registered(1)
+    activate(version=first, actor="test")
+    return first, registered(2, scale=0.5)
+
+
+def test_a_trial_from_its_start_to_its_end(
+    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    second = pair[1]
+    page = operator.get(reverse("admin:registry_modelversion_change", args=[second.pk])).content.decode()
+    start = reverse("admin:registry_challenger_start", args=[second.pk])
+    assert start in page
+    given = {"tenant": str(north.tenant.pk), "keeps_points": "on", "reason": "Trial."}
+    assert b"Give the share" in operator.post(start, given | {"mode": "canary"}).content
+    assert b"Give the share" in operator.post(start, given | {"mode": "shadow", "percent": "5"}).content
+    assert operator.post(start, given | {"mode": "shadow"}).status_code == 302
+    assert b"under way already" in operator.post(start, given | {"mode": "shadow"}).content
+    assert operator.post(start, given | {"mode": "canary", "percent": "10"}).status_code == 302
+    row = challenger_for(north.tenant.pk)
+    assert row is not None
+    assert (row.percent, row.reason) == (10, "Trial.")
+
+    listed = operator.get(reverse("admin:registry_challenger_changelist")).content.decode()
+    assert "canary, 10 %" in listed
+    assert "Under way" in listed
+    end = reverse("admin:registry_challenger_end", args=[row.pk])
+    shown = operator.get(reverse("admin:registry_challenger_change", args=[row.pk])).content.decode()
+    assert end in shown
+    assert operator.post(end, {"reason": "Enough."}).status_code == 302
+    assert challenger_for(north.tenant.pk) is None
+    assert end not in operator.get(reverse("admin:registry_challenger_change", args=[row.pk])).content.decode()
+    assert operator.post(end, {"reason": "Again."}).status_code == 404
+    ledger = operator.get(reverse("admin:registry_activation_changelist")).content.decode()
+    for word in ("Shadow started", "Canary started or changed", "Challenger ended", "Enough."):
+        assert word in ledger
+    assert [line.act for line in Activation.objects.all()[:3]] == ["challenge-ended", "canary", "shadow"]
+
+
+def test_a_canary_waits_for_a_second_operator(
+    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion], settings: Any
+) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    start = reverse("admin:registry_challenger_start", args=[pair[1].pk])
+    given = {"mode": "canary", "percent": "10", "keeps_points": "on", "reason": "Trial."}
+    assert operator.post(start, given).status_code == 302
+    assert challenger_for(north.tenant.pk) is None
+    asked = ActivationRequest.objects.get()
+    confirm = reverse("admin:registry_activationrequest_confirm", args=[asked.pk])
+    assert b"as canary, 10 %" in operator.get(confirm).content
+    done = operator_named("two").post(confirm, follow=True)
+    assert b"canary started or changed" in done.content
+    assert challenger_for(north.tenant.pk) is not None
+
+
+def test_the_disagreement_is_counted_over_all_hospitals_and_shows_ids_alone(
+    operator: Client, north: Any, south: Any, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    challenge(version=pair[1], actor="test")
+    row = Challenger.objects.select_related("model_version", "against").get()
+    address = reverse("admin:registry_challenger_disagreement", args=[row.pk])
+    assert "100 more studies" in operator.get(address).content.decode()
+    northern = read_by_both(north, row, [({"Mass": 0.9}, {"Mass": 0.1})] + [({}, {})] * 59)
+    southern = read_by_both(south, row, [({}, {"Edema": 0.4})] + [({}, {})] * 59)
+    page = operator.get(address).content.decode()
+    assert "120 studies read by both, 2 with a disagreement" in page
+    assert "North Hospital: 1 study" in page
+    for study in (northern[0], southern[0]):
+        assert str(study.pk) in page
+        assert study.study_instance_uid not in page
+    assert str(northern[1].pk) not in page
+    assert "CANARY" not in page
+    only = operator.get(address, {"label": "Edema"}).content.decode()
+    assert str(southern[0].pk) in only
+    assert str(northern[0].pk) not in only
+
+
+def test_only_operators_enter(north: Any, pair: tuple[ModelVersion, ModelVersion], sign_in: Any) -> None:
+    challenge(version=pair[1], actor="test")
+    row = Challenger.objects.get()
+    for name, argument in (("disagreement", row.pk), ("end", row.pk), ("start", pair[1].pk)):
+        address = reverse(f"admin:registry_challenger_{name}", args=[argument])
+        assert sign_in(north, north.admin).get(address).status_code == 302

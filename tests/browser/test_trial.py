@@ -1,0 +1,38 @@
+"""The trial's page in a real browser: from a disagreement to its films, on a wide screen and a narrow one."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from apps.registry.models import Challenger
+from apps.registry.services import activate, challenge
+from tests.browser.audit import defects
+from tests.conftest import Hospital
+from tests.registry.versions import registered
+from tests.trials import read_by_both
+
+pytestmark = pytest.mark.browser
+
+
+def test_from_a_disagreement_to_its_film(north: Hospital, enter: Callable[..., Page]) -> None:
+    activate(version=registered(1), actor="test")
+    challenge(version=registered(2, scale=0.5), actor="test")
+    trial = Challenger.objects.select_related("model_version", "against").get()
+    read_by_both(north, trial, [({"Mass": 0.9}, {"Mass": 0.1}), ({}, {"Edema": 0.4})] + [({}, {})] * 118)
+    # These studies have no films; the page that a link opens says so.
+    page = enter(north.admin, expect_statuses=(404,))
+    page.get_by_role("link", name="Model on trial").click()
+    expect(page.get_by_role("heading", name="Promote is supported")).to_be_visible()
+    assert defects(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert defects(page) == []
+    page.get_by_role("link", name="Edema", exact=True).click()
+    rows = page.locator("#disputed tbody tr")
+    expect(rows).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    assert download.value.suggested_filename == "disagreement-chest-net-2.csv"
+    rows.get_by_role("link").click()
+    expect(page.get_by_text("CANARY").first).to_be_visible()

@@ -1,0 +1,249 @@
+"""Versions on trial: what may be tried, what a canary is judged by, what ends a trial, and the lines that it leaves."""
+
+import io
+import uuid
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+
+from apps.accounts.models import User
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
+from apps.registry.models import Activation, ActivationRequest, Challenger, ModelVersion, takes
+from apps.registry.points import Choice
+from apps.registry.selectors import challenger_for, thresholds_for, version_for, version_state, with_state
+from apps.registry.services import (
+    activate,
+    approve,
+    challenge,
+    challenge_or_request,
+    end_challenge,
+    retire,
+    roll_back,
+    set_points,
+    unpin,
+)
+from tests.conftest import PASSWORD
+from tests.registry.versions import registered
+
+
+@pytest.fixture
+def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
+    first = registered(1)
+    activate(version=first, actor="test")
+    return first, registered(2, scale=0.5)
+
+
+def run(*arguments: str, **options: Any) -> str:
+    out = io.StringIO()
+    call_command("challenge_model", *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+def state(version: ModelVersion) -> str:
+    return version_state(with_state(ModelVersion.objects.filter(pk=version.pk)).get())
+
+
+def acts() -> list[tuple[str, int | None]]:
+    return list(Activation.objects.order_by("number").values_list("act", "percent"))
+
+
+def test_the_share_of_a_canary_is_kept_repeatable_and_only_grows() -> None:
+    challenger = uuid.UUID(int=7)
+    studies = [uuid.UUID(int=number) for number in range(2000)]
+    before: set[uuid.UUID] = set()
+    for percent in (1, 10, 25, 50, 90, 99):
+        taken = {study for study in studies if takes(challenger, percent, study)}
+        assert abs(len(taken) / 20 - percent) < 3
+        assert taken == {study for study in studies if takes(challenger, percent, study)}
+        assert before <= taken
+        before = taken
+    other = {study for study in studies if takes(uuid.UUID(int=8), 50, study)}
+    assert other != {study for study in studies if takes(challenger, 50, study)}
+
+
+def test_from_shadow_to_canary_to_service_by_command(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
+    first, second = pair
+    assert state(second) == "Candidate"
+    assert "chest-net:2 reads in the shadow beside chest-net:1" in run("chest-net:2", "--shadow", reason="Trial.")
+    assert state(second) == "Shadow"
+    assert "10 % of the studies" in run("chest-net:2", "--canary", "10", "--reason", "So far so good.")
+    assert state(second) == "Serving"
+    row = Challenger.objects.get()
+    run("chest-net:2", "--canary", "25")
+    assert challenger_for(north.tenant.pk) == row, "a larger share is the same canary, so that no study changes sides"
+    activate(version=second, actor="test")
+    assert challenger_for(north.tenant.pk) is None
+    assert acts() == [
+        ("activated", None), ("shadow", None), ("canary", 10), ("canary", 25), ("activated", None),
+        ("challenge-ended", None),
+    ]  # fmt: skip
+    roll_back(actor="test")
+    assert version_for(north.tenant.pk) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["chest-net:1", "--shadow"], "cannot challenge itself"),
+        (["chest-net:2", "--canary", "0"], "1 to 99"),
+        (["chest-net:2", "--canary", "100"], "1 to 99"),
+        (["chest-net:2"], "--shadow or --canary"),
+        (["chest-net:2", "--shadow", "--canary", "5"], "--shadow or --canary"),
+        (["--shadow"], "name:number or --end"),
+        (["chest-net:2", "--end"], "name:number or --end"),
+        (["--end"], "no challenger to end"),
+        (["chest-net:3", "--shadow"], "is retired"),
+        (["chest-net:9", "--shadow"], "no version chest-net:9"),
+        (["chest-net:2", "--shadow", "--tenant", "nowhere"], "no tenant 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, arguments: list[str], word: str
+) -> None:
+    retire(version=registered(3), actor="test")
+    lines = Activation.objects.count()
+    with pytest.raises(CommandError, match=word):
+        run(*arguments)
+    assert not Challenger.objects.exists()
+    assert Activation.objects.count() == lines
+
+
+def test_one_challenger_for_each_and_a_challenger_is_not_retired(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+) -> None:
+    first, second = pair
+    third = registered(3, scale=0.7)
+    challenge(version=second, actor="test")
+    with pytest.raises(ConflictError, match="under way: end it first"):
+        challenge(version=third, actor="test")
+    with pytest.raises(ConflictError, match="under way already"):
+        challenge(version=second, actor="test")
+    with pytest.raises(ConflictError, match="is a challenger"):
+        retire(version=second, actor="test")
+    with pytest.raises(IntegrityError):
+        Challenger.objects.create(model_version=third, against=first, mode="shadow", keeps_points=True, actor="test")
+    challenge(version=third, actor="test", tenant=north.tenant)
+    activate(version=first, actor="test", tenant=south.tenant)
+    assert challenger_for(north.tenant.pk).model_version == third
+    assert challenger_for(south.tenant.pk) is None, "the platform's trial leaves a pinned hospital alone"
+    end_challenge(actor="test", tenant=north.tenant)
+    assert challenger_for(north.tenant.pk).model_version == second
+    end_challenge(actor="test")
+    retire(version=second, actor="test")
+    assert state(second) == "Retired"
+
+
+def test_nothing_is_challenged_where_nothing_serves(db: None) -> None:
+    with pytest.raises(ConflictError, match="activate one first"):
+        challenge(version=registered(1), actor="test")
+    with pytest.raises(InvalidInputError):
+        challenge(version=registered(2), actor="test", percent=100)
+
+
+def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
+    pair: tuple[ModelVersion, ModelVersion], north: Any
+) -> None:
+    first, second = pair
+
+    def choose(choice: Choice) -> None:
+        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
+
+    choose(Choice("sensitivity", 0.8))
+    challenge(version=second, actor="test", percent=20)
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
+    choose(Choice("sensitivity", 0.95))
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.1)
+    line = Activation.objects.first()
+    assert (line.act, line.percent, line.for_tenant) == ("canary", 20, north.tenant)
+    with pytest.raises(ConflictError, match="cannot keep this: end it first"):
+        choose(Choice("manual", value=0.3, reason="As before."))
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.2)
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
+    end_challenge(actor="test")
+    choose(Choice("manual", value=0.3, reason="As before."))
+    with pytest.raises(ConflictError, match="threshold of its own"):
+        challenge(version=second, actor="test", percent=20)
+    challenge(version=second, actor="test", percent=20, keeps_points=False)
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == second.thresholds["Mass"]["value"]
+
+
+def test_a_rollback_is_never_held_up_by_a_canary(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
+    first, second = pair
+    for choice in (Choice("manual", value=0.3, reason="As ever."), Choice("sensitivity", 0.8)):
+        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
+    challenge(version=second, actor="test", percent=20)
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
+    assert challenger_for(north.tenant.pk) is None
+    assert Activation.objects.first().act == "challenge-ended"
+
+
+def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+) -> None:
+    first, second = pair
+    third = registered(3)
+    for hospital in (north, south):
+        set_points(
+            tenant=hospital.tenant, version=first, choices={"Mass": Choice("sensitivity", 0.8)}, recent={}, actor="test"
+        )
+    activate(version=first, actor="test", tenant=north.tenant)
+    challenge(version=third, actor="test", tenant=south.tenant)
+    challenge(version=second, actor="test", percent=20)
+    own = second.thresholds["Mass"]["value"]
+    assert [thresholds_for(second, each.tenant.pk)["Mass"] for each in (north, south)] == [own, own]
+    unpin(tenant=north.tenant, actor="test")
+    end_challenge(actor="test", tenant=south.tenant)
+    for hospital in (north, south):
+        assert challenger_for(hospital.tenant.pk).model_version == second
+        assert thresholds_for(second, hospital.tenant.pk)["Mass"] == pytest.approx(0.2)
+    set_points(tenant=north.tenant, version=first, choices={"Mass": None}, recent={}, actor="test")
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == own
+
+
+def test_a_shadow_holds_no_hospital_s_choice_up(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
+    first, second = pair
+    challenge(version=second, actor="test")
+    by_hand = Choice("manual", value=0.3, reason="As before.")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, actor="test")
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
+    assert challenger_for(north.tenant.pk) is not None
+
+
+def test_another_version_in_service_ends_the_trial_of_those_whom_it_serves(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+) -> None:
+    first, second = pair
+    third = registered(3)
+    activate(version=first, actor="test", tenant=south.tenant)
+    for tenant in (None, north.tenant, south.tenant):
+        challenge(version=second, actor="test", tenant=tenant)
+    activate(version=third, actor="test")
+    assert challenger_for(north.tenant.pk) is None
+    assert challenger_for(south.tenant.pk) is not None
+    ended = Activation.objects.filter(act="challenge-ended")
+    assert {line.scope for line in ended} == {"whole platform", north.tenant}
+    assert {line.reason for line in ended} == {"chest-net:3 serves there now."}
+
+
+def test_a_second_operator_confirms_a_canary_but_no_shadow(
+    pair: tuple[ModelVersion, ModelVersion], north: Any, settings: Any
+) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    second = pair[1]
+    assert isinstance(challenge_or_request(version=second, actor="test"), Activation)
+    with pytest.raises(NotPermittedError):
+        challenge(version=second, actor="test", percent=20)
+    one, two = (User.objects.create_user(f"{name}@platform.example", PASSWORD) for name in ("one", "two"))
+    request = challenge_or_request(version=second, actor="test", percent=20, by_id=one.pk)
+    assert isinstance(request, ActivationRequest)
+    assert str(request) == "chest-net:2 as canary, 20 %, for whole platform"
+    with pytest.raises(NotPermittedError, match="second operator"):
+        approve(request=request, by_id=one.pk)
+    line = approve(request=request, by_id=two.pk)
+    assert (line.act, line.percent, line.second_id) == ("canary", 20, two.pk)
+    assert isinstance(challenge_or_request(version=second, actor="test", percent=5), Activation), "fewer patients"
+    assert isinstance(challenge_or_request(version=second, actor="test", percent=50), ActivationRequest)

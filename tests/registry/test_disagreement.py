@@ -1,0 +1,156 @@
+"""The figures of a trial against published ones, and what follows from them."""
+
+import uuid
+from itertools import count
+
+import pytest
+
+from apps.registry.canary import Reads, ShareCount, together
+from apps.registry.disagreement import Call, Comparison, Pair, compare, exact_test, studies_until_alike
+from apps.registry.recommendation import Advice, recommend
+
+_numbers = count()
+
+
+def pairs(both: int, serving: int, challenger: int, neither: int, present: bool | None = None) -> list[Pair]:
+    """Studies by who flags Mass; readers judged the disputed ones, where they say anything."""
+    calls = [(0.9, 0.9)] * both + [(0.9, 0.1)] * serving + [(0.1, 0.9)] * challenger + [(0.1, 0.1)] * neither
+    return [
+        Pair(
+            study_id=uuid.UUID(int=next(_numbers)),
+            study_uid="1.2.3",
+            serving={"Mass": Call(one, 0.5)},
+            challenger={"Mass": Call(other, 0.5)},
+            present={} if present is None or one == other else {"Mass": present},
+        )
+        for one, other in calls
+    ]
+
+
+def test_agreement_and_kappa() -> None:
+    # The example of Wikipedia's article on Cohen's kappa: 20, 5, 10, 15 give 0.7 and 0.4.
+    (label,) = compare(pairs(20, 5, 10, 15)).labels
+    assert (label.n, label.agreement) == (50, 0.7)
+    assert label.kappa == pytest.approx(0.4)
+    interval = label.agreement_interval
+    assert interval is not None
+    assert (interval.low, interval.high) == (pytest.approx(0.5625, abs=5e-4), pytest.approx(0.8090, abs=5e-4))
+    assert label.mean_difference == pytest.approx(0.8 * 15 / 50)
+
+
+def test_the_change_of_paired_shares() -> None:
+    (label,) = compare(pairs(20, 5, 10, 15)).labels
+    assert label.change == pytest.approx(0.1)
+    interval = label.change_interval
+    assert interval is not None
+    # By hand: (11 - 6) / 52, and 1.96 times the root of (17/52 - (5/52)^2) / 52.
+    assert interval.low == pytest.approx(5 / 52 - 1.959964 * ((17 / 52 - (5 / 52) ** 2) / 52) ** 0.5)
+    assert interval.low < 0.1 < interval.high
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"), [(0, 0, None), (1, 9, 0.021484375), (0, 6, 0.03125), (0, 5, 0.0625), (5, 5, 1.0)]
+)
+def test_the_exact_test(one: int, other: int, expected: float | None) -> None:
+    assert exact_test(one, other) == expected == exact_test(other, one)
+
+
+def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
+    empty = compare([])
+    assert (empty.n, list(empty.labels)) == (0, [])
+    unjudged = Pair(
+        uuid.uuid4(), "1.2", {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)}
+    )
+    found = compare([unjudged])
+    assert found.not_read == ["Mass"]
+    (label,) = found.labels
+    assert (label.n, label.agreement, label.kappa, label.change) == (0, None, None, None)
+    assert label.mean_difference == pytest.approx(0.1)
+    (alike,) = compare(pairs(0, 0, 0, 10)).labels
+    assert (alike.agreement, alike.kappa) == (1.0, None)
+
+
+def test_a_study_counts_once_however_many_of_its_findings_are_disputed() -> None:
+    labels = ("Mass", "Nodule", "Edema")
+    pair = Pair(
+        uuid.uuid4(), "1.2", {each: Call(0.9, 0.5) for each in labels}, {each: Call(0.1, 0.5) for each in labels},
+        present={"Mass": False, "Nodule": False, "Edema": True},
+    )  # fmt: skip
+    found = compare([pair])
+    assert found.sides == (0, 1)
+    assert [(each.serving_right, each.challenger_right) for each in found.labels] == [(0, 1), (0, 1), (1, 0)]
+
+
+def advised(found: Comparison) -> tuple[Advice, str]:
+    said = recommend(found)
+    return said.advice, " ".join(said.reasons)
+
+
+def test_too_few_studies_say_little() -> None:
+    advice, why = advised(compare(pairs(10, 0, 0, 53)))
+    assert advice == Advice.WATCH
+    assert "37 more studies" in why
+    assert "1 more study" in advised(compare(pairs(10, 0, 0, 89)))[1]
+
+
+def test_readers_decide_between_two_that_disagree() -> None:
+    won = compare([*pairs(20, 0, 12, 168, present=True), *pairs(0, 1, 0, 0, present=True)])
+    advice, why = advised(won)
+    assert advice == Advice.PROMOTE
+    assert "readers sided with the challenger on 12 of 13 studies (exact binomial test, p = 0.00342)" in why
+    lost = compare(pairs(20, 0, 12, 168, present=False))
+    advice, why = advised(lost)
+    assert advice == Advice.DO_NOT
+    assert "on 0 of 12 studies" in why
+    assert "better" not in advised(won)[1] + why
+
+
+def test_more_alerts_that_nobody_confirmed_speak_against_it() -> None:
+    advice, why = advised(compare(pairs(20, 2, 40, 138)))
+    assert advice == Advice.DO_NOT
+    assert "Mass: it would flag 19.0% of the studies more" in why
+    assert advised(compare(pairs(20, 2, 40, 138, present=True)))[0] == Advice.PROMOTE
+
+
+def test_two_that_read_alike_may_be_exchanged_and_neither_is_called_better() -> None:
+    advice, why = advised(compare(pairs(20, 0, 1, 279)))
+    assert advice == Advice.PROMOTE
+    assert "Whether either is better is not known" in why
+
+
+def test_what_is_not_known_yet_is_asked_for() -> None:
+    found = compare(pairs(20, 2, 3, 175))
+    (label,) = found.labels
+    missing = studies_until_alike(label)
+    advice, why = advised(found)
+    assert advice == Advice.WATCH
+    assert missing is not None
+    assert f"{missing} more studies would show that both read alike" in why
+    assert "verdicts on the disputed findings of at least 6 more studies" in why
+    differing = int(0.025 * (200 + missing))
+    assert advised(compare(pairs(200 + missing - differing, 0, differing, 0)))[0] == Advice.PROMOTE
+    unlike = compare(pairs(20, 9, 9, 162, present=True))
+    assert studies_until_alike(unlike.labels[0]) is None
+    advice, why = advised(unlike)
+    assert advice == Advice.WATCH
+    assert "only readers can tell" in why
+    assert "9 of 18 studies, which may be chance (p = 1)" in why
+
+
+def test_refused_films_speak_against_it() -> None:
+    advice, why = advised(compare(pairs(20, 0, 0, 280), refused=15))
+    assert advice == Advice.DO_NOT
+    assert "refuses 15 of 315 films" in why
+    assert advised(compare(pairs(20, 0, 0, 280), refused=2))[0] == Advice.PROMOTE
+
+
+def test_a_canary_s_share_beside_the_serving_one_s() -> None:
+    # Newcombe 1998 (Statist. Med. 17:873), table II, method 10: 56/70 and 48/80 differ by 0.0524 to 0.3339.
+    one = ShareCount("Mass", serving=Reads(80, 48), canary=Reads(70, 56))
+    assert one.change == pytest.approx(0.2)
+    interval = one.change_interval
+    assert interval is not None
+    assert (interval.low, interval.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+    (both,) = together([one, ShareCount("Mass", serving=Reads(20, 2, 3, 1), canary=Reads())])
+    assert (both.serving, both.canary) == (Reads(100, 50, 3, 1), Reads(70, 56))
+    assert ShareCount("Mass", Reads(5, 1), Reads()).change_interval is None

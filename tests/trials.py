@@ -1,0 +1,68 @@
+"""Studies that a serving version and its shadow have both read, many at once and without their films."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils import timezone
+
+from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
+from apps.registry.models import Challenger
+from apps.registry.selectors import thresholds_for
+from apps.reports.models import FindingReview
+from apps.studies.models import Patient, Study
+from apps.tenants.scope import tenant_tx
+from ml.labels import LABELS
+from tests.conftest import Hospital
+
+Said = Mapping[str, float]
+
+
+def read_by_both(hospital: Hospital, trial: Challenger, said: Sequence[tuple[Said, Said]]) -> list[Study]:
+    """Complete pairs; what is not said is 0.1 for the serving version and 0.05 for the challenger."""
+    tenant_id = hospital.tenant.id
+    with tenant_tx(tenant_id):
+        patient, _ = Patient.objects.get_or_create(patient_name="CANARY^JANE", patient_id="CANARY-1")
+        first = Study.objects.count()
+        studies = Study.objects.bulk_create(
+            Study(patient=patient, study_instance_uid=f"1.2.826.{first + number}") for number in range(len(said))
+        )
+        jobs = InferenceJob.objects.bulk_create(
+            InferenceJob(
+                study=study,
+                state=JobState.COMPLETE,
+                model_version=trial.against,
+                finished=timezone.now(),
+                top_label="Mass",
+                top_probability=serving.get("Mass", 0.1),
+            )
+            for study, (serving, _) in zip(studies, said, strict=True)
+        )
+        served, tried = (thresholds_for(each, tenant_id) for each in (trial.against, trial.model_version))
+        Finding.objects.bulk_create(
+            _finding(job, label, serving.get(label, 0.1), served[label])
+            for job, (serving, _) in zip(jobs, said, strict=True)
+            for label in LABELS
+        )
+        ShadowReading.objects.bulk_create(
+            ShadowReading(
+                job=job,
+                challenger=trial,
+                state=JobState.COMPLETE,
+                probabilities={label: challenger.get(label, 0.05) for label in LABELS},
+                thresholds=dict(tried),
+            )
+            for job, (_, challenger) in zip(jobs, said, strict=True)
+        )
+    return studies
+
+
+def _finding(job: InferenceJob, label: str, probability: float, threshold: float | None) -> Finding:
+    positive = threshold is not None and probability >= threshold
+    return Finding(job=job, label=label, probability=probability, threshold=threshold, positive=positive)
+
+
+def review(hospital: Hospital, study: Any, label: str, verdict: str) -> None:
+    """A reader's word on what the serving version said."""
+    with tenant_tx(hospital.tenant.id):
+        finding = Finding.objects.get(job__study=study, label=label)
+        FindingReview.objects.create(finding=finding, verdict=verdict, reader=hospital.radiologist)

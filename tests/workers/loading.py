@@ -1,0 +1,56 @@
+"""Versions that a worker really loads, and what it then holds."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from apps.inference.loading import load_version
+from apps.inference.models import InferenceJob, Worker
+from apps.registry.models import ModelVersion
+from apps.registry.services import register
+from apps.tenants.scope import tenant_tx
+from ml.artifact import MANIFEST
+from tests.conftest import STARTER, Hospital
+from workers.drain import Drain
+
+
+def registered(folder: Path, card: str) -> ModelVersion:
+    shutil.copytree(STARTER, folder, copy_function=shutil.copyfile)
+    change(folder, card=card)
+    return register(artifact_dir=folder)
+
+
+@pytest.fixture
+def second(starter: Any, tmp_path: Path) -> ModelVersion:
+    """The starter under another card: another version with the same network, which need not be compiled again."""
+    version = registered(tmp_path / "second", "The second.")
+    load_version(starter, device="cpu")
+    for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
+        shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, version.sha256)))
+    return version
+
+
+def change(folder: Path, **values: Any) -> None:
+    (folder / MANIFEST).write_text(json.dumps({**json.loads((folder / MANIFEST).read_text()), **values}))
+
+
+@contextmanager
+def working() -> Iterator[Drain]:
+    with Drain(device="cpu") as drain:
+        yield drain
+
+
+def of(hospital: Hospital) -> InferenceJob:
+    with tenant_tx(hospital.tenant.id):
+        return InferenceJob.objects.select_related("model_version").latest("id")
+
+
+def held() -> dict[str, str]:
+    worker = Worker.objects.first()
+    return {each["version"]: each["state"] for each in worker.versions} if worker else {}
