@@ -7,7 +7,7 @@ import pytest
 
 from ml.artifact import read_manifest
 from ml.datasets import DatasetInvalid, read_split, read_table
-from ml.evaluation import EvaluationRefused, compare_versions, evaluate_version, report_text
+from ml.evaluation import REFUSED, EvaluationRefused, compare_versions, evaluate_version, report_text
 from ml.evaluation.__main__ import main
 from ml.evaluation.films import OFFICIAL_TEST, check_unseen, read_films
 from ml.labels import LABELS
@@ -182,7 +182,7 @@ def test_command_line(
     assert {"n", "patients", "mean_auroc", "ci95", "labels"} <= set(written)
     assert main([*common, "--artifact", str(version), "--device", "cpu"]) == 0
     assert "(Table 2)" in capsys.readouterr().out
-    assert main([*common, "--split", str(data / "train_val_list.txt"), "--json", str(tmp_path / "no.json")]) == 1
+    assert main([*common, "--split", str(data / "train_val_list.txt"), "--json", str(tmp_path / "no.json")]) == REFUSED
     assert "use a list of other patients" in capsys.readouterr().err
     assert not (tmp_path / "no.json").exists()
 
