@@ -29,6 +29,16 @@ def env_int(name: str, default: int) -> int:
         raise EnvironmentVariableError(f"{name}={raw!r} is not a whole number.") from None
 
 
+def env_float(name: str, default: float) -> float:
+    raw = env_str(name)
+    if not raw:
+        return default
+    try:
+        return float(raw)
+    except ValueError:
+        raise EnvironmentVariableError(f"{name}={raw!r} is not a number.") from None
+
+
 def env_bool(name: str, default: bool = False) -> bool:
     raw = env_str(name).lower()
     if not raw:

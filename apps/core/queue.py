@@ -25,6 +25,7 @@ class Bell(enum.StrEnum):
     """The task that each bell wakes, by its registered name."""
 
     INFER = "workers.tasks.drain"
+    EVALUATE = "workers.errands.evaluate"
 
 
 def ring(bell: Bell) -> None:

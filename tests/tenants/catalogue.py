@@ -24,6 +24,8 @@ PLATFORM_TABLES = {
     "registry_activation": "ledger of which version served whom",
     "registry_activationrequest": "moves that wait for a second operator",
     "registry_deployment": "which version serves whom: read before any tenant is in force",
+    "registry_evaluationjob": "measurements that wait for a worker",
+    "registry_evaluationset": "where the operator keeps films that are no hospital's, and how many they are",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
     "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",

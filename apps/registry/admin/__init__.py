@@ -1,5 +1,6 @@
 """The registry's pages in the operator's console."""
 
+from apps.registry.admin.evaluating import EvaluationJobAdmin, EvaluationSetAdmin
 from apps.registry.admin.evaluations import EvaluationAdmin
 from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
 from apps.registry.admin.previews import SwitchPreviewAdmin
@@ -11,6 +12,8 @@ __all__ = [
     "ActivationRequestAdmin",
     "DeploymentAdmin",
     "EvaluationAdmin",
+    "EvaluationJobAdmin",
+    "EvaluationSetAdmin",
     "ModelVersionAdmin",
     "SwitchPreviewAdmin",
     "TrainingRunAdmin",

@@ -40,7 +40,12 @@ class ActivationForm(ReasonForm):
         label="Keep what tenants chose",
         help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
-    field_order = ("tenant", "keeps_points", "reason")
+    despite_gate = forms.BooleanField(
+        required=False,
+        label="Despite a failed gate",
+        help_text="Only where it did not pass: the gate and your reason stand in the ledger.",
+    )
+    field_order = ("tenant", "keeps_points", "despite_gate", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
@@ -141,7 +146,7 @@ class ActivationAdmin(OperatorAdmin):
     list_filter = ("act", "for_tenant")
     fields = (
         "number", "at", "scope", "act", "from_version", "to_version", "by", "actor", "second", "reason",
-        "preview_sha256", "thresholds", "chosen",
+        "preview_sha256", "overridden", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant")
@@ -153,6 +158,11 @@ class ActivationAdmin(OperatorAdmin):
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
         return f"{reference(activation.from_version)} → {activation.to_version}"
+
+    @admin.display(description="Despite the gates")
+    def overridden(self, activation: Activation) -> SafeString | str:
+        rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
+        return table(("Set", "What it said"), rows) if rows else "–"
 
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:

@@ -3,6 +3,7 @@
 All of it belongs to the platform.
 """
 
+from apps.registry.models.evaluating import EvaluationJob, EvaluationSet
 from apps.registry.models.service import (
     PLATFORM,
     Activation,
@@ -21,6 +22,8 @@ __all__ = [
     "ActivationRequest",
     "Deployment",
     "Evaluation",
+    "EvaluationJob",
+    "EvaluationSet",
     "ModelVersion",
     "OperatingPoint",
     "SwitchPreview",

@@ -120,6 +120,7 @@ class ActivationRequest(models.Model):
     from_version = models.ForeignKey(ModelVersion, null=True, on_delete=models.PROTECT, related_name="+")
     to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     keeps_points = models.BooleanField()
+    despite_gate = models.BooleanField(default=False)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     reason = models.TextField(blank=True)
@@ -169,6 +170,8 @@ class Activation(models.Model):
     points_before = models.JSONField(default=dict)
     points_after = models.JSONField(default=dict)
     preview_sha256 = models.CharField(max_length=64, blank=True)
+    # The gates that said no, as they stood when somebody decided otherwise.
+    despite_gates = models.JSONField(default=list)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(

@@ -9,6 +9,19 @@ from apps.registry.services.artifacts import (
     import_artifact,
     register,
 )
+from apps.registry.services.evaluating import (
+    claim_evaluation,
+    complete_evaluation,
+    create_evaluation_set,
+    extend_lease,
+    fail_evaluation,
+    give_back_evaluation,
+    keep_evaluation,
+    measured_films,
+    refuse_evaluation,
+    request_evaluations,
+    waiting_evaluations,
+)
 from apps.registry.services.points import set_points
 from apps.registry.services.previews import store_preview
 
@@ -16,16 +29,27 @@ __all__ = [
     "activate",
     "activate_or_request",
     "approve",
+    "claim_evaluation",
+    "complete_evaluation",
+    "create_evaluation_set",
+    "extend_lease",
+    "fail_evaluation",
     "fetch_artifact",
     "find_version",
     "forget_artifact",
+    "give_back_evaluation",
     "import_artifact",
+    "keep_evaluation",
+    "measured_films",
+    "refuse_evaluation",
     "register",
     "request_activation",
+    "request_evaluations",
     "retire",
     "roll_back",
     "set_points",
     "store_preview",
     "unpin",
+    "waiting_evaluations",
     "withdraw",
 ]

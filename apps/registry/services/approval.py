@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, Deployment, ModelVersion
-from apps.registry.services.activation import activate, check_can_serve, put_into_service
+from apps.registry.services.activation import activate, check_can_serve, check_gates, put_into_service
 from apps.registry.services.ledger import By, append, moving
 from apps.tenants.models import Tenant
 
@@ -20,14 +20,16 @@ def request_activation(
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
+    despite_gate: bool = False,
 ) -> ActivationRequest:
     """Ask for a move that another operator confirms; a request that waited for the same tenant is withdrawn.
 
     Raises:
-        ConflictError: the version cannot serve there.
+        ConflictError, InvalidInputError: the version cannot serve there, as `activate`.
     """
     with moving(tenant) as scope:
         check_can_serve(scope, version)
+        check_gates(version, reason, despite_gate=despite_gate)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
         waiting.update(withdrawn=timezone.now())
         return ActivationRequest.objects.create(
@@ -35,6 +37,7 @@ def request_activation(
             from_version=scope.serving,
             to_version=version,
             keeps_points=keeps_points,
+            despite_gate=despite_gate,
             by_id=by_id,
             actor=actor,
             reason=reason,
@@ -65,7 +68,9 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         if scope.serving != fresh.from_version:
             raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
         by = By(fresh.actor, fresh.by_id, fresh.reason, second_id=by_id)
-        fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+        fresh.line = put_into_service(
+            scope, fresh.to_version, by, keeps_points=fresh.keeps_points, despite_gate=fresh.despite_gate
+        )
         fresh.save(update_fields=["line"])
         return fresh.line
 

@@ -1,7 +1,7 @@
 """The transaction in which a pointer or an operating point moves, and the line that it leaves."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +68,7 @@ def append(
     before: Chosen | None = None,
     after: Chosen | None = None,
     preview_sha256: str = "",
+    despite_gates: Sequence[Mapping[str, Any]] = (),
 ) -> Activation:
     """Write the next line."""
     return Activation.objects.create(
@@ -80,6 +81,7 @@ def append(
         points_before=_stored(before or {}),
         points_after=_stored(after or {}),
         preview_sha256=preview_sha256,
+        despite_gates=list(despite_gates),
         by_id=by.by_id,
         second_id=by.second_id,
         actor=by.actor,
