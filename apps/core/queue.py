@@ -26,6 +26,7 @@ class Bell(enum.StrEnum):
 
     INFER = "workers.tasks.drain"
     EVALUATE = "workers.errands.evaluate"
+    DELIVER = "workers.errands.deliver"
 
 
 def ring(bell: Bell) -> None:
