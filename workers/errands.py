@@ -1,6 +1,6 @@
 """The Celery application of what must not wait behind films: ``celery -A workers.errands worker -Q errands``.
 
-It loads no model. An evaluation runs in a child process, one at a time.
+It loads no model. Evaluations run in child processes, one at a time; webhooks in as many threads as it has.
 """
 
 import logging
@@ -20,6 +20,7 @@ from django.db import DatabaseError  # noqa: E402
 from apps.core.queue import Bell, answer  # noqa: E402
 from apps.core.queue import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
+from workers.delivering import deliver_due  # noqa: E402
 from workers.measuring import measure_waiting  # noqa: E402
 
 # Here and not in a Celery signal: an exception there would be logged, and the worker would go on.
@@ -44,7 +45,20 @@ def evaluate() -> None:
     try:
         measure_waiting(worker=NAME, stopping=_stopping)
     except DatabaseError as error:
-        # The jobs are safe in their rows; the dispatcher rings again.
-        logger.warning("The database did not answer (%s); the next bell tries again.", type(error).__name__)
+        _say_later(error)
     finally:
         _measuring.release()
+
+
+@app.task(name=Bell.DELIVER.value)
+def deliver() -> None:
+    answer(Bell.DELIVER)
+    try:
+        deliver_due(stopping=_stopping)
+    except DatabaseError as error:
+        _say_later(error)
+
+
+def _say_later(error: DatabaseError) -> None:
+    """The work is safe in its rows."""
+    logger.warning("The database did not answer (%s); the dispatcher rings again.", type(error).__name__)

@@ -144,6 +144,10 @@ GATE_DELTA = env_float("GATE_DELTA", 0.02)
 # An evaluation whose worker is silent for this long is begun again by another one.
 EVALUATION_LEASE_SECONDS = env_int("EVALUATION_LEASE_SECONDS", 60)
 
+# Webhooks go to public addresses by https, unless these say otherwise.
+WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
+WEBHOOK_NETWORKS = env_list("WEBHOOK_NETWORKS", [])
+
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)
 # A worker that is silent for this long has lost its jobs; it says that it lives four times as often.

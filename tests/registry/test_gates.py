@@ -15,6 +15,7 @@ from apps.registry.selectors import version_for, version_state, with_state
 from apps.registry.services import (
     activate,
     approve,
+    keep_evaluation,
     refuse_evaluation,
     request_activation,
     request_evaluations,
@@ -94,23 +95,23 @@ def test_the_interval_is_paired(serving: ModelVersion, candidate: ModelVersion) 
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "words", "state"),
     [
-        (lambda found: found.pop("bootstrap"), "an earlier release"),
-        (lambda found: found["labels"]["Mass"].update(auroc=None), "different findings"),
+        # The version in service is measured again.
+        (lambda found: found.pop("bootstrap"), "an earlier release", GateState.WAITING),
+        (lambda found: found["labels"]["Mass"].update(auroc=None), "different findings", GateState.NOT_COMPARABLE),
     ],
 )
 def test_what_cannot_be_compared_says_why(
-    serving: ModelVersion, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch, change: Any, words: str
+    serving: ModelVersion, candidate: ModelVersion, change: Any, words: str, state: GateState
 ) -> None:
     films = gating.a_set()
-    gating.measured(serving, films, 1.0)
     found = gating.report(1.0)
     change(found)
-    monkeypatch.setattr(gating, "report", lambda *_, **__: found)
+    keep_evaluation(version=serving, report=found, data=Path(films.folder), split=None, actor="test")
     gating.measured(candidate, films, 1.0)
     gate = only_gate(candidate)
-    assert gate.state == GateState.NOT_COMPARABLE
+    assert gate.state == state
     assert words in gate.reason
     activate(version=candidate, actor="test")
 

@@ -28,10 +28,13 @@ PLATFORM_TABLES = {
     "registry_evaluationset": "where the operator keeps films that are no hospital's, and how many they are",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
+    "registry_modelevent": "what happened to versions, as other systems are told",
     "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
     "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
     "registry_trainingrun": "the platform's trainings",
+    "registry_webhookdelivery": "messages of the platform on their way",
+    "registry_webhookendpoint": "addresses that operators entered; no secret is stored",
     "tenants_tenant": "the tenants themselves: name, slug, AE title",
 }
 
@@ -40,6 +43,7 @@ ABOUT_TENANTS = {
     "registry_activation": "who was served by what, when; no word of what was read",
     "registry_activationrequest": "as the ledger",
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
+    "registry_modelevent": "as the ledger, whose line it tells",
     "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
     "registry_switchpreview": "how many results a switch would change, per finding",
 }

@@ -6,6 +6,7 @@ from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, D
 from apps.registry.admin.previews import SwitchPreviewAdmin
 from apps.registry.admin.training import TrainingRunAdmin
 from apps.registry.admin.versions import ModelVersionAdmin
+from apps.registry.admin.webhooks import ModelEventAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
 
 __all__ = [
     "ActivationAdmin",
@@ -14,7 +15,10 @@ __all__ = [
     "EvaluationAdmin",
     "EvaluationJobAdmin",
     "EvaluationSetAdmin",
+    "ModelEventAdmin",
     "ModelVersionAdmin",
     "SwitchPreviewAdmin",
     "TrainingRunAdmin",
+    "WebhookDeliveryAdmin",
+    "WebhookEndpointAdmin",
 ]

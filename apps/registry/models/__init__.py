@@ -4,6 +4,7 @@ All of it belongs to the platform.
 """
 
 from apps.registry.models.evaluating import EvaluationJob, EvaluationSet
+from apps.registry.models.events import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.registry.models.service import (
     PLATFORM,
     Activation,
@@ -24,9 +25,12 @@ __all__ = [
     "Evaluation",
     "EvaluationJob",
     "EvaluationSet",
+    "ModelEvent",
     "ModelVersion",
     "OperatingPoint",
     "SwitchPreview",
     "TrainingEpoch",
     "TrainingRun",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

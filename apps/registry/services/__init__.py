@@ -24,25 +24,43 @@ from apps.registry.services.evaluating import (
 )
 from apps.registry.services.points import set_points
 from apps.registry.services.previews import store_preview
+from apps.registry.services.webhooks import (
+    Outcome,
+    claim_delivery,
+    create_endpoint,
+    due_deliveries,
+    finish_delivery,
+    ping,
+    renew_secret,
+    replay,
+)
 
 __all__ = [
+    "Outcome",
     "activate",
     "activate_or_request",
     "approve",
+    "claim_delivery",
     "claim_evaluation",
     "complete_evaluation",
+    "create_endpoint",
     "create_evaluation_set",
+    "due_deliveries",
     "extend_lease",
     "fail_evaluation",
     "fetch_artifact",
     "find_version",
+    "finish_delivery",
     "forget_artifact",
     "give_back_evaluation",
     "import_artifact",
     "keep_evaluation",
     "measured_films",
+    "ping",
     "refuse_evaluation",
     "register",
+    "renew_secret",
+    "replay",
     "request_activation",
     "request_evaluations",
     "retire",

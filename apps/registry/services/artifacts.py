@@ -16,6 +16,7 @@ from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services.evaluating import request_evaluations
+from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
 from apps.studies.storage import put_file
 
@@ -50,6 +51,7 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
                 manifest=artifact.manifest.to_dict(),
                 device_uid=f"2.25.{uuid.UUID(hex=artifact.sha256[:32]).int}",
             )
+            tell_registered(version)
             request_evaluations(version=version)
             return version
     except IntegrityError as error:

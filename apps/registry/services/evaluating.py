@@ -16,6 +16,7 @@ from apps.core.queue import Bell, ring
 from apps.registry import engine
 from apps.registry.gates import latest_evaluation, platform_version
 from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
+from apps.registry.services.events import settle
 
 ATTEMPTS = 3
 _PAUSE = timedelta(seconds=30)
@@ -89,12 +90,19 @@ def keep_evaluation(
     *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, actor: str
 ) -> Evaluation:
     """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
+    known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
+    with transaction.atomic():
+        kept = _written(version, known.first(), report, actor)
+        _judge(kept)
+        return kept
+
+
+def _written(version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str) -> Evaluation:
     # The version's name in the registry; the manifest's own may be another, and has no number.
     report["model"]["name"] = str(version)
-    known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
     return Evaluation.objects.create(
         model_version=version,
-        evaluation_set=known.first(),
+        evaluation_set=films,
         split_id=report["split"]["id"],
         split_sha256=report["split"]["sha256"],
         n=report["n"],
@@ -103,6 +111,13 @@ def keep_evaluation(
         report_json=json.dumps(report, allow_nan=False),
         actor=actor,
     )
+
+
+def _judge(kept: Evaluation) -> None:
+    """See what the figures mean for the gates, once nothing is left to measure."""
+    if kept.evaluation_set is not None:
+        _measure_serving_again(kept, kept.evaluation_set)
+    settle(version=kept.model_version, films=kept.evaluation_set)
 
 
 def waiting_evaluations() -> bool:
@@ -137,19 +152,12 @@ def extend_lease(*, job: EvaluationJob) -> bool:
 
 def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evaluation | None:
     """Write the figures and end the job; None where another worker took it up."""
-    films = job.evaluation_set
     with transaction.atomic():
         if _held(job).select_for_update().first() is None:
             return None
-        kept = keep_evaluation(
-            version=job.model_version,
-            report=report,
-            data=Path(films.folder),
-            split=Path(films.split) if films.split else None,
-            actor=f"worker:{job.worker}"[:100],
-        )
+        kept = _written(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
         _end(job, State.COMPLETE, evaluation=kept)
-        _measure_serving_again(kept, films)
+        _judge(kept)
         return kept
 
 
@@ -157,13 +165,13 @@ def _measure_serving_again(kept: Evaluation, films: EvaluationSet) -> None:
     """The set's films changed since the version in service was measured: without new figures there is no gate."""
     serving = platform_version()
     other = latest_evaluation(serving, films) if serving and serving != kept.model_version else None
-    if serving and other and other.report.get("bootstrap", {}).get("films_sha256") != _films_of(kept):
+    if serving and other and _films_of(other) != _films_of(kept):
         _request([(films, serving)])
 
 
-def _films_of(evaluation: Evaluation) -> str:
-    films: str = evaluation.report["bootstrap"]["films_sha256"]
-    return films
+def _films_of(evaluation: Evaluation) -> str | None:
+    """None where an earlier release wrote it, which did not say."""
+    return evaluation.report.get("bootstrap", {}).get("films_sha256")
 
 
 def refuse_evaluation(*, job: EvaluationJob, reason: str) -> None:
@@ -194,7 +202,8 @@ def _held(job: EvaluationJob) -> Any:
 
 def _end(job: EvaluationJob, state: str, *, reason: str = "", evaluation: Evaluation | None = None) -> None:
     changes: Mapping[str, Any] = {"reason": _short(reason), "evaluation": evaluation, "finished": Now()}
-    _held(job).update(state=state, lease_expires=None, **changes)
+    if _held(job).update(state=state, lease_expires=None, **changes) and evaluation is None:
+        settle(version=job.model_version, films=job.evaluation_set)
 
 
 def _short(reason: str) -> str:

@@ -12,6 +12,7 @@ from django.db.models import Max
 from apps.core.errors import ConflictError
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.points import Point
+from apps.registry.services.events import tell_move
 from apps.tenants.models import Tenant
 
 # What tenants chose: {tenant id: {label: point}}.
@@ -70,8 +71,8 @@ def append(
     preview_sha256: str = "",
     despite_gates: Sequence[Mapping[str, Any]] = (),
 ) -> Activation:
-    """Write the next line."""
-    return Activation.objects.create(
+    """Write the next line, and tell whoever wants to hear of it."""
+    line = Activation.objects.create(
         number=(Activation.objects.aggregate(last=Max("number"))["last"] or 0) + 1,
         act=act,
         for_tenant=tenant,
@@ -87,6 +88,8 @@ def append(
         actor=by.actor,
         reason=by.reason,
     )
+    tell_move(line)
+    return line
 
 
 def _stored(chosen: Chosen) -> dict[str, dict[str, Any]]:

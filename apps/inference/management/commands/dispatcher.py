@@ -12,7 +12,7 @@ from django.db import close_old_connections
 from apps.core.queue import Bell, ring_now
 from apps.inference.selectors import waiting_jobs
 from apps.inference.services import expire_leases, forget_silent_workers
-from apps.registry.services import waiting_evaluations
+from apps.registry.services import due_deliveries, waiting_evaluations
 from apps.studies.spool import remove_abandoned
 from apps.tenants.checks import require_safe_start
 
@@ -56,6 +56,8 @@ def sweep(*, tidy: bool = False) -> None:
         ring_now(Bell.INFER, again=True)
     if waiting_evaluations():
         ring_now(Bell.EVALUATE, again=True)
+    if due_deliveries():
+        ring_now(Bell.DELIVER, again=True)
     if tidy:
         forget_silent_workers()
         remove_abandoned()
