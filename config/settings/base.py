@@ -144,6 +144,9 @@ GATE_DELTA = env_float("GATE_DELTA", 0.02)
 # An evaluation whose worker is silent for this long is begun again by another one.
 EVALUATION_LEASE_SECONDS = env_int("EVALUATION_LEASE_SECONDS", 60)
 
+# Whether a hospital's administrators choose its operating points; else operators alone do.
+HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
+
 # Webhooks go to public addresses by https, unless these say otherwise.
 WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
 WEBHOOK_NETWORKS = env_list("WEBHOOK_NETWORKS", [])

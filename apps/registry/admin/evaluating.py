@@ -18,14 +18,22 @@ from apps.registry.models import EvaluationJob, EvaluationSet, ModelVersion
 from apps.registry.services import create_evaluation_set, request_evaluations
 from apps.tenants.console import OperatorAdmin
 
+_WIDE = forms.TextInput(attrs={"size": 60})
+
 
 class EvaluationSetForm(forms.Form):
     name = forms.CharField(max_length=100, validators=[validate_slug], help_text="Letters, digits, - and _.")
     folder = forms.CharField(
-        max_length=1000, help_text="The whole path, as the errands worker sees it; in the ChestX-ray14 layout."
+        max_length=1000,
+        widget=_WIDE,
+        help_text="The whole path, as the errands worker sees it; in the ChestX-ray14 layout.",
     )
     split = forms.CharField(
-        max_length=1000, required=False, label="List of films", help_text="A file; empty: the folder's test_list.txt."
+        max_length=1000,
+        required=False,
+        widget=_WIDE,
+        label="List of films",
+        help_text="A file; empty: the folder's test_list.txt.",
     )
 
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from apps.core.errors import ChecxrayError
 from apps.registry.admin.figures import table
 from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
-from apps.registry.points import Strategy
+from apps.registry.points import Point, in_words
 from apps.registry.services import approve, roll_back, unpin, withdraw
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
 from apps.tenants.models import Tenant
@@ -235,7 +235,4 @@ class ActivationRequestAdmin(OperatorAdmin):
 
 def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
     point = chosen.get(tenant_id, {}).get(label)
-    if point is None:
-        return "the version's own"
-    target = "" if point["target"] is None else f" {point['target']:.2f}"
-    return f"{point['value']:.3f} ({Strategy(point['strategy']).label.lower()}{target})"
+    return in_words(Point(**point) if point else None)

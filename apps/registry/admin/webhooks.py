@@ -1,5 +1,6 @@
 """What happened to versions, who is told of it, and what became of each message."""
 
+from typing import ClassVar
 from uuid import UUID
 
 from django import forms
@@ -15,11 +16,12 @@ from apps.registry.models import PLATFORM, ModelEvent, WebhookDelivery, WebhookE
 from apps.registry.services import create_endpoint, ping, renew_secret, replay
 from apps.tenants.console import OperatorAdmin
 
+_WIDE = forms.TextInput(attrs={"size": 60})
 _DELIVERIES = "admin:registry_webhookdelivery_changelist"
 
 
 class EndpointForm(forms.Form):
-    url = forms.CharField(max_length=2000, label="Address", help_text="Where messages are posted to.")
+    url = forms.CharField(max_length=2000, label="Address", widget=_WIDE, help_text="Where messages are posted to.")
     description = forms.CharField(max_length=200, required=False, help_text="Whose system it is.")
     types = forms.MultipleChoiceField(
         choices=ModelEvent.Type.choices,
@@ -37,6 +39,7 @@ class EndpointChangeForm(forms.ModelForm):
     class Meta:
         model = WebhookEndpoint
         fields = ("url", "description", "types", "is_enabled")
+        widgets: ClassVar = {"url": _WIDE}
 
     def clean_url(self) -> str:
         try:
