@@ -33,7 +33,7 @@ def card_sections(version: ModelVersion) -> list[Section]:
         Section("Operating points of the version", table=_points(version)),
         *([Section(f"Measured on {evaluation.split_id}", [_films(evaluation)])] if evaluation else []),
         *measured,
-        Section("Gates", table=_gates(version)),
+        *_gates(version),
         *_training(version),
         Section("Where it served", table=_ledger(version)),
         Section("The card that came with it", [line for line in version.manifest["card"].splitlines() if line.strip()]),
@@ -117,9 +117,9 @@ def _training(version: ModelVersion) -> list[Section]:
     return [Section(f"Training: {run}", charts=curves(run))]
 
 
-def _gates(version: ModelVersion) -> engine.Table:
+def _gates(version: ModelVersion) -> list[Section]:
     rows = tuple((str(gate.evaluation_set), gate.state.label, gate.reason) for gate in gates_of(version))
-    return engine.Table("Gates", ("Set", "Gate", "Why"), rows)
+    return [Section("Gates", table=engine.Table("Gates", ("Set", "Gate", "Why"), rows))] if rows else []
 
 
 def _ledger(version: ModelVersion) -> engine.Table:

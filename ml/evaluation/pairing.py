@@ -21,9 +21,11 @@ class NotComparable(ValueError):
 
 
 def films_sha256(listed: Listed) -> str:
-    """Identity of what versions are judged on: the films in order, whose they are, and their truth."""
-    digest = hashlib.sha256("\n".join(f"{n}\t{p}" for n, p in zip(listed.names, listed.patients, strict=True)).encode())
-    digest.update(listed.truth.tobytes())
+    """Identity of what versions are judged on, in whatever order: the films, whose they are, and their truth."""
+    names, patients = listed.names, listed.patients
+    order = sorted(range(len(names)), key=names.__getitem__)
+    digest = hashlib.sha256("\n".join(f"{names[i]}\t{patients[i]}" for i in order).encode())
+    digest.update(listed.truth[order].tobytes())
     return digest.hexdigest()
 
 
