@@ -1,5 +1,6 @@
 """Versions on the operator's evaluation sets: claim, measure in a child process, keep the figures; until none waits."""
 
+import contextlib
 import json
 import logging
 import os
@@ -52,7 +53,11 @@ def _measure(job: EvaluationJob, stopping: threading.Event) -> None:
                 registry.fail_evaluation(job=job, reason=words or f"The evaluation ended with status {status}.")
     except _Stopped:
         registry.give_back_evaluation(job=job)
-    except (OSError, ValueError) as error:
+    except DatabaseError:
+        raise
+    # Whatever the object storage's client raises: another attempt follows, and the reason is shown.
+    except Exception as error:
+        logger.exception("The evaluation of %s failed.", job.pk)
         registry.fail_evaluation(job=job, reason=f"{type(error).__name__}: {error}")
 
 
@@ -70,7 +75,8 @@ def _in_child(job: EvaluationJob, folder: Path, stopping: threading.Event) -> tu
             said,
         )
         try:
-            psutil.Process(child.pid).nice(_NICE)
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(child.pid).nice(_NICE)
             _wait(job, child, stopping)
         finally:
             _end(child)

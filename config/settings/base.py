@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_str, home
+from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_networks, env_str, home
 
 BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
@@ -149,7 +149,7 @@ HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
 
 # Webhooks go to public addresses by https, unless these say otherwise.
 WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
-WEBHOOK_NETWORKS = env_list("WEBHOOK_NETWORKS", [])
+WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)

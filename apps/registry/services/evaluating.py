@@ -24,7 +24,7 @@ _LONGEST_REASON = 2000
 State = EvaluationJob.State
 
 
-def measured_films(*, folder: str, split: str) -> engine.Listed:
+def _measured_films(*, folder: str, split: str) -> engine.Listed:
     """The films of a set that is about to be made, as an evaluation will read them.
 
     Raises:
@@ -43,10 +43,12 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
     """Let every version that is registered from now on be measured on these films.
 
     Raises:
-        InvalidInputError: as `measured_films`.
+        InvalidInputError: a path, the folder or one of its tables cannot be used; the detail names file, line and remedy.
         ConflictError: there is a set of this name, or of these films.
     """
-    listed = measured_films(folder=folder, split=split)
+    listed = _measured_films(folder=folder, split=split)
+    # As `evaluate_model` will name the same films.
+    folder, split = str(Path(folder).resolve()), str(Path(split).resolve()) if split else ""
     try:
         with transaction.atomic():
             return EvaluationSet.objects.create(

@@ -46,8 +46,8 @@ class Command(BaseCommand):
             validate_slug(options["add"])
             create_evaluation_set(
                 name=options["add"],
-                folder=str(options["data"].resolve()),
-                split=str(split.resolve()) if split else "",
+                folder=str(options["data"].absolute()),
+                split=str(split.absolute()) if split else "",
             )
         except ValidationError as error:
             raise CommandError(f"{options['add']!r} is no name: use letters, digits, - and _.") from error
