@@ -24,29 +24,20 @@ _LONGEST_REASON = 2000
 State = EvaluationJob.State
 
 
-def _measured_films(*, folder: str, split: str) -> engine.Listed:
-    """The films of a set that is about to be made, as an evaluation will read them.
+def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
+    """Let every version that is registered from now on be measured on these films.
 
     Raises:
         InvalidInputError: the folder or one of its tables cannot be used; the detail names file, line and remedy.
+        ConflictError: there is a set of this name, or of these films.
     """
     for path in (folder, split):
         if path and not Path(path).is_absolute():
             raise InvalidInputError(f"{path}: give the whole path, beginning with /; workers start elsewhere.")
     try:
-        return engine.read_films(Path(folder), Path(split) if split else None)
+        listed = engine.read_films(Path(folder), Path(split) if split else None)
     except (engine.DatasetInvalid, OSError) as error:
         raise InvalidInputError(str(error), "evaluation-set-refused") from error
-
-
-def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
-    """Let every version that is registered from now on be measured on these films.
-
-    Raises:
-        InvalidInputError: a path, the folder or one of its tables cannot be used; the detail names file, line and remedy.
-        ConflictError: there is a set of this name, or of these films.
-    """
-    listed = _measured_films(folder=folder, split=split)
     # As `evaluate_model` will name the same films.
     folder, split = str(Path(folder).resolve()), str(Path(split).resolve()) if split else ""
     try:
