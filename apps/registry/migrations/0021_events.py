@@ -71,7 +71,7 @@ class Migration(migrations.Migration):
                     "line",
                     models.OneToOneField(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="event",
                         to="registry.activation",
                     ),

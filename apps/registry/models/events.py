@@ -35,7 +35,8 @@ class ModelEvent(models.Model):
     type = models.CharField(max_length=40, choices=Type)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="events")
     for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
-    line = models.OneToOneField(Activation, null=True, on_delete=models.PROTECT, related_name="event")
+    # The database itself keeps the ledger from being deleted.
+    line = models.OneToOneField(Activation, null=True, on_delete=models.DO_NOTHING, related_name="event")
     data = models.JSONField()
     at = models.DateTimeField(default=timezone.now)
 

@@ -1,7 +1,7 @@
 """Measurements: the films of the operator's choice, the work that waits, and the figures that are kept."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def request_evaluations(*, version: ModelVersion) -> int:
     return _request(wanted)
 
 
-def _request(wanted: Iterable[tuple[EvaluationSet, ModelVersion]]) -> int:
+def _request(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
+    if not wanted:
+        return 0
     with transaction.atomic():
         before = EvaluationJob.objects.count()
         EvaluationJob.objects.bulk_create(
