@@ -27,7 +27,7 @@ WORKDIR /app
 COPY . .
 USER checxray
 # The folders exist here with their owner, so that the volumes mounted over them get it. No secret is made in the image.
-RUN mkdir -p -m 0700 "$CHECXRAY_HOME/spool" "$CHECXRAY_HOME/models" "$CHECXRAY_HOME/run" \
+RUN mkdir -p -m 0700 "$CHECXRAY_HOME/spool" "$CHECXRAY_HOME/models" "$CHECXRAY_HOME/evaluation" "$CHECXRAY_HOME/run" \
  && SECRET_KEY=only-for-collectstatic DATABASE_URL=postgresql://none/none REDIS_URL=redis://none \
     DJANGO_SETTINGS_MODULE=config.settings.embedded python manage.py collectstatic --no-input
 ENV DJANGO_SETTINGS_MODULE=config.settings.production

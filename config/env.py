@@ -1,5 +1,7 @@
 """Typed readers of environment variables; each fails loudly on a value that it cannot use."""
 
+import ipaddress
+import math
 import os
 from pathlib import Path
 
@@ -29,6 +31,19 @@ def env_int(name: str, default: int) -> int:
         raise EnvironmentVariableError(f"{name}={raw!r} is not a whole number.") from None
 
 
+def env_float(name: str, default: float) -> float:
+    raw = env_str(name)
+    if not raw:
+        return default
+    try:
+        value = float(raw)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise EnvironmentVariableError(f"{name}={raw!r} is not a number.")
+    return value
+
+
 def env_bool(name: str, default: bool = False) -> bool:
     raw = env_str(name).lower()
     if not raw:
@@ -43,6 +58,16 @@ def env_bool(name: str, default: bool = False) -> bool:
 def env_list(name: str, default: list[str]) -> list[str]:
     raw = env_str(name)
     return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
+
+
+def env_networks(name: str) -> list[str]:
+    networks = env_list(name, [])
+    for each in networks:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError as error:
+            raise EnvironmentVariableError(f"{name}: {error}. Write networks such as 10.1.0.0/16.") from None
+    return networks
 
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

@@ -2,12 +2,18 @@
 
 import sys
 
+# fmt: off
 _ARGUMENTS = {
     "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
     "worker": ["-m", "celery", "-A", "workers.celery", "worker", "-l", "INFO", "--without-mingle", "--without-gossip"],
+    "errands": [
+        "-m", "celery", "-A", "workers.errands", "worker", "-Q", "errands", "--concurrency", "4", "-l", "INFO",
+        "--without-mingle", "--without-gossip",
+    ],
     "dispatcher": ["manage.py", "dispatcher"],
     "dimse": ["manage.py", "dimse_listener"],
 }
+# fmt: on
 NAMES = tuple(_ARGUMENTS)
 ENVIRONMENT = {
     # glibc returns each megabyte of an upload to the kernel and asks for it again page by page, unless told not to.

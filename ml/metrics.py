@@ -165,11 +165,13 @@ def evaluate(
     rounds: int = ROUNDS,
     seed: int = 0,
     draws: Draws | None = None,
+    ranking: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> dict[str, Any]:
     """The evaluation report of (N, L) truth and scores: per label and mean AUROC with patient-level 95 % CI.
 
     Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts. Truth is 0, 1 or
     NaN (unknown). `draws` shares the bootstrap's patients with other figures; else `rounds` are drawn by `seed`.
+    `ranking` is `bootstrap_ranking`'s result of these very arguments, where the caller needs it as well.
     Raises ValueError for shapes that differ.
     """
     truth, scores = np.asarray(truth, dtype=np.float64), np.asarray(scores)
@@ -178,7 +180,7 @@ def evaluate(
             f"Shapes differ: truth {truth.shape}, scores {scores.shape}, {len(patients)} patients, "
             f"{len(labels)} labels."
         )
-    areas, precisions = bootstrap_ranking(truth, scores, draws or Draws.of(patients, rounds, seed))
+    areas, precisions = ranking or bootstrap_ranking(truth, scores, draws or Draws.of(patients, rounds, seed))
     per_label: dict[str, dict[str, Any]] = {}
     for column, label in enumerate(labels):
         area = _or_none(auroc, truth[:, column], scores[:, column])

@@ -18,6 +18,7 @@ class AuditEvent(TenantModel):
         FINDING_REVIEWED = "finding.reviewed", "Finding reviewed"
         REPORT_SIGNED = "report.signed", "Report signed"
         IMAGES_PREDICTED = "images.predicted", "Images read and not stored"
+        POINTS_CHANGED = "operating-points.changed", "Operating points changed"
         USER_SIGNED_IN = "user.signed-in", "User signed in"
 
     at = models.DateTimeField(auto_now_add=True)

@@ -25,6 +25,8 @@ class Bell(enum.StrEnum):
     """The task that each bell wakes, by its registered name."""
 
     INFER = "workers.tasks.drain"
+    EVALUATE = "workers.errands.evaluate"
+    DELIVER = "workers.errands.deliver"
 
 
 def ring(bell: Bell) -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.portal.views import entrance, images, quick_check, report, study, trial, upload, worklist
+from apps.portal.views import entrance, images, points, quick_check, report, study, trial, upload, worklist
 
 app_name = "portal"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("quick-check/", quick_check.quick_check, name="quick-check"),
     path("trial/", trial.trial, name="trial"),
     path("trial/disagreement.csv", trial.export, name="trial-csv"),
+    path("operating-points/", points.points, name="points"),
+    path("operating-points/<str:label>/", points.point, name="point"),
     path("studies/<str:uid>/", study.study, name="study"),
     path("studies/<str:uid>/state/", study.state, name="state"),
     path("studies/<str:uid>/film.png", images.film, name="film"),

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from apps.core.documents import require_pdf, stylesheet, to_pdf
 from apps.registry import engine
 from apps.registry.curves import curves
+from apps.registry.gates import gates_of
 from apps.registry.measured import Section
 from apps.registry.measured import sections as measured_sections
 from apps.registry.models import Activation, Evaluation, ModelVersion
@@ -32,6 +33,7 @@ def card_sections(version: ModelVersion) -> list[Section]:
         Section("Operating points of the version", table=_points(version)),
         *([Section(f"Measured on {evaluation.split_id}", [_films(evaluation)])] if evaluation else []),
         *measured,
+        *_gates(version),
         *_training(version),
         Section("Where it served", table=_ledger(version)),
         Section("The card that came with it", [line for line in version.manifest["card"].splitlines() if line.strip()]),
@@ -113,6 +115,11 @@ def _training(version: ModelVersion) -> list[Section]:
     if run is None:
         return [Section("Training", ["Registered from a folder: this platform knows no curve of its training."])]
     return [Section(f"Training: {run}", charts=curves(run))]
+
+
+def _gates(version: ModelVersion) -> list[Section]:
+    rows = tuple((str(gate.evaluation_set), gate.state.label, gate.reason) for gate in gates_of(version))
+    return [Section("Gates", table=engine.Table("Gates", ("Set", "Gate", "Why"), rows))] if rows else []
 
 
 def _ledger(version: ModelVersion) -> engine.Table:

@@ -4,13 +4,19 @@ from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
 from ml.bootstrap import Interval, wilson
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
+from ml.evaluation import REFUSED as EVALUATION_REFUSED
 from ml.evaluation import (
     EvaluationRefused,
+    Listed,
+    NotComparable,
     Table,
     compare_versions,
     evaluate_version,
+    paired_difference,
+    read_films,
     report_tables,
     report_text,
+    start_evaluation,
     table2,
 )
 from ml.gate import GateResult, tag_gate
@@ -38,6 +44,7 @@ from ml.training.progress import follow as follow_progress
 from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
+    "EVALUATION_REFUSED",
     "FITS",
     "IMPORT_FORMATS",
     "LABELS",
@@ -59,9 +66,11 @@ __all__ = [
     "InputSpace",
     "Interval",
     "Launched",
+    "Listed",
     "LoadedInput",
     "Manifest",
     "Nodes",
+    "NotComparable",
     "PictureIdentity",
     "Prediction",
     "Predictor",
@@ -88,10 +97,13 @@ __all__ = [
     "load_input",
     "load_predictor",
     "opacity",
+    "paired_difference",
+    "read_films",
     "read_manifest",
     "render_png",
     "report_tables",
     "report_text",
+    "start_evaluation",
     "table2",
     "tag_gate",
     "training_of_arguments",

@@ -1,6 +1,5 @@
 """Measuring a registered version on films, and the document of what was found."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from apps.core.errors import InvalidInputError, UnavailableError
 from apps.registry import engine
 from apps.registry.measured import sections
 from apps.registry.models import Evaluation, ModelVersion
-from apps.registry.services import fetch_artifact
+from apps.registry.services import fetch_artifact, keep_evaluation
 
 
 def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: str) -> Evaluation:
@@ -26,18 +25,7 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
     """
     with _refusals():
         report = engine.evaluate_version(fetch_artifact(version), data, split, _cache(), _device())
-    # The version's name in the registry; the manifest's own may be another, and has no number.
-    report["model"]["name"] = str(version)
-    return Evaluation.objects.create(
-        model_version=version,
-        split_id=report["split"]["id"],
-        split_sha256=report["split"]["sha256"],
-        n=report["n"],
-        patients=report["patients"],
-        mean_auroc=report["mean_auroc"],
-        report_json=json.dumps(report, allow_nan=False),
-        actor=actor,
-    )
+    return keep_evaluation(version=version, report=report, data=data, split=split, actor=actor)
 
 
 def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:

@@ -39,6 +39,12 @@ class Point:
     def of(cls, row: OperatingPoint) -> "Point":
         return cls(row.value, row.strategy, row.target, row.reason)
 
+    @property
+    def how(self) -> str:
+        """How it was chosen, in words."""
+        target = "" if self.target is None else f" {self.target:.2f}"
+        return f"{Strategy(self.strategy).label}{target}"
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -59,6 +65,11 @@ class Curve:
                 break
             found = (sensitivity, specificity)
         return found
+
+
+def in_words(point: Point | None) -> str:
+    """A point and how it was chosen; None is the version's own."""
+    return f"{point.value:.3f} ({point.how.lower()})" if point else "the version's own"
 
 
 def curves(version: ModelVersion) -> dict[str, Curve]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
+from apps.registry.gates import failed, gates_of, is_open, platform_version
 from apps.registry.models import Challenger, Deployment, Evaluation, ModelVersion, OperatingPoint
 from apps.registry.points import Point
 
@@ -43,10 +44,10 @@ def version_in_service() -> ModelVersion:
     Raises:
         UnavailableError: none has been activated.
     """
-    deployment = Deployment.objects.select_related("model_version").filter(for_tenant=None).first()
-    if deployment is None:
+    version = platform_version()
+    if version is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
-    return deployment.model_version
+    return version
 
 
 def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
@@ -73,7 +74,7 @@ def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
 
 
 def version_state(version: Any) -> str:
-    """Candidate, verified once it was measured on films that it had not seen, shadow, serving, or retired.
+    """Candidate, verified once it was measured on unseen films and no gate is shut, shadow, serving, or retired.
 
     A canary serves: patients are read by it.
     """
@@ -83,4 +84,9 @@ def version_state(version: Any) -> str:
         return "Serving"
     if version.is_shadow:
         return "Shadow"
-    return "Verified" if version.is_measured else "Candidate"
+    if not version.is_measured:
+        return "Candidate"
+    gates = gates_of(version)
+    if is_open(gates):
+        return "Verified"
+    return "Candidate: gate failed" if failed(gates) else "Candidate: gate waits"

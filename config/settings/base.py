@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from config.env import PROJECT_ROOT, env_bool, env_int, env_list, env_str, home
+from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_networks, env_str, home
 
 BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
@@ -139,6 +139,17 @@ SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
 
 # Whether a version that replaces another one needs a second operator's word.
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
+# By how much of mean AUROC a new version may be worse than the one in service, at the lower end of the 95 % interval.
+GATE_DELTA = env_float("GATE_DELTA", 0.02)
+# An evaluation whose worker is silent for this long is begun again by another one.
+EVALUATION_LEASE_SECONDS = env_int("EVALUATION_LEASE_SECONDS", 60)
+
+# Whether a hospital's administrators choose its operating points; else operators alone do.
+HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
+
+# Webhooks go to public addresses by https, unless these say otherwise.
+WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
+WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)
@@ -166,6 +177,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
+# What must not wait behind films, nor films behind it.
+CELERY_TASK_ROUTES = {"workers.errands.*": {"queue": "errands"}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"

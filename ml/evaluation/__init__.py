@@ -1,18 +1,26 @@
 """Evaluation of model versions: figures with intervals, subgroups, localisation, published tables."""
 
+from ml.evaluation.child import REFUSED, start_evaluation
 from ml.evaluation.compare import compare_versions
-from ml.evaluation.films import EvaluationRefused
+from ml.evaluation.films import EvaluationRefused, Listed, read_films
+from ml.evaluation.pairing import NotComparable, paired_difference
 from ml.evaluation.summary import report_tables, report_text
 from ml.evaluation.tables import Table, table2, table3
 from ml.evaluation.version import evaluate_version
 
 __all__ = [
+    "REFUSED",
     "EvaluationRefused",
+    "Listed",
+    "NotComparable",
     "Table",
     "compare_versions",
     "evaluate_version",
+    "paired_difference",
+    "read_films",
     "report_tables",
     "report_text",
+    "start_evaluation",
     "table2",
     "table3",
 ]

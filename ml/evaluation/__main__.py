@@ -15,6 +15,7 @@ from ml.artifact import ArtifactInvalid, write_atomically
 from ml.bootstrap import ROUNDS
 from ml.datasets import DatasetInvalid
 from ml.errors import InputRejected
+from ml.evaluation.child import REFUSED, end_with_stdin
 from ml.evaluation.compare import compare_versions
 from ml.evaluation.summary import report_text
 from ml.evaluation.tables import table2
@@ -32,12 +33,15 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=default, help="decoded films and exported graphs")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the bootstrap")
+    parser.add_argument("--while-stdin-is-open", action="store_true", help="stop when standard input ends")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 only if the figures were made and, where asked for, written."""
+    """Exit status 0 only if the figures were made and, where asked for, written; REFUSED where they never can be."""
     given = _arguments(arguments)
+    if given.while_stdin_is_open:
+        end_with_stdin()
     try:
         figures: dict[str, Any]
         if len(given.artifact) > 1:
@@ -50,17 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = report_text(figures)
         if given.json:
             write_atomically(given.json, json.dumps(figures, indent=1, allow_nan=False).encode() + b"\n")
-    except (
-        ArtifactInvalid,
-        DatasetInvalid,
-        InputRejected,
-        PredictorUnavailable,
-        FloatingPointError,
-        ValueError,
-        OSError,
-    ) as error:
+    except (PredictorUnavailable, OSError) as error:
         sys.stderr.write(f"Evaluation stopped: {error}\n")
         return 1
+    except (ArtifactInvalid, DatasetInvalid, InputRejected, FloatingPointError, ValueError) as error:
+        sys.stderr.write(f"Evaluation stopped: {error}\n")
+        return REFUSED
     sys.stdout.write(text + "\n")
     return 0
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.artifact import read_manifest
-from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking, interval
+from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.evaluation.films import ask, check_unseen, read_films
+from ml.evaluation.pairing import difference
 from ml.evaluation.version import SEED, described, open_predictor
 from ml.labels import LABELS
 from ml.metrics import evaluate, round_means
@@ -41,12 +42,12 @@ def compare_versions(
     means: list[NDArray[np.float64]] = []
     for predictor in predictors:
         logits = ask(predictor, listed, Path(cache_dir) / "films").logits
-        areas, _ = bootstrap_ranking(truth, logits, draws)
-        means.append(round_means(areas))
-        report = evaluate(truth, logits, patients, LABELS, draws=draws)
+        ranking = bootstrap_ranking(truth, logits, draws)
+        means.append(round_means(ranking[0]))
+        report = evaluate(truth, logits, patients, LABELS, draws=draws, ranking=ranking)
         rows.append({"model": described(predictor), "split": split_card, **report})
     for row, samples in zip(rows[1:], means[1:], strict=True):
-        row["difference"] = _difference(rows[0], row, samples - means[0])
+        row["difference"] = difference(row, rows[0], samples - means[0])
     notes = [f"{row['model']['name']}: {note}" for row, note in zip(rows, unchecked, strict=True) if note]
     return {
         "split": split_card,
@@ -54,14 +55,4 @@ def compare_versions(
         "patients": len(set(patients)),
         "rows": rows,
         "not_run": [*notes, "Other seeds of each training: one run each says nothing of the spread between runs."],
-    }
-
-
-def _difference(first: dict[str, Any], other: dict[str, Any], samples: NDArray[np.float64]) -> dict[str, Any]:
-    found = interval(samples)
-    both = first["mean_auroc"] is not None and other["mean_auroc"] is not None
-    return {
-        "mean_auroc": other["mean_auroc"] - first["mean_auroc"] if both else None,
-        "ci95": found.pair() if found else None,
-        "better_share": float(np.mean(samples[np.isfinite(samples)] > 0)) if found else None,
     }

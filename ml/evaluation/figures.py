@@ -40,13 +40,15 @@ class Scored:
         return np.where(np.isnan(values), np.nan, self.probabilities >= values)
 
 
-def classification(scored: Scored, draws: Draws) -> dict[str, Any]:
+def classification(
+    scored: Scored, draws: Draws, ranking: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+) -> dict[str, Any]:
     """`ml.metrics.evaluate` with operating points, calibration, ROC and reliability points for each label.
 
     Operating point: sensitivity, specificity, PPV, NPV with patient-level 95 % CI, null where a label has none.
     Calibration: ECE over 15 equal-mass bins and Brier score of the plain sigmoid ("raw") and after Platt ("platt").
     """
-    report = evaluate(scored.truth, scored.logits, scored.patients, draws=draws)
+    report = evaluate(scored.truth, scored.logits, scored.patients, draws=draws, ranking=ranking)
     points = operating_points(scored, draws)
     forms = {"raw": sigmoid(scored.logits), "platt": scored.probabilities}
     for column, label in enumerate(LABELS):

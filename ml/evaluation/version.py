@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ml.artifact import Manifest, read_manifest
-from ml.bootstrap import ROUNDS, Draws
+from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.datasets import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
 from ml.evaluation.films import OFFICIAL_TEST, Listed, Said, ask, check_unseen, read_films
 from ml.evaluation.localisation import Maps, localisation
+from ml.evaluation.pairing import rounds_of
 from ml.evaluation.subgroups import subgroups
+from ml.metrics import round_means
 from ml.predictor import Predictor, load_predictor
 
 SEED = 0
@@ -28,8 +30,8 @@ def evaluate_version(
 
     Returns JSON-ready figures: `ml.metrics.evaluate`'s and `ml.evaluation.figures.classification`'s keys, with "model",
     "split" {"id", "sha256", "films"}, "subgroups", "localisation" (None: "localisation_note" says why), "gate",
-    "method" and "not_run", the list of what these figures do not cover. Raises EvaluationRefused, DatasetInvalid,
-    ArtifactInvalid, PredictorUnavailable.
+    "method", "bootstrap" (for `paired_difference`) and "not_run", the list of what these figures do not cover. Raises
+    EvaluationRefused, DatasetInvalid, ArtifactInvalid, PredictorUnavailable.
     """
     listed = read_films(data, split)
     unchecked = check_unseen(read_manifest(artifact_dir), listed)
@@ -40,16 +42,18 @@ def evaluate_version(
     said = ask(predictor, listed, Path(cache_dir) / "films", {box.image for box in boxes})
     scored = scored_films(predictor.manifest, listed, said)
     draws = Draws.of(scored.patients, rounds, SEED)
+    ranking = bootstrap_ranking(scored.truth, scored.logits, draws)
     located, why_not = _located(predictor.manifest, listed, boxes, every, said, rounds)
     report = {
         "model": described(predictor),
         "split": {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)},
-        **classification(scored, draws),
+        **classification(scored, draws, ranking),
         "subgroups": subgroups(scored, listed.films, draws),
         "localisation": located,
         "localisation_note": why_not,
         "gate": {"films": len(listed.names), "refused": said.refused},
         "method": {"rounds": rounds, "seed": SEED, "text": METHOD},
+        "bootstrap": rounds_of(listed, round_means(ranking[0]), SEED),
     }
     return {**report, "not_run": _not_run(report, unchecked)}
 

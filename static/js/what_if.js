@@ -5,6 +5,7 @@ if (slider) {
   const cells = document.querySelectorAll("#what-if [data-figure]");
   const digits = { flagged: 0, per_day: 1 };
   const byHand = document.querySelector('input[name="value"]');
+  const strategy = document.querySelector('select[name="strategy"]');
   const show = () => {
     const step = steps[Number(slider.value)];
     for (const cell of cells) {
@@ -16,6 +17,7 @@ if (slider) {
   slider.addEventListener("input", () => {
     show();
     if (byHand) byHand.value = steps[Number(slider.value)].threshold.toFixed(4);
+    if (strategy) strategy.value = "manual";
   });
   show();
 }

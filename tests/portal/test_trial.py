@@ -156,6 +156,7 @@ PORTAL = {
     "report-pdf": "/studies/{uid}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
     "quick-check": None, "sign-in": None, "sign-out": None,
     "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "trial": None, "trial-csv": None,
+    "points": None, "point": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",

@@ -12,9 +12,10 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
+from apps.registry.card import card_sections
 from apps.registry.evaluations import render_evaluation_pdf
 from apps.registry.models import Evaluation, ModelVersion, TrainingRun
-from apps.registry.services import activate, register
+from apps.registry.services import activate, create_evaluation_set, register
 from ml.labels import LABELS
 from tests.conftest import PASSWORD
 from tests.ml import tiny
@@ -125,6 +126,14 @@ def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None
     card = client.get(reverse("admin:registry_modelversion_card", args=[evaluation.model_version_id])).content.decode()
     assert card.count('class="chart"') == 4
     assert "Subgroups" in card
+
+
+def test_the_card_says_how_the_gates_stand(version: ModelVersion, films: Path) -> None:
+    create_evaluation_set(name="public", folder=str(films))
+    evaluate(films, reference="tiny:1")
+    found = {section.title: section for section in card_sections(version)}
+    assert found["Gates"].table is not None
+    assert found["Gates"].table.rows == (("public", "Not comparable", "No version serves the platform yet."),)
 
 
 def test_the_document_is_closed_to_the_network(evaluation: Evaluation) -> None:

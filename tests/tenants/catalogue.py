@@ -25,12 +25,17 @@ PLATFORM_TABLES = {
     "registry_activationrequest": "moves that wait for a second operator",
     "registry_challenger": "which version is on trial for whom: read before any tenant is in force",
     "registry_deployment": "which version serves whom: read before any tenant is in force",
+    "registry_evaluationjob": "measurements that wait for a worker",
+    "registry_evaluationset": "where the operator keeps films that are no hospital's, and how many they are",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
+    "registry_modelevent": "what happened to versions, as other systems are told",
     "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
     "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
     "registry_trainingrun": "the platform's trainings",
+    "registry_webhookdelivery": "messages of the platform on their way",
+    "registry_webhookendpoint": "addresses that operators entered; no secret is stored",
     "tenants_tenant": "the tenants themselves: name, slug, AE title",
 }
 
@@ -40,6 +45,7 @@ ABOUT_TENANTS = {
     "registry_activationrequest": "as the ledger",
     "registry_challenger": "as the pointers",
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
+    "registry_modelevent": "as the ledger, whose line it tells",
     "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
     "registry_switchpreview": "how many results a switch would change, per finding",
 }

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from apps.core.errors import ChecxrayError
 from apps.registry.admin.figures import table
 from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
-from apps.registry.points import Strategy
+from apps.registry.points import Point, in_words
 from apps.registry.services import approve, roll_back, unpin, withdraw
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
 from apps.tenants.models import Tenant
@@ -40,7 +40,12 @@ class ActivationForm(ReasonForm):
         label="Keep what tenants chose",
         help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
-    field_order: Sequence[str] = ("tenant", "keeps_points", "reason")
+    despite_gate = forms.BooleanField(
+        required=False,
+        label="Despite a failed gate",
+        help_text="Only where it did not pass: the gate and your reason stand in the ledger.",
+    )
+    field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
 
 
 def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
@@ -144,7 +149,7 @@ class ActivationAdmin(OperatorAdmin):
     list_filter = ("act", "for_tenant")
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "preview_sha256", "thresholds", "chosen",
+        "preview_sha256", "overridden", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant")
@@ -156,6 +161,11 @@ class ActivationAdmin(OperatorAdmin):
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
         return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
+
+    @admin.display(description="Despite the gates")
+    def overridden(self, activation: Activation) -> SafeString | str:
+        rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
+        return table(("Set", "What it said"), rows) if rows else "–"
 
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:
@@ -232,7 +242,4 @@ def _share(percent: int | None) -> str:
 
 def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
     point = chosen.get(tenant_id, {}).get(label)
-    if point is None:
-        return "the version's own"
-    target = "" if point["target"] is None else f" {point['target']:.2f}"
-    return f"{point['value']:.3f} ({Strategy(point['strategy']).label.lower()}{target})"
+    return in_words(Point(**point) if point else None)

@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.errors import UnavailableError
+from apps.registry.admin.evaluating import evaluate_view, gates_table, jobs_table
 from apps.registry.admin.figures import figure, table
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
 from apps.registry.admin.previews import flips
@@ -28,8 +29,8 @@ from apps.tenants.console import OperatorAdmin
 class ModelVersionAdmin(OperatorAdmin):
     list_display = ("__str__", "standing", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
-        "__str__", "standing", "training", "measured", "architecture", "sha256", "device_uid", "registered",
-        "input_space", "operating_points", "figures", "data", "card",
+        "__str__", "standing", "training", "measured", "gates", "jobs", "architecture", "sha256", "device_uid",
+        "registered", "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -49,6 +50,14 @@ class ModelVersionAdmin(OperatorAdmin):
         return _links("admin:registry_evaluation_change", version.evaluations.all()[:20]) or (
             "None yet: manage.py evaluate_model"
         )
+
+    @admin.display(description="Gates")
+    def gates(self, version: ModelVersion) -> SafeString | str:
+        return gates_table(version)
+
+    @admin.display(description="Measurements asked for")
+    def jobs(self, version: ModelVersion) -> SafeString | str:
+        return jobs_table(version)
 
     @admin.display(description="SHA-256")
     def short_sha256(self, version: ModelVersion) -> str:
@@ -103,6 +112,7 @@ class ModelVersionAdmin(OperatorAdmin):
             path("<uuid:version_id>/activate/", wrap(self.activate_view), name="registry_modelversion_activate"),
             path("<uuid:version_id>/card/", wrap(self.card_view), name="registry_modelversion_card"),
             path("<uuid:version_id>/card.pdf", wrap(self.card_pdf_view), name="registry_modelversion_card_pdf"),
+            path("<uuid:version_id>/evaluate/", wrap(self.evaluate_view), name="registry_modelversion_evaluate"),
             path("<uuid:version_id>/retire/", wrap(self.retire_view), name="registry_modelversion_retire"),
             *super().get_urls(),
         ]
@@ -111,7 +121,7 @@ class ModelVersionAdmin(OperatorAdmin):
         version = get_object_or_404(ModelVersion, pk=version_id)
         form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points")}
+            chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points", "despite_gate")}
             move = moved(form, activate_or_request, version=version, **chosen, **why(request, form))
             if move is not None:
                 return answer(self, request, move)
@@ -128,6 +138,7 @@ class ModelVersionAdmin(OperatorAdmin):
         latest = previews.order_by("for_tenant", "-id").distinct("for_tenant")
         page.template_name = "admin/registry/modelversion/activate.html"
         page.context_data = {**(page.context_data or {}), "previews": [(each, flips(each)) for each in latest]}
+        page.context_data["gates"] = gates_table(version)
         return page
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
@@ -150,6 +161,9 @@ class ModelVersionAdmin(OperatorAdmin):
         response = HttpResponse(document, content_type="application/pdf")
         response["Content-Disposition"] = f'attachment; filename="card-{version.name}-{version.number}.pdf"'
         return response
+
+    def evaluate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        return evaluate_view(self, request, version_id)
 
     def retire_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)

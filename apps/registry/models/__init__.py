@@ -4,6 +4,8 @@ All of it belongs to the platform.
 """
 
 from apps.registry.models.challengers import Challenger, takes
+from apps.registry.models.evaluating import EvaluationJob, EvaluationSet
+from apps.registry.models.events import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.registry.models.service import (
     PLATFORM,
     Activation,
@@ -23,10 +25,15 @@ __all__ = [
     "Challenger",
     "Deployment",
     "Evaluation",
+    "EvaluationJob",
+    "EvaluationSet",
+    "ModelEvent",
     "ModelVersion",
     "OperatingPoint",
     "SwitchPreview",
     "TrainingEpoch",
     "TrainingRun",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "takes",
 ]

@@ -121,6 +121,7 @@ class ActivationRequest(models.Model):
     to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share; empty: the whole service.")
     keeps_points = models.BooleanField()
+    despite_gate = models.BooleanField(default=False)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     reason = models.TextField(blank=True)
@@ -179,6 +180,8 @@ class Activation(models.Model):
     points_after = models.JSONField(default=dict)
     preview_sha256 = models.CharField(max_length=64, blank=True)
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
+    # The gates that said no, as they stood when somebody decided otherwise.
+    despite_gates = models.JSONField(default=list)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(

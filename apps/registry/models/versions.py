@@ -60,6 +60,9 @@ class Evaluation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
+    evaluation_set = models.ForeignKey(
+        "registry.EvaluationSet", null=True, on_delete=models.PROTECT, related_name="evaluations"
+    )
     split_id = models.CharField(max_length=200)
     split_sha256 = models.CharField(max_length=64)
     n = models.PositiveIntegerField()

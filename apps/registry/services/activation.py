@@ -4,10 +4,12 @@ A version and the operating points that tenants chose move in one transaction. E
 """
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 
-from apps.core.errors import ConflictError, NotPermittedError
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
+from apps.registry.gates import Gate, failed, gates_of
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
@@ -23,14 +25,18 @@ def activate(
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
+    despite_gate: bool = False,
 ) -> Activation:
     """Put a version into service, for the whole platform or pinned for one tenant.
 
     Args:
         keeps_points: carry on what the tenants chose, such as a sensitivity; else the version's own points hold.
+        despite_gate: although a gate failed; the reason and the gate go into the ledger.
 
     Raises:
-        ConflictError: it serves there already, is retired, or cannot keep what a tenant chose; the detail says more.
+        ConflictError: it serves there already, is retired, failed a gate, or cannot keep what a tenant chose; the
+            detail says more.
+        InvalidInputError: a failed gate was overridden without a reason.
         NotPermittedError: this platform asks for a second operator, so the move must be requested.
     """
     with moving(tenant) as scope:
@@ -39,12 +45,16 @@ def activate(
                 "This platform asks for a second operator: request the move, and let another one confirm it.",
                 "second-approver-needed",
             )
-        return put_into_service(scope, version, By(actor, by_id, reason), keeps_points=keeps_points)
+        by = By(actor, by_id, reason)
+        return put_into_service(scope, version, by, keeps_points=keeps_points, despite_gate=despite_gate)
 
 
-def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool) -> Activation:
+def put_into_service(
+    scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool, despite_gate: bool
+) -> Activation:
     """`activate`, inside the transaction of a scope."""
     check_can_serve(scope, version)
+    overridden = check_gates(version, by.reason, despite_gate=despite_gate)
     previous = scope.serving
     before = choices_at_stake(scope, previous, version)
     preview = ""
@@ -54,7 +64,8 @@ def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_point
         after = before
     else:
         after, preview = carry(before, previous, version)
-    return _move(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, preview_sha256=preview)
+    kept: dict[str, Any] = {"preview_sha256": preview, "despite_gates": [gate.to_dict() for gate in overridden]}
+    return _move(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, **kept)
 
 
 def check_can_serve(scope: Scope, version: ModelVersion) -> None:
@@ -63,6 +74,21 @@ def check_can_serve(scope: Scope, version: ModelVersion) -> None:
         raise ConflictError(f"{version} is in service already.")
     if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
         raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
+
+
+def check_gates(version: ModelVersion, reason: str, *, despite_gate: bool) -> list[Gate]:
+    """The failed gates that this move overrides; refuse it where nobody said to override them, and why."""
+    shut = failed(gates_of(version))
+    if shut and not despite_gate:
+        told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in shut)
+        raise ConflictError(
+            f"{version} did not pass the gate. {told} To put it into service all the same, say so and why: "
+            f"manage.py activate_model {version} --despite-gate --reason TEXT.",
+            "gate-failed",
+        )
+    if shut and not reason.strip():
+        raise InvalidInputError(f"Say why {version} is to serve although it did not pass the gate.", "reason-missing")
+    return shut
 
 
 def roll_back(
@@ -125,15 +151,15 @@ def _move(
     *,
     before: Chosen,
     after: Chosen,
-    preview_sha256: str = "",
     moves_pointer: bool = True,
+    **kept: Any,
 ) -> Activation:
     previous = scope.serving
     for tenant_id, points in after.items():
         write(version, tenant_id, points, by.actor)
     if moves_pointer:
         _point(scope, version, act)
-    line = append(act, scope.tenant, previous, version, by, before=before, after=after, preview_sha256=preview_sha256)
+    line = append(act, scope.tenant, previous, version, by, before=before, after=after, **kept)
     if moves_pointer:
         end_outdated_challenges(by)
     for tenant_id in after:

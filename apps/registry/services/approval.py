@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, Challenger, Deployment, ModelVersion
-from apps.registry.services.activation import activate, check_can_serve, put_into_service
+from apps.registry.services.activation import activate, check_can_serve, check_gates, put_into_service
 from apps.registry.services.challenge import challenge, check_can_challenge, put_to_challenge
 from apps.registry.services.ledger import By, append, moving
 from apps.tenants.models import Tenant
@@ -22,6 +22,7 @@ def request_activation(
     tenant: Tenant | None = None,
     keeps_points: bool = True,
     percent: int | None = None,
+    despite_gate: bool = False,
 ) -> ActivationRequest:
     """Ask for a move that another operator confirms; a request that waited for the same tenant is withdrawn.
 
@@ -29,11 +30,12 @@ def request_activation(
         percent: of a canary; None asks for the whole service.
 
     Raises:
-        InvalidInputError, ConflictError: the version cannot serve there.
+        InvalidInputError, ConflictError: the version cannot serve there, as `activate`.
     """
     with moving(tenant) as scope:
         if percent is None:
             check_can_serve(scope, version)
+            check_gates(version, reason, despite_gate=despite_gate)
         else:
             check_can_challenge(scope, version, percent)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
@@ -44,6 +46,7 @@ def request_activation(
             to_version=version,
             percent=percent,
             keeps_points=keeps_points,
+            despite_gate=despite_gate,
             by_id=by_id,
             actor=actor,
             reason=reason,
@@ -83,7 +86,9 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
             raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
         by = By(fresh.actor, fresh.by_id, fresh.reason, second_id=by_id)
         if fresh.percent is None:
-            fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+            fresh.line = put_into_service(
+                scope, fresh.to_version, by, keeps_points=fresh.keeps_points, despite_gate=fresh.despite_gate
+            )
         else:
             fresh.line = put_to_challenge(
                 scope, fresh.to_version, by, percent=fresh.percent, keeps_points=fresh.keeps_points

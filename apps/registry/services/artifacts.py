@@ -15,6 +15,8 @@ from django.db.models import Max
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
 from apps.registry.models import ModelVersion
+from apps.registry.services.evaluating import request_evaluations
+from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
 from apps.studies.storage import put_file
 
@@ -24,7 +26,7 @@ ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
     """Verify an artifact, store its files and register it as the next number of its name.
 
-    The same artifact again is the same version.
+    The same artifact again is the same version. A new one is measured on the operator's evaluation sets.
 
     Raises:
         InvalidInputError: the artifact is damaged or not ours; the reason names the defect.
@@ -42,13 +44,16 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
     last = ModelVersion.objects.filter(name=name).aggregate(last=Max("number"))["last"] or 0
     try:
         with transaction.atomic():
-            return ModelVersion.objects.create(
+            version = ModelVersion.objects.create(
                 name=name,
                 number=last + 1,
                 sha256=artifact.sha256,
                 manifest=artifact.manifest.to_dict(),
                 device_uid=f"2.25.{uuid.UUID(hex=artifact.sha256[:32]).int}",
             )
+            tell_registered(version)
+            request_evaluations(version=version)
+            return version
     except IntegrityError as error:
         raise ConflictError("This name was given to another version meanwhile; register it again.") from error
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
+from apps.registry.gates import failed, gates_of
 from apps.registry.models import Activation, Challenger, ModelVersion
 from apps.registry.points import Point
 from apps.registry.selectors import challenger_for, version_for, version_in_service
@@ -86,6 +87,11 @@ def check_can_challenge(scope: Scope, version: ModelVersion, percent: int | None
         raise ConflictError(f"{version} is in service there: it cannot challenge itself.")
     if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
         raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
+    if percent is not None and (shut := failed(gates_of(version))):
+        told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in shut)
+        raise ConflictError(
+            f"{version} did not pass the gate, so it may read as a shadow and for no patient. {told}", "gate-failed"
+        )
     row = _open(scope.tenant)
     if row is not None and row.model_version != version:
         raise ConflictError(f"{row} is under way: end it first.", "challenger-under-way")

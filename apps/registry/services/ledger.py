@@ -1,7 +1,7 @@
 """The transaction in which a pointer or an operating point moves, and the line that it leaves."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from django.db.models import Max
 from apps.core.errors import ConflictError
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.points import Point
+from apps.registry.services.events import tell_move
 from apps.tenants.models import Tenant
 
 # What tenants chose: {tenant id: {label: point}}.
@@ -69,9 +70,10 @@ def append(
     after: Chosen | None = None,
     preview_sha256: str = "",
     percent: int | None = None,
+    despite_gates: Sequence[Mapping[str, Any]] = (),
 ) -> Activation:
-    """Write the next line."""
-    return Activation.objects.create(
+    """Write the next line, and tell whoever wants to hear of it."""
+    line = Activation.objects.create(
         number=(Activation.objects.aggregate(last=Max("number"))["last"] or 0) + 1,
         act=act,
         for_tenant=tenant,
@@ -82,11 +84,14 @@ def append(
         points_after=_stored(after or {}),
         preview_sha256=preview_sha256,
         percent=percent,
+        despite_gates=list(despite_gates),
         by_id=by.by_id,
         second_id=by.second_id,
         actor=by.actor,
         reason=by.reason,
     )
+    tell_move(line)
+    return line
 
 
 def _stored(chosen: Chosen) -> dict[str, dict[str, Any]]:

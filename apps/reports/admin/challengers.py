@@ -32,6 +32,8 @@ class ChallengeForm(ActivationForm):
     percent = forms.IntegerField(
         required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
     )
+    # A version that failed a gate may only be a shadow, and that needs no exception.
+    despite_gate: Any = None
     field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

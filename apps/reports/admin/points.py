@@ -12,35 +12,16 @@ from django.urls import URLPattern, path, reverse
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
 from apps.registry.models import ModelVersion, OperatingPoint
-from apps.registry.points import Choice, Strategy, curves
-from apps.registry.selectors import operating_points, version_for
+from apps.registry.selectors import version_for
 from apps.registry.services import find_version, set_points
-from apps.registry.whatif import Evidence, charts, step, steps
+from apps.registry.whatif import Evidence
+from apps.reports.choosing import PointForm, what_if
 from apps.reports.readings import readings_of, studies_read_by
 from apps.reports.whatif import evidence
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
-
-_OWN = "own"
-
-
-class PointForm(forms.Form):
-    strategy = forms.ChoiceField(choices=[(_OWN, "The version's own point"), *Strategy.choices])
-    target = forms.FloatField(
-        required=False, min_value=0, max_value=1, help_text="Sensitivity, specificity or share of studies, 0 to 1."
-    )
-    value = forms.FloatField(
-        required=False, min_value=0, max_value=1, label="Threshold", help_text="Only where it is set by hand."
-    )
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="Kept in the ledger for good.")
-
-    def choice(self) -> Choice | None:
-        given = self.cleaned_data
-        if given["strategy"] == _OWN:
-            return None
-        return Choice(given["strategy"], given["target"], given["value"], given["reason"])
 
 
 class ReadByForm(forms.Form):
@@ -99,12 +80,16 @@ class OperatingPointAdmin(OperatorAdmin):
         form = PointForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
             return HttpResponseRedirect(request.get_full_path())
-        context = self.admin_site.each_context(request) | _context(tenant, version, label, found)
-        return TemplateResponse(
-            request,
-            "admin/registry/operatingpoint/what_if.html",
-            context | {"opts": self.opts, "form": form, "submit": "Judge by this from now on"},
-        )
+        context = self.admin_site.each_context(request) | {
+            **what_if(tenant, version, label, found),
+            "title": f"{label}: what if {tenant} judged it otherwise",
+            "back_to": reverse("admin:registry_operatingpoint_changelist"),
+            "labels": labels,
+            "opts": self.opts,
+            "form": form,
+            "submit": "Judge by this from now on",
+        }
+        return TemplateResponse(request, "admin/registry/operatingpoint/what_if.html", context)
 
     def read_by_view(self, request: HttpRequest) -> HttpResponse:
         """From a version and a threshold to the studies, or from a study to the versions that read it."""
@@ -147,26 +132,3 @@ class OperatingPointAdmin(OperatorAdmin):
         self.log_change(request, tenant, f"Changed the operating point of {label}: {line.reason}")
         messages.success(request, f"{tenant} judges {label} by the new point from the next result on.")
         return True
-
-
-def _context(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
-    curve = curves(version).get(label)
-    point = operating_points(version, tenant.pk)[label]
-    shown = steps(found, curve)
-    now = step(float(point["value"]), found, curve) if point else None
-    return {
-        "title": f"{label}: what if {tenant} judged it otherwise",
-        "back_to": reverse("admin:registry_operatingpoint_changelist"),
-        "labels": version.manifest["labels"],
-        "label": label,
-        "version": version,
-        "evidence": found,
-        "curve": curve,
-        "point": point,
-        "now": now,
-        "steps": [each.to_dict() for each in shown],
-        "start": min(range(len(shown)), key=lambda index: abs(shown[index].threshold - now.threshold))
-        if now and shown
-        else 0,
-        "charts": charts(shown),
-    }

@@ -7,7 +7,15 @@ import pytest
 
 from ml.artifact import read_manifest
 from ml.datasets import DatasetInvalid, read_split, read_table
-from ml.evaluation import EvaluationRefused, compare_versions, evaluate_version, report_text
+from ml.evaluation import (
+    REFUSED,
+    EvaluationRefused,
+    NotComparable,
+    compare_versions,
+    evaluate_version,
+    paired_difference,
+    report_text,
+)
 from ml.evaluation.__main__ import main
 from ml.evaluation.films import OFFICIAL_TEST, check_unseen, read_films
 from ml.labels import LABELS
@@ -159,6 +167,15 @@ def test_a_comparison_is_paired(version: Path, data: Path, cache: Path, report: 
     assert difference["mean_auroc"] == pytest.approx(second["mean_auroc"] - first["mean_auroc"])
     assert difference["ci95"][0] < difference["mean_auroc"] < difference["ci95"][1]
     assert any(line.startswith("tiny-1: Whether") for line in compared["not_run"])
+    # Evaluated apart, and the films listed in another order: the same difference.
+    (tmp_path / "test_list.txt").write_text("\n".join(reversed((data / "test_list.txt").read_text().split())))
+    apart = evaluate_version(other, data, tmp_path / "test_list.txt", cache, "cpu", rounds=100)
+    later = paired_difference(apart, report)
+    assert later["mean_auroc"] == pytest.approx(difference["mean_auroc"])
+    assert later["ci95"] == pytest.approx(difference["ci95"], abs=1e-6)
+    (tmp_path / "fewer.txt").write_text("\n".join((data / "test_list.txt").read_text().split()[:40]))
+    with pytest.raises(NotComparable, match="changed between"):
+        paired_difference(evaluate_version(other, data, tmp_path / "fewer.txt", cache, "cpu", rounds=100), report)
     with pytest.raises(ValueError, match="two versions"):
         compare_versions([version], data, None, cache)
 
@@ -182,7 +199,7 @@ def test_command_line(
     assert {"n", "patients", "mean_auroc", "ci95", "labels"} <= set(written)
     assert main([*common, "--artifact", str(version), "--device", "cpu"]) == 0
     assert "(Table 2)" in capsys.readouterr().out
-    assert main([*common, "--split", str(data / "train_val_list.txt"), "--json", str(tmp_path / "no.json")]) == 1
+    assert main([*common, "--split", str(data / "train_val_list.txt"), "--json", str(tmp_path / "no.json")]) == REFUSED
     assert "use a list of other patients" in capsys.readouterr().err
     assert not (tmp_path / "no.json").exists()
 

@@ -25,6 +25,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--own-points", action="store_true", help="drop what tenants chose; judge by the version's own points"
         )
+        parser.add_argument(
+            "--despite-gate", action="store_true", help="although it did not pass the gate; needs --reason"
+        )
         parser.add_argument("--reason", default="", help="why; kept in the ledger")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -51,4 +54,5 @@ def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     if tenant is not None and options["unpin"]:
         return unpin(tenant=tenant, **why)
     version, keeps_points = find_version(options["version"]), not options["own_points"]
+    why["despite_gate"] = options["despite_gate"]
     return activate_or_request(version=version, tenant=tenant, keeps_points=keeps_points, **why)

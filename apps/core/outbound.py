@@ -1,0 +1,150 @@
+"""Requests to addresses that a person typed in: public ones, and private ones only where a setting lists them.
+
+The name is resolved once and the connection goes to that very address, so a name that points elsewhere a moment later
+changes nothing. Redirects are not followed, proxies of the environment not used, and no answer's body is read.
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+
+from apps.core.errors import InvalidInputError
+
+SECONDS = 10.0
+_PORTS = {"https": 443, "http": 80}
+
+
+class UnreachableError(Exception):
+    """The request was refused before it was sent, or found no answer; the message says why."""
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of an address that requests may go to, as far as that can be told without asking for its name.
+
+    Raises:
+        InvalidInputError: the detail says what to change.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInputError(f"This is no address: {error}.") from error
+    schemes = ("https", "http") if settings.WEBHOOK_HTTP else ("https",)
+    if parts.scheme not in schemes or not parts.hostname or port == 0:
+        raise InvalidInputError(
+            f"Give a whole address, beginning with {' or '.join(f'{each}://' for each in schemes)}."
+        )
+    if not url.isascii() or any(each.isspace() or not each.isprintable() for each in url):
+        raise InvalidInputError("Leave out blanks, and write names and paths in ASCII (xn--…, %C3%A9).")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise InvalidInputError("Leave out user, password and fragment: the signature tells who sends.")
+    try:
+        literal = ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return parts
+    if not _is_allowed(literal):
+        raise InvalidInputError(_refusal(str(literal)))
+    return parts
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """Send, and return the status of the answer, whatever it is.
+
+    Raises:
+        UnreachableError: nothing was sent, or nobody answered within `SECONDS` of connecting.
+    """
+    try:
+        parts = check_url(url)
+    except InvalidInputError as error:
+        raise UnreachableError(error.detail) from error
+    connection = _Pinned(parts, _resolved(parts))
+    try:
+        connection.connect()
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", target, body, {"Host": parts.netloc, "Connection": "close", **headers})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        if connection.ran_out:
+            raise UnreachableError(f"There was no answer within {SECONDS:g} s.") from error
+        raise UnreachableError(f"{type(error).__name__}: {error}"[:300]) from error
+    finally:
+        connection.close()
+
+
+def told(status: int) -> str:
+    """A status that is no success, in words."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "unknown status"
+    hint = "; redirects are not followed" if 300 <= status < 400 else ""
+    return f"It answered {status} {phrase}{hint}."
+
+
+def _resolved(parts: SplitResult) -> tuple[str, int]:
+    assert parts.hostname is not None
+    port = parts.port or _PORTS[parts.scheme]
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(f"The name {parts.hostname} leads nowhere.") from error
+    addresses = [str(each[4][0]) for each in found]
+    # All of them: whoever holds the name must not choose which one we look at.
+    for each in addresses:
+        if not _is_allowed(ipaddress.ip_address(each)):
+            raise UnreachableError(_refusal(each))
+    return addresses[0], port
+
+
+def _is_allowed(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if any(address in ipaddress.ip_network(each) for each in settings.WEBHOOK_NETWORKS):
+        return True
+    if isinstance(address, ipaddress.IPv6Address) and (address.sixtofour or address.teredo):
+        return False
+    # Reserved are also the IPv6 addresses that carry an IPv4 address inside.
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _refusal(address: str) -> str:
+    return (
+        f"{address} is no public address. The setting WEBHOOK_NETWORKS lists the private networks that may be reached."
+    )
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to one address, under the name of another, with an end to all patience."""
+
+    def __init__(self, parts: SplitResult, address: tuple[str, int]) -> None:
+        super().__init__(address[0], address[1], timeout=SECONDS)
+        self._name = parts.hostname if parts.scheme == "https" else None
+        self.ran_out = False
+        self._timer = threading.Timer(SECONDS, self._run_out)
+        self._timer.daemon = True
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self.host, self.port), SECONDS)
+        # A receiver that sends a byte now and then never meets the timeout of a single read.
+        self._timer.start()
+        if self._name is not None:
+            tls = ssl.create_default_context()
+            self.sock = tls.wrap_socket(self.sock, server_hostname=self._name, do_handshake_on_connect=False)
+            self.sock.do_handshake()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        super().close()
+
+    def _run_out(self) -> None:
+        self.ran_out = True
+        try:
+            # Not TLS's own farewell, which would change the socket under the reading thread.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError:
+            return

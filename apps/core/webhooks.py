@@ -1,0 +1,69 @@
+"""Messages to other people's systems as Standard Webhooks 1.0: signed, retried for days, each with an id that stays."""
+
+import base64
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from apps.core.outbound import post
+
+_HOUR = 3600
+# What follows a failed attempt, and ends in a dead letter after two days.
+_PAUSES = (30, 120, 600, 1800, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
+# Receivers that are down come back together; their senders should not.
+_JITTER = 0.1
+
+
+def secret_of(name: str) -> str:
+    """The secret by which a receiver knows us, in the standard's form. Derived from SECRET_KEY: stored nowhere."""
+    return _secret(name, settings.SECRET_KEY)
+
+
+def secrets_of(names: Sequence[str]) -> list[str]:
+    """What to sign with: a secret for each name, and for each key that SECRET_KEY was before."""
+    return [_secret(name, key) for name in names for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
+def _secret(name: str, key: str | bytes) -> str:
+    derived = salted_hmac("checxray.webhook", name, secret=key, algorithm="sha256").digest()
+    return f"whsec_{base64.b64encode(derived).decode()}"
+
+
+def send(*, url: str, message_id: str, body: bytes, secrets: Sequence[str]) -> int:
+    """Send one message and return the answer's status.
+
+    Raises:
+        UnreachableError: nothing was sent, or nobody answered.
+    """
+    at = int(time.time())
+    signatures = " ".join(_signature(secret, message_id, at, body) for secret in secrets)
+    return post(
+        url,
+        body,
+        {
+            "Content-Type": "application/json",
+            "User-Agent": "Checxray",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(at),
+            "webhook-signature": signatures,
+        },
+    )
+
+
+def _signature(secret: str, message_id: str, at: int, body: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def pause_after(failures: int) -> timedelta | None:
+    """How long to wait after this many failures in a row; None where it is time to give up."""
+    if failures > len(_PAUSES):
+        return None
+    return timedelta(seconds=_PAUSES[failures - 1] * (1.0 + random.uniform(0.0, _JITTER)))

@@ -1,0 +1,126 @@
+"""The hospital's own operating points: what each finding is judged by, and who chose it; for its administrators."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
+from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPermittedError
+from apps.portal.access import MemberRequest, members_only
+from apps.registry.history import PointChange, point_changes
+from apps.registry.models import ModelVersion, OperatingPoint
+from apps.registry.points import Point, in_words
+from apps.registry.selectors import version_for
+from apps.registry.services import set_points
+from apps.registry.whatif import Evidence
+from apps.reports.choosing import PointForm, what_if
+from apps.reports.whatif import evidence
+from apps.tenants.models import Membership, Role, Tenant
+from apps.tenants.services import require_role
+
+_CHANGES = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding as the table shows it."""
+
+    label: str
+    threshold: float | None
+    how: str
+    is_own_choice: bool
+
+
+@require_GET
+@members_only
+def points(request: MemberRequest) -> HttpResponse:
+    require_role(request.membership, Role.ADMIN)
+    version = version_for(request.tenant.id)
+    context = {
+        "version": version,
+        "rows": _rows(request.tenant, version) if version else [],
+        "may_change": settings.HOSPITALS_SET_POINTS,
+        "changes": _told(point_changes(request.tenant.id)[:_CHANGES]),
+    }
+    return render(request, "portal/points.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@members_only
+def point(request: MemberRequest, label: str) -> HttpResponse:
+    require_role(request.membership, Role.ADMIN)
+    version = version_for(request.tenant.id)
+    if version is None or label not in version.manifest["labels"]:
+        raise NotFoundError("The version that reads here knows no such finding.")
+    found = evidence(version=version, label=label)
+    form = PointForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST":
+        if not settings.HOSPITALS_SET_POINTS:
+            raise NotPermittedError("On this platform the operator sets the operating points: ask there.")
+        if form.is_valid() and _set(request, form, version, label, found):
+            return redirect("portal:points")
+    context = {
+        **what_if(request.tenant, version, label, found),
+        "form": form,
+        "may_change": settings.HOSPITALS_SET_POINTS,
+        "changes": _told(point_changes(request.tenant.id, label)[:_CHANGES]),
+    }
+    return render(request, "portal/point.html", context)
+
+
+def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: str, found: Evidence) -> bool:
+    if request.POST.get("version") != str(version):
+        raise ConflictError(f"{version} reads here by now: look at what its thresholds do first.")
+    try:
+        line = set_points(
+            tenant=request.tenant,
+            version=version,
+            choices={label: form.choice()},
+            recent={label: found.recent},
+            actor=actor_of(request).name,
+            by_id=request.user.pk,
+            reason=form.cleaned_data["reason"],
+        )
+    except ChecxrayError as error:
+        form.add_error(None, error.detail)
+        return False
+    record(action=AuditEvent.Action.POINTS_CHANGED, by=actor_of(request), object_id=line.pk)
+    messages.success(request, f"{label.replace('_', ' ')} is judged by the new point from the next result on.")
+    return True
+
+
+def _rows(tenant: Tenant, version: ModelVersion) -> list[Row]:
+    chosen = {
+        row.label: Point.of(row) for row in OperatingPoint.objects.filter(model_version=version, for_tenant=tenant)
+    }
+    return [_row(label, version.thresholds[label], chosen.get(label)) for label in version.manifest["labels"]]
+
+
+def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> Row:
+    if chosen is not None:
+        return Row(label, chosen.value, chosen.how, True)
+    return Row(label, own["value"] if own else None, "The version's own" if own else "Not judged", False)
+
+
+def _told(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
+    """With the names of this hospital's people; everybody else is the platform's operator."""
+    listed = list(changes)
+    members = Membership.objects.filter(user__in={each.by_id for each in listed if each.by_id})
+    names: dict[UUID | None, str] = {each.user_id: str(each.user) for each in members.select_related("user")}
+    return [
+        {
+            "change": each,
+            "who": names.get(each.by_id, "The platform's operator"),
+            "before": in_words(each.before),
+            "after": in_words(each.after),
+        }
+        for each in listed
+    ]

@@ -1,0 +1,85 @@
+"""The films that every version is measured on, and the measurements that wait for a worker."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from apps.core.identifiers import uuid7
+from apps.registry.models.versions import Evaluation, ModelVersion
+
+
+class EvaluationSet(models.Model):
+    """Films of the operator's choice and no hospital's: a folder as `evaluate_model --data` takes it, and a list."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.SlugField(max_length=100, unique=True)
+    folder = models.CharField(max_length=1000, help_text="As workers see it: absolute, in the ChestX-ray14 layout.")
+    split = models.CharField(
+        "list of films", max_length=1000, blank=True, help_text="A file of names; empty: the folder's test_list.txt."
+    )
+    is_active = models.BooleanField(
+        "active", default=True, help_text="New versions are measured on it, and must not be worse on it."
+    )
+    films = models.PositiveIntegerField(editable=False)
+    patients = models.PositiveIntegerField(editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["folder", "split"], name="registry_one_set_of_these_films"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EvaluationJob(models.Model):
+    """One version's measurement on one set, from the wish until its end."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waits"
+        RUNNING = "running", "Runs"
+        COMPLETE = "complete", "Complete"
+        REFUSED = "refused", "Refused"
+        FAILED = "failed", "Failed"
+
+    OPEN = (State.WAITING, State.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    evaluation_set = models.ForeignKey(EvaluationSet, on_delete=models.PROTECT, related_name="jobs")
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluation_jobs")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    # Raised by every claim: whoever holds an older one has lost the job, and may not end it.
+    fence = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=200, blank=True)
+    not_before = models.DateTimeField(db_default=Now())
+    lease_expires = models.DateTimeField(null=True)
+    reason = models.TextField(blank=True)
+    evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="job")
+    created = models.DateTimeField(auto_now_add=True)
+    finished = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["evaluation_set", "model_version"],
+                condition=Q(state__in=["waiting", "running"]),
+                name="registry_one_open_evaluation",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="complete") | Q(evaluation__isnull=False),
+                name="registry_complete_evaluation_has_figures",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["refused", "failed"]) | ~Q(reason=""),
+                name="registry_ended_evaluation_has_a_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_version} on {self.evaluation_set}"

@@ -1,0 +1,209 @@
+"""Measurements: the films of the operator's choice, the work that waits, and the figures that are kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.queue import Bell, ring
+from apps.registry import engine
+from apps.registry.gates import latest_evaluation, platform_version
+from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
+from apps.registry.services.events import settle
+
+ATTEMPTS = 3
+_PAUSE = timedelta(seconds=30)
+_LONGEST_REASON = 2000
+State = EvaluationJob.State
+
+
+def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
+    """Let every version that is registered from now on be measured on these films.
+
+    Raises:
+        InvalidInputError: the folder or one of its tables cannot be used; the detail names file, line and remedy.
+        ConflictError: there is a set of this name, or of these films.
+    """
+    for path in (folder, split):
+        if path and not Path(path).is_absolute():
+            raise InvalidInputError(f"{path}: give the whole path, beginning with /; workers start elsewhere.")
+    try:
+        listed = engine.read_films(Path(folder), Path(split) if split else None)
+    except (engine.DatasetInvalid, OSError) as error:
+        raise InvalidInputError(str(error), "evaluation-set-refused") from error
+    # As `evaluate_model` will name the same films.
+    folder, split = str(Path(folder).resolve()), str(Path(split).resolve()) if split else ""
+    try:
+        with transaction.atomic():
+            return EvaluationSet.objects.create(
+                name=name,
+                folder=folder,
+                split=split,
+                films=len(listed.names),
+                patients=len(set(listed.patients)),
+            )
+    except IntegrityError as error:
+        raise ConflictError("There is a set of this name, or of these films, already.") from error
+
+
+def request_evaluations(*, version: ModelVersion) -> int:
+    """Have a version measured on every active set, and the one that serves the platform where it never was.
+
+    Returns how many measurements wait for it that did not before.
+    """
+    sets = list(EvaluationSet.objects.filter(is_active=True))
+    serving = platform_version()
+    wanted = [(each, version) for each in sets]
+    if serving is not None and serving != version:
+        known = set(serving.evaluations.values_list("evaluation_set_id", flat=True))
+        known |= set(serving.evaluation_jobs.values_list("evaluation_set_id", flat=True))
+        wanted += [(each, serving) for each in sets if each.pk not in known]
+    return _request(wanted)
+
+
+def _request(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
+    if not wanted:
+        return 0
+    with transaction.atomic():
+        before = EvaluationJob.objects.count()
+        EvaluationJob.objects.bulk_create(
+            [EvaluationJob(evaluation_set=each, model_version=version) for each, version in wanted],
+            ignore_conflicts=True,
+        )
+        ring(Bell.EVALUATE)
+        return EvaluationJob.objects.count() - before
+
+
+def keep_evaluation(
+    *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, actor: str
+) -> Evaluation:
+    """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
+    known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
+    with transaction.atomic():
+        kept = _written(version, known.first(), report, actor)
+        _judge(kept)
+        return kept
+
+
+def _written(version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str) -> Evaluation:
+    # The version's name in the registry; the manifest's own may be another, and has no number.
+    report["model"]["name"] = str(version)
+    return Evaluation.objects.create(
+        model_version=version,
+        evaluation_set=films,
+        split_id=report["split"]["id"],
+        split_sha256=report["split"]["sha256"],
+        n=report["n"],
+        patients=report["patients"],
+        mean_auroc=report["mean_auroc"],
+        report_json=json.dumps(report, allow_nan=False),
+        actor=actor,
+    )
+
+
+def _judge(kept: Evaluation) -> None:
+    """See what the figures mean for the gates, once nothing is left to measure."""
+    if kept.evaluation_set is not None:
+        _measure_serving_again(kept, kept.evaluation_set)
+    settle(version=kept.model_version, films=kept.evaluation_set)
+
+
+def waiting_evaluations() -> bool:
+    """Whether a worker would find something to measure."""
+    return EvaluationJob.objects.filter(_CLAIMABLE).exists()
+
+
+_CLAIMABLE = Q(state=State.WAITING, not_before__lte=Now()) | Q(state=State.RUNNING, lease_expires__lt=Now())
+
+
+def claim_evaluation(*, worker: str) -> EvaluationJob | None:
+    """The oldest measurement that nobody works on, now this worker's for the time of a lease."""
+    while True:
+        with transaction.atomic():
+            rows = EvaluationJob.objects.select_for_update(skip_locked=True, of=("self",))
+            job = rows.select_related("evaluation_set", "model_version").filter(_CLAIMABLE).order_by("id").first()
+            if job is None:
+                return None
+            if job.attempts < ATTEMPTS:
+                job.state, job.worker = State.RUNNING, worker
+                job.attempts, job.fence = job.attempts + 1, job.fence + 1
+                job.lease_expires = Now() + _lease()
+                job.save(update_fields=["state", "worker", "attempts", "fence", "lease_expires"])
+                return job
+            _end(job, State.FAILED, reason=f"Its worker died {ATTEMPTS} times: see the logs of the errands worker.")
+
+
+def extend_lease(*, job: EvaluationJob) -> bool:
+    """Keep a job; False where it is another worker's by now."""
+    return bool(_held(job).update(lease_expires=Now() + _lease()))
+
+
+def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evaluation | None:
+    """Write the figures and end the job; None where another worker took it up."""
+    with transaction.atomic():
+        if _held(job).select_for_update().first() is None:
+            return None
+        kept = _written(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
+        _end(job, State.COMPLETE, evaluation=kept)
+        _judge(kept)
+        return kept
+
+
+def _measure_serving_again(kept: Evaluation, films: EvaluationSet) -> None:
+    """The set's films changed since the version in service was measured: without new figures there is no gate."""
+    serving = platform_version()
+    other = latest_evaluation(serving, films) if serving and serving != kept.model_version else None
+    if serving and other and _films_of(other) != _films_of(kept):
+        _request([(films, serving)])
+
+
+def _films_of(evaluation: Evaluation) -> str | None:
+    """None where an earlier release wrote it, which did not say."""
+    return evaluation.report.get("bootstrap", {}).get("films_sha256")
+
+
+def refuse_evaluation(*, job: EvaluationJob, reason: str) -> None:
+    """These films and this version cannot be put together: an outcome, which no further attempt changes."""
+    with transaction.atomic():
+        _end(job, State.REFUSED, reason=reason)
+
+
+def fail_evaluation(*, job: EvaluationJob, reason: str) -> None:
+    """An attempt failed; another one follows after a pause, three in all."""
+    with transaction.atomic():
+        if job.attempts >= ATTEMPTS:
+            _end(job, State.FAILED, reason=reason)
+        else:
+            again = Now() + _PAUSE * job.attempts
+            _held(job).update(state=State.WAITING, not_before=again, lease_expires=None, reason=_short(reason))
+
+
+def give_back_evaluation(*, job: EvaluationJob) -> None:
+    """The worker stops: the attempt does not count."""
+    _held(job).update(state=State.WAITING, not_before=Now(), lease_expires=None, attempts=F("attempts") - 1)
+    ring(Bell.EVALUATE)
+
+
+def _held(job: EvaluationJob) -> Any:
+    return EvaluationJob.objects.filter(pk=job.pk, fence=job.fence, state=State.RUNNING)
+
+
+def _end(job: EvaluationJob, state: str, *, reason: str = "", evaluation: Evaluation | None = None) -> None:
+    changes: Mapping[str, Any] = {"reason": _short(reason), "evaluation": evaluation, "finished": Now()}
+    if _held(job).update(state=state, lease_expires=None, **changes) and evaluation is None:
+        settle(version=job.model_version, films=job.evaluation_set)
+
+
+def _short(reason: str) -> str:
+    return reason.strip()[:_LONGEST_REASON]
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings.EVALUATION_LEASE_SECONDS)

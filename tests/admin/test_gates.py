@@ -1,0 +1,90 @@
+"""Evaluation sets, measurements and gates in the console."""
+
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.registry.models import Activation, EvaluationJob, EvaluationSet, ModelVersion
+from apps.registry.services import activate, refuse_evaluation
+from apps.registry.services.evaluating import claim_evaluation
+from tests.conftest import PASSWORD
+from tests.registry import gating
+from tests.registry.films import write_layout
+from tests.registry.versions import registered
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+@pytest.fixture
+def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
+    first = registered(1)
+    activate(version=first, actor="test")
+    return first, registered(2)
+
+
+def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Path) -> None:
+    add = reverse("admin:registry_evaluationset_add")
+    assert operator.get(add).status_code == 200
+    films = write_layout(tmp_path / "films", patients=6, test=2)
+    for wrong, words in (("films", b"give the whole path"), (str(tmp_path), b"Data_Entry_2017")):
+        assert words in operator.post(add, {"name": "public", "folder": wrong}).content
+    (films / "short.txt").write_text("nobody.png\n")
+    refused = operator.post(add, {"name": "public", "folder": str(films), "split": str(films / "short.txt")})
+    assert b"nobody.png" in refused.content
+    assert not EvaluationSet.objects.exists()
+    told = operator.post(add, {"name": "public", "folder": str(films)}, follow=True)
+    assert b"4 films of 2 patients" in told.content
+    made = EvaluationSet.objects.get()
+    page = reverse("admin:registry_evaluationset_change", args=[made.pk])
+    assert operator.post(page, {}).status_code == 302
+    made.refresh_from_db()
+    assert not made.is_active
+
+
+def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
+    operator: Client, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    evaluate = reverse("admin:registry_modelversion_evaluate", args=[pair[1].pk])
+    page = reverse("admin:registry_modelversion_change", args=[pair[1].pk])
+    assert b"There is no active evaluation set" in operator.get(evaluate).content
+    gating.a_set()
+    assert b"public (300 films)" in operator.get(evaluate).content
+    told = operator.post(evaluate, follow=True).content
+    assert b"2 evaluations wait" in told
+    assert b"Waits for evaluations" in told
+    job = claim_evaluation(worker="test")
+    assert job is not None
+    refuse_evaluation(job=job, reason="It has seen 3 of the patients.")
+    shown = operator.get(page).content
+    assert b"Not comparable" in shown
+    assert b"It has seen 3 of the patients." in shown
+    listed = operator.get(reverse("admin:registry_evaluationjob_changelist")).content
+    assert b"It has seen 3 of the patients." in listed
+    assert operator.get(reverse("admin:registry_evaluationjob_change", args=[job.pk])).status_code == 200
+    assert EvaluationJob.objects.count() == 2
+
+
+def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
+    operator: Client, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = pair
+    films = gating.a_set()
+    gating.measured(first, films, 1.0)
+    gating.measured(second, films, 0.5, noise=2)
+    assert b"Candidate: gate failed" in operator.get(reverse("admin:registry_modelversion_changelist")).content
+    address = reverse("admin:registry_modelversion_activate", args=[second.pk])
+    assert b"It may be worse than chest-net:1" in operator.get(address).content
+    assert b"did not pass the gate" in operator.post(address, {"reason": "Newer."}).content
+    assert operator.post(address, {"reason": "Portable films.", "despite_gate": "on"}).status_code == 302
+    line = Activation.objects.first()
+    assert line is not None
+    shown = operator.get(reverse("admin:registry_activation_change", args=[line.pk])).content.decode()
+    assert "It may be worse than chest-net:1" in shown

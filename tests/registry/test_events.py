@@ -1,0 +1,306 @@
+"""Events and their webhooks: what is told, to a real receiver, signed so that the standard's library believes it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from apps.accounts.models import User
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.webhooks import pause_after
+from apps.registry.models import ModelEvent, WebhookDelivery, WebhookEndpoint
+from apps.registry.services import (
+    activate,
+    create_endpoint,
+    due_deliveries,
+    ping,
+    register,
+    renew_secret,
+    replay,
+    retire,
+    roll_back,
+    unpin,
+)
+from tests.conftest import PASSWORD, STARTER
+from tests.core.receiving import Receiver, receiver
+from tests.flows.processes import running, wait_for
+from tests.registry import gating
+from tests.registry.versions import registered
+from workers.delivering import deliver_due
+
+State = WebhookDelivery.State
+EVERYTHING = list(ModelEvent.Type.values)
+
+
+@pytest.fixture
+def there(db: None, settings: Any) -> Iterator[Receiver]:
+    settings.WEBHOOK_HTTP = True
+    settings.WEBHOOK_NETWORKS = ["127.0.0.0/8"]
+    with receiver() as started:
+        yield started
+
+
+@pytest.fixture
+def endpoint(there: Receiver) -> tuple[WebhookEndpoint, str]:
+    return create_endpoint(url=there.url, types=EVERYTHING, description="The registry's mirror")
+
+
+def deliver() -> None:
+    deliver_due(stopping=threading.Event())
+
+
+def make_due() -> None:
+    WebhookDelivery.objects.update(next_attempt=timezone.now() - timedelta(seconds=1))
+
+
+def types() -> list[str]:
+    return list(ModelEvent.objects.order_by("id").values_list("type", flat=True))
+
+
+def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None:
+    first = register(artifact_dir=STARTER)
+    assert register(artifact_dir=STARTER) == first
+    second = registered(2)
+    films = gating.a_set()
+    activate(version=first, actor="test", reason="For DOE^JANE")
+    gating.measured(first, films, 1.0)
+    gating.measured(second, films, 0.5, noise=2)
+    gating.measured(second, films, 0.5, noise=3)
+    gating.measured(second, films, 1.2, noise=2)
+    activate(version=second, actor="test", tenant=north.tenant)
+    unpin(tenant=north.tenant, actor="test")
+    activate(version=second, actor="user:1")
+    roll_back(actor="test")
+    retire(version=second, actor="test")
+    assert types() == [
+        "model.registered", "model.activated", "model.verified", "model.gate_failed", "model.verified",
+        "model.activated", "model.unpinned", "model.activated", "model.rolled_back", "model.retired",
+    ]  # fmt: skip
+    pinned = ModelEvent.objects.filter(type="model.activated")[1]
+    assert pinned.data == {
+        "version": "chest-net:2",
+        "sha256": second.sha256,
+        "device_uid": second.device_uid,
+        "scope": "north",
+        "line": 2,
+        "from_version": str(first),
+    }
+    assert pinned.for_tenant == north.tenant
+    refused = ModelEvent.objects.get(type="model.gate_failed")
+    assert refused.data["gates"][0]["state"] == "failed"
+    # Who and why stay in the ledger: a reason may hold anything.
+    assert "JANE" not in json.dumps([event.data for event in ModelEvent.objects.all()])
+    assert "user:1" not in json.dumps([event.data for event in ModelEvent.objects.all()])
+
+
+def test_a_move_that_fails_tells_nothing(endpoint: Any) -> None:
+    version = registered(1)
+    activate(version=version, actor="test")
+    with pytest.raises(ConflictError):
+        activate(version=version, actor="test")
+    assert types() == ["model.activated"]
+    assert WebhookDelivery.objects.count() == 1
+
+
+def test_events_are_written_once(db: None) -> None:
+    activate(version=registered(1), actor="test")
+    for change in (lambda: ModelEvent.objects.update(type="x"), lambda: ModelEvent.objects.all().delete()):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+            change()
+
+
+def test_a_message_arrives_signed_and_only_its_kind(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+    other, _ = create_endpoint(url=there.url, types=["model.retired"])
+    activate(version=registered(1), actor="test")
+    assert due_deliveries()
+    deliver()
+    ((headers, body),) = there.got
+    told = Webhook(endpoint[1]).verify(body, headers)
+    event = ModelEvent.objects.get()
+    assert (told["type"], told["data"]["version"]) == ("model.activated", "chest-net:1")
+    assert headers["webhook-id"] == str(event.pk)
+    assert headers["content-type"] == "application/json"
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.state, delivery.response_status, delivery.attempts) == (State.DELIVERED, 200, 1)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(endpoint[1]).verify(body.replace(b"chest-net:1", b"chest-net:2"), headers)
+    assert not due_deliveries()
+    assert not other.deliveries.exists()
+
+
+def test_a_failure_is_tried_again_under_the_same_id(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+    there.answers = [500, 200]
+    activate(version=registered(1), actor="test")
+    deliver()
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.state, delivery.response_status, delivery.failures) == (State.WAITING, 500, 1)
+    assert delivery.reason == "It answered 500 Internal Server Error."
+    assert timedelta(seconds=25) < delivery.next_attempt - timezone.now() < timedelta(seconds=34)
+    deliver()
+    assert len(there.got) == 1
+
+    make_due()
+    deliver()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts, delivery.failures) == (State.DELIVERED, 2, 0)
+    first, second = there.got
+    assert first[0]["webhook-id"] == second[0]["webhook-id"]
+    assert first[1] == second[1]
+    Webhook(endpoint[1]).verify(second[1], second[0])
+
+
+def test_pauses_grow_to_a_day_and_end() -> None:
+    pauses = []
+    while (pause := pause_after(len(pauses) + 1)) is not None:
+        pauses.append(pause.total_seconds())
+    assert len(pauses) == 9
+    assert pauses == sorted(pauses)
+    assert 30 <= pauses[0] <= 33
+    assert 86400 <= pauses[-1] <= 95040
+
+
+def test_after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again(there: Receiver, endpoint: Any) -> None:
+    there.answers = [503] * 10
+    activate(version=registered(1), actor="test")
+    for _ in range(12):
+        make_due()
+        deliver()
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.state, len(there.got)) == (State.DEAD, 10)
+    replay(delivery=delivery)
+    with pytest.raises(ConflictError, match="on its way already"):
+        replay(delivery=delivery)
+    deliver()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts) == (State.DELIVERED, 11)
+    assert len({headers["webhook-id"] for headers, _ in there.got}) == 1
+
+
+def test_gone_is_gone(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+    there.answers = [410]
+    activate(version=registered(1), actor="test")
+    deliver()
+    endpoint[0].refresh_from_db()
+    assert not endpoint[0].is_enabled
+    assert endpoint[0].disabled_because.startswith("It answered 410 Gone")
+    assert WebhookDelivery.objects.get().state == State.DEAD
+    with pytest.raises(ConflictError, match="disabled"):
+        ping(endpoint=endpoint[0])
+    with pytest.raises(ConflictError, match="disabled"):
+        replay(delivery=WebhookDelivery.objects.get())
+    roll_back_target = registered(2)
+    activate(version=roll_back_target, actor="test")
+    assert WebhookDelivery.objects.count() == 1
+
+
+def test_redirects_and_private_addresses_are_failures(there: Receiver, endpoint: Any, settings: Any) -> None:
+    there.answers = [301]
+    activate(version=registered(1), actor="test")
+    deliver()
+    assert "redirects are not followed" in WebhookDelivery.objects.get().reason
+    settings.WEBHOOK_NETWORKS = []
+    make_due()
+    deliver()
+    delivery = WebhookDelivery.objects.get()
+    assert "127.0.0.1 is no public address" in delivery.reason
+    assert (delivery.response_status, delivery.failures, len(there.got)) == (None, 2, 1)
+    with pytest.raises(InvalidInputError, match="no public address"):
+        create_endpoint(url=there.url, types=EVERYTHING)
+
+
+def test_a_new_secret_and_the_former_one_for_a_day(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+    row, former = endpoint
+    latest = renew_secret(endpoint=row)
+    ping(endpoint=row)
+    deliver()
+    headers, body = there.got[-1]
+    for secret in (former, latest):
+        assert Webhook(secret).verify(body, headers)["type"] == "ping"
+    WebhookEndpoint.objects.update(secret_made=timezone.now() - timedelta(hours=25))
+    ping(endpoint=row)
+    deliver()
+    headers, body = there.got[-1]
+    Webhook(latest).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(former).verify(body, headers)
+
+
+def test_a_slow_receiver_holds_up_nobody_else(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+    """While one message to an address is under way, the next one to it waits, and another address gets its own."""
+    other, _ = create_endpoint(url=there.url, types=["model.retired"])
+    for _ in range(2):
+        ping(endpoint=endpoint[0])
+    first = WebhookDelivery.objects.order_by("id").first()
+    assert first is not None
+    WebhookDelivery.objects.filter(pk=first.pk).update(
+        held_until=timezone.now() + timedelta(minutes=1), next_attempt=timezone.now() + timedelta(minutes=1)
+    )
+    assert not due_deliveries()
+    ping(endpoint=other)
+    deliver()
+    assert list(WebhookDelivery.objects.order_by("id").values_list("state", flat=True)) == [
+        State.WAITING, State.WAITING, State.DELIVERED,
+    ]  # fmt: skip
+
+
+def test_the_errands_worker_delivers(there: Receiver, endpoint: tuple[WebhookEndpoint, str], tmp_path: Any) -> None:
+    environment = {"WEBHOOK_HTTP": "1", "WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    with running("errands", tmp_path / "log", **environment):
+        ping(endpoint=endpoint[0])
+        wait_for(lambda: len(there.got) == 1, 30, "The ping")
+        # A bell that nobody heard: the dispatcher rings again.
+        WebhookDelivery.objects.create(endpoint=endpoint[0])
+        with running("dispatcher", tmp_path / "dispatcher.log"):
+            wait_for(lambda: len(there.got) == 2, 30, "The one without a bell")
+    for headers, body in there.got:
+        Webhook(endpoint[1]).verify(body, headers)
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator: Client) -> None:
+    add = reverse("admin:registry_webhookendpoint_add")
+    given = {"url": there.url, "description": "Mirror", "types": ["model.activated"]}
+    assert b"no public address" in operator.post(add, {**given, "url": "https://10.0.0.1/"}).content
+    shown = operator.post(add, given).content.decode()
+    secret = shown.partition('<pre id="secret">')[2].partition("</pre>")[0]
+    row = WebhookEndpoint.objects.get()
+    page = reverse("admin:registry_webhookendpoint_change", args=[row.pk])
+    assert secret not in operator.get(page).content.decode()
+    assert operator.post(reverse("admin:registry_webhookendpoint_ping", args=[row.pk])).status_code == 302
+    deliver()
+    Webhook(secret).verify(there.got[0][1], there.got[0][0])
+
+    delivery = WebhookDelivery.objects.get()
+    of_delivery = reverse("admin:registry_webhookdelivery_change", args=[delivery.pk])
+    again = reverse("admin:registry_webhookdelivery_replay", args=[delivery.pk])
+    assert again in operator.get(of_delivery).content.decode()
+    assert operator.post(again).status_code == 302
+    assert b"on its way already" in operator.post(again).content
+    deliver()
+    assert len(there.got) == 2
+    assert b"Delivered" in operator.get(reverse("admin:registry_webhookdelivery_changelist")).content
+
+    renewed = operator.post(reverse("admin:registry_webhookendpoint_secret", args=[row.pk])).content.decode()
+    assert "whsec_" in renewed
+    assert secret not in renewed
+    wrong = operator.post(page, {"url": "ftp://x", "types": ["model.retired"]})
+    assert b"Give a whole address" in wrong.content
+    assert operator.post(page, {**given, "types": ["model.retired"], "is_enabled": "on"}).status_code == 302
+    row.refresh_from_db()
+    assert row.types == ["model.retired"]
+    activate(version=registered(1), actor="test")
+    assert b"model.activated" in operator.get(reverse("admin:registry_modelevent_changelist")).content

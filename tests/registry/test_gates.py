@@ -1,0 +1,248 @@
+"""The gate: no version that may be worse than the one in service goes into service without somebody's word."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from apps.accounts.models import User
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.registry.gates import GateState, gates_of
+from apps.registry.models import Activation, Evaluation, EvaluationJob, ModelVersion
+from apps.registry.selectors import version_for, version_state, with_state
+from apps.registry.services import (
+    activate,
+    approve,
+    challenge,
+    keep_evaluation,
+    refuse_evaluation,
+    request_activation,
+    request_evaluations,
+    roll_back,
+)
+from apps.registry.services.evaluating import claim_evaluation, complete_evaluation
+from tests.conftest import PASSWORD
+from tests.registry import gating
+from tests.registry.films import write_layout
+from tests.registry.versions import registered
+
+State = EvaluationJob.State
+
+
+@pytest.fixture
+def serving(db: None) -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def candidate(serving: ModelVersion) -> ModelVersion:
+    return registered(2)
+
+
+def state_of(version: ModelVersion) -> str:
+    return version_state(with_state(ModelVersion.objects.filter(pk=version.pk)).get())
+
+
+def only_gate(version: ModelVersion) -> Any:
+    (gate,) = gates_of(version)
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("quality", "noise", "state"),
+    [
+        (1.0, 1, GateState.PASSED),  # the very same scores
+        (1.3, 2, GateState.PASSED),
+        (0.7, 2, GateState.FAILED),
+    ],
+)
+def test_a_version_is_judged_beside_the_one_in_service(
+    serving: ModelVersion, candidate: ModelVersion, quality: float, noise: int, state: GateState
+) -> None:
+    films = gating.a_set()
+    gating.measured(serving, films, 1.0)
+    gating.measured(candidate, films, quality, noise=noise)
+    gate = only_gate(candidate)
+    assert (gate.state, gate.serving) == (state, serving)
+    low, high = gate.ci95
+    assert low <= gate.difference <= high
+    assert state_of(candidate) == ("Verified" if state == GateState.PASSED else "Candidate: gate failed")
+    assert gates_of(serving) == []
+
+
+def test_the_limit_is_a_setting(serving: ModelVersion, candidate: ModelVersion, settings: Any) -> None:
+    films = gating.a_set()
+    gating.measured(serving, films, 1.0)
+    gating.measured(candidate, films, 0.95, noise=2)
+    low, _ = only_gate(candidate).ci95
+    for delta, state in ((-low + 0.001, GateState.PASSED), (-low - 0.001, GateState.FAILED)):
+        settings.GATE_DELTA = delta
+        assert only_gate(candidate).state == state
+
+
+def test_the_interval_is_paired(serving: ModelVersion, candidate: ModelVersion) -> None:
+    """Equal scores differ by nothing in every round, however wide each one's own interval is."""
+    films = gating.a_set()
+    for version in (serving, candidate):
+        gating.measured(version, films, 1.0)
+    assert only_gate(candidate).ci95 == (0.0, 0.0)
+    own = Evaluation.objects.first()
+    assert own is not None
+    assert own.report["ci95"][1] - own.report["ci95"][0] > 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "state"),
+    [
+        # The version in service is measured again.
+        (lambda found: found.pop("bootstrap"), "an earlier release", GateState.WAITING),
+        (lambda found: found["labels"]["Mass"].update(auroc=None), "different findings", GateState.NOT_COMPARABLE),
+    ],
+)
+def test_what_cannot_be_compared_says_why(
+    serving: ModelVersion, candidate: ModelVersion, change: Any, words: str, state: GateState
+) -> None:
+    films = gating.a_set()
+    found = gating.report(1.0)
+    change(found)
+    keep_evaluation(version=serving, report=found, data=Path(films.folder), split=None, actor="test")
+    gating.measured(candidate, films, 1.0)
+    gate = only_gate(candidate)
+    assert gate.state == state
+    assert words in gate.reason
+    activate(version=candidate, actor="test")
+
+
+def test_films_that_changed_have_the_version_in_service_measured_again(
+    serving: ModelVersion, candidate: ModelVersion
+) -> None:
+    films = gating.a_set()
+    gating.measured(serving, films, 1.0)
+    request_evaluations(version=candidate)
+    job = claim_evaluation(worker="test")
+    assert job is not None
+    complete_evaluation(job=job, report=gating.report(1.1, seed=5))
+    gate = only_gate(candidate)
+    assert (gate.state, "changed" in gate.reason) == (GateState.WAITING, True)
+    again = claim_evaluation(worker="test")
+    assert again is not None
+    assert again.model_version == serving
+    complete_evaluation(job=again, report=gating.report(1.0, seed=5))
+    assert only_gate(candidate).state == GateState.PASSED
+
+
+def test_a_gate_waits_for_both_and_then_for_nobody(serving: ModelVersion, candidate: ModelVersion) -> None:
+    gating.a_set()
+    assert "never measured" in only_gate(candidate).reason
+    assert request_evaluations(version=candidate) == 2
+    assert request_evaluations(version=candidate) == 0
+    assert only_gate(candidate).state == GateState.WAITING
+    for version in (candidate, serving):
+        job = claim_evaluation(worker="test")
+        assert job is not None
+        assert job.model_version == version
+        if version == candidate:
+            complete_evaluation(job=job, report=gating.report(1.0))
+            assert state_of(candidate) == "Candidate: gate waits"
+        else:
+            refuse_evaluation(job=job, reason="It was trained on 3 of the patients.")
+    gate = only_gate(candidate)
+    assert gate.state == GateState.NOT_COMPARABLE
+    assert gate.reason == f"{serving} could not be measured: It was trained on 3 of the patients."
+    assert state_of(candidate) == "Verified"
+
+
+@pytest.fixture
+def worse(serving: ModelVersion, candidate: ModelVersion) -> ModelVersion:
+    films = gating.a_set()
+    gating.measured(serving, films, 1.0)
+    gating.measured(candidate, films, 0.5, noise=2)
+    return candidate
+
+
+def test_a_failed_gate_is_in_the_way(worse: ModelVersion, serving: ModelVersion, north: Any) -> None:
+    for tenant in (None, north.tenant):
+        with pytest.raises(ConflictError, match=r"did not pass the gate.*--despite-gate") as refusal:
+            activate(version=worse, actor="test", reason="Newer.", tenant=tenant)
+        assert refusal.value.code == "gate-failed"
+    with pytest.raises(InvalidInputError, match="Say why"):
+        activate(version=worse, actor="test", despite_gate=True)
+    assert version_for(north.tenant.pk) == serving
+    assert Activation.objects.count() == 1
+
+    line = activate(version=worse, actor="test", despite_gate=True, reason="It reads portable films.")
+    (kept,) = line.despite_gates
+    assert (kept["set"], kept["serving"]) == ("public", str(serving))
+    assert kept["ci95"][0] < -0.02
+    # The way back is open: it returns to what was approved.
+    assert roll_back(actor="test").despite_gates == []
+    assert version_for(north.tenant.pk) == serving
+
+
+def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVersion) -> None:
+    with pytest.raises(ConflictError, match="for no patient") as refusal:
+        challenge(version=worse, actor="test", percent=10)
+    assert refusal.value.code == "gate-failed"
+    assert challenge(version=worse, actor="test").act == Activation.Act.SHADOW
+
+
+def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, serving: ModelVersion) -> None:
+    with pytest.raises(CommandError, match="did not pass the gate"):
+        call_command("activate_model", str(worse))
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("activate_model", str(worse), "--despite-gate")
+    out = io.StringIO()
+    call_command("activate_model", str(worse), "--despite-gate", "--reason", "Portable films.", stdout=out)
+    assert "is in service" in out.getvalue()
+
+
+def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, settings: Any) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    people = [User.objects.create_user(f"{name}@platform.example", PASSWORD) for name in ("one", "two")]
+    with pytest.raises(ConflictError, match="did not pass the gate"):
+        request_activation(version=worse, actor="test", by_id=people[0].pk)
+    asked = request_activation(version=worse, actor="test", by_id=people[0].pk, despite_gate=True, reason="Portable.")
+    assert len(approve(request=asked, by_id=people[1].pk).despite_gates) == 1
+
+
+def test_without_sets_nothing_is_in_the_way(candidate: ModelVersion) -> None:
+    assert request_evaluations(version=candidate) == 0
+    assert gates_of(candidate) == []
+    activate(version=candidate, actor="test")
+
+
+def test_a_measurement_by_hand_counts_for_the_set(serving: ModelVersion, candidate: ModelVersion) -> None:
+    films = gating.a_set()
+    gating.measured(candidate, films, 1.0)
+    kept = Evaluation.objects.get()
+    assert kept.evaluation_set == films
+    gating.measured(candidate, type(films)(folder="/elsewhere"), 1.0)
+    elsewhere = Evaluation.objects.first()
+    assert elsewhere is not None
+    assert elsewhere.evaluation_set is None
+    assert Path(films.folder).name == "public"
+
+
+def sets(*options: str) -> str:
+    out = io.StringIO()
+    call_command("evaluation_sets", *options, stdout=out)
+    return out.getvalue()
+
+
+def test_sets_are_added_listed_and_set_aside(db: None, tmp_path: Path) -> None:
+    films = write_layout(tmp_path / "films", patients=6, test=2)
+    with pytest.raises(CommandError, match="Data_Entry_2017"):
+        sets("--add", "none", "--data", str(tmp_path))
+    assert "4 films of 2 patients" in sets("--add", "public", "--data", str(films))
+    with pytest.raises(CommandError, match="of these films, already"):
+        sets("--add", "again", "--data", str(films))
+    with pytest.raises(CommandError, match="is no name"):
+        sets("--add", "no name", "--data", str(films))
+    assert "(set aside)" in sets("--off", "public")
+    with pytest.raises(CommandError, match="There is no evaluation set 'x'"):
+        sets("--off", "x")
+    assert "(set aside)" not in sets("--on", "public")

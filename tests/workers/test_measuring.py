@@ -1,0 +1,132 @@
+"""The errands worker measures versions in a child process; a set that cannot be read is an outcome, a death is not."""
+
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
+from apps.registry.services import (
+    claim_evaluation,
+    complete_evaluation,
+    create_evaluation_set,
+    extend_lease,
+    fail_evaluation,
+    register,
+    waiting_evaluations,
+)
+from tests.flows.processes import running, start, wait_for
+from tests.ml import tiny
+from tests.registry import gating
+from tests.registry.films import write_layout
+from workers.measuring import measure_waiting
+
+State = EvaluationJob.State
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_layout(tmp_path_factory.mktemp("films"), patients=40, test=24)
+
+
+def registered(tmp_path: Path, seed: int = 0) -> ModelVersion:
+    """Another seed is another network, whose first evaluation takes seconds: its graph is exported first."""
+    return register(artifact_dir=tiny.artifact(tmp_path / "tiny", seed))
+
+
+def states() -> dict[str, str]:
+    return {str(job.evaluation_set): job.state for job in EvaluationJob.objects.all()}
+
+
+def test_a_registered_version_is_measured_on_every_active_set(db: None, films: Path, tmp_path: Path) -> None:
+    create_evaluation_set(name="public", folder=str(films))
+    gating.a_set("gone")
+    EvaluationSet.objects.create(name="aside", folder="/x", split="", is_active=False, films=1, patients=1)
+    version = registered(tmp_path)
+    assert states() == {"public": State.WAITING, "gone": State.WAITING}
+    assert waiting_evaluations()
+
+    measure_waiting(worker="test", stopping=threading.Event())
+    assert states() == {"public": State.COMPLETE, "gone": State.REFUSED}
+    kept = Evaluation.objects.get()
+    assert (str(kept.evaluation_set), kept.n, kept.patients, kept.model_version) == ("public", 48, 24, version)
+    assert kept.report["model"]["name"] == "tiny:1"
+    assert "/films/gone" in EvaluationJob.objects.get(state=State.REFUSED).reason
+    assert not waiting_evaluations()
+    # The same artifact is the same version, and asks for nothing.
+    assert registered(tmp_path / "again") == version
+    assert EvaluationJob.objects.count() == 2
+
+
+def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
+    db: None, films: Path, tmp_path: Path
+) -> None:
+    create_evaluation_set(name="public", folder=str(films))
+    registered(tmp_path, seed=1)
+    quick = {"EVALUATION_LEASE_SECONDS": "4"}
+    worker = start("errands", tmp_path / "log", **quick)
+    with running("dispatcher", tmp_path / "dispatcher.log", **quick):
+        wait_for(lambda: states() == {"public": State.RUNNING}, 60, "A first claim")
+        (child,) = [each for each in psutil.Process(worker.pid).children() if "ml.evaluation" in each.cmdline()]
+        worker.kill()
+        worker.wait()
+        wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "The child's end")
+        assert not Evaluation.objects.exists()
+        with running("errands", tmp_path / "log", **quick):
+            wait_for(lambda: states() == {"public": State.COMPLETE}, 90, "The second attempt's figures")
+    assert EvaluationJob.objects.get().attempts == 2
+    assert Evaluation.objects.count() == 1
+
+
+@pytest.fixture
+def job(db: None, tmp_path: Path) -> EvaluationJob:
+    gating.a_set()
+    registered(tmp_path)
+    claimed = claim_evaluation(worker="first")
+    assert claimed is not None
+    return claimed
+
+
+def test_three_attempts_and_then_the_reason(job: EvaluationJob) -> None:
+    for attempt in (1, 2, 3):
+        assert job.attempts == attempt
+        fail_evaluation(job=job, reason="The disk is full.")
+        assert claim_evaluation(worker="too early") is None
+        EvaluationJob.objects.update(not_before=job.created)
+        job = claim_evaluation(worker="test") or job
+    job.refresh_from_db()
+    assert (job.state, job.reason, job.attempts) == (State.FAILED, "The disk is full.", 3)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(job: EvaluationJob) -> None:
+    EvaluationJob.objects.update(lease_expires=job.created)
+    second = claim_evaluation(worker="second")
+    assert second is not None
+    assert not extend_lease(job=job)
+    assert complete_evaluation(job=job, report=gating.report(1.0)) is None
+    fail_evaluation(job=job, reason="Late.")
+    assert complete_evaluation(job=second, report=gating.report(1.0)) is not None
+    assert states() == {"public": State.COMPLETE}
+    assert Evaluation.objects.count() == 1
+
+
+def test_a_version_that_kills_every_worker_is_given_up(job: EvaluationJob) -> None:
+    for _ in range(2):
+        EvaluationJob.objects.update(lease_expires=job.created)
+        assert claim_evaluation(worker="next") is not None
+    EvaluationJob.objects.update(lease_expires=job.created)
+    assert claim_evaluation(worker="next") is None
+    job.refresh_from_db()
+    assert job.state == State.FAILED
+    assert "died 3 times" in job.reason
+
+
+def test_a_worker_that_stops_gives_the_job_back(db: None, films: Path, tmp_path: Path) -> None:
+    create_evaluation_set(name="public", folder=str(films))
+    registered(tmp_path, seed=2)
+    stopping = threading.Event()
+    threading.Timer(1.5, stopping.set).start()
+    measure_waiting(worker="test", stopping=stopping)
+    found = EvaluationJob.objects.get()
+    assert (found.state, found.attempts) == (State.WAITING, 0)

@@ -1,0 +1,35 @@
+"""Webhooks on their way: claim, send, write what came of it; until none is due."""
+
+import json
+import logging
+import threading
+
+from django.db import close_old_connections
+
+from apps.core.outbound import UnreachableError
+from apps.core.webhooks import secrets_of, send
+from apps.registry.models import WebhookDelivery
+from apps.registry.services import Outcome, claim_delivery, finish_delivery
+
+logger = logging.getLogger(__name__)
+
+
+def deliver_due(*, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        close_old_connections()
+        delivery = claim_delivery()
+        if delivery is None:
+            return
+        finish_delivery(delivery=delivery, outcome=_attempt(delivery))
+
+
+def _attempt(delivery: WebhookDelivery) -> Outcome:
+    """No transaction is open while a stranger takes their time."""
+    endpoint = delivery.endpoint
+    body = json.dumps(delivery.message, sort_keys=True).encode()
+    try:
+        names = endpoint.secret_names
+        return Outcome(send(url=endpoint.url, message_id=delivery.message_id, body=body, secrets=secrets_of(names)))
+    except UnreachableError as error:
+        logger.warning("A webhook was not delivered to the endpoint %s.", endpoint.pk)
+        return Outcome(None, str(error))

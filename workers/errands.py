@@ -1,0 +1,64 @@
+"""The Celery application of what must not wait behind films: ``celery -A workers.errands worker -Q errands``.
+
+It loads no model. Evaluations run in child processes, one at a time; webhooks in as many threads as it has.
+"""
+
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+import django
+from celery.signals import worker_shutting_down
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
+django.setup()
+
+from django.db import DatabaseError  # noqa: E402
+
+from apps.core.queue import Bell, answer  # noqa: E402
+from apps.core.queue import broker as app  # noqa: E402
+from apps.tenants.checks import require_safe_start  # noqa: E402
+from workers.delivering import deliver_due  # noqa: E402
+from workers.measuring import measure_waiting  # noqa: E402
+
+# Here and not in a Celery signal: an exception there would be logged, and the worker would go on.
+require_safe_start()
+
+logger = logging.getLogger(__name__)
+NAME = f"{socket.gethostname()}:{os.getpid()}"
+_stopping = threading.Event()
+_measuring = threading.Lock()
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    _stopping.set()
+
+
+@app.task(name=Bell.EVALUATE.value)
+def evaluate() -> None:
+    answer(Bell.EVALUATE)
+    if not _measuring.acquire(blocking=False):
+        return
+    try:
+        measure_waiting(worker=NAME, stopping=_stopping)
+    except DatabaseError as error:
+        _say_later(error)
+    finally:
+        _measuring.release()
+
+
+@app.task(name=Bell.DELIVER.value)
+def deliver() -> None:
+    answer(Bell.DELIVER)
+    try:
+        deliver_due(stopping=_stopping)
+    except DatabaseError as error:
+        _say_later(error)
+
+
+def _say_later(error: DatabaseError) -> None:
+    """The work is safe in its rows."""
+    logger.warning("The database did not answer (%s); the dispatcher rings again.", type(error).__name__)
