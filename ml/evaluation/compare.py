@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ml.artifact import read_manifest
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.evaluation.films import ask, check_unseen, read_films
-from ml.evaluation.pairing import difference
-from ml.evaluation.version import SEED, described, open_predictor
+from ml.evaluation.pairing import difference, judged_labels
+from ml.evaluation.version import SEED, described, known, open_predictor
 from ml.labels import LABELS
 from ml.metrics import evaluate, round_means
 
@@ -35,23 +35,24 @@ def compare_versions(
     listed = read_films(data, split)
     unchecked = [check_unseen(read_manifest(path), listed) for path in artifact_dirs]
     predictors = [open_predictor(path, cache_dir, device) for path in artifact_dirs]
-    patients, truth = listed.patients, listed.truth
+    patients = listed.patients
     draws = Draws.of(patients, rounds, SEED)
     split_card = {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)}
     rows: list[dict[str, Any]] = []
     means: list[NDArray[np.float64]] = []
     for predictor in predictors:
-        logits = ask(predictor, listed, Path(cache_dir) / "films").logits
+        truth, logits = known(listed.truth, ask(predictor, listed, Path(cache_dir) / "films").logits)
         ranking = bootstrap_ranking(truth, logits, draws)
         means.append(round_means(ranking[0]))
         report = evaluate(truth, logits, patients, LABELS, draws=draws, ranking=ranking)
         rows.append({"model": described(predictor), "split": split_card, **report})
     for row, samples in zip(rows[1:], means[1:], strict=True):
-        row["difference"] = difference(row, rows[0], samples - means[0])
+        if judged_labels(row) == judged_labels(rows[0]):
+            row["difference"] = difference(row, rows[0], samples - means[0])
     notes = [f"{row['model']['name']}: {note}" for row, note in zip(rows, unchecked, strict=True) if note]
     return {
         "split": split_card,
-        "n": len(truth),
+        "n": len(listed.names),
         "patients": len(set(patients)),
         "rows": rows,
         "not_run": [*notes, "Other seeds of each training: one run each says nothing of the spread between runs."],

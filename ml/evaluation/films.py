@@ -1,6 +1,6 @@
 """Which films an evaluation looks at, whether the version has seen their patients, and what it says of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ml.datasets import (
     targets,
 )
 from ml.datasets.splits import OFFICIAL_SHA256
+from ml.labels import LABELS
 from ml.predictor import Predictor
 from ml.provenance import lists_sha256, seen_patients, source_kind
 
@@ -122,7 +123,10 @@ def _patients_by_lists(manifest: Manifest, listed: Listed) -> set[str] | None:
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """logits (N, 14), maps {image: (14, h, w)} of the films asked for, and the films that the feature gate refuses."""
+    """logits (N, 14), maps {image: (14, h, w)} of the films asked for, and the films that the feature gate refuses.
+
+    What the version was not trained to find is NaN.
+    """
 
     logits: NDArray[np.float64]
     cams: dict[str, NDArray[Any]]
@@ -135,6 +139,7 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
     Raises DatasetInvalid for missing or unreadable films, FloatingPointError for a logit that is no number.
     """
     squares = film_cache(listed.root, listed.names, predictor.manifest.input_space, cache_dir)
+    places = [LABELS.index(label) for label in predictor.manifest.labels]
     logits: list[NDArray[np.float32]] = []
     cams: dict[str, NDArray[Any]] = {}
     refused = 0
@@ -143,7 +148,14 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
             names = listed.names[start : start + predictor.batch_size]
             prediction = predictor.predict(np.asarray(squares[start : start + len(names)]))
             logits.append(prediction.logits)
-            cams |= {name: prediction.cams[i] for i, name in enumerate(names) if name in keep_maps}
+            cams |= {name: spread(prediction.cams[i], places) for i, name in enumerate(names) if name in keep_maps}
             refused += sum(not result.accepted for result in predictor.gate(prediction))
             bar.update(len(names))
-    return Said(np.concatenate(logits).astype(np.float64), cams, refused)
+    return Said(spread(np.concatenate(logits).astype(np.float64).T, places).T, cams, refused)
+
+
+def spread(values: NDArray[Any], places: Sequence[int]) -> NDArray[Any]:
+    """(k, ...) floats, one for each finding of a version -> (14, ...) in the order of LABELS, the others NaN."""
+    whole = np.full((len(LABELS), *values.shape[1:]), np.nan, values.dtype)
+    whole[list(places)] = values
+    return whole

@@ -50,7 +50,7 @@ def paired_difference(report: Mapping[str, Any], first: Mapping[str, Any]) -> di
         raise NotComparable(f"{names}: one was evaluated by an earlier release, which kept no rounds. Evaluate again.")
     if any(mine[key] != other[key] for key in ("films_sha256", "seed", "rounds")):
         raise NotComparable(f"{names}: the films or their truth changed between the evaluations. Evaluate both again.")
-    if _labels(report) != _labels(first):
+    if judged_labels(report) != judged_labels(first):
         raise NotComparable(f"{names}: their means are over different findings.")
     found = difference(report, first, _means(mine) - _means(other))
     if found["mean_auroc"] is None or found["ci95"] is None:
@@ -73,5 +73,6 @@ def _means(kept: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.frombuffer(base64.b64decode(kept["mean_auroc"]), "<f4").astype(np.float64)
 
 
-def _labels(report: Mapping[str, Any]) -> set[str]:
+def judged_labels(report: Mapping[str, Any]) -> set[str]:
+    """The findings that a report's mean is over."""
     return {label for label, entry in report["labels"].items() if entry["auroc"] is not None}

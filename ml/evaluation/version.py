@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml.artifact import Manifest, read_manifest
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
+from ml.calibration import Platt
 from ml.datasets import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
 from ml.evaluation.films import OFFICIAL_TEST, Listed, Said, ask, check_unseen, read_films
 from ml.evaluation.localisation import Maps, localisation
 from ml.evaluation.pairing import rounds_of
 from ml.evaluation.subgroups import subgroups
+from ml.labels import LABELS
 from ml.metrics import round_means
 from ml.predictor import Predictor, load_predictor
 
 SEED = 0
+UNTRAINED = "The version was not trained to find it."
 
 
 def evaluate_version(
@@ -38,7 +44,7 @@ def evaluate_version(
     predictor = open_predictor(artifact_dir, cache_dir, device)
     every = read_boxes(listed.root, dict(listed.table))
     chosen = set(listed.names)
-    boxes = [box for box in every if box.image in chosen]
+    boxes = [box for box in every if box.image in chosen and box.label in predictor.manifest.labels]
     said = ask(predictor, listed, Path(cache_dir) / "films", {box.image for box in boxes})
     scored = scored_films(predictor.manifest, listed, said)
     draws = Draws.of(scored.patients, rounds, SEED)
@@ -91,15 +97,20 @@ def described(predictor: Predictor) -> dict[str, Any]:
 
 
 def scored_films(manifest: Manifest, listed: Listed, said: Said) -> Scored:
-    """What figures are computed from."""
+    """What figures are computed from. Of findings that the version was not trained for nothing counts as known."""
     return Scored(
-        listed.truth,
-        said.logits,
+        *known(listed.truth, said.logits),
         listed.patients,
-        manifest.thresholds,
-        manifest.calibration,
-        manifest.threshold_notes,
+        {label: manifest.thresholds.get(label) for label in LABELS},
+        {label: manifest.calibration.get(label, Platt()) for label in LABELS},
+        {label: UNTRAINED for label in LABELS if label not in manifest.labels} | dict(manifest.threshold_notes),
     )
+
+
+def known(truth: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Truth (N, 14) that is NaN, and logits (N, 14) that are 0, where the version says nothing (NaN)."""
+    silent = np.isnan(logits)
+    return np.where(silent, np.nan, truth), np.where(silent, 0.0, logits)
 
 
 def _located(
@@ -126,10 +137,13 @@ def _not_run(report: Mapping[str, Any], unchecked: str | None) -> list[str]:
         lines.append(unchecked)
     if report["localisation_note"]:
         lines.append(f"Localisation: {report['localisation_note']}")
-    without = [label for label, entry in report["labels"].items() if entry["auroc"] is None]
+    silent = [label for label, entry in report["labels"].items() if entry["operating_point_note"] == UNTRAINED]
+    if silent:
+        lines.append(f"{', '.join(silent)}: the version was not trained to find them.")
+    without = [label for label, entry in report["labels"].items() if entry["auroc"] is None and label not in silent]
     if without:
         lines.append(f"AUROC of {', '.join(without)}: the list lacks films with or without the finding.")
-    silent = [label for label, entry in report["labels"].items() if entry["operating_point"] is None]
-    if silent:
-        lines.append(f"Operating points of {', '.join(silent)}: the version has none.")
+    unjudged = [label for label, entry in report["labels"].items() if entry["operating_point"] is None]
+    if unjudged := [label for label in unjudged if label not in silent]:
+        lines.append(f"Operating points of {', '.join(unjudged)}: the version has none.")
     return lines

@@ -1,5 +1,6 @@
 """A small folder in NIH's layout: 96 films of 48 patients, with boxes, whose second half is for testing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,20 @@ def make(root: Path, patients: int = 48) -> Path:
     return root
 
 
-def artifact(folder: Path, seed: int = 0, **data: Any) -> Path:
-    """A tiny version whose manifest says `data` of its training."""
-    network = tiny.network(seed)
+def artifact(folder: Path, seed: int = 0, labels: Sequence[str] = LABELS, **data: Any) -> Path:
+    """A tiny version whose manifest says `data` of its training, with the outputs for `labels` alone."""
+    network, whole = tiny.network(seed), tiny.manifest()
     card = {"source": "noise", "split_id": "train_val_list", "split_sha256": "0" * 64, **data}
-    manifest = replace(tiny.manifest(), name=f"tiny-{seed}", data=card)
+    of_labels = {
+        field: {label: getattr(whole, field)[label] for label in labels}
+        for field in ("thresholds", "calibration", "cam_scale")
+    }
+    notes = {label: note for label, note in whole.threshold_notes.items() if label in labels}
+    manifest = replace(whole, name=f"tiny-{seed}", data=card, labels=tuple(labels), threshold_notes=notes, **of_labels)
     gate = tiny.open_gate(network.classifier.in_features)
-    save_artifact(folder, manifest, rounded_tensors(network), gate)
+    tensors, kept = rounded_tensors(network), [LABELS.index(label) for label in labels]
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = tensors[name][kept]
+    save_artifact(folder, manifest, tensors, gate)
     assert read_manifest(folder).data == card
     return folder

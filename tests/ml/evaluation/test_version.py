@@ -61,6 +61,30 @@ def test_the_report_says_what_it_rests_on(report: dict) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
+def test_a_version_of_fewer_findings_is_judged_on_those(
+    tmp_path: Path, version: Path, report: dict, data: Path, cache: Path
+) -> None:
+    few = layout.artifact(tmp_path / "few", labels=("Effusion", "Mass", "Pneumonia"))
+    found = evaluate_version(few, data, None, cache, "cpu", rounds=100)
+    for label in LABELS:
+        own, whole = found["labels"][label], report["labels"][label]
+        if label in ("Effusion", "Mass", "Pneumonia"):
+            assert own["auroc"] == pytest.approx(whole["auroc"], abs=1e-9)
+            assert own["operating_point"]["threshold"] == whole["operating_point"]["threshold"]
+        else:
+            assert own["auroc"] is own["operating_point"] is own["ece"]["platt"] is None
+            assert own["operating_point_note"] == "The version was not trained to find it."
+    assert found["labels_in_mean"] == 3
+    assert set(found["localisation"]["labels"]) <= {"Effusion", "Mass", "Pneumonia"}
+    assert any(line.startswith("Atelectasis, Cardiomegaly") for line in found["not_run"])
+    assert "Atelectasis" in report_text(found)
+    with pytest.raises(NotComparable, match="different findings"):
+        paired_difference(found, report)
+    _, other = compare_versions([version, few], data, None, cache, "cpu", rounds=100)["rows"]
+    assert "difference" not in other
+    assert other["labels"]["Mass"]["auroc"] == pytest.approx(report["labels"]["Mass"]["auroc"], abs=1e-9)
+
+
 def test_what_was_not_run_is_told(report: dict) -> None:
     told = "\n".join(report["not_run"])
     assert "official test list" in told
