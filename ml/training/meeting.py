@@ -48,7 +48,13 @@ class Meeting:
     def exchange(self, name: str, value: Any) -> list[Any]:
         """What each rank gave, in the order of the ranks. Waits as long as the slowest needs: the agents watch."""
         self._store.set(f"{name}/{self.rank}", json.dumps(value))
-        return [json.loads(self._wait(f"{name}/{rank}")) for rank in range(self.size)]
+        found = [json.loads(self._wait(f"{name}/{rank}")) for rank in range(self.size)]
+        self._store.set(f"{name}/{self.rank}/read", "1")
+        if self._agent_rank == 0:
+            # The store may go with this process as soon as it has read.
+            for rank in range(self.size):
+                self._wait(f"{name}/{rank}/read")
+        return found
 
     def _wait(self, key: str) -> bytes:
         # Polled, so that a signal is heard between two looks.

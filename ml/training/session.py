@@ -51,7 +51,8 @@ class Session:
         self.chief = False
         self.out = settings.parent
         self._training = False
-        self._told = threading.Lock()
+        self._telling = threading.Lock()
+        self._told = False
         self._lock: Any = None
 
     def run(self) -> int:
@@ -67,6 +68,9 @@ class Session:
             self._record("stopped", str(stopped))
             return 0
         except BaseException as error:
+            # It is ending already; what it has to say must be said.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
             traceback.print_exc()
             return self._failed(error)
 
@@ -91,12 +95,14 @@ class Session:
         return 1
 
     def _end(self, failure: dict[str, Any]) -> None:
-        # This rank's own failure comes back to its watch; one line is enough.
-        if not self._told.acquire(blocking=False):
-            return
-        self._record("failed", failure["reason"], final=True)
-        if self.chief:
-            progress.append(self.out / progress.FILE, "failed", reason=failure["reason"])
+        # This rank's own failure comes back to its watch: one line is enough, and nobody leaves before it is written.
+        with self._telling:
+            if self._told:
+                return
+            self._told = True
+            self._record("failed", failure["reason"], final=True)
+            if self.chief:
+                progress.append(self.out / progress.FILE, "failed", reason=failure["reason"])
 
     def _heard(self, failure: dict[str, Any]) -> None:
         try:

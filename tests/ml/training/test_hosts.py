@@ -76,7 +76,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
 ) -> None:
     options = (
         *("--nnodes", "3", "--rdzv-endpoint", f"{hosts.address(0)}:{PORT}", "--epochs", "10"),
-        *("--collective-timeout", "4", "--join-timeout", "180", "--silence-timeout", "3"),
+        *("--collective-timeout", "4", "--join-timeout", "60", "--silence-timeout", "3"),
     )
     runs = [command(*options, out=f"host{n}", prefix=hosts.within(n)) for n in range(3)]
     chief = runs[0]

@@ -151,7 +151,7 @@ def test_checkpoints_that_were_cut_off_are_passed_over_after_everything_was_kill
 def test_other_films_on_one_node_stop_both(command: Start, tmp_path: Path) -> None:
     other = layout.make(tmp_path / "other", seed=1)
     port = free_port()
-    options = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{port}", "--epochs", "2", "--join-timeout", "180")
+    options = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{port}", "--epochs", "2", "--join-timeout", "60")
     first, second = command(*options), command(*options, out="second", data=other)
     assert (first.ended(), second.ended()) == (1, 1)
     for run in (first, second):
@@ -162,7 +162,7 @@ def test_other_films_on_one_node_stop_both(command: Start, tmp_path: Path) -> No
 
 def test_a_node_whose_films_are_missing_stops_both(command: Start, tmp_path: Path, films_folder: Path) -> None:
     port = free_port()
-    options = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{port}", "--epochs", "2", "--join-timeout", "180")
+    options = ("--nnodes", "2", "--rdzv-endpoint", f"127.0.0.1:{port}", "--epochs", "2", "--join-timeout", "60")
     (tmp_path / "empty").mkdir()
     first, second = command(*options), command(*options, out="second", data=tmp_path / "empty")
     assert (first.ended(), second.ended()) == (1, 1)
