@@ -14,11 +14,8 @@ from apps.accounts.models import User
 from apps.inference.recent import recent_readings
 from apps.registry.models import Activation, ModelVersion, PreviewJob, SwitchPreview
 from apps.registry.points import Choice
-from apps.registry.services import (
-    register,
-    request_preview,
-    set_points,
-)
+from apps.registry.selectors import version_for
+from apps.registry.services import register, request_preview, set_points
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PASSWORD, Hospital
@@ -45,7 +42,9 @@ def operator(db: None) -> Client:
 
 
 def job() -> PreviewJob:
-    return PreviewJob.objects.get()
+    found = PreviewJob.objects.first()
+    assert found is not None
+    return found
 
 
 def work() -> None:
@@ -105,13 +104,34 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
         worker.kill()
         worker.wait()
         (child,) = children
-        # It has not come so far as to watch its standard input, or it ends with it at once: either way in seconds.
+        # One that is still starting looks at its standard input a little later.
         wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 15, "The child's end")
         assert not SwitchPreview.objects.exists()
         with running("errands", tmp_path / "log", **quick):
             wait_for(lambda: job().state == State.COMPLETE, 60, "The second attempt's counts")
     assert job().attempts == 2
     assert SwitchPreview.objects.count() == 1
+
+
+def test_a_child_that_is_killed_leaves_its_reason(
+    north: Hospital, candidate: ModelVersion, store_film: Any, read: Any
+) -> None:
+    read(store_film(north, size=256).instance, Mass=0.9)
+    request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+
+    def kill() -> None:
+        def children() -> list[psutil.Process]:
+            return [each for each in psutil.Process().children() if "preview_job" in each.cmdline()]
+
+        wait_for(children, 20, "A child")
+        children()[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    work()
+    killer.join()
+    assert (job().state, job().attempts) == (State.WAITING, 1)
+    assert "ended with status -9" in job().reason
 
 
 def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
@@ -122,7 +142,6 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     work()
     assert (job().state, job().attempts) == (State.REFUSED, 1)
     assert "Refused: chest-net:3 has read no study of North Hospital yet" in operator.get(page).content.decode()
-    PreviewJob.objects.all().delete()
 
     read(store_film(north, size=256).instance, Mass=0.9)
     with tenant_tx(north.tenant.pk):
@@ -136,3 +155,9 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
         work()
     assert (job().state, job().attempts) == (State.FAILED, 3)
     assert "Failed: A stored film could not be read" in operator.get(page).content.decode()
+    # Somebody made one at the command line since.
+    SwitchPreview.objects.create(
+        for_tenant=north.tenant, from_version=version_for(north.tenant.pk), to_version=candidate, studies=1,
+        report_json='{"labels": {}}', sha256="0", actor="test",
+    )  # fmt: skip
+    assert "Failed: A stored film" not in operator.get(page).content.decode()

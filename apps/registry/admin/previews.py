@@ -83,21 +83,28 @@ def live(version: ModelVersion) -> str:
     """The part of the page that changes while a preview is made."""
     # Of each tenant the latest one: what whoever moves the pointer should have seen.
     previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
-    latest = previews.order_by("for_tenant", "-id").distinct("for_tenant")
+    latest = list(previews.order_by("for_tenant", "-id").distinct("for_tenant"))
     jobs = PreviewJob.objects.filter(model_version=version).select_related("for_tenant")
     asked = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
     return render_to_string(
         _LIVE,
         {
-            "jobs": _without_preview(asked),
+            "jobs": _without_preview(asked, latest),
             "is_open": any(job.state in PreviewJob.OPEN for job in asked),
             "previews": [(each, flips(each)) for each in latest],
         },
     )
 
 
-def _without_preview(jobs: Iterable[PreviewJob]) -> list[PreviewJob]:
-    return [job for job in jobs if job.state != PreviewJob.State.COMPLETE]
+def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]) -> list[PreviewJob]:
+    """What still waits, and what ended for nothing, unless a preview was made since by whatever way."""
+    made = {each.for_tenant_id: each.at for each in latest}
+    return [
+        job
+        for job in jobs
+        if job.state in PreviewJob.OPEN
+        or (job.preview_id is None and made.get(job.for_tenant_id, job.created) <= job.created)
+    ]
 
 
 @admin.register(PreviewJob)
