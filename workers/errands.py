@@ -1,12 +1,14 @@
 """The Celery application of what must not wait behind films: ``celery -A workers.errands worker -Q errands``.
 
-It loads no model. Evaluations run in child processes, one at a time; webhooks in as many threads as it has.
+It loads no model. Evaluations and previews run in child processes, one of each at a time; webhooks in as many threads
+as it has.
 """
 
 import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -22,6 +24,7 @@ from apps.core.queue import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers.delivering import deliver_due  # noqa: E402
 from workers.measuring import measure_waiting  # noqa: E402
+from workers.previewing import preview_waiting  # noqa: E402
 
 # Here and not in a Celery signal: an exception there would be logged, and the worker would go on.
 require_safe_start()
@@ -30,6 +33,7 @@ logger = logging.getLogger(__name__)
 NAME = f"{socket.gethostname()}:{os.getpid()}"
 _stopping = threading.Event()
 _measuring = threading.Lock()
+_previewing = threading.Lock()
 
 
 @worker_shutting_down.connect
@@ -39,15 +43,25 @@ def _stop(**_: Any) -> None:
 
 @app.task(name=Bell.EVALUATE.value)
 def evaluate() -> None:
-    answer(Bell.EVALUATE)
-    if not _measuring.acquire(blocking=False):
+    _alone(Bell.EVALUATE, _measuring, measure_waiting)
+
+
+@app.task(name=Bell.PREVIEW.value)
+def preview() -> None:
+    _alone(Bell.PREVIEW, _previewing, preview_waiting)
+
+
+def _alone(bell: Bell, busy: threading.Lock, work: Callable[..., None]) -> None:
+    """Whoever is at it already looks for more when it is done."""
+    answer(bell)
+    if not busy.acquire(blocking=False):
         return
     try:
-        measure_waiting(worker=NAME, stopping=_stopping)
+        work(worker=NAME, stopping=_stopping)
     except DatabaseError as error:
         _say_later(error)
     finally:
-        _measuring.release()
+        busy.release()
 
 
 @app.task(name=Bell.DELIVER.value)

@@ -26,6 +26,7 @@ class Bell(enum.StrEnum):
 
     INFER = "workers.tasks.drain"
     EVALUATE = "workers.errands.evaluate"
+    PREVIEW = "workers.errands.preview"
     DELIVER = "workers.errands.deliver"
 
 

@@ -29,7 +29,19 @@ def preview_switch(
     actor: str,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> SwitchPreview:
-    """Let a candidate read the tenant's last studies beside what the serving version said of them.
+    """Let a candidate read the tenant's last studies, and keep what would change.
+
+    Raises:
+        ConflictError, UnavailableError: as `read_switch`.
+    """
+    serving, read = read_switch(tenant=tenant, version=version, last=last, progress=progress)
+    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, actor=actor)
+
+
+def read_switch(
+    *, tenant: Tenant, version: ModelVersion, last: int, progress: Callable[[int, int], None]
+) -> tuple[ModelVersion, Read]:
+    """The serving version, and what a candidate says of the tenant's last studies beside it.
 
     Raises:
         ConflictError: the candidate serves already, or no study was read by the serving version.
@@ -42,15 +54,15 @@ def preview_switch(
         readings = recent_readings(version=serving, last=last)
     if not readings:
         raise ConflictError(f"{serving} has read no study of {tenant} yet: there is nothing to compare.")
+    progress(0, len(readings))
     again = _read_again(version, readings, progress)
     both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
-    read = Read(
+    return serving, Read(
         former={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
         candidate={label: [found[label] for _, found in both] for label in version.manifest["labels"]},
         studies=len(both),
         refused=len(readings) - len(both),
     )
-    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, actor=actor)
 
 
 def _read_again(
@@ -104,6 +116,8 @@ def _decoded(
         for decoding in decodings:
             try:
                 squares.append(decoding.result().tensor_u8)
-            except engine.InputRejected:
+            except engine.InputRejected as error:
+                if error.code in engine.RETRYABLE:
+                    raise UnavailableError(f"A stored film could not be read: {error.detail}") from error
                 squares.append(None)
     return squares

@@ -141,8 +141,8 @@ SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
 # By how much of mean AUROC a new version may be worse than the one in service, at the lower end of the 95 % interval.
 GATE_DELTA = env_float("GATE_DELTA", 0.02)
-# An evaluation whose worker is silent for this long is begun again by another one.
-EVALUATION_LEASE_SECONDS = env_int("EVALUATION_LEASE_SECONDS", 60)
+# An evaluation or a preview whose worker is silent for this long is begun again by another one.
+ERRAND_LEASE_SECONDS = env_int("ERRAND_LEASE_SECONDS", 60)
 
 # Whether a hospital's administrators choose its operating points; else operators alone do.
 HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)

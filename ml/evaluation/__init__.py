@@ -1,6 +1,6 @@
 """Evaluation of model versions: figures with intervals, subgroups, localisation, published tables."""
 
-from ml.evaluation.child import REFUSED, start_evaluation
+from ml.evaluation.child import REFUSED, end_with_stdin, start_evaluation
 from ml.evaluation.compare import compare_versions
 from ml.evaluation.films import EvaluationRefused, Listed, read_films
 from ml.evaluation.pairing import NotComparable, paired_difference
@@ -15,6 +15,7 @@ __all__ = [
     "NotComparable",
     "Table",
     "compare_versions",
+    "end_with_stdin",
     "evaluate_version",
     "paired_difference",
     "read_films",

@@ -8,8 +8,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.registry.models import Activation, EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import activate, refuse_evaluation
-from apps.registry.services.evaluating import claim_evaluation
+from apps.registry.services import EVALUATIONS, activate
 from tests.conftest import PASSWORD
 from tests.registry import gating
 from tests.registry.films import write_layout
@@ -60,9 +59,9 @@ def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
     told = operator.post(evaluate, follow=True).content
     assert b"2 evaluations wait" in told
     assert b"Waits for evaluations" in told
-    job = claim_evaluation(worker="test")
+    job = EVALUATIONS.claim(worker="test")
     assert job is not None
-    refuse_evaluation(job=job, reason="It has seen 3 of the patients.")
+    EVALUATIONS.refuse(job=job, reason="It has seen 3 of the patients.")
     shown = operator.get(page).content
     assert b"Not comparable" in shown
     assert b"It has seen 3 of the patients." in shown

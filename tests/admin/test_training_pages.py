@@ -45,7 +45,7 @@ def test_a_run_that_prepares_has_empty_curves_and_says_so(run: TrainingRun, look
     assert page.count("No values yet") == 2 * 6  # drawn and told
     assert "Preparing" in look("changelist")
     assert "&quot;seed&quot;: 3" in page
-    assert "js/training.js" in page
+    assert "js/live.js" in page
 
 
 def test_a_running_run_shows_how_far_it_is_and_its_curves(run: TrainingRun, look: Any) -> None:

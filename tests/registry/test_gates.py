@@ -13,16 +13,16 @@ from apps.registry.gates import GateState, gates_of
 from apps.registry.models import Activation, Evaluation, EvaluationJob, ModelVersion
 from apps.registry.selectors import version_for, version_state, with_state
 from apps.registry.services import (
+    EVALUATIONS,
     activate,
     approve,
     challenge,
+    complete_evaluation,
     keep_evaluation,
-    refuse_evaluation,
     request_activation,
     request_evaluations,
     roll_back,
 )
-from apps.registry.services.evaluating import claim_evaluation, complete_evaluation
 from tests.conftest import PASSWORD
 from tests.registry import gating
 from tests.registry.films import write_layout
@@ -123,12 +123,12 @@ def test_films_that_changed_have_the_version_in_service_measured_again(
     films = gating.a_set()
     gating.measured(serving, films, 1.0)
     request_evaluations(version=candidate)
-    job = claim_evaluation(worker="test")
+    job = EVALUATIONS.claim(worker="test")
     assert job is not None
     complete_evaluation(job=job, report=gating.report(1.1, seed=5))
     gate = only_gate(candidate)
     assert (gate.state, "changed" in gate.reason) == (GateState.WAITING, True)
-    again = claim_evaluation(worker="test")
+    again = EVALUATIONS.claim(worker="test")
     assert again is not None
     assert again.model_version == serving
     complete_evaluation(job=again, report=gating.report(1.0, seed=5))
@@ -142,14 +142,14 @@ def test_a_gate_waits_for_both_and_then_for_nobody(serving: ModelVersion, candid
     assert request_evaluations(version=candidate) == 0
     assert only_gate(candidate).state == GateState.WAITING
     for version in (candidate, serving):
-        job = claim_evaluation(worker="test")
+        job = EVALUATIONS.claim(worker="test")
         assert job is not None
         assert job.model_version == version
         if version == candidate:
             complete_evaluation(job=job, report=gating.report(1.0))
             assert state_of(candidate) == "Candidate: gate waits"
         else:
-            refuse_evaluation(job=job, reason="It was trained on 3 of the patients.")
+            EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
     gate = only_gate(candidate)
     assert gate.state == GateState.NOT_COMPARABLE
     assert gate.reason == f"{serving} could not be measured: It was trained on 3 of the patients."

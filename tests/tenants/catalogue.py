@@ -31,6 +31,7 @@ PLATFORM_TABLES = {
     "registry_modelversion": "artifacts of the platform",
     "registry_modelevent": "what happened to versions, as other systems are told",
     "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
+    "registry_previewjob": "previews that wait for a worker; no study in them",
     "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
     "registry_trainingrun": "the platform's trainings",
@@ -47,6 +48,7 @@ ABOUT_TENANTS = {
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
     "registry_modelevent": "as the ledger, whose line it tells",
     "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
+    "registry_previewjob": "which operator asked for which tenant's preview, and how far it is",
     "registry_switchpreview": "how many results a switch would change, per finding",
 }
 

@@ -7,15 +7,7 @@ import psutil
 import pytest
 
 from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import (
-    claim_evaluation,
-    complete_evaluation,
-    create_evaluation_set,
-    extend_lease,
-    fail_evaluation,
-    register,
-    waiting_evaluations,
-)
+from apps.registry.services import EVALUATIONS, complete_evaluation, create_evaluation_set, register
 from tests.flows.processes import running, start, wait_for
 from tests.ml import tiny
 from tests.registry import gating
@@ -45,7 +37,7 @@ def test_a_registered_version_is_measured_on_every_active_set(db: None, films: P
     EvaluationSet.objects.create(name="aside", folder="/x", split="", is_active=False, films=1, patients=1)
     version = registered(tmp_path)
     assert states() == {"public": State.WAITING, "gone": State.WAITING}
-    assert waiting_evaluations()
+    assert EVALUATIONS.waits()
 
     measure_waiting(worker="test", stopping=threading.Event())
     assert states() == {"public": State.COMPLETE, "gone": State.REFUSED}
@@ -53,7 +45,7 @@ def test_a_registered_version_is_measured_on_every_active_set(db: None, films: P
     assert (str(kept.evaluation_set), kept.n, kept.patients, kept.model_version) == ("public", 48, 24, version)
     assert kept.report["model"]["name"] == "tiny:1"
     assert "/films/gone" in EvaluationJob.objects.get(state=State.REFUSED).reason
-    assert not waiting_evaluations()
+    assert not EVALUATIONS.waits()
     # The same artifact is the same version, and asks for nothing.
     assert registered(tmp_path / "again") == version
     assert EvaluationJob.objects.count() == 2
@@ -64,7 +56,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
 ) -> None:
     create_evaluation_set(name="public", folder=str(films))
     registered(tmp_path, seed=1)
-    quick = {"EVALUATION_LEASE_SECONDS": "4"}
+    quick = {"ERRAND_LEASE_SECONDS": "4"}
     worker = start("errands", tmp_path / "log", **quick)
     with running("dispatcher", tmp_path / "dispatcher.log", **quick):
         wait_for(lambda: states() == {"public": State.RUNNING}, 60, "A first claim")
@@ -83,7 +75,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
 def job(db: None, tmp_path: Path) -> EvaluationJob:
     gating.a_set()
     registered(tmp_path)
-    claimed = claim_evaluation(worker="first")
+    claimed = EVALUATIONS.claim(worker="first")
     assert claimed is not None
     return claimed
 
@@ -91,21 +83,21 @@ def job(db: None, tmp_path: Path) -> EvaluationJob:
 def test_three_attempts_and_then_the_reason(job: EvaluationJob) -> None:
     for attempt in (1, 2, 3):
         assert job.attempts == attempt
-        fail_evaluation(job=job, reason="The disk is full.")
-        assert claim_evaluation(worker="too early") is None
+        EVALUATIONS.fail(job=job, reason="The disk is full.")
+        assert EVALUATIONS.claim(worker="too early") is None
         EvaluationJob.objects.update(not_before=job.created)
-        job = claim_evaluation(worker="test") or job
+        job = EVALUATIONS.claim(worker="test") or job
     job.refresh_from_db()
     assert (job.state, job.reason, job.attempts) == (State.FAILED, "The disk is full.", 3)
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing(job: EvaluationJob) -> None:
     EvaluationJob.objects.update(lease_expires=job.created)
-    second = claim_evaluation(worker="second")
+    second = EVALUATIONS.claim(worker="second")
     assert second is not None
-    assert not extend_lease(job=job)
+    assert not EVALUATIONS.extend(job=job)
     assert complete_evaluation(job=job, report=gating.report(1.0)) is None
-    fail_evaluation(job=job, reason="Late.")
+    EVALUATIONS.fail(job=job, reason="Late.")
     assert complete_evaluation(job=second, report=gating.report(1.0)) is not None
     assert states() == {"public": State.COMPLETE}
     assert Evaluation.objects.count() == 1
@@ -114,9 +106,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(job: EvaluationJob) -> None
 def test_a_version_that_kills_every_worker_is_given_up(job: EvaluationJob) -> None:
     for _ in range(2):
         EvaluationJob.objects.update(lease_expires=job.created)
-        assert claim_evaluation(worker="next") is not None
+        assert EVALUATIONS.claim(worker="next") is not None
     EvaluationJob.objects.update(lease_expires=job.created)
-    assert claim_evaluation(worker="next") is None
+    assert EVALUATIONS.claim(worker="next") is None
     job.refresh_from_db()
     assert job.state == State.FAILED
     assert "died 3 times" in job.reason

@@ -3,7 +3,7 @@
 from apps.registry.admin.evaluating import EvaluationJobAdmin, EvaluationSetAdmin
 from apps.registry.admin.evaluations import EvaluationAdmin
 from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
-from apps.registry.admin.previews import SwitchPreviewAdmin
+from apps.registry.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
 from apps.registry.admin.training import TrainingRunAdmin
 from apps.registry.admin.versions import ModelVersionAdmin
 from apps.registry.admin.webhooks import ModelEventAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
@@ -17,6 +17,7 @@ __all__ = [
     "EvaluationSetAdmin",
     "ModelEventAdmin",
     "ModelVersionAdmin",
+    "PreviewJobAdmin",
     "SwitchPreviewAdmin",
     "TrainingRunAdmin",
     "WebhookDeliveryAdmin",

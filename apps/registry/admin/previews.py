@@ -1,11 +1,20 @@
-"""What a switch would change: counts on a tenant's recent studies."""
+"""What a switch would change: counts on a tenant's recent studies, and the wish for them."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from apps.registry.admin.figures import table
-from apps.registry.models import SwitchPreview
+from apps.registry.models import ModelVersion, PreviewJob, SwitchPreview
+from apps.registry.selectors import deployments
 from apps.tenants.console import OperatorAdmin
+from apps.tenants.models import Tenant
+
+_LIVE = "admin/registry/modelversion/previews.html"
 
 _HEADS = (
     "Finding",
@@ -38,6 +47,76 @@ def flips(preview: SwitchPreview) -> SafeString:
             for label, entry in preview.report["labels"].items()
         ],
     )
+
+
+class PreviewForm(forms.Form):
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), label="For")
+    last = forms.IntegerField(
+        min_value=1,
+        max_value=PreviewJob.MOST,
+        initial=200,
+        label="Last studies",
+        help_text="As many of the latest that were read for it are read once more. No reader sees any of it.",
+    )
+
+    def __init__(self, version: ModelVersion, data: Any = None) -> None:
+        super().__init__(data, auto_id="preview_%s")
+        self.fields["tenant"].queryset = _others(version)  # type: ignore[attr-defined]
+
+
+def _others(version: ModelVersion) -> Any:
+    """The tenants that another version reads for."""
+    serving = deployments()
+    pinned = {tenant for tenant in serving if tenant is not None}
+    others = {tenant for tenant in pinned if serving[tenant] != version.pk}
+    if serving.get(None, version.pk) != version.pk:
+        others |= set(Tenant.objects.exclude(pk__in=pinned).values_list("pk", flat=True))
+    return Tenant.objects.filter(pk__in=others).order_by("name")
+
+
+def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
+    """None where there is nothing to compare: the version is retired, or it serves everybody already."""
+    return PreviewForm(version, data) if version.retired is None and _others(version).exists() else None
+
+
+def live(version: ModelVersion) -> str:
+    """The part of the page that changes while a preview is made."""
+    # Of each tenant the latest one: what whoever moves the pointer should have seen.
+    previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
+    latest = list(previews.order_by("for_tenant", "-id").distinct("for_tenant"))
+    jobs = PreviewJob.objects.filter(model_version=version).select_related("for_tenant")
+    asked = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
+    return render_to_string(
+        _LIVE,
+        {
+            "jobs": _without_preview(asked, latest),
+            "is_open": any(job.state in PreviewJob.OPEN for job in asked),
+            "previews": [(each, flips(each)) for each in latest],
+        },
+    )
+
+
+def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]) -> list[PreviewJob]:
+    """What still waits, and what ended for nothing, unless a preview was made since by whatever way."""
+    made = {each.for_tenant_id: each.at for each in latest}
+    return [
+        job
+        for job in jobs
+        if job.state in PreviewJob.OPEN
+        or (job.preview_id is None and made.get(job.for_tenant_id, job.created) <= job.created)
+    ]
+
+
+@admin.register(PreviewJob)
+class PreviewJobAdmin(OperatorAdmin):
+    list_display = ("created", "model_version", "for_tenant", "last", "state", "attempts", "reason", "finished")
+    list_filter = ("state", "for_tenant")
+    list_select_related = ("model_version", "for_tenant")
+    fields = (
+        "model_version", "for_tenant", "last", "actor", "state", "attempts", "done", "of", "reason", "worker",
+        "preview", "created", "not_before", "lease_expires", "finished",
+    )  # fmt: skip
+    readonly_fields = fields
 
 
 @admin.register(SwitchPreview)

@@ -17,12 +17,12 @@ from apps.core.errors import UnavailableError
 from apps.registry.admin.evaluating import evaluate_view, gates_table, jobs_table
 from apps.registry.admin.figures import figure, table
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
-from apps.registry.admin.previews import flips
+from apps.registry.admin.previews import PreviewForm, live, preview_form
 from apps.registry.card import card_sections, render_card_pdf
-from apps.registry.models import ModelVersion, SwitchPreview
+from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_state, with_state
-from apps.registry.services import activate_or_request, retire
-from apps.tenants.console import OperatorAdmin
+from apps.registry.services import activate_or_request, request_preview, retire
+from apps.tenants.console import OperatorAdmin, operator_name
 
 
 @admin.register(ModelVersion)
@@ -113,6 +113,8 @@ class ModelVersionAdmin(OperatorAdmin):
             path("<uuid:version_id>/card/", wrap(self.card_view), name="registry_modelversion_card"),
             path("<uuid:version_id>/card.pdf", wrap(self.card_pdf_view), name="registry_modelversion_card_pdf"),
             path("<uuid:version_id>/evaluate/", wrap(self.evaluate_view), name="registry_modelversion_evaluate"),
+            path("<uuid:version_id>/preview/", wrap(self.preview_view), name="registry_modelversion_preview"),
+            path("<uuid:version_id>/previews/", wrap(self.previews_view), name="registry_modelversion_previews"),
             path("<uuid:version_id>/retire/", wrap(self.retire_view), name="registry_modelversion_retire"),
             *super().get_urls(),
         ]
@@ -125,6 +127,27 @@ class ModelVersionAdmin(OperatorAdmin):
             move = moved(form, activate_or_request, version=version, **chosen, **why(request, form))
             if move is not None:
                 return answer(self, request, move)
+        return self._activation_page(request, version, form, preview_form(version))
+
+    def preview_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        back_to = reverse("admin:registry_modelversion_activate", args=[version.pk])
+        form = preview_form(version, request.POST)
+        if request.method != "POST" or form is None:
+            return HttpResponseRedirect(back_to)
+        if form.is_valid():
+            job = moved(form, request_preview, version=version, actor=operator_name(request), **form.cleaned_data)
+            if job is not None:
+                self.log_change(request, version, f"Asked for a preview for {job.for_tenant}: {job.last} studies.")
+                return HttpResponseRedirect(f"{back_to}#previews")
+        return self._activation_page(request, version, ActivationForm(), form)
+
+    def previews_view(self, request: HttpRequest, version_id: UUID) -> HttpResponse:
+        return HttpResponse(live(get_object_or_404(ModelVersion, pk=version_id)))
+
+    def _activation_page(
+        self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
+    ) -> TemplateResponse:
         page = self.page(
             request,
             title=f"Put {version} into service",
@@ -133,12 +156,14 @@ class ModelVersionAdmin(OperatorAdmin):
             form=form,
             submit="Put into service",
         )
-        # Of each tenant the latest one: what whoever moves the pointer should have seen.
-        previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
-        latest = previews.order_by("for_tenant", "-id").distinct("for_tenant")
         page.template_name = "admin/registry/modelversion/activate.html"
-        page.context_data = {**(page.context_data or {}), "previews": [(each, flips(each)) for each in latest]}
-        page.context_data["gates"] = gates_table(version)
+        page.context_data = {
+            **(page.context_data or {}),
+            "version": version,
+            "gates": gates_table(version),
+            "preview_form": asks,
+            "live": live(version),
+        }
         return page
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:

@@ -6,6 +6,7 @@ All of it belongs to the platform.
 from apps.registry.models.challengers import Challenger, takes
 from apps.registry.models.evaluating import EvaluationJob, EvaluationSet
 from apps.registry.models.events import ModelEvent, WebhookDelivery, WebhookEndpoint
+from apps.registry.models.previewing import PreviewJob
 from apps.registry.models.service import (
     PLATFORM,
     Activation,
@@ -16,6 +17,7 @@ from apps.registry.models.service import (
 )
 from apps.registry.models.training import LOST_AFTER, TrainingEpoch, TrainingRun
 from apps.registry.models.versions import Evaluation, ModelVersion
+from apps.registry.models.work import Work
 
 __all__ = [
     "LOST_AFTER",
@@ -30,10 +32,12 @@ __all__ = [
     "ModelEvent",
     "ModelVersion",
     "OperatingPoint",
+    "PreviewJob",
     "SwitchPreview",
     "TrainingEpoch",
     "TrainingRun",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "Work",
     "takes",
 ]

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from apps.core.identifiers import uuid7
 from apps.registry.models.versions import Evaluation, ModelVersion
+from apps.registry.models.work import Work
 
 
 class EvaluationSet(models.Model):
@@ -36,35 +36,14 @@ class EvaluationSet(models.Model):
         return self.name
 
 
-class EvaluationJob(models.Model):
+class EvaluationJob(Work):
     """One version's measurement on one set, from the wish until its end."""
 
-    class State(models.TextChoices):
-        WAITING = "waiting", "Waits"
-        RUNNING = "running", "Runs"
-        COMPLETE = "complete", "Complete"
-        REFUSED = "refused", "Refused"
-        FAILED = "failed", "Failed"
-
-    OPEN = (State.WAITING, State.RUNNING)
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     evaluation_set = models.ForeignKey(EvaluationSet, on_delete=models.PROTECT, related_name="jobs")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluation_jobs")
-    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
-    attempts = models.PositiveIntegerField(default=0)
-    # Raised by every claim: whoever holds an older one has lost the job, and may not end it.
-    fence = models.PositiveIntegerField(default=0)
-    worker = models.CharField(max_length=200, blank=True)
-    not_before = models.DateTimeField(db_default=Now())
-    lease_expires = models.DateTimeField(null=True)
-    reason = models.TextField(blank=True)
     evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="job")
-    created = models.DateTimeField(auto_now_add=True)
-    finished = models.DateTimeField(null=True)
 
-    class Meta:
-        ordering: ClassVar = ["-id"]
+    class Meta(Work.Meta):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["evaluation_set", "model_version"],

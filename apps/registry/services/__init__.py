@@ -19,18 +19,20 @@ from apps.registry.services.artifacts import (
 from apps.registry.services.challenge import challenge, end_challenge
 from apps.registry.services.choosing import set_points
 from apps.registry.services.evaluating import (
-    claim_evaluation,
+    EVALUATIONS,
     complete_evaluation,
     create_evaluation_set,
-    extend_lease,
-    fail_evaluation,
-    give_back_evaluation,
     keep_evaluation,
-    refuse_evaluation,
     request_evaluations,
-    waiting_evaluations,
 )
-from apps.registry.services.previews import store_preview
+from apps.registry.services.previews import (
+    PREVIEWS,
+    complete_preview,
+    held_preview,
+    note_progress,
+    request_preview,
+    store_preview,
+)
 from apps.registry.services.webhooks import (
     Outcome,
     claim_delivery,
@@ -41,42 +43,44 @@ from apps.registry.services.webhooks import (
     renew_secret,
     replay,
 )
+from apps.registry.services.work import Queue
 
 __all__ = [
+    "EVALUATIONS",
+    "PREVIEWS",
     "Outcome",
+    "Queue",
     "activate",
     "activate_or_request",
     "approve",
     "challenge",
     "challenge_or_request",
     "claim_delivery",
-    "claim_evaluation",
     "complete_evaluation",
+    "complete_preview",
     "create_endpoint",
     "create_evaluation_set",
     "due_deliveries",
     "end_challenge",
-    "extend_lease",
-    "fail_evaluation",
     "fetch_artifact",
     "find_version",
     "finish_delivery",
     "forget_artifact",
-    "give_back_evaluation",
+    "held_preview",
     "import_artifact",
     "keep_evaluation",
+    "note_progress",
     "ping",
-    "refuse_evaluation",
     "register",
     "renew_secret",
     "replay",
     "request_activation",
     "request_evaluations",
+    "request_preview",
     "retire",
     "roll_back",
     "set_points",
     "store_preview",
     "unpin",
-    "waiting_evaluations",
     "withdraw",
 ]

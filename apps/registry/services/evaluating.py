@@ -1,15 +1,11 @@
 """Measurements: the films of the operator's choice, the work that waits, and the figures that are kept."""
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
-from django.db.models.functions import Now
 
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.queue import Bell, ring
@@ -17,11 +13,14 @@ from apps.registry import engine
 from apps.registry.gates import latest_evaluation, platform_version
 from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
 from apps.registry.services.events import settle
+from apps.registry.services.work import Queue
 
-ATTEMPTS = 3
-_PAUSE = timedelta(seconds=30)
-_LONGEST_REASON = 2000
-State = EvaluationJob.State
+EVALUATIONS = Queue(
+    EvaluationJob,
+    Bell.EVALUATE,
+    ("evaluation_set", "model_version"),
+    without_result=lambda job: settle(version=job.model_version, films=job.evaluation_set),
+)
 
 
 def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
@@ -115,43 +114,13 @@ def _judge(kept: Evaluation) -> None:
     settle(version=kept.model_version, films=kept.evaluation_set)
 
 
-def waiting_evaluations() -> bool:
-    """Whether a worker would find something to measure."""
-    return EvaluationJob.objects.filter(_CLAIMABLE).exists()
-
-
-_CLAIMABLE = Q(state=State.WAITING, not_before__lte=Now()) | Q(state=State.RUNNING, lease_expires__lt=Now())
-
-
-def claim_evaluation(*, worker: str) -> EvaluationJob | None:
-    """The oldest measurement that nobody works on, now this worker's for the time of a lease."""
-    while True:
-        with transaction.atomic():
-            rows = EvaluationJob.objects.select_for_update(skip_locked=True, of=("self",))
-            job = rows.select_related("evaluation_set", "model_version").filter(_CLAIMABLE).order_by("id").first()
-            if job is None:
-                return None
-            if job.attempts < ATTEMPTS:
-                job.state, job.worker = State.RUNNING, worker
-                job.attempts, job.fence = job.attempts + 1, job.fence + 1
-                job.lease_expires = Now() + _lease()
-                job.save(update_fields=["state", "worker", "attempts", "fence", "lease_expires"])
-                return job
-            _end(job, State.FAILED, reason=f"Its worker died {ATTEMPTS} times: see the logs of the errands worker.")
-
-
-def extend_lease(*, job: EvaluationJob) -> bool:
-    """Keep a job; False where it is another worker's by now."""
-    return bool(_held(job).update(lease_expires=Now() + _lease()))
-
-
 def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evaluation | None:
     """Write the figures and end the job; None where another worker took it up."""
     with transaction.atomic():
-        if _held(job).select_for_update().first() is None:
+        if EVALUATIONS.held(job).select_for_update().first() is None:
             return None
         kept = _written(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
-        _end(job, State.COMPLETE, evaluation=kept)
+        EVALUATIONS.complete(job=job, evaluation=kept)
         _judge(kept)
         return kept
 
@@ -167,43 +136,3 @@ def _measure_serving_again(kept: Evaluation, films: EvaluationSet) -> None:
 def _films_of(evaluation: Evaluation) -> str | None:
     """None where an earlier release wrote it, which did not say."""
     return evaluation.report.get("bootstrap", {}).get("films_sha256")
-
-
-def refuse_evaluation(*, job: EvaluationJob, reason: str) -> None:
-    """These films and this version cannot be put together: an outcome, which no further attempt changes."""
-    with transaction.atomic():
-        _end(job, State.REFUSED, reason=reason)
-
-
-def fail_evaluation(*, job: EvaluationJob, reason: str) -> None:
-    """An attempt failed; another one follows after a pause, three in all."""
-    with transaction.atomic():
-        if job.attempts >= ATTEMPTS:
-            _end(job, State.FAILED, reason=reason)
-        else:
-            again = Now() + _PAUSE * job.attempts
-            _held(job).update(state=State.WAITING, not_before=again, lease_expires=None, reason=_short(reason))
-
-
-def give_back_evaluation(*, job: EvaluationJob) -> None:
-    """The worker stops: the attempt does not count."""
-    _held(job).update(state=State.WAITING, not_before=Now(), lease_expires=None, attempts=F("attempts") - 1)
-    ring(Bell.EVALUATE)
-
-
-def _held(job: EvaluationJob) -> Any:
-    return EvaluationJob.objects.filter(pk=job.pk, fence=job.fence, state=State.RUNNING)
-
-
-def _end(job: EvaluationJob, state: str, *, reason: str = "", evaluation: Evaluation | None = None) -> None:
-    changes: Mapping[str, Any] = {"reason": _short(reason), "evaluation": evaluation, "finished": Now()}
-    if _held(job).update(state=state, lease_expires=None, **changes) and evaluation is None:
-        settle(version=job.model_version, films=job.evaluation_set)
-
-
-def _short(reason: str) -> str:
-    return reason.strip()[:_LONGEST_REASON]
-
-
-def _lease() -> timedelta:
-    return timedelta(seconds=settings.EVALUATION_LEASE_SECONDS)

@@ -119,6 +119,7 @@ def _kept(
 def _remedy(tenant_id: uuid.UUID, version: ModelVersion) -> str:
     slug = Tenant.objects.get(pk=tenant_id).slug
     return (
-        f"Preview the switch, which proposes one: manage.py preview_switch {version} --tenant {slug}; or give the "
+        f"Preview the switch, which proposes one: manage.py preview_switch {version} --tenant {slug}, or "
+        "Preview this switch on its page; or give the "
         "tenants' choices up for the version's own points: --own-points."
     )

@@ -13,7 +13,7 @@ from apps.core.queue import Bell, ring_now
 from apps.inference.selectors import waiting_jobs
 from apps.inference.services import expire_leases, forget_silent_workers
 from apps.inference.shadows import drop_ended_shadows
-from apps.registry.services import due_deliveries, waiting_evaluations
+from apps.registry.services import EVALUATIONS, PREVIEWS, due_deliveries
 from apps.studies.spool import remove_abandoned
 from apps.tenants.checks import require_safe_start
 
@@ -56,8 +56,9 @@ def sweep(*, tidy: bool = False) -> None:
     if waiting_jobs(older_than=FORGOTTEN):
         ring_now(Bell.INFER, again=True)
     drop_ended_shadows()
-    if waiting_evaluations():
-        ring_now(Bell.EVALUATE, again=True)
+    for queue in (EVALUATIONS, PREVIEWS):
+        if queue.waits():
+            ring_now(queue.bell, again=True)
     if due_deliveries():
         ring_now(Bell.DELIVER, again=True)
     if tidy:

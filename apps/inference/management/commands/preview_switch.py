@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
 from apps.inference.previews import preview_switch
-from apps.registry.models import SwitchPreview
+from apps.registry.models import PreviewJob, SwitchPreview
 from apps.registry.services import find_version
 from apps.tenants.services import find_tenant
 
@@ -38,8 +38,8 @@ class Command(BaseCommand):
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 5000:
-        raise ArgumentTypeError("give a number of studies between 1 and 5000")
+    if not text.isdigit() or not 1 <= int(text) <= PreviewJob.MOST:
+        raise ArgumentTypeError(f"give a number of studies between 1 and {PreviewJob.MOST}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-// A training run's page asks for its middle until the run has ended.
+// The part of a page that changes by itself is asked for until what it shows has ended.
 import { byId, fragment, poll } from "./page.js";
 
 const SECONDS = 3;

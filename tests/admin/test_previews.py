@@ -1,0 +1,102 @@
+"""Asking for a preview on a version's activation page."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apps.accounts.models import User
+from apps.registry.models import ModelVersion, PreviewJob
+from apps.registry.previews import Read
+from apps.registry.services import PREVIEWS, activate, complete_preview, note_progress, request_preview, retire
+from tests.conftest import PASSWORD, Hospital
+from tests.registry.versions import registered
+
+FORM = b"Preview this switch"
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    return client
+
+
+@pytest.fixture
+def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
+    first = registered(1)
+    activate(version=first, actor="test")
+    return first, registered(2)
+
+
+def address(of: str, version: ModelVersion) -> str:
+    return reverse(f"admin:registry_modelversion_{of}", args=[version.pk])
+
+
+def test_one_wish_at_a_time_and_within_bounds(
+    operator: Client, north: Hospital, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    ask, page = address("preview", pair[1]), address("activate", pair[1])
+    assert b"Nobody has previewed this switch" in operator.get(page).content
+    for wrong in ("0", "5001", "all"):
+        refused = operator.post(ask, {"tenant": north.tenant.pk, "last": wrong})
+        assert refused.status_code == 200
+        assert b"errorlist" in refused.content
+    assert not PreviewJob.objects.exists()
+    assert operator.post(ask, {"tenant": north.tenant.pk, "last": "5000"}).status_code == 302
+    twice = operator.post(ask, {"tenant": north.tenant.pk, "last": "10"})
+    assert b"is under way" in twice.content
+    job = PREVIEWS.claim(worker="test")
+    assert job is not None
+    note_progress(job=job, done=16, of=40)
+    assert "16 of 40 studies" in operator.get(address("previews", pair[1])).content.decode()
+    assert PreviewJob.objects.get().actor.startswith("user:")
+
+
+def test_only_for_whom_another_version_reads(
+    operator: Client, north: Hospital, south: Hospital, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = pair
+    assert FORM not in operator.get(address("activate", first)).content
+    activate(version=second, tenant=north.tenant, actor="test")
+    for version, other, served in ((first, north, south), (second, south, north)):
+        form = operator.get(address("activate", version)).context["preview_form"]
+        assert list(form.fields["tenant"].queryset) == [other.tenant]
+        assert operator.post(address("preview", version), {"tenant": served.tenant.pk, "last": "5"}).status_code == 200
+    activate(version=second, actor="test")
+    assert FORM not in operator.get(address("activate", second)).content
+    unused = registered(3)
+    assert FORM in operator.get(address("activate", unused)).content
+    retire(version=unused, actor="test", reason="Old.")
+    assert FORM not in operator.get(address("activate", unused)).content
+    assert operator.post(address("preview", unused), {"tenant": north.tenant.pk, "last": "5"}).status_code == 302
+    assert not PreviewJob.objects.exists()
+
+
+def test_operators_only(north: Hospital, pair: tuple[ModelVersion, ModelVersion], sign_in: Any) -> None:
+    for client in (Client(), sign_in(north, north.admin)):
+        for of in ("preview", "previews"):
+            answered = client.post(address(of, pair[1]), {"tenant": north.tenant.pk, "last": "5"})
+            assert answered.status_code in (302, 403, 404)
+            assert b"What would change" not in answered.content
+    assert not PreviewJob.objects.exists()
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(north: Hospital, pair: tuple[ModelVersion, ModelVersion]) -> None:
+    first, second = pair
+    labels = first.manifest["labels"]
+    nothing: dict[str, list[float]] = {label: [] for label in labels}
+    read = Read(former=nothing, candidate=nothing, studies=0, refused=0)
+    request_preview(tenant=north.tenant, version=second, last=5, actor="test")
+    late = PREVIEWS.claim(worker="first")
+    assert late is not None
+    PreviewJob.objects.update(lease_expires=late.created)
+    now = PREVIEWS.claim(worker="second")
+    assert now is not None
+    assert complete_preview(job=late, from_version=first, read=read) is None
+    note_progress(job=late, done=9, of=9)
+    PREVIEWS.fail(job=late, reason="Late.")
+    kept = complete_preview(job=now, from_version=first, read=read)
+    ended = PreviewJob.objects.get()
+    assert (ended.preview, ended.done, ended.reason) == (kept, 0, "")
