@@ -8,12 +8,13 @@ from django.conf import settings
 from numpy.typing import NDArray
 
 from apps.core.errors import ConflictError, UnavailableError
+from apps.inference.loading import load_version
 from apps.inference.recent import RecentReading, recent_readings
 from apps.registry import engine
 from apps.registry.models import ModelVersion, SwitchPreview
 from apps.registry.previews import Read
 from apps.registry.selectors import version_for
-from apps.registry.services import fetch_artifact, store_preview
+from apps.registry.services import store_preview
 from apps.studies.storage import local_path
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
@@ -70,11 +71,7 @@ def _read_again(
 ) -> list[dict[str, float] | None]:
     """The candidate's probabilities of each study's film; None where it refuses the film."""
     try:
-        predictor = engine.load_predictor(
-            fetch_artifact(version),
-            device=settings.INFERENCE_DEVICE,  # type: ignore[arg-type]
-            cache_dir=settings.MODEL_CACHE_DIR / "compiled",
-        )
+        predictor = load_version(version, device=settings.INFERENCE_DEVICE)
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
         raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
     found: list[dict[str, float] | None] = []
