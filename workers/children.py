@@ -1,6 +1,7 @@
 """Work that takes a process of its own: claim a row, keep its lease while the child runs; until none waits."""
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -66,7 +67,7 @@ def _attend(queue: Queue[W], job: W, child: Child, stopping: threading.Event) ->
 
 def _wait(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> None:
     looks = max(1, round(settings.ERRAND_LEASE_SECONDS / 4 / _LOOK_SECONDS))
-    for look in range(1, 1_000_000_000):
+    for look in itertools.count(1):
         try:
             child.wait(_LOOK_SECONDS)
             return

@@ -5,10 +5,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.inference.models import MAX_ATTEMPTS, InferenceJob, JobState, QueuedReading, ShadowReading
@@ -16,6 +17,18 @@ from apps.inference.models import MAX_ATTEMPTS, InferenceJob, JobState, QueuedRe
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
 BACK_OFF_SECONDS = (5, 30)
 _FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created")
+
+
+def taken_by(worker: str) -> dict[str, Any]:
+    """What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too."""
+    return {
+        "state": JobState.RUNNING,
+        "attempt": F("attempt") + 1,
+        "fence": F("fence") + 1,
+        "lease_until": Now() + LEASE,
+        "run_after": None,
+        "worker": worker,
+    }
 
 
 @dataclass(frozen=True)

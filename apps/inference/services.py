@@ -10,14 +10,14 @@ from uuid import UUID
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 from numpy.typing import NDArray
 
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
 from apps.inference.fairness import next_turn, remember
-from apps.inference.leases import LEASE, Claim, ClaimedJob, expired_rows, held_row, retry_or_fail
+from apps.inference.leases import Claim, ClaimedJob, expired_rows, held_row, retry_or_fail, taken_by
 from apps.inference.models import (
     Finding,
     HeatmapGrids,
@@ -83,13 +83,7 @@ def claim_jobs(
         jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
         for version_id in {job.version_id for job in jobs}:
             queue.filter(id__in=[job.id for job in jobs if job.version_id == version_id]).update(
-                state=JobState.RUNNING,
-                attempt=F("attempt") + 1,
-                fence=F("fence") + 1,
-                lease_until=Now() + LEASE,
-                run_after=None,
-                worker=worker,
-                model_version=version_id,
+                **taken_by(worker), model_version=version_id
             )
         if jobs:
             remember({job.priority: job.turn for job in waiting})

@@ -9,12 +9,11 @@ from typing import cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
 from apps.core.queue import Bell, ring
-from apps.inference.leases import LEASE, ClaimedShadow
+from apps.inference.leases import ClaimedShadow, taken_by
 from apps.inference.models import InferenceJob, JobState, ShadowReading
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.selectors import challenger_for, open_challengers, thresholds_for
@@ -48,14 +47,7 @@ def claim_shadows(*, limit: int, versions: Mapping[UUID, UUID], worker: str) -> 
             .order_by("id")
             .only("id", "tenant_id", "job_id", "challenger_id", "fence")[:limit]
         )
-        queue.filter(id__in=[row.pk for row in waiting]).update(
-            state=JobState.RUNNING,
-            attempt=F("attempt") + 1,
-            fence=F("fence") + 1,
-            lease_until=Now() + LEASE,
-            run_after=None,
-            worker=worker,
-        )
+        queue.filter(id__in=[row.pk for row in waiting]).update(**taken_by(worker))
     return [
         ClaimedShadow(row.pk, cast(UUID, row.tenant_id), row.fence + 1, versions[row.challenger_id], row.job_id)
         for row in waiting

@@ -1,36 +1,15 @@
 """Trials in the console: started, changed, confirmed, ended with a reason; compared in numbers, without a patient."""
 
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.registry.models import Activation, ActivationRequest, Challenger, ModelVersion
 from apps.registry.selectors import challenger_for
-from apps.registry.services import activate, challenge
-from tests.conftest import PASSWORD
-from tests.registry.versions import registered
+from apps.registry.services import challenge
 from tests.trials import read_by_both
-
-
-def operator_named(name: str) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user(f"{name}@platform.example", PASSWORD, is_staff=True))
-    return client
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    return operator_named("one")
-
-
-@pytest.fixture
-def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
-    first = registered(1)
-    activate(version=first, actor="test")
-    return first, registered(2, scale=0.5)
 
 
 def test_a_trial_from_its_start_to_its_end(
@@ -67,7 +46,11 @@ def test_a_trial_from_its_start_to_its_end(
 
 
 def test_a_canary_waits_for_a_second_operator(
-    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion], settings: Any
+    operator: Client,
+    operator_named: Callable[[str], Client],
+    north: Any,
+    pair: tuple[ModelVersion, ModelVersion],
+    settings: Any,
 ) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     start = reverse("admin:registry_challenger_start", args=[pair[1].pk])

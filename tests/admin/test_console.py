@@ -25,13 +25,6 @@ from tests.registry.progress import epoch, start
 
 
 @pytest.fixture
-def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    return client
-
-
-@pytest.fixture
 def filled(north: Any, south: Any, store_film: Any, version: Any) -> Iterator[Any]:
     """A platform with something on every page, and a patient whose name must appear on none."""
     from django.db.models.functions import Now

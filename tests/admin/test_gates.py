@@ -2,31 +2,13 @@
 
 from pathlib import Path
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.registry.models import Activation, EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import EVALUATIONS, activate
-from tests.conftest import PASSWORD
+from apps.registry.services import EVALUATIONS
 from tests.registry import gating
 from tests.registry.films import write_layout
-from tests.registry.versions import registered
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    return client
-
-
-@pytest.fixture
-def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
-    first = registered(1)
-    activate(version=first, actor="test")
-    return first, registered(2)
 
 
 def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Path) -> None:

@@ -1,36 +1,16 @@
 """Moves of versions in the console: pinned, confirmed by a second operator, retired, and written in the ledger."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.registry.models import Activation, ActivationRequest, ModelVersion
 from apps.registry.points import Choice
 from apps.registry.selectors import thresholds_for, version_for
-from apps.registry.services import activate, set_points
-from tests.conftest import PASSWORD
-from tests.registry.versions import registered
-
-
-def operator_named(name: str) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user(f"{name}@platform.example", PASSWORD, is_staff=True))
-    return client
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    return operator_named("one")
-
-
-@pytest.fixture
-def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
-    first = registered(1)
-    activate(version=first, actor="test")
-    return first, registered(2, scale=0.5)
+from apps.registry.services import set_points
 
 
 def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
@@ -65,7 +45,11 @@ def test_a_choice_that_cannot_be_kept_is_said_in_the_form(
 
 
 def test_a_second_operator_confirms_in_the_console(
-    operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion], settings: Any
+    operator: Client,
+    operator_named: Callable[[str], Client],
+    north: Any,
+    pair: tuple[ModelVersion, ModelVersion],
+    settings: Any,
 ) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     first, second = pair

@@ -2,32 +2,16 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.registry.models import ModelVersion, PreviewJob
 from apps.registry.previews import Read
 from apps.registry.services import PREVIEWS, activate, complete_preview, note_progress, request_preview, retire
-from tests.conftest import PASSWORD, Hospital
+from tests.conftest import Hospital
 from tests.registry.versions import registered
 
 FORM = b"Preview this switch"
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    return client
-
-
-@pytest.fixture
-def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
-    first = registered(1)
-    activate(version=first, actor="test")
-    return first, registered(2)
 
 
 def address(of: str, version: ModelVersion) -> str:

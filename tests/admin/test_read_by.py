@@ -2,26 +2,16 @@
 
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.inference.models import InferenceJob
 from apps.inference.services import Canary, claim_jobs
 from apps.registry.models import Challenger
 from apps.registry.points import Choice
 from apps.registry.services import activate, challenge, set_points
 from apps.reports.readings import readings_of, studies_read_by
-from tests.conftest import PASSWORD
 from tests.registry.versions import registered
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    return client
 
 
 def test_all_studies_read_by_a_version(

@@ -8,7 +8,6 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.accounts.models import User
 from apps.inference.models import Finding
 from apps.registry.models import Activation
 from apps.registry.points import Curve
@@ -16,15 +15,7 @@ from apps.registry.selectors import thresholds_for
 from apps.registry.whatif import Evidence, step, steps
 from apps.reports.models import FindingReview
 from apps.tenants.scope import tenant_tx
-from tests.conftest import PASSWORD
 from tests.registry.versions import CURVE
-
-
-@pytest.fixture
-def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    return client
 
 
 @pytest.fixture
