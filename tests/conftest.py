@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,15 +135,21 @@ def make_film(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
-    """Take a synthetic film in for a hospital, as STOW or an upload would; the stored instance."""
+    """Take a synthetic film in for a hospital, as STOW or an upload would; its instance and study."""
     from apps.audit.services import Actor
     from apps.inference.intake import inspect_file, take_in
+    from apps.studies.models import Instance
     from apps.studies.spool import open_spool
+    from apps.tenants.scope import tenant_tx
 
     def stored(hospital: Hospital, **film: Any) -> Any:
         with open_spool() as spool:
             inspected = inspect_file(spool.write(make_film(**film).read_bytes()))
-            return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+            taken = take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        with tenant_tx(hospital.tenant.id):
+            instances = Instance.objects.select_related("series__study")
+            instance = instances.get(sop_instance_uid=inspected.found.sop_instance_uid)
+        return SimpleNamespace(instance=instance, study=instance.series.study, is_new=taken.is_new)
 
     return stored
 

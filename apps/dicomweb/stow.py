@@ -16,7 +16,6 @@ from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
 from apps.inference.intake import InspectedFile, inspect_file, take_in
 from apps.registry import engine
-from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 
 SOURCE = "stow"
@@ -118,24 +117,23 @@ def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor)
         for each in inspected:
             found = each.found
             try:
-                stored = take_in(each, tenant_id=tenant_id, by=by, source=SOURCE)
+                take_in(each, tenant_id=tenant_id, by=by, source=SOURCE)
             except ConflictError as error:
                 code = error.code
             except (DataError, IntegrityError):
                 code = "not-stored"
             else:
-                outcome.accepted.append(_accepted(each, stored.instance))
+                outcome.accepted.append(_accepted(found))
                 continue
             outcome.refused.append(_count(Refusal(code, found.sop_class_uid, found.sop_instance_uid)))
     return outcome
 
 
-def _accepted(inspected: InspectedFile, instance: Instance) -> Accepted:
-    found = inspected.found
+def _accepted(found: engine.Preflight) -> Accepted:
     return Accepted(
         found.study_instance_uid,
         found.series_instance_uid,
-        instance.sop_class_uid,
-        instance.sop_instance_uid,
+        found.sop_class_uid,
+        found.sop_instance_uid,
         bool(found.warnings),
     )

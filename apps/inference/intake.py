@@ -47,18 +47,19 @@ def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str
     """
     try:
         with tenant_tx(tenant_id):
-            stored = _store_and_queue(inspected, by, expect_new=True)
+            stored = _store_and_queue(inspected, by)
     except IntegrityError:
+        # Another request was faster; now its instance is known.
         with tenant_tx(tenant_id):
-            stored = _store_and_queue(inspected, by, expect_new=False)
+            stored = _store_and_queue(inspected, by)
     INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
     return stored
 
 
-def _store_and_queue(inspected: InspectedFile, by: Actor, *, expect_new: bool) -> StoredInstance:
-    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by, expect_new=expect_new)
+def _store_and_queue(inspected: InspectedFile, by: Actor) -> StoredInstance:
+    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
     if stored.is_new:
-        request_inference(study=stored.study, priority=priority_of(inspected.found.attributes))
+        request_inference(study_id=stored.study_id, priority=priority_of(inspected.found.attributes))
     else:
-        request_again_if_failed(study=stored.study)
+        request_again_if_failed(study_id=stored.study_id)
     return stored

@@ -9,14 +9,16 @@ from typing import cast
 from uuid import UUID
 
 import numpy as np
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 from numpy.typing import NDArray
 
+from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
-from apps.inference.fairness import next_turn, remember
+from apps.inference.fairness import remember
 from apps.inference.leases import Claim, ClaimedJob, expired_rows, held_row, retry_or_fail, taken_by
 from apps.inference.models import (
     Finding,
@@ -48,13 +50,15 @@ class Canary:
     version: ModelVersion
 
 
-def request_inference(*, study: Study, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study of the tenant in force, unless a job of it is open already; that one may become more urgent."""
-    job = InferenceJob(study=study, priority=priority, turn=next_turn(priority))
-    InferenceJob.objects.bulk_create([job], ignore_conflicts=True)
-    if priority > Priority.ROUTINE:
-        waiting = InferenceJob.objects.filter(study=study, state=JobState.QUEUED, priority__lt=priority)
-        waiting.update(priority=priority, turn=next_turn(priority))
+def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
+    """Queue the study of the tenant in force, unless a job of it is open already; that one may become more urgent.
+
+    One round trip: see ``inference/migrations/0005_queue_job.py``.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select inference_queue_job(%s, %s, %s::smallint, %s)", [uuid7(), study_id, priority, timezone.now()]
+        )
     ring(Bell.INFER)
 
 
@@ -237,7 +241,7 @@ def _request_what_was_not_seen(jobs: Sequence[tuple[InferenceJob, int]]) -> None
     counts = dict(instances.values_list("series__study_id").annotate(Count("id")))
     for row, seen in jobs:
         if counts.get(row.study_id, 0) != seen:
-            request_inference(study=row.study, priority=row.priority)
+            request_inference(study_id=row.study_id, priority=row.priority)
 
 
 def give_back(*, job: Claim, code: str, reason: str) -> None:
@@ -272,14 +276,14 @@ def _request_what_came_later(failed: InferenceJob) -> None:
     with tenant_tx(cast(UUID, failed.tenant_id)):
         study = Study.objects.select_for_update(no_key=True).get(pk=failed.study_id)
         if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
-            request_inference(study=study, priority=failed.priority)
+            request_inference(study_id=study.pk, priority=failed.priority)
 
 
-def request_again_if_failed(*, study: Study) -> None:
+def request_again_if_failed(*, study_id: UUID) -> None:
     """Sending a known film again is how a sender asks for another try of a reading that failed."""
-    latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
+    latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
     if latest is not None and latest.state == JobState.FAILED:
-        request_inference(study=study, priority=latest.priority)
+        request_inference(study_id=study_id, priority=latest.priority)
 
 
 def forget_silent_workers() -> None:

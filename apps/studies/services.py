@@ -1,101 +1,95 @@
-"""Taking an instance in: the object first, then its rows, all or nothing."""
+"""Taking an instance in: its rows and its object, all or nothing."""
 
+import json
 from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError
+from apps.core.identifiers import uuid7
 from apps.studies import attributes as columns
-from apps.studies.models import Instance, Patient, Series, Study, object_key
+from apps.studies.models import object_key
 from apps.studies.spool import SpooledFile
 from apps.studies.storage import put_file
 from apps.tenants.scope import current_tenant_id
 
+_NEW: Final = "new"
+_CONFLICTS: Final = {
+    "duplicate-with-other-content": (
+        "This SOPInstanceUID is stored with other content. Send the changed image under a new UID."
+    ),
+    "study-of-another-patient": (
+        "This study is stored for another patient. Correct PatientID or StudyInstanceUID and send it again."
+    ),
+}
+
 
 @dataclass(frozen=True)
 class StoredInstance:
-    instance: Instance
-    study: Study
+    study_id: UUID
     is_new: bool
 
 
-def store_instance(
-    *, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor, expect_new: bool
-) -> StoredInstance:
+def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
     """Store one instance that has passed the preflight, for the tenant in force.
 
-    The same bytes again change nothing. The study's row stays locked until the transaction ends, so that a job that
-    completes meanwhile sees this instance.
-
-    Args:
-        expect_new: do not look for an instance of an unknown study, which is almost always new: the unique constraint
-            looks it up at no cost of its own.
+    The same bytes again change nothing. The study's row stays locked until the transaction ends, so that a job which
+    completes meanwhile sees this instance. The object is written before the rows are committed: a row without its
+    object is never seen.
 
     Raises:
         ConflictError: the SOPInstanceUID is known with other bytes, or the study is another patient's.
-        IntegrityError: with ``expect_new``, the instance is known in another study, or another request was faster.
+        IntegrityError: another request stored the instance under another study at the same moment; try again.
+        OutOfSpaceError, UnavailableError: the storage did not take the object.
     """
-    study = _locked_study(found)
-    known = None if study is None and expect_new else _known_instance(found)
-    if known is not None:
-        if known.sha256 != spooled.sha256:
-            raise ConflictError(
-                "This SOPInstanceUID is stored with other content. Send the changed image under a new UID.",
-                "duplicate-with-other-content",
-            )
-        return StoredInstance(known, known.series.study, is_new=False)
-    put_file(object_key(current_tenant_id(), spooled.sha256), spooled)
-    if study is None:
-        study = _create_study(found)
-        series = _create_series(study, found)
-    else:
-        series = _find_series(study, found) or _create_series(study, found)
-    instance = Instance.objects.create(
-        series=series,
-        sop_instance_uid=found.sop_instance_uid,
-        sha256=spooled.sha256,
-        size=spooled.size,
-        **columns.instance_fields(found),
-    )
-    record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance.pk)
-    return StoredInstance(instance, study, is_new=True)
+    instance_id = uuid7()
+    outcome, study_id = _insert(_rows(instance_id, spooled, found))
+    if outcome in _CONFLICTS:
+        raise ConflictError(_CONFLICTS[outcome], outcome)
+    if outcome == _NEW:
+        put_file(object_key(current_tenant_id(), spooled.sha256), spooled)
+        record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance_id)
+    return StoredInstance(study_id, is_new=outcome == _NEW)
 
 
-def _known_instance(found: columns.InspectedInstance) -> Instance | None:
-    instances = Instance.objects.select_related("series__study")
-    return instances.filter(sop_instance_uid=found.sop_instance_uid).first()
+def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, object]]:
+    """The patient, study, series and instance that are to be there, by column."""
+    received = timezone.now()
+    return [
+        {"id": uuid7(), **columns.patient_identity(found.attributes), **columns.patient_fields(found.attributes)},
+        {
+            "id": uuid7(),
+            "study_instance_uid": found.study_instance_uid,
+            "received": received,
+            **columns.study_fields(found.attributes),
+        },
+        {
+            "id": uuid7(),
+            "series_instance_uid": found.series_instance_uid,
+            **columns.series_fields(found.attributes),
+        },
+        {
+            "id": instance_id,
+            "sop_instance_uid": found.sop_instance_uid,
+            "sha256": spooled.sha256,
+            "size": spooled.size,
+            "received": received,
+            **columns.instance_fields(found),
+        },
+    ]
 
 
-def _locked_study(found: columns.InspectedInstance) -> Study | None:
-    locked = Study.objects.select_for_update(no_key=True, of=("self",)).select_related("patient")
-    known_as = locked.only("tenant_id", "study_instance_uid", "patient__patient_id")
-    # No `first()`: its ordering costs more than the look-up. There is one row at most.
-    study = next(iter(known_as.filter(study_instance_uid=found.study_instance_uid)), None)
-    if study is None:
-        return None
-    said, known = columns.patient_identity(found.attributes)["patient_id"], study.patient.patient_id
-    if said and known and said != known:
-        raise ConflictError(
-            "This study is stored for another patient. Correct PatientID or StudyInstanceUID and send it again.",
-            "study-of-another-patient",
+def _insert(rows: list[dict[str, object]]) -> tuple[str, UUID]:
+    """What became of the instance, and its study: one round trip, see ``studies/migrations/0003_store_instance.py``."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select outcome, of_study from studies_store_instance(%s, %s, %s, %s)",
+            [json.dumps(row, default=str) for row in rows],
         )
-    return study
-
-
-def _create_study(found: columns.InspectedInstance) -> Study:
-    identity = columns.patient_identity(found.attributes)
-    known = Patient.objects.filter(**identity).only("tenant_id") if identity["patient_id"] else ()
-    patient = next(iter(known), None)
-    if patient is None:
-        patient = Patient.objects.create(**identity, **columns.patient_fields(found.attributes))
-    fields = columns.study_fields(found.attributes)
-    return Study.objects.create(patient=patient, study_instance_uid=found.study_instance_uid, **fields)
-
-
-def _find_series(study: Study, found: columns.InspectedInstance) -> Series | None:
-    return Series.objects.filter(study=study, series_instance_uid=found.series_instance_uid).first()
-
-
-def _create_series(study: Study, found: columns.InspectedInstance) -> Series:
-    fields = columns.series_fields(found.attributes)
-    return Series.objects.create(study=study, series_instance_uid=found.series_instance_uid, **fields)
+        outcome, study_id = cursor.fetchone()
+    return outcome, study_id

@@ -1,4 +1,4 @@
-"""Row-level security as migration operations: the only module that writes SQL by hand, and only in migrations."""
+"""Row-level security as migration operations."""
 
 from collections.abc import Sequence
 from typing import Any

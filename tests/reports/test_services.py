@@ -107,7 +107,7 @@ def test_a_draft_is_made_once_and_follows_the_newest_reading(
         assert first is not None
         draft(jobs=[first.job])
         assert Report.objects.get() == first
-        request_inference(study=study)
+        request_inference(study_id=study.pk)
     second_job = finish(north, Mass=0.9)
     with tenant_tx(north.tenant.id):
         report = report_of(study)
@@ -170,7 +170,7 @@ def test_a_signed_report_is_left_as_it_was_signed(
         study.patient.save()
         with pytest.raises(ConflictError, match="signed already"):
             sign_as_radiologist(north, study)
-        request_inference(study=study)
+        request_inference(study_id=study.pk)
     finish(north, Mass=0.9)
     with tenant_tx(north.tenant.id):
         report = report_of(study)
@@ -213,7 +213,7 @@ def test_a_study_that_is_read_anew_waits_for_its_signature(
 ) -> None:
     study = read_study(north, Effusion=0.71)
     with tenant_tx(north.tenant.id):
-        request_inference(study=study)
+        request_inference(study_id=study.pk)
         with pytest.raises(ConflictError, match="being read anew"):
             sign_as_radiologist(north, study)
         assert "this report tells of the earlier reading" in words(render_pdf(study=study))
@@ -270,7 +270,7 @@ def test_a_review_of_an_earlier_reading_is_refused(
     study = read_study(north, Effusion=0.71)
     with tenant_tx(north.tenant.id):
         stale = Finding.objects.get(job__study=study, label="Effusion")
-        request_inference(study=study)
+        request_inference(study_id=study.pk)
     finish(north, Effusion=0.5)
     with tenant_tx(north.tenant.id), pytest.raises(ConflictError, match="earlier reading"):
         review_finding(

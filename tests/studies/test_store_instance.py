@@ -1,20 +1,23 @@
 """Taking instances in: once, whole, for one tenant."""
 
+import datetime
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connections
+from django.db import DatabaseError, connection, connections, transaction
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
-from apps.core.errors import ConflictError, InvalidInputError, TooLargeError
+from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError
 from apps.inference.intake import inspect_file, take_in
 from apps.inference.models import InferenceJob
-from apps.studies.models import Instance, Patient, Series, Study
+from apps.studies.models import Instance, Patient, Series, Study, object_key
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -47,7 +50,8 @@ def test_the_same_uid_with_other_bytes_is_a_conflict_and_keeps_the_first(
 ) -> None:
     first = make_film(size=128, sop_uid="1.2.3.4", study_uid="1.2.3", series_uid="1.2.3.1")
     other = make_film(size=128, sop_uid="1.2.3.4", study_uid="1.2.3", series_uid="1.2.3.1", accession_number="X")
-    sha = send(north, first.read_bytes()).instance.sha256
+    send(north, first.read_bytes())
+    sha = hashlib.sha256(first.read_bytes()).hexdigest()
     with pytest.raises(ConflictError) as refused:
         send(north, other.read_bytes())
     assert refused.value.code == "duplicate-with-other-content"
@@ -71,7 +75,8 @@ def test_two_hospitals_may_have_the_same_instance(
     ours, theirs = send(north, data), send(south, data)
     assert ours.is_new
     assert theirs.is_new
-    assert ours.instance.object_key != theirs.instance.object_key
+    for hospital in (north, south):
+        assert default_storage.exists(object_key(hospital.tenant.id, hashlib.sha256(data).hexdigest()))
     assert counts(north) == counts(south) == ONE_OF_EACH
 
 
@@ -90,8 +95,6 @@ def test_the_same_film_many_times_at_once_is_stored_once(north: Hospital, make_f
 
 
 def test_films_without_a_patient_id_are_not_one_patient(north: Hospital, make_film: Callable[..., Path]) -> None:
-    import pydicom
-
     for seed in (1, 2):
         path = make_film(seed=seed, size=128)
         dataset = pydicom.dcmread(path)
@@ -119,6 +122,75 @@ def test_the_spool_refuses_an_endless_file_early(settings: Any) -> None:
 
 def test_the_object_holds_the_very_bytes_that_came(north: Hospital, make_film: Callable[..., Path]) -> None:
     data = make_film(size=128).read_bytes()
-    instance = send(north, data).instance
-    with default_storage.open(instance.object_key) as stored:
+    send(north, data)
+    with default_storage.open(object_key(north.tenant.id, hashlib.sha256(data).hexdigest())) as stored:
         assert stored.read() == data
+
+
+def test_the_rows_say_what_the_film_says(north: Hospital, make_film: Callable[..., Path]) -> None:
+    path = make_film(size=128, patient_id="P1", accession_number="A1", study_uid="2.25.8", series_uid="2.25.8.1")
+    dataset = pydicom.dcmread(path)
+    dataset.IssuerOfPatientID, dataset.PatientName, dataset.PatientAge = "HIS", "Ünal^Ay\\e", "061Y"
+    dataset.PatientBirthDate, dataset.StudyDate, dataset.StudyTime = "19650302", "20260115", "143005.25"
+    dataset.StudyDescription, dataset.ReferringPhysicianName, dataset.StudyID = "Thorax p.a.", "Roe^Jane", "77"
+    dataset.SeriesDescription, dataset.SeriesNumber, dataset.SpecificCharacterSet = "PA", "3", "ISO_IR 192"
+    dataset.save_as(path)
+    send(north, path.read_bytes())
+    with tenant_tx(north.tenant.id):
+        instance = Instance.objects.select_related("series__study__patient").get()
+    series, study, patient = instance.series, instance.series.study, instance.series.study.patient
+    assert (patient.patient_id, patient.issuer_of_patient_id, patient.patient_sex) == ("P1", "HIS", dataset.PatientSex)
+    assert (patient.patient_name, patient.patient_birth_date) == ("Ünal^Ay\\e", datetime.date(1965, 3, 2))
+    assert (study.study_date, study.study_time) == (datetime.date(2026, 1, 15), datetime.time(14, 30, 5))
+    assert (study.accession_number, study.study_id, study.patient_age) == ("A1", "77", "061Y")
+    assert (study.study_description, study.referring_physician_name) == ("Thorax p.a.", "Roe^Jane")
+    assert (series.modality, series.body_part_examined) == (dataset.Modality, dataset.BodyPartExamined)
+    assert (series.series_description, series.series_number) == ("PA", "3")
+    assert (instance.sop_instance_uid, instance.sop_class_uid) == (dataset.SOPInstanceUID, dataset.SOPClassUID)
+    assert (instance.rows, instance.columns, instance.size) == (128, 128, path.stat().st_size)
+    assert instance.view_position == dataset.ViewPosition
+    assert instance.attributes["Modality"] == dataset.Modality
+    assert instance.transfer_syntax_uid == dataset.file_meta.TransferSyntaxUID
+    assert instance.received == study.received
+
+
+def test_a_known_uid_in_another_study_is_a_conflict_and_leaves_no_study(
+    north: Hospital, make_film: Callable[..., Path]
+) -> None:
+    send(north, make_film(size=128, sop_uid="1.2.3.4", study_uid="1.2.3").read_bytes())
+    with pytest.raises(ConflictError) as refused:
+        send(north, make_film(size=128, sop_uid="1.2.3.4", study_uid="1.2.9", patient_id="Z").read_bytes())
+    assert refused.value.code == "duplicate-with-other-content"
+    assert counts(north) == ONE_OF_EACH
+
+
+def test_films_of_one_new_patient_at_once_are_one_patient_s(north: Hospital, make_film: Callable[..., Path]) -> None:
+    films = [make_film(seed=seed, size=128, patient_id="P1").read_bytes() for seed in range(12)]
+
+    def sent(data: bytes) -> bool:
+        try:
+            return send(north, data).is_new
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(sent, films))
+    assert counts(north)["Patient"] == 1
+    assert counts(north)["Instance"] == len(films)
+
+
+def test_where_the_storage_fails_no_row_is_left(
+    north: Hospital, make_film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutOfSpaceError("The object storage did not take the file; try again later.")
+
+    monkeypatch.setattr("apps.studies.services.put_file", full)
+    with pytest.raises(OutOfSpaceError):
+        send(north, make_film(size=128).read_bytes())
+    assert set(counts(north).values()) == {0}
+
+
+def test_nobody_stores_without_a_tenant_in_force(db: None) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("select studies_store_instance('{}', '{}', '{}', '{}')")
