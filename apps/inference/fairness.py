@@ -26,6 +26,8 @@ def priority_of(attributes: Mapping[str, str]) -> Priority:
 
 
 def remember(turns: Mapping[int, int]) -> None:
-    """Write down, by priority, the turn that is being served."""
+    """Write down, by priority, the turn that is being served, in the transaction of the claim."""
     served = [ServedTurn(priority=priority, turn=turn) for priority, turn in turns.items()]
-    ServedTurn.objects.bulk_create(served, update_conflicts=True, unique_fields=["priority"], update_fields=["turn"])
+    ServedTurn.objects.using("dispatch").bulk_create(
+        served, update_conflicts=True, unique_fields=["priority"], update_fields=["turn"]
+    )

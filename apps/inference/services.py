@@ -1,16 +1,18 @@
 """The life of a job. Claims and leases are taken across tenants; results are written inside one."""
 
+import base64
 import datetime
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from numpy.typing import NDArray
@@ -21,8 +23,6 @@ from apps.core.queue import Bell, ring
 from apps.inference.fairness import remember
 from apps.inference.leases import Claim, ClaimedJob, expired_rows, held_row, retry_or_fail, taken_by
 from apps.inference.models import (
-    Finding,
-    HeatmapGrids,
     InferenceJob,
     JobState,
     Priority,
@@ -146,57 +146,64 @@ class Result:
     cams: NDArray[np.float16]
 
 
-_WITH_RESULT = (
-    "state", "lease_until", "finished", "instance", "top_label", "top_probability", "positive_count",
-)  # fmt: skip
+_COMPLETED = ("id", "study_id", "priority", "model_version_id")
 
 
 def complete(*, results: Sequence[Result], version: ModelVersion) -> list[InferenceJob]:
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
-    A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete.
+    A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
+    round trip: see ``inference/migrations/0006_complete_jobs.py``.
     """
-    held = {row.pk: row for row in _held([result.job for result in results])}
-    results = [result for result in results if result.job.id in held]
-    if not results:
-        return []
     points = thresholds_for(version, current_tenant_id())
-    findings, grids = [], []
-    for result in results:
-        row = held[result.job.id]
-        own = [_finding(row, label, value, points[label]) for label, value in result.probabilities.items()]
-        findings += own
-        grids.append(_grids(row, result.cams))
-        flagged = [finding for finding in own if finding.positive]
-        top = max(flagged or own, key=lambda finding: finding.probability)
-        row.instance, row.positive_count = result.instance, len(flagged)
-        row.top_label, row.top_probability = top.label, top.probability
-        _end(row, JobState.COMPLETE)
-    Finding.objects.bulk_create(findings)
-    HeatmapGrids.objects.bulk_create(grids)
-    # One statement for all: the rows exist and are locked here, so each insertion ends as an update.
-    # `bulk_update` would build a CASE for each field and row.
-    InferenceJob.objects.bulk_create(
-        held.values(), update_conflicts=True, unique_fields=["id"], update_fields=_WITH_RESULT
-    )
-    _request_what_was_not_seen([(held[result.job.id], result.instances_seen) for result in results])
-    queue_shadows(jobs=list(held.values()))
-    return list(held.values())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select id, study_id, priority, model_version_id, has_unseen from inference_complete_jobs(%s)",
+            [json.dumps([_row(result, points) for result in results], default=str)],
+        )
+        rows = cursor.fetchall()
+    jobs = []
+    for *values, has_unseen in rows:
+        job = InferenceJob.from_db("default", _COMPLETED, values)
+        job.state = JobState.COMPLETE
+        JOBS.labels(JobState.COMPLETE).inc()
+        if has_unseen:
+            request_inference(study_id=job.study_id, priority=job.priority)
+        jobs.append(job)
+    queue_shadows(jobs=jobs)
+    return jobs
 
 
-def _grids(row: InferenceJob, cams: NDArray[np.float16]) -> HeatmapGrids:
-    _, rows, columns = cams.shape
-    return HeatmapGrids(job=row, data=cams.astype("<f2").tobytes(), grid_rows=rows, grid_columns=columns)
+def _row(result: Result, points: Mapping[str, float | None]) -> dict[str, object]:
+    """What ``inference_complete_jobs`` reads of one result."""
+    findings = [_finding(label, value, points[label]) for label, value in result.probabilities.items()]
+    flagged = [finding for finding in findings if finding["positive"]]
+    top = max(flagged or findings, key=lambda finding: finding["probability"])
+    _, grid_rows, grid_columns = result.cams.shape
+    return {
+        "job": result.job.id,
+        "fence": result.job.fence,
+        "instance": result.instance.pk,
+        "instances_seen": result.instances_seen,
+        "top_label": top["label"],
+        "top_probability": top["probability"],
+        "positive_count": len(flagged),
+        "grids": uuid7(),
+        "data": base64.b64encode(result.cams.astype("<f2").tobytes()).decode(),
+        "grid_rows": grid_rows,
+        "grid_columns": grid_columns,
+        "findings": findings,
+    }
 
 
-def _finding(row: InferenceJob, label: str, probability: float, threshold: float | None) -> Finding:
-    return Finding(
-        job=row,
-        label=label,
-        probability=probability,
-        threshold=threshold,
-        positive=threshold is not None and probability >= threshold,
-    )
+def _finding(label: str, probability: float, threshold: float | None) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "label": label,
+        "probability": probability,
+        "threshold": threshold,
+        "positive": threshold is not None and probability >= threshold,
+    }
 
 
 def reject(
@@ -206,42 +213,17 @@ def reject(
 
     None where the claim was lost meanwhile.
     """
-    for row in _held([job]):
-        row.instance = instance
-        row.reason_code, row.reason = code, reason
-        _end(row, JobState.REJECTED)
-        row.save()
-        _request_what_was_not_seen([(row, instances_seen)])
-        return row
-    return None
-
-
-def _held(jobs: Sequence[ClaimedJob]) -> list[InferenceJob]:
-    # The studies are locked too, as ingest does: an instance that arrives meanwhile is seen here or sees the job ended.
-    fences = {job.id: job.fence for job in jobs}
-    rows = (
-        InferenceJob.objects.select_for_update(no_key=True, of=("self", "study"))
-        .select_related("study")
-        .filter(id__in=fences, state=JobState.RUNNING)
-        .order_by("study__study_instance_uid")
-    )
-    return [row for row in rows if row.fence == fences[row.pk]]
-
-
-def _end(row: InferenceJob, state: JobState) -> None:
-    row.state = state
-    row.lease_until = None
-    row.finished = Now()
-    JOBS.labels(state).inc()
-
-
-def _request_what_was_not_seen(jobs: Sequence[tuple[InferenceJob, int]]) -> None:
-    """Queue the studies that have instances which came after their job had looked."""
-    instances = Instance.objects.filter(series__study_id__in=[row.study_id for row, _ in jobs])
-    counts = dict(instances.values_list("series__study_id").annotate(Count("id")))
-    for row, seen in jobs:
-        if counts.get(row.study_id, 0) != seen:
-            request_inference(study_id=row.study_id, priority=row.priority)
+    held = InferenceJob.objects.select_for_update(no_key=True, of=("self", "study")).select_related("study")
+    row = held.filter(pk=job.id, fence=job.fence, state=JobState.RUNNING).first()
+    if row is None:
+        return None
+    row.state, row.lease_until, row.finished = JobState.REJECTED, None, Now()
+    row.instance, row.reason_code, row.reason = instance, code, reason
+    row.save()
+    JOBS.labels(JobState.REJECTED).inc()
+    if Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
+        request_inference(study_id=row.study_id, priority=row.priority)
+    return row
 
 
 def give_back(*, job: Claim, code: str, reason: str) -> None:

@@ -5,13 +5,14 @@ import unicodedata
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from apps.core.identifiers import uuid7
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
@@ -21,9 +22,19 @@ from apps.reports.selectors import report_of
 from apps.studies.models import Study, object_key
 from apps.studies.storage import put_bytes, read_bytes
 from apps.tenants.models import Membership, Role
+from apps.tenants.scope import current_tenant_id
 from apps.tenants.services import require_role
 
 LONGEST_IMPRESSION = 10_000
+
+
+# One statement for the report that is there and the one that is not.
+_DRAFT = """
+insert into reports_report (id, tenant_id, study_id, job_id, status, impression, pdf_sha256, created)
+select id, %(tenant)s, study_id, job_id, 'preliminary', '', '', %(now)s
+  from unnest(%(ids)s::uuid[], %(studies)s::uuid[], %(jobs)s::uuid[]) as new(id, study_id, job_id)
+on conflict (tenant_id, study_id) do update set job_id = excluded.job_id where reports_report.status = 'preliminary'
+"""
 
 
 def draft(*, jobs: Sequence[InferenceJob]) -> None:
@@ -36,14 +47,19 @@ def draft(*, jobs: Sequence[InferenceJob]) -> None:
     """
     if any(job.state != JobState.COMPLETE for job in jobs):
         raise ConflictError("Only a complete reading has a report.", "reading-not-complete")
-    by_study = {job.study_id: job for job in jobs}
-    for report in Report.objects.select_for_update(no_key=True).filter(study__in=by_study):
-        job = by_study.pop(report.study_id)
-        if report.status == ReportStatus.PRELIMINARY:
-            report.job = job
-            report.save(update_fields=["job"])
-    # No other transaction adds a report meanwhile: whoever completes a job has locked its study.
-    Report.objects.bulk_create([Report(study_id=study_id, job=job) for study_id, job in by_study.items()])
+    if not jobs:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DRAFT,
+            {
+                "tenant": current_tenant_id(),
+                "now": timezone.now(),
+                "ids": [uuid7() for _ in jobs],
+                "studies": [job.study_id for job in jobs],
+                "jobs": [job.pk for job in jobs],
+            },
+        )
 
 
 def sign(*, study: Study, user: User, membership: Membership | None, impression: str = "") -> Report:
