@@ -73,18 +73,22 @@ class Api:
         return json.loads(answer.read())
 
 
-def complete_jobs(stack: Stack) -> int:
-    from apps.inference.models import InferenceJob
+def complete_jobs() -> int:
+    """Asked without the ORM: whoever looks shares the cores with what is measured."""
+    from django.db import connections
 
-    return InferenceJob.objects.using("dispatch").filter(state="complete").values("id").count()
+    with connections["dispatch"].cursor() as cursor:
+        cursor.execute("select count(*) from inference_inferencejob where state = 'complete'")
+        return cursor.fetchone()[0]
 
 
-def wait_for_jobs(stack: Stack, count: int) -> None:
+def wait_for_jobs(count: int) -> None:
+    """Look now and then, and often towards the end."""
     deadline = time.monotonic() + 600
-    while complete_jobs(stack) < count:
+    while (missing := count - complete_jobs()) > 0:
         if time.monotonic() > deadline:
             raise SystemExit("The jobs did not end within ten minutes.")
-        time.sleep(0.1)
+        time.sleep(0.2 if missing > 32 else 0.01)
 
 
 def store(stack: Stack, count: int, run: str) -> float:
@@ -96,9 +100,9 @@ def store(stack: Stack, count: int, run: str) -> float:
 
 def measure_flow(stack: Stack, count: int) -> tuple[float, dict[str, float]]:
     """Images/s from the first STOW to the last committed finding, and the CPU seconds that each part used."""
-    before_jobs, before = complete_jobs(stack), stack.cpu_seconds()
+    before_jobs, before = complete_jobs(), stack.cpu_seconds()
     started = store(stack, count, "flow")
-    wait_for_jobs(stack, before_jobs + count)
+    wait_for_jobs(before_jobs + count)
     rate = count / (time.perf_counter() - started)
     after = stack.cpu_seconds()
     return rate, {name: after[name] - before[name] for name in after}
@@ -106,13 +110,13 @@ def measure_flow(stack: Stack, count: int) -> tuple[float, dict[str, float]]:
 
 def measure_drain(stack: Stack, count: int) -> float:
     """Images/s of a full queue, from the worker's first look at it to the last committed finding."""
-    before = complete_jobs(stack)
+    before = complete_jobs()
     worker = stack.processes["worker"]
     worker.suspend()
     store(stack, count, "drain")
     started = time.perf_counter()
     worker.resume()
-    wait_for_jobs(stack, before + count)
+    wait_for_jobs(before + count)
     return count / (time.perf_counter() - started)
 
 
@@ -142,7 +146,7 @@ def report(artifact: Path, count: int) -> None:
 
             django.setup()
             store(stack, 16, "warm")
-            wait_for_jobs(stack, 16)
+            wait_for_jobs(16)
             latency = measure_latency(stack)
             rate, cpu = measure_flow(stack, count)
             drained = measure_drain(stack, count)

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.client import store_all
 from benchmarks.films import film_bytes
-from benchmarks.pipeline import OURS, STARTER, densenet, store, wait_for_jobs
+from benchmarks.pipeline import OURS, STARTER, complete_jobs, densenet, store, wait_for_jobs
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
 
 _BARE = """
@@ -81,7 +81,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
         film = film_bytes(number, run)
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
         store_all(stack.url, "/dicom-web/studies", [film], headers, connections=1)
-    wait_for_jobs(stack, len(known) + count)
+    wait_for_jobs(len(known) + count)
     rows = (
         jobs().filter(created__isnull=False).only("id", "state", "attempt", "created", "finished", "model_version_id")
     )
@@ -112,11 +112,11 @@ def one_at_a_time(stack: Stack, rounds: int = 30) -> float:
     """Median seconds from STOW's answer to committed findings on an idle system."""
     seconds = []
     for number in range(rounds):
-        done = jobs().filter(state="complete").count()
+        done = complete_jobs()
         store(stack, 1, f"alone{number}")
         acknowledged = time.perf_counter()
-        while jobs().filter(state="complete").values("id").count() == done:
-            time.sleep(0.002)
+        while complete_jobs() == done:
+            time.sleep(0.001)
         seconds.append(time.perf_counter() - acknowledged)
         time.sleep(0.2)
     return statistics.median(seconds)
@@ -141,7 +141,7 @@ def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespa
 
     versions = [version_in_service(), other_version(artifact, folder / "other")]
     store(stack, 8, "warm")
-    wait_for_jobs(stack, 8)
+    wait_for_jobs(8)
     alone, bare = one_at_a_time(stack), bare_reading(artifact, folder)
     wait_until_both_are_held(versions)
     quiet = under_load(stack, "quiet", options.seconds, options.rate)

@@ -1,10 +1,11 @@
 """The order of the steps of a study's life, after it was stored: gate, decode, predict, gate again, write, report."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -25,6 +26,10 @@ from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 
 _VIEW_ORDER = {"PA": 0, "AP": 1}
+_INSTANCES = """
+select i.*, s.study_id from studies_instance i join studies_series s on s.id = i.series_id
+ where s.study_id = any(%s::uuid[]) order by i.received, i.id
+"""
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ def _same_film(reading: Reading, instance: Instance | None) -> Reading:
 
 def _instances_by_study(study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
     found: dict[UUID, list[Instance]] = {}
-    instances = Instance.objects.filter(series__study_id__in=study_ids).select_related("series")
-    for instance in instances.order_by("received", "id"):
-        found.setdefault(instance.series.study_id, []).append(instance)
+    instances: Iterable[Any] = Instance.objects.raw(_INSTANCES, [list(study_ids)])
+    for instance in instances:
+        found.setdefault(instance.study_id, []).append(instance)
     return found
 
 

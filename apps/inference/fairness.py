@@ -8,7 +8,9 @@ hospital with one film stands behind one film of each of the others. The databas
 
 from collections.abc import Mapping
 
-from apps.inference.models import Priority, ServedTurn
+from django.db import connections
+
+from apps.inference.models import Priority
 
 # Requested Procedure Priority (0040,1003) and the retired Study Priority ID (0032,000C), PS3.3 C.4.11 and PS3.3-2004.
 _PRIORITIES = {
@@ -27,7 +29,11 @@ def priority_of(attributes: Mapping[str, str]) -> Priority:
 
 def remember(turns: Mapping[int, int]) -> None:
     """Write down, by priority, the turn that is being served, in the transaction of the claim."""
-    served = [ServedTurn(priority=priority, turn=turn) for priority, turn in turns.items()]
-    ServedTurn.objects.using("dispatch").bulk_create(
-        served, update_conflicts=True, unique_fields=["priority"], update_fields=["turn"]
-    )
+    with connections["dispatch"].cursor() as cursor:
+        cursor.execute(
+            """
+            insert into inference_servedturn (priority, turn) select * from unnest(%s::smallint[], %s::bigint[])
+            on conflict (priority) do update set turn = excluded.turn
+            """,
+            [list(turns), list(turns.values())],
+        )

@@ -5,11 +5,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.inference.models import MAX_ATTEMPTS, InferenceJob, JobState, QueuedReading, ShadowReading
@@ -19,16 +18,13 @@ BACK_OFF_SECONDS = (5, 30)
 _FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created")
 
 
-def taken_by(worker: str) -> dict[str, Any]:
-    """What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too."""
-    return {
-        "state": JobState.RUNNING,
-        "attempt": F("attempt") + 1,
-        "fence": F("fence") + 1,
-        "lease_until": Now() + LEASE,
-        "run_after": None,
-        "worker": worker,
-    }
+# What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too.
+TAKEN = """
+    state = 'running', attempt = attempt + 1, fence = fence + 1, run_after = null,
+    lease_until = now() + %(lease)s * interval '1 second', worker = %(worker)s
+"""
+# A row that a claim may take now.
+WAITING = "state = 'queued' and (run_after is null or run_after <= now())"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
 """The life of a job. Claims and leases are taken across tenants; results are written inside one."""
 
-import base64
 import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db import connection, connections, transaction
 from django.db.models.functions import Now
+from django.db.models.query import RawQuerySet
 from django.utils import timezone
 from numpy.typing import NDArray
 
@@ -21,7 +21,16 @@ from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
 from apps.inference.fairness import remember
-from apps.inference.leases import Claim, ClaimedJob, expired_rows, held_row, retry_or_fail, taken_by
+from apps.inference.leases import (
+    LEASE,
+    TAKEN,
+    WAITING,
+    Claim,
+    ClaimedJob,
+    expired_rows,
+    held_row,
+    retry_or_fail,
+)
 from apps.inference.models import (
     InferenceJob,
     JobState,
@@ -36,7 +45,17 @@ from apps.registry.selectors import thresholds_for
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
-CLAIM_FIELDS = ("id", "tenant_id", "study_id", "state", "priority", "turn", "attempt", "fence", "created")
+# The order of the index ``inference_job_waiting``.
+_WAITING_IN_TURN = f"""
+select id, tenant_id, study_id, priority, turn, fence from inference_inferencejob
+ where {WAITING} and tenant_id <> all(%(absent)s::uuid[])
+   and (%(only)s::uuid[] is null or tenant_id = any(%(only)s::uuid[]))
+ order by priority desc, turn, id limit %(limit)s for no key update skip locked
+"""  # noqa: S608 (of constants)
+_TAKE = f"""
+update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version
+  from unnest(%(jobs)s::uuid[], %(versions)s::uuid[]) as chosen(job, version) where j.id = chosen.job
+"""  # noqa: S608 (of constants)
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
@@ -81,39 +100,33 @@ def claim_jobs(
             None the canary of all who have neither pin nor challenger. Only such as are at hand: patients do not wait
             for an experiment.
     """
-    queue = InferenceJob.objects.using("dispatch")
     with transaction.atomic(using="dispatch"):
-        waiting = list(waiting_in_turn(version, pins)[:limit])
+        waiting = list(waiting_in_turn(limit, version, pins))
         jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
-        for version_id in {job.version_id for job in jobs}:
-            queue.filter(id__in=[job.id for job in jobs if job.version_id == version_id]).update(
-                **taken_by(worker), model_version=version_id
-            )
         if jobs:
+            with connections["dispatch"].cursor() as cursor:
+                cursor.execute(
+                    _TAKE,
+                    {
+                        "jobs": [job.id for job in jobs],
+                        "versions": [job.version_id for job in jobs],
+                        "lease": LEASE.total_seconds(),
+                        "worker": worker,
+                    },
+                )
             remember({job.priority: job.turn for job in waiting})
     return jobs
 
 
 def waiting_in_turn(
-    version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
-) -> "QuerySet[InferenceJob]":
+    limit: int, version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
+) -> "RawQuerySet[InferenceJob]":
     """The jobs that may be claimed, the next one first, locked as they are read; see ``claim_jobs``."""
-    return (
-        InferenceJob.objects.using("dispatch")
-        .select_for_update(skip_locked=True, no_key=True)
-        .filter(_readable(version, pins), state=JobState.QUEUED)
-        .exclude(run_after__gt=Now())
-        .order_by("-priority", "turn", "id")
-        .only(*CLAIM_FIELDS)
-    )
-
-
-def _readable(version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None]) -> Q:
-    """The tenants whose version is at hand."""
-    if version is None:
-        return Q(tenant_id__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is not None])
     absent = [tenant_id for tenant_id, pinned in pins.items() if pinned is None]
-    return ~Q(tenant_id__in=absent) if absent else Q()
+    only = None if version else [tenant_id for tenant_id, pinned in pins.items() if pinned is not None]
+    return InferenceJob.objects.using("dispatch").raw(
+        _WAITING_IN_TURN, {"absent": absent, "only": only, "limit": limit}
+    )
 
 
 def _reader(
@@ -156,14 +169,18 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     round trip: see ``inference/migrations/0006_complete_jobs.py``.
     """
     points = thresholds_for(version, current_tenant_id())
+    findings = [_findings(result, points) for result in results]
+    rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, strict=True), start=1)]
+    grids = [result.cams.astype("<f2").tobytes() for result in results]
     with connection.cursor() as cursor:
         cursor.execute(
-            "select id, study_id, priority, model_version_id, has_unseen from inference_complete_jobs(%s)",
-            [json.dumps([_row(result, points) for result in results], default=str)],
+            "select id, study_id, priority, model_version_id, has_unseen "
+            "from inference_complete_jobs(%s, %s, %s::bytea[])",
+            [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids],
         )
-        rows = cursor.fetchall()
+        completed = cursor.fetchall()
     jobs = []
-    for *values, has_unseen in rows:
+    for *values, has_unseen in completed:
         job = InferenceJob.from_db("default", _COMPLETED, values)
         job.state = JobState.COMPLETE
         JOBS.labels(JobState.COMPLETE).inc()
@@ -174,9 +191,22 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     return jobs
 
 
-def _row(result: Result, points: Mapping[str, float | None]) -> dict[str, object]:
-    """What ``inference_complete_jobs`` reads of one result."""
-    findings = [_finding(label, value, points[label]) for label, value in result.probabilities.items()]
+def _findings(result: Result, points: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": uuid7(),
+            "job": result.job.id,
+            "label": label,
+            "probability": probability,
+            "threshold": (threshold := points[label]),
+            "positive": threshold is not None and probability >= threshold,
+        }
+        for label, probability in result.probabilities.items()
+    ]
+
+
+def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """What ``inference_complete_jobs`` reads of one result; ``place`` is that of its grids, from one."""
     flagged = [finding for finding in findings if finding["positive"]]
     top = max(flagged or findings, key=lambda finding: finding["probability"])
     _, grid_rows, grid_columns = result.cams.shape
@@ -188,21 +218,10 @@ def _row(result: Result, points: Mapping[str, float | None]) -> dict[str, object
         "top_label": top["label"],
         "top_probability": top["probability"],
         "positive_count": len(flagged),
-        "grids": uuid7(),
-        "data": base64.b64encode(result.cams.astype("<f2").tobytes()).decode(),
+        "heatmaps": uuid7(),
+        "place": place,
         "grid_rows": grid_rows,
         "grid_columns": grid_columns,
-        "findings": findings,
-    }
-
-
-def _finding(label: str, probability: float, threshold: float | None) -> dict[str, Any]:
-    return {
-        "id": uuid7(),
-        "label": label,
-        "probability": probability,
-        "threshold": threshold,
-        "positive": threshold is not None and probability >= threshold,
     }
 
 

@@ -5,15 +5,14 @@ Its queue is read like that of the jobs, across tenants; what it says is written
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
 from apps.core.queue import Bell, ring
-from apps.inference.leases import ClaimedShadow, taken_by
+from apps.inference.leases import LEASE, TAKEN, WAITING, ClaimedShadow
 from apps.inference.models import InferenceJob, JobState, ShadowReading
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.selectors import challenger_for, open_challengers, thresholds_for
@@ -32,25 +31,30 @@ def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
         ring(Bell.INFER)
 
 
+_CLAIM = f"""
+update inference_shadowreading s set {TAKEN}
+  from (
+      select id from inference_shadowreading where {WAITING} and challenger_id = any(%(challengers)s::uuid[])
+       order by id limit %(limit)s for no key update skip locked
+  ) as waiting
+ where s.id = waiting.id returning s.id, s.tenant_id, s.fence, s.challenger_id, s.job_id
+"""  # noqa: S608 (of constants)
+
+
 def claim_shadows(*, limit: int, versions: Mapping[UUID, UUID], worker: str) -> list[ClaimedShadow]:
     """Take up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted before the work.
 
     Args:
         versions: of the challengers that this worker can read for, by their ids.
     """
-    queue = ShadowReading.objects.using("dispatch")
-    with transaction.atomic(using="dispatch"):
-        waiting = list(
-            queue.select_for_update(skip_locked=True, no_key=True)
-            .filter(state=JobState.QUEUED, challenger__in=list(versions))
-            .exclude(run_after__gt=Now())
-            .order_by("id")
-            .only("id", "tenant_id", "job_id", "challenger_id", "fence")[:limit]
+    with transaction.atomic(using="dispatch"), connections["dispatch"].cursor() as cursor:
+        cursor.execute(
+            _CLAIM, {"challengers": list(versions), "limit": limit, "lease": LEASE.total_seconds(), "worker": worker}
         )
-        queue.filter(id__in=[row.pk for row in waiting]).update(**taken_by(worker))
+        taken = sorted(cursor.fetchall())
     return [
-        ClaimedShadow(row.pk, cast(UUID, row.tenant_id), row.fence + 1, versions[row.challenger_id], row.job_id)
-        for row in waiting
+        ClaimedShadow(shadow_id, tenant_id, fence, versions[challenger_id], job_id)
+        for shadow_id, tenant_id, fence, challenger_id, job_id in taken
     ]
 
 

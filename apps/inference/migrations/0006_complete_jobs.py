@@ -9,7 +9,7 @@ from apps.tenants.roles import DISPATCH
 # Called by apps.inference.services.complete, which says what it does. The studies are locked too, as ingest does: an
 # instance that arrives meanwhile is seen here, or sees the job ended. All take these locks in the same order.
 CREATE_COMPLETE_JOBS = """
-create function inference_complete_jobs(results jsonb)
+create function inference_complete_jobs(results json, findings json, grids bytea[])
 returns table (id uuid, study_id uuid, model_version_id uuid, priority smallint, has_unseen boolean)
 language plpgsql as $$
 #variable_conflict use_column
@@ -19,7 +19,7 @@ declare
 begin
     select array_agg(locked.id) into held from (
         select j.id
-          from jsonb_to_recordset(results) r(job uuid, fence bigint)
+          from json_to_recordset(results) r(job uuid, fence bigint)
           join inference_inferencejob j on j.tenant_id = mine and j.id = r.job and j.fence = r.fence
           join studies_study s on s.tenant_id = mine and s.id = j.study_id
          where j.state = 'running'
@@ -28,21 +28,21 @@ begin
     ) locked;
 
     insert into inference_finding (id, tenant_id, job_id, label, probability, threshold, positive)
-    select f.id, mine, r.job, f.label, f.probability, f.threshold, f.positive
-      from jsonb_to_recordset(results) r(job uuid, findings jsonb),
-           jsonb_to_recordset(r.findings)
-               f(id uuid, label text, probability float8, threshold float8, positive boolean)
-     where r.job = any(held);
+    select f.id, mine, f.job, f.label, f.probability, f.threshold, f.positive
+      from json_to_recordset(findings)
+               f(id uuid, job uuid, label text, probability float8, threshold float8, positive boolean)
+     where f.job = any(held);
 
     insert into inference_heatmapgrids (id, tenant_id, job_id, data, grid_rows, grid_columns)
-    select r.grids, mine, r.job, decode(r.data, 'base64'), r.grid_rows, r.grid_columns
-      from jsonb_to_recordset(results) r(job uuid, grids uuid, data text, grid_rows smallint, grid_columns smallint)
+    select r.heatmaps, mine, r.job, grids[r.place], r.grid_rows, r.grid_columns
+      from json_to_recordset(results)
+               r(job uuid, heatmaps uuid, place integer, grid_rows smallint, grid_columns smallint)
      where r.job = any(held);
 
     update inference_inferencejob j
        set state = 'complete', lease_until = null, finished = now(), instance_id = r.instance,
            top_label = r.top_label, top_probability = r.top_probability, positive_count = r.positive_count
-      from jsonb_to_recordset(results)
+      from json_to_recordset(results)
                r(job uuid, instance uuid, top_label text, top_probability float8, positive_count smallint)
      where j.tenant_id = mine and j.id = r.job and r.job = any(held);
 
@@ -51,7 +51,7 @@ begin
                select count(*) from studies_series s join studies_instance i on i.tenant_id = mine and i.series_id = s.id
                 where s.tenant_id = mine and s.study_id = j.study_id
            )
-      from jsonb_to_recordset(results) r(job uuid, instances_seen integer)
+      from json_to_recordset(results) r(job uuid, instances_seen integer)
       join inference_inferencejob j on j.tenant_id = mine and j.id = r.job
      where r.job = any(held);
 end
@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
     dependencies: ClassVar = [("inference", "0005_queue_job")]
 
     operations: ClassVar = [
-        migrations.RunSQL(CREATE_COMPLETE_JOBS, "drop function inference_complete_jobs(jsonb)"),
+        migrations.RunSQL(CREATE_COMPLETE_JOBS, "drop function inference_complete_jobs(json, json, bytea[])"),
         migrations.RunSQL(
             f"grant select, insert, update on inference_servedturn to {DISPATCH}",
             f"revoke all on inference_servedturn from {DISPATCH}",
