@@ -152,7 +152,7 @@ WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
 WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 
 # Inference
-INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 16)
+INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 32)
 # A worker that is silent for this long has lost its jobs; it says that it lives four times as often.
 INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
