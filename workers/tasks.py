@@ -1,6 +1,7 @@
 """What the bells wake. The worker process owns one drain, and with it the models; a watch looks where no bell rings."""
 
 import logging
+import os
 from typing import Any
 
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
@@ -19,6 +20,8 @@ _watch: Watch | None = None
 @worker_init.connect
 def _start(**_: Any) -> None:
     global _drain, _watch
+    # Before any thread and any decoder: each of them has what it was born with.
+    os.nice(settings.INFERENCE_NICENESS)
     _drain = Drain(device=settings.INFERENCE_DEVICE)
     _drain.start()
     _watch = Watch(_drain)

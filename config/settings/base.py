@@ -157,6 +157,8 @@ INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 32)
 INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
+# Where films are taken in and read on one machine, taking in goes first: readings that run beside it cost both more.
+INFERENCE_NICENESS = env_int("INFERENCE_NICENESS", 15)
 RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)
 
 # /predict is answered by the web processes themselves: what each of them gives to it at most.
