@@ -1,10 +1,10 @@
 """From STOW to committed findings, against the raw predictor in the same run.
 
-    python -m benchmarks.pipeline [--films 200] [--artifact DIR | --densenet]
+    python -m benchmarks.pipeline [--films 200] [--rounds 3] [--artifact DIR | --densenet]
 
 Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
-findings as shares of it; the CPU-ms that one film costs outside the forward (PostgreSQL beside it); and the time from
-acknowledgement to visible findings on an idle system.
+findings as shares of it, as medians over rounds; the CPU-ms that one film costs outside the forward (PostgreSQL beside
+it); and the time from acknowledgement to visible findings on an idle system.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ print(json.dumps({"rate": done / wall, "cpu_ms": 1000 * (used.ru_utime + used.ru
 """
 
 
-def raw_predictor(artifact: Path, cache: Path, seconds: float = 8.0) -> dict[str, float]:
+def raw_predictor(artifact: Path, cache: Path, seconds: float = 4.0) -> dict[str, float]:
     """Images/s and CPU-ms per image of the predictor alone, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", _RAW, str(artifact), str(cache), str(seconds)],
@@ -98,22 +99,22 @@ def store(stack: Stack, count: int, run: str) -> float:
     return started
 
 
-def measure_flow(stack: Stack, count: int) -> tuple[float, dict[str, float]]:
+def measure_flow(stack: Stack, count: int, run: str) -> tuple[float, dict[str, float]]:
     """Images/s from the first STOW to the last committed finding, and the CPU seconds that each part used."""
     before_jobs, before = complete_jobs(), stack.cpu_seconds()
-    started = store(stack, count, "flow")
+    started = store(stack, count, run)
     wait_for_jobs(before_jobs + count)
     rate = count / (time.perf_counter() - started)
     after = stack.cpu_seconds()
     return rate, {name: after[name] - before[name] for name in after}
 
 
-def measure_drain(stack: Stack, count: int) -> float:
+def measure_drain(stack: Stack, count: int, run: str) -> float:
     """Images/s of a full queue, from the worker's first look at it to the last committed finding."""
     before = complete_jobs()
     worker = stack.processes["worker"]
     worker.suspend()
-    store(stack, count, "drain")
+    store(stack, count, run)
     started = time.perf_counter()
     worker.resume()
     wait_for_jobs(before + count)
@@ -138,30 +139,57 @@ def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
     return seconds
 
 
-def report(artifact: Path, count: int) -> None:
-    with tempfile.TemporaryDirectory() as cache:
-        raw = raw_predictor(artifact, Path(cache))
-        with running_stack(OURS, artifact=None if artifact == STARTER else artifact) as stack:
-            import django
+@dataclass
+class Round:
+    """Images/s of flow and drain, each against the raw predictor right before it and right after."""
 
-            django.setup()
-            store(stack, 16, "warm")
-            wait_for_jobs(16)
-            latency = measure_latency(stack)
-            rate, cpu = measure_flow(stack, count)
-            drained = measure_drain(stack, count)
-        again = raw_predictor(artifact, Path(cache))
-    reference = (raw["rate"] + again["rate"]) / 2
-    forward = (raw["cpu_ms"] + again["cpu_ms"]) / 2
-    ours = 1000 * sum(cpu[name] for name in OURS) / count
-    print(f"films                     {count} of {SIDE} x {SIDE} x 12 bit, about 1 MB each")
-    print(f"raw predictor             {reference:.1f} images/s, {forward:.1f} CPU-ms an image")
-    print(f"flow, STOW to findings    {rate:.1f} images/s = {rate / reference:.2f} of raw")
-    print(f"drain of a full queue     {drained:.1f} images/s = {drained / reference:.2f} of raw")
+    raw: list[dict[str, float]]
+    flow: float
+    drain: float
+    cpu: dict[str, float]
+
+    def reference(self, first: int) -> float:
+        return (self.raw[first]["rate"] + self.raw[first + 1]["rate"]) / 2
+
+
+def measure_round(stack: Stack, artifact: Path, cache: Path, count: int, number: int) -> Round:
+    raw = [raw_predictor(artifact, cache)]
+    flow, cpu = measure_flow(stack, count, f"flow{number}")
+    raw.append(raw_predictor(artifact, cache))
+    drain = measure_drain(stack, count, f"drain{number}")
+    raw.append(raw_predictor(artifact, cache))
+    return Round(raw, flow, drain, cpu)
+
+
+def report(artifact: Path, count: int, rounds: int) -> None:
+    served = None if artifact == STARTER else artifact
+    with tempfile.TemporaryDirectory() as cache, running_stack(OURS, artifact=served) as stack:
+        import django
+
+        django.setup()
+        store(stack, 16, "warm")
+        wait_for_jobs(16)
+        latency = measure_latency(stack)
+        measured = [measure_round(stack, artifact, Path(cache), count, number) for number in range(rounds)]
+    show(measured, latency, count)
+
+
+def show(measured: list[Round], latency: list[float], count: int) -> None:
+    flows = [each.flow / each.reference(0) for each in measured]
+    drains = [each.drain / each.reference(1) for each in measured]
+    forward = statistics.median(raw["cpu_ms"] for each in measured for raw in each.raw)
+    cost = {name: 1000 * statistics.median(each.cpu[name] for each in measured) / count for name in measured[0].cpu}
+    print(f"films                     {count} of {SIDE} x {SIDE} x 12 bit, about 1 MB each; {len(measured)} rounds")
+    rate = statistics.median(raw["rate"] for each in measured for raw in each.raw)
+    print(f"raw predictor             {rate:.1f} images/s, {forward:.1f} CPU-ms an image")
+    for name, ratios in (("flow, STOW to findings", flows), ("drain of a full queue", drains)):
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{name:<26}{statistics.median(ratios):.2f} of raw (by rounds: {each})")
+    ours = sum(cost[name] for name in OURS)
     print(f"outside the forward       {ours - forward:.1f} CPU-ms a film (limit 25), PostgreSQL beside it "
-          f"{1000 * cpu['postgres'] / count:.1f}, Valkey {1000 * cpu['valkey'] / count:.1f}")  # fmt: skip
+          f"{cost['postgres']:.1f}, Valkey {cost['valkey']:.1f}")  # fmt: skip
     for name in OURS:
-        print(f"    {name:<21} {1000 * cpu[name] / count:.1f} CPU-ms a film")
+        print(f"    {name:<21} {cost[name]:.1f} CPU-ms a film")
     middle, worst = statistics.median(latency), max(latency)
     print(f"idle, ack to findings     median {middle:.2f} s, worst {worst:.2f} s (limit 1.5)")
 
@@ -169,13 +197,14 @@ def report(artifact: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3, help="each with the raw predictor before, between and after")
     parser.add_argument("--artifact", type=Path, default=STARTER)
     parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         artifact = densenet(Path(folder) / "densenet121") if options.densenet else options.artifact
         print(f"version                   {artifact.name}")
-        report(artifact, options.films)
+        report(artifact, options.films, options.rounds)
 
 
 if __name__ == "__main__":
