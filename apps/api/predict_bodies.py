@@ -35,18 +35,16 @@ def kind_of(request: HttpRequest) -> str:
     return kind
 
 
-def receive_tensor(request: HttpRequest) -> bytearray:
+def receive_tensor(request: HttpRequest) -> bytes:
     """The bytes of an array; nothing of them touches a disk.
 
     Raises:
         InvalidInputError, TooLargeError
     """
     limit: int = settings.PREDICT_MAX_TENSOR_BYTES
-    body = bytearray()
-    for data in read_body(body_of(request), length=announced_length(request), limit=limit):
-        body += data
+    body = b"".join(read_body(body_of(request), length=announced_length(request), limit=limit))
     if request.headers.get("Content-Encoding", "").lower() == "gzip":
-        return inflate(bytes(body), limit)
+        return inflate(body, limit)
     return body
 
 

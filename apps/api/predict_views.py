@@ -100,7 +100,7 @@ class PredictView(ApiView):
 _Readings = tuple[Sequence[DirectReading], "engine.Predictor"]
 
 
-def _read_tensor(data: bytearray, version: ModelVersion, heatmaps: bool) -> _Readings:
+def _read_tensor(data: bytes, version: ModelVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
     predictor = loaded_versions().predictor(version, deadline)
     images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)

@@ -17,7 +17,7 @@ _DTYPE: Final = np.dtype("<f4")
 _HOW: Final = "GET /api/v1/models/{name}/{number}/ describes the input"
 
 
-def inflate(data: bytes, limit: int) -> bytearray:
+def inflate(data: bytes, limit: int) -> bytes:
     """A gzip body (RFC 1952) in full, of at most ``limit`` bytes.
 
     Raises:
@@ -26,7 +26,7 @@ def inflate(data: bytes, limit: int) -> bytearray:
     """
     inflater = zlib.decompressobj(wbits=31)
     try:
-        inflated = bytearray(inflater.decompress(data, limit + 1))
+        inflated = inflater.decompress(data, limit + 1)
     except zlib.error as error:
         raise InvalidInputError("The body is not the gzip that Content-Encoding announces.", "gzip-invalid") from error
     if len(inflated) > limit:
@@ -36,7 +36,7 @@ def inflate(data: bytes, limit: int) -> bytearray:
     return inflated
 
 
-def read_tensor(data: bytearray, space: "engine.InputSpace", most: int) -> NDArray[np.float32]:
+def read_tensor(data: bytes, space: "engine.InputSpace", most: int) -> NDArray[np.float32]:
     """A ``.npy`` file with float32 (N, 3, size, size) in a version's input space, without a copy.
 
     Raises:
@@ -63,7 +63,7 @@ def read_tensor(data: bytearray, space: "engine.InputSpace", most: int) -> NDArr
     return images
 
 
-def _header(data: bytearray) -> tuple[tuple[int, ...], int]:
+def _header(data: bytes) -> tuple[tuple[int, ...], int]:
     """Shape and offset of the data. NumPy's own reader evaluates literals alone and never unpickles."""
     head = io.BytesIO(data[: MAX_HEADER_BYTES + 16])
     try:
