@@ -111,3 +111,35 @@ def run_python(code: str, home: Path) -> None:
 def test_django_finds_one_database_driver() -> None:
     """Django prefers psycopg 3 wherever it can be imported, so a dependency that brings it would swap the driver."""
     assert importlib.util.find_spec("psycopg") is None
+
+
+# Modules that run SQL of their own, and why. Row-level security does not stop a statement that sets the tenant.
+SQL_BY_HAND = {
+    "apps/audit/services.py": "a line with every request",
+    "apps/inference/fairness.py": "with every claim",
+    "apps/inference/services.py": "queueing, claiming and completing, with every film",
+    "apps/inference/shadows.py": "a claim, as that of the jobs",
+    "apps/registry/selectors.py": "pointers and points, with every batch",
+    "apps/reports/services.py": "one statement for the report that is there and the one that is not",
+    "apps/studies/services.py": "one round trip for an instance",
+    "apps/tenants/checks.py": "asks PostgreSQL what the role may do",
+    "apps/tenants/roles.py": "creates the roles, before Django runs",
+    "apps/tenants/scope.py": "puts the tenant in force",
+    "apps/tenants/services.py": "the key of every request",
+    "workers/pipeline.py": "the instances of every batch",
+}
+
+
+def runs_sql(source: str) -> bool:
+    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return any(isinstance(called, ast.Attribute) and called.attr in ("cursor", "raw", "extra") for called in calls)
+
+
+def test_sql_is_written_by_hand_in_few_places() -> None:
+    found = {relative(path) for path in sources("apps", "workers") if runs_sql(path.read_text())}
+    assert found == set(SQL_BY_HAND), "Use the ORM, or name the module here with the reason."
+
+
+@pytest.mark.parametrize("line", ["c.cursor().execute('x')", "Job.objects.raw('x')", "jobs.extra(where=['x'])"])
+def test_sql_elsewhere_would_be_noticed(line: str) -> None:
+    assert runs_sql(line)

@@ -1,5 +1,6 @@
 """What must survive: a killed worker, a broker that forgets everything, an artifact that rots."""
 
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -141,8 +143,10 @@ def test_an_idle_worker_loads_the_version_that_came_into_service(starter: Any, c
 def test_films_are_read_while_the_broker_is_dead(
     starter: Any, north: Hospital, make_film: Callable[..., Path], client: Any, tmp_path: Path
 ) -> None:
-    with running("worker", tmp_path / "worker.log"):
+    with running("worker", tmp_path / "worker.log") as worker:
         wait_for(lambda: Worker.objects.exclude(model_version=None).exists(), 90, "The start of the worker")
+        # It steps back for what takes films in.
+        assert psutil.Process(worker.pid).nice() == os.nice(0) + settings.INFERENCE_NICENESS
         broker = valkey.process()
         assert broker is not None
         broker.kill()
