@@ -159,6 +159,7 @@ class Result:
     cams: NDArray[np.float16]
 
 
+# In the order of the model's fields, as `from_db` wants them.
 _COMPLETED = ("id", "study_id", "priority", "model_version_id")
 
 
