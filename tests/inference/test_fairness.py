@@ -100,8 +100,9 @@ def test_an_urgent_image_makes_its_waiting_study_urgent(
         assert InferenceJob.objects.get().priority == (Priority.STAT if value == "STAT" else Priority.HIGH)
 
 
-def test_a_claim_reads_one_index_however_many_wait(version: Any, north: Hospital, south: Hospital) -> None:
-    with tenant_tx(north.tenant.id):
+def fill(hospital: Hospital) -> None:
+    """3000 waiting jobs, of which the planner knows."""
+    with tenant_tx(hospital.tenant.id):
         patient = Patient.objects.create()
         studies = Study.objects.bulk_create(
             Study(patient=patient, study_instance_uid=f"2.25.{number}") for number in range(3000)
@@ -109,6 +110,10 @@ def test_a_claim_reads_one_index_however_many_wait(version: Any, north: Hospital
         InferenceJob.objects.bulk_create(InferenceJob(study=study, turn=n) for n, study in enumerate(studies))
     with connections["owner"].cursor() as cursor:
         cursor.execute("analyze inference_inferencejob")
+
+
+def test_a_claim_reads_one_index_however_many_wait(version: Any, north: Hospital, south: Hospital) -> None:
+    fill(north)
     waiting = waiting_in_turn(16, version, {south.tenant.id: None})
     with transaction.atomic(using="dispatch"), connections["dispatch"].cursor() as cursor:
         cursor.execute(f"explain {waiting.raw_query}", waiting.params)
@@ -118,14 +123,7 @@ def test_a_claim_reads_one_index_however_many_wait(version: Any, north: Hospital
 
 
 def test_a_turn_is_given_out_without_looking_at_all_that_wait(north: Hospital) -> None:
-    with tenant_tx(north.tenant.id):
-        patient = Patient.objects.create()
-        studies = Study.objects.bulk_create(
-            Study(patient=patient, study_instance_uid=f"2.25.{number}") for number in range(3000)
-        )
-        InferenceJob.objects.bulk_create(InferenceJob(study=study, turn=n) for n, study in enumerate(studies))
-    with connections["owner"].cursor() as cursor:
-        cursor.execute("analyze inference_inferencejob")
+    fill(north)
     with tenant_tx(north.tenant.id), connection.cursor() as cursor:
         cursor.execute("select inference_next_turn(0::smallint)")
         assert cursor.fetchone() == (3000,)
