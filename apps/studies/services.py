@@ -44,7 +44,7 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
 
     Raises:
         ConflictError: the SOPInstanceUID is known with other bytes, or the study is another patient's.
-        IntegrityError: another request stored the instance under another study at the same moment; try again.
+        IntegrityError: another request stored the study or the instance at the same moment; try again.
         OutOfSpaceError, UnavailableError: the storage did not take the object.
     """
     instance_id = uuid7()

@@ -179,6 +179,29 @@ def test_films_of_one_new_patient_at_once_are_one_patient_s(north: Hospital, mak
     assert counts(north)["Instance"] == len(films)
 
 
+def test_films_of_one_new_study_at_once_leave_no_patient_without_a_study(
+    north: Hospital, make_film: Callable[..., Path]
+) -> None:
+    """Without a PatientID each sender brings a patient of its own, and only one of them may stay."""
+    films = []
+    for seed in range(12):
+        path = make_film(seed=seed, size=128, study_uid="2.25.9")
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = ""
+        dataset.save_as(path)
+        films.append(path.read_bytes())
+
+    def sent(data: bytes) -> bool:
+        try:
+            return send(north, data).is_new
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(sent, films))
+    assert (counts(north)["Patient"], counts(north)["Study"], counts(north)["Instance"]) == (1, 1, len(films))
+
+
 def test_where_the_storage_fails_no_row_is_left(
     north: Hospital, make_film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

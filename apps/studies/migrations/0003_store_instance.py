@@ -54,15 +54,15 @@ begin
             on conflict do nothing
             returning id into of_patient;
         end if;
-        -- Where another request was faster, its rows are there in the next round.
+        -- Another request was faster: its patient is there in the next round.
         continue when of_patient is null;
+        -- Where another request was faster here, this fails, so that no patient stays behind without a study.
         insert into studies_study
         select * from jsonb_populate_record(
             null::studies_study, new_study || jsonb_build_object('tenant_id', mine, 'patient_id', of_patient)
         )
-        on conflict do nothing
         returning * into study;
-        exit when study.id is not null;
+        exit;
     end loop;
     of_study := study.id;
 
