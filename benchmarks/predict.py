@@ -11,6 +11,7 @@ import argparse
 import http.client
 import io
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -144,12 +145,13 @@ def running(code: str, *arguments: object, path: Path | None = None) -> Iterator
         process = subprocess.Popen(
             [sys.executable, script.name, *map(str, arguments)],
             cwd=PROJECT_ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
         )  # fmt: skip
         try:
             yield process
         finally:
-            process.terminate()
+            # LitServe's own children outlive it, and would share the cores with whatever is measured next.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
 
 

@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +30,46 @@ from benchmarks.films import film_bytes
 from benchmarks.pipeline import OURS, STARTER, complete_jobs, densenet, store, wait_for_jobs
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
 
+_REST_SECONDS = 0.2
 _BARE = """
-import json, sys, time, statistics
+import sys, time
 from pathlib import Path
 from ml.predictor import load_predictor
 from ml.serving_input import load_input
 predictor = load_predictor(Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
 predictor.warm_up()
 space = predictor.manifest.input_space.to_dict()
-seconds = []
-for _ in range(40):
+print("ready", flush=True)
+for _ in sys.stdin:
     start = time.perf_counter()
     predictor.predict(load_input(sys.argv[3], space).tensor_u8[None])
-    seconds.append(time.perf_counter() - start)
-print(json.dumps(statistics.median(seconds[8:])))
+    print(time.perf_counter() - start, flush=True)
 """
 
 
-def bare_reading(artifact: Path, folder: Path) -> float:
-    """Median seconds of decoding one film and one forward, in a process of its own with nothing between the two."""
+@contextmanager
+def bare_reader(artifact: Path, folder: Path) -> Iterator[Callable[[], float]]:
+    """Reads a film on each call, in a process of its own: seconds of decoding and one forward with nothing between."""
     film = folder / "film.dcm"
     film.write_bytes(film_bytes(0, "bare"))
-    done = subprocess.run(
-        [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(film)],
-        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
+    command = [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(film)]
+    with subprocess.Popen(
+        command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        requests, answers = process.stdin, process.stdout
+        answers.readline()
+
+        def read() -> float:
+            requests.write("\n")
+            requests.flush()
+            return float(answers.readline())
+
+        try:
+            yield read
+        finally:
+            process.terminate()
 
 
 def other_version(artifact: Path, folder: Path) -> Any:
@@ -108,18 +124,23 @@ def p95(rows: list[Any]) -> float:
     return float(np.percentile([(row.finished - row.created).total_seconds() for row in rows], 95))
 
 
-def one_at_a_time(stack: Stack, rounds: int = 30) -> float:
-    """Median seconds from STOW's answer to committed findings on an idle system."""
-    seconds = []
+def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> tuple[float, float]:
+    """Median seconds from STOW's answer to committed findings on an idle system, and of a bare reading.
+
+    They take turns, each after the same rest: right after another film, caches are warm.
+    """
+    system, alone = [], []
     for number in range(rounds):
+        time.sleep(_REST_SECONDS)
         done = complete_jobs()
         store(stack, 1, f"alone{number}")
         acknowledged = time.perf_counter()
         while complete_jobs() == done:
             time.sleep(0.001)
-        seconds.append(time.perf_counter() - acknowledged)
-        time.sleep(0.2)
-    return statistics.median(seconds)
+        system.append(time.perf_counter() - acknowledged)
+        time.sleep(_REST_SECONDS)
+        alone.append(bare())
+    return statistics.median(system), statistics.median(alone)
 
 
 def wait_until_both_are_held(versions: list[Any]) -> None:
@@ -142,7 +163,8 @@ def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespa
     versions = [version_in_service(), other_version(artifact, folder / "other")]
     store(stack, 8, "warm")
     wait_for_jobs(8)
-    alone, bare = one_at_a_time(stack), bare_reading(artifact, folder)
+    with bare_reader(artifact, folder) as read:
+        alone, bare = one_at_a_time(stack, read)
     wait_until_both_are_held(versions)
     quiet = under_load(stack, "quiet", options.seconds, options.rate)
     stop, moves = threading.Event(), list[float]()

@@ -8,8 +8,6 @@ hospital with one film stands behind one film of each of the others. The databas
 
 from collections.abc import Mapping
 
-from django.db import connections
-
 from apps.inference.models import Priority
 
 # Requested Procedure Priority (0040,1003) and the retired Study Priority ID (0032,000C), PS3.3 C.4.11 and PS3.3-2004.
@@ -27,13 +25,8 @@ def priority_of(attributes: Mapping[str, str]) -> Priority:
     return _PRIORITIES.get(said.strip().upper(), Priority.ROUTINE)
 
 
-def remember(turns: Mapping[int, int]) -> None:
-    """Write down, by priority, the turn that is being served, in the transaction of the claim."""
-    with connections["dispatch"].cursor() as cursor:
-        cursor.execute(
-            """
-            insert into inference_servedturn (priority, turn) select * from unnest(%s::smallint[], %s::bigint[])
-            on conflict (priority) do update set turn = excluded.turn
-            """,
-            [list(turns), list(turns.values())],
-        )
+# Writes down, by priority, the turn that is being served: the claim's own statement ends with it.
+REMEMBER = """
+insert into inference_servedturn (priority, turn) select * from unnest(%(priorities)s::smallint[], %(turns)s::bigint[])
+on conflict (priority) do update set turn = excluded.turn
+"""

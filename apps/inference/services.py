@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.queue import Bell, ring
-from apps.inference.fairness import remember
+from apps.inference.fairness import REMEMBER
 from apps.inference.leases import (
     LEASE,
     TAKEN,
@@ -53,8 +53,11 @@ select id, tenant_id, study_id, priority, turn, fence from inference_inferencejo
  order by priority desc, turn, id limit %(limit)s for no key update skip locked
 """  # noqa: S608 (of constants)
 _TAKE = f"""
-update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version
-  from unnest(%(jobs)s::uuid[], %(versions)s::uuid[]) as chosen(job, version) where j.id = chosen.job
+with taken as (
+    update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version
+      from unnest(%(jobs)s::uuid[], %(versions)s::uuid[]) as chosen(job, version) where j.id = chosen.job
+)
+{REMEMBER}
 """  # noqa: S608 (of constants)
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
@@ -104,6 +107,7 @@ def claim_jobs(
         waiting = list(waiting_in_turn(limit, version, pins))
         jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
         if jobs:
+            served = {job.priority: job.turn for job in waiting}
             with connections["dispatch"].cursor() as cursor:
                 cursor.execute(
                     _TAKE,
@@ -112,9 +116,10 @@ def claim_jobs(
                         "versions": [job.version_id for job in jobs],
                         "lease": LEASE.total_seconds(),
                         "worker": worker,
+                        "priorities": list(served),
+                        "turns": list(served.values()),
                     },
                 )
-            remember({job.priority: job.turn for job in waiting})
     return jobs
 
 
