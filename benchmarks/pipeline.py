@@ -1,56 +1,35 @@
 """From STOW to committed findings, against the raw predictor in the same run.
 
     python -m benchmarks.pipeline [--films 200] [--rounds 3] [--artifact DIR | --densenet]
+    python -m benchmarks.pipeline --device cuda [--workers N] [--films 2000] ...
 
 Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
 findings as shares of it, as medians over rounds; the CPU-ms that one film costs outside the forward (PostgreSQL beside
-it); and the time from acknowledgement to visible findings on an idle system.
+it), and how many cores would keep this predictor busy; and the time from acknowledgement to visible findings on an idle
+system. On a GPU, batches are of 64, and several workers may share it.
 """
 
 import argparse
 import http.client
 import json
+import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.client import store_all
 from benchmarks.films import SIDE, films
+from benchmarks.raw import Rate, raw_predictor, squares
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
+from ml.artifact import read_manifest
 from ml.phantom import synthetic_uid
 
 STARTER = PROJECT_ROOT / "models" / "starter"
 OURS = ("web", "worker", "dispatcher")
-_RAW = """
-import json, sys, time, resource, numpy as np
-from pathlib import Path
-from ml.predictor import load_predictor
-predictor = load_predictor(Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
-size = predictor.manifest.input_space.size
-batch = np.random.default_rng(0).integers(0, 256, (8, size, size), dtype=np.uint8)
-predictor.warm_up(); predictor.predict(batch)
-used = resource.getrusage(resource.RUSAGE_SELF); cpu = used.ru_utime + used.ru_stime
-start = time.perf_counter(); done = 0
-while time.perf_counter() - start < float(sys.argv[3]):
-    predictor.predict(batch); done += len(batch)
-wall = time.perf_counter() - start
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"rate": done / wall, "cpu_ms": 1000 * (used.ru_utime + used.ru_stime - cpu) / done}))
-"""
-
-
-def raw_predictor(artifact: Path, cache: Path, seconds: float = 4.0) -> dict[str, float]:
-    """Images/s and CPU-ms per image of the predictor alone, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RAW, str(artifact), str(cache), str(seconds)],
-        cwd=PROJECT_ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return json.loads(done.stdout)
 
 
 def densenet(folder: Path) -> Path:
@@ -112,11 +91,13 @@ def measure_flow(stack: Stack, count: int, run: str) -> tuple[float, dict[str, f
 def measure_drain(stack: Stack, count: int, run: str) -> float:
     """Images/s of a full queue, from the worker's first look at it to the last committed finding."""
     before = complete_jobs()
-    worker = stack.processes["worker"]
-    worker.suspend()
+    workers = [process for name, process in stack.processes.items() if name.startswith("worker")]
+    for worker in workers:
+        worker.suspend()
     store(stack, count, run)
     started = time.perf_counter()
-    worker.resume()
+    for worker in workers:
+        worker.resume()
     wait_for_jobs(before + count)
     return count / (time.perf_counter() - started)
 
@@ -143,68 +124,94 @@ def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
 class Round:
     """Images/s of flow and drain, each against the raw predictor right before it and right after."""
 
-    raw: list[dict[str, float]]
+    raw: list[Rate]
     flow: float
     drain: float
     cpu: dict[str, float]
 
     def reference(self, first: int) -> float:
-        return (self.raw[first]["rate"] + self.raw[first + 1]["rate"]) / 2
+        return (self.raw[first].images_per_second + self.raw[first + 1].images_per_second) / 2
 
 
-def measure_round(stack: Stack, artifact: Path, cache: Path, count: int, number: int) -> Round:
-    raw = [raw_predictor(artifact, cache)]
+def measure_round(stack: Stack, raw: Callable[[float], Rate], count: int, number: int) -> Round:
+    rates = [raw(4.0)]
     flow, cpu = measure_flow(stack, count, f"flow{number}")
-    raw.append(raw_predictor(artifact, cache))
+    rates.append(raw(4.0))
     drain = measure_drain(stack, count, f"drain{number}")
-    raw.append(raw_predictor(artifact, cache))
-    return Round(raw, flow, drain, cpu)
+    rates.append(raw(4.0))
+    return Round(rates, flow, drain, cpu)
 
 
-def report(artifact: Path, count: int, rounds: int) -> None:
-    served = None if artifact == STARTER else artifact
-    with tempfile.TemporaryDirectory() as cache, running_stack(OURS, artifact=served) as stack:
+def report(artifact: Path, options: argparse.Namespace) -> None:
+    on_gpu = options.device == "cuda"
+    batch = 64 if on_gpu else 8
+    parts = ("web", "dispatcher", *(f"worker-{number}" if number else "worker" for number in range(options.workers)))
+    variables = {"INFERENCE_DEVICE": options.device}
+    if on_gpu:
+        cores = os.cpu_count() or 1
+        variables |= {
+            "INFERENCE_BATCH_SIZE": str(batch),
+            "WEB_WORKERS": str(max(2, cores // 2)),
+            "DECODER_PROCESSES": str(max(2, cores // options.workers)),
+        }
+    films_seen = squares(read_manifest(artifact).input_space.size, batch)
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        running_stack(parts, artifact=None if artifact == STARTER else artifact, **variables) as stack,
+        raw_predictor(artifact, Path(cache), films_seen, options.device) as raw,
+    ):
         import django
 
         django.setup()
-        store(stack, 16, "warm")
-        wait_for_jobs(16)
+        store(stack, 16 * options.workers, "warm")
+        wait_for_jobs(16 * options.workers)
         latency = measure_latency(stack)
-        measured = [measure_round(stack, artifact, Path(cache), count, number) for number in range(rounds)]
-    show(measured, latency, count)
+        measured = [measure_round(stack, raw, options.films, number) for number in range(options.rounds)]
+    show(measured, latency, options.films, options.device)
 
 
-def show(measured: list[Round], latency: list[float], count: int) -> None:
+def show(measured: list[Round], latency: list[float], count: int, device: str) -> None:
     flows = [each.flow / each.reference(0) for each in measured]
     drains = [each.drain / each.reference(1) for each in measured]
-    forward = statistics.median(raw["cpu_ms"] for each in measured for raw in each.raw)
+    forward = statistics.median(raw.cpu_ms for each in measured for raw in each.raw)
     cost = {name: 1000 * statistics.median(each.cpu[name] for each in measured) / count for name in measured[0].cpu}
     print(f"films                     {count} of {SIDE} x {SIDE} x 12 bit, about 1 MB each; {len(measured)} rounds")
-    rate = statistics.median(raw["rate"] for each in measured for raw in each.raw)
+    rate = statistics.median(raw.images_per_second for each in measured for raw in each.raw)
     print(f"raw predictor             {rate:.1f} images/s, {forward:.1f} CPU-ms an image")
-    for name, ratios in (("flow, STOW to findings", flows), ("drain of a full queue", drains)):
-        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"{name:<26}{statistics.median(ratios):.2f} of raw (by rounds: {each})")
-    ours = sum(cost[name] for name in OURS)
-    print(f"outside the forward       {ours - forward:.1f} CPU-ms a film (limit 25), PostgreSQL beside it "
+    for name, speeds, ratios in (
+        ("flow, STOW to findings", [each.flow for each in measured], flows),
+        ("drain of a full queue", [each.drain for each in measured], drains),
+    ):
+        by_rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{name:<26}{statistics.median(ratios):.2f} of raw (by rounds: {by_rounds}), "
+              f"{statistics.median(speeds):.0f} films/s")  # fmt: skip
+    ours = {name: each for name, each in cost.items() if name not in ("postgres", "valkey")}
+    outside = sum(ours.values()) - forward
+    print(f"outside the forward       {outside:.1f} CPU-ms a film (limit 25), PostgreSQL beside it "
           f"{cost['postgres']:.1f}, Valkey {cost['valkey']:.1f}")  # fmt: skip
-    for name in OURS:
-        print(f"    {name:<21} {cost[name]:.1f} CPU-ms a film")
+    for name, each in ours.items():
+        print(f"    {name:<21} {each:.1f} CPU-ms a film")
     middle, worst = statistics.median(latency), max(latency)
     print(f"idle, ack to findings     median {middle:.2f} s, worst {worst:.2f} s (limit 1.5)")
+    if device == "cuda":
+        reading = sum(each for name, each in cost.items() if name.startswith("worker")) + cost["postgres"]
+        print(f"cores                     {os.cpu_count()} here; {0.85 * rate * reading / 1000:.0f} to read as fast as "
+              f"0.85 of this GPU ({reading:.1f} CPU-ms in workers and PostgreSQL a film)")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3, help="each with the raw predictor before, between and after")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--artifact", type=Path, default=STARTER)
     parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         artifact = densenet(Path(folder) / "densenet121") if options.densenet else options.artifact
         print(f"version                   {artifact.name}")
-        report(artifact, options.films, options.rounds)
+        report(artifact, options)
 
 
 if __name__ == "__main__":

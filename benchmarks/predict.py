@@ -10,17 +10,12 @@ and the peer get the same number of processes and lanes, and the same client. Pr
 import argparse
 import http.client
 import io
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,25 +23,12 @@ import numpy as np
 import psutil
 
 from benchmarks.pipeline import densenet
+from benchmarks.raw import Rate, raw_predictor, running
 from benchmarks.stack import PROJECT_ROOT, cpu_seconds, free_port, running_stack
 from ml.artifact import read_manifest
 
 STARTER = PROJECT_ROOT / "models" / "starter"
 PROCESSES = LANES = 2
-_RAW = """
-import io, sys, time, numpy as np
-from pathlib import Path
-from ml.predictor import load_predictor
-predictor = load_predictor(Path(sys.argv[1]), "cpu", Path(sys.argv[2]))
-images = np.load(sys.argv[3])
-predictor.predict_images(images)
-print("ready", flush=True)
-for line in sys.stdin:
-    start, cpu, done = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - start < float(line):
-        predictor.predict_images(images); done += len(images)
-    print(done / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / done, flush=True)
-"""
 # A careful user's LitServe: the array as the body, the same calibrated answer, one request at a time in each process.
 _PEER = """
 import io, sys, numpy as np, litserve
@@ -75,13 +57,6 @@ if __name__ == "__main__":
 def images_of(artifact: Path, count: int) -> np.ndarray:
     space = read_manifest(artifact).input_space
     return np.random.default_rng(0).uniform(-0.5, 0.5, (count, 3, space.size, space.size)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Rate:
-    images_per_second: float
-    cpu_ms: float
-    """CPU milliseconds that the serving processes used for an image."""
 
 
 class Poster:
@@ -135,35 +110,6 @@ class Poster:
             raise RuntimeError(f"{answer.status}: {said[:300]!r}")
 
 
-@contextmanager
-def running(code: str, *arguments: object, path: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
-    """A Python process that sees the project, and the packages in a folder beside the installed ones."""
-    folders = [str(PROJECT_ROOT), *([str(path)] if path else [])]
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
-        script.write(code)
-        script.flush()
-        process = subprocess.Popen(
-            [sys.executable, script.name, *map(str, arguments)],
-            cwd=PROJECT_ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            # LitServe's own children outlive it, and would share the cores with whatever is measured next.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
-
-
-def raw_rate(process: "subprocess.Popen[str]", seconds: float) -> Rate:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{seconds}\n")
-    process.stdin.flush()
-    rate, cpu_ms = map(float, process.stdout.readline().split())
-    return Rate(rate, cpu_ms)
-
-
 def served_rate(poster: Poster, batch: int, seconds: float, processes: Sequence[psutil.Process]) -> Rate:
     before = sum(map(cpu_seconds, processes))
     started = time.perf_counter()
@@ -178,15 +124,12 @@ def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[Rate]
     np.save(saved, images)
     body = saved.getvalue()
     with tempfile.TemporaryDirectory() as temporary:
-        cache, array = Path(temporary) / "cache", Path(temporary) / "images.npy"
-        array.write_bytes(body)
+        cache = Path(temporary) / "cache"
         served = None if artifact == STARTER else artifact
         with (
             running_stack(("web",), served, WEB_WORKERS=str(PROCESSES), PREDICT_THREADS=str(LANES)) as stack,
-            running(_RAW, artifact, cache, array) as raw,
+            raw_predictor(artifact, cache, images) as raw,
         ):
-            assert raw.stdout is not None
-            raw.stdout.readline()
             headers = {"Authorization": f"Bearer {stack.api_key}", "Content-Type": "application/x-npy"}
             ours = Poster(stack.url, "/api/v1/predict", body, headers, options.connections)
             ours.until_it_answers()
@@ -199,7 +142,7 @@ def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[Rate]
                     peer.until_it_answers()
                 web = [stack.processes["web"], stack.processes["postgres"]]
                 runs: dict[str, Callable[[float], Rate]] = {
-                    "raw": lambda seconds: raw_rate(raw, seconds),
+                    "raw": raw,
                     "ours": lambda seconds: served_rate(ours, options.batch, seconds, web),
                 }
                 if served_by_peer is not None:

@@ -1,59 +1,94 @@
-"""The Predictor (ONNX Runtime on a CPU) against eager torch with the same weights.
+"""The Predictor against eager torch with the same weights: ONNX Runtime on a CPU, recorded graphs on a GPU.
 
     python -m benchmarks.predictor [ARTIFACT | --arch densenet121] [--batch 8] [--rounds 5] [--threads N]
+    python -m benchmarks.predictor --device cuda [ARTIFACT | --arch densenet121] [--batch 1 --batch 64 ...]
 
 Prints films/s of both and the ratio; rounds alternate, so load hits both alike. Without an artifact the network has
-random weights, which cost the same.
+random weights, which cost the same. On a GPU, eager torch runs in bfloat16 and channels-last too, and what bfloat16
+does to a logit is printed as well.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.raw import squares
 from benchmarks.untrained import write_untrained
-from ml.artifact import load_artifact, read_manifest
+from ml import golden
+from ml.artifact import load_artifact
 from ml.onnx_export import serving_graph
 from ml.predictor import load_predictor
 
 STARTER = Path(__file__).parents[1] / "models" / "starter"
 
 
-def rates(folder: Path, cache: Path, batch: int, rounds: int, threads: int) -> tuple[float, float]:
-    torch.set_num_threads(threads)
-    predictor = load_predictor(folder, "cpu", cache, threads)
-    graph = serving_graph(load_artifact(folder))
-    size = predictor.manifest.input_space.size
-    films = np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8)
-    best = [0.0, 0.0]
-    with torch.inference_mode():
-        for number in range(rounds + 1):
-            for index, work in enumerate((lambda: predictor.predict(films), lambda: graph(torch.from_numpy(films)))):
-                start = time.perf_counter()
+def alternating(works: list[Callable[[], object]], rounds: int, seconds: float = 0.2) -> list[float]:
+    """Calls a second of each, the best of some rounds in turns."""
+    best = [0.0] * len(works)
+    for number in range(rounds + 1):
+        for index, work in enumerate(works):
+            start, done = time.perf_counter(), 0
+            while not done or time.perf_counter() - start < seconds:
                 work()
-                if number:
-                    best[index] = max(best[index], batch / (time.perf_counter() - start))
-    return best[0], best[1]
+                done += 1
+            if number:
+                best[index] = max(best[index], done / (time.perf_counter() - start))
+    return best
+
+
+def eager(folder: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Logits of films uint8 (N, S, S) by torch as it comes; in bfloat16 on a GPU."""
+    graph = serving_graph(load_artifact(folder)).to(device).to(memory_format=torch.channels_last)
+
+    def run(films: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+            outputs = [value.float().cpu().numpy() for value in graph(torch.from_numpy(films).to(device))]
+        return outputs[0]
+
+    return run
+
+
+def report(folder: Path, cache: Path, given: argparse.Namespace) -> None:
+    torch.set_num_threads(given.threads)
+    start = time.perf_counter()
+    predictor = load_predictor(folder, given.device, cache, given.threads)
+    predictor.warm_up()
+    loaded = time.perf_counter() - start
+    plain, size = eager(folder, given.device), predictor.manifest.input_space.size
+    print(f"{predictor.manifest.architecture} on {predictor.runs_on}, loaded in {loaded:.0f} s; "
+          f"best of {given.rounds} alternating rounds")  # fmt: skip
+    for batch in given.batch or [8]:
+        films = squares(size, batch)
+        ours, theirs = alternating([partial(predictor.predict, films), partial(plain, films)], given.rounds)
+        print(f"batch {batch:<3} Predictor {ours * batch:.1f} films/s, eager torch {theirs * batch:.1f} films/s, "
+              f"ratio {ours / theirs:.2f}")  # fmt: skip
+    if given.device == "cuda":
+        films = np.stack([golden.square(size), *squares(size, 63)])
+        exact = eager(folder, "cpu")(films)
+        error = np.abs(predictor.predict(films).logits - exact)
+        print(f"bfloat16 against float32 on {len(films)} films: logits differ by {error.max():.4f} at most, "
+              f"{error.mean():.4f} in the mean, of a range of {np.ptp(exact):.2f}")  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path, nargs="?", default=STARTER)
     parser.add_argument("--arch", help="random weights of this architecture instead of an artifact")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--batch", type=int, action="append")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_untrained(given.arch, Path(temporary) / "untrained") if given.arch else given.artifact
-        ours, eager = rates(folder, Path(temporary) / "cache", given.batch, given.rounds, given.threads)
-        name = read_manifest(folder).architecture
-    print(f"{name}, batch {given.batch}, {given.threads} threads, best of {given.rounds} alternating rounds")
-    print(f"Predictor {ours:.1f} films/s, eager torch {eager:.1f} films/s, ratio {ours / eager:.2f}")
+        report(folder, Path(temporary) / "cache", given)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,13 @@ def cpu_seconds(process: psutil.Process) -> float:
 def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
         return subprocess.Popen(
-            command(name), cwd=PROJECT_ROOT, env=ENVIRONMENT | environment, stdout=output, stderr=output
-        )
+            # "worker-2" is one more "worker".
+            command(name.partition("-")[0]),
+            cwd=PROJECT_ROOT,
+            env=ENVIRONMENT | environment,
+            stdout=output,
+            stderr=output,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """One forward per batch of films: logits, class activation maps and pooled features, on CPU or GPU.
 
-On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it runs in torch (bfloat16,
-channels-last, compiled for a few fixed batch sizes).
+On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it runs in torch (`ml.torch_predictor`).
 """
 
 import fcntl
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +27,6 @@ from ml.saliency import halved
 
 EXPORT_SECONDS = 300
 EXPORT_REVISION = 2
-GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class PredictorUnavailable(RuntimeError):
@@ -56,7 +53,7 @@ class Predictor(ABC):
     def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
         """At most `batch_size` films through the network: uint8 squares, or float32 images."""
 
-    batch_size: int = GPU_BATCHES[-1]
+    batch_size: int = 64
     runs_on: str = "ONNX Runtime, CPU"
 
     def predict(self, batch: NDArray[np.uint8]) -> Prediction:
@@ -217,54 +214,6 @@ def _export(artifact: Artifact, graphs: ExportedGraphs) -> None:
         ) from error
 
 
-class TorchPredictor(Predictor):
-    """torch; meant for one CUDA device, usable on any device that torch knows."""
-
-    def __init__(self, artifact: Artifact, device: str, compiled: bool = True) -> None:
-        super().__init__(artifact)
-        import torch
-
-        from ml.onnx_export import serving_graph
-
-        self._torch = torch
-        self._one_at_a_time = Lock()
-        self._device = torch.device(device)
-        if self._device.type == "cuda":
-            # bfloat16 keeps eight bits of a number; its errors are measured against the reference in float32.
-            self.golden_tolerance = 5e-2
-        self.runs_on = f"torch, {torch.cuda.get_device_name()}" if self._device.type == "cuda" else f"torch, {device}"
-        graph = serving_graph(artifact).to(self._device).to(memory_format=torch.channels_last)
-        self._graph = graph
-        self._features = torch.compile(graph.network.features, dynamic=False) if compiled else graph.network.features
-        self._compiled = compiled
-
-    def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
-        with self._one_at_a_time:
-            return self._on_device(batch)
-
-    def _on_device(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
-        torch, count = self._torch, len(batch)
-        if self._compiled:
-            # A compiled graph holds for one shape; padding to a few sizes avoids compiling during service.
-            size = next(s for s in GPU_BATCHES if s >= count)
-            batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), batch.dtype)])
-        with torch.inference_mode():
-            images = torch.from_numpy(batch).to(self._device, non_blocking=True)
-            if batch.dtype == np.uint8:
-                images = self._graph.normalise(images)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._device.type == "cuda"):
-                maps = self._features(images)
-            # The head stays in float32, so that the maps still sum to the logits exactly.
-            outputs = self._graph.network.head(maps.float())
-        logits, cams, features = (value[:count].cpu().numpy() for value in outputs)
-        return logits, cams, features
-
-    def warm_up(self) -> None:
-        for count in GPU_BATCHES if self._compiled else (1,):
-            self._replay(count)
-
-
 def load_predictor(
     artifact_dir: Path,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -281,6 +230,8 @@ def load_predictor(
         import torch
 
         if torch.cuda.is_available():
+            from ml.torch_predictor import TorchPredictor
+
             return TorchPredictor(artifact, "cuda")
         if device == "cuda":
             raise PredictorUnavailable("torch finds no CUDA device: use device=cpu, or check the driver.")

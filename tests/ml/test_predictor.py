@@ -17,11 +17,11 @@ from ml.predictor import (
     OnnxPredictor,
     Predictor,
     PredictorUnavailable,
-    TorchPredictor,
     exported,
     load_predictor,
 )
 from ml.saliency import identity_error
+from ml.torch_predictor import TorchPredictor
 from ml.training.package import golden_logits
 from ml.transforms import normalise
 from tests.ml import tiny
@@ -62,7 +62,7 @@ def test_onnx_agrees_with_torch(predictor: Predictor, folder: Path) -> None:
 
 
 def test_torch_predictor_agrees(predictor: Predictor, folder: Path) -> None:
-    other = TorchPredictor(load_artifact(folder), "cpu", compiled=False)
+    other = TorchPredictor(load_artifact(folder), "cpu")
     other.warm_up()
     batch = films(5)
     assert np.abs(other.predict(batch).logits - predictor.predict(batch).logits).max() <= 1e-4
@@ -118,7 +118,7 @@ def test_probabilities_thresholds_and_gate(predictor: Predictor) -> None:
 def test_images_that_somebody_else_normalised_are_read_alike(predictor: Predictor, folder: Path) -> None:
     squares = films(5)
     images = normalise(squares, predictor.manifest.input_space)
-    torchs = TorchPredictor(load_artifact(folder), "cpu", compiled=False)
+    torchs = TorchPredictor(load_artifact(folder), "cpu")
     expected = predictor.predict(squares)
     for each in (predictor, torchs):
         result = each.predict_images(images)
