@@ -95,7 +95,7 @@ class TorchPredictor(Predictor):
         golden.check(self.manifest, logits, self.golden_tolerance)
 
     def warm_up(self) -> None:
-        """Record each batch size, and replay the golden image in each. Compiling takes about a minute the first time."""
+        """Record each batch size and replay the golden image in it. Compiling takes about a minute the first time."""
         if self._on_gpu and not self._recorded:
             self._record()
         for count in self._recorded or (1,):
