@@ -1,5 +1,6 @@
 """The forward in torch, for one CUDA device: bfloat16, channels-last, recorded as CUDA graphs, the largest compiled."""
 
+import logging
 from threading import Lock
 from typing import Any
 
@@ -13,6 +14,7 @@ from ml.artifact import Artifact
 from ml.onnx_export import ServingGraph, serving_graph
 from ml.predictor import Predictor
 
+logger = logging.getLogger(__name__)
 Outputs = tuple[Tensor, Tensor, Tensor]
 
 RECORDED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -21,8 +23,7 @@ drained with it, and compiling takes most of a minute for each where recording t
 
 # Who records a graph must not be disturbed, and films of two threads would only take turns on the device anyway.
 _DEVICE = Lock()
-# torch keeps what it compiled by the code's line, of all versions and batch sizes; beyond its own limit of 8 it would
-# silently stop compiling.
+# torch keeps what it compiled by the code's line, of all versions together; beyond its own limit of 8 it refuses more.
 _MANY: dict[str, Any] = {"recompile_limit": 4096, "accumulated_recompile_limit": 4096}
 
 
@@ -73,6 +74,8 @@ class TorchPredictor(Predictor):
     `warm_up` compiles and records; before that, and for what callers preprocessed, the same network runs as it is.
     """
 
+    batch_size = RECORDED_BATCHES[-1]
+
     def __init__(self, artifact: Artifact, device: str) -> None:
         super().__init__(artifact)
         self._device = torch.device(device)
@@ -106,13 +109,23 @@ class TorchPredictor(Predictor):
 
         side, pool = self.manifest.input_space.size, torch.cuda.graph_pool_handle()
         with torch._dynamo.config.patch(**_MANY), torch.inference_mode():
-            # Kept by the graphs that call what it made.
-            self._compiled = torch.compile(self._network, dynamic=False, fullgraph=True)
-            self._compiled(torch.zeros((RECORDED_BATCHES[-1], side, side), dtype=torch.uint8, device=self._device))
+            # Kept: the recorded graph calls what the compiler made.
+            self._largest = self._compiled(torch.zeros((RECORDED_BATCHES[-1], side, side), dtype=torch.uint8))
             for size in RECORDED_BATCHES:
-                forward = self._compiled if size == RECORDED_BATCHES[-1] else self._network
+                forward = self._largest if size == RECORDED_BATCHES[-1] else self._network
                 with _DEVICE:
                     self._recorded[size] = _Recorded(forward, size, side, self._device, pool)
+
+    def _compiled(self, films: Tensor) -> Any:
+        """The network compiled for films of this shape; as it is where the compiler fails, for want of gcc, say."""
+        compiled = torch.compile(self._network, dynamic=False, fullgraph=True)
+        try:
+            compiled(films.to(self._device))
+        # The compiler starts other compilers, and whatever they raise, the version can be served.
+        except Exception as error:
+            logger.warning("The network is not compiled, which costs speed alone (%s).", type(error).__name__)
+            return self._network
+        return compiled
 
     def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
         films = torch.from_numpy(batch)

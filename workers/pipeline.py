@@ -63,13 +63,14 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
             films = _instances_by_study([job.study_id for job in jobs])
             read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
         readings += [_choose_film(Reading(job, films.get(job.study_id, []))) for job in jobs]
-        readings += [_same_film(Reading(shadow, []), read[shadow.job_id].instance) for shadow in again]
+        readings += [_same_film(Reading(shadow, []), read.get(shadow.job_id)) for shadow in again]
     return readings
 
 
-def _same_film(reading: Reading, instance: Instance | None) -> Reading:
-    reading.instance = instance
-    if instance is None:
+def _same_film(reading: Reading, job: InferenceJob | None) -> Reading:
+    """The job is gone where its study was deleted after the claim."""
+    reading.instance = job.instance if job else None
+    if reading.instance is None:
         reading.refusal = engine.GateResult(False, "no-image", "The film that was read is no longer there.")
     return reading
 

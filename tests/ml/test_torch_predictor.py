@@ -41,6 +41,21 @@ def test_in_bfloat16_the_maps_still_sum_to_the_logits(folder: Path) -> None:
     assert 0 < error <= 5e-2
 
 
+def test_a_compiler_that_fails_leaves_the_network_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> object:
+        def run(_: torch.Tensor) -> None:
+            raise RuntimeError("no gcc")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    predictor = TorchPredictor(load_artifact(folder), "cpu")
+    assert predictor._compiled(torch.from_numpy(films(2))) is predictor._network
+    assert "not compiled" in caplog.text
+
+
 @on_a_gpu
 def test_every_count_of_films_is_read_as_on_a_cpu(folder: Path) -> None:
     predictor = TorchPredictor(load_artifact(folder), "cuda")
@@ -56,7 +71,7 @@ def test_every_count_of_films_is_read_as_on_a_cpu(folder: Path) -> None:
 
 @on_a_gpu
 def test_versions_are_recorded_while_another_reads(folder: Path, tmp_path: Path) -> None:
-    """More versions than torch would compile by itself, and a reader that must not be disturbed."""
+    """Neither the compiler nor the recording may disturb a reader."""
     first = TorchPredictor(load_artifact(folder), "cuda")
     first.warm_up()
     batch, over, wrong = films(7), threading.Event(), list[float]()
