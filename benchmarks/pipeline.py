@@ -5,8 +5,8 @@
 
 Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
 findings as shares of it, as medians over rounds; the CPU-ms that one film costs outside the forward (PostgreSQL beside
-it); and the time from acknowledgement to visible findings on an idle system. On a GPU, batches are of 64, several workers
-may share it, and it says how many cores would keep it busy.
+it); and the time from acknowledgement to visible findings on an idle system. On a GPU, batches are of 64, several
+workers may share it, and it says how many cores would keep it busy.
 """
 
 import argparse

@@ -132,4 +132,5 @@ def _wait(stack: Stack, parts: Sequence[str]) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    raise SystemExit(f"The stack did not become ready; its logs are in {stack.home}.")
+    logs = "\n".join(f"{log.name}: {log.read_text()[-1000:]}" for log in sorted(stack.home.glob("*.log")))
+    raise SystemExit(f"The stack did not become ready; its logs end with\n{logs}")
