@@ -12,24 +12,26 @@ from rest_framework.response import Response
 
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
-from apps.core.errors import NotFoundError
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import operating_points, version_for
+from apps.registry.selectors import nameable, operating_points, version_for
+from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
 
 _DESCRIBED = ("labels", "input_space", "grid", "threshold_notes", "calibration", "metrics", "card")
 # What an array for /predict looks like, whatever the version.
 _TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
-_LARGEST_NUMBER = 2**31 - 1
 
 
 class ModelListView(ReadView):
     @extend_schema(
-        operation_id="listModels", summary="The model versions", responses=ModelListSerializer, tags=["Models"]
+        operation_id="listModels",
+        summary="The model versions that may be named",
+        responses=ModelListSerializer,
+        tags=["Models"],
     )
     def get(self, request: Request) -> Response:
         active = _active_id()
-        results = [_summary(version, active) for version in ModelVersion.objects.all()]
+        results = [_summary(version, active) for version in nameable(current_tenant_id())]
         return Response(ModelListSerializer({"intended_use": settings.INTENDED_USE_NOTICE, "results": results}).data)
 
 
@@ -45,10 +47,7 @@ class ModelView(ReadView):
         tags=["Models"],
     )
     def get(self, request: Request, name: str, number: str) -> Response:
-        known = int(number) <= _LARGEST_NUMBER
-        version = ModelVersion.objects.filter(name=name, number=int(number)).first() if known else None
-        if version is None:
-            raise NotFoundError("There is no such model version; /api/v1/models/ lists them.", "model-not-found")
+        version = find_version(f"{name}:{number}", among=nameable(current_tenant_id()))
         described = {part: version.manifest[part] for part in _DESCRIBED}
         described["thresholds"] = operating_points(version, current_tenant_id())
         described["data"] = version.data

@@ -17,7 +17,7 @@ from apps.core.errors import TooManyRequestsError, UnavailableError
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import deployments, version_for
+from apps.registry.selectors import deployments, nameable, version_for
 from apps.registry.services import find_version
 
 logger = logging.getLogger(__name__)
@@ -160,11 +160,11 @@ def requested_version(reference: str | None, tenant_id: UUID) -> ModelVersion:
     """The version that a caller names as ``name:number``, or else the one that reads for its tenant.
 
     Raises:
-        InvalidInputError, NotFoundError: there is none of that name.
+        InvalidInputError, NotFoundError: there is none of that name, or none that the tenant may name.
         UnavailableError: none is in service.
     """
     if reference is not None:
-        return find_version(reference)
+        return find_version(reference, among=nameable(tenant_id))
     pointers = deployments()
     wanted = pointers.get(tenant_id) or pointers.get(None)
     version = loaded_versions().known(wanted) or version_for(tenant_id)

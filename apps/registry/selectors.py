@@ -9,7 +9,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
 from apps.registry.gates import failed, gates_of, is_open, platform_version
-from apps.registry.models import Challenger, Deployment, Evaluation, ModelVersion, OperatingPoint
+from apps.registry.models import Activation, Challenger, Deployment, Evaluation, ModelVersion, Offer, OperatingPoint
 from apps.registry.points import Point
 
 # Written out: they are asked before each batch and after it, and by the ORM they cost three times as much.
@@ -30,6 +30,21 @@ def version_for(tenant_id: UUID) -> ModelVersion | None:
     pointers = Deployment.objects.select_related("model_version").order_by(own_first)
     pointer = pointers.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
     return pointer.model_version if pointer else None
+
+
+def nameable(tenant_id: UUID) -> "QuerySet[ModelVersion]":
+    """The versions that a tenant's people and keys may name: what reads or has read there, and what is offered.
+
+    A retired version is none, nor is a shadow under way there: nobody is to see what it says. What another tenant alone
+    is read by stays unknown.
+    """
+    mine = Q(for_tenant=tenant_id) | Q(for_tenant=None)
+    version = {"model_version": OuterRef("pk")}
+    reads = Exists(Deployment.objects.filter(mine, **version))
+    has_read = Exists(Activation.objects.filter(mine, act__in=Activation.LETS_READ, to_version=OuterRef("pk")))
+    offered = Exists(Offer.objects.filter(mine, **version))
+    shadows = Exists(Challenger.objects.filter(mine, mode=Challenger.Mode.SHADOW, ended=None, **version))
+    return ModelVersion.objects.filter(reads | (~shadows & (has_read | offered)), retired=None)
 
 
 def open_challengers() -> Mapping[UUID | None, Challenger]:

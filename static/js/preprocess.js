@@ -10,6 +10,11 @@ export async function isPlainPicture(file) {
   return isPng && head[24] === 8 && (head[25] === 0 || head[25] === 2);
 }
 
+/** Whether `tensorOf` fits a film into this input space; imported versions may resample in other ways. */
+export function isFitHere({ fit: how, resize }) {
+  return resize === "area" && ["stretch", "crop"].includes(how);
+}
+
 /** The grey levels of a picture; null where it is so small or so long that the server should judge the file itself. */
 export async function greyOf(file) {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });

@@ -1,5 +1,5 @@
 import { announce, byId } from "./page.js";
-import { greyOf, gzipped, isPlainPicture, tensorOf } from "./preprocess.js";
+import { greyOf, gzipped, isFitHere, isPlainPicture, tensorOf } from "./preprocess.js";
 
 const SLOW_SECONDS = 4;
 const TRIES = 12;
@@ -56,6 +56,8 @@ async function prepare(file) {
   const whole = { body: file, headers: { "Content-Type": "application/dicom" }, isSmall: false, fit: null };
   if (await isPicture(file)) whole.headers["Content-Type"] = file.type === "image/png" ? "image/png" : "image/jpeg";
   if (!(await isPlainPicture(file))) return whole;
+  const space = await inputSpace();
+  if (!isFitHere(space)) return whole;
   let film = null;
   try {
     film = await greyOf(file);
@@ -63,7 +65,6 @@ async function prepare(file) {
     // The browser cannot read it: the server says what is wrong with it.
   }
   if (!film) return whole;
-  const space = await inputSpace();
   const tensor = tensorOf(film, space);
   const small = await gzipped(tensor);
   const body = small ?? tensor;

@@ -2,7 +2,23 @@ from typing import Any
 
 from django.test import Client
 
+from apps.registry.models import ModelVersion, Offer
+from apps.registry.services import activate, challenge, end_challenge, retire
 from ml.labels import LABELS
+from tests.registry.versions import registered
+
+
+def named_by(hospital: Any) -> list[str]:
+    """The versions that a hospital's key is told of, each of which it may look at; any other is not found."""
+    results = Client().get("/api/v1/models/", headers=hospital.bearer).json()["results"]
+    listed = {each["model_version"] for each in results}
+    for version in ModelVersion.objects.all():
+        address = f"/api/v1/models/{version.name}/{version.number}/"
+        found = Client().get(address, headers=hospital.bearer).status_code == 200
+        query = f"/api/v1/predict?model_version={version}"
+        answer = Client().post(query, b"?", content_type="application/x-npy", headers=hospital.bearer)
+        assert found == (answer.status_code != 404) == (str(version) in listed)
+    return sorted(listed)
 
 
 def test_versions_are_listed_and_described(north: Any, version: Any) -> None:
@@ -32,3 +48,29 @@ def test_an_unknown_version_is_a_problem(north: Any, version: Any) -> None:
 
 def test_versions_are_for_known_callers(db: None) -> None:
     assert Client().get("/api/v1/models/").status_code == 401
+
+
+def test_what_reads_or_has_read_somewhere_may_be_named_there(north: Any, south: Any) -> None:
+    former, serving, pinned, _candidate = (registered(number) for number in range(1, 5))
+    activate(version=former, actor="test")
+    activate(version=serving, actor="test")
+    activate(version=pinned, tenant=south.tenant, actor="test")
+
+    assert named_by(north) == ["chest-net:1", "chest-net:2"]
+    assert named_by(south) == ["chest-net:1", "chest-net:2", "chest-net:3"]
+    retire(version=former, actor="test")
+    assert named_by(north) == ["chest-net:2"]
+
+
+def test_an_offered_candidate_may_be_named_until_it_is_a_shadow(north: Any, south: Any) -> None:
+    serving, candidate = registered(1), registered(2)
+    activate(version=serving, actor="test")
+    Offer.objects.create(model_version=candidate, for_tenant=north.tenant, actor="test")
+
+    assert named_by(north) == ["chest-net:1", "chest-net:2"]
+    assert named_by(south) == ["chest-net:1"]
+    challenge(version=candidate, actor="test")
+    assert named_by(north) == ["chest-net:1"]
+    end_challenge(actor="test")
+    challenge(version=candidate, actor="test", percent=10)
+    assert named_by(south) == ["chest-net:1", "chest-net:2"], "A canary reads patients of everyone."

@@ -12,12 +12,15 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
+from apps.inference.loading import load_version
+from apps.registry.services import activate
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.transforms import InputSpace, preprocess
 from tests.api.predicting import grey
 from tests.browser.audit import defects
 from tests.conftest import Hospital
+from tests.workers.loading import compiled_alike, registered
 
 pytestmark = pytest.mark.browser
 
@@ -106,6 +109,29 @@ def test_other_films_are_sent_as_they_are(
 
     choose(page, "notes.txt", b"no film")
     expect(page.get_by_role("alert")).to_contain_text("DICOM")
+    assert defects(page) == []
+
+
+@pytest.mark.parametrize("way", [{"fit": "square", "resize": "gaussian"}, {"fit": "crop", "resize": "bilinear"}])
+def test_a_version_that_resamples_otherwise_is_sent_the_film_itself(
+    north: Hospital, starter: Any, tmp_path: Path, enter: Callable[..., Page], site: str, way: dict[str, str]
+) -> None:
+    space = {**starter.manifest["input_space"], **way}
+    imported = compiled_alike(registered(tmp_path / "imported", "Imported.", input_space=space), starter)
+    activate(version=imported, actor="test")
+    page, film = enter(north.technologist, expect_statuses=(503,)), noisy((700, 1000))
+    page.goto("/quick-check/")
+
+    request = choose(page, "film.png", film)
+    shown = probabilities(page)
+
+    assert request.headers["content-type"] == "image/png"
+    expect(page.locator("#sent")).to_contain_text("The file itself was sent")
+    pixels = preprocess(np.asarray(Image.open(io.BytesIO(film))), InputSpace.from_dict(space))[None]
+    predictor = load_version(imported, device="cpu")
+    (expected,) = predictor.probabilities(predictor.predict_images(pixels))
+    for label, probability in zip(predictor.manifest.labels, expected, strict=True):
+        assert abs(shown[label] - probability) <= 0.002
     assert defects(page) == []
 
 

@@ -154,13 +154,13 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
 PORTAL = {
     "worklist": "/", "study": "/studies/{uid}/", "state": "/studies/{uid}/state/",
     "report-pdf": "/studies/{uid}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
-    "quick-check": None, "sign-in": None, "sign-out": None,
+    "quick-check": "/quick-check/", "sign-in": None, "sign-out": None,
     "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "trial": None, "trial-csv": None,
     "points": None, "point": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",
-    "heatmap": None, "predict": None, "models": None, "model": None, "schema": "/api/v1/schema/",
+    "heatmap": None, "predict": None, "models": "/api/v1/models/", "model": None, "schema": "/api/v1/schema/",
     "docs": "/api/v1/docs/",
 }  # fmt: skip
 

@@ -20,20 +20,25 @@ from tests.conftest import STARTER, Hospital
 from workers.drain import Drain
 
 
-def registered(folder: Path, card: str) -> ModelVersion:
+def registered(folder: Path, card: str, **more: Any) -> ModelVersion:
+    """The starter with other words, or other parts, in its manifest."""
     shutil.copytree(STARTER, folder, copy_function=shutil.copyfile)
-    change(folder, card=card)
+    change(folder, card=card, **more)
     return register(artifact_dir=folder)
 
 
-@pytest.fixture
-def second(starter: Any, tmp_path: Path) -> ModelVersion:
-    """The starter under another card: another version with the same network, which need not be compiled again."""
-    version = registered(tmp_path / "second", "The second.")
+def compiled_alike(version: ModelVersion, starter: ModelVersion) -> ModelVersion:
+    """A version with the starter's network, which need not be compiled again."""
     load_version(starter, device="cpu")
     for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
         shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, version.sha256)))
     return version
+
+
+@pytest.fixture
+def second(starter: Any, tmp_path: Path) -> ModelVersion:
+    """The starter under another card."""
+    return compiled_alike(registered(tmp_path / "second", "The second."), starter)
 
 
 def change(folder: Path, **values: Any) -> None:

@@ -6,8 +6,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from apps.portal.access import MemberRequest, members_only
-from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_for
+from apps.registry.selectors import nameable, version_for
 
 
 @require_GET
@@ -15,7 +14,7 @@ from apps.registry.selectors import version_for
 def quick_check(request: MemberRequest) -> HttpResponse:
     active = version_for(request.tenant.id)
     context = {
-        "versions": ModelVersion.objects.filter(retired=None).defer("manifest"),
+        "versions": nameable(request.tenant.id).defer("manifest"),
         "in_service": active.pk if active else None,
         "max_file_bytes": settings.MAX_INSTANCE_BYTES,
         "max_file_mib": settings.MAX_INSTANCE_BYTES // 2**20,

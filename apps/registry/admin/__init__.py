@@ -3,6 +3,7 @@
 from apps.registry.admin.evaluating import EvaluationJobAdmin, EvaluationSetAdmin
 from apps.registry.admin.evaluations import EvaluationAdmin
 from apps.registry.admin.moves import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
+from apps.registry.admin.offers import OfferAdmin
 from apps.registry.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
 from apps.registry.admin.training import TrainingRunAdmin
 from apps.registry.admin.versions import ModelVersionAdmin
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluationSetAdmin",
     "ModelEventAdmin",
     "ModelVersionAdmin",
+    "OfferAdmin",
     "PreviewJobAdmin",
     "SwitchPreviewAdmin",
     "TrainingRunAdmin",

@@ -12,6 +12,7 @@ from apps.registry.models.service import (
     Activation,
     ActivationRequest,
     Deployment,
+    Offer,
     OperatingPoint,
     SwitchPreview,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "EvaluationSet",
     "ModelEvent",
     "ModelVersion",
+    "Offer",
     "OperatingPoint",
     "PreviewJob",
     "SwitchPreview",

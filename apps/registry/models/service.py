@@ -87,6 +87,29 @@ class OperatingPoint(models.Model):
         return f"{self.label} of {self.model_version} for {self.for_tenant}: {self.value:.3f}"
 
 
+class Offer(models.Model):
+    """A version that a hospital may name in /predict and Quick check before it reads there: an operator's decision."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    for_tenant = models.ForeignKey(
+        Tenant, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: every tenant."
+    )
+    actor = models.CharField(max_length=100, editable=False)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["model_version", "for_tenant"], nulls_distinct=False, name="registry_one_offer_for_each"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_version} for {self.for_tenant or PLATFORM}"
+
+
 class SwitchPreview(models.Model):
     """What a switch of versions would change on a tenant's recent studies: counts, and no study."""
 

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.storage import default_storage
 from django.core.validators import validate_slug
 from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
@@ -20,6 +20,7 @@ from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
 from apps.studies.storage import put_file
 
+_LARGEST_NUMBER = 2**31 - 1
 ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 
 
@@ -94,8 +95,11 @@ def forget_artifact(version: ModelVersion) -> None:
     shutil.rmtree(settings.MODEL_CACHE_DIR / version.sha256, ignore_errors=True)
 
 
-def find_version(reference: str) -> ModelVersion:
+def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) -> ModelVersion:
     """The version of ``name:number``.
+
+    Args:
+        among: those that the caller may name; None for an operator, who may name all.
 
     Raises:
         InvalidInputError, NotFoundError
@@ -103,10 +107,13 @@ def find_version(reference: str) -> ModelVersion:
     name, _, number = reference.rpartition(":")
     if not name or not number.isdigit():
         raise InvalidInputError(f"{reference!r} is not name:number, such as starter:1.")
-    version = ModelVersion.objects.filter(name=name, number=int(number)).first()
+    known = ModelVersion.objects.all() if among is None else among
+    version = known.filter(name=name, number=int(number)).first() if int(number) <= _LARGEST_NUMBER else None
     if version is None:
-        known = ", ".join(str(each) for each in ModelVersion.objects.all()[:10]) or "none"
-        raise NotFoundError(f"There is no version {reference}. Registered: {known}.")
+        names = ", ".join(str(each) for each in known[:10]) or "none"
+        raise NotFoundError(
+            f"There is no version {reference} that you may name. There are: {names}.", "model-not-found"
+        )
     return version
 
 
