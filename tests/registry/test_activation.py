@@ -14,8 +14,9 @@ from django.db import DatabaseError, connection, transaction
 from apps.core.errors import ConflictError
 from apps.registry.models import Activation, ModelVersion
 from apps.registry.selectors import deployments, version_for, version_in_service
-from apps.registry.services import activate
+from apps.registry.services import activate, retire, roll_back, unpin
 from tests.conftest import STARTER
+from tests.registry.versions import registered
 
 
 def run(*arguments: str, **options: Any) -> str:
@@ -99,6 +100,44 @@ def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, sec
     run("activate_model", "--rollback", "--tenant", "south")
     assert version_for(south.tenant.pk) == starter
     assert version_in_service() == second
+
+
+def test_rollbacks_go_back_one_move_each_and_never_to_what_was_rolled_back(db: None) -> None:
+    good, better, bad, other = (registered(number) for number in range(1, 5))
+    for version in (good, better, bad):
+        activate(version=version, actor="test")
+    back = [roll_back(actor="test").to_version for _ in range(2)]
+    assert back == [better, good]
+    with pytest.raises(ConflictError, match="no earlier version"):
+        roll_back(actor="test")
+    activate(version=other, actor="test")
+    assert roll_back(actor="test").to_version == good
+    assert bad not in deployments().values()
+
+
+def test_a_rollback_passes_over_what_was_retired(db: None) -> None:
+    good, poor, bad = (registered(number) for number in range(1, 4))
+    for version in (good, poor, bad):
+        activate(version=version, actor="test")
+    retire(version=poor, actor="test")
+    line = roll_back(actor="test", reason="Worse.")
+    assert (line.from_version, line.to_version) == (bad, good)
+    with pytest.raises(ConflictError, match="no earlier version"):
+        roll_back(actor="test")
+
+
+def test_a_rollback_keeps_a_pin_on_the_platforms_own_version(north: Any) -> None:
+    first, second = registered(1), registered(2)
+    activate(version=first, actor="test")
+    activate(version=first, actor="test", tenant=north.tenant)
+    activate(version=second, actor="test", tenant=north.tenant)
+    roll_back(actor="test", tenant=north.tenant)
+    assert deployments() == {None: first.pk, north.tenant.pk: first.pk}
+    unpin(actor="test", tenant=north.tenant)
+    roll_back(actor="test", tenant=north.tenant)
+    assert deployments() == {None: first.pk, north.tenant.pk: first.pk}
+    roll_back(actor="test", tenant=north.tenant)
+    assert deployments() == {None: first.pk}, "The pin itself is taken back last."
 
 
 def test_one_of_two_who_move_at_once_is_told(north: Any, starter: Any, second: ModelVersion) -> None:

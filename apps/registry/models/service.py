@@ -205,6 +205,10 @@ class Activation(models.Model):
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
     # The gates that said no, as they stood when somebody decided otherwise.
     despite_gates = models.JSONField(default=list)
+    undoes = models.ForeignKey(
+        "self", null=True, on_delete=models.PROTECT, related_name="+", help_text="What a rollback took back."
+    )
+    own_before = models.BooleanField(null=True, help_text="Whether the tenant had a pointer of its own.")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(

@@ -14,6 +14,7 @@ from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
 from apps.registry.services.points import carry, choices_at_stake, chosen, without_pinned, write
+from apps.registry.ways_back import way_back
 from apps.tenants.models import Tenant
 
 
@@ -96,32 +97,31 @@ def roll_back(
 ) -> Activation:
     """Take back the last move or change of points: what read before reads again, with the points of that time.
 
-    A tenant whose former version is by now the platform's follows the platform again.
+    Once more, and the move before it is taken back; a version that was retired meanwhile is passed over. A tenant that
+    followed the platform follows it again, if what it read by then is what the platform has now.
 
     Raises:
         ConflictError: there is nothing to take back.
     """
     with moving(tenant) as scope:
-        last = Activation.objects.filter(for_tenant=tenant).exclude(act__in=Activation.ASIDE).first()
+        undone = way_back(tenant)
         current = scope.serving
-        if last is None or last.from_version is None or current is None:
+        if undone.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
-        if last.act == Activation.Act.POINTS and last.to_version != current:
+        if undone.act == Activation.Act.POINTS and undone.to_version != current:
             raise ConflictError(
-                f"The points were changed on {last.to_version}; {current} serves by now. Choose its points instead."
+                f"The points were changed on {undone.to_version}; {current} serves by now. Choose its points instead."
             )
-        if last.from_version.retired is not None:
-            raise ConflictError(f"{last.from_version} is retired: it must not read for anybody again.")
-        after = without_pinned(scope, restored(last.points_before))
-        before = chosen(current, after)
+        after = without_pinned(scope, restored(undone.points_before))
         return _move(
             scope,
-            last.from_version,
+            undone.from_version,
             Activation.Act.ROLLED_BACK,
             By(actor, by_id, reason),
-            before=before,
+            before=chosen(current, after),
             after=after,
-            moves_pointer=last.act != Activation.Act.POINTS,
+            moves_pointer=undone.act != Activation.Act.POINTS,
+            undoes=undone,
         )
 
 
@@ -152,13 +152,15 @@ def _move(
     before: Chosen,
     after: Chosen,
     moves_pointer: bool = True,
+    undoes: Activation | None = None,
     **kept: Any,
 ) -> Activation:
     previous = scope.serving
     for tenant_id, points in after.items():
         write(version, tenant_id, points, by.actor)
     if moves_pointer:
-        _point(scope, version, act)
+        _point(scope, version, act, undoes)
+    kept |= {"undoes": undoes, "own_before": scope.own is not None}
     line = append(act, scope.tenant, previous, version, by, before=before, after=after, **kept)
     if moves_pointer:
         end_outdated_challenges(by)
@@ -168,9 +170,11 @@ def _move(
     return line
 
 
-def _point(scope: Scope, version: ModelVersion, act: str) -> None:
+def _point(scope: Scope, version: ModelVersion, act: str, undoes: Activation | None) -> None:
+    # Lines of old do not say whether the tenant had a pointer of its own.
+    keeps_own = act == Activation.Act.ACTIVATED or (undoes is not None and undoes.own_before is True)
     follows = scope.tenant is not None and scope.platform is not None and scope.platform.model_version == version
-    if follows and act != Activation.Act.ACTIVATED:
+    if follows and not keeps_own:
         Deployment.objects.filter(for_tenant=scope.tenant).delete()
     else:
         Deployment.objects.update_or_create(for_tenant=scope.tenant, defaults={"model_version": version})

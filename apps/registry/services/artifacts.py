@@ -111,9 +111,8 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
     version = known.filter(name=name, number=int(number)).first() if int(number) <= _LARGEST_NUMBER else None
     if version is None:
         names = ", ".join(str(each) for each in known[:10]) or "none"
-        raise NotFoundError(
-            f"There is no version {reference} that you may name. There are: {names}.", "model-not-found"
-        )
+        told = "Registered" if among is None else "Those that your hospital may name"
+        raise NotFoundError(f"There is no version {reference}. {told}: {names}.", "model-not-found")
     return version
 
 

@@ -71,6 +71,8 @@ def append(
     preview_sha256: str = "",
     percent: int | None = None,
     despite_gates: Sequence[Mapping[str, Any]] = (),
+    undoes: Activation | None = None,
+    own_before: bool | None = None,
 ) -> Activation:
     """Write the next line, and tell whoever wants to hear of it."""
     line = Activation.objects.create(
@@ -85,6 +87,8 @@ def append(
         preview_sha256=preview_sha256,
         percent=percent,
         despite_gates=list(despite_gates),
+        undoes=undoes,
+        own_before=own_before,
         by_id=by.by_id,
         second_id=by.second_id,
         actor=by.actor,

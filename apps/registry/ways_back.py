@@ -1,0 +1,41 @@
+"""Which line of the ledger a rollback takes back."""
+
+from collections.abc import Iterator
+
+from apps.core.errors import ConflictError
+from apps.registry.models import Activation
+from apps.tenants.models import Tenant
+
+
+def standing(tenant: Tenant | None) -> Iterator[Activation]:
+    """A scope's moves and changes of points that no rollback has taken back, newest first."""
+    lines = Activation.objects.filter(for_tenant=tenant).exclude(act__in=Activation.ASIDE)
+    below = None
+    for line in lines.select_related("from_version", "to_version", "undoes").iterator(chunk_size=50):
+        if below is not None and line.number >= below:
+            continue
+        if line.undoes is None:
+            yield line
+        else:
+            below = line.undoes.number
+
+
+def way_back(tenant: Tenant | None) -> Activation:
+    """The line to take back: the last that stands, or an earlier one where that would bring a retired version back.
+
+    Raises:
+        ConflictError: there is no earlier version, or none that may read.
+    """
+    retired = None
+    for line in standing(tenant):
+        if line.from_version is None or retired not in (None, line.to_version):
+            break
+        if line.from_version.retired is None:
+            return line
+        retired = line.from_version
+    if retired is None:
+        raise ConflictError("There is no earlier version to roll back to.")
+    raise ConflictError(
+        f"{retired} is retired and must not read for anybody again, and nothing read before it: activate a version.",
+        "version-retired",
+    )
