@@ -60,9 +60,14 @@ def failed(gates: Sequence[Gate]) -> list[Gate]:
     return [gate for gate in gates if gate.state == GateState.FAILED]
 
 
+def shut(gates: Sequence[Gate]) -> list[Gate]:
+    """Those that were not passed, whether they failed, wait or cannot be judged; none where nothing serves yet."""
+    return [gate for gate in gates if gate.state != GateState.PASSED and gate.serving is not None]
+
+
 def is_open(gates: Sequence[Gate]) -> bool:
     """Whether nothing speaks against the version, and nothing is still to be heard."""
-    return all(gate.state not in (GateState.FAILED, GateState.WAITING) for gate in gates)
+    return not shut(gates) and all(gate.state != GateState.WAITING for gate in gates)
 
 
 def latest_evaluation(version: ModelVersion, evaluation_set: EvaluationSet) -> Evaluation | None:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
-from apps.registry.gates import failed, gates_of, is_open, platform_version
+from apps.registry.gates import GateState, failed, gates_of, is_open, platform_version
 from apps.registry.models import Activation, Challenger, Deployment, Evaluation, ModelVersion, Offer, OperatingPoint
 from apps.registry.points import Point
 
@@ -117,4 +117,7 @@ def version_state(version: Any) -> str:
     gates = gates_of(version)
     if is_open(gates):
         return "Verified"
-    return "Candidate: gate failed" if failed(gates) else "Candidate: gate waits"
+    if failed(gates):
+        return "Candidate: gate failed"
+    waits = any(gate.state == GateState.WAITING for gate in gates)
+    return "Candidate: gate waits" if waits else "Candidate: gate not judged"

@@ -63,7 +63,10 @@ def test_a_second_operator_confirms_in_the_console(
     assert version_for(north.tenant.pk) == first
 
     other = operator_named("two")
-    assert b"Better." in other.get(confirm).content
+    shown = other.get(confirm).content
+    assert b"Better." in shown
+    assert b"Gates" in shown
+    assert b"What would change" in shown
     assert other.post(confirm).status_code == 302
     assert version_for(north.tenant.pk) == second
     assert confirm not in operator.get(page).content.decode()

@@ -246,4 +246,4 @@ def test_a_second_operator_confirms_a_canary_but_no_shadow(
     line = approve(request=request, by_id=two.pk)
     assert (line.act, line.percent, line.second_id) == ("canary", 20, two.pk)
     assert isinstance(challenge_or_request(version=second, actor="test", percent=5), Activation), "fewer patients"
-    assert isinstance(challenge_or_request(version=second, actor="test", percent=50), ActivationRequest)
+    assert isinstance(challenge_or_request(version=second, actor="test", percent=50, by_id=one.pk), ActivationRequest)

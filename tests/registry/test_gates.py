@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import User
-from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.gates import GateState, gates_of
-from apps.registry.models import Activation, Evaluation, EvaluationJob, ModelVersion
+from apps.registry.models import Activation, ActivationRequest, Evaluation, EvaluationJob, ModelVersion
 from apps.registry.selectors import version_for, version_state, with_state
 from apps.registry.services import (
     EVALUATIONS,
@@ -114,7 +114,10 @@ def test_what_cannot_be_compared_says_why(
     gate = only_gate(candidate)
     assert gate.state == state
     assert words in gate.reason
-    activate(version=candidate, actor="test")
+    with pytest.raises(ConflictError, match=words):
+        activate(version=candidate, actor="test")
+    (kept,) = activate(version=candidate, actor="test", despite_gate=True, reason="Read by hand.").despite_gates
+    assert words in kept["reason"]
 
 
 def test_films_that_changed_have_the_version_in_service_measured_again(
@@ -150,10 +153,20 @@ def test_a_gate_waits_for_both_and_then_for_nobody(serving: ModelVersion, candid
             assert state_of(candidate) == "Candidate: gate waits"
         else:
             EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
+        with pytest.raises(ConflictError, match="did not pass the gate"):
+            activate(version=candidate, actor="test")
     gate = only_gate(candidate)
     assert gate.state == GateState.NOT_COMPARABLE
     assert gate.reason == f"{serving} could not be measured: It was trained on 3 of the patients."
-    assert state_of(candidate) == "Verified"
+    assert state_of(candidate) == "Candidate: gate not judged"
+
+
+def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
+    gating.a_set()
+    first = registered(1)
+    request_evaluations(version=first)
+    assert only_gate(first).state == GateState.WAITING
+    assert activate(version=first, actor="test").despite_gates == []
 
 
 @pytest.fixture
@@ -188,6 +201,10 @@ def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVer
         challenge(version=worse, actor="test", percent=10)
     assert refusal.value.code == "gate-failed"
     assert challenge(version=worse, actor="test").act == Activation.Act.SHADOW
+    with pytest.raises(InvalidInputError, match="Say why"):
+        challenge(version=worse, actor="test", percent=10, despite_gate=True)
+    line = challenge(version=worse, actor="test", percent=10, despite_gate=True, reason="Portable films.")
+    assert (line.act, len(line.despite_gates)) == (Activation.Act.CANARY, 1)
 
 
 def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, serving: ModelVersion) -> None:
@@ -207,6 +224,20 @@ def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, set
         request_activation(version=worse, actor="test", by_id=people[0].pk)
     asked = request_activation(version=worse, actor="test", by_id=people[0].pk, despite_gate=True, reason="Portable.")
     assert len(approve(request=asked, by_id=people[1].pk).despite_gates) == 1
+
+
+def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(candidate: Any, settings: Any) -> None:
+    settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
+    one = User.objects.create_user("one@platform.example", PASSWORD, is_staff=True)
+    User.objects.create_user("reader@platform.example", PASSWORD)
+    with pytest.raises(CommandError, match="say who asks"):
+        call_command("activate_model", str(candidate))
+    with pytest.raises(CommandError, match="no active operator"):
+        call_command("activate_model", str(candidate), "--operator", "reader@platform.example")
+    call_command("activate_model", str(candidate), "--operator", "ONE@platform.example", stdout=io.StringIO())
+    asked = ActivationRequest.objects.get()
+    with pytest.raises(NotPermittedError, match="second operator"):
+        approve(request=asked, by_id=one.pk)
 
 
 def test_without_sets_nothing_is_in_the_way(candidate: ModelVersion) -> None:

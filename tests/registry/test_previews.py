@@ -69,7 +69,7 @@ def test_a_preview_proposes_what_keeps_the_share_flagged(
         assert entry["flagged_at_former_threshold"] < flagged
 
     line = activate(version=lower, actor="test")
-    assert line.preview_sha256 == kept.sha256
+    assert line.previews == {str(north.tenant.pk): kept.sha256}
     for label in choices:
         proposed = kept.report["labels"][label]["proposed"]["value"]
         assert thresholds_for(lower, north.tenant.pk)[label] == proposed
@@ -99,6 +99,25 @@ def test_a_preview_of_a_changed_choice_is_no_longer_of_use(
         assert "20 are needed" in preview("starter:2", "--tenant", "north", "--last", "5")
         with pytest.raises(ConflictError, match="preview_switch"):
             activate(version=lower, actor="test")
+
+
+def test_a_move_of_the_platform_keeps_the_preview_of_every_tenant_that_it_concerns(
+    north: Any, south: Any, lower: ModelVersion, store_film: Any, read_studies: Any
+) -> None:
+    for hospital in (north, south):
+        store_film(hospital, size=256)
+    read_studies()
+    for hospital in (north, south):
+        preview("starter:2", "--tenant", hospital.tenant.slug)
+    hashes = {str(each.for_tenant_id): each.sha256 for each in SwitchPreview.objects.all()}
+    assert len(hashes) == 2
+    serving = version_for(south.tenant.pk)
+    assert serving is not None
+    activate(version=serving, actor="test", tenant=south.tenant)
+    assert activate(version=lower, actor="test").previews == {str(north.tenant.pk): hashes[str(north.tenant.pk)]}
+    assert activate(version=lower, actor="test", tenant=south.tenant).previews == {
+        str(south.tenant.pk): hashes[str(south.tenant.pk)]
+    }
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
     assert operator.post(page, {"keeps_points": "on", "reason": "Better."}).status_code == 302
     line = Activation.objects.first()
     assert line is not None
-    assert (line.to_version, line.preview_sha256) == (candidate, kept.sha256)
+    assert (line.to_version, line.previews) == (candidate, {str(kept.for_tenant_id): kept.sha256})
 
 
 def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(

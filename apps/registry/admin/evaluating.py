@@ -13,7 +13,6 @@ from django.utils.safestring import SafeString
 
 from apps.registry.admin.figures import table
 from apps.registry.admin.moves import moved
-from apps.registry.gates import gates_of
 from apps.registry.models import EvaluationJob, EvaluationSet, ModelVersion
 from apps.registry.services import create_evaluation_set, request_evaluations
 from apps.tenants.console import OperatorAdmin
@@ -77,16 +76,6 @@ class EvaluationJobAdmin(OperatorAdmin):
         "not_before", "lease_expires", "finished",
     )  # fmt: skip
     readonly_fields = fields
-
-
-def gates_table(version: ModelVersion) -> SafeString | str:
-    """Each gate of a version: how it stands, and by what."""
-    rows = []
-    for gate in gates_of(version):
-        interval = f" ({gate.ci95[0]:+.3f} to {gate.ci95[1]:+.3f})" if gate.ci95 else ""
-        difference = "–" if gate.difference is None else f"{gate.difference:+.3f}{interval}"
-        rows.append((gate.evaluation_set, gate.state.label, difference, gate.reason))
-    return table(("Set", "Gate", "Mean AUROC minus the serving one's (95 % CI)", "Why"), rows) if rows else "None"
 
 
 def jobs_table(version: ModelVersion) -> SafeString | str:

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from apps.core.errors import ChecxrayError
 from apps.registry.admin.figures import table
+from apps.registry.admin.judging import with_gates_and_previews
 from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
 from apps.registry.points import Point, in_words
 from apps.registry.services import approve, roll_back, unpin, withdraw
@@ -42,8 +43,8 @@ class ActivationForm(ReasonForm):
     )
     despite_gate = forms.BooleanField(
         required=False,
-        label="Despite a failed gate",
-        help_text="Only where it did not pass: the gate and your reason stand in the ledger.",
+        label="Although a gate was not passed",
+        help_text="Only where one was not: the gate and your reason stand in the ledger.",
     )
     field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
 
@@ -149,7 +150,7 @@ class ActivationAdmin(OperatorAdmin):
     list_filter = ("act", "for_tenant")
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "preview_sha256", "overridden", "thresholds", "chosen",
+        "seen", "overridden", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant")
@@ -161,6 +162,12 @@ class ActivationAdmin(OperatorAdmin):
     @admin.display(description="From → to")
     def move(self, activation: Activation) -> str:
         return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
+
+    @admin.display(description="Previews (SHA-256)")
+    def seen(self, activation: Activation) -> SafeString | str:
+        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in=activation.previews)}
+        rows = [(names[key], sha256) for key, sha256 in activation.previews.items()]
+        return table(("For", "Preview"), rows) if rows else "None."
 
     @admin.display(description="Despite the gates")
     def overridden(self, activation: Activation) -> SafeString | str:
@@ -185,7 +192,7 @@ class ActivationRequestAdmin(OperatorAdmin):
 
     list_display = ("at", "scope", "move", "actor", "standing")
     list_select_related = ("for_tenant", "from_version", "to_version", "line")
-    fields = ("at", "scope", "move", "keeps_points", "by", "actor", "reason", "standing")
+    fields = ("at", "scope", "move", "keeps_points", "despite_gate", "by", "actor", "reason", "standing")
     readonly_fields = fields
 
     @admin.display(description="For")
@@ -217,14 +224,15 @@ class ActivationRequestAdmin(OperatorAdmin):
             line = moved(form, approve, request=asked, by_id=operator_id(request))
             if line is not None:
                 return answer(self, request, line)
-        return self.page(
+        page = self.page(
             request,
             title=f"Confirm: {asked}",
-            explanation=f"{asked.actor} asked for it: {asked.reason}",
+            explanation=_asked(asked),
             back_to=reverse("admin:registry_activationrequest_changelist"),
             form=form,
-            submit="Put into service",
+            submit="Put into service" if asked.percent is None else "Start the canary",
         )
+        return with_gates_and_previews(page, asked.to_version)
 
     def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
         asked = get_object_or_404(ActivationRequest, pk=request_id)
@@ -234,6 +242,12 @@ class ActivationRequestAdmin(OperatorAdmin):
             self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
             return HttpResponseRedirect(back_to)
         return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _asked(asked: ActivationRequest) -> str:
+    points = "What tenants chose is kept" if asked.keeps_points else "The version's own operating points hold"
+    gate = " It goes ahead although a gate was not passed." if asked.despite_gate else ""
+    return f"{asked.by or asked.actor} asked for it: {asked.reason or 'no reason given'}. {points}.{gate}"
 
 
 def _share(percent: int | None) -> str:

@@ -14,8 +14,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.core.errors import UnavailableError
-from apps.registry.admin.evaluating import evaluate_view, gates_table, jobs_table
+from apps.registry.admin.evaluating import evaluate_view, jobs_table
 from apps.registry.admin.figures import figure, table
+from apps.registry.admin.judging import gates_table, with_gates_and_previews
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
 from apps.registry.admin.previews import PreviewForm, live, preview_form
 from apps.registry.card import card_sections, render_card_pdf
@@ -156,15 +157,7 @@ class ModelVersionAdmin(OperatorAdmin):
             form=form,
             submit="Put into service",
         )
-        page.template_name = "admin/registry/modelversion/activate.html"
-        page.context_data = {
-            **(page.context_data or {}),
-            "version": version,
-            "gates": gates_table(version),
-            "preview_form": asks,
-            "live": live(version),
-        }
-        return page
+        return with_gates_and_previews(page, version, asks)
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)

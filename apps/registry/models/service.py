@@ -201,7 +201,7 @@ class Activation(models.Model):
     thresholds = models.JSONField()
     points_before = models.JSONField(default=dict)
     points_after = models.JSONField(default=dict)
-    preview_sha256 = models.CharField(max_length=64, blank=True)
+    previews = models.JSONField(default=dict, help_text="{tenant id: SHA-256} of those that fitted the move.")
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
     # The gates that said no, as they stood when somebody decided otherwise.
     despite_gates = models.JSONField(default=list)

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.conf import settings
 
-from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.registry.gates import Gate, failed, gates_of
+from apps.core.errors import ConflictError, NotPermittedError
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
+from apps.registry.services.gating import check_gates
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving, restored
-from apps.registry.services.points import carry, choices_at_stake, chosen, without_pinned, write
+from apps.registry.services.points import carry, choices_at_stake, chosen, seen_previews, without_pinned, write
 from apps.registry.ways_back import way_back
 from apps.tenants.models import Tenant
 
@@ -32,12 +32,12 @@ def activate(
 
     Args:
         keeps_points: carry on what the tenants chose, such as a sensitivity; else the version's own points hold.
-        despite_gate: although a gate failed; the reason and the gate go into the ledger.
+        despite_gate: although a gate was not passed; the reason and the gate go into the ledger.
 
     Raises:
-        ConflictError: it serves there already, is retired, failed a gate, or cannot keep what a tenant chose; the
+        ConflictError: it serves there already, is retired, did not pass a gate, or cannot keep what a tenant chose; the
             detail says more.
-        InvalidInputError: a failed gate was overridden without a reason.
+        InvalidInputError: a gate was overridden without a reason.
         NotPermittedError: this platform asks for a second operator, so the move must be requested.
     """
     with moving(tenant) as scope:
@@ -46,26 +46,24 @@ def activate(
                 "This platform asks for a second operator: request the move, and let another one confirm it.",
                 "second-approver-needed",
             )
-        by = By(actor, by_id, reason)
-        return put_into_service(scope, version, by, keeps_points=keeps_points, despite_gate=despite_gate)
+        by = By(actor, by_id, reason, despite_gate=despite_gate)
+        return put_into_service(scope, version, by, keeps_points=keeps_points)
 
 
-def put_into_service(
-    scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool, despite_gate: bool
-) -> Activation:
+def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool) -> Activation:
     """`activate`, inside the transaction of a scope."""
     check_can_serve(scope, version)
-    overridden = check_gates(version, by.reason, despite_gate=despite_gate)
+    overridden = check_gates(version, by)
     previous = scope.serving
     before = choices_at_stake(scope, previous, version)
-    preview = ""
+    seen = seen_previews(scope.tenant, previous, version)
     if previous is None or not keeps_points:
         after: Chosen = {tenant_id: {} for tenant_id in before}
     elif previous == version:
         after = before
     else:
-        after, preview = carry(before, previous, version)
-    kept: dict[str, Any] = {"preview_sha256": preview, "despite_gates": [gate.to_dict() for gate in overridden]}
+        after = carry(before, previous, version)
+    kept: dict[str, Any] = {"previews": seen, "despite_gates": overridden}
     return _move(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, **kept)
 
 
@@ -75,21 +73,6 @@ def check_can_serve(scope: Scope, version: ModelVersion) -> None:
         raise ConflictError(f"{version} is in service already.")
     if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
         raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
-
-
-def check_gates(version: ModelVersion, reason: str, *, despite_gate: bool) -> list[Gate]:
-    """The failed gates that this move overrides; refuse it where nobody said to override them, and why."""
-    shut = failed(gates_of(version))
-    if shut and not despite_gate:
-        told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in shut)
-        raise ConflictError(
-            f"{version} did not pass the gate. {told} To put it into service all the same, say so and why: "
-            f"manage.py activate_model {version} --despite-gate --reason TEXT.",
-            "gate-failed",
-        )
-    if shut and not reason.strip():
-        raise InvalidInputError(f"Say why {version} is to serve although it did not pass the gate.", "reason-missing")
-    return shut
 
 
 def roll_back(
@@ -138,9 +121,10 @@ def unpin(*, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason:
             raise ConflictError("No version is in service for the platform: there would be none left.")
         version, previous = scope.platform.model_version, scope.own.model_version
         before = chosen(previous, [tenant.pk])
-        after, preview = (before, "") if version == previous else carry(before, previous, version)
+        after = before if version == previous else carry(before, previous, version)
+        seen = seen_previews(tenant, previous, version)
         by = By(actor, by_id, reason)
-        return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, preview_sha256=preview)
+        return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, previews=seen)
 
 
 def _move(

@@ -5,10 +5,11 @@ from typing import Any
 
 from django.utils import timezone
 
-from apps.core.errors import ConflictError, NotPermittedError
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, Challenger, Deployment, ModelVersion
-from apps.registry.services.activation import activate, check_can_serve, check_gates, put_into_service
+from apps.registry.services.activation import activate, check_can_serve, put_into_service
 from apps.registry.services.challenge import challenge, check_can_challenge, put_to_challenge
+from apps.registry.services.gating import check_gates
 from apps.registry.services.ledger import By, append, moving
 from apps.tenants.models import Tenant
 
@@ -30,14 +31,17 @@ def request_activation(
         percent: of a canary; None asks for the whole service.
 
     Raises:
-        InvalidInputError, ConflictError: the version cannot serve there, as `activate`.
+        InvalidInputError: nobody asks, so nobody could be told from the one who confirms; or as `activate`.
+        ConflictError: the version cannot serve there, as `activate`.
     """
+    if by_id is None:
+        raise InvalidInputError("A second operator must confirm it: say who asks, --operator EMAIL.", "person-missing")
     with moving(tenant) as scope:
         if percent is None:
             check_can_serve(scope, version)
-            check_gates(version, reason, despite_gate=despite_gate)
         else:
             check_can_challenge(scope, version, percent)
+        check_gates(version, By(actor, by_id, reason, despite_gate=despite_gate))
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
         waiting.update(withdrawn=timezone.now())
         return ActivationRequest.objects.create(
@@ -80,15 +84,13 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         fresh = ActivationRequest.objects.get(pk=request.pk)
         if not fresh.is_open:
             raise ConflictError("This request is confirmed or withdrawn already.")
-        if fresh.by_id == by_id:
+        if fresh.by_id in (None, by_id):
             raise NotPermittedError("A second operator must confirm what you asked for.", "second-approver-needed")
         if scope.serving != fresh.from_version:
             raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
-        by = By(fresh.actor, fresh.by_id, fresh.reason, second_id=by_id)
+        by = By(fresh.actor, fresh.by_id, fresh.reason, by_id, fresh.despite_gate)
         if fresh.percent is None:
-            fresh.line = put_into_service(
-                scope, fresh.to_version, by, keeps_points=fresh.keeps_points, despite_gate=fresh.despite_gate
-            )
+            fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
         else:
             fresh.line = put_to_challenge(
                 scope, fresh.to_version, by, percent=fresh.percent, keeps_points=fresh.keeps_points

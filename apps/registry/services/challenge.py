@@ -12,12 +12,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.registry.gates import failed, gates_of
 from apps.registry.models import Activation, Challenger, ModelVersion
 from apps.registry.points import Point
 from apps.registry.selectors import challenger_for, version_for, version_in_service
+from apps.registry.services.gating import check_gates
 from apps.registry.services.ledger import By, Chosen, Scope, append, moving
-from apps.registry.services.points import carry, choices_at_stake, chosen, write
+from apps.registry.services.points import carry, choices_at_stake, chosen, seen_previews, write
 from apps.tenants.models import Tenant
 
 NOTHING: Mapping[str, Point] = MappingProxyType({})
@@ -32,6 +32,7 @@ def challenge(
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
+    despite_gate: bool = False,
 ) -> Activation:
     """Start a challenger, or change the share or the manner of the one that this version is already.
 
@@ -39,9 +40,10 @@ def challenge(
         percent: the share of studies that it reads as a canary, 1 to 99; None lets it read as a shadow.
         tenant: for its studies only; None for all tenants that have neither a version nor a challenger of their own.
         keeps_points: judge by what the tenants chose, carried over as an activation would; else by its own points.
+        despite_gate: a canary although a gate was not passed, as `activate`; a shadow passes none.
 
     Raises:
-        InvalidInputError: the share is none.
+        InvalidInputError: the share is none, or a gate was overridden without a reason.
         ConflictError: the version cannot be a challenger there; the detail says why.
         NotPermittedError: this platform asks for a second operator, so the canary must be requested.
     """
@@ -51,7 +53,8 @@ def challenge(
                 "This platform asks for a second operator: request the canary, and let another one confirm it.",
                 "second-approver-needed",
             )
-        return put_to_challenge(scope, version, By(actor, by_id, reason), percent=percent, keeps_points=keeps_points)
+        by = By(actor, by_id, reason, despite_gate=despite_gate)
+        return put_to_challenge(scope, version, by, percent=percent, keeps_points=keeps_points)
 
 
 def put_to_challenge(
@@ -59,11 +62,12 @@ def put_to_challenge(
 ) -> Activation:
     """`challenge`, inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
+    overridden = [] if percent is None else check_gates(version, by)
     before = _of_its_own(scope, choices_at_stake(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
-    preview = ""
+    seen = seen_previews(scope.tenant, serving, version)
     if keeps_points:
-        after, preview = carry(before, serving, version)
+        after = carry(before, serving, version)
     for tenant_id, points in after.items():
         write(version, tenant_id, points, by.actor)
     row = _open(scope.tenant) or Challenger(for_tenant=scope.tenant, model_version=version, against=serving)
@@ -73,7 +77,7 @@ def put_to_challenge(
     act = Activation.Act.SHADOW if percent is None else Activation.Act.CANARY
     return append(
         act, scope.tenant, serving, version, by,
-        before=before, after=after, preview_sha256=preview, percent=percent,
+        before=before, after=after, previews=seen, percent=percent, despite_gates=overridden,
     )  # fmt: skip
 
 
@@ -87,11 +91,6 @@ def check_can_challenge(scope: Scope, version: ModelVersion, percent: int | None
         raise ConflictError(f"{version} is in service there: it cannot challenge itself.")
     if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
         raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
-    if percent is not None and (shut := failed(gates_of(version))):
-        told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in shut)
-        raise ConflictError(
-            f"{version} did not pass the gate, so it may read as a shadow and for no patient. {told}", "gate-failed"
-        )
     row = _open(scope.tenant)
     if row is not None and row.model_version != version:
         raise ConflictError(f"{row} is under way: end it first.", "challenger-under-way")
@@ -140,7 +139,7 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
         return
     now = chosen(row.against, [tenant_id])
     try:
-        carried, preview = carry(now, row.against, row.model_version)
+        carried = carry(now, row.against, row.model_version)
     except ConflictError as error:
         if row.mode == Challenger.Mode.SHADOW:
             return
@@ -155,13 +154,14 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
     before = chosen(row.model_version, [tenant_id])
     if after == before:
         return
+    tenant = Tenant.objects.get(pk=tenant_id)
+    seen = seen_previews(tenant, row.against, row.model_version)
     write(row.model_version, tenant_id, after[tenant_id], by.actor)
     act = Activation.Act.SHADOW if row.percent is None else Activation.Act.CANARY
-    tenant = Tenant.objects.get(pk=tenant_id)
     follows = By(by.actor, by.by_id, "Judges by the points that the tenant chose.")
     append(
         act, tenant, row.against, row.model_version, follows,
-        before=before, after=after, preview_sha256=preview, percent=row.percent,
+        before=before, after=after, previews=seen, percent=row.percent,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from apps.core.errors import ConflictError
+from apps.registry.gates import Gate
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.points import Point
 from apps.registry.services.events import tell_move
@@ -27,6 +28,7 @@ class By:
     by_id: uuid.UUID | None
     reason: str
     second_id: uuid.UUID | None = None
+    despite_gate: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def append(
     *,
     before: Chosen | None = None,
     after: Chosen | None = None,
-    preview_sha256: str = "",
+    previews: Mapping[str, str] | None = None,
     percent: int | None = None,
-    despite_gates: Sequence[Mapping[str, Any]] = (),
+    despite_gates: Sequence[Gate] = (),
     undoes: Activation | None = None,
     own_before: bool | None = None,
 ) -> Activation:
@@ -84,9 +86,9 @@ def append(
         thresholds=to_version.thresholds,
         points_before=_stored(before or {}),
         points_after=_stored(after or {}),
-        preview_sha256=preview_sha256,
+        previews=dict(previews or {}),
         percent=percent,
-        despite_gates=list(despite_gates),
+        despite_gates=[gate.to_dict() for gate in despite_gates],
         undoes=undoes,
         own_before=own_before,
         by_id=by.by_id,

@@ -45,12 +45,12 @@ def without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
     """The platform's moves leave a pinned tenant's points alone."""
     if scope.tenant is not None:
         return by_tenant
-    pinned = set(Deployment.objects.exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
+    pinned = pinned_tenants()
     return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in pinned}
 
 
-def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> tuple[Chosen, str]:
-    """The points that keep, on another version, what each tenant chose; and the hash of the preview used, if one was.
+def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> Chosen:
+    """The points that keep, on another version, what each tenant chose.
 
     What a tenant had chosen on the other version stays where it chose nothing on this one.
 
@@ -60,10 +60,8 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
     known = curves(to_version)
     there = chosen(to_version, before)
     after: dict[uuid.UUID, dict[str, Point]] = {}
-    hashes = []
     for tenant_id, points in before.items():
-        preview = fitting_preview(tenant_id, points, from_version, to_version)
-        proposed = _proposals(preview)
+        proposed = _proposals(fitting_preview(tenant_id, points, from_version, to_version))
         kept = {
             label: _kept(tenant_id, to_version, label, point, known.get(label), proposed, there[tenant_id])
             for label, point in points.items()
@@ -71,8 +69,25 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
             if label in to_version.manifest["labels"]
         }
         after[tenant_id] = {**there[tenant_id], **kept}
-        hashes += [preview.sha256] if preview else []
-    return after, hashes[0] if len(hashes) == 1 else ""
+    return after
+
+
+def seen_previews(tenant: Tenant | None, from_version: ModelVersion | None, to_version: ModelVersion) -> dict[str, str]:
+    """The hashes of the previews of this switch that hold now, by the id of each tenant that it concerns."""
+    rows = SwitchPreview.objects.filter(from_version=from_version, to_version=to_version)
+    if tenant is not None:
+        rows = rows.filter(for_tenant=tenant)
+    if from_version is None or not rows.exists():
+        return {}
+    points = chosen(from_version, rows.values_list("for_tenant_id", flat=True))
+    if tenant is None:
+        points = {each: points[each] for each in points.keys() - pinned_tenants()}
+    found = {each: fitting_preview(each, points[each], from_version, to_version) for each in points}
+    return {str(each): preview.sha256 for each, preview in sorted(found.items()) if preview}
+
+
+def pinned_tenants() -> set[uuid.UUID]:
+    return set(Deployment.objects.exclude(for_tenant=None).values_list("for_tenant_id", flat=True))
 
 
 def fitting_preview(

@@ -32,9 +32,7 @@ class ChallengeForm(ActivationForm):
     percent = forms.IntegerField(
         required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
     )
-    # A version that failed a gate may only be a shadow, and that needs no exception.
-    despite_gate: Any = None
-    field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "reason")
+    field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "despite_gate", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,7 +85,7 @@ class ChallengerAdmin(OperatorAdmin):
         version = get_object_or_404(ModelVersion, pk=version_id)
         form = ChallengeForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            chosen = {name: form.cleaned_data[name] for name in ("tenant", "percent", "keeps_points")}
+            chosen = {name: form.cleaned_data[name] for name in ("tenant", "percent", "keeps_points", "despite_gate")}
             move = moved(form, challenge_or_request, version=version, **chosen, **why(request, form))
             if move is not None:
                 return answer(self, request, move)

@@ -1,11 +1,11 @@
 """Put a registered version into service, or go back to the former one."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.registry.management.moving import add_why, who_and_why
 from apps.registry.models import Activation, ActivationRequest
 from apps.registry.services import activate_or_request, find_version, roll_back, unpin
 from apps.tenants.services import find_tenant
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--despite-gate", action="store_true", help="although it did not pass the gate; needs --reason"
         )
-        parser.add_argument("--reason", default="", help="why; kept in the ledger")
+        add_why(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if sum(map(bool, (options["version"], options["rollback"], options["unpin"]))) != 1:
@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
-    why: dict[str, Any] = {"actor": f"cli:{getpass.getuser()}", "reason": options["reason"]}
+    why = who_and_why(options)
     if options["rollback"]:
         return roll_back(tenant=tenant, **why)
     if tenant is not None and options["unpin"]:

@@ -1,11 +1,11 @@
 """Try a registered version out beside the one that serves, or end that."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.registry.management.moving import add_why, who_and_why
 from apps.registry.models import Activation, ActivationRequest
 from apps.registry.services import challenge_or_request, end_challenge, find_version
 from apps.tenants.services import find_tenant
@@ -26,7 +26,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--own-points", action="store_true", help="judge by the version's own points, not by what tenants chose"
         )
-        parser.add_argument("--reason", default="", help="why; kept in the ledger")
+        parser.add_argument(
+            "--despite-gate", action="store_true", help="a canary although it did not pass the gate; needs --reason"
+        )
+        add_why(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["end"] == bool(options["version"]):
@@ -48,10 +51,14 @@ class Command(BaseCommand):
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
-    why: dict[str, Any] = {"actor": f"cli:{getpass.getuser()}", "reason": options["reason"], "tenant": tenant}
+    why: dict[str, Any] = {**who_and_why(options), "tenant": tenant}
     if options["end"]:
         return end_challenge(**why)
     version = find_version(options["version"])
     return challenge_or_request(
-        version=version, percent=options["canary"], keeps_points=not options["own_points"], **why
+        version=version,
+        percent=options["canary"],
+        keeps_points=not options["own_points"],
+        despite_gate=options["despite_gate"],
+        **why,
     )
