@@ -29,5 +29,5 @@ def check(manifest: Manifest, logits: NDArray[np.float32], tolerance: float) -> 
     if not error <= tolerance:
         raise ArtifactInvalid(
             "golden-mismatch",
-            f"Off by {error:.2g} where {tolerance:g} is allowed: remove this machine's compiled copy and load anew.",
+            f"Off by {error:.2g} where {tolerance:g} is allowed: register what it was made from once more.",
         )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import golden
-from ml.artifact import Artifact, load_artifact
+from ml.artifact import Artifact, ArtifactInvalid, load_artifact
 from ml.calibration import calibrate
 from ml.gate import GateResult, feature_gate
 from ml.saliency import halved
@@ -108,13 +108,17 @@ class Predictor(ABC):
 
     golden_tolerance: float = 1e-4
 
-    def warm_up(self) -> None:
-        """First calls allocate and compile; do it before the first film. The golden image is replayed and compared.
+    def verify(self) -> None:
+        """Replay the golden image. Raises ArtifactInvalid if the answer is not the one that the version was packaged
+        with, or no number."""
+        try:
+            self._replay(1)
+        except FloatingPointError as error:
+            raise ArtifactInvalid("golden-mismatch", str(error)) from error
 
-        Raises ArtifactInvalid if the answer is not the one that the version was packaged with, FloatingPointError if it
-        is no number.
-        """
-        self._replay(1)
+    def warm_up(self) -> None:
+        """First calls allocate and compile; do it before the first film. Raises as `verify`."""
+        self.verify()
 
     def _replay(self, count: int) -> None:
         squares = np.repeat(golden.square(self.manifest.input_space.size)[None], count, axis=0)
@@ -188,6 +192,12 @@ def exported(artifact: Artifact, cache_dir: Path) -> ExportedGraphs:
             if not (graphs.squares.is_file() and graphs.images.is_file()):
                 _export(artifact, graphs)
     return graphs
+
+
+def forget_exported(sha256: str, cache_dir: Path) -> None:
+    """Remove a version's ONNX files from `cache_dir`, so that they are made anew."""
+    for graph in Path(cache_dir).glob(f"{sha256}-*.onnx"):
+        graph.unlink(missing_ok=True)
 
 
 @contextmanager

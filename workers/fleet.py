@@ -20,11 +20,11 @@ from apps.inference.services import Canary
 from apps.registry import engine
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.selectors import deployments, open_challengers
-from apps.registry.services import forget_artifact
+from apps.registry.ways_back import former_version
 
 logger = logging.getLogger(__name__)
-# A version that could not be loaded is tried again after a while, not before each batch.
-_RETRY_SECONDS = 30.0
+# A version that could not be loaded is tried again after a while, not before each batch, and each time after twice it.
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 30.0, 900.0
 # The version that was in service until now stays loaded: a rollback must not wait.
 _SPARES = 1
 
@@ -61,7 +61,13 @@ class Serving:
 @dataclass(frozen=True)
 class _Refusal:
     reason: str
+    pause: float
     retry_at: float
+
+    @classmethod
+    def of(cls, error: Exception, before: "_Refusal | None") -> "_Refusal":
+        pause = min(2 * before.pause, _LONGEST_RETRY_SECONDS) if before else _RETRY_SECONDS
+        return cls(str(error)[:500], pause, time.monotonic() + pause)
 
 
 class Fleet:
@@ -79,6 +85,7 @@ class Fleet:
         self._loaded: OrderedDict[UUID, Loaded] = OrderedDict()
         self._loading: dict[UUID, Future[None]] = {}
         self._refused: dict[UUID, _Refusal] = {}
+        self._formers: Mapping[UUID | None, UUID] = {}
         self._names: dict[UUID, str] = {}
 
     def close(self) -> None:
@@ -87,27 +94,31 @@ class Fleet:
     def serving(self) -> Serving:
         """Look at the pointers, and say what to serve until the next look. Only where nothing is here, it waits.
 
-        A tenant whose new version is not loaded, or cannot be, goes on with the one that it was read by.
+        A tenant whose new version is not loaded, or cannot be, goes on with the one that it was read by; a worker that
+        has just started and cannot load it takes the one that the ledger names before it.
         """
         found = self._look()
-        if not found:
-            self._wait_for_pointers()
+        while not found and self._wait():
             found = self._look()
         return found
 
     def settle(self) -> None:
-        """Load whatever the pointers name before going on, or know why it cannot be."""
+        """Load whatever the pointers name before going on, or know why it cannot be and load what read before."""
         self._look()
-        self._wait_for_pointers()
-        self._look()
+        while self._wait():
+            self._look()
 
-    def _wait_for_pointers(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for what patients are to be read by; whether there was anything to wait for."""
         with self._lock:
-            awaited = [self._loading[each] for each in set(self._wanted.values()) if each in self._loading]
+            needed = {*self._wanted.values(), *self._formers.values()}
+            awaited = [self._loading[each] for each in needed if each in self._loading]
         wait(awaited)
+        return bool(awaited)
 
     def _look(self) -> Serving:
         wanted, challengers = deployments(), open_challengers()
+        self._formers = self._formers_of(wanted)
         with self._lock:
             before = (self._current, self._trials)
             self._current = self._assigned(wanted)
@@ -157,9 +168,26 @@ class Fleet:
                 self._ask_for(version_id)
                 # Before a tenant was pinned it was read by the platform's version.
                 loaded = self._current.get(tenant_id if tenant_id in self._wanted else None)
+                loaded = loaded or self._former(tenant_id)
             if loaded is not None:
                 assigned[tenant_id] = loaded
         return assigned
+
+    def _former(self, tenant_id: UUID | None) -> Loaded | None:
+        former = self._formers.get(tenant_id)
+        if former is None:
+            return None
+        if former not in self._loaded:
+            self._ask_for(former)
+        return self._loaded.get(former)
+
+    def _formers_of(self, wanted: Mapping[UUID | None, UUID]) -> dict[UUID | None, UUID]:
+        """What read before the versions that were refused, for the scopes in which nothing is here to go on with."""
+        with self._lock:
+            refused = {each: version for each, version in wanted.items() if version in self._refused}
+            lacking = [each for each in refused if self._current.get(each) is None]
+        found = {each: former_version(each, refused[each]) for each in lacking}
+        return {each: former.pk for each, former in found.items() if former is not None}
 
     def _drop_others(self) -> None:
         pointed = {loaded.version.pk for loaded in self._current.values()}
@@ -188,7 +216,7 @@ class Fleet:
         # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
         except Exception as error:
             logger.error("%s cannot be loaded: %s", self._names.get(version_id, version_id), error)
-            refusal = _Refusal(str(error)[:500], time.monotonic() + _RETRY_SECONDS)
+            refusal = _Refusal.of(error, self._refused.get(version_id))
         finally:
             connections.close_all()
         with self._lock:
@@ -202,9 +230,6 @@ class Fleet:
 
     def _verified(self, version: ModelVersion) -> engine.Predictor:
         predictor = load_version(version, device=self._device)
-        if predictor.artifact.sha256 != version.sha256:
-            forget_artifact(version)
-            raise engine.ArtifactInvalid("identity-mismatch", "Register what is stored there as a version of its own.")
         predictor.warm_up()
         return predictor
 

@@ -22,7 +22,7 @@ from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
 from apps.inference.direct import DirectReading, entry_of, read_files, read_images
 from apps.inference.rendering import sandbox
-from apps.inference.serving import admission, loaded_versions, requested_version
+from apps.inference.serving import Answering, Requested, admission, requested_version
 from apps.inference.tensors import read_tensor
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -80,12 +80,13 @@ class PredictView(ApiView):
         query = read_query(request.query_params, PredictQuerySerializer)
         kind = kind_of(raw)
         with admission().pending(raw.tenant.id):
-            version = requested_version(query.get("model_version"), raw.tenant.id)
+            wish = requested_version(query.get("model_version"), raw.tenant.id)
             if kind == NPY:
-                readings, predictor = _read_tensor(receive_tensor(raw), version, query["heatmaps"])
+                readings, (version, predictor) = _read_tensor(receive_tensor(raw), wish, query["heatmaps"])
             else:
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
-                    readings, predictor = _read_files(receive_files(raw, kind, spool), version, query["heatmaps"])
+                    films = receive_files(raw, kind, spool)
+                    readings, (version, predictor) = _read_files(films, wish, query["heatmaps"])
             entries = _entries(readings, version, predictor, thresholds_for(version, raw.tenant.id), query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
@@ -97,24 +98,25 @@ class PredictView(ApiView):
         return Response(entries)
 
 
-_Readings = tuple[Sequence[DirectReading], "engine.Predictor"]
+_Readings = tuple[Sequence[DirectReading], Answering]
 
 
-def _read_tensor(data: bytes, version: ModelVersion, heatmaps: bool) -> _Readings:
+def _read_tensor(data: bytes, wish: Requested, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    predictor = loaded_versions().predictor(version, deadline)
+    version, predictor = wish.loaded(deadline, is_fitted=True)
     images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
     _require_few(len(images), heatmaps)
     with admission().running(deadline):
-        return read_images(images, predictor), predictor
+        return read_images(images, predictor), (version, predictor)
 
 
-def _read_files(films: list[DirectReading], version: ModelVersion, heatmaps: bool) -> _Readings:
+def _read_files(films: list[DirectReading], wish: Requested, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
     _require_few(len(films), heatmaps)
-    predictor = loaded_versions().predictor(version, deadline)
+    version, predictor = wish.loaded(deadline, is_fitted=False)
     with admission().running(deadline):
-        return list(read_files(films, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline)), predictor
+        readings = list(read_files(films, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline))
+    return readings, (version, predictor)
 
 
 def _require_few(count: int, heatmaps: bool) -> None:

@@ -1,5 +1,7 @@
 """From a registered version to a predictor: the same way for workers, web processes and the command line."""
 
+from pathlib import Path
+
 from django.conf import settings
 
 from apps.registry import engine
@@ -8,27 +10,39 @@ from apps.registry.services import fetch_artifact, forget_artifact
 
 
 def load_version(version: ModelVersion, *, device: str, threads: int | None = None) -> "engine.Predictor":
-    """Fetch a version to this machine, verify it and load it. May take minutes the first time.
+    """Fetch a version to this machine, load it, and verify files, identity and its answer to the golden image.
+
+    May take minutes the first time.
 
     Args:
         device: auto, cpu or cuda.
         threads: bounds the CPU's lanes; None takes every core.
 
     Raises:
-        ArtifactInvalid, PredictorUnavailable, OSError
+        ArtifactInvalid: what is stored must not be served.
+        PredictorUnavailable, OSError
     """
     try:
         return _load(version, device, threads)
     except engine.ArtifactInvalid:
-        # Perhaps only this machine's copy is damaged: fetch it once more.
+        # Perhaps only this machine's copies are damaged: fetch and compile once more.
         forget_artifact(version)
+        engine.forget_exported(version.sha256, _compiled())
         return _load(version, device, threads)
 
 
 def _load(version: ModelVersion, device: str, threads: int | None) -> "engine.Predictor":
-    return engine.load_predictor(
+    predictor = engine.load_predictor(
         fetch_artifact(version),
         device=device,  # type: ignore[arg-type]
-        cache_dir=settings.MODEL_CACHE_DIR / "compiled",
+        cache_dir=_compiled(),
         threads=threads,
     )
+    if predictor.artifact.sha256 != version.sha256:
+        raise engine.ArtifactInvalid("identity-mismatch", "Register what is stored there as a version of its own.")
+    predictor.verify()
+    return predictor
+
+
+def _compiled() -> Path:
+    return settings.MODEL_CACHE_DIR / "compiled"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
@@ -19,8 +20,10 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import deployments, nameable, version_for
 from apps.registry.services import find_version
+from apps.registry.ways_back import former_version
 
 logger = logging.getLogger(__name__)
+Answering = tuple[ModelVersion, "engine.Predictor"]
 # A version that could not be loaded is tried again after a while, not for each request.
 _RETRY_SECONDS = 30.0
 
@@ -28,7 +31,8 @@ _RETRY_SECONDS = 30.0
 class LoadedVersions:
     """The predictors that were asked for last, on the CPU: a GPU belongs to the workers, and torch stays out.
 
-    Loading happens in a thread of its own, one version at a time, so that a caller's patience may end before it does.
+    Loading happens in a thread of its own, one version at a time, so that a caller's patience may end before it does,
+    and whoever named no version is answered by the former one meanwhile.
     """
 
     def __init__(self, capacity: int, threads: int) -> None:
@@ -38,6 +42,7 @@ class LoadedVersions:
         self._versions: OrderedDict[UUID, ModelVersion] = OrderedDict()
         self._predictors: dict[UUID, Future[engine.Predictor]] = {}
         self._retry_at: dict[UUID, float] = {}
+        self._answered: dict[UUID | None, ModelVersion] = {}
 
     def known(self, version_id: UUID | None) -> ModelVersion | None:
         """A version that is held already; versions never change, so the database need not be asked."""
@@ -65,6 +70,40 @@ class LoadedVersions:
             raise UnavailableError(
                 f"{version} cannot be loaded here; the operator finds the reason in the log.", "model-unusable"
             ) from error
+
+    def in_service(self, wish: "Requested", deadline: float, *, is_fitted: bool) -> Answering:
+        """The version that a pointer names; while it loads, or if it cannot be, the one that answered before it.
+
+        Args:
+            is_fitted: the caller has fitted the images to the input space of the pointer's version.
+
+        Raises:
+            UnavailableError: as `predictor`, where there is none to go on with either.
+        """
+        version, before = wish.version, self._before(wish)
+        if before is not None and is_fitted and not _share_input(before, version):
+            before = None
+        if before is not None and not self._asked_for(version).done() and self._is_ready(before):
+            return before, self.predictor(before, deadline)
+        try:
+            predictor = self.predictor(version, deadline)
+        except UnavailableError as error:
+            former = before or former_version(wish.scope, version.pk)
+            if error.code != "model-unusable" or former is None or (is_fitted and not _share_input(former, version)):
+                raise
+            version, predictor = former, self.predictor(former, deadline)
+        self._answered[wish.scope] = version
+        return version, predictor
+
+    def _before(self, wish: "Requested") -> ModelVersion | None:
+        """What answered last in the scope; before a tenant was pinned, that was the platform's version."""
+        before = self._answered.get(wish.scope) or self._answered.get(None)
+        return None if before == wish.version else before
+
+    def _is_ready(self, version: ModelVersion) -> bool:
+        with self._lock:
+            loading = self._predictors.get(version.pk)
+        return loading is not None and loading.done() and loading.exception() is None
 
     def _asked_for(self, version: ModelVersion) -> "Future[engine.Predictor]":
         with self._lock:
@@ -140,6 +179,10 @@ class Admission:
             self._running.release()
 
 
+def _share_input(version: ModelVersion, other: ModelVersion) -> bool:
+    return bool(version.manifest["input_space"] == other.manifest["input_space"])
+
+
 def _busy() -> UnavailableError:
     return UnavailableError("The service is busy with other requests; try again.", "busy")
 
@@ -156,7 +199,22 @@ def admission() -> Admission:
     return Admission(settings.PREDICT_AT_ONCE, settings.PREDICT_PENDING, settings.PREDICT_PENDING_PER_CALLER)
 
 
-def requested_version(reference: str | None, tenant_id: UUID) -> ModelVersion:
+@dataclass(frozen=True)
+class Requested:
+    """The version that is to answer; ``scope`` is whose pointer named it, where the caller did not."""
+
+    version: ModelVersion
+    is_named: bool
+    scope: UUID | None = None
+
+    def loaded(self, deadline: float, *, is_fitted: bool) -> Answering:
+        """What answers and its predictor: a version that was named itself, or else as `LoadedVersions.in_service`."""
+        if self.is_named:
+            return self.version, loaded_versions().predictor(self.version, deadline)
+        return loaded_versions().in_service(self, deadline, is_fitted=is_fitted)
+
+
+def requested_version(reference: str | None, tenant_id: UUID) -> Requested:
     """The version that a caller names as ``name:number``, or else the one that reads for its tenant.
 
     Raises:
@@ -164,10 +222,10 @@ def requested_version(reference: str | None, tenant_id: UUID) -> ModelVersion:
         UnavailableError: none is in service.
     """
     if reference is not None:
-        return find_version(reference, among=nameable(tenant_id))
+        return Requested(find_version(reference, among=nameable(tenant_id)), is_named=True)
     pointers = deployments()
-    wanted = pointers.get(tenant_id) or pointers.get(None)
-    version = loaded_versions().known(wanted) or version_for(tenant_id)
+    scope = tenant_id if tenant_id in pointers else None
+    version = loaded_versions().known(pointers.get(scope)) or version_for(tenant_id)
     if version is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
-    return version
+    return Requested(version, is_named=False, scope=scope)

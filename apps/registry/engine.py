@@ -26,7 +26,7 @@ from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.phantom import DemoFilm, demo_set
-from ml.predictor import Prediction, Predictor, PredictorUnavailable, load_predictor
+from ml.predictor import Prediction, Predictor, PredictorUnavailable, forget_exported, load_predictor
 from ml.preflight import Preflight, inspect
 from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
@@ -90,6 +90,7 @@ __all__ = [
     "evaluate_version",
     "failure_reason",
     "follow_progress",
+    "forget_exported",
     "heatmap_rgba",
     "import_file",
     "inspect",

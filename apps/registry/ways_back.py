@@ -1,15 +1,15 @@
-"""Which line of the ledger a rollback takes back."""
+"""Which line of the ledger a rollback takes back, and what read before."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from apps.core.errors import ConflictError
-from apps.registry.models import Activation
-from apps.tenants.models import Tenant
+from apps.registry.models import Activation, ModelVersion
 
 
-def standing(tenant: Tenant | None) -> Iterator[Activation]:
+def standing(tenant_id: UUID | None) -> Iterator[Activation]:
     """A scope's moves and changes of points that no rollback has taken back, newest first."""
-    lines = Activation.objects.filter(for_tenant=tenant).exclude(act__in=Activation.ASIDE)
+    lines = Activation.objects.filter(for_tenant_id=tenant_id).exclude(act__in=Activation.ASIDE)
     below = None
     for line in lines.select_related("from_version", "to_version", "undoes").iterator(chunk_size=50):
         if below is not None and line.number >= below:
@@ -20,14 +20,14 @@ def standing(tenant: Tenant | None) -> Iterator[Activation]:
             below = line.undoes.number
 
 
-def way_back(tenant: Tenant | None) -> Activation:
+def way_back(tenant_id: UUID | None) -> Activation:
     """The line to take back: the last that stands, or an earlier one where that would bring a retired version back.
 
     Raises:
         ConflictError: there is no earlier version, or none that may read.
     """
     retired = None
-    for line in standing(tenant):
+    for line in standing(tenant_id):
         if line.from_version is None or retired not in (None, line.to_version):
             break
         if line.from_version.retired is None:
@@ -39,3 +39,15 @@ def way_back(tenant: Tenant | None) -> Activation:
         f"{retired} is retired and must not read for anybody again, and nothing read before it: activate a version.",
         "version-retired",
     )
+
+
+def former_version(tenant_id: UUID | None, version_id: UUID) -> ModelVersion | None:
+    """What read in a scope before this version, as far as no rollback took it back; None where nothing did.
+
+    For whoever cannot load the version that a pointer names.
+    """
+    for line in standing(tenant_id):
+        former = line.from_version
+        if former is not None and former.pk != version_id and former.retired is None:
+            return former
+    return None

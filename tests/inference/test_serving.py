@@ -10,7 +10,7 @@ import pytest
 
 from apps.core.errors import ChecxrayError, TooManyRequestsError, UnavailableError
 from apps.inference import serving
-from apps.inference.serving import Admission, LoadedVersions
+from apps.inference.serving import Admission, LoadedVersions, Requested
 from apps.registry.models import ModelVersion
 
 
@@ -61,8 +61,12 @@ class Loaded:
         pass
 
 
-def version(number: int) -> ModelVersion:
-    return ModelVersion(name="net", number=number)
+def version(number: int, size: int = 224) -> ModelVersion:
+    return ModelVersion(name="net", number=number, manifest={"input_space": {"size": size}})
+
+
+def pointed(version: ModelVersion) -> Requested:
+    return Requested(version, is_named=False)
 
 
 def test_a_version_is_loaded_once_and_the_oldest_is_let_go(loads: dict[UUID, Callable[[], Any]]) -> None:
@@ -121,3 +125,47 @@ def test_a_broken_version_is_tried_again_after_a_while(
     with pytest.raises(UnavailableError):
         held.predictor(broken, soon())
     assert len(tries) == 2
+
+
+def test_the_former_version_answers_until_the_next_one_is_loaded(loads: dict[UUID, Callable[[], Any]]) -> None:
+    held, ready = LoadedVersions(3, 1), threading.Event()
+    former, slow, other_size = version(1), version(2), version(3, size=512)
+
+    def load() -> Loaded:
+        assert ready.wait(5)
+        return Loaded()
+
+    loads.update({former.pk: Loaded, slow.pk: load, other_size.pk: load})
+    assert held.in_service(pointed(former), soon(), is_fitted=False)[0] == former
+    assert held.in_service(pointed(slow), soon(0.05), is_fitted=False)[0] == former
+    assert held.in_service(pointed(slow), soon(0.05), is_fitted=True)[0] == former
+    with pytest.raises(UnavailableError, match="being loaded"):
+        held.in_service(pointed(other_size), soon(0.05), is_fitted=True)
+    with pytest.raises(UnavailableError, match="being loaded"):
+        held.predictor(slow, soon(0.05))
+    ready.set()
+    held.predictor(slow, soon())
+
+    assert held.in_service(pointed(slow), soon(), is_fitted=False)[0] == slow
+    assert held.in_service(pointed(former), soon(), is_fitted=False)[0] == former
+
+
+def test_where_the_next_version_is_broken_the_former_one_goes_on(
+    loads: dict[UUID, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, broken = version(1), version(2)
+
+    def fail() -> Loaded:
+        raise OSError
+
+    loads.update({former.pk: Loaded, broken.pk: fail})
+    held = LoadedVersions(2, 1)
+    held.in_service(pointed(former), soon(), is_fitted=False)
+    for _ in range(3):
+        assert held.in_service(pointed(broken), soon(), is_fitted=True)[0] == former
+    # A process that starts now asks the ledger what read before.
+    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: former)
+    assert LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)[0] == former
+    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: None)
+    with pytest.raises(UnavailableError, match="cannot be loaded"):
+        LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)

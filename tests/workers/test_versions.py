@@ -1,6 +1,7 @@
 """Several versions in one worker: pins, operating points of a tenant, bad artifacts, rollbacks."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,10 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from safetensors.numpy import load_file, save
 
-from apps.inference.models import Finding, JobState, Worker
+from apps.inference.models import Finding, Worker
 from apps.registry.models import ModelVersion
 from apps.registry.points import Choice
-from apps.registry.services import activate, roll_back, set_points, unpin
+from apps.registry.services import activate, retire, roll_back, set_points, unpin
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
@@ -76,9 +77,37 @@ def with_other_labels(folder: Path) -> None:
     change(folder, labels=list(reversed(json.loads((folder / MANIFEST).read_text())["labels"])))
 
 
+def store_instead(version: ModelVersion, folder: Path) -> None:
+    """Somebody wrote other files where a version's are stored."""
+    for name in (MANIFEST, WEIGHTS):
+        default_storage.delete(f"{version.object_prefix}/{name}")
+        default_storage.save(f"{version.object_prefix}/{name}", ContentFile((folder / name).read_bytes()))
+
+
+def with_a_flipped_bit(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+
+
+def cut_short(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1000])
+
+
+def with_a_pickle(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(pickle.dumps(print))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(with_nan, "weights-not-finite"), (with_other_labels, "labels-mismatch"), (lambda _: None, "identity-mismatch")],
+    [
+        (with_nan, "weights-not-finite"),
+        (with_other_labels, "labels-mismatch"),
+        (with_a_flipped_bit, "weights-hash-mismatch"),
+        (cut_short, "weights-hash-mismatch"),
+        (with_a_pickle, "weights-hash-mismatch"),
+        (lambda _: None, "identity-mismatch"),
+    ],
 )
 def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
     starter: Any, north: Hospital, south: Hospital, store_film: Callable[..., Any], tmp_path: Path,
@@ -87,9 +116,7 @@ def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
     bad = registered(tmp_path / "registered", reason)
     folder = shutil.copytree(STARTER, tmp_path / "bad", copy_function=shutil.copyfile)
     damage(folder)
-    for name in (MANIFEST, WEIGHTS):
-        default_storage.delete(f"{bad.object_prefix}/{name}")
-        default_storage.save(f"{bad.object_prefix}/{name}", ContentFile((folder / name).read_bytes()))
+    store_instead(bad, folder)
     with working() as drain:
         activate(version=bad, tenant=north.tenant, actor="test")
         wait_for(lambda: drain.run() or Worker.objects.filter(error__contains=reason).exists(), 30, "The refusal")
@@ -98,12 +125,36 @@ def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
         assert drain.run() == 2
         assert (of(north).model_version, of(south).model_version) == (starter, starter)
         assert held() == {str(starter): "serving", str(bad): "refused"}
-    # A worker that never read the pinned hospital by another version does not begin to.
+    # A worker that starts now goes on with what the ledger names before it.
     for hospital in (north, south):
         store_film(hospital, seed=2, size=256)
     with working() as drain:
+        assert drain.run() == 2
+        assert (of(north).model_version, of(south).model_version) == (starter, starter)
+        assert held() == {str(starter): "serving", str(bad): "refused"}
+
+
+def test_a_worker_that_starts_on_a_bad_version_of_the_platform_reads_with_the_one_before(
+    starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
+) -> None:
+    bad = registered(tmp_path / "bad", "Bad.")
+    cut_short(tmp_path / "bad")
+    store_instead(bad, tmp_path / "bad")
+    for version in (second, starter, bad):
+        activate(version=version, actor="test")
+        if version == starter:
+            roll_back(actor="test")
+    store_film(north, seed=1, size=256)
+    with working() as drain:
         assert drain.run() == 1
-        assert (of(north).state, of(south).state) == (JobState.QUEUED, JobState.COMPLETE)
+        assert of(north).model_version == second, "What was rolled back is no way back."
+        assert held()[str(bad)] == "refused"
+    store_film(north, seed=2, size=256)
+    retire(version=starter, actor="test")
+    roll_back(actor="test")
+    with working() as drain:
+        assert drain.run() == 1
+        assert held() == {str(second): "serving"}
 
 
 def test_a_rollback_swaps_back_at_once(

@@ -87,7 +87,7 @@ def roll_back(
         ConflictError: there is nothing to take back.
     """
     with moving(tenant) as scope:
-        undone = way_back(tenant)
+        undone = way_back(tenant.pk if tenant else None)
         current = scope.serving
         if undone.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
