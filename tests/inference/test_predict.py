@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from django.core.management import CommandError, call_command
+from onnx import numpy_helper
 from PIL import Image
 
 from ml.labels import LABELS
@@ -88,3 +90,15 @@ def test_without_a_version_it_says_what_to_do(db: None, make_film: Any) -> None:
         predict(make_film(seed=1), reference="other:1")
     with pytest.raises(CommandError, match="name:number"):
         predict(make_film(seed=1), reference="other")
+
+
+def test_a_compiled_copy_that_answers_wrongly_is_made_anew(starter: Any, as_png: Any, settings: Any) -> None:
+    film = as_png(3)
+    before = json.loads(predict(film, json=True)[0])
+    (graph,) = (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}-?.onnx")
+    network = onnx.load(graph)
+    head = next(each for each in network.graph.initializer if each.dims == [len(LABELS)])
+    head.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(head) + 0.01, head.name))
+    onnx.save(network, graph)
+
+    assert json.loads(predict(film, json=True)[0]) == before
