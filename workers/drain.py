@@ -54,15 +54,27 @@ class _Batch:
     readings: list[Reading]
 
 
-class Drain:
-    """One worker's models, decoders and claims."""
+def _leave(reason: str) -> None:
+    """End this process at once: no thread of it can be trusted, and whoever supervises it starts another."""
+    logger.critical("%s This worker ends.", reason)
+    os._exit(os.EX_SOFTWARE)
 
-    def __init__(self, device: str = "auto") -> None:
+
+class Drain:
+    """One worker's models, decoders and claims.
+
+    Args:
+        device: auto, cpu or cuda.
+        give_up: what to do when the device fails or hangs, told why.
+    """
+
+    def __init__(self, device: str = "auto", give_up: Callable[[str], None] = _leave) -> None:
+        self._give_up = give_up
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
         self._fleet = Fleet(device, on_change=self._tell)
-        self._heartbeat = Heartbeat(self._name, state=self._fleet.state)
+        self._heartbeat = Heartbeat(self._name, state=self._fleet.state, give_up=give_up)
         self._stop = threading.Event()
         self._running = threading.Lock()
         self.changed = threading.Event()
@@ -138,8 +150,10 @@ class Drain:
         close_old_connections()
         held = [reading.claim for reading in batch.readings]
         try:
-            self._predict(batch)
-            self._write(batch)
+            if self._predict(batch):
+                self._write(batch)
+            else:
+                self._give_up("The device fails on the golden image as well.")
         finally:
             # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
             self._heartbeat.release(held)
@@ -180,16 +194,24 @@ class Drain:
                     self._heartbeat.release([reading.claim])
         return list(batches.values())
 
-    def _predict(self, batch: _Batch) -> None:
-        """Step 3: one forward for the films of the batch, and the gate on what the network saw."""
+    def _predict(self, batch: _Batch) -> bool:
+        """Step 3: one forward for the films of the batch, and the gate on what the network saw.
+
+        False where the device fails and not a film: everything was given back.
+        """
         films = [reading for reading in batch.readings if reading.film is not None]
         try:
             _forward(batch.loaded.predictor, films)
         # One film must not fail its batchmates, whatever the network's runtime raised.
         except Exception:
             logger.exception("A batch of %d films failed; each is tried alone.", len(films))
+            if not _works(batch.loaded.predictor):
+                for reading in batch.readings:
+                    inference.give_back(job=reading.claim, code="worker-failed", reason="the worker's device failed.")
+                return False
             for film in films:
                 self._predict_alone(batch, film)
+        return True
 
     def _predict_alone(self, batch: _Batch, film: Reading) -> None:
         try:
@@ -209,6 +231,16 @@ class Drain:
             if not _guarded(own, write_results, own, batch.loaded.version) and len(own) > 1:
                 for reading in own:
                     _guarded([reading], write_results, [reading], batch.loaded.version)
+
+
+def _works(predictor: engine.Predictor) -> bool:
+    """Whether the network still answers the golden image; after an error a GPU may fail whatever comes next."""
+    try:
+        predictor.verify()
+    except Exception:
+        logger.exception("The golden image fails too.")
+        return False
+    return True
 
 
 def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:

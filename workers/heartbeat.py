@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -18,10 +19,16 @@ BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
 
 
 class Heartbeat:
-    def __init__(self, worker: str, state: Callable[[], Mapping[str, Any]]) -> None:
+    """Leases are kept for ``INFERENCE_STUCK_SECONDS`` at most: a forward that hangs must not keep its films."""
+
+    def __init__(
+        self, worker: str, state: Callable[[], Mapping[str, Any]], give_up: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._worker = worker
         self._state = state
+        self._give_up = give_up
         self._held: dict[UUID, Claim] = {}
+        self._since: dict[UUID, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -37,13 +44,16 @@ class Heartbeat:
             self._thread.join(5)
 
     def hold(self, claims: Iterable[Claim]) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._held.update((claim.id, claim) for claim in claims)
+            for claim in claims:
+                self._held[claim.id], self._since[claim.id] = claim, now
 
     def release(self, claims: Iterable[Claim]) -> None:
         with self._lock:
             for claim in claims:
                 self._held.pop(claim.id, None)
+                self._since.pop(claim.id, None)
 
     def tell(self) -> None:
         """The state has changed: say so at once."""
@@ -67,7 +77,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         with self._lock:
-            held = list(self._held.values())
+            held, oldest = list(self._held.values()), min(self._since.values(), default=None)
+        if oldest is not None and time.monotonic() - oldest > settings.INFERENCE_STUCK_SECONDS:
+            self._give_up(f"A film was not read within {settings.INFERENCE_STUCK_SECONDS} seconds.")
+            return
         if held:
             extend_leases(claims=held, worker=self._worker)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})

@@ -105,9 +105,10 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
     if choice.strategy == Strategy.MANUAL:
         assert choice.value is not None
         return Point(choice.value, Strategy.MANUAL, None, choice.reason)
-    own = version.thresholds[label]
-    # An imported version may not say on how many films its threshold was chosen.
-    if max((own["positives"] or 0) if own else 0, curve.positives if curve else 0) < FEWEST_POSITIVES:
+    positives = _positives(version, label, curve)
+    # A share of studies needs no truth, only scores that nobody knows to be worthless.
+    is_unknown_rate = positives is None and choice.strategy == Strategy.ALERT_RATE
+    if (positives or 0) < FEWEST_POSITIVES and not is_unknown_rate:
         raise InvalidInputError(
             f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films: nobody "
             "can say what a threshold does. Set one by hand and say why, or evaluate the version on more films.",
@@ -117,6 +118,17 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
     if value is None:
         value = _on_curve(version, label, choice, curve)
     return Point(min(max(value, _EDGE), 1.0 - _EDGE), choice.strategy, choice.target, choice.reason)
+
+
+def _positives(version: ModelVersion, label: str, curve: Curve | None) -> int | None:
+    """On how many positive films a finding was judged; None where an imported version's source does not say."""
+    own = version.thresholds[label]
+    told = [own["positives"] if own else None, curve.positives if curve else None]
+    counts = [count for count in told if count is not None]
+    if counts:
+        return max(counts)
+    # A point that is missing beside others was left out for want of films; a source without any says nothing.
+    return 0 if own is None and any(version.thresholds.values()) else None
 
 
 def _check(version: ModelVersion, label: str, choice: Choice) -> None:

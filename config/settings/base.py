@@ -155,6 +155,8 @@ WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 32)
 # A worker that is silent for this long has lost its jobs; it says that it lives four times as often.
 INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
+# A worker that holds a film this long hangs, and ends itself.
+INFERENCE_STUCK_SECONDS = env_int("INFERENCE_STUCK_SECONDS", 600)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
 # Where films are taken in and read on one machine, taking in goes first: readings that run beside it cost both more.

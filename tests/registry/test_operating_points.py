@@ -317,6 +317,13 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     activate(version=fewer, actor="test")
     assert "Mass" not in thresholds_for(fewer, north.tenant.pk)
     with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
+        choose(north, fewer, "Nodule", Choice("sensitivity", 0.9))
+    # A share of the hospital's own studies needs no films of known truth.
+    choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
+    assert thresholds_for(fewer, north.tenant.pk)["Nodule"] == pytest.approx(0.905)
+    fewer.manifest["thresholds"]["Nodule"]["positives"] = 3
+    fewer.save()
+    with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
         choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
     roll_back(actor="test")
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4

@@ -1,6 +1,7 @@
 """What a worker makes of studies: readings, refusals that say why, and nothing in between."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,38 @@ def test_one_film_that_breaks_the_network_does_not_fail_its_batchmates(
     with tenant_tx(north.tenant.id):
         states = sorted(InferenceJob.objects.values_list("state", flat=True))
     assert states == [JobState.COMPLETE, JobState.COMPLETE, JobState.QUEUED]
+
+
+def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_ends(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        store_film(north, seed=seed, size=256)
+    told: list[str] = []
+    with Drain(device="cpu", give_up=told.append) as drain:
+        monkeypatch.setattr(Predictor, "predict", raising(RuntimeError("CUDA error: an illegal memory access")))
+        assert drain.run() == 3
+    assert told == ["The device fails on the golden image as well."]
+    with tenant_tx(north.tenant.id):
+        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 1)}
+
+
+def test_a_forward_that_hangs_ends_the_worker(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    store_film(north, seed=1, size=256)
+    settings.INFERENCE_STUCK_SECONDS = 0
+    monkeypatch.setattr("workers.heartbeat.BEAT_SECONDS", 0.1)
+    told = threading.Event()
+
+    def hang(self: Predictor, batch: Any) -> Any:
+        assert told.wait(30), "The worker did not notice."
+        raise RuntimeError("The hung forward came back after all.")
+
+    with Drain(device="cpu", give_up=lambda reason: told.set()) as drain:
+        monkeypatch.setattr(Predictor, "predict", hang)
+        drain.run()
+    assert told.is_set()
 
 
 def test_a_missing_object_is_the_machine_s_fault_and_is_tried_again(
