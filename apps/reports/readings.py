@@ -3,13 +3,15 @@
 For operators: hospitals, ids, versions and numbers, and nothing that names a patient.
 """
 
+import contextlib
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from apps.inference.models import Finding, InferenceJob, JobState
-from apps.registry.models import Activation, ModelVersion
+from apps.registry.models import Activation, Deployment, ModelVersion
+from apps.studies.models import Study
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 
@@ -48,12 +50,24 @@ def studies_read_by(*, version: ModelVersion, label: str, threshold: float | Non
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at a study: by which version, and the ledger's line that had put it there."""
+    """One look at a study: by which version and thresholds, and the ledger's line that had put it there."""
 
     job: InferenceJob
     tenant: Tenant
     version: ModelVersion | None
     line: Activation | None
+    thresholds: dict[str, float | None]
+
+
+def studies_named(reference: str) -> list[UUID]:
+    """The ids of the studies of this id or Study Instance UID; each hospital may have one of the same UID."""
+    with contextlib.suppress(ValueError):
+        return [UUID(reference)]
+    found: list[UUID] = []
+    for tenant in Tenant.objects.order_by("name"):
+        with tenant_tx(tenant.pk):
+            found += Study.objects.filter(study_instance_uid=reference).values_list("id", flat=True)
+    return found
 
 
 def readings_of(study_id: UUID) -> list[Reading]:
@@ -66,7 +80,9 @@ def readings_of(study_id: UUID) -> list[Reading]:
     for job in seen:
         version = versions.get(job.model_version_id) if job.model_version_id else None
         tenant = tenants[job.tenant_id]
-        found.append(Reading(job, tenant, version, _line(job, tenant, version)))
+        with tenant_tx(tenant.pk):
+            judged = dict(Finding.objects.filter(job=job.pk).order_by("label").values_list("label", "threshold"))
+        found.append(Reading(job, tenant, version, _line(job, tenant, version), judged))
     return found
 
 
@@ -74,6 +90,21 @@ def _line(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Ac
     """The last line before the job ended that let its version read for this hospital."""
     if version is None:
         return None
-    lines = Activation.objects.filter(to_version=version, at__lte=job.finished or job.created)
-    lines = lines.filter(act__in=Activation.LETS_READ)
-    return lines.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()
+    lines = Activation.objects.filter(act__in=Activation.LETS_READ, at__lte=job.finished or job.created)
+    pin = _pin(tenant, lines)
+    if pin is not None and pin.to_version_id == version.pk:
+        return pin
+    named = lines.filter(to_version=version)
+    own = named.filter(for_tenant=tenant).first() if pin else None
+    return own or named.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()
+
+
+def _pin(tenant: Tenant, lines: "QuerySet[Activation]") -> Activation | None:
+    """The last of these lines that gave the tenant its pointer, if it had one of its own then."""
+    last = lines.filter(for_tenant=tenant).exclude(act=Activation.Act.CANARY).first()
+    if last is None or last.act == Activation.Act.UNPINNED:
+        return None
+    after = Activation.objects.filter(for_tenant=tenant, number__gt=last.number).exclude(own_before=None).last()
+    if after is not None:
+        return last if after.own_before else None
+    return last if Deployment.objects.filter(for_tenant=tenant).exists() else None

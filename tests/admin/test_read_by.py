@@ -9,7 +9,7 @@ from apps.inference.models import InferenceJob
 from apps.inference.services import Canary, claim_jobs
 from apps.registry.models import Challenger
 from apps.registry.points import Choice
-from apps.registry.services import activate, challenge, set_points
+from apps.registry.services import activate, challenge, set_points, unpin
 from apps.reports.readings import readings_of, studies_read_by
 from tests.registry.versions import registered
 
@@ -35,7 +35,7 @@ def test_all_studies_read_by_a_version(
 
 
 def test_which_version_read_a_study_and_who_put_it_there(
-    operator: Client, north: Any, version: Any, store_film: Any, read: Any
+    operator: Client, north: Any, version: Any, store_film: Any, read: Any, uid_of: Any
 ) -> None:
     pinned = activate(version=version, actor="user:the-head", tenant=north.tenant, reason="Trial.")
     film = store_film(north, size=256).instance
@@ -53,8 +53,27 @@ def test_which_version_read_a_study_and_who_put_it_there(
     assert version.sha256 in page
     assert "user:the-head" in page
     assert "user:another" not in page
+    assert "Mass 0.500" in page
+    by_uid = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": uid_of(film)}).content.decode()
+    assert version.sha256 in by_uid
     nobody = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
     assert "Nobody read a study of this id" in nobody.content.decode()
+
+
+def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since(
+    north: Any, south: Any, version: Any, store_film: Any, read: Any
+) -> None:
+    pinned = activate(version=version, actor="test", tenant=north.tenant)
+    activate(version=registered(4), actor="test")
+    again = activate(version=version, actor="test")
+    for hospital, line in ((north, pinned), (south, again)):
+        film = store_film(hospital, size=256)
+        read(film.instance, Mass=0.7)
+        assert [each.line for each in readings_of(film.study.pk)] == [line]
+    unpinned = unpin(tenant=north.tenant, actor="test")
+    film = store_film(north, seed=2, size=256)
+    read(film.instance, Mass=0.7)
+    assert [each.line for each in readings_of(film.study.pk)] == [unpinned]
 
 
 def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(

@@ -16,7 +16,7 @@ from apps.registry.selectors import version_for
 from apps.registry.services import find_version, set_points
 from apps.registry.whatif import Evidence
 from apps.reports.choosing import PointForm, what_if
-from apps.reports.readings import readings_of, studies_read_by
+from apps.reports.readings import readings_of, studies_named, studies_read_by
 from apps.reports.whatif import evidence
 from apps.tenants.console import OperatorAdmin, operator_id, operator_name
 from apps.tenants.middleware import opens_own_transaction
@@ -28,7 +28,9 @@ class ReadByForm(forms.Form):
     version = forms.CharField(required=False, help_text="name:number")
     label = forms.ChoiceField(required=False, choices=[(label, label) for label in engine.LABELS], label="Finding")
     threshold = forms.FloatField(required=False, min_value=0, max_value=1, help_text="To three digits; empty: any.")
-    study = forms.UUIDField(required=False, help_text="Or the id of one study: every version that read it.")
+    study = forms.CharField(
+        required=False, help_text="Or the id or Study Instance UID of one study: every version that read it."
+    )
 
     def clean_version(self) -> ModelVersion | None:
         try:
@@ -98,7 +100,7 @@ class OperatingPointAdmin(OperatorAdmin):
         if form.is_bound and form.is_valid():
             given = form.cleaned_data
             if given["study"]:
-                context["readings"] = readings_of(given["study"])
+                context["readings"] = [each for study in studies_named(given["study"]) for each in readings_of(study)]
             elif given["version"]:
                 context["version"] = given["version"]
                 context["read_by"] = studies_read_by(
