@@ -19,6 +19,12 @@ class AuditEvent(TenantModel):
         REPORT_SIGNED = "report.signed", "Report signed"
         IMAGES_PREDICTED = "images.predicted", "Images read and not stored"
         POINTS_CHANGED = "operating-points.changed", "Operating points changed"
+        MODEL_ACTIVATED = "model.activated", "Model version put into service"
+        MODEL_ROLLED_BACK = "model.rolled_back", "Model version rolled back"
+        MODEL_UNPINNED = "model.unpinned", "Back to the platform's model version"
+        MODEL_CANARY = "model.canary", "Canary started or changed"
+        MODEL_SHADOW = "model.shadow", "Shadow started"
+        MODEL_CHALLENGE_ENDED = "model.challenge_ended", "Canary or shadow ended"
         USER_SIGNED_IN = "user.signed-in", "User signed in"
 
     at = models.DateTimeField(auto_now_add=True)

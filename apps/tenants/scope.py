@@ -38,11 +38,33 @@ def tenant_tx(tenant_id: UUID) -> Iterator[None]:
     if connection.in_atomic_block:
         raise TenantScopeError("A transaction without a tenant is open: enter the tenant first.")
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("select set_config('app.tenant', %s, true)", [str(tenant_id)])
+        _enter(tenant_id)
         token = _current.set(tenant_id)
         try:
             yield
         finally:
             # Before the commit: its on_commit callbacks run when the tenant is no longer in force.
             _current.reset(token)
+
+
+@contextmanager
+def tenants_turn(tenant_id: UUID) -> Iterator[None]:
+    """The tenant in force for a few statements of a transaction that concerns several, such as a move of the platform.
+
+    What was in force before is again afterwards. An error inside must end the transaction, or its savepoint.
+    """
+    if not connection.in_atomic_block:
+        raise TenantScopeError("No transaction is open: use `with tenant_tx(tenant_id):`.")
+    before = _current.get()
+    _enter(tenant_id)
+    token = _current.set(tenant_id)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+    _enter(before)
+
+
+def _enter(tenant_id: UUID | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select set_config('app.tenant', %s, true)", [str(tenant_id or "")])

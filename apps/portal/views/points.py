@@ -11,8 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
-from apps.audit.models import AuditEvent
-from apps.audit.services import actor_of, record
+from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPermittedError
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.history import PointChange, point_changes
@@ -80,7 +79,7 @@ def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: 
     if request.POST.get("version") != str(version):
         raise ConflictError(f"{version} reads here by now: look at what its thresholds do first.")
     try:
-        line = set_points(
+        set_points(
             tenant=request.tenant,
             version=version,
             choices={label: form.choice()},
@@ -92,7 +91,6 @@ def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: 
     except ChecxrayError as error:
         form.add_error(None, error.detail)
         return False
-    record(action=AuditEvent.Action.POINTS_CHANGED, by=actor_of(request), object_id=line.pk)
     messages.success(request, f"{label.replace('_', ' ')} is judged by the new point from the next result on.")
     return True
 

@@ -14,6 +14,7 @@ from apps.registry.gates import Gate
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.points import Point
 from apps.registry.services.events import tell_move
+from apps.registry.services.trail import record_line
 from apps.tenants.models import Tenant
 
 # What tenants chose: {tenant id: {label: point}}.
@@ -76,7 +77,7 @@ def append(
     undoes: Activation | None = None,
     own_before: bool | None = None,
 ) -> Activation:
-    """Write the next line, and tell whoever wants to hear of it."""
+    """Write the next line, also into the hospitals' trails, and tell whoever wants to hear of it."""
     line = Activation.objects.create(
         number=(Activation.objects.aggregate(last=Max("number"))["last"] or 0) + 1,
         act=act,
@@ -97,6 +98,7 @@ def append(
         reason=by.reason,
     )
     tell_move(line)
+    record_line(line)
     return line
 
 

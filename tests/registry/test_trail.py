@@ -1,0 +1,64 @@
+"""The moves of versions in the hospitals' audit trails."""
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.audit.models import AuditEvent
+from apps.core.errors import ConflictError
+from apps.registry.services import activate, challenge, end_challenge, roll_back, unpin
+from apps.tenants.scope import TenantScopeError, current_tenant_id, tenant_tx, tenants_turn
+from tests.conftest import PASSWORD
+from tests.registry.versions import registered
+
+
+def trail(hospital: Any) -> list[str]:
+    with tenant_tx(hospital.tenant.pk):
+        return list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
+
+
+def test_each_hospital_that_a_move_concerns_has_a_line_of_it(north: Any, south: Any) -> None:
+    first, second = registered(1), registered(2)
+    operator = User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
+    line = activate(version=first, actor="user:1", by_id=operator.pk, reason="For DOE^JANE")
+    activate(version=second, actor="test", tenant=south.tenant)
+    activate(version=second, actor="test")
+    roll_back(actor="test")
+    unpin(tenant=south.tenant, actor="test")
+    challenge(version=second, actor="test")
+    end_challenge(actor="test")
+
+    trial = ["model.shadow", "model.challenge_ended"]
+    assert trail(north) == ["model.activated", "model.activated", "model.rolled_back", *trial]
+    assert trail(south) == ["model.activated", "model.activated", "model.unpinned", *trial]
+    with tenant_tx(north.tenant.pk):
+        event = AuditEvent.objects.earliest("id")
+        assert (event.object_id, event.actor, event.user) == (line.pk, "user:1", operator)
+
+
+def test_a_move_that_fails_leaves_no_line(north: Any) -> None:
+    first = registered(1)
+    activate(version=first, actor="test")
+    with pytest.raises(ConflictError):
+        activate(version=first, actor="test")
+    with transaction.atomic():
+        activate(version=registered(2), actor="test")
+        transaction.set_rollback(True)
+    assert trail(north) == ["model.activated"]
+
+
+def test_a_turn_ends_and_what_was_in_force_is_again(north: Any, south: Any) -> None:
+    with pytest.raises(TenantScopeError, match="No transaction"), tenants_turn(north.tenant.pk):
+        pass
+    with tenant_tx(north.tenant.pk):
+        with tenants_turn(south.tenant.pk):
+            assert current_tenant_id() == south.tenant.pk
+            AuditEvent.objects.create(tenant=south.tenant, action="study.viewed", actor="test")
+        assert current_tenant_id() == north.tenant.pk
+        assert not AuditEvent.objects.exists()
+    with transaction.atomic():
+        with tenants_turn(south.tenant.pk):
+            assert AuditEvent.objects.count() == 1
+        assert not AuditEvent.objects.exists()
