@@ -14,30 +14,43 @@ from apps.registry.measured import Section
 from apps.registry.measured import sections as measured_sections
 from apps.registry.models import Activation, Evaluation, ModelVersion
 from apps.registry.selectors import version_state, with_state
+from apps.registry.statements import statements
 
 _LINES = 20
 
 
 def card_sections(version: ModelVersion) -> list[Section]:
-    """Release, use, data, operating points, what was measured, how it was trained, where it served, limits."""
-    evaluation = Evaluation.objects.filter(model_version=version).first()
-    measured = (
-        measured_sections(evaluation)
-        if evaluation
-        else [Section("Measured", [f"Nobody has measured it here: manage.py evaluate_model --version {version}."])]
-    )
+    """Release, use, warnings, data, operating points, what was measured, how it was trained, where it served."""
+    evaluations = _evaluations(version)
     return [
         Section("Release", table=_release(version)),
-        Section("Intended use", [settings.INTENDED_USE_NOTICE, f"Judges: {', '.join(version.manifest['labels'])}."]),
+        *statements(version, evaluations),
         Section("Data", table=_data(version)),
         Section("Operating points of the version", table=_points(version)),
-        *([Section(f"Measured on {evaluation.split_id}", [_films(evaluation)])] if evaluation else []),
-        *measured,
+        *_measured(version, evaluations),
         *_gates(version),
         *_training(version),
         Section("Where it served", table=_ledger(version)),
         Section("The card that came with it", [line for line in version.manifest["card"].splitlines() if line.strip()]),
     ]
+
+
+def _evaluations(version: ModelVersion) -> list[Evaluation]:
+    """The latest on each list of films, newest first."""
+    latest: dict[tuple[object, str], Evaluation] = {}
+    for each in Evaluation.objects.filter(model_version=version).select_related("evaluation_set"):
+        latest.setdefault((each.evaluation_set_id, each.split_sha256), each)
+    return list(latest.values())
+
+
+def _measured(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:
+    if not evaluations:
+        return [Section("Measured", [f"Nobody has measured it here: manage.py evaluate_model --version {version}."])]
+    found: list[Section] = []
+    for each in evaluations:
+        name = each.evaluation_set or each.split_id
+        found += [Section(f"Measured on {name}", [_films(each)]), *measured_sections(each)]
+    return found
 
 
 def render_card_pdf(*, version: ModelVersion) -> bytes:

@@ -199,6 +199,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout"
 DIMSE_HOST = env_str("DIMSE_HOST", "127.0.0.1")
 DIMSE_PORT = env_int("DIMSE_PORT", 11112)
 
+# What model cards say of whoever answers for the models; empty is shown as not stated.
+MANUFACTURER_NAME = env_str("MANUFACTURER_NAME")
+MANUFACTURER_CONTACT = env_str("MANUFACTURER_CONTACT")
+REGULATORY_APPROVAL = env_str("REGULATORY_APPROVAL")
+MODEL_MAINTENANCE = env_str("MODEL_MAINTENANCE")
 # The manufacturer clears this once the product is a marketed device; until then every page carries it.
 INTENDED_USE_NOTICE = env_str("INTENDED_USE_NOTICE", "Investigational. Not for diagnostic use.")
 
