@@ -2,8 +2,11 @@
 
     python -m benchmarks.switching [--seconds 120] [--rate 4] [--every 2] [--densenet]
 
-A film arrives `rate` times a second, first in peace and then while the pointer moves to another version and back every
-`every` seconds. Prints failed jobs (limit 0), readings by version, the 95th percentile of the time from the queueing
+A film arrives `rate` times a second, first in peace and then while the pointer moves every `every` seconds: to one of
+three other versions in turn, and back. A worker keeps one version beside the one that serves, so each is loaded anew;
+the third is damaged in the storage and must be refused each time.
+
+Prints failed jobs (limit 0), readings by version, the 95th percentile of the time from the queueing
 of a job to its end as a ratio of both phases (limit 1.5), and, one film at a time, the median time from STOW's answer
 to committed findings beyond decoding and a bare forward in one process (limit 15 ms).
 """
@@ -78,8 +81,21 @@ def other_version(artifact: Path, folder: Path) -> Any:
 
     shutil.copytree(artifact, folder)
     manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "card": "For a benchmark of switching."}))
-    return register(artifact_dir=folder, name="other")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "card": f"Benchmark: {folder.name}."}))
+    return register(artifact_dir=folder, name=folder.name)
+
+
+def damaged(version: Any) -> Any:
+    """Cut its stored weights short."""
+    from django.core.files.base import ContentFile
+    from django.core.files.storage import default_storage
+
+    key = f"{version.object_prefix}/model.safetensors"
+    with default_storage.open(key) as stored:
+        content = stored.read()
+    default_storage.delete(key)
+    default_storage.save(key, ContentFile(content[:-1000]))
+    return version
 
 
 def jobs(alias: str = "dispatch") -> Any:
@@ -104,7 +120,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
     return [row for row in rows if row.pk not in known]
 
 
-def switch(versions: list[Any], every: float, stop: threading.Event, moves: list[float]) -> None:
+def switch(others: list[Any], every: float, stop: threading.Event, moves: list[float]) -> None:
     from django.db import connections
 
     from apps.registry.services import activate, roll_back
@@ -114,7 +130,7 @@ def switch(versions: list[Any], every: float, stop: threading.Event, moves: list
             if len(moves) % 2:
                 roll_back(actor="benchmark")
             else:
-                activate(version=versions[1], actor="benchmark")
+                activate(version=others[len(moves) // 2 % len(others)], actor="benchmark")
             moves.append(time.perf_counter())
     finally:
         connections.close_all()
@@ -143,37 +159,41 @@ def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> 
     return statistics.median(system), statistics.median(alone)
 
 
-def wait_until_both_are_held(versions: list[Any]) -> None:
-    """Move there and back once, so that the other version is compiled; afterwards a switch costs what it costs."""
+def compile_each(versions: list[Any]) -> None:
+    """Move to each and back once, so that it is compiled; afterwards a switch costs what it costs."""
     from apps.inference.models import Worker
     from apps.registry.services import activate, roll_back
 
-    activate(version=versions[1], actor="benchmark")
-    deadline = time.monotonic() + 300
-    while not Worker.objects.filter(model_version=versions[1]).exists():
-        if time.monotonic() > deadline:
-            raise SystemExit("The worker did not take the other version within five minutes.")
-        time.sleep(0.5)
-    roll_back(actor="benchmark")
+    for version in versions:
+        activate(version=version, actor="benchmark")
+        deadline = time.monotonic() + 300
+        while not Worker.objects.filter(model_version=version).exists():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"The worker did not take {version} within five minutes.")
+            time.sleep(0.5)
+        roll_back(actor="benchmark")
 
 
 def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespace) -> None:
     from apps.registry.selectors import version_in_service
 
-    versions = [version_in_service(), other_version(artifact, folder / "other")]
+    serving, *others = [
+        version_in_service(), *(other_version(artifact, folder / name) for name in ("second", "third"))
+    ]  # fmt: skip
     store(stack, 8, "warm")
     wait_for_jobs(8)
     with bare_reader(artifact, folder) as read:
         alone, bare = one_at_a_time(stack, read)
-    wait_until_both_are_held(versions)
+    compile_each(others)
+    bad = damaged(other_version(artifact, folder / "damaged"))
     quiet = under_load(stack, "quiet", options.seconds, options.rate)
     stop, moves = threading.Event(), list[float]()
-    mover = threading.Thread(target=switch, args=(versions, options.every, stop, moves))
+    mover = threading.Thread(target=switch, args=([*others, bad], options.every, stop, moves))
     mover.start()
     moved = under_load(stack, "moved", options.seconds, options.rate)
     stop.set()
     mover.join()
-    names = {version.pk: f"{version} {version.sha256[:8]}" for version in versions}
+    names = {version.pk: f"{version} {version.sha256[:8]}" for version in (serving, *others, bad)}
     by_version = Counter(names.get(row.model_version_id, "another") for row in moved)
     failed = sum(row.state != "complete" for row in moved)
     again = sum(row.attempt > 1 for row in moved)

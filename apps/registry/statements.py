@@ -35,8 +35,8 @@ def _developer() -> dict[str, str]:
 def _uses(version: ModelVersion) -> dict[str, str]:
     return {
         "Intended use and workflow": (
-            f"{settings.INTENDED_USE_NOTICE} It gives each finding a probability and a map on a frontal chest "
-            "radiograph that is stored or sent; a radiologist agrees or disagrees and signs. It decides nothing by itself."
+            f"{settings.INTENDED_USE_NOTICE} It gives each finding on a frontal chest radiograph a probability and a "
+            "map; a radiologist agrees or disagrees and signs. It decides nothing by itself."
         ),
         "Primary intended users": "Radiologists, and physicians who read chest radiographs.",
         "Targeted patient population": (

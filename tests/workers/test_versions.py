@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connections
 from safetensors.numpy import load_file, save
 
-from apps.inference.models import Finding, Worker
+from apps.inference.models import Finding, InferenceJob, JobState, Worker
 from apps.registry.models import ModelVersion
 from apps.registry.points import Choice
 from apps.registry.services import activate, retire, roll_back, set_points, unpin
@@ -21,7 +24,7 @@ from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
-from tests.workers.loading import change, held, of, registered, second, working
+from tests.workers.loading import change, compiled_alike, held, of, registered, second, working
 
 __all__ = ["second"]
 
@@ -155,6 +158,43 @@ def test_a_worker_that_starts_on_a_bad_version_of_the_platform_reads_with_the_on
     with working() as drain:
         assert drain.run() == 1
         assert held() == {str(second): "serving"}
+
+
+def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
+    starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
+) -> None:
+    third = compiled_alike(registered(tmp_path / "third", "The third."), starter)
+    bad = registered(tmp_path / "bad", "Bad.")
+    cut_short(tmp_path / "bad")
+    store_instead(bad, tmp_path / "bad")
+    moved = threading.Event()
+
+    def move() -> None:
+        try:
+            for version, state in ((second, "serving"), (third, "serving"), (bad, "refused")) * 2:
+                activate(version=version, actor="test")
+                wait_for(lambda: held().get(str(version)) == state, 20, state)  # noqa: B023 (waited for here)
+                roll_back(actor="test")
+                time.sleep(0.3)
+        finally:
+            connections.close_all()
+            moved.set()
+
+    with working() as drain:
+        mover = threading.Thread(target=move)
+        mover.start()
+        sent = 0
+        while not moved.is_set():
+            store_film(north, seed=sent, size=256)
+            sent += 1
+            drain.run()
+        mover.join()
+    with tenant_tx(north.tenant.id):
+        ended = list(InferenceJob.objects.values_list("state", "attempt", "model_version_id"))
+    assert len(ended) == sent >= 9
+    assert {(state, attempt) for state, attempt, _ in ended} == {(JobState.COMPLETE, 1)}
+    read_by = {version for _, _, version in ended}
+    assert read_by == {starter.pk, second.pk, third.pk}
 
 
 def test_a_rollback_swaps_back_at_once(
