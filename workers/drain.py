@@ -206,8 +206,7 @@ class Drain:
         except Exception:
             logger.exception("A batch of %d films failed; each is tried alone.", len(films))
             if not _works(batch.loaded.predictor):
-                for reading in batch.readings:
-                    inference.give_back(job=reading.claim, code="worker-failed", reason="the worker's device failed.")
+                _give_back_all(batch.readings)
                 return False
             for film in films:
                 self._predict_alone(batch, film)
@@ -231,6 +230,13 @@ class Drain:
             if not _guarded(own, write_results, own, batch.loaded.version) and len(own) > 1:
                 for reading in own:
                     _guarded([reading], write_results, [reading], batch.loaded.version)
+
+
+def _give_back_all(readings: list[Reading]) -> None:
+    for reading in readings:
+        # Without a database the lease ends by itself.
+        with contextlib.suppress(DatabaseError):
+            inference.give_back(job=reading.claim, code="worker-failed", reason="the worker's device failed.")
 
 
 def _works(predictor: engine.Predictor) -> bool:

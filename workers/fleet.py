@@ -23,7 +23,7 @@ from apps.registry.selectors import deployments, open_challengers
 from apps.registry.ways_back import former_version
 
 logger = logging.getLogger(__name__)
-# A version that could not be loaded is tried again after a while, not before each batch, and each time after twice it.
+# A version that could not be loaded is tried again after a while, not before each batch; a damaged one ever less often.
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 30.0, 900.0
 # The version that was in service until now stays loaded: a rollback must not wait.
 _SPARES = 1
@@ -66,7 +66,9 @@ class _Refusal:
 
     @classmethod
     def of(cls, error: Exception, before: "_Refusal | None") -> "_Refusal":
-        pause = min(2 * before.pause, _LONGEST_RETRY_SECONDS) if before else _RETRY_SECONDS
+        # What is damaged stays so; a storage that is away, or a full GPU, passes.
+        is_lasting = before is not None and isinstance(error, engine.ArtifactInvalid)
+        pause = min(2 * before.pause, _LONGEST_RETRY_SECONDS) if before and is_lasting else _RETRY_SECONDS
         return cls(str(error)[:500], pause, time.monotonic() + pause)
 
 
@@ -118,6 +120,7 @@ class Fleet:
 
     def _look(self) -> Serving:
         wanted, challengers = deployments(), open_challengers()
+        self._forget_retired(wanted)
         self._formers = self._formers_of(wanted)
         with self._lock:
             before = (self._current, self._trials)
@@ -134,6 +137,16 @@ class Fleet:
             logger.info("Serving %s.", ", ".join(sorted({str(each.version) for each in self._current.values()})))
             self._on_change()
         return found
+
+    def _forget_retired(self, wanted: Mapping[UUID | None, UUID]) -> None:
+        """Who waits for a version, or cannot have it, goes on with none that was retired meanwhile."""
+        with self._lock:
+            held = {each.version.pk for each in self._current.values()}
+            if not held or all(version in self._loaded for version in wanted.values()):
+                return
+        retired = set(ModelVersion.objects.filter(pk__in=held).exclude(retired=None).values_list("pk", flat=True))
+        with self._lock:
+            self._current = {each: here for each, here in self._current.items() if here.version.pk not in retired}
 
     def _on_trial(self, challengers: Iterable[Challenger]) -> dict[UUID, Loaded]:
         found = {}

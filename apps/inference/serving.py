@@ -83,13 +83,16 @@ class LoadedVersions:
         version, before = wish.version, self._before(wish)
         if before is not None and is_fitted and not _share_input(before, version):
             before = None
-        if before is not None and not self._asked_for(version).done() and self._is_ready(before):
+        is_loading = before is not None and not self._asked_for(version).done()
+        if before is not None and is_loading and self._is_ready(before) and _may_read(before):
             return before, self.predictor(before, deadline)
         try:
             predictor = self.predictor(version, deadline)
         except UnavailableError as error:
-            former = before or former_version(wish.scope, version.pk)
-            if error.code != "model-unusable" or former is None or (is_fitted and not _share_input(former, version)):
+            if error.code != "model-unusable":
+                raise
+            former = former_version(wish.scope, version.pk) or before
+            if former is None or not _may_read(former) or (is_fitted and not _share_input(former, version)):
                 raise
             version, predictor = former, self.predictor(former, deadline)
         self._answered[wish.scope] = version
@@ -99,6 +102,10 @@ class LoadedVersions:
         """What answered last in the scope; before a tenant was pinned, that was the platform's version."""
         before = self._answered.get(wish.scope) or self._answered.get(None)
         return None if before == wish.version else before
+
+    def forget_pin(self, tenant_id: UUID) -> None:
+        """The tenant follows the platform: what answered it by a pin of its own answers no more."""
+        self._answered.pop(tenant_id, None)
 
     def _is_ready(self, version: ModelVersion) -> bool:
         with self._lock:
@@ -183,6 +190,11 @@ def _share_input(version: ModelVersion, other: ModelVersion) -> bool:
     return bool(version.manifest["input_space"] == other.manifest["input_space"])
 
 
+def _may_read(version: ModelVersion) -> bool:
+    """Asked of the database: it may have been retired since it was loaded."""
+    return ModelVersion.objects.filter(pk=version.pk, retired=None).exists()
+
+
 def _busy() -> UnavailableError:
     return UnavailableError("The service is busy with other requests; try again.", "busy")
 
@@ -225,6 +237,8 @@ def requested_version(reference: str | None, tenant_id: UUID) -> Requested:
         return Requested(find_version(reference, among=nameable(tenant_id)), is_named=True)
     pointers = deployments()
     scope = tenant_id if tenant_id in pointers else None
+    if scope is None:
+        loaded_versions().forget_pin(tenant_id)
     version = loaded_versions().known(pointers.get(scope)) or version_for(tenant_id)
     if version is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")

@@ -40,7 +40,8 @@ def nameable(tenant_id: UUID) -> "QuerySet[ModelVersion]":
     """
     mine = Q(for_tenant=tenant_id) | Q(for_tenant=None)
     version = {"model_version": OuterRef("pk")}
-    reads = Exists(Deployment.objects.filter(mine, **version))
+    serving = version_for(tenant_id)
+    reads = Q(pk=serving.pk) if serving else Q(pk__in=[])
     has_read = Exists(Activation.objects.filter(mine, act__in=Activation.LETS_READ, to_version=OuterRef("pk")))
     offered = Exists(Offer.objects.filter(mine, **version))
     shadows = Exists(Challenger.objects.filter(mine, mode=Challenger.Mode.SHADOW, ended=None, **version))

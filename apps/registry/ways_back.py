@@ -26,13 +26,16 @@ def way_back(tenant_id: UUID | None) -> Activation:
     Raises:
         ConflictError: there is no earlier version, or none that may read.
     """
-    retired = None
+    serving = retired = passed = None
     for line in standing(tenant_id):
-        if line.from_version is None or retired not in (None, line.to_version):
+        serving = serving or line.to_version
+        if line.from_version is None or passed not in (None, line.to_version):
             break
-        if line.from_version.retired is None:
+        # Passing over may lead back to what serves now, whose points have changed since.
+        if line.from_version.retired is None and (passed is None or line.from_version != serving):
             return line
-        retired = line.from_version
+        passed = line.from_version
+        retired = retired or passed
     if retired is None:
         raise ConflictError("There is no earlier version to roll back to.")
     raise ConflictError(

@@ -91,6 +91,8 @@ def _line(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Ac
     if version is None:
         return None
     lines = Activation.objects.filter(act__in=Activation.LETS_READ, at__lte=job.finished or job.created)
+    # Taking back a change of points let no version read.
+    lines = lines.exclude(undoes__act=Activation.Act.POINTS)
     pin = _pin(tenant, lines)
     if pin is not None and pin.to_version_id == version.pk:
         return pin

@@ -5,12 +5,14 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
+from apps.audit.models import AuditEvent
 from apps.inference.models import InferenceJob
 from apps.inference.services import Canary, claim_jobs
 from apps.registry.models import Challenger
 from apps.registry.points import Choice
-from apps.registry.services import activate, challenge, set_points, unpin
+from apps.registry.services import activate, challenge, roll_back, set_points, unpin
 from apps.reports.readings import readings_of, studies_read_by
+from apps.tenants.scope import tenant_tx
 from tests.registry.versions import registered
 
 
@@ -70,6 +72,16 @@ def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since
         film = store_film(hospital, size=256)
         read(film.instance, Mass=0.7)
         assert [each.line for each in readings_of(film.study.pk)] == [line]
+    # A change of points and its taking back let no version read.
+    by_hand = {"Mass": Choice("manual", value=0.9, reason="Tried.")}
+    set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, actor="test")
+    roll_back(tenant=north.tenant, actor="test")
+    film = store_film(north, seed=3, size=256)
+    read(film.instance, Mass=0.7)
+    assert [each.line for each in readings_of(film.study.pk)] == [pinned]
+    with tenant_tx(north.tenant.pk):
+        assert AuditEvent.objects.filter(action="operating-points.changed").count() == 2
+        assert not AuditEvent.objects.filter(action="model.rolled_back").exists()
     unpinned = unpin(tenant=north.tenant, actor="test")
     film = store_film(north, seed=2, size=256)
     read(film.instance, Mass=0.7)

@@ -62,6 +62,16 @@ def test_what_reads_or_has_read_somewhere_may_be_named_there(north: Any, south: 
     assert named_by(north) == ["chest-net:2"]
 
 
+def test_the_platforms_version_as_a_pinned_tenants_shadow_is_no_name_there(north: Any, south: Any) -> None:
+    own, platforms = registered(1), registered(2)
+    activate(version=platforms, actor="test")
+    activate(version=own, actor="test", tenant=north.tenant)
+    challenge(version=platforms, actor="test", tenant=north.tenant)
+
+    assert named_by(north) == ["chest-net:1"]
+    assert named_by(south) == ["chest-net:2"]
+
+
 def test_an_offered_candidate_may_be_named_until_it_is_a_shadow(north: Any, south: Any) -> None:
     serving, candidate = registered(1), registered(2)
     activate(version=serving, actor="test")

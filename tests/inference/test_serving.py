@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 
 from apps.core.errors import ChecxrayError, TooManyRequestsError, UnavailableError
 from apps.inference import serving
@@ -53,6 +54,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> dict[UUID, Callable[[], Any]]:
     """What loading a version does, by its id."""
     found: dict[UUID, Callable[[], Any]] = {}
     monkeypatch.setattr(serving, "load_version", lambda version, **_: found[version.pk]())
+    monkeypatch.setattr(serving, "_may_read", lambda version: version.retired is None)
     return found
 
 
@@ -159,10 +161,15 @@ def test_where_the_next_version_is_broken_the_former_one_goes_on(
         raise OSError
 
     loads.update({former.pk: Loaded, broken.pk: fail})
+    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: None)
     held = LoadedVersions(2, 1)
     held.in_service(pointed(former), soon(), is_fitted=False)
     for _ in range(3):
         assert held.in_service(pointed(broken), soon(), is_fitted=True)[0] == former
+    former.retired = timezone.now()
+    with pytest.raises(UnavailableError, match="cannot be loaded"):
+        held.in_service(pointed(broken), soon(), is_fitted=False)
+    former.retired = None
     # A process that starts now asks the ledger what read before.
     monkeypatch.setattr(serving, "former_version", lambda scope, version_id: former)
     assert LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)[0] == former

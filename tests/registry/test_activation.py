@@ -3,18 +3,21 @@
 import io
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
 from apps.core.errors import ConflictError
-from apps.registry.models import Activation, ModelVersion
+from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.selectors import deployments, version_for, version_in_service
 from apps.registry.services import activate, retire, roll_back, unpin
+from apps.registry.ways_back import former_version
 from tests.conftest import STARTER
 from tests.registry.versions import registered
 
@@ -122,6 +125,34 @@ def test_a_rollback_passes_over_what_was_retired(db: None) -> None:
     retire(version=poor, actor="test")
     line = roll_back(actor="test", reason="Worse.")
     assert (line.from_version, line.to_version) == (bad, good)
+    with pytest.raises(ConflictError, match="no earlier version"):
+        roll_back(actor="test")
+
+
+def test_passing_over_ends_at_what_serves_already(db: None) -> None:
+    good, poor = registered(1), registered(2)
+    for version in (good, poor, good):
+        activate(version=version, actor="test")
+    retire(version=poor, actor="test")
+    with pytest.raises(ConflictError, match="chest-net:2 is retired"):
+        roll_back(actor="test")
+    assert version_in_service() == good
+
+
+def test_rollbacks_of_old_are_filled_in(north: Any) -> None:
+    fill = import_module("apps.registry.migrations.0018_what_former_rollbacks_took_back").fill
+    good, bad = registered(1), registered(2)
+    there = [activate(version=version, actor="test") for version in (good, bad)][-1]
+    old = Activation.objects.create(
+        number=3, act="rolled-back", from_version=bad, to_version=good, thresholds={}, actor="test"
+    )
+    Deployment.objects.update(model_version=good)
+    assert former_version(None, good.pk) == bad, "As of old."
+    with connections["owner"].schema_editor() as editor:
+        fill(apps, editor)
+    old.refresh_from_db()
+    assert old.undoes == there
+    assert former_version(None, good.pk) is None
     with pytest.raises(ConflictError, match="no earlier version"):
         roll_back(actor="test")
 

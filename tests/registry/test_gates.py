@@ -205,6 +205,8 @@ def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVer
         challenge(version=worse, actor="test", percent=10, despite_gate=True)
     line = challenge(version=worse, actor="test", percent=10, despite_gate=True, reason="Portable films.")
     assert (line.act, len(line.despite_gates)) == (Activation.Act.CANARY, 1)
+    # Fewer patients need no word.
+    assert challenge(version=worse, actor="test", percent=5).percent == 5
 
 
 def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, serving: ModelVersion) -> None:

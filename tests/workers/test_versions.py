@@ -160,6 +160,21 @@ def test_a_worker_that_starts_on_a_bad_version_of_the_platform_reads_with_the_on
         assert held() == {str(second): "serving"}
 
 
+def test_a_worker_goes_on_with_no_version_that_was_retired(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
+) -> None:
+    bad = registered(tmp_path / "bad", "Bad.")
+    cut_short(tmp_path / "bad")
+    store_instead(bad, tmp_path / "bad")
+    with working() as drain:
+        activate(version=bad, actor="test")
+        wait_for(lambda: drain.run() or held().get(str(bad)) == "refused", 30, "The refusal")
+        retire(version=starter, actor="test")
+        store_film(north, seed=1, size=256)
+        assert drain.run() == 0
+        assert of(north).state == JobState.QUEUED
+
+
 def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -13,8 +13,7 @@ def fill(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
         preview = previews.filter(sha256=line.preview_sha256).first()
         tenant_id = line.for_tenant_id or (preview and preview.for_tenant_id)
         if tenant_id:
-            line.previews = {str(tenant_id): line.preview_sha256}
-            line.save(update_fields=["previews"])
+            lines.filter(pk=line.pk).update(previews={str(tenant_id): line.preview_sha256})
 
 
 class Migration(migrations.Migration):

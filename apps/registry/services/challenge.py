@@ -40,7 +40,7 @@ def challenge(
         percent: the share of studies that it reads as a canary, 1 to 99; None lets it read as a shadow.
         tenant: for its studies only; None for all tenants that have neither a version nor a challenger of their own.
         keeps_points: judge by what the tenants chose, carried over as an activation would; else by its own points.
-        despite_gate: a canary although a gate was not passed, as `activate`; a shadow passes none.
+        despite_gate: a canary although a gate was not passed, as `activate`; a shadow or a smaller share passes none.
 
     Raises:
         InvalidInputError: the share is none, or a gate was overridden without a reason.
@@ -62,7 +62,7 @@ def put_to_challenge(
 ) -> Activation:
     """`challenge`, inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
-    overridden = [] if percent is None else check_gates(version, by)
+    overridden = check_gates(version, by) if _reads_more(_open(scope.tenant), percent) else []
     before = _of_its_own(scope, choices_at_stake(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
     seen = seen_previews(scope.tenant, serving, version)

@@ -26,6 +26,8 @@ def record_line(line: Activation) -> None:
     action = _OF_ACTS.get(Act(line.act))
     if action is None:
         return
+    if line.undoes is not None and line.undoes.act == Act.POINTS:
+        action = Action.POINTS_CHANGED
     by = Actor(line.actor, line.by_id)
     for tenant_id in _concerned(line):
         with tenants_turn(tenant_id):
