@@ -143,19 +143,21 @@ def p95(rows: list[Any]) -> float:
 def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> tuple[float, float]:
     """Median seconds from STOW's answer to committed findings on an idle system, and of a bare reading.
 
-    They take turns, each after the same rest: right after another film, caches are warm.
+    They take turns, each after the same rest: right after another film, caches are warm. Nobody looks before a bare
+    reading could have ended: on two cores, looking would slow down what is measured.
     """
     system, alone = [], []
     for number in range(rounds):
         time.sleep(_REST_SECONDS)
+        alone.append(bare())
+        time.sleep(_REST_SECONDS)
         done = complete_jobs()
         store(stack, 1, f"alone{number}")
         acknowledged = time.perf_counter()
+        time.sleep(alone[-1])
         while complete_jobs() == done:
             time.sleep(0.001)
         system.append(time.perf_counter() - acknowledged)
-        time.sleep(_REST_SECONDS)
-        alone.append(bare())
     return statistics.median(system), statistics.median(alone)
 
 

@@ -77,6 +77,7 @@ class Drain:
         self._heartbeat = Heartbeat(self._name, state=self._fleet.state, give_up=give_up)
         self._stop = threading.Event()
         self._running = threading.Lock()
+        self._rung = threading.Event()
         self.changed = threading.Event()
         """Set when a version came or went, so that jobs may be readable now that were not before."""
         self.last_run = time.monotonic()
@@ -115,36 +116,44 @@ class Drain:
             self._heartbeat.close()
 
     def run(self) -> int:
-        """Work until nothing waits; how many jobs were taken."""
-        with self._running:
-            return self._run()
-
-    def run_if_idle(self) -> int:
-        """The same, unless another thread does it already."""
-        if not self._running.acquire(blocking=False):
-            return 0
-        try:
-            return self._run()
-        finally:
-            self._running.release()
+        """Work until nothing waits; how many jobs were taken. Where another thread is at it, that one looks again."""
+        taken = 0
+        self._rung.set()
+        while self._rung.is_set() and self._running.acquire(blocking=False):
+            try:
+                taken += self._run()
+            finally:
+                self._running.release()
+        return taken
 
     def _run(self) -> int:
         close_old_connections()
         taken = 0
         under_way: deque[Future[None]] = deque()
         try:
-            while batches := self._prepare():
+            while True:
+                self._rung.clear()
+                while under_way and under_way[0].done():
+                    under_way.popleft().result()
+                batches, may_be_more = self._prepare()
+                if not batches and not under_way:
+                    return taken
                 for batch in batches:
                     taken += len(batch.readings)
-                    under_way.append(self._threads.submit(self._predict_and_write, batch))
+                    under_way.append(self._submit(batch))
                     if len(under_way) == _BATCHES_UNDER_WAY:
                         under_way.popleft().result()
+                if not may_be_more:
+                    # Until a bell rings, a look would only take the network's time.
+                    self._rung.wait()
         finally:
             wait(under_way)
             self.last_run = time.monotonic()
-        for written in under_way:
-            written.result()
-        return taken
+
+    def _submit(self, batch: _Batch) -> "Future[None]":
+        under_way = self._threads.submit(self._predict_and_write, batch)
+        under_way.add_done_callback(lambda _: self._rung.set())
+        return under_way
 
     def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
@@ -158,10 +167,10 @@ class Drain:
             # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
             self._heartbeat.release(held)
 
-    def _prepare(self) -> list[_Batch]:
-        """Claim jobs and decode their films: a batch for each version among them; empty where nothing waits."""
+    def _prepare(self) -> tuple[list[_Batch], bool]:
+        """Claim jobs and decode their films: a batch for each version among them, and whether more may wait."""
         if self._stop.is_set() or not (serving := self._fleet.serving()):
-            return []
+            return [], False
         jobs = inference.claim_jobs(
             limit=settings.INFERENCE_BATCH_SIZE,
             version=serving.everyone.version if serving.everyone else None,
@@ -170,11 +179,13 @@ class Drain:
             worker=self._name,
         )
         claims: list[ClaimedJob] | list[ClaimedShadow] = jobs
+        may_be_more = len(jobs) == settings.INFERENCE_BATCH_SIZE
         if not jobs and serving.shadows:
             claims = shadows.claim_shadows(limit=_SHADOW_BATCH, versions=serving.shadows, worker=self._name)
+            may_be_more = len(claims) == _SHADOW_BATCH
         self._heartbeat.hold(claims)
         try:
-            return self._decode(claims, serving) if claims else []
+            return self._decode(claims, serving) if claims else [], may_be_more
         except BaseException:
             self._heartbeat.release(claims)
             raise

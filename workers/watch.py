@@ -36,7 +36,7 @@ class Watch:
 
     def _look(self) -> None:
         try:
-            self._drain.run_if_idle()
+            self._drain.run()
         # Nothing may end this thread: without it a dead broker stops diagnosis.
         except Exception as error:
             logger.warning("A look for work failed (%s); the next one tries again.", type(error).__name__)

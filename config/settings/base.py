@@ -186,7 +186,8 @@ CELERY_TASK_ROUTES = {"workers.errands.*": {"queue": "errands"}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-CELERY_WORKER_CONCURRENCY = 1
+# While one thread drains the queue, the other hears the next bell.
+CELERY_WORKER_CONCURRENCY = 2
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False

@@ -151,7 +151,7 @@ def test_a_shadow_reading_is_tried_three_times_and_its_job_stays_as_it_was(
     film = store_film(north, seed=1, size=256)
     wait_for(lambda: read_studies() or shadows(north), 30, "The clinicians' reading")
     with tenant_tx(north.tenant.id):
-        ShadowReading.objects.update(state=JobState.QUEUED, attempt=0, lease_until=None)
+        ShadowReading.objects.update(state=JobState.QUEUED, attempt=0, lease_until=None, probabilities={})
     for attempt in (1, 2, 3):
         with tenant_tx(north.tenant.id):
             ShadowReading.objects.update(run_after=None)

@@ -3,12 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import DataError, OperationalError
+from django.db import DataError, OperationalError, connections
 
 from apps.inference import services as inference
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState
@@ -106,6 +107,33 @@ def test_one_film_that_breaks_the_network_does_not_fail_its_batchmates(
     with tenant_tx(north.tenant.id):
         states = sorted(InferenceJob.objects.values_list("state", flat=True))
     assert states == [JobState.COMPLETE, JobState.COMPLETE, JobState.QUEUED]
+
+
+def test_a_film_that_comes_while_another_is_in_the_network_is_taken_at_once(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store_film(north, seed=1, size=256)
+    in_network, second_came = threading.Event(), threading.Event()
+    real = Predictor.predict
+
+    def predict(self: Predictor, batch: Any) -> Any:
+        if not in_network.is_set():
+            in_network.set()
+            assert second_came.wait(30), "The second film was not taken meanwhile."
+        second_came.set()
+        return real(self, batch)
+
+    with Drain(device="cpu") as drain, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(Predictor, "predict", predict)
+        taken = pool.submit(drain.run)
+        assert in_network.wait(30)
+        store_film(north, seed=2, size=256)
+        assert drain.run() == 0, "The thread that is at it does this, too."
+        assert taken.result(30) == 2
+        pool.submit(connections.close_all)
+    with tenant_tx(north.tenant.id):
+        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.COMPLETE, 1)}
+        assert Finding.objects.filter(job__study=first.study).exists()
 
 
 def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_ends(
