@@ -8,6 +8,7 @@ from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
 
 from apps.registry.models import PLATFORM, ModelVersion, Offer
+from apps.registry.services import offer
 from apps.tenants.console import OperatorAdmin, operator_name
 
 
@@ -36,5 +37,4 @@ class OfferAdmin(OperatorAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Offer, form: ModelForm, change: bool) -> None:
-        obj.actor = operator_name(request)
-        super().save_model(request, obj, form, change)
+        obj.pk = offer(version=obj.model_version, tenant=obj.for_tenant, actor=operator_name(request)).pk

@@ -1,4 +1,4 @@
-"""Who moves a pointer from the command line, and why."""
+"""What the commands that move a pointer, or make a version that one may move to, have in common."""
 
 import getpass
 from typing import Any
@@ -7,6 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
 from apps.core.errors import NotFoundError
+from apps.registry.models import ModelVersion
 
 
 def add_why(parser: CommandParser) -> None:
@@ -30,3 +31,11 @@ def who_and_why(options: dict[str, Any]) -> dict[str, Any]:
     if person is None:
         raise NotFoundError("--operator: there is no active operator of that address.")
     return {**why, "by_id": person.pk}
+
+
+def what_next(version: ModelVersion) -> str:
+    """What an operator may do with a version that was just registered."""
+    return (
+        f"To put it into service: manage.py activate_model {version}\n"
+        f"To let hospitals name it before: manage.py offer_model {version}"
+    )

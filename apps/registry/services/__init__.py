@@ -25,6 +25,7 @@ from apps.registry.services.evaluating import (
     keep_evaluation,
     request_evaluations,
 )
+from apps.registry.services.offers import offer, withdraw_offer
 from apps.registry.services.previews import (
     PREVIEWS,
     complete_preview,
@@ -70,6 +71,7 @@ __all__ = [
     "import_artifact",
     "keep_evaluation",
     "note_progress",
+    "offer",
     "ping",
     "register",
     "renew_secret",
@@ -83,4 +85,5 @@ __all__ = [
     "store_preview",
     "unpin",
     "withdraw",
+    "withdraw_offer",
 ]

@@ -111,8 +111,10 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
     version = known.filter(name=name, number=int(number)).first() if int(number) <= _LARGEST_NUMBER else None
     if version is None:
         names = ", ".join(str(each) for each in known[:10]) or "none"
-        told = "Registered" if among is None else "Those that your hospital may name"
-        raise NotFoundError(f"There is no version {reference}. {told}: {names}.", "model-not-found")
+        told = (
+            f"Registered: {names}." if among is None else f"Your hospital may name {names}; an operator offers others."
+        )
+        raise NotFoundError(f"There is no version {reference}. {told}", "model-not-found")
     return version
 
 

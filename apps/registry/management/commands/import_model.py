@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
+from apps.registry.management.moving import what_next
 from apps.registry.services import import_artifact
 
 _CONVERTED_ONLY = (
@@ -53,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         self._tell(imported)
         self.stdout.write(f"{version} is registered as a candidate ({version.sha256}).")
-        self.stdout.write(f"To put it into service: manage.py activate_model {version}")
+        self.stdout.write(what_next(version))
 
     def _tell(self, imported: engine.Imported) -> None:
         manifest, say = imported.manifest, self.stdout.write

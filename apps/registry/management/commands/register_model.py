@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.registry.management.moving import what_next
 from apps.registry.services import register
 
 
@@ -22,3 +23,4 @@ class Command(BaseCommand):
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         self.stdout.write(f"{version} is registered ({version.sha256}).")
+        self.stdout.write(what_next(version))

@@ -11,6 +11,7 @@ from django.db import ProgrammingError
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
+from apps.registry.management.moving import what_next
 from apps.registry.trainings import stoppable, train
 
 
@@ -42,7 +43,5 @@ class Command(BaseCommand):
         if run is None:
             self.stdout.write("This node's part is done. The chief's node registers the version.")
             return
-        self.stdout.write(
-            f"Registered {run.model_version} as candidate. Put it into service in the admin or with "
-            f"`manage.py activate_model {run.model_version}`."
-        )
+        assert run.model_version is not None
+        self.stdout.write(f"Registered {run.model_version} as candidate.\n{what_next(run.model_version)}")
