@@ -3,8 +3,10 @@
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 from config.env import env_int, env_str, home
+from config.unread import read_away
 
 bind = env_str("BIND", "127.0.0.1:8000")
 workers = env_int("WEB_WORKERS", 2)
@@ -47,3 +49,7 @@ def child_exit(server: object, worker: object) -> None:
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[attr-defined, no-untyped-call]
+
+
+def post_request(worker: object, req: object, environ: dict[str, Any], resp: object) -> None:
+    read_away(environ)
