@@ -11,8 +11,8 @@ from apps.core.errors import InvalidInputError, TooLargeError
 from apps.registry import engine
 
 MAX_HEADER_BYTES: Final = 4096
-# How far beyond black and white a grey may lie, in their distance. A sharper filter than ours overshoots by little; what
-# was scaled by other means than the version's own may by more, and the gate judges it. Whole numbers of pixels do not pass.
+# How far beyond black and white a grey may lie, in their distance. A sharper filter than ours overshoots by little and
+# other preparation by more, which the gate judges; greys of 0 to 255 do not pass.
 OVERSHOOT: Final = 1.0
 _DTYPE: Final = np.dtype("<f4")
 _HOW: Final = "GET /api/v1/models/{name}/{number}/ describes the input"
