@@ -128,6 +128,9 @@ class Fleet:
             self._wanted = wanted
             self._trials = self._on_trial(challengers.values())
             self._drop_others()
+            # Wanted once more it is tried at once: it may have been mended meanwhile.
+            asked = {*wanted.values(), *self._modes, *self._formers.values()}
+            self._refused = {each: refusal for each, refusal in self._refused.items() if each in asked}
             changed = (self._current, self._trials) != before
             pins = {tenant_id: self._current.get(tenant_id) for tenant_id in wanted if tenant_id is not None}
             found = Serving(

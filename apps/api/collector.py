@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from apps.inference.models import InferenceJob, JobState
-from apps.inference.selectors import jobs_by_state, serving_workers
+from apps.inference.selectors import jobs_by_state, refusing_workers, serving_workers
 
 
 class DatabaseCollector(Collector):
@@ -37,5 +37,10 @@ class DatabaseCollector(Collector):
             GaugeMetricFamily("checxray_oldest_waiting_job_seconds", "Age of the oldest job that waits.", waiting),
             GaugeMetricFamily(
                 "checxray_workers_serving", "Inference workers with a model loaded.", serving_workers().count()
+            ),
+            GaugeMetricFamily(
+                "checxray_workers_refusing",
+                "Inference workers that cannot load a version which they should hold.",
+                refusing_workers(),
             ),
         ]

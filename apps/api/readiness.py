@@ -11,7 +11,7 @@ from django.core.files.storage import default_storage
 from django.db import DatabaseError
 
 from apps.core.queue import broker
-from apps.inference.selectors import serving_workers
+from apps.inference.selectors import refusing_workers, serving_workers
 from apps.tenants.checks import check_roles
 
 _PATIENCE_SECONDS = 4.0
@@ -52,12 +52,19 @@ def _database() -> Check:
 def _worker() -> Check:
     try:
         if serving_workers().exists():
-            return Check(True)
+            return Check(True, _refusals())
     except (DatabaseError, ImproperlyConfigured):
         return Check(False, "Unknown, because the database does not answer.")
     return Check(
         False, "No inference worker has a model loaded: start one, and activate a version (manage.py activate_model)."
     )
+
+
+def _refusals() -> str:
+    refusing = refusing_workers()
+    if not refusing:
+        return ""
+    return f"{refusing} cannot load a version that they should hold, and go on without: see Workers in the console."
 
 
 def _ask_broker() -> None:

@@ -73,8 +73,16 @@ def _from_drf(exc: Exception, handled: Response) -> tuple[dict[str, Any], dict[s
     if isinstance(exc, Http404):
         return problem(HTTPStatus.NOT_FOUND, "There is no such object here.", "not-found"), headers
     if isinstance(exc, exceptions.ValidationError):
-        return problem(handled.status_code, "Some fields are not valid.", "invalid-input", errors=exc.detail), headers
+        return problem(handled.status_code, _told(exc.detail), "invalid-input", errors=exc.detail), headers
     if isinstance(exc, exceptions.APIException):
         code = str(exc.get_codes()).replace("_", "-")
         return problem(handled.status_code, str(exc.detail), code), headers
     return problem(handled.status_code, HTTPStatus(handled.status_code).phrase, "error"), headers
+
+
+def _told(fields: Any) -> str:
+    """The first thing that is wrong with each field, in one line."""
+    if not isinstance(fields, dict):
+        return "Some fields are not valid."
+    firsts = ((name, said[0] if isinstance(said, list) and said else said) for name, said in fields.items())
+    return " ".join(f"{name}: {said}" for name, said in firsts if isinstance(said, str)) or "Some fields are not valid."

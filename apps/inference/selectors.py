@@ -84,9 +84,19 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
     )
 
 
+def live_workers() -> "QuerySet[Worker]":
+    """Workers that were heard of within the last half minute."""
+    return Worker.objects.filter(last_seen__gt=Now() - datetime.timedelta(seconds=30))
+
+
 def serving_workers() -> "QuerySet[Worker]":
-    """Workers that have a model loaded and were heard of within the last half minute."""
-    return Worker.objects.filter(model_version__isnull=False, last_seen__gt=Now() - datetime.timedelta(seconds=30))
+    """Live workers that have a model loaded."""
+    return live_workers().filter(model_version__isnull=False)
+
+
+def refusing_workers() -> int:
+    """How many live workers cannot load a version that they should hold."""
+    return live_workers().filter(versions__contains=[{"state": "refused"}]).count()
 
 
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:

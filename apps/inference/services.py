@@ -214,7 +214,8 @@ def _findings(result: Result, points: Mapping[str, float | None]) -> list[dict[s
 def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """What ``inference_complete_jobs`` reads of one result; ``place`` is that of its grids, from one."""
     flagged = [finding for finding in findings if finding["positive"]]
-    top = max(flagged or findings, key=lambda finding: finding["probability"])
+    judged = [finding for finding in findings if finding["threshold"] is not None]
+    top = max(flagged or judged or findings, key=lambda finding: finding["probability"])
     _, grid_rows, grid_columns = result.cams.shape
     return {
         "job": result.job.id,

@@ -77,9 +77,8 @@ def _header(data: bytes) -> tuple[tuple[int, ...], int]:
     except Exception as error:
         raise InvalidInputError("The body is not a NumPy array file (.npy, version 1 or 2).", "npy-invalid") from error
     if dtype != _DTYPE or is_fortran:
-        raise InvalidInputError(
-            f"Send little-endian float32 in C order ('<f4'), not {_type_name(dtype)}: {_HOW}.", "tensor-type"
-        )
+        given = f"{_type_name(dtype)} in {'Fortran' if is_fortran else 'C'} order"
+        raise InvalidInputError(f"Send little-endian float32 in C order ('<f4'), not {given}: {_HOW}.", "tensor-type")
     return shape, head.tell()
 
 
@@ -97,9 +96,12 @@ def _require_plausible(images: NDArray[np.float32], space: "engine.InputSpace") 
     low, high = -mean / std - slack, (1 - mean) / std + slack
     least, most = images.min(axis=(0, 2, 3)), images.max(axis=(0, 2, 3))
     # A NaN is neither within nor without, so only what is within passes.
-    if not ((least >= low) & (most <= high)).all():
+    within = (least >= low) & (most <= high)
+    if not within.all():
+        channel = int(np.argmin(within))
         raise InvalidInputError(
-            "Some values are not finite or not what a film gives: scale its grey to 0..1, subtract the mean and divide "
-            f"by the standard deviation of each channel. {_HOW[0].upper()}{_HOW[1:]}.",
+            f"Channel {channel} has values from {least[channel]:.4g} to {most[channel]:.4g}, and a film gives "
+            f"{low[channel]:.4g} to {high[channel]:.4g} at the very most: scale its grey to 0..1, subtract the mean "
+            f"and divide by the standard deviation of each channel. {_HOW[0].upper()}{_HOW[1:]}.",
             "tensor-values",
         )

@@ -64,6 +64,15 @@ class StudyPage:
         return [row for row in self.rows if row.finding.positive]
 
     @property
+    def not_judged(self) -> list[FindingRow]:
+        """The findings that have no operating point."""
+        return [row for row in self.rows if row.finding.threshold is None]
+
+    @property
+    def judges_nothing(self) -> bool:
+        return bool(self.rows) and len(self.not_judged) == len(self.rows)
+
+    @property
     def is_signed(self) -> bool:
         return self.report is not None and self.report.status != ReportStatus.PRELIMINARY
 

@@ -20,15 +20,19 @@ def standing(tenant_id: UUID | None) -> Iterator[Activation]:
             below = line.undoes.number
 
 
-def way_back(tenant_id: UUID | None) -> Activation:
+def way_back(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation:
     """The line to take back: the last that stands, or an earlier one where that would bring a retired version back.
+
+    A tenant's change of points on a version that no longer serves it is passed over: nothing is judged by them now.
 
     Raises:
         ConflictError: there is no earlier version, or none that may read.
     """
-    serving = retired = passed = None
+    retired = passed = elsewhere = None
     for line in standing(tenant_id):
-        serving = serving or line.to_version
+        if passed is None and line.act == Activation.Act.POINTS and line.to_version != serving:
+            elsewhere = line.to_version
+            continue
         if line.from_version is None or passed not in (None, line.to_version):
             break
         # Passing over may lead back to what serves now, whose points have changed since.
@@ -37,7 +41,8 @@ def way_back(tenant_id: UUID | None) -> Activation:
         passed = line.from_version
         retired = retired or passed
     if retired is None:
-        raise ConflictError("There is no earlier version to roll back to.")
+        told = f" The points that were changed on {elsewhere} read for nobody now." if elsewhere else ""
+        raise ConflictError(f"There is no earlier version to roll back to.{told}")
     raise ConflictError(
         f"{retired} is retired and must not read for anybody again, and nothing read before it: activate a version.",
         "version-retired",

@@ -74,6 +74,10 @@ class ReportContents:
         return [line.name for line in self.lines if not line.operating_point]
 
     @property
+    def judges_nothing(self) -> bool:
+        return bool(self.lines) and len(self.without_operating_point) == len(self.lines)
+
+    @property
     def overlay_size(self) -> str:
         return "large" if len(self.overlays) <= _FEW_OVERLAYS else "compact"
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,8 @@ from ml.transforms import to_square
 
 MAX_IDENTITY_ERROR: Final = 1e-4
 MAX_FILMS: Final = 2000
+# A logit beyond this is a probability of 1 or 0 in float32.
+_CERTAIN: Final = 20.0
 MIN_GATE_PATIENTS: Final = 200
 _PHANTOM_SIDE: Final = 512
 _TAGS_ONLY: Final = "No feature statistics: the gate judges a film by its attributes, its size and its shape only."
@@ -81,7 +84,8 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
         golden_logits=golden_logits(network, converted.space),
     )
     # Full precision: the source's own outputs are what an import promises.
-    return save_artifact(directory, manifest, converted.tensors, fitted.gate), fitted.how
+    how = fitted.how + _saturated(trial, converted.choice.labels)
+    return save_artifact(directory, manifest, converted.tensors, fitted.gate), how
 
 
 @lru_cache(maxsize=2)
@@ -97,6 +101,14 @@ def _check(network: CamNetwork, trial: Outputs) -> None:
     scale = max(1.0, float(np.abs(trial.cams).max()))
     if error > MAX_IDENTITY_ERROR * scale:
         raise ImportRefused(f"The activation maps miss the logits by {error:.2g}: no exact heatmap can be drawn.")
+
+
+def _saturated(trial: Outputs, labels: Sequence[str]) -> tuple[str, ...]:
+    """A note on outputs that are certain of every synthetic film, which no useful network is."""
+    stuck = [label for column, label in enumerate(labels) if np.abs(trial.logits[:, column]).min() > _CERTAIN]
+    if not stuck:
+        return ()
+    return (f"WARNING: certain of every synthetic film, so of no use as it is: {', '.join(stuck)}. Check the file.",)
 
 
 def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:

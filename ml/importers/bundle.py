@@ -46,10 +46,14 @@ def unpack(source: Path, directory: Path) -> None:
                     _copy(stream, target, LIMITS[name], name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ImportRefused(
-            f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder anew."
+            f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder that a training or an "
+            "export wrote; a file of torch.save takes --format state-dict, chexnet or xrv."
         ) from error
     if missing := set(LIMITS) - found:
-        raise ImportRefused(f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder.")
+        raise ImportRefused(
+            f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder. A file of torch.save takes "
+            "--format state-dict, chexnet or xrv."
+        )
 
 
 def _entries(raw: BinaryIO) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:

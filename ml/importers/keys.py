@@ -79,7 +79,9 @@ def _split_head(tensors: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):
         weight = weight[:, :, 0, 0]
     bias = tensors.get(weights[0].removesuffix("weight") + "bias", np.zeros(len(weight), np.float32))
-    if weight.ndim != 2 or weight.dtype.kind != "f" or bias.shape != weight.shape[:1]:
+    if weight.dtype.kind != "f":
+        raise ImportRefused(f"The head {weights[0]} holds {weight.dtype}, not floating point: save it as float32.")
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise ImportRefused(f"The head {weights[0]} has shape {weight.shape}: it is not one linear layer.")
     head = {"classifier.weight": weight, "classifier.bias": bias}
     return head, {key: value for key, value in tensors.items() if key not in matches}
@@ -102,7 +104,7 @@ def _recognised(features: Mapping[str, NDArray[Any]]) -> str:
             return architecture
     raise ImportRefused(
         f"The tensors ({', '.join(list(features)[:3])}, ...) are those of none of {', '.join(ARCHITECTURES)}. "
-        "Name the architecture with --arch (any timm name), or tensors to leave out with --drop."
+        "Name the architecture with --arch (any timm name, such as resnet18), or tensors to leave out with --drop."
     )
 
 

@@ -45,6 +45,7 @@ def read_source(path: Path) -> Source:
     size = path.stat().st_size
     if not 0 < size <= MAX_SOURCE_BYTES:
         raise ImportRefused(f"{path.name} has {size} bytes; a model has up to {MAX_SOURCE_BYTES >> 30} GiB.")
+    _refuse_stand_in(path)
     if path.suffix == ".safetensors":
         return Source(path.name, _safetensors(path)[0], {"layout": "safetensors"})
     with path.open("rb") as stream, tempfile.TemporaryDirectory() as folder:
@@ -52,6 +53,16 @@ def read_source(path: Path) -> Source:
         _convert(stream, out, size)
         tensors, metadata = _safetensors(out)
     return Source(path.name, tensors, json.loads(metadata["facts"]))
+
+
+def _refuse_stand_in(path: Path) -> None:
+    """What a download often leaves in a model's place."""
+    with path.open("rb") as stream:
+        head = stream.read(256).lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        raise ImportRefused(f"{path.name} is a Git LFS pointer, not the model itself: fetch it with git lfs pull.")
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ImportRefused(f"{path.name} is a web page, not a model: download the file itself.")
 
 
 def _convert(stream: BinaryIO, out: Path, size: int) -> None:

@@ -134,13 +134,19 @@ function present(entry, file, message) {
     return;
   }
   const flagged = entry.findings.filter((finding) => finding.positive);
-  byId("verdict").textContent = flagged.length
-    ? `${flagged.length} of ${entry.findings.length} findings reach their operating point`
-    : "No finding reaches its operating point";
+  byId("verdict").textContent = verdict(entry, flagged.length);
   byId("findings").replaceChildren(...entry.findings.map((finding) => row(finding, message)));
   show("answer", true);
   announce(byId("verdict").textContent);
   if (flagged.length && !byId("picture").hidden) lay(flagged[0], message);
+}
+
+function verdict({ findings, model_version: version }, flagged) {
+  if (flagged) return `${flagged} of ${findings.length} findings reach their operating point`;
+  const unjudged = findings.filter((finding) => finding.threshold === null);
+  if (unjudged.length === findings.length) return `Not judged: ${version} has no operating points`;
+  const names = unjudged.map((finding) => named(finding.label)).join(", ");
+  return `No finding reaches its operating point${names && `; not judged: ${names}`}`;
 }
 
 function sizes(original, { body, isSmall }) {

@@ -168,6 +168,11 @@ poll(POLL_SECONDS, async () => {
 });
 let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
+function reading({ positive_count: flagged, judges_nothing: isUnjudged }) {
+  if (isUnjudged) return "Read by AI: not judged, for want of operating points";
+  return `Read by AI: ${flagged || "no"} finding${flagged === 1 ? "" : "s"} flagged`;
+}
+
 async function update(state) {
   const impression = byId("impression")?.value ?? "";
   const hadFocus = document.activeElement?.id;
@@ -178,7 +183,5 @@ async function update(state) {
   byId("film-error").hidden = true;
   byId("film").src = `${desk.dataset.filmUrl}?${new URLSearchParams({ of: state.token.split(":")[0] })}`;
   start();
-  announce(state.status === "complete"
-    ? `Read by AI: ${state.positive_count || "no"} finding${state.positive_count === 1 ? "" : "s"} flagged`
-    : state.status_text);
+  announce(state.status === "complete" ? reading(state) : state.status_text);
 }

@@ -63,6 +63,8 @@ def test_a_second_operator_confirms_in_the_console(
     assert version_for(north.tenant.pk) == first
 
     other = operator_named("two")
+    listed = other.get(reverse("admin:registry_activationrequest_changelist")).content.decode()
+    assert str(asked.by) in listed
     shown = other.get(confirm).content
     assert b"Better." in shown
     assert b"Gates" in shown

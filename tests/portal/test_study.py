@@ -74,6 +74,7 @@ def test_nothing_flagged_is_not_called_normal(
 ) -> None:
     page = words(client.get(at(read_study(north))))
     assert "No finding reached its operating point" in page
+    assert "Not judged, for want of an operating point: Hernia." in page
     assert "normal" not in page.lower()
 
 
@@ -244,3 +245,17 @@ def test_forms_from_elsewhere_are_refused(north: Hospital, study: Study) -> None
     response = client.post(at(study, "sign/"), {"impression": "x"})
     assert response.status_code == 403
     assert "This page is out of date" in response.text
+
+
+def test_a_version_without_operating_points_is_not_called_negative(
+    client: Client, north: Hospital, read_study: Callable[..., Study], version: Any
+) -> None:
+    version.manifest["thresholds"] = dict.fromkeys(LABELS)
+    version.save()
+    study = read_study(north, Effusion=0.97)
+    page = words(client.get(at(study)))
+    assert "Not judged: reporter:3 has no operating points" in page
+    assert "reached its operating point" not in page
+    assert client.get(at(study, "state/")).json()["judges_nothing"] is True
+    assert "Not judged" in words(client.get("/"))
+    assert "None flagged" not in words(client.get("/"))

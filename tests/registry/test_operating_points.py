@@ -11,7 +11,7 @@ from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, ModelVersion, OperatingPoint
 from apps.registry.points import Choice, Curve, Point, resolve, threshold_for_rate
 from apps.registry.previews import Read, preview_report
-from apps.registry.selectors import deployments, thresholds_for, version_for
+from apps.registry.selectors import thresholds_for, version_for
 from apps.registry.services import (
     activate,
     approve,
@@ -153,20 +153,6 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
     assert thresholds_for(first, north.tenant.pk)["Effusion"] == 0.4
 
 
-def test_a_change_of_points_is_rolled_back_too(north: Any, first: ModelVersion) -> None:
-    activate(version=first, actor="test", tenant=north.tenant)
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
-    choose(north, first, "Mass", Choice("specificity", 0.9))
-    roll_back(actor="test", tenant=north.tenant)
-    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4
-    assert north.tenant.pk in deployments()
-    # Once more takes back the change before it, and then the pin.
-    roll_back(actor="test", tenant=north.tenant)
-    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
-    roll_back(actor="test", tenant=north.tenant)
-    assert north.tenant.pk not in deployments()
-
-
 def test_a_choice_that_needs_a_preview_stops_the_switch(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     choose(north, first, "Mass", Choice("alert_rate", 0.1))
     with pytest.raises(ConflictError, match="preview_switch chest-net:2 --tenant north"):
@@ -248,6 +234,7 @@ def test_a_second_operator_confirms(north: Any, first: ModelVersion, second: Mod
 def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     old = request_activation(version=second, actor="one", by_id=north.admin.pk)
     new = request_activation(version=second, actor="one", by_id=north.admin.pk)
+    assert new.in_words.endswith(f"It replaces the request for chest-net:2 for whole platform of {north.admin}.")
     with pytest.raises(ConflictError, match="withdrawn already"):
         approve(request=old, by_id=north.radiologist.pk)
     activate(version=registered(3), actor="test")

@@ -73,9 +73,22 @@ def test_without_a_positive_finding_nothing_is_called_normal(north: Hospital, re
         data = render_pdf(study=study)
     text = words(data)
     assert "No finding reached its operating point." in text
+    assert "Not judged, for want of an operating point: Hernia." in text
     assert "normal" not in text.lower()
     assert "AI overlays" not in text
     assert len(opened(data).pages) == 1
+
+
+def test_a_version_without_operating_points_is_not_called_negative(
+    north: Hospital, read_study: Callable[..., Study], version: ModelVersion
+) -> None:
+    version.manifest["thresholds"] = dict.fromkeys(version.manifest["labels"])
+    version.save()
+    study = read_study(north, Effusion=0.97)
+    with tenant_tx(north.tenant.id):
+        text = words(render_pdf(study=study))
+    assert "Not judged: this version has no operating points." in text
+    assert "reached its operating point" not in text
 
 
 def test_a_finding_without_its_heatmap_says_so(north: Hospital, read_study: Callable[..., Study]) -> None:

@@ -39,6 +39,7 @@ def state(request: MemberRequest, uid: str) -> JsonResponse:
             "reason": page.job.reason if page.job and page.job.reason else None,
             "model_version": str(page.job.model_version) if page.job and page.job.model_version else None,
             "positive_count": len(page.flagged),
+            "judges_nothing": page.judges_nothing,
             "report_status": page.report.status if page.report else None,
             "token": page.token,
         }

@@ -1,4 +1,4 @@
-"""What an operator should see before a version moves: its gates, and the previews of the switch."""
+"""What an operator should see before a version moves: its gates, what it judges, and the previews of the switch."""
 
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -6,6 +6,7 @@ from django.utils.safestring import SafeString
 from apps.registry.admin.figures import table
 from apps.registry.admin.previews import PreviewForm, live
 from apps.registry.gates import gates_of
+from apps.registry.judged import warning_of
 from apps.registry.models import ModelVersion
 
 
@@ -28,6 +29,7 @@ def with_gates_and_previews(
         **(page.context_data or {}),
         "version": version,
         "gates": gates_table(version),
+        "unjudged": warning_of(version),
         "preview_form": preview_form,
         "live": live(version),
     }

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from apps.core.errors import ChecxrayError
 from apps.registry.admin.figures import table
 from apps.registry.admin.judging import with_gates_and_previews
+from apps.registry.judged import given_up, warning_after
 from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
 from apps.registry.points import Point, in_words
 from apps.registry.services import approve, roll_back, unpin, withdraw
@@ -65,15 +66,24 @@ def moved(form: forms.Form, move: Callable[..., Any], **arguments: Any) -> Any:
 def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest) -> HttpResponseBase:
     if isinstance(move, ActivationRequest):
         page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
-        messages.warning(request, f"{move} waits for a second operator, who confirms it here.")
+        messages.warning(request, move.in_words)
         return HttpResponseRedirect(reverse("admin:registry_activationrequest_changelist"))
     page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    if warning := warning_after(move):
+        messages.warning(request, warning)
     if move.act in Activation.ASIDE:
         messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
         return HttpResponseRedirect(reverse("admin:registry_challenger_changelist"))
     messages.success(
         request,
-        f"{move.to_version} is in service for: {move.scope} (before: {reference(move.from_version)}).",
+        format_html(
+            "{} is in service for: {} (before: {}). Each worker loads it before its next batch: "
+            '<a href="{}">Workers</a> tell how far they are.',
+            move.to_version,
+            move.scope,
+            reference(move.from_version),
+            reverse("admin:inference_worker_changelist"),
+        ),
     )
     return HttpResponseRedirect(reverse("admin:registry_deployment_changelist"))
 
@@ -146,14 +156,18 @@ class DeploymentAdmin(OperatorAdmin):
 
 @admin.register(Activation)
 class ActivationAdmin(OperatorAdmin):
-    list_display = ("number", "at", "scope", "act", "move", "actor", "reason")
+    list_display = ("number", "at", "scope", "act", "move", "who", "reason")
     list_filter = ("act", "for_tenant")
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "seen", "overridden", "thresholds", "chosen",
+        "seen", "overridden", "unjudged", "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
-    list_select_related = ("from_version", "to_version", "for_tenant")
+    list_select_related = ("from_version", "to_version", "for_tenant", "by")
+
+    @admin.display(description="By")
+    def who(self, activation: Activation) -> Any:
+        return activation.who
 
     @admin.display(description="For")
     def scope(self, activation: Activation) -> Any:
@@ -174,6 +188,10 @@ class ActivationAdmin(OperatorAdmin):
         rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
         return table(("Set", "What it said"), rows) if rows else "–"
 
+    @admin.display(description="No longer judged")
+    def unjudged(self, activation: Activation) -> str:
+        return ", ".join(given_up(activation)) or "–"
+
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:
         before, after = activation.points_before, activation.points_after
@@ -190,8 +208,8 @@ class ActivationAdmin(OperatorAdmin):
 class ActivationRequestAdmin(OperatorAdmin):
     """Moves that one operator asked for and another one confirms."""
 
-    list_display = ("at", "scope", "move", "actor", "standing")
-    list_select_related = ("for_tenant", "from_version", "to_version", "line")
+    list_display = ("at", "scope", "move", "who", "standing")
+    list_select_related = ("for_tenant", "from_version", "to_version", "line", "by", "replaced_by")
     fields = ("at", "scope", "move", "keeps_points", "despite_gate", "by", "actor", "reason", "standing")
     readonly_fields = fields
 
@@ -203,10 +221,16 @@ class ActivationRequestAdmin(OperatorAdmin):
     def move(self, request: ActivationRequest) -> str:
         return f"{reference(request.from_version)} → {request.to_version}{_share(request.percent)}"
 
+    @admin.display(description="Asked by")
+    def who(self, request: ActivationRequest) -> Any:
+        return request.who
+
     @admin.display(description="Standing")
     def standing(self, request: ActivationRequest) -> str:
         if request.line is not None:
             return f"Confirmed: line {request.line.number}"
+        if hasattr(request, "replaced_by"):
+            return f"Replaced by {request.replaced_by.who}'s request for {request.replaced_by}"
         return "Withdrawn" if request.withdrawn else "Waits for a second operator"
 
     def get_urls(self) -> list[URLPattern]:
@@ -247,7 +271,7 @@ class ActivationRequestAdmin(OperatorAdmin):
 def _asked(asked: ActivationRequest) -> str:
     points = "What tenants chose is kept" if asked.keeps_points else "The version's own operating points hold"
     gate = " It goes ahead although a gate was not passed." if asked.despite_gate else ""
-    return f"{asked.by or asked.actor} asked for it: {asked.reason or 'no reason given'}. {points}.{gate}"
+    return f"{asked.who} asked for it: {asked.reason or 'no reason given'}. {points}.{gate}"
 
 
 def _share(percent: int | None) -> str:

@@ -4,10 +4,11 @@ import getpass
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from apps.core.errors import NotFoundError
-from apps.registry.models import ModelVersion
+from apps.registry.judged import warning_after, warning_of
+from apps.registry.models import Activation, ModelVersion
 
 
 def add_why(parser: CommandParser) -> None:
@@ -33,9 +34,17 @@ def who_and_why(options: dict[str, Any]) -> dict[str, Any]:
     return {**why, "by_id": person.pk}
 
 
+def warn(command: BaseCommand, move: Activation) -> None:
+    """Say what a move leaves unjudged."""
+    if warning := warning_after(move):
+        command.stderr.write(command.style.WARNING(f"Warning: {warning}"))
+
+
 def what_next(version: ModelVersion) -> str:
     """What an operator may do with a version that was just registered."""
-    return (
-        f"To put it into service: manage.py activate_model {version}\n"
-        f"To let hospitals name it before: manage.py offer_model {version}"
-    )
+    lines = [
+        warning_of(version),
+        f"To put it into service: manage.py activate_model {version}",
+        f"To let hospitals name it before: manage.py offer_model {version}",
+    ]
+    return "\n".join(line for line in lines if line)

@@ -153,6 +153,9 @@ class ActivationRequest(models.Model):
         "registry.Activation", null=True, on_delete=models.PROTECT, related_name="request", editable=False
     )
     withdrawn = models.DateTimeField(null=True)
+    replaces = models.OneToOneField(
+        "self", null=True, on_delete=models.PROTECT, related_name="replaced_by", editable=False
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -168,6 +171,17 @@ class ActivationRequest(models.Model):
     @property
     def is_open(self) -> bool:
         return self.line_id is None and self.withdrawn is None
+
+    @property
+    def in_words(self) -> str:
+        """That it waits, and what it put aside."""
+        aside = f" It replaces the request for {self.replaces} of {self.replaces.who}." if self.replaces else ""
+        return f"{self} waits for a second operator, who confirms it in the console.{aside}"
+
+    @property
+    def who(self) -> Any:
+        """The operator who asks, or else the account on the machine."""
+        return self.by or self.actor
 
 
 class Activation(models.Model):
@@ -230,3 +244,8 @@ class Activation(models.Model):
     @property
     def scope(self) -> Any:
         return self.for_tenant or PLATFORM
+
+    @property
+    def who(self) -> Any:
+        """The operator who moved, or else the account on the machine."""
+        return self.by or self.actor

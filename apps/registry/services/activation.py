@@ -87,14 +87,10 @@ def roll_back(
         ConflictError: there is nothing to take back.
     """
     with moving(tenant) as scope:
-        undone = way_back(tenant.pk if tenant else None)
         current = scope.serving
+        undone = way_back(tenant.pk if tenant else None, current)
         if undone.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
-        if undone.act == Activation.Act.POINTS and undone.to_version != current:
-            raise ConflictError(
-                f"The points were changed on {undone.to_version}; {current} serves by now. Choose its points instead."
-            )
         after = without_pinned(scope, restored(undone.points_before))
         return _move(
             scope,

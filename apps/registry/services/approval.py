@@ -25,7 +25,7 @@ def request_activation(
     percent: int | None = None,
     despite_gate: bool = False,
 ) -> ActivationRequest:
-    """Ask for a move that another operator confirms; a request that waited for the same tenant is withdrawn.
+    """Ask for a move that another operator confirms; one that waited for the same tenant is replaced.
 
     Args:
         percent: of a canary; None asks for the whole service.
@@ -42,8 +42,9 @@ def request_activation(
         else:
             check_can_challenge(scope, version, percent)
         check_gates(version, By(actor, by_id, reason, despite_gate=despite_gate))
-        waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None)
-        waiting.update(withdrawn=timezone.now())
+        waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None).first()
+        if waiting is not None:
+            withdraw(request=waiting)
         return ActivationRequest.objects.create(
             for_tenant=tenant,
             from_version=scope.serving,
@@ -54,6 +55,7 @@ def request_activation(
             by_id=by_id,
             actor=actor,
             reason=reason,
+            replaces=waiting,
         )
 
 

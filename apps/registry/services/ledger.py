@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from apps.core.errors import ConflictError
+from apps.core.queue import Bell, ring
 from apps.registry.gates import Gate
 from apps.registry.models import Activation, Deployment, ModelVersion
 from apps.registry.points import Point
@@ -77,7 +78,7 @@ def append(
     undoes: Activation | None = None,
     own_before: bool | None = None,
 ) -> Activation:
-    """Write the next line, also into the hospitals' trails, and tell whoever wants to hear of it."""
+    """Write the next line, also into the hospitals' trails, and tell the workers and whoever wants to hear of it."""
     line = Activation.objects.create(
         number=(Activation.objects.aggregate(last=Max("number"))["last"] or 0) + 1,
         act=act,
@@ -99,6 +100,7 @@ def append(
     )
     tell_move(line)
     record_line(line)
+    ring(Bell.INFER)
     return line
 
 

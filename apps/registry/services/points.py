@@ -19,9 +19,12 @@ def chosen(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.
 
 
 def write(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Point], actor: str) -> None:
-    """Put exactly these points into force."""
+    """Put exactly these points into force; one that holds already stays its chooser's."""
     OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id).exclude(label__in=points).delete()
+    held = chosen(version, [tenant_id])[tenant_id]
     for label, point in points.items():
+        if held.get(label) == point:
+            continue
         OperatingPoint.objects.update_or_create(
             model_version=version,
             for_tenant_id=tenant_id,

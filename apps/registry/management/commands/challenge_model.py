@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.registry.management.moving import add_why, who_and_why
+from apps.registry.management.moving import add_why, warn, who_and_why
 from apps.registry.models import Activation, ActivationRequest
 from apps.registry.services import challenge_or_request, end_challenge, find_version
 from apps.tenants.services import find_tenant
@@ -41,12 +41,13 @@ class Command(BaseCommand):
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         if isinstance(move, ActivationRequest):
-            self.stdout.write(f"{move} waits for a second operator, who confirms it in the console.")
+            self.stdout.write(move.in_words)
         elif options["end"]:
             self.stdout.write(f"{move.to_version} challenges {move.from_version} no more ({move.scope}).")
         else:
             how = "in the shadow" if move.percent is None else f"{move.percent} % of the studies"
             self.stdout.write(f"{move.to_version} reads {how} beside {move.from_version} ({move.scope}).")
+            warn(self, move)
 
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:

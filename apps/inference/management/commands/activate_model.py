@@ -1,14 +1,20 @@
 """Put a registered version into service, or go back to the former one."""
 
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.registry.management.moving import add_why, who_and_why
+from apps.inference.rollout import last_words, rollout
+from apps.registry.management.moving import add_why, warn, who_and_why
 from apps.registry.models import Activation, ActivationRequest
 from apps.registry.services import activate_or_request, find_version, roll_back, unpin
 from apps.tenants.services import find_tenant
+
+_LOOK_SECONDS = 0.25
 
 
 class Command(BaseCommand):
@@ -28,6 +34,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--despite-gate", action="store_true", help="although it did not pass the gate; needs --reason"
         )
+        parser.add_argument(
+            "--wait", type=float, default=15.0, metavar="SECONDS", help="how long to wait for the workers (default 15)"
+        )
         add_why(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,15 +44,34 @@ class Command(BaseCommand):
             raise CommandError("Give either name:number or --rollback or --unpin.")
         if options["unpin"] and not options["tenant"]:
             raise CommandError("Say whom to unpin: --tenant SLUG.")
+        before = last_words()
         try:
             move = _move(options)
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         if isinstance(move, ActivationRequest):
-            self.stdout.write(f"{move} waits for a second operator, who confirms it in the console.")
+            self.stdout.write(move.in_words)
             return
         whom = f" for {move.for_tenant}" if move.for_tenant else ""
         self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
+        warn(self, move)
+        self._follow(move, before, options["wait"])
+
+    def _follow(self, move: Activation, before: Mapping[str, datetime], seconds: float) -> None:
+        """Say how far the workers are; a version that one of them cannot load is not in service there."""
+        deadline = time.monotonic() + seconds
+        found = rollout(move.to_version, before)
+        while found.waiting and not found.refusals and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            found = rollout(move.to_version, before)
+        if found.refusals:
+            told = "; ".join(f"{worker}: {reason}" for worker, reason in found.refusals)
+            back = f"--rollback --tenant {move.for_tenant.slug}" if move.for_tenant else "--rollback"
+            raise CommandError(
+                f"Workers cannot load {move.to_version} and go on with what read before. {told}. Register it anew, or "
+                f"go back: manage.py activate_model {back}"
+            )
+        self.stdout.write(found.in_words)
 
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:

@@ -1,0 +1,67 @@
+"""A version may bring no operating points: whoever moves it hears what is no longer judged."""
+
+import io
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from apps.registry.judged import given_up, warning_after, warning_of
+from apps.registry.models import ModelVersion
+from apps.registry.points import Choice
+from apps.registry.services import activate, challenge, roll_back, set_points
+from tests.registry.versions import registered
+
+
+@pytest.fixture
+def first(db: None) -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test")
+    return version
+
+
+def without_points(number: int, *labels: str) -> ModelVersion:
+    version = registered(number)
+    for label in labels or version.manifest["labels"]:
+        version.manifest["thresholds"][label] = None
+    version.save()
+    return version
+
+
+def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion) -> None:
+    bare = without_points(2)
+    said, told = io.StringIO(), io.StringIO()
+    call_command("activate_model", "chest-net:2", stdout=said, stderr=told)
+    assert "chest-net:2 is in service (before: chest-net:1)" in said.getvalue()
+    assert "No longer judged, so never flagged: Atelectasis, Cardiomegaly" in told.getvalue()
+    assert "Hernia" not in told.getvalue(), "It was judged by neither."
+    assert warning_of(bare) == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
+    assert warning_after(roll_back(actor="test")) == ""
+
+
+def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
+    line = activate(version=without_points(1, "Mass", "Hernia"), actor="test")
+    assert warning_after(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
+    assert given_up(line) == []
+
+
+def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion) -> None:
+    def choose(version: ModelVersion, label: str) -> None:
+        by_hand = Choice("manual", value=0.3, reason="By the tumour board.")
+        set_points(tenant=north.tenant, version=version, choices={label: by_hand}, recent={}, actor="test")
+
+    lacking = without_points(2, "Mass")
+    choose(first, "Hernia")
+    line = activate(version=lacking, actor="test", tenant=south.tenant)
+    assert given_up(line) == ["Mass"]
+    # One tenant chose a point for what neither version judges: it loses that, and the rest of the platform Mass.
+    line = activate(version=lacking, actor="test", keeps_points=False)
+    assert given_up(line) == ["Hernia", "Mass"]
+    choose(lacking, "Mass")
+    back = activate(version=first, actor="test", tenant=north.tenant, keeps_points=False)
+    assert given_up(back) == []
+
+
+def test_a_challenger_is_told_of_too(first: ModelVersion) -> None:
+    lacking = without_points(2, "Mass")
+    assert given_up(challenge(version=lacking, actor="test", percent=10)) == ["Mass"]
