@@ -194,6 +194,14 @@ def test_an_array_that_is_no_film_is_a_problem(north: Any, serving: Any, body: b
     assert answer.status_code == (413 if code == "too-many-images" else 400)
 
 
+def test_an_array_of_another_order_or_range_hears_which(north: Any, serving: Any) -> None:
+    fortran = ask(north.bearer, npy(np.asfortranarray(np.ones((2, 3, 256, 256), np.float32))), NPY)
+    bright = ask(north.bearer, npy(with_value(128.0)), NPY)
+
+    assert "not <f4 in Fortran order" in fortran.json()["detail"]
+    assert " to 128, and a film gives " in bright.json()["detail"]
+
+
 def test_a_pickle_in_an_array_is_never_opened(north: Any, serving: Any) -> None:
     out = io.BytesIO()
     np.save(out, np.array([print], dtype=object), allow_pickle=True)
@@ -236,6 +244,8 @@ def test_a_version_may_be_named(north: Any, serving: Any) -> None:
     assert named.json()[0]["model_version"] == "starter:1"
     assert unknown.status_code == 404
     assert [each.status_code for each in odd] == [400, 400, 400]
+    assert odd[0].json()["detail"].startswith("model_version: ")
+    assert typo.json()["detail"] == "heatmap: There is no such parameter."
     assert (typo.status_code, typo.json()["errors"]) == (400, {"heatmap": ["There is no such parameter."]})
 
 

@@ -16,7 +16,7 @@ from torchvision import models
 from ml.artifact import MANIFEST, WEIGHTS, Threshold, load_artifact
 from ml.calibration import calibrate
 from ml.importers import ImportRefused, Options, bundle, import_file
-from ml.importers.assemble import _points
+from ml.importers.assemble import _points, _saturated
 from ml.importers.formats import Converted, convert
 from ml.importers.keys import map_tensors
 from ml.importers.outputs import Choice, choose
@@ -59,6 +59,10 @@ def test_what_fits_is_mapped_whole(state: dict[str, Any]) -> None:
         (lambda s: s.pop("classifier.weight"), "one linear head .*found none"),
         (lambda s: s.update({"fc.weight": s["classifier.weight"]}), "one linear head .*classifier.weight, fc.weight"),
         (lambda s: s.update({"classifier.bias": np.zeros(3, np.float32)}), "is not one linear layer"),
+        (
+            lambda s: s.update({"classifier.weight": s["classifier.weight"].astype(int)}),
+            "holds int64.*save it as float",
+        ),
         (lambda s: s.update({"classifier.weight": np.zeros((14, 9), np.float32)}), "takes 9 features"),
         (lambda s: s.update({"conv_stem.weight": np.zeros((8, 2, 3, 3), np.float32)}), "conv_stem.weight has shape"),
     ],
@@ -237,6 +241,27 @@ def test_other_bad_bundles(folder: Path, out: Path, monkeypatch: pytest.MonkeyPa
     assert "over 0 MiB" in reason(packed(folder, "tar.gz"))
     (folder / WEIGHTS).unlink()
     assert f"no {WEIGHTS}" in reason(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 30\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title></html>", "web page"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_a_download_left_in_a_models_place(tmp_path: Path, content: bytes, reason: str, suffix: str) -> None:
+    (tmp_path / f"model{suffix}").write_bytes(content)
+    with pytest.raises(ImportRefused, match=reason):
+        read_source(tmp_path / f"model{suffix}")
+
+
+def test_outputs_that_are_certain_of_every_film_are_noted() -> None:
+    logits = np.array([[50.0, 1.0, -30.0], [40.0, -2.0, -10.0]], np.float32)
+    trial = Outputs(logits, np.zeros((2, 3, 7, 7), np.float32), np.zeros((2, 4), np.float32))
+    (note,) = _saturated(trial, LABELS[:3])
+    assert note.startswith(f"WARNING: certain of every synthetic film, so of no use as it is: {LABELS[0]}.")
 
 
 def test_a_threshold_goes_through_the_calibration_unchanged_in_meaning() -> None:
