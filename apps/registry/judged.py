@@ -27,7 +27,7 @@ def given_up(line: Activation) -> list[str]:
         return []
     own_before, own_after = _own(line.from_version), _own(line.to_version)
     lost = set() if line.for_tenant_id else own_before - own_after
-    for tenant_id in {*line.points_before, *line.points_after, *_key(line)}:
+    for tenant_id in {*line.points_before, *line.points_after}:
         judged_before = own_before | _labels(line.points_before, tenant_id)
         lost |= judged_before - own_after - _labels(line.points_after, tenant_id)
     return sorted(lost)
@@ -50,7 +50,3 @@ def _own(version: ModelVersion) -> set[str]:
 
 def _labels(points: Mapping[str, Mapping[str, Any]], tenant_id: str) -> set[str]:
     return set(points.get(tenant_id, {}))
-
-
-def _key(line: Activation) -> list[str]:
-    return [str(line.for_tenant_id)] if line.for_tenant_id else []
