@@ -9,20 +9,20 @@ from uuid import UUID
 from django.db.models import Q
 
 from apps.registry.models import Activation
-from apps.registry.points import Point
+from apps.registry.points import Point, in_words
 
 _LINES = 200
 
 
 @dataclass(frozen=True)
 class PointChange:
-    """One finding's point before and after one line; None is the version's own."""
+    """One finding's point before and after one line, in words."""
 
     at: datetime
     number: int
     label: str
-    before: Point | None
-    after: Point | None
+    before: str
+    after: str
     version: str
     by_id: UUID | None
     is_own: bool
@@ -30,11 +30,15 @@ class PointChange:
 
 
 def point_changes(tenant_id: UUID, label: str | None = None) -> list[PointChange]:
-    """Newest first. Why the platform moved everybody's version is the platform's own: the reason is left out there."""
+    """Newest first, without the points of versions on trial, by which nothing is judged that is shown as serving.
+
+    Why the platform moved everybody's version is the platform's own: the reason is left out there.
+    """
     key = str(tenant_id)
     lines = Activation.objects.filter(Q(points_before__has_key=key) | Q(points_after__has_key=key))
+    lines = lines.exclude(act__in=Activation.ASIDE).select_related("from_version", "to_version")
     found = []
-    for line in lines.select_related("to_version")[:_LINES]:
+    for line in lines[:_LINES]:
         before, after = line.points_before.get(key, {}), line.points_after.get(key, {})
         is_own = line.for_tenant_id == tenant_id
         found += [
@@ -42,8 +46,8 @@ def point_changes(tenant_id: UUID, label: str | None = None) -> list[PointChange
                 at=line.at,
                 number=line.number,
                 label=each,
-                before=_point(before, each),
-                after=_point(after, each),
+                before=in_words(_point(before, each), line.from_version, each),
+                after=in_words(_point(after, each), line.to_version, each),
                 version=str(line.to_version),
                 by_id=line.by_id,
                 is_own=is_own,

@@ -12,6 +12,7 @@ Strategy = OperatingPoint.Strategy
 # Fewer positive films, or fewer recent studies, and the point would be an accident of one or two of them.
 FEWEST_POSITIVES = 10
 FEWEST_STUDIES = 20
+FEWEST_FLAGGED = 5
 _TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE)
 _EDGE = 1e-6
 
@@ -67,9 +68,12 @@ class Curve:
         return found
 
 
-def in_words(point: Point | None) -> str:
-    """A point and how it was chosen; None is the version's own."""
-    return f"{point.value:.3f} ({point.how.lower()})" if point else "the version's own"
+def in_words(point: Point | None, version: ModelVersion | None, label: str) -> str:
+    """A point and how it was chosen; None is the version's own, where it has one."""
+    if point is not None:
+        return f"{point.value:.3f} ({point.how.lower()})"
+    own = version.thresholds.get(label) if version else None
+    return f"{own['value']:.3f} (the version's own)" if own else "not judged"
 
 
 def curves(version: ModelVersion) -> dict[str, Curve]:
@@ -166,12 +170,19 @@ def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Curve | 
 
 
 def _at_rate(label: str, choice: Choice, recent: Sequence[float]) -> float:
-    if len(recent) < FEWEST_STUDIES:
+    rate = choice.target or 0.0
+    need = studies_for_rate(rate)
+    if len(recent) < need:
         raise InvalidInputError(
-            f"{label}: a share needs at least {FEWEST_STUDIES} recent studies, and there are {len(recent)}.",
+            f"{label}: a share of {rate:.1%} needs at least {need} recent studies, and there are {len(recent)}.",
             "too-few-studies",
         )
-    return threshold_for_rate(recent, choice.target or 0.0)
+    return threshold_for_rate(recent, rate)
+
+
+def studies_for_rate(rate: float) -> int:
+    """How many studies it takes until at least one of them is flagged, and one is not."""
+    return max(FEWEST_STUDIES, math.ceil(1.0 / min(rate, 1.0 - rate) - 1e-9))
 
 
 def threshold_for_rate(probabilities: Sequence[float], rate: float) -> float:

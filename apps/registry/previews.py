@@ -6,6 +6,7 @@ from typing import Any
 
 from apps.registry.models import ModelVersion
 from apps.registry.points import (
+    FEWEST_FLAGGED,
     FEWEST_STUDIES,
     Choice,
     Curve,
@@ -14,6 +15,7 @@ from apps.registry.points import (
     curves,
     resolve,
     share_flagged,
+    studies_for_rate,
     threshold_for_rate,
 )
 
@@ -99,6 +101,20 @@ def _one_sided(
     }
 
 
+def _too_few(point: Point, share: float, studies: int) -> str | None:
+    """Why a sample can't tell which threshold flags a share; None where it can."""
+    if point.strategy == Strategy.ALERT_RATE:
+        need = studies_for_rate(share)
+        return None if studies >= need else f"Only {studies} studies: {need} are needed to keep a share of {share:.1%}."
+    flagged = round(share * studies)
+    if FEWEST_FLAGGED <= flagged <= studies - FEWEST_FLAGGED:
+        return None
+    return (
+        f"{flagged} of {studies} studies were flagged: too few to tell a threshold from, on one side at least "
+        f"{FEWEST_FLAGGED} are needed. Preview more studies, or choose this finding's point anew."
+    )
+
+
 def _own(version: ModelVersion, label: str) -> float | None:
     own = version.thresholds.get(label)
     return float(own["value"]) if own else None
@@ -124,6 +140,8 @@ def _proposal(
         return None, f"Only {len(candidate)} studies: {FEWEST_STUDIES} are needed to keep a share."
     share = point.target if point.strategy == Strategy.ALERT_RATE else share_flagged(former, point.value)
     assert share is not None
+    if (told := _too_few(point, share, len(former))) is not None:
+        return None, told
     value = min(max(threshold_for_rate(candidate, share), 1e-6), 1.0 - 1e-6)
     if point.strategy == Strategy.ALERT_RATE:
         return Point(value, point.strategy, point.target, point.reason), "Keeps the share of studies flagged."

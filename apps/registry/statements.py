@@ -43,7 +43,10 @@ def _uses(version: ModelVersion) -> dict[str, str]:
             "People like those whose films it was made from and measured on (Data; the subgroups by sex, age and view "
             "below). Others were not studied."
         ),
-        "Outputs": f"Calibrated probabilities of {', '.join(version.manifest['labels'])}, and a map for each.",
+        "Outputs": (
+            f"{'Calibrated' if version.is_calibrated else 'Uncalibrated'} probabilities of "
+            f"{', '.join(version.manifest['labels'])}, and a map for each."
+        ),
         "Cautioned out-of-scope settings": (
             "Lateral films, other body parts and other modalities, which the gate refuses where it recognises them; "
             "findings that are not listed; ruling a disease out; use without a radiologist."

@@ -1,5 +1,6 @@
 """Objects: content-addressed files in the default storage (the file system, or any S3)."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,6 +60,22 @@ def _save(key: str, content: File) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def holds(key: str, content: Path) -> bool:
+    """Whether the storage has exactly a local file's bytes under a key.
+
+    Raises:
+        UnavailableError: the storage did not answer.
+    """
+    try:
+        if not default_storage.exists(key):
+            return False
+        with default_storage.open(key, "rb") as stored, content.open("rb") as wanted:
+            digests = [hashlib.file_digest(each, "sha256").digest() for each in (stored, wanted)]
+    except Exception as error:  # each S3 client has an error tree of its own
+        raise UnavailableError("The object storage did not answer; try again later.") from error
+    return digests[0] == digests[1]
 
 
 def read_bytes(key: str) -> bytes:

@@ -70,7 +70,7 @@ def test_what_cannot_be_done_is_said(north: Any, starter: Any, arguments: list[s
 
 
 def test_the_same_artifact_is_the_same_version(starter: Any) -> None:
-    assert "starter:1 is registered" in run("register_model", str(STARTER))
+    assert "starter:1 was registered before (Serving)" in run("register_model", str(STARTER))
     assert ModelVersion.objects.count() == 1
 
 

@@ -157,7 +157,7 @@ def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.1)
     line = Activation.objects.first()
     assert (line.act, line.percent, line.for_tenant) == ("canary", 20, north.tenant)
-    with pytest.raises(ConflictError, match="cannot keep this: end it first"):
+    with pytest.raises(ConflictError, match="on trial and cannot keep this choice"):
         choose(Choice("manual", value=0.3, reason="As before."))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.2)
     roll_back(actor="test", tenant=north.tenant)

@@ -15,6 +15,7 @@ from apps.inference.models import InferenceJob, JobState
 from apps.inference.rendering import film_png
 from apps.registry.services import activate, register
 from apps.tenants.scope import tenant_tx
+from ml.artifact import WEIGHTS
 from tests.conftest import STARTER, Hospital
 from workers.drain import Drain
 
@@ -62,6 +63,10 @@ def test_films_and_models_live_on_s3(
     }  # fmt: skip
     settings.MODEL_CACHE_DIR = tmp_path / "models"
     version = register(artifact_dir=STARTER)
+    weights = tmp_path / "s3" / BUCKET / version.object_prefix / WEIGHTS
+    weights.write_bytes(b"damaged")
+    assert register(artifact_dir=STARTER) == version
+    assert weights.read_bytes() == (STARTER / WEIGHTS).read_bytes(), "The same artifact mends what is stored."
     activate(version=version, actor="test")
     instance = store_film(north, size=256).instance
     assert default_storage.exists(instance.object_key)

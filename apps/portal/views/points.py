@@ -16,7 +16,7 @@ from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPer
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.history import PointChange, point_changes
 from apps.registry.models import ModelVersion, OperatingPoint
-from apps.registry.points import Point, in_words
+from apps.registry.points import Point
 from apps.registry.selectors import version_for
 from apps.registry.services import set_points
 from apps.registry.whatif import Evidence
@@ -117,8 +117,6 @@ def _told(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
         {
             "change": each,
             "who": names.get(each.by_id, "The platform's operator"),
-            "before": in_words(each.before),
-            "after": in_words(each.after),
         }
         for each in listed
     ]

@@ -28,19 +28,23 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
 
 
-class ActivationForm(ReasonForm):
+class UnpinForm(ReasonForm):
+    keeps_points = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Keep what tenants chose",
+        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
+    )
+    field_order: Sequence[str] = ("keeps_points", "reason")
+
+
+class ActivationForm(UnpinForm):
     tenant = forms.ModelChoiceField(
         Tenant.objects.order_by("name"),
         required=False,
         empty_label="The whole platform, except who is pinned",
         label="For",
         help_text="A tenant that is chosen here keeps this version when the platform moves on.",
-    )
-    keeps_points = forms.BooleanField(
-        required=False,
-        initial=True,
-        label="Keep what tenants chose",
-        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
     )
     despite_gate = forms.BooleanField(
         required=False,
@@ -77,10 +81,10 @@ def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | Activat
     messages.success(
         request,
         format_html(
-            "{} is in service for: {} (before: {}). Each worker loads it before its next batch: "
+            "In service for {}: {} (before: {}). Workers load it and go on with what they have until then: "
             '<a href="{}">Workers</a> tell how far they are.',
-            move.to_version,
             move.scope,
+            move.to_version,
             reference(move.from_version),
             reverse("admin:inference_worker_changelist"),
         ),
@@ -139,16 +143,23 @@ class DeploymentAdmin(OperatorAdmin):
             unpin,
             get_object_or_404(Tenant, slug=slug),
             title=f"{slug}: follow the platform again",
-            explanation="The platform's version reads for this tenant from the next batch on.",
+            explanation="The platform's version reads for this tenant as soon as a worker has loaded it.",
+            form_class=UnpinForm,
             submit="Follow the platform",
         )
 
     def _act(
-        self, request: HttpRequest, move: Callable[..., Activation], tenant: Tenant | None, **page: str
+        self,
+        request: HttpRequest,
+        move: Callable[..., Activation],
+        tenant: Tenant | None,
+        form_class: type[ReasonForm] = ReasonForm,
+        **page: str,
     ) -> HttpResponseBase:
-        form = ReasonForm(request.POST if request.method == "POST" else None)
+        form = form_class(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            line = moved(form, move, tenant=tenant, **why(request, form))
+            chosen = {name: value for name, value in form.cleaned_data.items() if name == "keeps_points"}
+            line = moved(form, move, tenant=tenant, **chosen, **why(request, form))
             if line is not None:
                 return answer(self, request, line)
         return self.page(request, back_to=reverse("admin:registry_deployment_changelist"), form=form, **page)
@@ -197,7 +208,12 @@ class ActivationAdmin(OperatorAdmin):
         before, after = activation.points_before, activation.points_after
         names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in={*before, *after})}
         rows = [
-            (names[key], label, _threshold(before, key, label), _threshold(after, key, label))
+            (
+                names[key],
+                label,
+                in_words(_point(before, key, label), activation.from_version, label),
+                in_words(_point(after, key, label), activation.to_version, label),
+            )
             for key in sorted({*before, *after}, key=lambda key: names[key])
             for label in sorted({*before.get(key, {}), *after.get(key, {})})
         ]
@@ -271,13 +287,14 @@ class ActivationRequestAdmin(OperatorAdmin):
 def _asked(asked: ActivationRequest) -> str:
     points = "What tenants chose is kept" if asked.keeps_points else "The version's own operating points hold"
     gate = " It goes ahead although a gate was not passed." if asked.despite_gate else ""
-    return f"{asked.who} asked for it: {asked.reason or 'no reason given'}. {points}.{gate}"
+    reason = (asked.reason or "no reason given").rstrip(".")
+    return f"{asked.who} asked for it: {reason}. It replaces {reference(asked.from_version)}. {points}.{gate}"
 
 
 def _share(percent: int | None) -> str:
     return "" if percent is None else f" ({percent} %)"
 
 
-def _threshold(chosen: dict[str, Any], tenant_id: str, label: str) -> str:
+def _point(chosen: dict[str, Any], tenant_id: str, label: str) -> Point | None:
     point = chosen.get(tenant_id, {}).get(label)
-    return in_words(Point(**point) if point else None)
+    return Point(**point) if point else None

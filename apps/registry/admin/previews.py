@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from apps.registry.admin.figures import table
 from apps.registry.models import ModelVersion, PreviewJob, SwitchPreview
 from apps.registry.selectors import deployments
+from apps.registry.services import holds
 from apps.tenants.console import OperatorAdmin
 from apps.tenants.models import Tenant
 
@@ -91,7 +92,7 @@ def live(version: ModelVersion) -> str:
         {
             "jobs": _without_preview(asked, latest),
             "is_open": any(job.state in PreviewJob.OPEN for job in asked),
-            "previews": [(each, flips(each)) for each in latest],
+            "previews": [(each, flips(each), holds(each)) for each in latest],
         },
     )
 

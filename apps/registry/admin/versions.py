@@ -91,7 +91,8 @@ class ModelVersionAdmin(OperatorAdmin):
 
     @admin.display(description="AUROC (95 % CI)")
     def figures(self, version: ModelVersion) -> SafeString:
-        parts = {name: part for name, part in version.manifest["metrics"].items() if "labels" in part}
+        measured = version.manifest["metrics"].items()
+        parts = {name: part for name, part in measured if isinstance(part, dict) and "labels" in part}
         rows = [("Mean", *(figure(part, "mean_auroc") for part in parts.values()))]
         rows += [
             (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
@@ -152,7 +153,7 @@ class ModelVersionAdmin(OperatorAdmin):
         page = self.page(
             request,
             title=f"Put {version} into service",
-            explanation="Operating points included. Each worker loads it before its next batch.",
+            explanation="Operating points included. Workers load it, and go on with what they have until then.",
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
             submit="Put into service",
@@ -191,6 +192,7 @@ class ModelVersionAdmin(OperatorAdmin):
             line = moved(form, retire, version=version, **why(request, form))
             if line is not None:
                 self.log_change(request, version, f"Retired: {line.reason}")
+                messages.success(request, f"Retired: {version}.")
                 return HttpResponseRedirect(back_to)
         return self.page(
             request,

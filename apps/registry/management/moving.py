@@ -1,6 +1,7 @@
 """What the commands that move a pointer, or make a version that one may move to, have in common."""
 
 import getpass
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -9,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from apps.core.errors import NotFoundError
 from apps.registry.judged import warning_after, warning_of
 from apps.registry.models import Activation, ModelVersion
+from apps.registry.selectors import version_state, with_state
 
 
 def add_why(parser: CommandParser) -> None:
@@ -38,6 +40,14 @@ def warn(command: BaseCommand, move: Activation) -> None:
     """Say what a move leaves unjudged."""
     if warning := warning_after(move):
         command.stderr.write(command.style.WARNING(f"Warning: {warning}"))
+
+
+def registered(version: ModelVersion, since: datetime) -> str:
+    """What an operator should hear of a version that was registered, after ``since`` or long before."""
+    if version.registered < since:
+        state = version_state(with_state(ModelVersion.objects.filter(pk=version.pk)).get())
+        return f"{version} was registered before ({state}) from the same artifact; its stored files are whole."
+    return f"{version} is registered as a candidate ({version.sha256}).\n{what_next(version)}"
 
 
 def what_next(version: ModelVersion) -> str:

@@ -26,6 +26,7 @@ from apps.registry.services.evaluating import (
     request_evaluations,
 )
 from apps.registry.services.offers import offer, withdraw_offer
+from apps.registry.services.points import holds
 from apps.registry.services.previews import (
     PREVIEWS,
     complete_preview,
@@ -68,6 +69,7 @@ __all__ = [
     "finish_delivery",
     "forget_artifact",
     "held_preview",
+    "holds",
     "import_artifact",
     "keep_evaluation",
     "note_progress",

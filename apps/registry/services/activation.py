@@ -104,8 +104,13 @@ def roll_back(
         )
 
 
-def unpin(*, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
-    """Let a tenant follow the platform's pointer again, with what it chose carried on.
+def unpin(
+    *, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason: str = "", keeps_points: bool = True
+) -> Activation:
+    """Let a tenant follow the platform's pointer again.
+
+    Args:
+        keeps_points: carry on what it chose; else the version's own points hold.
 
     Raises:
         ConflictError: it does already, there is nothing to follow, or a choice cannot be kept.
@@ -117,7 +122,9 @@ def unpin(*, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason:
             raise ConflictError("No version is in service for the platform: there would be none left.")
         version, previous = scope.platform.model_version, scope.own.model_version
         before = chosen(previous, [tenant.pk])
-        after = before if version == previous else carry(before, previous, version)
+        after: Chosen = {tenant.pk: {}}
+        if keeps_points:
+            after = before if version == previous else carry(before, previous, version)
         seen = seen_previews(tenant, previous, version)
         by = By(actor, by_id, reason)
         return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, previews=seen)

@@ -8,9 +8,10 @@ from django.utils import timezone
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.registry.models import Activation, ActivationRequest, Challenger, Deployment, ModelVersion
 from apps.registry.services.activation import activate, check_can_serve, put_into_service
-from apps.registry.services.challenge import challenge, check_can_challenge, put_to_challenge
+from apps.registry.services.challenge import challenge, check_can_challenge, of_its_own, put_to_challenge
 from apps.registry.services.gating import check_gates
 from apps.registry.services.ledger import By, append, moving
+from apps.registry.services.points import carry, choices_at_stake
 from apps.tenants.models import Tenant
 
 
@@ -32,7 +33,7 @@ def request_activation(
 
     Raises:
         InvalidInputError: nobody asks, so nobody could be told from the one who confirms; or as `activate`.
-        ConflictError: the version cannot serve there, as `activate`.
+        ConflictError: the version cannot serve there, or cannot keep what a tenant chose, as `activate`.
     """
     if by_id is None:
         raise InvalidInputError("A second operator must confirm it: say who asks, --operator EMAIL.", "person-missing")
@@ -42,6 +43,9 @@ def request_activation(
         else:
             check_can_challenge(scope, version, percent)
         check_gates(version, By(actor, by_id, reason, despite_gate=despite_gate))
+        if keeps_points and scope.serving is not None:
+            at_stake = choices_at_stake(scope, scope.serving, version)
+            carry(at_stake if percent is None else of_its_own(scope, at_stake), scope.serving, version)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None).first()
         if waiting is not None:
             withdraw(request=waiting)
@@ -116,6 +120,8 @@ def withdraw(*, request: ActivationRequest) -> ActivationRequest:
 def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
     """Say that a version must not read for anybody again. Its results, and what is known of it, stay.
 
+    Requests for it are withdrawn.
+
     Raises:
         ConflictError: it serves or challenges somewhere, or is retired already.
     """
@@ -126,4 +132,6 @@ def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None,
             raise ConflictError(f"{version} is a challenger: end that first.")
         if not ModelVersion.objects.filter(pk=version.pk, retired=None).update(retired=timezone.now()):
             raise ConflictError(f"{version} is retired already.")
+        asked = ActivationRequest.objects.filter(to_version=version, line=None, withdrawn=None)
+        asked.update(withdrawn=timezone.now())
         return append(Activation.Act.RETIRED, None, None, version, By(actor, by_id, reason))

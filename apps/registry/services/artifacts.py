@@ -14,11 +14,12 @@ from django.db.models import Max, QuerySet
 
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.registry import engine
+from apps.registry.described import check_described
 from apps.registry.models import ModelVersion
 from apps.registry.services.evaluating import request_evaluations
 from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
-from apps.studies.storage import put_file
+from apps.studies.storage import holds, put_file
 
 _LARGEST_NUMBER = 2**31 - 1
 ARTIFACT_FILES = ("manifest.json", "model.safetensors")
@@ -27,21 +28,24 @@ ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
     """Verify an artifact, store its files and register it as the next number of its name.
 
-    The same artifact again is the same version. A new one is measured on the operator's evaluation sets.
+    The same artifact again is the same version, whose stored files are replaced where they were damaged. A new one is
+    measured on the operator's evaluation sets.
 
     Raises:
         InvalidInputError: the artifact is damaged or not ours; the reason names the defect.
+        UnavailableError: the object storage did not answer.
     """
     try:
         artifact = engine.load_artifact(artifact_dir)
     except engine.ArtifactInvalid as error:
         raise InvalidInputError(str(error), f"artifact-{error.code}") from error
+    check_described(artifact.manifest)
+    for file_name in ARTIFACT_FILES:
+        _store(f"models/{artifact.sha256}/{file_name}", artifact_dir / file_name)
     known = ModelVersion.objects.filter(sha256=artifact.sha256).first()
     if known is not None:
         return known
     name = name or artifact.manifest.name
-    for file_name in ARTIFACT_FILES:
-        _store(f"models/{artifact.sha256}/{file_name}", artifact_dir / file_name)
     last = ModelVersion.objects.filter(name=name).aggregate(last=Max("number"))["last"] or 0
     try:
         with transaction.atomic():
@@ -60,6 +64,10 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
 
 
 def _store(key: str, path: Path) -> None:
+    if holds(key, path):
+        return
+    # Nothing, or something else: a verified file takes the place of a damaged one.
+    default_storage.delete(key)
     with open_spool() as spool:
         copy = spool.folder / path.name
         shutil.copyfile(path, copy)

@@ -63,7 +63,7 @@ def put_to_challenge(
     """`challenge`, inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
     overridden = check_gates(version, by) if _reads_more(_open(scope.tenant), percent) else []
-    before = _of_its_own(scope, choices_at_stake(scope, serving, version))
+    before = of_its_own(scope, choices_at_stake(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
     seen = seen_previews(scope.tenant, serving, version)
     if keeps_points:
@@ -145,7 +145,9 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
             return
         if not or_end:
             raise ConflictError(
-                f"{row} is under way and cannot keep this: end it first. {error.detail}", "canary-cannot-follow"
+                f"{row.model_version} reads a share of these studies on trial and cannot keep this choice. Choose a "
+                "sensitivity or a specificity, or ask the platform's operator to end the trial first.",
+                "canary-cannot-follow",
             ) from error
         _end(row, By(by.actor, by.by_id, f"It could not keep what a tenant chose. {error.detail}"))
         return
@@ -165,7 +167,7 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
     )  # fmt: skip
 
 
-def _of_its_own(scope: Scope, by_tenant: Chosen) -> Chosen:
+def of_its_own(scope: Scope, by_tenant: Chosen) -> Chosen:
     """The platform's trial leaves the points of a tenant alone that has a challenger of its own."""
     if scope.tenant is not None:
         return by_tenant

@@ -31,7 +31,8 @@ def set_points(
 
     Raises:
         InvalidInputError: a choice cannot be met.
-        ConflictError: another version serves the tenant by now, or a canary there could not follow.
+        ConflictError: another version serves the tenant by now, nothing would change, or a canary there could not
+            follow.
     """
     with moving(tenant) as scope:
         if scope.serving != version:
@@ -44,6 +45,8 @@ def set_points(
                 after.pop(label, None)
             else:
                 after[label] = resolve(version, label, choice, known.get(label), recent.get(label, ()))
+        if after == before[tenant.pk]:
+            raise ConflictError("Nothing would change: that is in force already.", "unchanged")
         write(version, tenant.pk, after, actor)
         by = By(actor, by_id, reason)
         line = append(Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after})

@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.registry.models import Deployment, ModelVersion, OperatingPoint, SwitchPreview
 from apps.registry.points import Choice, Curve, Point, Strategy, curves, resolve
+from apps.registry.selectors import version_for
 from apps.registry.services.ledger import Chosen, Scope
 from apps.tenants.models import Tenant
 
@@ -64,9 +66,10 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
     there = chosen(to_version, before)
     after: dict[uuid.UUID, dict[str, Point]] = {}
     for tenant_id, points in before.items():
-        proposed = _proposals(fitting_preview(tenant_id, points, from_version, to_version))
+        preview = fitting_preview(tenant_id, points, from_version, to_version)
+        seen = preview.report["labels"] if preview else {}
         kept = {
-            label: _kept(tenant_id, to_version, label, point, known.get(label), proposed, there[tenant_id])
+            label: _kept(tenant_id, to_version, label, point, known.get(label), seen.get(label), there[tenant_id])
             for label, point in points.items()
             # A version may read fewer findings: where it says nothing there is nothing to judge.
             if label in to_version.manifest["labels"]
@@ -103,9 +106,13 @@ def fitting_preview(
     return latest if latest is not None and latest.report["points"] == now else None
 
 
-def _proposals(preview: SwitchPreview | None) -> dict[str, Point]:
-    entries = preview.report["labels"] if preview else {}
-    return {label: Point(**entry["proposed"]) for label, entry in entries.items() if entry["proposed"]}
+def holds(preview: SwitchPreview) -> bool:
+    """Whether a move now would be what the preview showed: the same version serves, by the same points."""
+    tenant_id = preview.for_tenant_id
+    if version_for(tenant_id) != preview.from_version:
+        return False
+    points = chosen(preview.from_version, [tenant_id])[tenant_id]
+    return fitting_preview(tenant_id, points, preview.from_version, preview.to_version) == preview
 
 
 def _kept(
@@ -114,11 +121,11 @@ def _kept(
     label: str,
     point: Point,
     curve: Curve | None,
-    proposed: Mapping[str, Point],
+    seen: Mapping[str, Any] | None,
     there: Mapping[str, Point],
 ) -> Point:
-    if label in proposed:
-        return proposed[label]
+    if seen and seen["proposed"]:
+        return Point(**seen["proposed"])
     same = there.get(label)
     if same is not None and (same.strategy, same.target) == (point.strategy, point.target):
         return same
@@ -129,15 +136,16 @@ def _kept(
         raise ConflictError(f"{error.detail} {_remedy(tenant_id, version)}", "points-not-kept") from error
     raise ConflictError(
         f"{Tenant.objects.get(pk=tenant_id)} judges {label} by a threshold of its own ({point.value:.3f}), and "
-        f"{version} scores otherwise. {_remedy(tenant_id, version)}",
+        f"{version} scores otherwise. {_remedy(tenant_id, version, seen['note'] if seen else '')}",
         "points-not-kept",
     )
 
 
-def _remedy(tenant_id: uuid.UUID, version: ModelVersion) -> str:
+def _remedy(tenant_id: uuid.UUID, version: ModelVersion, note: str = "") -> str:
     slug = Tenant.objects.get(pk=tenant_id).slug
+    said = f"The preview proposes none. {note} " if note else ""
     return (
-        f"Preview the switch, which proposes one: manage.py preview_switch {version} --tenant {slug}, or "
+        f"{said}Preview the switch, which proposes one: manage.py preview_switch {version} --tenant {slug}, or "
         "Preview this switch on its page; or give the "
         "tenants' choices up for the version's own points: --own-points."
     )

@@ -76,11 +76,11 @@ class Command(BaseCommand):
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
-    why = who_and_why(options)
+    why, keeps_points = who_and_why(options), not options["own_points"]
     if options["rollback"]:
         return roll_back(tenant=tenant, **why)
     if tenant is not None and options["unpin"]:
-        return unpin(tenant=tenant, **why)
-    version, keeps_points = find_version(options["version"]), not options["own_points"]
+        return unpin(tenant=tenant, keeps_points=keeps_points, **why)
+    version = find_version(options["version"])
     why["despite_gate"] = options["despite_gate"]
     return activate_or_request(version=version, tenant=tenant, keeps_points=keeps_points, **why)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.management.moving import what_next
+from apps.registry.management.moving import registered
 from apps.registry.services import import_artifact
 
 _CONVERTED_ONLY = (
@@ -48,13 +49,13 @@ class Command(BaseCommand):
         wanted = engine.ImportOptions(
             format=options["format"], name=options["name"], **{names.get(k, k): v for k, v in given.items()}
         )
+        since = timezone.now()
         try:
             version, imported = import_artifact(file=options["file"], options=wanted)
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         self._tell(imported)
-        self.stdout.write(f"{version} is registered as a candidate ({version.sha256}).")
-        self.stdout.write(what_next(version))
+        self.stdout.write(registered(version, since))
 
     def _tell(self, imported: engine.Imported) -> None:
         manifest, say = imported.manifest, self.stdout.write

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
-from apps.registry.management.moving import what_next
+from apps.registry.management.moving import registered
 from apps.registry.services import register
 
 
@@ -18,9 +19,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", help="the version's name; the manifest's own by default")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        since = timezone.now()
         try:
             version = register(artifact_dir=options["artifact"], name=options["name"])
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
-        self.stdout.write(f"{version} is registered ({version.sha256}).")
-        self.stdout.write(what_next(version))
+        self.stdout.write(registered(version, since))
