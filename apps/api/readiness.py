@@ -64,7 +64,7 @@ def _refusals() -> str:
     refusing = refusing_workers()
     if not refusing:
         return ""
-    return f"{refusing} cannot load a version that they should hold, and go on without: see Workers in the console."
+    return f"Workers that cannot load a version which they should hold: {refusing}. See Workers in the console."
 
 
 def _ask_broker() -> None:

@@ -45,17 +45,18 @@ def read_switch(
     """The serving version, and what a candidate says of the tenant's last studies beside it.
 
     Raises:
-        ConflictError: the candidate serves already, or no study was read by the serving version.
+        ConflictError: the candidate serves already or is retired, or no study was read by the serving version.
         UnavailableError: the candidate cannot be loaded, or the storage does not answer.
     """
     serving = version_for(tenant.pk)
     if serving is None or serving == version:
         raise ConflictError(f"There is nothing to compare: {serving or 'no version'} serves {tenant}.")
+    if version.retired is not None:
+        raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
     with tenant_tx(tenant.pk):
         readings = recent_readings(version=serving, last=last)
     if not readings:
         raise ConflictError(f"{serving} has read no study of {tenant} yet: there is nothing to compare.")
-    progress(0, len(readings))
     again = _read_again(version, readings, progress)
     both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
     return serving, Read(
@@ -75,6 +76,7 @@ def _read_again(
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
         raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
     found: list[dict[str, float] | None] = []
+    progress(0, len(readings))
     with engine.Sandbox(workers=settings.DECODER_PROCESSES) as sandbox:
         for first in range(0, len(readings), BATCH):
             found += _read_batch(predictor, sandbox, readings[first : first + BATCH])

@@ -30,8 +30,8 @@ def card_sections(version: ModelVersion) -> list[Section]:
         *_measured(version, evaluations),
         *_gates(version),
         *_training(version),
-        Section("Where it served", table=_ledger(version)),
-        Section("The card that came with it", [line for line in version.manifest["card"].splitlines() if line.strip()]),
+        _served(version),
+        Section("The card that came with it", verbatim=version.manifest["card"]),
     ]
 
 
@@ -135,10 +135,11 @@ def _gates(version: ModelVersion) -> list[Section]:
     return [Section("Gates", table=engine.Table("Gates", ("Set", "Gate", "Why"), rows))] if rows else []
 
 
-def _ledger(version: ModelVersion) -> engine.Table:
+def _served(version: ModelVersion) -> Section:
     lines = Activation.objects.filter(to_version=version).select_related("for_tenant", "from_version")[:_LINES]
     rows = tuple(
         (str(line.number), f"{line.at:%Y-%m-%d %H:%M}", str(line.scope), line.get_act_display(), line.reason)
         for line in lines
     )
-    return engine.Table("Ledger", ("Line", "When", "For", "What", "Why"), rows)
+    table = engine.Table("Ledger", ("Line", "When", "For", "What", "Why"), rows)
+    return Section("Where it served", table=table) if rows else Section("Where it served", ["Nowhere yet."])

@@ -19,6 +19,7 @@ class Section:
     text: Sequence[str] = ()
     table: engine.Table | None = None
     charts: Sequence[Chart] = ()
+    verbatim: str = ""
 
 
 def sections(evaluation: Evaluation) -> list[Section]:

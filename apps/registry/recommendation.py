@@ -88,7 +88,7 @@ def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
             continue
         if interval.low > MOVED or interval.high < -MOVED:
             reasons.append(
-                f"{_name(each)}: it would flag {abs(each.change):.1%} of the studies {_way(each.change)} (95 % CI "
+                f"{_name(each)}: it would flag {_way(each.change)} of the studies, by {abs(each.change):.1%} (95 % CI "
                 f"{interval.low:+.1%} to {interval.high:+.1%}), and readers have not shown that it is right. Choose "
                 "its operating point first."
             )
@@ -125,7 +125,7 @@ def _name(each: LabelCount) -> str:
 
 
 def _way(change: float) -> str:
-    return "more" if change > 0 else "less"
+    return "more" if change > 0 else "fewer"
 
 
 def _studies(number: int) -> str:

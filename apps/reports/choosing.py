@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from apps.registry.models import ModelVersion
+from apps.registry.models import ModelVersion, OperatingPoint
 from apps.registry.points import Choice, Strategy, curves
 from apps.registry.selectors import operating_points
 from apps.registry.whatif import Evidence, charts, step, steps
@@ -22,6 +22,15 @@ class PointForm(forms.Form):
         required=False, min_value=0, max_value=1, label="Threshold", help_text="Only where it is set by hand."
     )
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="Kept in the ledger for good.")
+
+    @classmethod
+    def of(cls, tenant: Tenant, version: ModelVersion, label: str, data: Any = None) -> "PointForm":
+        """The form as it opens: with what the tenant chose so far."""
+        row = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant, label=label).first()
+        if row is None:
+            return cls(data)
+        by_hand = row.value if row.strategy == Strategy.MANUAL else None
+        return cls(data, initial={"strategy": row.strategy, "target": row.target, "value": by_hand})
 
     def choice(self) -> Choice | None:
         given = self.cleaned_data

@@ -142,11 +142,13 @@ function present(entry, file, message) {
 }
 
 function verdict({ findings, model_version: version }, flagged) {
-  if (flagged) return `${flagged} of ${findings.length} findings reach their operating point`;
   const unjudged = findings.filter((finding) => finding.threshold === null);
   if (unjudged.length === findings.length) return `Not judged: ${version} has no operating points`;
+  const reached = flagged
+    ? `${flagged} of ${findings.length} findings reach their operating point`
+    : "No finding reaches its operating point";
   const names = unjudged.map((finding) => named(finding.label)).join(", ");
-  return `No finding reaches its operating point${names && `; not judged: ${names}`}`;
+  return names ? `${reached}; not judged: ${names}` : reached;
 }
 
 function sizes(original, { body, isSmall }) {

@@ -108,6 +108,7 @@ def test_by_keyboard_alone(
     read_studies()
     page = open_page()
     page.goto("/")
+    expect(page.get_by_label("E-mail")).to_be_focused()
     page.keyboard.type(north.radiologist.email)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)

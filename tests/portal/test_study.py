@@ -58,7 +58,7 @@ def test_the_whole_result_with_its_provenance(client: Client, study: Study, vers
     assert "2 findings at or above their operating points" in page
     assert "71.0 %" in page
     assert "30.0 %" in page
-    assert page.count("no operating point") == 1
+    assert page.count("not judged") == 1
     assert "patient's right, lower zone" in page.replace("&#x27;", "'")
     assert len(re.findall(r"data-label=", response.text)) == len(LABELS)
     assert response.text.index('data-label="Effusion"') < response.text.index('data-label="Mass"')

@@ -60,7 +60,7 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
     if version is None or label not in version.manifest["labels"]:
         raise NotFoundError("The version that reads here knows no such finding.")
     found = evidence(version=version, label=label)
-    form = PointForm(request.POST if request.method == "POST" else None)
+    form = PointForm.of(request.tenant, version, label, request.POST if request.method == "POST" else None)
     if request.method == "POST":
         if not settings.HOSPITALS_SET_POINTS:
             raise NotPermittedError("On this platform the operator sets the operating points: ask there.")

@@ -22,6 +22,7 @@ from apps.studies.spool import open_spool
 from apps.studies.storage import holds, put_file
 
 _LARGEST_NUMBER = 2**31 - 1
+_NAMED = 10
 ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 
 
@@ -118,7 +119,8 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
     known = ModelVersion.objects.all() if among is None else among
     version = known.filter(name=name, number=int(number)).first() if int(number) <= _LARGEST_NUMBER else None
     if version is None:
-        names = ", ".join(str(each) for each in known[:10]) or "none"
+        names = ", ".join(str(each) for each in known[:_NAMED]) or "none"
+        names += ", and others" if known[_NAMED:].exists() else ""
         told = (
             f"Registered: {names}." if among is None else f"Your hospital may name {names}; an operator offers others."
         )

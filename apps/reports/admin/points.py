@@ -79,7 +79,7 @@ class OperatingPointAdmin(OperatorAdmin):
             return HttpResponseRedirect(request.path)
         with tenant_tx(tenant.pk):
             found = evidence(version=version, label=label)
-        form = PointForm(request.POST if request.method == "POST" else None)
+        form = PointForm.of(tenant, version, label, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
             return HttpResponseRedirect(request.get_full_path())
         context = self.admin_site.each_context(request) | {

@@ -53,7 +53,10 @@ class Command(BaseCommand):
             self.stdout.write(move.in_words)
             return
         whom = f" for {move.for_tenant}" if move.for_tenant else ""
-        self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
+        if move.from_version == move.to_version:
+            self.stdout.write(f"{move.to_version} stays in service{whom}; its operating points moved.")
+        else:
+            self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
         warn(self, move)
         self._follow(move, before, options["wait"])
 

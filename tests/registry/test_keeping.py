@@ -1,0 +1,134 @@
+"""What a tenant chose is kept by what is known, or the move says why it cannot be."""
+
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.registry.history import point_changes
+from apps.registry.models import Activation, ActivationRequest, ModelVersion, SwitchPreview
+from apps.registry.points import Choice, Point, resolve
+from apps.registry.previews import Read, preview_report
+from apps.registry.selectors import thresholds_for
+from apps.registry.services import (
+    activate,
+    challenge,
+    holds,
+    request_activation,
+    retire,
+    roll_back,
+    set_points,
+    store_preview,
+    unpin,
+)
+from tests.registry.versions import registered
+
+BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
+
+
+@pytest.fixture
+def first(db: None) -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def second(first: ModelVersion) -> ModelVersion:
+    return registered(2, scale=0.5)
+
+
+def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
+    return set_points(tenant=hospital.tenant, version=version, choices={label: choice}, recent={}, actor="test")
+
+
+def read_alike(version: ModelVersion, scores: list[float]) -> Read:
+    same = dict.fromkeys(version.manifest["labels"], scores)
+    return Read(former=same, candidate=same, studies=len(scores), refused=0)
+
+
+@pytest.mark.parametrize(("flagged", "is_told"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
+def test_a_sample_that_tells_nothing_of_a_threshold_proposes_none(
+    first: ModelVersion, second: ModelVersion, flagged: int, is_told: bool
+) -> None:
+    """Of identical scores the same point would be right; beyond what was seen nobody knows one."""
+    scores = [0.1 + index / 1000 for index in range(30 - flagged)] + [0.5 + index / 1000 for index in range(flagged)]
+    report = preview_report(first, second, {"Mass": Point(0.4, "manual", None, "x")}, read_alike(first, scores))
+    entry = report["labels"]["Mass"]
+    assert (entry["proposed"] is not None) == is_told
+    if is_told:
+        assert 0.129 < entry["proposed"]["value"] <= 0.5
+    else:
+        assert f"{flagged} of 30 studies were flagged: too few" in entry["note"]
+
+
+def test_a_share_needs_studies_of_which_one_is_flagged(first: ModelVersion) -> None:
+    recent = [index / 100 for index in range(40)]
+    with pytest.raises(InvalidInputError, match=r"a share of 2.0% needs at least 50 recent studies"):
+        resolve(first, "Mass", Choice("alert_rate", 0.02), None, recent)
+    assert resolve(first, "Mass", Choice("alert_rate", 0.025), None, recent).value == pytest.approx(0.385)
+
+
+def test_a_preview_without_a_proposal_says_why_in_the_refusal(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    choose(north, first, "Mass", BY_HAND)
+    kept = previewed(north, first, second, [0.1] * 30)
+    assert holds(kept)
+    with pytest.raises(ConflictError, match=r"proposes none. 0 of 30 studies were flagged"):
+        activate(version=second, actor="test")
+    choose(north, first, "Mass", Choice("manual", value=0.5, reason="Fewer."))
+    assert not holds(kept), "Other points are in force."
+
+
+def previewed(hospital: Any, before: ModelVersion, after: ModelVersion, scores: list[float]) -> SwitchPreview:
+    read = read_alike(before, scores)
+    return store_preview(tenant=hospital.tenant, from_version=before, to_version=after, read=read, actor="test")
+
+
+def test_whoever_unpins_may_give_the_points_up(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+    activate(version=second, actor="test", tenant=north.tenant)
+    choose(north, second, "Mass", BY_HAND)
+    with pytest.raises(CommandError, match="--own-points"):
+        call_command("activate_model", unpin=True, tenant="north")
+    call_command("activate_model", unpin=True, tenant="north", own_points=True)
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.33
+    with pytest.raises(ConflictError, match="preview_switch"):
+        unpin(tenant=north.tenant, actor="test")
+
+
+def test_a_request_that_could_not_be_confirmed_is_refused(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    choose(north, first, "Mass", BY_HAND)
+    for percent in (None, 10):
+        with pytest.raises(ConflictError, match="preview_switch chest-net:2"):
+            request_activation(version=second, actor="one", by_id=north.admin.pk, percent=percent)
+    request_activation(version=second, actor="one", by_id=north.admin.pk, keeps_points=False)
+    retire(version=second, actor="test")
+    assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
+
+
+def test_a_change_of_nothing_is_no_line_that_a_rollback_could_take_back(north: Any, first: ModelVersion) -> None:
+    choose(north, first, "Mass", BY_HAND)
+    for label, choice in (("Mass", BY_HAND), ("Fibrosis", None)):
+        with pytest.raises(ConflictError, match="in force already"):
+            choose(north, first, label, choice)
+    roll_back(actor="test", tenant=north.tenant)
+    assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
+
+
+def test_the_history_is_of_what_judged_and_names_the_versions_own_points(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
+    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    challenge(version=second, actor="test")
+    choose(north, first, "Hernia", BY_HAND)
+    told = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]
+    assert told == [
+        ("Hernia", "not judged", "0.330 (set by hand)"),
+        ("Mass", "0.500 (the version's own)", "0.400 (fixed sensitivity 0.80)"),
+    ]
