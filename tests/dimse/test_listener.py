@@ -1,9 +1,11 @@
 """C-ECHO and C-STORE against the real process, with pynetdicom and DCMTK as peers."""
 
+import os
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -190,9 +192,16 @@ def test_a_full_disk_is_said_before_the_film_comes(north: Hospital, film: Film) 
 
 
 @pytest.mark.peer
+def dcmtk(name: str) -> str | None:
+    """DCMTK's program: an activated environment has pynetdicom's of the same name first."""
+    environments = {Path(sys.executable).parent, Path(os.environ.get("VIRTUAL_ENV", "/")) / "bin"}
+    path = [each for each in os.environ["PATH"].split(os.pathsep) if Path(each) not in environments]
+    return shutil.which(name, path=os.pathsep.join(path))
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film: Film, tmp_path: Path) -> None:
-    program = shutil.which("storescu") or pytest.skip("storescu is absent: apt-get install dcmtk")
+    program = dcmtk("storescu") or pytest.skip("storescu is absent: apt-get install dcmtk")
     path = tmp_path / "film.dcm"
     film(1, transfer_syntax=syntax).save_as(path)
     command = [program, "-aec", "NORTH", "-aet", "DCMTK", SYNTAXES[syntax], "127.0.0.1", str(listener.port), str(path)]
@@ -205,7 +214,7 @@ def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film:
 
 @pytest.mark.peer
 def test_echoscu(listener: ListenerProcess, north: Hospital) -> None:
-    program = shutil.which("echoscu") or pytest.skip("echoscu is absent: apt-get install dcmtk")
+    program = dcmtk("echoscu") or pytest.skip("echoscu is absent: apt-get install dcmtk")
     address = ["127.0.0.1", str(listener.port)]
     assert subprocess.run([program, "-aec", "NORTH", *address], timeout=30, check=False).returncode == 0
     refused = subprocess.run([program, "-aec", "NOBODY", *address], timeout=30, capture_output=True, check=False)

@@ -158,6 +158,6 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     # Somebody made one at the command line since.
     SwitchPreview.objects.create(
         for_tenant=north.tenant, from_version=version_for(north.tenant.pk), to_version=candidate, studies=1,
-        report_json='{"labels": {}}', sha256="0", actor="test",
+        report_json='{"labels": {}, "points": {}}', sha256="0", actor="test",
     )  # fmt: skip
     assert "Failed: A stored film" not in operator.get(page).content.decode()
