@@ -90,9 +90,11 @@ class ModelVersionAdmin(OperatorAdmin):
         )
 
     @admin.display(description="AUROC (95 % CI)")
-    def figures(self, version: ModelVersion) -> SafeString:
+    def figures(self, version: ModelVersion) -> SafeString | str:
         measured = version.manifest["metrics"].items()
         parts = {name: part for name, part in measured if isinstance(part, dict) and "labels" in part}
+        if not parts:
+            return "None came with it."
         rows = [("Mean", *(figure(part, "mean_auroc") for part in parts.values()))]
         rows += [
             (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))

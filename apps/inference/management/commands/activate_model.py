@@ -68,7 +68,7 @@ class Command(BaseCommand):
             time.sleep(_LOOK_SECONDS)
             found = rollout(move.to_version, before)
         if found.refusals:
-            told = "; ".join(f"{worker}: {reason}" for worker, reason in found.refusals)
+            told = "; ".join(f"{worker}: {reason.rstrip('.')}" for worker, reason in found.refusals)
             back = f"--rollback --tenant {move.for_tenant.slug}" if move.for_tenant else "--rollback"
             raise CommandError(
                 f"Workers cannot load {move.to_version} and go on with what read before. {told}. Register it anew, or "
