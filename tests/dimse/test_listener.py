@@ -201,7 +201,7 @@ def dcmtk(name: str) -> str | None:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film: Film, tmp_path: Path) -> None:
-    program = dcmtk("storescu") or pytest.skip("storescu is absent: apt-get install dcmtk")
+    program = dcmtk("storescu") or pytest.skip("DCMTK's storescu is absent: apt-get install dcmtk")
     path = tmp_path / "film.dcm"
     film(1, transfer_syntax=syntax).save_as(path)
     command = [program, "-aec", "NORTH", "-aet", "DCMTK", SYNTAXES[syntax], "127.0.0.1", str(listener.port), str(path)]
@@ -214,7 +214,7 @@ def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film:
 
 @pytest.mark.peer
 def test_echoscu(listener: ListenerProcess, north: Hospital) -> None:
-    program = dcmtk("echoscu") or pytest.skip("echoscu is absent: apt-get install dcmtk")
+    program = dcmtk("echoscu") or pytest.skip("DCMTK's echoscu is absent: apt-get install dcmtk")
     address = ["127.0.0.1", str(listener.port)]
     assert subprocess.run([program, "-aec", "NORTH", *address], timeout=30, check=False).returncode == 0
     refused = subprocess.run([program, "-aec", "NOBODY", *address], timeout=30, capture_output=True, check=False)

@@ -24,10 +24,6 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(STARTER, tmp_path / "made", copy_function=shutil.copyfile))
 
 
-def metrics(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / MANIFEST).read_text())["metrics"]
-
-
 @pytest.mark.parametrize(
     ("part", "value", "named"),
     [

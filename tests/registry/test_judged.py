@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import pytest
 from django.core.management import call_command
 
 from apps.registry.judged import given_up, warning_after, warning_of
@@ -11,13 +10,6 @@ from apps.registry.models import ModelVersion
 from apps.registry.points import Choice
 from apps.registry.services import activate, challenge, roll_back, set_points
 from tests.registry.versions import registered
-
-
-@pytest.fixture
-def first(db: None) -> ModelVersion:
-    version = registered(1)
-    activate(version=version, actor="test")
-    return version
 
 
 def without_points(number: int, *labels: str) -> ModelVersion:

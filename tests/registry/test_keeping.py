@@ -22,21 +22,8 @@ from apps.registry.services import (
     store_preview,
     unpin,
 )
-from tests.registry.versions import registered
 
 BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
-
-
-@pytest.fixture
-def first(db: None) -> ModelVersion:
-    version = registered(1)
-    activate(version=version, actor="test")
-    return version
-
-
-@pytest.fixture
-def second(first: ModelVersion) -> ModelVersion:
-    return registered(2, scale=0.5)
 
 
 def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:

@@ -27,18 +27,6 @@ from tests.registry.versions import CURVE, registered
 RECENT = [index / 100 for index in range(1, 101)]
 
 
-@pytest.fixture
-def first(db: None) -> ModelVersion:
-    version = registered(1)
-    activate(version=version, actor="test")
-    return version
-
-
-@pytest.fixture
-def second(first: ModelVersion) -> ModelVersion:
-    return registered(2, scale=0.5)
-
-
 def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
     return set_points(
         tenant=hospital.tenant,

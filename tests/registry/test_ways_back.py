@@ -12,18 +12,6 @@ from apps.registry.services import activate, roll_back, set_points, unpin
 from tests.registry.versions import registered
 
 
-@pytest.fixture
-def first(db: None) -> ModelVersion:
-    version = registered(1)
-    activate(version=version, actor="test")
-    return version
-
-
-@pytest.fixture
-def second(first: ModelVersion) -> ModelVersion:
-    return registered(2, scale=0.5)
-
-
 def choose(hospital: Any, version: ModelVersion, choice: Choice) -> None:
     set_points(tenant=hospital.tenant, version=version, choices={"Mass": choice}, recent={}, actor="test")
 

@@ -5,7 +5,6 @@ import json
 import pickle
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,14 +189,20 @@ def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
     moved = threading.Event()
+    sent: list[int] = []
+
+    def one_more() -> None:
+        before = len(sent)
+        wait_for(lambda: len(sent) > before, 20, "A film that is read before the next move")
 
     def move() -> None:
         try:
             for version, state in ((second, "serving"), (third, "serving"), (bad, "refused")) * 2:
                 activate(version=version, actor="test")
                 wait_for(lambda: held().get(str(version)) == state, 20, state)  # noqa: B023 (waited for here)
+                one_more()
                 roll_back(actor="test")
-                time.sleep(0.3)
+                one_more()
         finally:
             connections.close_all()
             moved.set()
@@ -205,15 +210,14 @@ def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
     with working() as drain:
         mover = threading.Thread(target=move)
         mover.start()
-        sent = 0
         while not moved.is_set():
-            store_film(north, seed=sent, size=256)
-            sent += 1
+            store_film(north, seed=len(sent), size=256)
             drain.run()
+            sent.append(1)
         mover.join()
     with tenant_tx(north.tenant.id):
         ended = list(InferenceJob.objects.values_list("state", "attempt", "model_version_id"))
-    assert len(ended) == sent >= 6
+    assert len(ended) == len(sent) >= 12
     assert {(state, attempt) for state, attempt, _ in ended} == {(JobState.COMPLETE, 1)}
     read_by = {version for _, _, version in ended}
     assert read_by == {starter.pk, second.pk, third.pk}

@@ -1,0 +1,19 @@
+"""The version in service and another one, as the registry's tests have them; nobody loads either."""
+
+import pytest
+
+from apps.registry.models import ModelVersion
+from apps.registry.services import activate
+from tests.registry.versions import registered
+
+
+@pytest.fixture
+def first(db: None) -> ModelVersion:
+    version = registered(1)
+    activate(version=version, actor="test")
+    return version
+
+
+@pytest.fixture
+def second(first: ModelVersion) -> ModelVersion:
+    return registered(2, scale=0.5)
