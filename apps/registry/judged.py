@@ -40,7 +40,7 @@ def warning_after(line: Activation) -> str:
         return warning_of(line.to_version) if line.from_version is None else ""
     return (
         f"No longer judged, so never flagged: {', '.join(lost)}. {line.to_version} has no operating point for them; "
-        "choose some, or roll back."
+        "choose some, or take it back."
     )
 
 

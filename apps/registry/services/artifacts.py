@@ -67,11 +67,11 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
 def _store(key: str, path: Path) -> None:
     if holds(key, path):
         return
-    # Nothing, or something else: a verified file takes the place of a damaged one.
-    default_storage.delete(key)
     with open_spool() as spool:
         copy = spool.folder / path.name
         shutil.copyfile(path, copy)
+        # Nothing, or something else: a verified file, at hand by now, takes the place of a damaged one.
+        default_storage.delete(key)
         put_file(key, spool.adopt(copy))
 
 
