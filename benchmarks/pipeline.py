@@ -1,7 +1,7 @@
 """From STOW to committed findings, against the raw predictor in the same run.
 
     python -m benchmarks.pipeline [--films 200] [--rounds 3] [--artifact DIR | --densenet]
-    python -m benchmarks.pipeline --device cuda [--workers N] [--films 2000] ...
+    python -m benchmarks.pipeline --device cuda [--workers N] [--films 2000] [--densenet [--size 1024]] ...
 
 Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
 findings as shares of it, as medians over rounds; the CPU-ms that one film costs outside the forward (PostgreSQL beside
@@ -32,11 +32,11 @@ STARTER = PROJECT_ROOT / "models" / "starter"
 OURS = ("web", "worker", "dispatcher")
 
 
-def densenet(folder: Path) -> Path:
+def densenet(folder: Path, size: int) -> Path:
     """A DenseNet121 version with untrained weights: its speed is that of a trained one."""
     from benchmarks.untrained import write_untrained
 
-    return write_untrained("densenet121", folder)
+    return write_untrained("densenet121", folder, size)
 
 
 class Api:
@@ -71,10 +71,22 @@ def wait_for_jobs(count: int) -> None:
         time.sleep(0.2 if missing > 32 else 0.01)
 
 
+def wait_for_workers(count: int) -> None:
+    """Until each of them serves: one that still compiles would share the cores with what is measured."""
+    from apps.inference.selectors import live_workers
+
+    deadline = time.monotonic() + 300
+    while sum(any(held["state"] == "serving" for held in worker.versions) for worker in live_workers()) < count:
+        if time.monotonic() > deadline:
+            raise SystemExit("The workers did not load the version within five minutes.")
+        time.sleep(0.5)
+
+
 def store(stack: Stack, count: int, run: str) -> float:
     instances = films(count, run)
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
     started = time.perf_counter()
-    store_all(stack.url, "/dicom-web/studies", instances, {"Authorization": f"Bearer {stack.api_key}"})
+    store_all(stack.url, "/dicom-web/studies", instances, headers, connections=max(4, os.cpu_count() or 1))
     return started
 
 
@@ -163,6 +175,7 @@ def report(artifact: Path, options: argparse.Namespace) -> None:
         import django
 
         django.setup()
+        wait_for_workers(options.workers)
         store(stack, 16 * options.workers, "warm")
         wait_for_jobs(16 * options.workers)
         latency = measure_latency(stack)
@@ -207,9 +220,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--artifact", type=Path, default=STARTER)
     parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
+    parser.add_argument("--size", type=int, default=224, help="of its input; a larger one keeps a GPU busier a film")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        artifact = densenet(Path(folder) / "densenet121") if options.densenet else options.artifact
+        artifact = densenet(Path(folder) / "densenet121", options.size) if options.densenet else options.artifact
         print(f"version                   {artifact.name}")
         report(artifact, options)
 
