@@ -32,7 +32,7 @@ STARTER = PROJECT_ROOT / "models" / "starter"
 OURS = ("web", "worker", "dispatcher")
 
 
-def densenet(folder: Path, size: int) -> Path:
+def densenet(folder: Path, size: int = 224) -> Path:
     """A DenseNet121 version with untrained weights: its speed is that of a trained one."""
     from benchmarks.untrained import write_untrained
 
