@@ -131,7 +131,8 @@ SQL_BY_HAND = {
 
 def runs_sql(source: str) -> bool:
     calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return any(isinstance(called, ast.Attribute) and called.attr in ("cursor", "raw", "extra") for called in calls)
+    names = (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "") for called in calls)
+    return any(name in ("cursor", "raw", "extra", "rows_in_tenant") for name in names)
 
 
 def test_sql_is_written_by_hand_in_few_places() -> None:

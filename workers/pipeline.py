@@ -23,7 +23,7 @@ from apps.registry.models import ModelVersion
 from apps.reports.services import draft
 from apps.studies.models import Instance
 from apps.studies.storage import local_path
-from apps.tenants.scope import tenant_tx
+from apps.tenants.scope import rows_in_tenant, tenant_tx
 
 _VIEW_ORDER = {"PA": 0, "AP": 1}
 _INSTANCES = """
@@ -59,11 +59,13 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
         own = [claim for claim in claims if claim.tenant_id == tenant_id]
         jobs = [claim for claim in own if isinstance(claim, ClaimedJob)]
         again = [claim for claim in own if isinstance(claim, ClaimedShadow)]
-        with tenant_tx(tenant_id):
-            films = _instances_by_study([job.study_id for job in jobs])
-            read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
-        readings += [_choose_film(Reading(job, films.get(job.study_id, []))) for job in jobs]
-        readings += [_same_film(Reading(shadow, []), read.get(shadow.job_id)) for shadow in again]
+        if jobs:
+            films = _instances_by_study(tenant_id, [job.study_id for job in jobs])
+            readings += [_choose_film(Reading(job, films.get(job.study_id, []))) for job in jobs]
+        if again:
+            with tenant_tx(tenant_id):
+                read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
+            readings += [_same_film(Reading(shadow, []), read.get(shadow.job_id)) for shadow in again]
     return readings
 
 
@@ -75,9 +77,9 @@ def _same_film(reading: Reading, job: InferenceJob | None) -> Reading:
     return reading
 
 
-def _instances_by_study(study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
+def _instances_by_study(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
     found: dict[UUID, list[Instance]] = {}
-    instances: Iterable[Any] = Instance.objects.raw(_INSTANCES, [list(study_ids)])
+    instances: Iterable[Any] = rows_in_tenant(tenant_id, Instance, _INSTANCES, [list(study_ids)])
     for instance in instances:
         found.setdefault(instance.study_id, []).append(instance)
     return found

@@ -53,6 +53,7 @@ select id, tenant_id, study_id, priority, turn, fence from inference_inferencejo
  order by priority desc, turn, id limit %(limit)s for no key update skip locked
 """  # noqa: S608 (of constants)
 _TAKE = f"""
+set local synchronous_commit = off;
 with taken as (
     update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version
       from unnest(%(jobs)s::uuid[], %(versions)s::uuid[]) as chosen(job, version) where j.id = chosen.job
@@ -94,7 +95,8 @@ def claim_jobs(
 ) -> list[ClaimedJob]:
     """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
 
-    The attempt is counted before the work, so that a job which kills its worker counts too.
+    The attempt is counted before the work, so that a job which kills its worker counts too. The claim does not wait for
+    the disk: one that the database loses in a crash is a job that waits again.
 
     Args:
         version: reads the jobs of every tenant that has no pin; None where this worker cannot read them now.
@@ -172,7 +174,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
     A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
-    round trip: see ``inference/migrations/0006_complete_jobs.py``.
+    round trip: see ``inference/migrations/0007_complete_of_version.py``.
     """
     points = thresholds_for(version, current_tenant_id())
     findings = [_findings(result, points) for result in results]
@@ -180,20 +182,21 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     grids = [result.cams.astype("<f2").tobytes() for result in results]
     with connection.cursor() as cursor:
         cursor.execute(
-            "select id, study_id, priority, model_version_id, has_unseen "
+            "select id, study_id, priority, model_version_id, has_unseen, is_challenged "
             "from inference_complete_jobs(%s, %s, %s::bytea[])",
             [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids],
         )
         completed = cursor.fetchall()
     jobs = []
-    for *values, has_unseen in completed:
+    for *values, has_unseen, _ in completed:
         job = InferenceJob.from_db("default", _COMPLETED, values)
         job.state = JobState.COMPLETE
         JOBS.labels(JobState.COMPLETE).inc()
         if has_unseen:
             request_inference(study_id=job.study_id, priority=job.priority)
         jobs.append(job)
-    queue_shadows(jobs=jobs)
+    if any(is_challenged for *_, is_challenged in completed):
+        queue_shadows(jobs=jobs)
     return jobs
 
 
@@ -220,6 +223,7 @@ def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> d
     return {
         "job": result.job.id,
         "fence": result.job.fence,
+        "version": result.job.version_id,
         "instance": result.instance.pk,
         "instances_seen": result.instances_seen,
         "top_label": top["label"],
