@@ -12,10 +12,20 @@ from django.db.models import Model
 from django.forms import Form
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
 
 
 def _is_operator(request: HttpRequest) -> bool:
     return request.user.is_active and request.user.is_staff
+
+
+class ScopeFilter(admin.RelatedFieldListFilter):
+    """Rows of one tenant, or of the platform, which is no tenant."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.title = "tenant"
+        self.empty_value_display = SafeString("The platform")
 
 
 class OperatorAdmin(admin.ModelAdmin):

@@ -243,6 +243,9 @@ def test_a_tenant_is_pinned_in_the_console(operator: Client, north: Any, south: 
     unpin = reverse("admin:registry_deployment_unpin", args=["north"])
     assert operator.post(unpin, {"reason": "The trial is over."}).status_code == 302
     assert version_for(north.tenant.pk) == version
+    ledger = operator.get(reverse("admin:registry_activation_changelist")).content.decode()
+    assert "By tenant" in ledger
+    assert "The platform" in ledger
     back = reverse("admin:registry_deployment_roll_back") + "?tenant=north"
     assert operator.post(back, {"reason": "Not yet."}).status_code == 302
     assert version_for(north.tenant.pk) == other

@@ -20,7 +20,7 @@ from apps.registry.judged import given_up, warning_after
 from apps.registry.models import PLATFORM, Activation, ActivationRequest, Deployment
 from apps.registry.points import Point, in_words
 from apps.registry.services import approve, roll_back, unpin, withdraw
-from apps.tenants.console import OperatorAdmin, operator_id, operator_name, reference
+from apps.tenants.console import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference
 from apps.tenants.models import Tenant
 
 
@@ -168,7 +168,7 @@ class DeploymentAdmin(OperatorAdmin):
 @admin.register(Activation)
 class ActivationAdmin(OperatorAdmin):
     list_display = ("number", "at", "scope", "act", "move", "who", "reason")
-    list_filter = ("act", "for_tenant")
+    list_filter = ("act", ("for_tenant", ScopeFilter))
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
         "seen", "overridden", "unjudged", "thresholds", "chosen",

@@ -12,7 +12,7 @@ from apps.registry.admin.figures import table
 from apps.registry.models import ModelVersion, PreviewJob, SwitchPreview
 from apps.registry.selectors import deployments
 from apps.registry.services import holds
-from apps.tenants.console import OperatorAdmin
+from apps.tenants.console import OperatorAdmin, ScopeFilter
 from apps.tenants.models import Tenant
 
 _LIVE = "admin/registry/modelversion/previews.html"
@@ -111,7 +111,7 @@ def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]
 @admin.register(PreviewJob)
 class PreviewJobAdmin(OperatorAdmin):
     list_display = ("created", "model_version", "for_tenant", "last", "state", "attempts", "reason", "finished")
-    list_filter = ("state", "for_tenant")
+    list_filter = ("state", ("for_tenant", ScopeFilter))
     list_select_related = ("model_version", "for_tenant")
     fields = (
         "model_version", "for_tenant", "last", "actor", "state", "attempts", "done", "of", "reason", "worker",
@@ -123,7 +123,7 @@ class PreviewJobAdmin(OperatorAdmin):
 @admin.register(SwitchPreview)
 class SwitchPreviewAdmin(OperatorAdmin):
     list_display = ("at", "for_tenant", "from_version", "to_version", "studies", "actor")
-    list_filter = ("for_tenant",)
+    list_filter = (("for_tenant", ScopeFilter),)
     list_select_related = ("for_tenant", "from_version", "to_version")
     fields = ("at", "for_tenant", "from_version", "to_version", "studies", "refused", "actor", "sha256", "changes")
     readonly_fields = fields

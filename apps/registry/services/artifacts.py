@@ -91,8 +91,8 @@ def fetch_artifact(version: ModelVersion) -> Path:
             with stored, (draft / file_name).open("wb") as target:
                 shutil.copyfileobj(stored, target)
         draft.rename(folder)
-    except OSError:
-        # Another process was first (the folder is there), or the storage failed (it is not).
+    # Another process was first (the folder is there), or the storage failed (it is not), by whatever its client raises.
+    except Exception:
         shutil.rmtree(draft, ignore_errors=True)
         if not folder.is_dir():
             raise
