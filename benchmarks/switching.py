@@ -98,10 +98,10 @@ def damaged(version: Any) -> Any:
     return version
 
 
-def jobs(alias: str = "dispatch") -> Any:
+def jobs() -> Any:
     from apps.inference.models import InferenceJob
 
-    return InferenceJob.objects.using(alias)
+    return InferenceJob.objects.using("dispatch")
 
 
 def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]:
@@ -114,9 +114,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
         store_all(stack.url, "/dicom-web/studies", [film], headers, connections=1)
     wait_for_jobs(len(known) + count)
-    rows = (
-        jobs().filter(created__isnull=False).only("id", "state", "attempt", "created", "finished", "model_version_id")
-    )
+    rows = jobs().only("id", "state", "attempt", "created", "finished", "model_version_id")
     return [row for row in rows if row.pk not in known]
 
 

@@ -138,11 +138,11 @@ class Drain:
                 batches, may_be_more = self._prepare()
                 if not batches and not under_way:
                     return taken
-                for batch in batches:
-                    taken += len(batch.readings)
-                    under_way.append(self._submit(batch))
-                    if len(under_way) == _BATCHES_UNDER_WAY:
-                        under_way.popleft().result()
+                # All at once: a batch that was handed over gives its claims back, whatever becomes of another one.
+                taken += sum(len(batch.readings) for batch in batches)
+                under_way += [self._submit(batch) for batch in batches]
+                while len(under_way) >= _BATCHES_UNDER_WAY:
+                    under_way.popleft().result()
                 if not may_be_more:
                     # Until a bell rings, a look would only take the network's time.
                     self._rung.wait()
@@ -229,7 +229,9 @@ class Drain:
         except Exception as error:
             batch.readings.remove(film)
             reason = f"the network failed on this film ({type(error).__name__})."
-            inference.give_back(job=film.claim, code="inference-error", reason=reason)
+            # Without a database the lease ends by itself, and the other films' results may still be written.
+            with contextlib.suppress(DatabaseError):
+                inference.give_back(job=film.claim, code="inference-error", reason=reason)
 
     def _write(self, batch: _Batch) -> None:
         scored = [reading for reading in batch.readings if reading.refusal is None]

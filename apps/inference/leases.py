@@ -20,7 +20,7 @@ _FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created")
 
 # What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too.
 TAKEN = """
-    state = 'running', attempt = attempt + 1, fence = fence + 1, run_after = null,
+    state = 'running', attempt = attempt + 1, run_after = null,
     lease_until = now() + %(lease)s * interval '1 second', worker = %(worker)s
 """
 # A row that a claim may take now.

@@ -20,7 +20,7 @@ def load_version(version: ModelVersion, *, device: str, threads: int | None = No
 
     Raises:
         ArtifactInvalid: what is stored must not be served.
-        PredictorUnavailable, OSError
+        PredictorUnavailable, UnavailableError, OSError
     """
     try:
         return _load(version, device, threads)

@@ -39,7 +39,7 @@ OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 class QueuedReading(TenantModel):
     """States: queued → running → complete | rejected | failed; an expired lease leads back to queued, thrice at most.
 
-    ``fence`` rises with every claim. Only the holder of the current fence may end the reading, so a worker that was
+    ``fence`` is another with every claim. Only the holder of the current one may end the reading, so a worker that was
     thought dead and comes back writes nothing.
     """
 

@@ -1,16 +1,16 @@
 """Pictures for people: the film, and a finding's heatmap over it. Decoding happens in sandboxed children."""
 
 import base64
+import contextlib
 import io
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 from PIL import Image
 
-from apps.core.errors import InvalidInputError, UnavailableError
+from apps.core.errors import InvalidInputError, OutOfSpaceError, UnavailableError
 from apps.inference.selectors import Heatmap
 from apps.registry import engine
 from apps.studies.models import Instance
@@ -32,10 +32,10 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
 
     Raises:
         InvalidInputError: the film cannot be decoded.
-        UnavailableError: the object is missing, or no decoder could be started.
+        UnavailableError: the object is missing, the storage did not answer, or no decoder could be started.
     """
     key = f"{instance.object_key}.{max_side}.png"
-    if default_storage.exists(key):
+    with contextlib.suppress(FileNotFoundError):
         return read_bytes(key)
     try:
         with local_path(instance.object_key) as path:
@@ -45,7 +45,9 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
     except engine.InputRejected as error:
         kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
         raise kind(error.detail, error.code) from error
-    put_bytes(key, png)
+    # Kept for the next reader; this one has it at hand.
+    with contextlib.suppress(OutOfSpaceError, UnavailableError):
+        put_bytes(key, png)
     return png
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +48,7 @@ from apps.tenants.scope import current_tenant_id, tenant_tx
 
 # The order of the index ``inference_job_waiting``.
 _WAITING_IN_TURN = f"""
-select id, tenant_id, study_id, priority, turn, fence from inference_inferencejob
+select id, tenant_id, study_id, priority, turn from inference_inferencejob
  where {WAITING} and tenant_id <> all(%(absent)s::uuid[])
    and (%(only)s::uuid[] is null or tenant_id = any(%(only)s::uuid[]))
  order by priority desc, turn, id limit %(limit)s for no key update skip locked
@@ -55,11 +56,13 @@ select id, tenant_id, study_id, priority, turn, fence from inference_inferencejo
 _TAKE = f"""
 set local synchronous_commit = off;
 with taken as (
-    update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version
-      from unnest(%(jobs)s::uuid[], %(versions)s::uuid[]) as chosen(job, version) where j.id = chosen.job
+    update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version, fence = chosen.fence
+      from unnest(%(jobs)s::uuid[], %(versions)s::uuid[], %(fences)s::bigint[]) as chosen(job, version, fence)
+     where j.id = chosen.job
 )
 {REMEMBER}
 """  # noqa: S608 (of constants)
+_FENCE_BITS = 62
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
@@ -96,7 +99,8 @@ def claim_jobs(
     """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
 
     The attempt is counted before the work, so that a job which kills its worker counts too. The claim does not wait for
-    the disk: one that the database loses in a crash is a job that waits again.
+    the disk: one that the database loses in a crash is a job that waits again, and its fence was drawn at random, so
+    that it is never that of the next claim.
 
     Args:
         version: reads the jobs of every tenant that has no pin; None where this worker cannot read them now.
@@ -116,6 +120,7 @@ def claim_jobs(
                     {
                         "jobs": [job.id for job in jobs],
                         "versions": [job.version_id for job in jobs],
+                        "fences": [job.fence for job in jobs],
                         "lease": LEASE.total_seconds(),
                         "worker": worker,
                         "priorities": list(served),
@@ -152,7 +157,7 @@ def _reader(
 
 
 def _claimed(row: InferenceJob, version: ModelVersion) -> ClaimedJob:
-    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.fence + 1, version.pk, row.study_id)
+    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), secrets.randbits(_FENCE_BITS), version.pk, row.study_id)
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
     A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
-    round trip: see ``inference/migrations/0007_complete_of_version.py``.
+    round trip: see ``inference/migrations/0007_complete_tells_of_trials.py``.
     """
     points = thresholds_for(version, current_tenant_id())
     findings = [_findings(result, points) for result in results]
@@ -223,7 +228,6 @@ def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> d
     return {
         "job": result.job.id,
         "fence": result.job.fence,
-        "version": result.job.version_id,
         "instance": result.instance.pk,
         "instances_seen": result.instances_seen,
         "top_label": top["label"],
@@ -278,7 +282,7 @@ def expire_leases() -> int:
 def _failed(row: QueuedReading) -> None:
     if isinstance(row, InferenceJob):
         JOBS.labels(JobState.FAILED).inc()
-        transaction.on_commit(partial(_request_what_came_later, row), using="dispatch")
+        transaction.on_commit(partial(_request_what_came_later, row), using="dispatch", robust=True)
     else:
         SHADOWS.labels(JobState.FAILED).inc()
 
@@ -286,7 +290,9 @@ def _failed(row: QueuedReading) -> None:
 def _request_what_came_later(failed: InferenceJob) -> None:
     """A film that arrived after the failed job was made deserves a reading of its own."""
     with tenant_tx(cast(UUID, failed.tenant_id)):
-        study = Study.objects.select_for_update(no_key=True).get(pk=failed.study_id)
+        study = Study.objects.select_for_update(no_key=True).filter(pk=failed.study_id).first()
+        if study is None:
+            return
         if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
             request_inference(study_id=study.pk, priority=failed.priority)
 

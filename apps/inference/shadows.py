@@ -32,7 +32,7 @@ def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
 
 
 _CLAIM = f"""
-update inference_shadowreading s set {TAKEN}
+update inference_shadowreading s set {TAKEN}, fence = fence + 1
   from (
       select id from inference_shadowreading where {WAITING} and challenger_id = any(%(challengers)s::uuid[])
        order by id limit %(limit)s for no key update skip locked

@@ -1,13 +1,11 @@
 """The one door from Django to ``ml``. Nothing here imports torch."""
 
-from ml.artifact import ArtifactInvalid, Manifest, load_artifact, read_manifest
+from ml.artifact import ArtifactInvalid, Manifest, load_artifact
 from ml.bootstrap import Interval, wilson
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.evaluation import REFUSED as EVALUATION_REFUSED
 from ml.evaluation import (
-    EvaluationRefused,
-    Listed,
     NotComparable,
     Table,
     compare_versions,
@@ -25,8 +23,8 @@ from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
-from ml.phantom import DemoFilm, demo_set
-from ml.predictor import Prediction, Predictor, PredictorUnavailable, forget_exported, load_predictor
+from ml.phantom import demo_set
+from ml.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
 from ml.preflight import Preflight, inspect
 from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
@@ -56,8 +54,6 @@ __all__ = [
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
-    "DemoFilm",
-    "EvaluationRefused",
     "GateResult",
     "Geometry",
     "ImportOptions",
@@ -67,13 +63,11 @@ __all__ = [
     "InputSpace",
     "Interval",
     "Launched",
-    "Listed",
     "LoadedInput",
     "Manifest",
     "Nodes",
     "NotComparable",
     "PictureIdentity",
-    "Prediction",
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
@@ -102,7 +96,6 @@ __all__ = [
     "opacity",
     "paired_difference",
     "read_films",
-    "read_manifest",
     "render_png",
     "report_tables",
     "report_text",

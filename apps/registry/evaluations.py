@@ -45,7 +45,7 @@ def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None)
 def _refusals() -> Iterator[None]:
     try:
         yield
-    except (engine.ArtifactInvalid, engine.PredictorUnavailable) as error:
+    except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
         raise UnavailableError(f"The version cannot be loaded: {error}", "version-unusable") from error
     except (engine.DatasetInvalid, engine.InputRejected, FloatingPointError, ValueError) as error:
         raise InvalidInputError(str(error), "evaluation-refused") from error

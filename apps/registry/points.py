@@ -17,6 +17,11 @@ _TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE)
 _EDGE = 1e-6
 
 
+def within(value: float) -> float:
+    """A threshold that lies inside (0, 1), as every one that is stored."""
+    return min(max(value, _EDGE), 1.0 - _EDGE)
+
+
 @dataclass(frozen=True)
 class Choice:
     """How a tenant wants one finding to be judged: a strategy with its target, or a value by hand with the reason."""
@@ -121,7 +126,7 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
     value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
     if value is None:
         value = _on_curve(version, label, choice, curve)
-    return Point(min(max(value, _EDGE), 1.0 - _EDGE), choice.strategy, choice.target, choice.reason)
+    return Point(within(value), choice.strategy, choice.target, choice.reason)
 
 
 def _positives(version: ModelVersion, label: str, curve: Curve | None) -> int | None:

@@ -17,6 +17,7 @@ from apps.registry.points import (
     share_flagged,
     studies_for_rate,
     threshold_for_rate,
+    within,
 )
 
 Probabilities = Mapping[str, Sequence[float]]
@@ -142,7 +143,7 @@ def _proposal(
     assert share is not None
     if (told := _too_few(point, share, len(former))) is not None:
         return None, told
-    value = min(max(threshold_for_rate(candidate, share), 1e-6), 1.0 - 1e-6)
+    value = within(threshold_for_rate(candidate, share))
     if point.strategy == Strategy.ALERT_RATE:
         return Point(value, point.strategy, point.target, point.reason), "Keeps the share of studies flagged."
     # The strategy cannot be kept as such, so the point says what it is: a value by hand, with where it came from.

@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
-from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import latest_job
@@ -179,14 +179,14 @@ def _actor(user: User) -> Actor:
 def _store(report: Report, document: bytes) -> None:
     try:
         put_bytes(object_key(report.tenant_id, report.pdf_sha256), document)
-    except Exception as error:  # each S3 client has an error tree of its own
+    except (OutOfSpaceError, UnavailableError) as error:
         raise UnavailableError("The object storage did not take the report; sign again later.") from error
 
 
 def _stored(report: Report) -> bytes:
     try:
         document = read_bytes(object_key(report.tenant_id, report.pdf_sha256))
-    except Exception as error:  # each S3 client has an error tree of its own
+    except (FileNotFoundError, UnavailableError) as error:
         raise UnavailableError("The signed report cannot be read from the object storage; try again later.") from error
     if hashlib.sha256(document).hexdigest() != report.pdf_sha256:
         raise UnavailableError(

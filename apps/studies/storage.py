@@ -1,17 +1,22 @@
 """Objects: content-addressed files in the default storage (the file system, or any S3)."""
 
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.core.files import File
+from django.core.files.move import file_move_safe
 from django.core.files.storage import FileSystemStorage, default_storage, storages
 
 from apps.core.errors import OutOfSpaceError, UnavailableError
 from apps.studies.spool import SpooledFile, open_spool
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Movable(File):
@@ -31,35 +36,40 @@ def put_file(key: str, spooled: SpooledFile) -> None:
     Raises:
         OutOfSpaceError, UnavailableError: the storage did not take it.
     """
-    try:
-        if default_storage.exists(key):
-            return
-        with _Movable(spooled.path) as content:
-            _save(key, content)
-    except OSError as error:
-        raise OutOfSpaceError("The object storage did not take the file; try again later.") from error
-    except Exception as error:  # each S3 client has an error tree of its own
-        raise UnavailableError("The object storage did not answer; try again later.") from error
+    with _answering():
+        if not default_storage.exists(key):
+            _save(key, spooled.path)
 
 
 def put_bytes(key: str, data: bytes) -> None:
-    """Store bytes under a key that is written once, whole or not at all."""
-    if not default_storage.exists(key):
-        with open_spool() as spool:
-            put_file(key, spool.write(data))
+    """Store bytes under a key that is written once, whole or not at all.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: the storage did not take them.
+    """
+    with _answering():
+        if default_storage.exists(key):
+            return
+    with open_spool() as spool:
+        put_file(key, spool.write(data))
 
 
-def _save(key: str, content: File) -> None:
-    name = default_storage.save(key, content)
-    if name != key:
-        # Somebody stored the same content meanwhile; the copy under another name is nobody's.
-        default_storage.delete(name)
-    if isinstance(storages["default"], FileSystemStorage):
-        folder = os.open(Path(default_storage.path(key)).parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def replace_file(key: str, spooled: SpooledFile) -> None:
+    """Store a spooled file under a key that may hold something else; there is one of both at any time.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: the storage did not take it.
+    """
+    storage = storages["default"]
+    with _answering():
+        if isinstance(storage, FileSystemStorage) and storage.exists(key):
+            if storage.file_permissions_mode is not None:
+                spooled.path.chmod(storage.file_permissions_mode)
+            file_move_safe(str(spooled.path), storage.path(key), allow_overwrite=True)
+            _sync_folder(key)
+        else:
+            # An S3 object changes at once when its successor is there.
+            _save(key, spooled.path)
 
 
 def holds(key: str, content: Path) -> bool:
@@ -69,18 +79,33 @@ def holds(key: str, content: Path) -> bool:
         UnavailableError: the storage did not answer.
     """
     try:
-        if not default_storage.exists(key):
-            return False
-        with default_storage.open(key, "rb") as stored, content.open("rb") as wanted:
+        with open_object(key) as stored, content.open("rb") as wanted:
             digests = [hashlib.file_digest(each, "sha256").digest() for each in (stored, wanted)]
-    except Exception as error:  # each S3 client has an error tree of its own
-        raise UnavailableError("The object storage did not answer; try again later.") from error
+    except FileNotFoundError:
+        return False
     return digests[0] == digests[1]
 
 
+@contextmanager
+def open_object(key: str) -> Iterator[Any]:
+    """An object, open for reading.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        UnavailableError: the storage did not answer.
+    """
+    with _answering():
+        stored = default_storage.open(key, "rb")
+        # Of an S3 object this is a copy, which is fetched here and not where somebody reads of it.
+        _ = stored.file
+    with stored:
+        yield stored
+
+
 def read_bytes(key: str) -> bytes:
-    with default_storage.open(key, "rb") as stored:
-        return stored.read()
+    """A whole object; raises as `open_object` does."""
+    with open_object(key) as stored:
+        return bytes(stored.read())
 
 
 @contextmanager
@@ -89,16 +114,48 @@ def local_path(key: str) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: there is no such object.
+        UnavailableError: the storage did not answer.
     """
     try:
         path = Path(default_storage.path(key))
     except NotImplementedError:
         with open_spool() as spool:
             copy = spool.folder / "object"
-            with default_storage.open(key, "rb") as stored, copy.open("wb") as target:
+            with open_object(key) as stored, copy.open("wb") as target:
                 shutil.copyfileobj(stored, target)
             yield copy
         return
     if not path.exists():
         raise FileNotFoundError("The object is missing from the storage.")
     yield path
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Whatever a storage's client raises, in our own terms; FileNotFoundError stays."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # each S3 client has an error tree of its own
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise OutOfSpaceError("The object storage did not take the file; try again later.") from error
+        raise UnavailableError("The object storage did not answer; try again later.") from error
+
+
+def _save(key: str, path: Path) -> None:
+    with _Movable(path) as content:
+        name = default_storage.save(key, content)
+    if name != key:
+        # Somebody stored the same content meanwhile; the copy under another name is nobody's.
+        default_storage.delete(name)
+    if isinstance(storages["default"], FileSystemStorage):
+        _sync_folder(key)
+
+
+def _sync_folder(key: str) -> None:
+    folder = os.open(Path(default_storage.path(key)).parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -72,7 +72,8 @@ def tenants_turn(tenant_id: UUID) -> Iterator[None]:
 def rows_in_tenant(tenant_id: UUID, model: type[M], query: str, params: Sequence[Any]) -> list[M]:
     """What one query finds among the tenant's rows, in one round trip where ``tenant_tx`` takes four.
 
-    Statements that are sent together are one transaction (PostgreSQL, "Multiple Statements in a Simple Query").
+    Statements that are sent together are one transaction (PostgreSQL, "Multiple Statements in a Simple Query"), and
+    psycopg2 gives the rows of the last one.
     """
     if connection.in_atomic_block:
         raise TenantScopeError("A transaction is open: the tenant would stay in force until it ends.")

@@ -1,8 +1,10 @@
 """Our own artifact, as a folder or packed: only its two files are taken, by name, within bounds."""
 
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,11 @@ MAX_OTHER_BYTES: Final = 64 << 20
 """Of what else lies in an archive, and is passed over: a packed file must be unpacked to get past it."""
 
 _CHUNK: Final = 1 << 20
+_BROKEN: Final = (
+    zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError, EOFError, OSError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
+"""What the libraries raise over an archive that is damaged, encrypted, or none."""
 
 
 def unpack(source: Path, directory: Path) -> None:
@@ -44,7 +51,7 @@ def unpack(source: Path, directory: Path) -> None:
                 found.add(name)
                 with stream, (directory / name).open("wb") as target:
                     _copy(stream, target, LIMITS[name], name)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise ImportRefused(
             f"{source.name} is neither a .zip nor a .tar that can be read. Pack the folder that a training or an "
             "export wrote; a file of torch.save takes --format state-dict, chexnet or xrv."

@@ -48,7 +48,7 @@ def let_lease_expire() -> None:
     InferenceJob.objects.using("dispatch").filter(state=JobState.RUNNING).update(lease_until=past)
 
 
-def test_a_claim_pins_the_version_counts_the_attempt_and_raises_the_fence(queued: InferenceJob, starter: Any) -> None:
+def test_a_claim_pins_the_version_counts_the_attempt_and_sets_a_fence(queued: InferenceJob, starter: Any) -> None:
     (held,) = claim(starter)
     row = refreshed(queued)
     assert (row.state, row.attempt, row.fence, row.model_version_id) == (JobState.RUNNING, 1, held.fence, starter.pk)
@@ -67,6 +67,21 @@ def test_a_late_worker_writes_nothing_after_its_lease_was_taken(queued: Inferenc
         assert not Finding.objects.exists()
         assert len(services.complete(results=[as_result(current)], version=starter)) == 1
         assert Finding.objects.count() == len(LABELS)
+
+
+def test_a_claim_that_the_database_lost_writes_nothing_into_the_next(queued: InferenceJob, starter: Any) -> None:
+    """A claim does not wait for the disk: after a crash its row may be as it was before."""
+    before = InferenceJob.objects.using("dispatch").values("state", "attempt", "fence", "lease_until").get()
+    (lost,) = claim(starter)
+    InferenceJob.objects.using("dispatch").update(**before, model_version_id=None)
+    (current,) = claim(starter)
+    with tenant_tx(queued.tenant_id):
+        assert services.complete(results=[as_result(lost)], version=starter) == []
+        assert services.reject(job=lost, code="not-chest", reason="Lost.", instances_seen=1) is None
+    services.give_back(job=lost, code="inference-error", reason="lost.")
+    assert refreshed(queued).state == JobState.RUNNING
+    with tenant_tx(queued.tenant_id):
+        assert len(services.complete(results=[as_result(current)], version=starter)) == 1
 
 
 def test_a_job_that_kills_its_worker_three_times_fails_visibly(queued: InferenceJob, starter: Any) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry.following import Follower
-from apps.registry.models import Evaluation, ModelVersion, TrainingRun
+from apps.registry.models import ModelVersion, TrainingRun
 from apps.registry.runs import (
     complete_training_run,
     fail_training_run,
@@ -142,15 +142,6 @@ def test_only_an_unfinished_run_of_the_same_settings_goes_on(run: TrainingRun, t
     TrainingRun.objects.update(folder=str(tmp_path))
     complete_training_run(run=run, artifact=STARTER)
     assert find_unfinished(settings=SETTINGS) is None
-
-
-def test_an_evaluation_is_written_once(starter: Any) -> None:
-    Evaluation.objects.create(
-        model_version=starter, split_id="list", split_sha256="0" * 64, n=1, patients=1, report_json="{}", actor="test"
-    )
-    for change in (lambda: Evaluation.objects.update(n=2), lambda: Evaluation.objects.all().delete()):
-        with pytest.raises(Exception, match="permission denied"), transaction.atomic():
-            change()
 
 
 @pytest.fixture

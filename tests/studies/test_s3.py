@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from django.core.files.storage import default_storage
 
+from apps.core.errors import UnavailableError
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.rendering import film_png
-from apps.registry.services import activate, register
+from apps.registry.services import activate, fetch_artifact, register
+from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 from ml.artifact import WEIGHTS
 from tests.conftest import STARTER, Hospital
@@ -77,3 +80,33 @@ def test_films_and_models_live_on_s3(
         job = InferenceJob.objects.get()
         assert (job.state, job.reason) == (JobState.COMPLETE, "")
     assert film_png(instance).startswith(b"\x89PNG")
+
+
+def test_a_store_that_is_away_says_so(
+    north: Hospital, store_film: Callable[..., Any], settings: Any, tmp_path: Path
+) -> None:
+    version, instance = register(artifact_dir=STARTER), store_film(north, size=256).instance
+    settings.STORAGES = settings.STORAGES | {
+        "default": {
+            "BACKEND": "storages.backends.s3.S3Storage",
+            "OPTIONS": {
+                "bucket_name": BUCKET, "endpoint_url": "http://127.0.0.1:9", "access_key": KEY, "secret_key": SECRET,
+                "client_config": Config(retries={"total_max_attempts": 1}),
+            },
+        }
+    }  # fmt: skip
+    settings.MODEL_CACHE_DIR = tmp_path / "models"
+
+    def copied() -> None:
+        with local_path(instance.object_key):
+            raise AssertionError
+
+    for act in (
+        copied,
+        lambda: film_png(instance),
+        lambda: register(artifact_dir=STARTER),
+        lambda: fetch_artifact(version),
+    ):
+        with pytest.raises(UnavailableError, match="object storage did not answer"):
+            act()
+    assert not list((tmp_path / "models").iterdir())

@@ -1,10 +1,12 @@
 """The errands worker measures versions in a child process; a set that cannot be read is an outcome, a death is not."""
 
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
+from django.db import connection
 
 from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
 from apps.registry.services import EVALUATIONS, complete_evaluation, create_evaluation_set, register
@@ -118,7 +120,16 @@ def test_a_worker_that_stops_gives_the_job_back(db: None, films: Path, tmp_path:
     create_evaluation_set(name="public", folder=str(films))
     registered(tmp_path, seed=2)
     stopping = threading.Event()
-    threading.Timer(1.5, stopping.set).start()
+
+    def stop_while_it_runs() -> None:
+        while not EvaluationJob.objects.filter(state=State.RUNNING).exists():
+            time.sleep(0.01)
+        stopping.set()
+        connection.close()
+
+    stopper = threading.Thread(target=stop_while_it_runs)
+    stopper.start()
     measure_waiting(worker="test", stopping=stopping)
+    stopper.join()
     found = EvaluationJob.objects.get()
     assert (found.state, found.attempts) == (State.WAITING, 0)

@@ -34,6 +34,8 @@ class ModelVersionAdmin(OperatorAdmin):
         "registered", "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
+    # The state of a version is judged against the one that serves, on each set.
+    list_per_page = 25
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
         return with_state(super().get_queryset(request))

@@ -20,13 +20,18 @@ def add_why(parser: CommandParser) -> None:
     )
 
 
+def actor() -> str:
+    """Who acts on the command line, as the ledger and the audit name it."""
+    return f"cli:{getpass.getuser()}"
+
+
 def who_and_why(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a move: the account on this machine, the operator if one was named, and the reason.
 
     Raises:
         NotFoundError: there is no active operator of that address.
     """
-    why = {"actor": f"cli:{getpass.getuser()}", "reason": options["reason"]}
+    why = {"actor": actor(), "reason": options["reason"]}
     if options["operator"] is None:
         return why
     people = get_user_model().objects.filter(is_staff=True, is_active=True)

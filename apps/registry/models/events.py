@@ -29,8 +29,6 @@ class ModelEvent(models.Model):
         UNPINNED = "model.unpinned", "Back to the platform's version"
         RETIRED = "model.retired", "Retired"
 
-    ONCE = (Type.REGISTERED, Type.VERIFIED, Type.GATE_FAILED)
-
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     type = models.CharField(max_length=40, choices=Type)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="events")

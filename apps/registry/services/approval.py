@@ -87,7 +87,8 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         ConflictError: it is done or withdrawn, or something else serves by now than when it was made.
     """
     with moving(request.for_tenant) as scope:
-        fresh = ActivationRequest.objects.get(pk=request.pk)
+        # Locked: whoever withdraws it meanwhile waits, and finds it confirmed.
+        fresh = ActivationRequest.objects.select_for_update(of=("self",)).get(pk=request.pk)
         if not fresh.is_open:
             raise ConflictError("This request is confirmed or withdrawn already.")
         if fresh.by_id in (None, by_id):

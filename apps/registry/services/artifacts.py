@@ -1,5 +1,6 @@
 """Registering versions, and having their files at hand."""
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -7,20 +8,20 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.files.storage import default_storage
 from django.core.validators import validate_slug
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
 
-from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from apps.registry import engine
 from apps.registry.described import check_described
 from apps.registry.models import ModelVersion
 from apps.registry.services.evaluating import request_evaluations
 from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
-from apps.studies.storage import holds, put_file
+from apps.studies.storage import holds, open_object, replace_file
 
+_NUMBER = re.compile("[0-9]{1,10}")
 _LARGEST_NUMBER = 2**31 - 1
 _NAMED = 10
 ARTIFACT_FILES = ("manifest.json", "model.safetensors")
@@ -70,15 +71,18 @@ def _store(key: str, path: Path) -> None:
     with open_spool() as spool:
         copy = spool.folder / path.name
         shutil.copyfile(path, copy)
-        # Nothing, or something else: a verified file, at hand by now, takes the place of a damaged one.
-        default_storage.delete(key)
-        put_file(key, spool.adopt(copy))
+        # Nothing is there, or something else: a verified file takes the place of a damaged one.
+        replace_file(key, spool.adopt(copy))
 
 
 def fetch_artifact(version: ModelVersion) -> Path:
     """The version's folder on this machine, copied from the object storage on first use.
 
     Whoever loads it verifies it, and forgets a damaged copy.
+
+    Raises:
+        FileNotFoundError, UnavailableError: a file is missing from the storage, or it did not answer.
+        OSError: this machine cannot hold the copy.
     """
     folder: Path = settings.MODEL_CACHE_DIR / version.sha256
     if folder.is_dir():
@@ -87,12 +91,12 @@ def fetch_artifact(version: ModelVersion) -> Path:
     draft = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         for file_name in ARTIFACT_FILES:
-            stored = default_storage.open(f"{version.object_prefix}/{file_name}", "rb")
-            with stored, (draft / file_name).open("wb") as target:
+            key = f"{version.object_prefix}/{file_name}"
+            with open_object(key) as stored, (draft / file_name).open("wb") as target:
                 shutil.copyfileobj(stored, target)
         draft.rename(folder)
-    # Another process was first (the folder is there), or the storage failed (it is not), by whatever its client raises.
-    except Exception:
+    except (OSError, UnavailableError):
+        # Another process was first (the folder is there), or the storage failed (it is not).
         shutil.rmtree(draft, ignore_errors=True)
         if not folder.is_dir():
             raise
@@ -114,7 +118,7 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
         InvalidInputError, NotFoundError
     """
     name, _, number = reference.rpartition(":")
-    if not name or not number.isdigit():
+    if not name or not _NUMBER.fullmatch(number):
         raise InvalidInputError(f"{reference!r} is not name:number, such as starter:1.")
     known = ModelVersion.objects.all() if among is None else among
     version = known.filter(name=name, number=int(number)).first() if int(number) <= _LARGEST_NUMBER else None

@@ -104,7 +104,8 @@ def claim_delivery() -> WebhookDelivery | None:
         # With its endpoint: of two workers only one may find it idle.
         rows = _due().select_related("endpoint").select_for_update(skip_locked=True, of=("self", "endpoint"))
         delivery = rows.first()
-        if delivery is None:
+        # Asked again under the lock: another worker may have taken a message to this endpoint just before.
+        if delivery is None or not _due().filter(pk=delivery.pk).exists():
             return None
         delivery.attempts += 1
         held = {"attempts": delivery.attempts, "held_until": Now() + _HOLD, "next_attempt": Now() + _HOLD}

@@ -177,11 +177,11 @@ def packed(folder: Path, kind: str, *, prefix: str = "", extra: dict[str, bytes]
     path = folder.parent / f"bundle.{kind}"
     files = {f"{prefix}{name}": (folder / name).read_bytes() for name in (MANIFEST, WEIGHTS)} | (extra or {})
     if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
         return path
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, f"w:{kind.removeprefix('tar.')}") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -237,6 +237,10 @@ def test_other_bad_bundles(folder: Path, out: Path, monkeypatch: pytest.MonkeyPa
     whole = packed(folder, "zip")
     whole.write_bytes(whole.read_bytes()[:-200])
     assert "neither a .zip" in reason(whole)
+    for kind in ("zip", "tar.xz"):
+        damaged = packed(folder, kind)
+        damaged.write_bytes(damaged.read_bytes()[:200] + bytes(100) + damaged.read_bytes()[300:])
+        assert "neither a .zip" in reason(damaged)
     monkeypatch.setitem(bundle.LIMITS, WEIGHTS, 1000)
     assert "over 0 MiB" in reason(packed(folder, "tar.gz"))
     (folder / WEIGHTS).unlink()

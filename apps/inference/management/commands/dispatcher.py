@@ -37,12 +37,7 @@ class Command(BaseCommand):
                 signal.signal(number, lambda *_: stop.set())
         sweeps = 0
         while not stop.is_set():
-            try:
-                close_old_connections()
-                sweep(tidy=sweeps % HOUSEKEEPING_EVERY == 0)
-            # Nothing may end the dispatcher: without it lost bells and dead workers go unnoticed.
-            except Exception as error:
-                logger.warning("A sweep failed (%s); the next one tries again.", type(error).__name__)
+            sweep(tidy=sweeps % HOUSEKEEPING_EVERY == 0)
             sweeps += 1
             if options["once"]:
                 return
@@ -50,17 +45,35 @@ class Command(BaseCommand):
 
 
 def sweep(*, tidy: bool = False) -> None:
+    """Each step, whatever became of the ones before it."""
+    steps = [_take_back, _ring_workers, drop_ended_shadows, _ring_for_errands, _ring_for_deliveries]
+    for step in [*steps, forget_silent_workers, remove_abandoned] if tidy else steps:
+        try:
+            close_old_connections()
+            step()
+        # Nothing may end the dispatcher: without it lost bells and dead workers go unnoticed.
+        except Exception as error:
+            name = step.__name__.strip("_")
+            logger.warning("%s failed (%s); the next sweep tries again.", name, type(error).__name__)
+
+
+def _take_back() -> None:
     lost = expire_leases()
     if lost:
         logger.warning("%d jobs were taken back from silent workers.", lost)
+
+
+def _ring_workers() -> None:
     if waiting_jobs(older_than=FORGOTTEN):
         ring_now(Bell.INFER, again=True)
-    drop_ended_shadows()
+
+
+def _ring_for_errands() -> None:
     for queue in (EVALUATIONS, PREVIEWS):
         if queue.waits():
             ring_now(queue.bell, again=True)
+
+
+def _ring_for_deliveries() -> None:
     if due_deliveries():
         ring_now(Bell.DELIVER, again=True)
-    if tidy:
-        forget_silent_workers()
-        remove_abandoned()

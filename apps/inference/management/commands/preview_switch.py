@@ -1,6 +1,5 @@
 """What a switch to another version would change for one tenant, before anybody switches."""
 
-import getpass
 from argparse import ArgumentTypeError
 from typing import Any
 
@@ -9,6 +8,7 @@ from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
 from apps.inference.previews import preview_switch
+from apps.registry.management.moving import actor
 from apps.registry.models import PreviewJob, SwitchPreview
 from apps.registry.services import find_version
 from apps.tenants.services import find_tenant
@@ -29,7 +29,7 @@ class Command(BaseCommand):
                     tenant=find_tenant(options["tenant"]),
                     version=find_version(options["version"]),
                     last=options["last"],
-                    actor=f"cli:{getpass.getuser()}",
+                    actor=actor(),
                     progress=lambda done, of: _show(bar, done, of),
                 )
         except ChecxrayError as error:

@@ -1,6 +1,5 @@
 """Several architectures or versions on the same films, in the form of the paper's Table 2."""
 
-import getpass
 import json
 import sys
 from argparse import Namespace
@@ -14,6 +13,7 @@ from django.db import ProgrammingError
 from apps.core.errors import ChecxrayError, InvalidInputError
 from apps.registry import engine
 from apps.registry.evaluations import compare
+from apps.registry.management.moving import actor
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.registry.trainings import stoppable, train
@@ -49,24 +49,29 @@ class Command(BaseCommand):
             versions = [find_version(reference) for reference in options["references"]]
             versions += [self._trained(architecture, options) for architecture in architectures]
             found = compare(versions=versions, data=options["data"], split=options["test_list"])
-            if options["json"] is not None:
-                options["json"].write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
-        except (ChecxrayError, ValueError) as error:
+        except (ChecxrayError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         except ProgrammingError as error:
             raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
-        except OSError as error:
-            raise CommandError(f"{options['json']} cannot be written ({error.strerror}).") from error
         self.stdout.write(engine.table2(found["rows"]).text())
         self.stdout.write("\nNot run:\n" + "\n".join(f"- {line}" for line in found["not_run"]))
         self.stdout.write(settings.INTENDED_USE_NOTICE)
+        if options["json"] is not None:
+            _write(options["json"], found)
 
     def _trained(self, architecture: str, options: dict[str, Any]) -> ModelVersion:
         chosen = Namespace(**{**options, "arch": architecture})
         config, nodes = engine.training_of_arguments(chosen, Path())
         with stoppable():
-            run = train(config=config, nodes=nodes, out=None, actor=f"cli:{getpass.getuser()}", terminal=sys.stderr)
+            run = train(config=config, nodes=nodes, out=None, actor=actor(), terminal=sys.stderr)
         if run is None or run.model_version is None:
             raise InvalidInputError("A comparison needs the chief on this machine: run it where the nodes meet.")
         self.stderr.write(f"{architecture}: {run.model_version}")
         return run.model_version
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written ({error.strerror}).") from error

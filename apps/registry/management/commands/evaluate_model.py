@@ -1,6 +1,5 @@
 """Measure a version on a named list of films."""
 
-import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from django.db import ProgrammingError
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
 from apps.registry.evaluations import contract_json, evaluate
+from apps.registry.management.moving import actor
 from apps.registry.selectors import version_in_service
 from apps.registry.services import find_version
 
@@ -38,9 +38,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
         try:
             version = find_version(options["reference"]) if options["reference"] else version_in_service()
-            evaluation = evaluate(
-                version=version, data=options["data"], split=options["split"], actor=f"cli:{getpass.getuser()}"
-            )
+            evaluation = evaluate(version=version, data=options["data"], split=options["split"], actor=actor())
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         except ProgrammingError as error:

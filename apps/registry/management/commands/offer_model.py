@@ -1,11 +1,11 @@
 """Let hospitals name a registered version in /predict and Quick check before it reads for them."""
 
-import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.registry.management.moving import actor
 from apps.registry.models import PLATFORM
 from apps.registry.services import find_version, offer, withdraw_offer
 from apps.tenants.services import find_tenant
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             if options["withdraw"]:
                 withdraw_offer(version=version, tenant=tenant)
             else:
-                offer(version=version, tenant=tenant, actor=f"cli:{getpass.getuser()}")
+                offer(version=version, tenant=tenant, actor=actor())
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         offered = "is offered no more" if options["withdraw"] else "may be named"

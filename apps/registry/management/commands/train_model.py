@@ -1,6 +1,5 @@
 """Train a network on one or many machines, and register the result as a candidate."""
 
-import getpass
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +10,7 @@ from django.db import ProgrammingError
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.management.moving import what_next
+from apps.registry.management.moving import actor, what_next
 from apps.registry.trainings import stoppable, train
 
 
@@ -33,7 +32,7 @@ class Command(BaseCommand):
                     config=config,
                     nodes=nodes,
                     out=options["out"],
-                    actor=f"cli:{getpass.getuser()}",
+                    actor=actor(),
                     terminal=sys.stderr,
                 )
         except (ChecxrayError, ValueError) as error:

@@ -1,13 +1,11 @@
-"""Completing tells whether films are tried by a challenger, and compares the version beside the fence.
+"""Completing tells whether there is a challenger: where there is none, nothing more has to be asked."""
 
-A claim does not wait for the disk (``apps.inference.services.claim_jobs``): after a crash of the database the same fence
-may have been given out twice.
-"""
-
+from importlib import import_module
 from typing import ClassVar
 
 from django.db import migrations
 
+_BEFORE = import_module("apps.inference.migrations.0006_complete_jobs").CREATE_COMPLETE_JOBS
 DROP_COMPLETE_JOBS = "drop function inference_complete_jobs(json, json, bytea[])"
 CREATE_COMPLETE_JOBS = """
 create function inference_complete_jobs(results json, findings json, grids bytea[])
@@ -22,10 +20,10 @@ declare
 begin
     select array_agg(locked.id) into held from (
         select j.id
-          from json_to_recordset(results) r(job uuid, fence bigint, version uuid)
-          join inference_inferencejob j on j.tenant_id = mine and j.id = r.job
+          from json_to_recordset(results) r(job uuid, fence bigint)
+          join inference_inferencejob j on j.tenant_id = mine and j.id = r.job and j.fence = r.fence
           join studies_study s on s.tenant_id = mine and s.id = j.study_id
-         where j.state = 'running' and j.fence = r.fence and j.model_version_id = r.version
+         where j.state = 'running'
          order by s.study_instance_uid
            for no key update of j, s
     ) locked;
@@ -66,5 +64,5 @@ class Migration(migrations.Migration):
     dependencies: ClassVar = [("inference", "0006_complete_jobs")]
 
     operations: ClassVar = [
-        migrations.RunSQL([DROP_COMPLETE_JOBS, CREATE_COMPLETE_JOBS], migrations.RunSQL.noop),
+        migrations.RunSQL([DROP_COMPLETE_JOBS, CREATE_COMPLETE_JOBS], [DROP_COMPLETE_JOBS, _BEFORE]),
     ]
