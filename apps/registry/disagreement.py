@@ -65,7 +65,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One finding over all pairs that both judge."""
+    """One finding over all pairs that both judge; ``given_up`` are those that only the serving version judges."""
 
     label: str
     both: int
@@ -75,6 +75,7 @@ class LabelCount:
     mean_difference: float | None
     serving_right: int
     challenger_right: int
+    given_up: int
 
     @property
     def n(self) -> int:
@@ -165,6 +166,11 @@ class Comparison:
         return sum(score < 0 for score in scores), sum(score > 0 for score in scores)
 
     @property
+    def given_up(self) -> list[str]:
+        """The findings that the serving version judges and the challenger does not."""
+        return [*(each.label for each in self.labels if each.given_up), *self.not_read]
+
+    @property
     def disputed(self) -> int:
         return sum(bool(pair.disputed) for pair in self.pairs)
 
@@ -191,6 +197,7 @@ def _count(label: str, pairs: Sequence[Pair]) -> LabelCount:
         mean_difference=math.fsum(differences) / len(differences) if differences else None,
         serving_right=words.count(False),
         challenger_right=words.count(True),
+        given_up=sum(one is not None and other is None for one, other in calls),
     )
 
 

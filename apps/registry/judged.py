@@ -38,6 +38,11 @@ def warning_after(line: Activation) -> str:
     lost = given_up(line)
     if not lost:
         return warning_of(line.to_version) if line.from_version is None else ""
+    if line.act == Activation.Act.SHADOW:
+        return (
+            f"Not compared: {', '.join(lost)}. {line.to_version} has no operating point for them; choose some, or the "
+            "trial says nothing of them."
+        )
     return (
         f"No longer judged, so never flagged: {', '.join(lost)}. {line.to_version} has no operating point for them; "
         "choose some, or take it back."

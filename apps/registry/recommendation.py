@@ -34,17 +34,11 @@ class Recommendation:
 
 def recommend(found: Comparison) -> Recommendation:
     """Judge a trial. Never says that a version is better where no reader has judged what the two disagree on."""
+    unjudged = _unjudged(found)
+    if unjudged and not any(each.n for each in found.labels):
+        return Recommendation(Advice.WATCH, unjudged)
     if found.n < FEWEST_STUDIES:
-        missing = FEWEST_STUDIES - found.n
-        return Recommendation(
-            Advice.WATCH,
-            [
-                (
-                    f"{missing} more {_studies(missing)}: {found.n} {_have(found.n)} been read by both, and fewer than "
-                    f"{FEWEST_STUDIES} say little."
-                )
-            ],
-        )
+        return Recommendation(Advice.WATCH, [*unjudged, _too_few(found.n)])
     lost, won = found.sides
     chance = exact_test(lost, won)
     decided = chance is not None and chance < SIGNIFICANT
@@ -53,10 +47,12 @@ def recommend(found: Comparison) -> Recommendation:
     if decided and lost > won:
         against.insert(0, f"{word} (exact binomial test, p = {chance:.3g}).")
     if against:
-        return Recommendation(Advice.DO_NOT, against)
-    if decided:
+        return Recommendation(Advice.DO_NOT, against + unjudged)
+    if decided and not unjudged:
         return Recommendation(Advice.PROMOTE, [f"{word} (exact binomial test, p = {chance:.3g})."])
     unlike = [each for each in found.labels if each.n and not _alike(each)]
+    if unjudged:
+        return Recommendation(Advice.WATCH, unjudged)
     if not unlike:
         return Recommendation(
             Advice.PROMOTE,
@@ -68,6 +64,23 @@ def recommend(found: Comparison) -> Recommendation:
             ],
         )
     return Recommendation(Advice.WATCH, _to_learn(unlike, won + lost, word, chance))
+
+
+def _unjudged(found: Comparison) -> list[str]:
+    """What a switch would lose cannot be weighed by figures that it has no part in."""
+    if not found.given_up:
+        is_judged = any(each.n for each in found.labels) or not found.n
+        return [] if is_judged else ["Neither judges any finding: choose their operating points."]
+    names = ", ".join(label.replace("_", " ") for label in found.given_up)
+    return [f"It does not judge {names}, which the serving version does: choose its operating points, if it has them."]
+
+
+def _too_few(n: int) -> str:
+    missing = FEWEST_STUDIES - n
+    return (
+        f"{missing} more {_studies(missing)}: {n} {_have(n)} been read by both, and fewer than {FEWEST_STUDIES} say "
+        "little."
+    )
 
 
 def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:

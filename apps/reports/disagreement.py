@@ -156,8 +156,8 @@ def as_csv(pairs: Iterable[Pair], label: str = "") -> str:
         for name in [label] if label else pair.serving:
             if name in pair.challenger and name in pair.serving:
                 one, other = pair.serving[name], pair.challenger[name]
-                calls = [*_cells(one), *_cells(other)]
-                rows.writerow([pair.study_uid, name, *calls, not pair.differs(name), pair.present.get(name, "")])
+                agree = "" if None in (one.flagged, other.flagged) else not pair.differs(name)
+                rows.writerow([pair.study_uid, name, *_cells(one), *_cells(other), agree, pair.present.get(name, "")])
     return text.getvalue()
 
 

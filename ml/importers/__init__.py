@@ -26,9 +26,10 @@ def import_file(source: Path, options: Options, directory: Path) -> Imported:
     Raises ImportRefused, ArtifactInvalid for a damaged bundle, InputRejected for a calibration film.
     """
     if options.format == "bundle":
-        from ml.importers.bundle import unpack
+        from ml.importers.bundle import require_golden, unpack
 
         unpack(source, directory)
+        require_golden(directory)
         return Imported(read_manifest(directory), 0, (), ("The bundle is taken as it is, card and figures included.",))
     # Torch is imported only where a network is rebuilt.
     from ml.importers.assemble import assemble

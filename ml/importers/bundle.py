@@ -10,8 +10,10 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final
 
-from ml.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS
+from ml import golden
+from ml.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS, load_artifact
 from ml.importers.errors import ImportRefused
+from ml.predictor import Predictor
 
 LIMITS: Final = {MANIFEST: MAX_MANIFEST_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES}
 MAX_ENTRIES: Final = 100
@@ -61,6 +63,23 @@ def unpack(source: Path, directory: Path) -> None:
             f"{source.name} has no {sorted(missing)[0]} at its top or in its one folder. A file of torch.save takes "
             "--format state-dict, chexnet or xrv."
         )
+
+
+def require_golden(directory: Path) -> None:
+    """Replay the golden image with the weights and the input space of an unpacked artifact.
+
+    Raises ArtifactInvalid: the files are damaged, or were changed since they were packaged.
+    """
+    # Torch is imported only where a network is run.
+    import torch
+
+    from ml.onnx_export import serving_graph
+
+    artifact = load_artifact(directory)
+    film = golden.square(artifact.manifest.input_space.size)
+    with torch.inference_mode():
+        logits = serving_graph(artifact)(torch.from_numpy(film[None].copy()))[0]
+    golden.check(artifact.manifest, logits[0].numpy(), Predictor.golden_tolerance)
 
 
 def _entries(raw: BinaryIO) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:

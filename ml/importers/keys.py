@@ -61,6 +61,9 @@ def map_tensors(tensors: Mapping[str, NDArray[Any]], architecture: str | None, d
             "another architecture, or more than pooling between them. Name the right one with --arch."
         )
     result = {f"features.{key}": value for key, value in found.items()} | head
+    whole = [key for key, value in result.items() if value.dtype.kind != "f" and not key.endswith(_COUNTERS)]
+    if whole:
+        raise ImportRefused(f"{whole[0]} holds whole numbers, which no training gives: save the model as float32.")
     bad = [key for key, value in result.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     if bad:
         raise ImportRefused(f"{bad[0]} holds NaN or infinity: the file is damaged, or its training broke down.")
@@ -95,16 +98,22 @@ def _network(architecture: str) -> CamNetwork:
 
 
 def _recognised(features: Mapping[str, NDArray[Any]]) -> str:
+    nearest: tuple[int, str, list[str]] = (0, "", list(features))
     for architecture in ARCHITECTURES:
         # Names and shapes are all that is asked for; on this device no numbers are made.
         with torch.device("meta"):
             wanted = build(architecture, 1).features.state_dict()
-        names = {fitting_name(key, wanted) for key in features}
-        if None not in names and all(key in names or key.endswith(_COUNTERS) for key in wanted):
+        names = {key: fitting_name(key, wanted) for key in features}
+        odd = [key for key, name in names.items() if name is None]
+        odd += [key for key in wanted if key not in names.values() and not key.endswith(_COUNTERS)]
+        if not odd:
             return architecture
+        nearest = max(nearest, (len(names) - len(odd), architecture, odd), key=lambda each: each[0])
+    _, closest, odd = nearest
+    fits = f"most are those of {closest}, but not {', '.join(odd[:3])}" if closest else f"{', '.join(odd[:3])}, ..."
     raise ImportRefused(
-        f"The tensors ({', '.join(list(features)[:3])}, ...) are those of none of {', '.join(ARCHITECTURES)}. "
-        "Name the architecture with --arch (any timm name, such as resnet18), or tensors to leave out with --drop."
+        f"The tensors are those of none of {', '.join(ARCHITECTURES)}: {fits}. Name the architecture with --arch (any "
+        "timm name, such as resnet18), or tensors to leave out with --drop; TorchXRayVision's files take --format xrv."
     )
 
 

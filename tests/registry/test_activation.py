@@ -84,6 +84,8 @@ def test_a_tenant_is_pinned_and_follows_again(north: Any, south: Any, starter: A
     assert (version_for(north.tenant.pk), version_for(south.tenant.pk)) == (starter, second)
 
     assert "starter:2 is in service for North" in run("activate_model", "--unpin", "--tenant", "north", reason="Done")
+    assert "it is pinned from now on" in run("activate_model", "starter:2", "--tenant", "north", reason="Again")
+    assert "it follows the platform again" in run("activate_model", "--unpin", "--tenant", "north", reason="Done")
     assert deployments() == {None: second.pk}
     last = Activation.objects.first()
     assert last is not None

@@ -1,6 +1,7 @@
 """The figures of a trial against published ones, and what follows from them."""
 
 import uuid
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -116,6 +117,21 @@ def test_two_that_read_alike_may_be_exchanged_and_neither_is_called_better() -> 
     advice, why = advised(compare(pairs(20, 0, 1, 279)))
     assert advice == Advice.PROMOTE
     assert "Whether either is better is not known" in why
+
+
+@pytest.mark.parametrize("count", [6, 400])
+def test_what_the_challenger_does_not_judge_supports_nothing(count: int) -> None:
+    alike = pairs(count // 2, 0, 0, count // 2)
+    silent = [replace(each, challenger={"Mass": Call(0.9, None)}) for each in alike]
+    found = recommend(compare(silent))
+    assert (found.advice, len(found.reasons)) == (Advice.WATCH, 1)
+    assert "does not judge Mass" in found.reasons[0]
+    two = [replace(each, serving={**each.serving, "Pleural_Thickening": Call(0.2, 0.5)}) for each in alike]
+    found = recommend(compare(two))
+    assert found.advice == Advice.WATCH
+    assert "does not judge Pleural Thickening" in found.reasons[0]
+    neither = [replace(each, serving={"Mass": Call(0.9, None)}, challenger={"Mass": Call(0.9, None)}) for each in alike]
+    assert recommend(compare(neither)).advice == Advice.WATCH
 
 
 def test_what_is_not_known_yet_is_asked_for() -> None:

@@ -31,6 +31,11 @@ def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion)
     assert warning_after(roll_back(actor="test")) == ""
 
 
+def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> None:
+    line = challenge(version=without_points(2), percent=None, actor="test")
+    assert warning_after(line).startswith("Not compared: Atelectasis, Cardiomegaly")
+
+
 def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
     line = activate(version=without_points(1, "Mass", "Hernia"), actor="test")
     assert warning_after(line).startswith("chest-net:1 has no operating point for Mass, Hernia")

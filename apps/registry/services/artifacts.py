@@ -34,9 +34,11 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
     measured on the operator's evaluation sets.
 
     Raises:
-        InvalidInputError: the artifact is damaged or not ours; the reason names the defect.
+        InvalidInputError: the artifact is damaged or not ours, or the name is none; the reason names the defect.
         UnavailableError: the object storage did not answer.
     """
+    if name is not None:
+        _require_name(name)
     try:
         artifact = engine.load_artifact(artifact_dir)
     except engine.ArtifactInvalid as error:
@@ -63,6 +65,13 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
             return version
     except IntegrityError as error:
         raise ConflictError("This name was given to another version meanwhile; register it again.") from error
+
+
+def _require_name(name: str) -> None:
+    try:
+        validate_slug(name)
+    except ValidationError as error:
+        raise InvalidInputError(f"{name!r} is no name: use letters, digits, - and _.") from error
 
 
 def _store(key: str, path: Path) -> None:
@@ -138,10 +147,7 @@ def import_artifact(*, file: Path, options: engine.ImportOptions) -> tuple[Model
     Raises:
         InvalidInputError: the file is refused, or the name is none; the reason says why, and nothing is kept.
     """
-    try:
-        validate_slug(options.name)
-    except ValidationError as error:
-        raise InvalidInputError(f"{options.name!r} is no name: use letters, digits, - and _.") from error
+    _require_name(options.name)
     with tempfile.TemporaryDirectory() as folder:
         try:
             imported = engine.import_file(file, options, Path(folder))

@@ -54,7 +54,7 @@ class Command(BaseCommand):
             return
         whom = f" for {move.for_tenant}" if move.for_tenant else ""
         if move.from_version == move.to_version:
-            self.stdout.write(f"{move.to_version} stays in service{whom}; its operating points moved.")
+            self.stdout.write(f"{move.to_version} stays in service{whom}; {_what_moved(move)}.")
         else:
             self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
         warn(self, move)
@@ -75,6 +75,15 @@ class Command(BaseCommand):
                 f"go back: manage.py activate_model {back}"
             )
         self.stdout.write(found.in_words)
+
+
+def _what_moved(move: Activation) -> str:
+    """What a move changed that left the version as it was."""
+    if move.points_before != move.points_after:
+        return "its operating points moved"
+    if move.act == Activation.Act.UNPINNED:
+        return "it follows the platform again"
+    return "it is pinned from now on" if move.own_before is False and move.for_tenant else "nothing else changed"
 
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
