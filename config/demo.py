@@ -19,7 +19,7 @@ import django
 from django.core.management import CommandError, call_command
 
 from apps.tenants.roles import ROLES
-from config.embedded import places, running_services
+from config.embedded import keep_running, places, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
 from config.preconditions import missing
@@ -143,7 +143,7 @@ def run() -> int:
         with running_services():
             django.setup()
             _prepare()
-            supervisor = Supervisor(_services(port, dimse_port))
+            supervisor = Supervisor(_services(port, dimse_port), keep_running)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: supervisor.stopping.set())
             return _serve(supervisor, f"http://127.0.0.1:{port}")

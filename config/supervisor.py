@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from config.embedded import places
@@ -56,8 +56,15 @@ class Service:
 
 
 class Supervisor:
-    def __init__(self, services: Sequence[Service]) -> None:
+    """Keeps services up.
+
+    Args:
+        keep_running: called with each look, before the services, for what they stand on.
+    """
+
+    def __init__(self, services: Sequence[Service], keep_running: Callable[[], None] = lambda: None) -> None:
         self.services = list(services)
+        self._keep_running = keep_running
         self.stopping = threading.Event()
 
     def start(self) -> None:
@@ -70,6 +77,7 @@ class Supervisor:
         Raises:
             ProcessKeepsDyingError: it died too often.
         """
+        self._keep_running()
         for service in self.services:
             if not service.is_dead():
                 continue

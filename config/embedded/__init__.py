@@ -1,5 +1,5 @@
 """The embedded PostgreSQL and Valkey: used wherever ``DATABASE_URL`` or ``REDIS_URL`` is unset."""
 
-from config.embedded.lifetime import running_services
+from config.embedded.lifetime import keep_running, running_services
 
-__all__ = ["running_services"]
+__all__ = ["keep_running", "running_services"]

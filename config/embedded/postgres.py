@@ -74,7 +74,8 @@ def postmaster() -> psutil.Process | None:
     try:
         pid = int((places.postgres_data() / "postmaster.pid").read_text().split("\n", 1)[0])
         process = psutil.Process(pid)
-        return process if process.is_running() and "postgres" in process.name() else None
+        is_up = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+        return process if is_up else None
     except (OSError, ValueError, psutil.Error):
         return None
 
@@ -101,6 +102,9 @@ def start(durable: bool = True) -> None:
 
     ``durable=False`` (tests) gives up crash safety for speed.
     """
+    for handle in _started:
+        # A server of ours that was killed holds its lock until its status has been read.
+        handle.poll()
     data = places.postgres_data()
     known = places.load_secrets()
     if not (data / "PG_VERSION").exists():

@@ -40,7 +40,8 @@ def process() -> psutil.Process | None:
     """The running server of this home, or None."""
     try:
         found = psutil.Process(int(_pid_file().read_text()))
-        return found if found.is_running() and "valkey" in found.name() else None
+        is_up = found.status() != psutil.STATUS_ZOMBIE and "valkey" in found.name()
+        return found if is_up else None
     except (OSError, ValueError, psutil.Error):
         return None
 

@@ -61,3 +61,20 @@ def test_a_long_home_path_still_gets_sockets(tmp_path: Path) -> None:
         "with running_services(): print(postgres.postmaster() is not None)\n"
     )
     assert in_fresh_home(code, home).stdout.strip() == "True"
+
+
+def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
+    code = (
+        "from config.embedded import keep_running, running_services, postgres, valkey\n"
+        "with running_services():\n"
+        "    before = postgres.postmaster(), valkey.process()\n"
+        "    for each in before: each.kill()\n"
+        "    import time; time.sleep(0.2)\n"
+        "    print(postgres.postmaster(), valkey.process())\n"
+        "    keep_running()\n"
+        "    print(postgres.postmaster() != before[0], valkey.client().ping())\n"
+        "    import psycopg2; psycopg2.connect(**postgres.admin_dsn()).close()\n"
+    )
+    said = in_fresh_home(code, tmp_path / "home").stdout.splitlines()
+    assert said[0] == "None None"
+    assert said[-1] == "True True"
