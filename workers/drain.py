@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
@@ -27,6 +27,7 @@ from apps.inference import services as inference
 from apps.inference import shadows
 from apps.inference.leases import ClaimedJob, ClaimedShadow
 from apps.registry import engine
+from apps.studies.storage import is_local
 from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
 from workers.pipeline import (
@@ -42,6 +43,8 @@ from workers.pipeline import (
 logger = logging.getLogger(__name__)
 # One in the network, one being written; where both are in the network, no core waits at the end of a batch.
 _BATCHES_UNDER_WAY = 2
+# From a storage that is not on this machine: each copy waits for the network most of its time.
+_COPIES_AT_ONCE = 8
 # A clinician's film that comes while shadows are read waits for no more than these.
 _SHADOW_BATCH = max(1, settings.INFERENCE_BATCH_SIZE // 4)
 
@@ -73,6 +76,7 @@ class Drain:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
+        self._copiers = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
         self._fleet = Fleet(device, on_change=self._tell)
         self._heartbeat = Heartbeat(self._name, state=self._fleet.state, give_up=give_up)
         self._stop = threading.Event()
@@ -111,6 +115,7 @@ class Drain:
             for _ in range(_BATCHES_UNDER_WAY):
                 self._threads.submit(connections.close_all)
             self._threads.shutdown()
+            self._copiers.shutdown()
             self._sandbox.close()
             self._fleet.close()
             self._heartbeat.close()
@@ -195,9 +200,11 @@ class Drain:
         with contextlib.ExitStack() as copies:
             readings = read_inputs(claims)
             spaces = {version_id: batch.loaded.predictor.manifest.input_space for version_id, batch in batches.items()}
-            decodings = [
-                start_decoding(reading, spaces[reading.claim.version_id], self._sandbox, copies) for reading in readings
-            ]
+            in_turn: Iterable[Future[engine.LoadedInput] | None] = (map if is_local() else self._copiers.map)(
+                lambda reading: start_decoding(reading, spaces[reading.claim.version_id], self._sandbox, copies),
+                readings,
+            )
+            decodings = list(in_turn)
             for reading, decoding in zip(readings, decodings, strict=True):
                 if finish_decoding(reading, decoding):
                     batches[reading.claim.version_id].readings.append(reading)

@@ -108,6 +108,11 @@ def read_bytes(key: str) -> bytes:
         return bytes(stored.read())
 
 
+def is_local() -> bool:
+    """Whether objects are files of this machine, so that `local_path` copies nothing."""
+    return isinstance(storages["default"], FileSystemStorage)
+
+
 @contextmanager
 def local_path(key: str) -> Iterator[Path]:
     """The object as a file on this machine: its own path, or a spooled copy where the storage is remote.
@@ -149,7 +154,7 @@ def _save(key: str, path: Path) -> None:
     if name != key:
         # Somebody stored the same content meanwhile; the copy under another name is nobody's.
         default_storage.delete(name)
-    if isinstance(storages["default"], FileSystemStorage):
+    if is_local():
         _sync_folder(key)
 
 

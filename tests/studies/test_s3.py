@@ -74,11 +74,13 @@ def test_films_and_models_live_on_s3(
     instance = store_film(north, size=256).instance
     assert default_storage.exists(instance.object_key)
 
+    for seed in (2, 3, 4):
+        store_film(north, size=256, seed=seed)
+
     with Drain(device="cpu") as drain:
-        assert drain.run() == 1
+        assert drain.run() == 4
     with tenant_tx(north.tenant.id):
-        job = InferenceJob.objects.get()
-        assert (job.state, job.reason) == (JobState.COMPLETE, "")
+        assert [(job.state, job.reason) for job in InferenceJob.objects.all()] == [(JobState.COMPLETE, "")] * 4
     assert film_png(instance).startswith(b"\x89PNG")
 
 
