@@ -15,7 +15,6 @@ from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, No
 from apps.inference.models import Finding, InferenceJob, JobState
 from apps.inference.services import claim_jobs, reject, request_inference
 from apps.registry.models import ModelVersion
-from apps.reports import services
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import report_of, reviews_of
 from apps.reports.services import LONGEST_IMPRESSION, draft, render_pdf, review_finding, sign
@@ -335,10 +334,10 @@ def test_a_signature_that_cannot_be_stored_changes_nothing(
 ) -> None:
     study = read_study(north)
 
-    def refuse(key: str, data: bytes) -> None:
+    def refuse(key: str, _: object) -> None:
         raise ConnectionError(key)
 
-    monkeypatch.setattr(services, "put_bytes", refuse)
+    monkeypatch.setattr(default_storage, "save", refuse)
     with tenant_tx(north.tenant.id):
         with pytest.raises(UnavailableError):
             sign_as_radiologist(north, study)
