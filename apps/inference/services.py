@@ -179,7 +179,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
     A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
-    round trip: see ``inference/migrations/0007_complete_tells_of_trials.py``.
+    round trip: see ``inference/migrations/0006_complete_jobs.py``.
     """
     points = thresholds_for(version, current_tenant_id())
     findings = [_findings(result, points) for result in results]
@@ -187,7 +187,8 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     grids = [result.cams.astype("<f2").tobytes() for result in results]
     with connection.cursor() as cursor:
         cursor.execute(
-            "select id, study_id, priority, model_version_id, has_unseen, is_challenged "
+            "select id, study_id, priority, model_version_id, has_unseen, "
+            "exists (select from registry_challenger where ended is null) "
             "from inference_complete_jobs(%s, %s, %s::bytea[])",
             [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids],
         )
