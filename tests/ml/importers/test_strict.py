@@ -1,6 +1,8 @@
 """What does not fit is refused, and the reason says what to do."""
 
 import io
+import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from ml.artifact import MANIFEST, WEIGHTS, Threshold, load_artifact
+from ml.artifact import MANIFEST, WEIGHTS, ArtifactInvalid, Threshold, load_artifact
 from ml.calibration import calibrate
 from ml.importers import ImportRefused, Options, bundle, import_file
 from ml.importers.assemble import _points, _saturated
@@ -24,6 +26,7 @@ from ml.importers.source import Source, read_source
 from ml.labels import LABELS
 from ml.training.forward import Outputs
 from ml.transforms import InputSpace
+from tests.conftest import STARTER
 from tests.ml import tiny
 from tests.ml.importers import foreign
 
@@ -208,6 +211,15 @@ def test_a_bundle_is_the_same_version(folder: Path, out: Path, kind: str, prefix
     imported = import_file(source, Options("bundle", "x"), out)
     assert load_artifact(out).sha256 == load_artifact(folder).sha256 == imported.manifest.sha256
     assert {path.name for path in out.iterdir()} == {MANIFEST, WEIGHTS}
+
+
+def test_a_bundle_whose_input_space_was_changed(tmp_path: Path, out: Path) -> None:
+    folder = shutil.copytree(STARTER, tmp_path / "starter")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["input_space"]["mean"] = [0.1, 0.2, 0.3]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactInvalid, match="golden-mismatch"):
+        import_file(folder, Options("bundle", "x"), out)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
