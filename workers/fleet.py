@@ -19,7 +19,7 @@ from apps.inference.loading import load_version
 from apps.inference.services import Canary
 from apps.registry import engine
 from apps.registry.models import Challenger, ModelVersion
-from apps.registry.selectors import deployments, open_challengers
+from apps.registry.selectors import pointers
 from apps.registry.ways_back import former_version
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Fleet:
         return bool(awaited)
 
     def _look(self) -> Serving:
-        wanted, challengers = deployments(), open_challengers()
+        wanted, challengers = pointers()
         self._forget_retired(wanted)
         self._formers = self._formers_of(wanted)
         with self._lock:

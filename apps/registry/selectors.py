@@ -15,6 +15,13 @@ from apps.registry.points import Point
 # Written out: they are asked before each batch and after it, and by the ORM they cost three times as much.
 _DEPLOYMENTS = "select for_tenant_id, model_version_id from registry_deployment"
 _OPEN_CHALLENGERS = "select * from registry_challenger where ended is null"
+# In the order of the challenger's fields, as `from_db` wants them.
+_POINTED = ("id", "for_tenant_id", "model_version_id", "mode", "percent")
+_POINTERS = """
+select null as id, for_tenant_id, model_version_id, null as mode, null as percent from registry_deployment
+ union all
+select id, for_tenant_id, model_version_id, mode, percent from registry_challenger where ended is null
+"""
 
 
 def deployments() -> Mapping[UUID | None, UUID]:
@@ -51,6 +58,16 @@ def nameable(tenant_id: UUID) -> "QuerySet[ModelVersion]":
 def open_challengers() -> Mapping[UUID | None, Challenger]:
     """The challengers under way: the key None is the platform's, the others are one tenant's."""
     return {row.for_tenant_id: row for row in Challenger.objects.raw(_OPEN_CHALLENGERS)}
+
+
+def pointers() -> tuple[Mapping[UUID | None, UUID], Mapping[UUID | None, Challenger]]:
+    """Both `deployments` and `open_challengers`, these by their id, version, mode and percent alone."""
+    with connection.cursor() as cursor:
+        cursor.execute(_POINTERS)
+        rows = cursor.fetchall()
+    serving = {tenant_id: version_id for challenger_id, tenant_id, version_id, *_ in rows if challenger_id is None}
+    challengers = [Challenger.from_db("default", _POINTED, row) for row in rows if row[0] is not None]
+    return serving, {each.for_tenant_id: each for each in challengers}
 
 
 def challenger_for(tenant_id: UUID) -> Challenger | None:

@@ -17,6 +17,7 @@ from apps.registry.services import register
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST
 from tests.conftest import STARTER, Hospital
+from tests.flows.processes import wait_for
 from workers.drain import Drain
 
 
@@ -59,3 +60,13 @@ def of(hospital: Hospital) -> InferenceJob:
 def held() -> dict[str, str]:
     worker = Worker.objects.first()
     return {each["version"]: each["state"] for each in worker.versions} if worker else {}
+
+
+def run_until_held(drain: Drain, version: ModelVersion, state: str, seconds: float = 30) -> None:
+    """Let the worker look for work, and do what waits, until it says this of the version."""
+
+    def is_held() -> bool:
+        drain.run()
+        return held().get(str(version)) == state
+
+    wait_for(is_held, seconds, f"That {version} is {state}")

@@ -17,7 +17,7 @@ from ml.artifact import MANIFEST
 from ml.labels import LABELS
 from tests.conftest import Hospital
 from tests.flows.processes import wait_for
-from tests.workers.loading import held, registered, second, working
+from tests.workers.loading import held, registered, run_until_held, second, working
 from workers.drain import Drain
 
 __all__ = ["second"]
@@ -41,7 +41,7 @@ def test_a_shadow_reads_after_the_clinicians_films_and_leaves_only_its_own_row(
         for seed in (1, 2):
             store_film(hospital, seed=seed, size=256)
     with working() as drain:
-        wait_for(lambda: drain.run() or held().get(str(second)) == "shadow", 30, "The shadow's loading")
+        run_until_held(drain, second, "shadow")
         wait_for(lambda: drain.run() == 0, 30, "The end of the queues")
     assert {each.model_version for hospital in (north, south) for each in jobs(hospital)} == {starter}
     assert shadows(south) == []
@@ -71,7 +71,7 @@ def test_a_clinicians_film_that_comes_while_shadows_are_read_goes_first(
         return real(self, batch)
 
     with working() as drain:
-        wait_for(lambda: drain.run() or held().get(str(second)) == "shadow", 30, "The shadow's loading")
+        run_until_held(drain, second, "shadow")
         monkeypatch.setattr("workers.drain._SHADOW_BATCH", 1)
         monkeypatch.setattr(Drain, "_predict", predict)
         for seed in range(6):
@@ -89,7 +89,7 @@ def test_a_canary_reads_its_share_and_the_job_says_so(
     challenge(version=second, actor="test", tenant=north.tenant, percent=50)
     row = Challenger.objects.get()
     with working() as drain:
-        wait_for(lambda: drain.run() or held().get(str(second)) == "canary", 30, "The canary's loading")
+        run_until_held(drain, second, "canary")
         for hospital in (north, south):
             for seed in range(8):
                 store_film(hospital, seed=seed, size=256)
@@ -112,7 +112,7 @@ def test_a_challenger_that_cannot_be_loaded_keeps_nobody_waiting(
         store_film(hospital, seed=1, size=256)
     with working() as drain:
         assert drain.run() == 2
-        wait_for(lambda: drain.run() or held().get(str(bad)) == "refused", 30, "The refusal")
+        run_until_held(drain, bad, "refused")
         wait_for(lambda: Worker.objects.filter(error__contains=str(bad)).exists(), 10, "Its reason")
     assert [jobs(hospital)[0].model_version for hospital in (north, south)] == [starter, starter]
     assert [reading.state for reading in shadows(south)] == [JobState.QUEUED]
@@ -123,7 +123,7 @@ def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
 ) -> None:
     challenge(version=second, actor="test")
     with working() as drain:
-        wait_for(lambda: drain.run() or held().get(str(second)) == "shadow", 30, "The shadow's loading")
+        run_until_held(drain, second, "shadow")
         store_film(north, seed=1, size=256)
         wait_for(lambda: drain.run() == 0 and shadows(north)[0].state == JobState.COMPLETE, 30, "A shadow reading")
     row = Challenger.objects.get()

@@ -28,7 +28,7 @@ from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
-from tests.workers.loading import change, compiled_alike, held, of, registered, second, working
+from tests.workers.loading import change, compiled_alike, held, of, registered, run_until_held, second, working
 from workers.drain import Drain
 from workers.watch import Watch
 
@@ -174,7 +174,7 @@ def test_a_worker_goes_on_with_no_version_that_was_retired(
     store_instead(bad, tmp_path / "bad")
     with working() as drain:
         activate(version=bad, actor="test")
-        wait_for(lambda: drain.run() or held().get(str(bad)) == "refused", 30, "The refusal")
+        run_until_held(drain, bad, "refused")
         retire(version=starter, actor="test")
         store_film(north, seed=1, size=256)
         assert drain.run() == 0
@@ -228,7 +228,7 @@ def test_a_rollback_swaps_back_at_once(
 ) -> None:
     with working() as drain:
         activate(version=second, actor="test")
-        wait_for(lambda: drain.run() or held().get(str(second)) == "serving", 90, "The switch")
+        run_until_held(drain, second, "serving", 90)
         roll_back(actor="test")
         store_film(north, seed=1, size=256)
         assert drain.run() == 1
