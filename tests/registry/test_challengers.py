@@ -28,13 +28,6 @@ from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 
 
-@pytest.fixture
-def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
-    first = registered(1)
-    activate(version=first, actor="test")
-    return first, registered(2, scale=0.5)
-
-
 def run(*arguments: str, **options: Any) -> str:
     out = io.StringIO()
     call_command("challenge_model", *arguments, stdout=out, **options)
@@ -63,8 +56,7 @@ def test_the_share_of_a_canary_is_kept_repeatable_and_only_grows() -> None:
     assert other != {study for study in studies if takes(challenger, 50, study)}
 
 
-def test_from_shadow_to_canary_to_service_by_command(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
-    first, second = pair
+def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     assert state(second) == "Candidate"
     assert "chest-net:2 reads in the shadow beside chest-net:1" in run("chest-net:2", "--shadow", reason="Trial.")
     assert state(second) == "Shadow"
@@ -100,7 +92,7 @@ def test_from_shadow_to_canary_to_service_by_command(pair: tuple[ModelVersion, M
     ],
 )
 def test_what_cannot_be_is_refused(
-    pair: tuple[ModelVersion, ModelVersion], north: Any, arguments: list[str], word: str
+    first: ModelVersion, second: ModelVersion, north: Any, arguments: list[str], word: str
 ) -> None:
     retire(version=registered(3), actor="test")
     lines = Activation.objects.count()
@@ -111,9 +103,8 @@ def test_what_cannot_be_is_refused(
 
 
 def test_one_challenger_for_each_and_a_challenger_is_not_retired(
-    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+    first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
-    first, second = pair
     third = registered(3, scale=0.7)
     challenge(version=second, actor="test")
     with pytest.raises(ConflictError, match="under way: end it first"):
@@ -143,9 +134,8 @@ def test_nothing_is_challenged_where_nothing_serves(db: None) -> None:
 
 
 def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
-    pair: tuple[ModelVersion, ModelVersion], north: Any
+    first: ModelVersion, second: ModelVersion, north: Any
 ) -> None:
-    first, second = pair
 
     def choose(choice: Choice) -> None:
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
@@ -170,8 +160,7 @@ def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == second.thresholds["Mass"]["value"]
 
 
-def test_a_rollback_is_never_held_up_by_a_canary(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
-    first, second = pair
+def test_a_rollback_is_never_held_up_by_a_canary(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     for choice in (Choice("manual", value=0.3, reason="As ever."), Choice("sensitivity", 0.8)):
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
     challenge(version=second, actor="test", percent=20)
@@ -182,9 +171,8 @@ def test_a_rollback_is_never_held_up_by_a_canary(pair: tuple[ModelVersion, Model
 
 
 def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
-    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+    first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
-    first, second = pair
     third = registered(3)
     for hospital in (north, south):
         set_points(
@@ -204,8 +192,7 @@ def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == own
 
 
-def test_a_shadow_holds_no_hospital_s_choice_up(pair: tuple[ModelVersion, ModelVersion], north: Any) -> None:
-    first, second = pair
+def test_a_shadow_holds_no_hospital_s_choice_up(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     challenge(version=second, actor="test")
     by_hand = Choice("manual", value=0.3, reason="As before.")
     set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, actor="test")
@@ -214,9 +201,8 @@ def test_a_shadow_holds_no_hospital_s_choice_up(pair: tuple[ModelVersion, ModelV
 
 
 def test_another_version_in_service_ends_the_trial_of_those_whom_it_serves(
-    pair: tuple[ModelVersion, ModelVersion], north: Any, south: Any
+    first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
-    first, second = pair
     third = registered(3)
     activate(version=first, actor="test", tenant=south.tenant)
     for tenant in (None, north.tenant, south.tenant):
@@ -230,10 +216,9 @@ def test_another_version_in_service_ends_the_trial_of_those_whom_it_serves(
 
 
 def test_a_second_operator_confirms_a_canary_but_no_shadow(
-    pair: tuple[ModelVersion, ModelVersion], north: Any, settings: Any
+    first: ModelVersion, second: ModelVersion, north: Any, settings: Any
 ) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
-    second = pair[1]
     assert isinstance(challenge_or_request(version=second, actor="test"), Activation)
     with pytest.raises(NotPermittedError):
         challenge(version=second, actor="test", percent=20)

@@ -31,18 +31,6 @@ from tests.registry.versions import registered
 State = EvaluationJob.State
 
 
-@pytest.fixture
-def serving(db: None) -> ModelVersion:
-    version = registered(1)
-    activate(version=version, actor="test")
-    return version
-
-
-@pytest.fixture
-def candidate(serving: ModelVersion) -> ModelVersion:
-    return registered(2)
-
-
 def state_of(version: ModelVersion) -> str:
     return version_state(with_state(ModelVersion.objects.filter(pk=version.pk)).get())
 
@@ -61,35 +49,35 @@ def only_gate(version: ModelVersion) -> Any:
     ],
 )
 def test_a_version_is_judged_beside_the_one_in_service(
-    serving: ModelVersion, candidate: ModelVersion, quality: float, noise: int, state: GateState
+    first: ModelVersion, second: ModelVersion, quality: float, noise: int, state: GateState
 ) -> None:
     films = gating.a_set()
-    gating.measured(serving, films, 1.0)
-    gating.measured(candidate, films, quality, noise=noise)
-    gate = only_gate(candidate)
-    assert (gate.state, gate.serving) == (state, serving)
+    gating.measured(first, films, 1.0)
+    gating.measured(second, films, quality, noise=noise)
+    gate = only_gate(second)
+    assert (gate.state, gate.serving) == (state, first)
     low, high = gate.ci95
     assert low <= gate.difference <= high
-    assert state_of(candidate) == ("Verified" if state == GateState.PASSED else "Candidate: gate failed")
-    assert gates_of(serving) == []
+    assert state_of(second) == ("Verified" if state == GateState.PASSED else "Candidate: gate failed")
+    assert gates_of(first) == []
 
 
-def test_the_limit_is_a_setting(serving: ModelVersion, candidate: ModelVersion, settings: Any) -> None:
+def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, settings: Any) -> None:
     films = gating.a_set()
-    gating.measured(serving, films, 1.0)
-    gating.measured(candidate, films, 0.95, noise=2)
-    low, _ = only_gate(candidate).ci95
+    gating.measured(first, films, 1.0)
+    gating.measured(second, films, 0.95, noise=2)
+    low, _ = only_gate(second).ci95
     for delta, state in ((-low + 0.001, GateState.PASSED), (-low - 0.001, GateState.FAILED)):
         settings.GATE_DELTA = delta
-        assert only_gate(candidate).state == state
+        assert only_gate(second).state == state
 
 
-def test_the_interval_is_paired(serving: ModelVersion, candidate: ModelVersion) -> None:
+def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> None:
     """Equal scores differ by nothing in every round, however wide each one's own interval is."""
     films = gating.a_set()
-    for version in (serving, candidate):
+    for version in (first, second):
         gating.measured(version, films, 1.0)
-    assert only_gate(candidate).ci95 == (0.0, 0.0)
+    assert only_gate(second).ci95 == (0.0, 0.0)
     own = Evaluation.objects.first()
     assert own is not None
     assert own.report["ci95"][1] - own.report["ci95"][0] > 0.01
@@ -104,61 +92,61 @@ def test_the_interval_is_paired(serving: ModelVersion, candidate: ModelVersion) 
     ],
 )
 def test_what_cannot_be_compared_says_why(
-    serving: ModelVersion, candidate: ModelVersion, change: Any, words: str, state: GateState
+    first: ModelVersion, second: ModelVersion, change: Any, words: str, state: GateState
 ) -> None:
     films = gating.a_set()
     found = gating.report(1.0)
     change(found)
-    keep_evaluation(version=serving, report=found, data=Path(films.folder), split=None, actor="test")
-    gating.measured(candidate, films, 1.0)
-    gate = only_gate(candidate)
+    keep_evaluation(version=first, report=found, data=Path(films.folder), split=None, actor="test")
+    gating.measured(second, films, 1.0)
+    gate = only_gate(second)
     assert gate.state == state
     assert words in gate.reason
     with pytest.raises(ConflictError, match=words):
-        activate(version=candidate, actor="test")
-    (kept,) = activate(version=candidate, actor="test", despite_gate=True, reason="Read by hand.").despite_gates
+        activate(version=second, actor="test")
+    (kept,) = activate(version=second, actor="test", despite_gate=True, reason="Read by hand.").despite_gates
     assert words in kept["reason"]
 
 
 def test_films_that_changed_have_the_version_in_service_measured_again(
-    serving: ModelVersion, candidate: ModelVersion
+    first: ModelVersion, second: ModelVersion
 ) -> None:
     films = gating.a_set()
-    gating.measured(serving, films, 1.0)
-    request_evaluations(version=candidate)
+    gating.measured(first, films, 1.0)
+    request_evaluations(version=second)
     job = EVALUATIONS.claim(worker="test")
     assert job is not None
     complete_evaluation(job=job, report=gating.report(1.1, seed=5))
-    gate = only_gate(candidate)
+    gate = only_gate(second)
     assert (gate.state, "changed" in gate.reason) == (GateState.WAITING, True)
     again = EVALUATIONS.claim(worker="test")
     assert again is not None
-    assert again.model_version == serving
+    assert again.model_version == first
     complete_evaluation(job=again, report=gating.report(1.0, seed=5))
-    assert only_gate(candidate).state == GateState.PASSED
+    assert only_gate(second).state == GateState.PASSED
 
 
-def test_a_gate_waits_for_both_and_then_for_nobody(serving: ModelVersion, candidate: ModelVersion) -> None:
+def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: ModelVersion) -> None:
     gating.a_set()
-    assert "never measured" in only_gate(candidate).reason
-    assert request_evaluations(version=candidate) == 2
-    assert request_evaluations(version=candidate) == 0
-    assert only_gate(candidate).state == GateState.WAITING
-    for version in (candidate, serving):
+    assert "never measured" in only_gate(second).reason
+    assert request_evaluations(version=second) == 2
+    assert request_evaluations(version=second) == 0
+    assert only_gate(second).state == GateState.WAITING
+    for version in (second, first):
         job = EVALUATIONS.claim(worker="test")
         assert job is not None
         assert job.model_version == version
-        if version == candidate:
+        if version == second:
             complete_evaluation(job=job, report=gating.report(1.0))
-            assert state_of(candidate) == "Candidate: gate waits"
+            assert state_of(second) == "Candidate: gate waits"
         else:
             EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
         with pytest.raises(ConflictError, match="did not pass the gate"):
-            activate(version=candidate, actor="test")
-    gate = only_gate(candidate)
+            activate(version=second, actor="test")
+    gate = only_gate(second)
     assert gate.state == GateState.NOT_COMPARABLE
-    assert gate.reason == f"{serving} could not be measured: It was trained on 3 of the patients."
-    assert state_of(candidate) == "Candidate: gate not judged"
+    assert gate.reason == f"{first} could not be measured: It was trained on 3 of the patients."
+    assert state_of(second) == "Candidate: gate not judged"
 
 
 def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
@@ -170,30 +158,30 @@ def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
 
 
 @pytest.fixture
-def worse(serving: ModelVersion, candidate: ModelVersion) -> ModelVersion:
+def worse(first: ModelVersion, second: ModelVersion) -> ModelVersion:
     films = gating.a_set()
-    gating.measured(serving, films, 1.0)
-    gating.measured(candidate, films, 0.5, noise=2)
-    return candidate
+    gating.measured(first, films, 1.0)
+    gating.measured(second, films, 0.5, noise=2)
+    return second
 
 
-def test_a_failed_gate_is_in_the_way(worse: ModelVersion, serving: ModelVersion, north: Any) -> None:
+def test_a_failed_gate_is_in_the_way(worse: ModelVersion, first: ModelVersion, north: Any) -> None:
     for tenant in (None, north.tenant):
         with pytest.raises(ConflictError, match=r"did not pass the gate.*--despite-gate") as refusal:
             activate(version=worse, actor="test", reason="Newer.", tenant=tenant)
         assert refusal.value.code == "gate-failed"
     with pytest.raises(InvalidInputError, match="Say why"):
         activate(version=worse, actor="test", despite_gate=True)
-    assert version_for(north.tenant.pk) == serving
+    assert version_for(north.tenant.pk) == first
     assert Activation.objects.count() == 1
 
     line = activate(version=worse, actor="test", despite_gate=True, reason="It reads portable films.")
     (kept,) = line.despite_gates
-    assert (kept["set"], kept["serving"]) == ("public", str(serving))
+    assert (kept["set"], kept["serving"]) == ("public", str(first))
     assert kept["ci95"][0] < -0.02
     # The way back is open: it returns to what was approved.
     assert roll_back(actor="test").despite_gates == []
-    assert version_for(north.tenant.pk) == serving
+    assert version_for(north.tenant.pk) == first
 
 
 def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVersion) -> None:
@@ -209,7 +197,7 @@ def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVer
     assert challenge(version=worse, actor="test", percent=5).percent == 5
 
 
-def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, serving: ModelVersion) -> None:
+def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, first: ModelVersion) -> None:
     with pytest.raises(CommandError, match="did not pass the gate"):
         call_command("activate_model", str(worse))
     with pytest.raises(CommandError, match="Say why"):
@@ -228,32 +216,32 @@ def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, set
     assert len(approve(request=asked, by_id=people[1].pk).despite_gates) == 1
 
 
-def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(candidate: Any, settings: Any) -> None:
+def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(second: Any, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     one = User.objects.create_user("one@platform.example", PASSWORD, is_staff=True)
     User.objects.create_user("reader@platform.example", PASSWORD)
     with pytest.raises(CommandError, match="say who asks"):
-        call_command("activate_model", str(candidate))
+        call_command("activate_model", str(second))
     with pytest.raises(CommandError, match="no active operator"):
-        call_command("activate_model", str(candidate), "--operator", "reader@platform.example")
-    call_command("activate_model", str(candidate), "--operator", "ONE@platform.example", stdout=io.StringIO())
+        call_command("activate_model", str(second), "--operator", "reader@platform.example")
+    call_command("activate_model", str(second), "--operator", "ONE@platform.example", stdout=io.StringIO())
     asked = ActivationRequest.objects.get()
     with pytest.raises(NotPermittedError, match="second operator"):
         approve(request=asked, by_id=one.pk)
 
 
-def test_without_sets_nothing_is_in_the_way(candidate: ModelVersion) -> None:
-    assert request_evaluations(version=candidate) == 0
-    assert gates_of(candidate) == []
-    activate(version=candidate, actor="test")
+def test_without_sets_nothing_is_in_the_way(second: ModelVersion) -> None:
+    assert request_evaluations(version=second) == 0
+    assert gates_of(second) == []
+    activate(version=second, actor="test")
 
 
-def test_a_measurement_by_hand_counts_for_the_set(serving: ModelVersion, candidate: ModelVersion) -> None:
+def test_a_measurement_by_hand_counts_for_the_set(first: ModelVersion, second: ModelVersion) -> None:
     films = gating.a_set()
-    gating.measured(candidate, films, 1.0)
+    gating.measured(second, films, 1.0)
     kept = Evaluation.objects.get()
     assert kept.evaluation_set == films
-    gating.measured(candidate, type(films)(folder="/elsewhere"), 1.0)
+    gating.measured(second, type(films)(folder="/elsewhere"), 1.0)
     elsewhere = Evaluation.objects.first()
     assert elsewhere is not None
     assert elsewhere.evaluation_set is None

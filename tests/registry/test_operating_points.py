@@ -223,7 +223,7 @@ def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelV
     old = request_activation(version=second, actor="one", by_id=north.admin.pk)
     new = request_activation(version=second, actor="one", by_id=north.admin.pk)
     assert new.in_words.endswith(f"It replaces the request for chest-net:2 for whole platform of {north.admin}.")
-    with pytest.raises(ConflictError, match="withdrawn already"):
+    with pytest.raises(ConflictError, match="replaced by the one for chest-net:2 for whole platform"):
         approve(request=old, by_id=north.radiologist.pk)
     activate(version=registered(3), actor="test")
     with pytest.raises(ConflictError, match="chest-net:3 serves by now"):

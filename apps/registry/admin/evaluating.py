@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from apps.registry.admin.figures import table
 from apps.registry.admin.moves import moved
 from apps.registry.models import EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import create_evaluation_set, request_evaluations
+from apps.registry.services import create_evaluation_set, request_evaluations, use_evaluation_set
 from apps.tenants.console import OperatorAdmin
 
 _WIDE = forms.TextInput(attrs={"size": 60})
@@ -42,6 +42,9 @@ class EvaluationSetAdmin(OperatorAdmin):
     list_display = ("name", "is_active", "films", "patients", "folder", "split", "created")
     fields = ("name", "is_active", "folder", "split", "films", "patients", "created")
     readonly_fields = ("name", "folder", "split", "films", "patients", "created")
+
+    def save_model(self, request: HttpRequest, obj: EvaluationSet, form: forms.ModelForm, change: bool) -> None:
+        use_evaluation_set(name=obj.name, is_active=obj.is_active)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
         form = EvaluationSetForm(request.POST if request.method == "POST" else None)

@@ -8,7 +8,7 @@ from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
 
 from apps.registry.models import PLATFORM, ModelVersion, Offer
-from apps.registry.services import offer
+from apps.registry.services import offer, withdraw_offer
 from apps.tenants.console import OperatorAdmin, operator_name
 
 
@@ -38,3 +38,6 @@ class OfferAdmin(OperatorAdmin):
 
     def save_model(self, request: HttpRequest, obj: Offer, form: ModelForm, change: bool) -> None:
         obj.pk = offer(version=obj.model_version, tenant=obj.for_tenant, actor=operator_name(request)).pk
+
+    def delete_model(self, request: HttpRequest, obj: Offer) -> None:
+        withdraw_offer(version=obj.model_version, tenant=obj.for_tenant)

@@ -173,6 +173,14 @@ class ActivationRequest(models.Model):
         return self.line_id is None and self.withdrawn is None
 
     @property
+    def closed_in_words(self) -> str:
+        """What became of a request that is not open."""
+        if self.line_id is not None:
+            return "This request is confirmed already."
+        later = ActivationRequest.objects.filter(replaces=self).first()
+        return f"This request was replaced by the one for {later}." if later else "This request is withdrawn already."
+
+    @property
     def in_words(self) -> str:
         """That it waits, and what it put aside."""
         aside = f" It replaces the request for {self.replaces} of {self.replaces.who}." if self.replaces else ""

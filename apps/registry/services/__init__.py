@@ -24,6 +24,7 @@ from apps.registry.services.evaluating import (
     create_evaluation_set,
     keep_evaluation,
     request_evaluations,
+    use_evaluation_set,
 )
 from apps.registry.services.offers import offer, withdraw_offer
 from apps.registry.services.points import holds
@@ -86,6 +87,7 @@ __all__ = [
     "set_points",
     "store_preview",
     "unpin",
+    "use_evaluation_set",
     "withdraw",
     "withdraw_offer",
 ]

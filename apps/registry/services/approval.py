@@ -90,7 +90,7 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         # Locked: whoever withdraws it meanwhile waits, and finds it confirmed.
         fresh = ActivationRequest.objects.select_for_update(of=("self",)).get(pk=request.pk)
         if not fresh.is_open:
-            raise ConflictError("This request is confirmed or withdrawn already.")
+            raise ConflictError(fresh.closed_in_words)
         if fresh.by_id in (None, by_id):
             raise NotPermittedError("A second operator must confirm what you asked for.", "second-approver-needed")
         if scope.serving != fresh.from_version:
@@ -110,11 +110,11 @@ def withdraw(*, request: ActivationRequest) -> ActivationRequest:
     """Let a request be forgotten.
 
     Raises:
-        ConflictError: it is confirmed or withdrawn already.
+        ConflictError: it is not open any more.
     """
     waiting = ActivationRequest.objects.filter(pk=request.pk, line=None, withdrawn=None)
     if not waiting.update(withdrawn=timezone.now()):
-        raise ConflictError("This request is confirmed or withdrawn already.")
+        raise ConflictError(ActivationRequest.objects.get(pk=request.pk).closed_in_words)
     return request
 
 

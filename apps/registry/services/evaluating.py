@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.core.queue import Bell, ring
 from apps.registry import engine
 from apps.registry.gates import latest_evaluation, platform_version
@@ -50,6 +50,16 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
             )
     except IntegrityError as error:
         raise ConflictError("There is a set of this name, or of these films, already.") from error
+
+
+def use_evaluation_set(*, name: str, is_active: bool) -> None:
+    """Measure new versions on a set, or set it aside; what was measured on it stays.
+
+    Raises:
+        NotFoundError: there is no set of this name.
+    """
+    if not EvaluationSet.objects.filter(name=name).update(is_active=is_active):
+        raise NotFoundError(f"There is no evaluation set {name!r}.")
 
 
 def request_evaluations(*, version: ModelVersion) -> int:

@@ -142,10 +142,14 @@ def _kept(
 
 
 def _remedy(tenant_id: uuid.UUID, version: ModelVersion, note: str = "") -> str:
-    slug = Tenant.objects.get(pk=tenant_id).slug
-    said = f"The preview proposes none. {note} " if note else ""
-    return (
-        f"{said}Preview the switch, which proposes one: manage.py preview_switch {version} --tenant {slug}, or "
-        "Preview this switch on its page; or give the "
-        "tenants' choices up for the version's own points: --own-points."
+    """What to do; ``note`` is why the preview that was made proposes nothing."""
+    preview = (
+        f"manage.py preview_switch {version} --tenant {Tenant.objects.get(pk=tenant_id).slug}, or Preview this switch "
+        "on its page"
     )
+    first = (
+        f"The preview proposes none. {note} Preview the switch again once more studies were read: {preview}"
+        if note
+        else f"Preview the switch, which proposes one where enough studies were read: {preview}"
+    )
+    return f"{first}; or give the tenants' choices up for the version's own points: --own-points."

@@ -9,7 +9,7 @@ from django.core.validators import validate_slug
 
 from apps.core.errors import ChecxrayError
 from apps.registry.models import EvaluationSet
-from apps.registry.services import create_evaluation_set
+from apps.registry.services import create_evaluation_set, use_evaluation_set
 
 
 class Command(BaseCommand):
@@ -30,13 +30,17 @@ class Command(BaseCommand):
             self._add(options)
         for flag in ("off", "on"):
             name = options[flag]
-            if name and not EvaluationSet.objects.filter(name=name).update(is_active=flag == "on"):
-                raise CommandError(
-                    f"There is no evaluation set {name!r}: run this command without options to list them."
-                )
+            if name:
+                self._use(name, is_active=flag == "on")
         for each in EvaluationSet.objects.all():
             films = f"{each.films} films of {each.patients} patients"
             self.stdout.write(f"{each}: {films}, {each.folder}{'' if each.is_active else ' (set aside)'}")
+
+    def _use(self, name: str, *, is_active: bool) -> None:
+        try:
+            use_evaluation_set(name=name, is_active=is_active)
+        except ChecxrayError as error:
+            raise CommandError(f"{error.detail} Run this command without options to list them.") from error
 
     def _add(self, options: dict[str, Any]) -> None:
         if options["data"] is None:
