@@ -94,14 +94,6 @@ class Predictor(ABC):
         """Calibrated probabilities (N, L) in [0, 1]."""
         return calibrate(prediction.logits, self.manifest.labels, self.manifest.calibration)
 
-    def positives(self, probabilities: NDArray[np.float64]) -> list[list[bool | None]]:
-        """Per film and label: probability >= operating point, None where the label has no operating point."""
-        points = [self.manifest.thresholds[label] for label in self.manifest.labels]
-        return [
-            [None if t is None else bool(p >= t.value) for p, t in zip(row, points, strict=True)]
-            for row in probabilities
-        ]
-
     def gate(self, prediction: Prediction) -> list[GateResult]:
         """The feature gate's word on each film."""
         return feature_gate(prediction.features, self.artifact.gate)

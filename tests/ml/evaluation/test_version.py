@@ -100,10 +100,12 @@ def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, rep
 
     predictor = load_predictor(version, "cpu", cache / "graphs", threads=1)
     listed = read_films(data, None)
+    threshold = predictor.manifest.thresholds["Effusion"]
+    assert threshold is not None
     column, hits, positives = LABELS.index("Effusion"), 0, 0
     for name, film in zip(listed.names, listed.films, strict=True):
         square = to_square(read_radiograph(data / "images" / name).pixels, predictor.manifest.input_space)
-        called = predictor.positives(predictor.probabilities(predictor.predict(square[None])))[0][column]
+        called = predictor.probabilities(predictor.predict(square[None]))[0, column] >= threshold.value
         positives += "Effusion" in film.findings
         hits += "Effusion" in film.findings and bool(called)
     point = report["labels"]["Effusion"]["operating_point"]
