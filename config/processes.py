@@ -7,8 +7,8 @@ _ARGUMENTS = {
     "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
     "worker": ["-m", "celery", "-A", "workers.celery", "worker", "-l", "INFO", "--without-mingle", "--without-gossip"],
     "errands": [
-        "-m", "celery", "-A", "workers.errands", "worker", "-Q", "errands", "--concurrency", "4", "-l", "INFO",
-        "--without-mingle", "--without-gossip",
+        "-m", "celery", "-A", "workers.errands", "worker", "-Q", "evaluations,previews,deliveries",
+        "--concurrency", "4", "-l", "INFO", "--without-mingle", "--without-gossip",
     ],
     "dispatcher": ["manage.py", "dispatcher"],
     "dimse": ["manage.py", "dimse_listener"],

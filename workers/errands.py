@@ -1,4 +1,4 @@
-"""The Celery application of what must not wait behind films: ``celery -A workers.errands worker -Q errands``.
+"""The Celery application of what must not wait behind films; its command line names the queues (`config.processes`).
 
 It loads no model. Evaluations and previews run in child processes, one of each at a time; webhooks in as many threads
 as it has.
@@ -19,7 +19,7 @@ django.setup()
 
 from django.db import DatabaseError  # noqa: E402
 
-from apps.core.queue import Bell, answer  # noqa: E402
+from apps.core.queue import Bell  # noqa: E402
 from apps.core.queue import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers.delivering import deliver_due  # noqa: E402
@@ -43,17 +43,16 @@ def _stop(**_: Any) -> None:
 
 @app.task(name=Bell.EVALUATE.value)
 def evaluate() -> None:
-    _alone(Bell.EVALUATE, _measuring, measure_waiting)
+    _alone(_measuring, measure_waiting)
 
 
 @app.task(name=Bell.PREVIEW.value)
 def preview() -> None:
-    _alone(Bell.PREVIEW, _previewing, preview_waiting)
+    _alone(_previewing, preview_waiting)
 
 
-def _alone(bell: Bell, busy: threading.Lock, work: Callable[..., None]) -> None:
+def _alone(busy: threading.Lock, work: Callable[..., None]) -> None:
     """Whoever is at it already looks for more when it is done."""
-    answer(bell)
     if not busy.acquire(blocking=False):
         return
     try:
@@ -66,7 +65,6 @@ def _alone(bell: Bell, busy: threading.Lock, work: Callable[..., None]) -> None:
 
 @app.task(name=Bell.DELIVER.value)
 def deliver() -> None:
-    answer(Bell.DELIVER)
     try:
         deliver_due(stopping=_stopping)
     except DatabaseError as error:

@@ -8,7 +8,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError
 
-from apps.core.queue import Bell, answer, broker
+from apps.core.queue import Bell, broker
 from workers.drain import Drain
 from workers.watch import Watch
 
@@ -45,7 +45,6 @@ def _stop(**_: Any) -> None:
 def drain() -> None:
     if _drain is None:
         return
-    answer(Bell.INFER)
     try:
         _drain.run()
     except DatabaseError as error:

@@ -182,8 +182,12 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
-# What must not wait behind films, nor films behind it.
-CELERY_TASK_ROUTES = {"workers.errands.*": {"queue": "errands"}}
+# A queue for each bell, as `apps.core.queue` wants it. These must not wait behind films, nor films behind them.
+CELERY_TASK_ROUTES = {
+    "workers.errands.evaluate": {"queue": "evaluations"},
+    "workers.errands.preview": {"queue": "previews"},
+    "workers.errands.deliver": {"queue": "deliveries"},
+}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
@@ -261,6 +265,9 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_paths"]}},
     "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
     "loggers": {
+        # Two lines for each bell.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         "pynetdicom": {"level": "ERROR"},
         "python_multipart": {"level": "ERROR"},

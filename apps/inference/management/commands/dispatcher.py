@@ -65,15 +65,15 @@ def _take_back() -> None:
 
 def _ring_workers() -> None:
     if waiting_jobs(older_than=FORGOTTEN):
-        ring_now(Bell.INFER, again=True)
+        ring_now(Bell.INFER)
 
 
 def _ring_for_errands() -> None:
     for queue in (EVALUATIONS, PREVIEWS):
         if queue.waits():
-            ring_now(queue.bell, again=True)
+            ring_now(queue.bell)
 
 
 def _ring_for_deliveries() -> None:
     if due_deliveries():
-        ring_now(Bell.DELIVER, again=True)
+        ring_now(Bell.DELIVER)
