@@ -35,6 +35,7 @@ from benchmarks.pipeline import OURS, STARTER, densenet, store, wait_for_jobs
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
 
 _REST_SECONDS = 0.2
+_LONGEST_READING_SECONDS = 60
 _BARE = """
 import sys, time
 from pathlib import Path
@@ -162,7 +163,10 @@ def completions() -> Iterator[Callable[[], None]]:
     listening = database.connection
 
     def wait() -> None:
+        deadline = time.monotonic() + _LONGEST_READING_SECONDS
         while not listening.notifies:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"A film was not read within {_LONGEST_READING_SECONDS} seconds.")
             select.select([listening], [], [], 1)
             listening.poll()
         listening.notifies.clear()

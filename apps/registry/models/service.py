@@ -177,7 +177,7 @@ class ActivationRequest(models.Model):
         """What became of a request that is not open."""
         if self.line_id is not None:
             return "This request is confirmed already."
-        later = ActivationRequest.objects.filter(replaces=self).first()
+        later = getattr(self, "replaced_by", None)
         return f"This request was replaced by the one for {later}." if later else "This request is withdrawn already."
 
     @property
