@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint types migrations unit format clean
+.PHONY: demo test lint types migrations unit faults format clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
@@ -25,7 +25,11 @@ migrations: $(VENV)/.development
 
 unit: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" $(PYTEST)
+
+faults: $(VENV)/.development
+	$(BIN)/python -m config.preconditions
+	$(BIN)/pytest tests/faults $(PYTEST)
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
