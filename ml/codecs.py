@@ -1,12 +1,14 @@
-"""The first frame of an indexed DICOM object as an array of stored values; imagecodecs (BSD-3) does the decoding."""
+"""The frames of an indexed DICOM object as arrays of stored values; imagecodecs (BSD-3) does the decoding."""
 
+import contextlib
 import mmap
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.codestream import join, jp2_codestream_at
+from ml.codestream import join, jp2_codestream_at, split_frames
 from ml.errors import InputRejected
 from ml.preflight_image import ImageLayout
 from ml.preflight_walk import JPEG, JPEG_2000, JPEG_LS, PIXEL_DATA, RLE, DicomIndex
@@ -19,13 +21,37 @@ def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
     colour (rows, columns, 3) RGB, or (rows, columns) where a YBR image gives its luminance at once. A native frame is
     a read-only view of the file. Raises InputRejected("decode-failed") whatever the codec raises, MemoryError excepted.
     """
-    try:
+    with _refusing():
         if not index.encapsulated:
-            return _native(index, layout)
+            return _native_grey(_native(index, layout, 0), layout)
         data = join(index.buffer, list(layout.first_frame))
         if index.transfer_syntax_uid == RLE:
-            return _arrange(_rle(data, layout), layout, planar=True)
+            return _grey(_arrange(_rle(data, layout), layout, planar=True), layout)
         return _container(_compressed(data, index.transfer_syntax_uid, layout), layout)
+
+
+def stored_frames(index: DicomIndex, layout: ImageLayout) -> Iterator[NDArray[Any]]:
+    """Every frame as it is stored, without the display's short cuts: (rows, columns) or (rows, columns, samples) as
+    `decode_frame` returns them, and a native YBR_FULL_422 frame as (rows, 2 * columns). Raises InputRejected."""
+    frames = split_frames(index, layout.frames) if index.encapsulated else []
+    for number in range(layout.frames):
+        with _refusing():
+            if not index.encapsulated:
+                flat = _native(index, layout, number)
+                is_subsampled = layout.photometric == "YBR_FULL_422"
+                frame = flat.reshape(layout.rows, -1) if is_subsampled else _arrange(flat, layout, layout.planar)
+            elif index.transfer_syntax_uid == RLE:
+                frame = _arrange(_rle(join(index.buffer, frames[number]), layout), layout, planar=True)
+            else:
+                data = join(index.buffer, frames[number])
+                frame = _container(_compressed(data, index.transfer_syntax_uid, layout), layout)
+        yield frame
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
     except (InputRejected, MemoryError):
         raise
     except Exception as error:
@@ -34,28 +60,37 @@ def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
         raise InputRejected("decode-failed", detail) from error
 
 
-def _native(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
+def _native(index: DicomIndex, layout: ImageLayout, number: int) -> NDArray[Any]:
+    """The samples of a native frame, in the file's order; `number` counts from 0."""
     (start, length), wide = layout.first_frame[0], layout.bits_allocated == 16
     order = ">" if index.big_endian else "<"
     buffer: bytes | mmap.mmap = index.buffer
-    flat = np.frombuffer(buffer, f"{order}u2" if wide else "u1", length // (2 if wide else 1), start)
     if not wide and index.big_endian and index.elements[PIXEL_DATA].vr == "OW":
         # PS3.5 section 8.2: OW carries two 8-bit samples in each word, and here the words are big endian.
         words = np.frombuffer(buffer, "u2", index.elements[PIXEL_DATA].length // 2, start)
-        flat = words.byteswap().view("u1")[:length]
+        return words.byteswap().view("u1")[number * length : (number + 1) * length]
+    count = length // (2 if wide else 1)
+    return np.frombuffer(buffer, f"{order}u2" if wide else "u1", count, start + number * length)
+
+
+def _native_grey(flat: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
     if layout.photometric == "YBR_FULL_422":
         quads = flat.reshape(-1, 4)
         return np.ascontiguousarray(quads[:, :2]).reshape(layout.rows, layout.columns)
-    return _arrange(flat, layout, layout.planar)
+    return _grey(_arrange(flat, layout, layout.planar), layout)
 
 
 def _arrange(flat: NDArray[Any], layout: ImageLayout, planar: bool) -> NDArray[Any]:
-    """One frame's samples as an image; of YBR_FULL only the Y plane, which is the luminance."""
+    """One frame's samples as an image."""
     rows, columns, samples = layout.rows, layout.columns, layout.samples
     if samples == 1:
         return flat.reshape(rows, columns)
-    image = flat.reshape(samples, rows, columns).transpose(1, 2, 0) if planar else flat.reshape(rows, columns, samples)
-    return image[:, :, 0] if layout.photometric.startswith("YBR") else image
+    return flat.reshape(samples, rows, columns).transpose(1, 2, 0) if planar else flat.reshape(rows, columns, samples)
+
+
+def _grey(image: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
+    """Of YBR_FULL only the Y plane, which is the luminance; any other image as it is."""
+    return image[:, :, 0] if layout.samples == 3 and layout.photometric.startswith("YBR") else image
 
 
 def _rle(data: bytes, layout: ImageLayout) -> NDArray[Any]:

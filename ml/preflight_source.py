@@ -3,11 +3,13 @@
 import mmap
 import zlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from ml.errors import InputRejected
 
 Kind = Literal["dicom", "png", "jpeg"]
+Source = Path | bytes | BinaryIO
+"""A file by its name, as bytes, or open: a decoding process can open nothing by its name."""
 
 MAX_FILE_BYTES: Final = 256 << 20
 MAX_INFLATED_BYTES: Final = 64 << 20
@@ -16,7 +18,7 @@ INFLATE_STEP: Final = 256 << 10
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def open_source(source: Path | bytes) -> tuple[bytes | mmap.mmap, Kind]:
+def open_source(source: Source) -> tuple[bytes | mmap.mmap, Kind]:
     """The bytes, mapped and not read where they lie in a file, and what they are by their first bytes.
 
     DICOM needs the 128-byte preamble and "DICM" (PS3.10 section 7.1): a bare data set can't be told from noise, so it
@@ -24,12 +26,11 @@ def open_source(source: Path | bytes) -> tuple[bytes | mmap.mmap, Kind]:
     """
     if isinstance(source, bytes):
         buffer: bytes | mmap.mmap = source
-    else:
+    elif isinstance(source, Path):
         with source.open("rb") as file:
-            size = file.seek(0, 2)
-            if size > MAX_FILE_BYTES:
-                raise InputRejected("file-too-large", f"One file may have at most {MAX_FILE_BYTES >> 20} MiB.")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            buffer = _mapped(file)
+    else:
+        buffer = _mapped(source)
     if not len(buffer):
         raise InputRejected("file-empty", "The file is empty. Send it again from the source.")
     if len(buffer) > MAX_FILE_BYTES:
@@ -41,6 +42,13 @@ def open_source(source: Path | bytes) -> tuple[bytes | mmap.mmap, Kind]:
     if buffer[:3] == b"\xff\xd8\xff":
         return buffer, "jpeg"
     raise InputRejected("format-not-recognised", "Send DICOM Part 10 (with its preamble), PNG or JPEG.")
+
+
+def _mapped(file: BinaryIO) -> bytes | mmap.mmap:
+    size = file.seek(0, 2)
+    if size > MAX_FILE_BYTES:
+        raise InputRejected("file-too-large", f"One file may have at most {MAX_FILE_BYTES >> 20} MiB.")
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
 
 
 def inflate(buffer: bytes | mmap.mmap, start: int) -> bytes | mmap.mmap:

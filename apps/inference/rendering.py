@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -49,6 +50,23 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
     with contextlib.suppress(OutOfSpaceError, UnavailableError):
         put_bytes(key, png)
     return png
+
+
+def pixel_digest(path: Path) -> str:
+    """SHA-256 of a DICOM file's stored pixel values, the same in every lossless transfer syntax.
+
+    Two objects of one SOP Instance UID whose digests are equal are one image (see ``ml.pixel_digest``).
+
+    Raises:
+        InvalidInputError: the pixels cannot be decoded.
+        UnavailableError: no decoder could be started.
+    """
+    try:
+        digest: str = sandbox().submit(engine.pixel_digest, path).result()
+    except engine.InputRejected as error:
+        kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
+        raise kind(error.detail, error.code) from error
+    return digest
 
 
 def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
