@@ -18,6 +18,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("CHECXRAY_TEST_DATA") or PROJECT_ROOT.parent / "shared" / "data")
 STARTER = PROJECT_ROOT / "models" / "starter"
 PASSWORD = "correct horse battery staple"
+PEER = "MODALITY"
+"""The calling AE title that may send to every hospital of the tests, from 127.0.0.1."""
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +58,7 @@ def empty_database() -> None:
 
 @dataclass
 class Hospital:
-    """A tenant with its people and its machine."""
+    """A tenant with its people, its machine, and one DICOM peer on this machine (``PEER``)."""
 
     tenant: Any
     radiologist: Any
@@ -71,6 +73,7 @@ class Hospital:
 
 def make_hospital(slug: str) -> Hospital:
     from apps.accounts.models import User
+    from apps.routing.models import Peer
     from apps.tenants.models import Role, Tenant
     from apps.tenants.scope import tenant_tx
     from apps.tenants.services import add_member, create_api_key
@@ -82,6 +85,7 @@ def make_hospital(slug: str) -> Hospital:
         add_member(tenant=tenant, user_id=people[role].pk, role=role)
     with tenant_tx(tenant.id):
         key = create_api_key(name="pacs")
+        Peer(ae_title=PEER, network="127.0.0.1/32").save()
     return Hospital(tenant=tenant, api_key=key, **people)
 
 

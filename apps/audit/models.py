@@ -26,6 +26,10 @@ class AuditEvent(TenantModel):
         MODEL_SHADOW = "model.shadow", "Shadow started"
         MODEL_CHALLENGE_ENDED = "model.challenge_ended", "Canary or shadow ended"
         USER_SIGNED_IN = "user.signed-in", "User signed in"
+        PEER_ADDED = "peer.added", "DICOM peer added"
+        PEER_CHANGED = "peer.changed", "DICOM peer changed"
+        PEER_REMOVED = "peer.removed", "DICOM peer removed"
+        PEER_REFUSED = "peer.refused", "DICOM association refused"
 
     at = models.DateTimeField(auto_now_add=True)
     action = models.CharField(max_length=40, choices=Action)

@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "apps.accounts",
     "apps.audit",
     "apps.studies",
+    "apps.routing",
     "apps.registry",
     "apps.inference",
     "apps.reports",

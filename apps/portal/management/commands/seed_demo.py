@@ -19,6 +19,8 @@ from apps.inference.pictures import wrap_picture
 from apps.registry import engine
 from apps.registry.models import Deployment
 from apps.registry.services import activate, register
+from apps.routing.selectors import peers
+from apps.routing.services import add_peer
 from apps.studies.spool import open_spool
 from apps.tenants.models import ApiClient, Role, Tenant, all_scopes
 from apps.tenants.scope import tenant_tx
@@ -27,6 +29,9 @@ from apps.tenants.services import add_member, create_api_key, find_api_client, t
 STARTER = settings.BASE_DIR / "models" / "starter"
 HOSPITALS = {"north": "North Coast Hospital", "south": "South Valley Clinic"}
 SEED = Actor(name="seed_demo")
+# Calling AE titles that may send from this machine: the demo's own, and what DCMTK and Orthanc say by default.
+PEERS = ("DEMO", "STORESCU", "ECHOSCU", "ORTHANC")
+PEER_ADDRESS = "127.0.0.1"
 FILM_COUNT = 12
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -43,7 +48,7 @@ class Command(BaseCommand):
         known = json.loads(path.read_text()) if path.exists() else {}
         demo = {
             "base_url": f"http://127.0.0.1:{os.environ.get('PORT') or 8000}",
-            "dimse": {"host": "127.0.0.1", "port": settings.DIMSE_PORT},
+            "dimse": {"host": "127.0.0.1", "port": settings.DIMSE_PORT, "calling_ae": PEERS[0]},
             "operator": _operator(known.get("operator", {})),
             "tenants": [_hospital(slug, name, _of_slug(known, slug)) for slug, name in HOSPITALS.items()],
         }
@@ -101,6 +106,7 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
         person = _person(email, f"{title} {slug.title()}", remembered)
         add_member(tenant=tenant, user_id=User.objects.get(email=email).pk, role=role.value)
         people.append({**person, "role": role.value})
+    _list_peers(tenant)
     return {
         "slug": slug,
         "name": tenant.name,
@@ -108,6 +114,14 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
         "api_key": _api_key(tenant, known.get("api_key", "")),
         "users": people,
     }
+
+
+def _list_peers(tenant: Tenant) -> None:
+    """The demo's peers, where none is listed: what a person changed since is left alone."""
+    with tenant_tx(tenant.id):
+        if not peers():
+            for ae_title in PEERS:
+                add_peer(ae_title=ae_title, network=PEER_ADDRESS, description="Listed by the demo", by=SEED)
 
 
 def _api_key(tenant: Tenant, known: str) -> str:

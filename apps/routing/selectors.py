@@ -1,0 +1,82 @@
+"""Reading the peers: those of the tenant in force, and the one that calls before a tenant is in force."""
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+from uuid import UUID
+
+from apps.routing.addresses import Address, same_subject
+from apps.routing.models import Peer, Refusal
+from apps.tenants.models import Tenant
+
+_REFUSALS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who opens an association: what the A-ASSOCIATE-RQ says (PS3.8 9.3.2) and what the connection shows.
+
+    Attributes:
+        called: the called AE title, which names the tenant.
+        calling: the calling AE title.
+        address: where the connection comes from.
+        fingerprint: SHA-256 of the verified client certificate; empty without one.
+        subject: its subject.
+    """
+
+    called: str
+    calling: str
+    address: Address
+    fingerprint: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The answer to a caller: the peer's row if it may send, else why not, for the tenant's own eyes.
+
+    Attributes:
+        tenant: whom it called; None if no tenant has this AE title.
+        peer_id: the row that lists it.
+        reason: why it is refused; None with a peer.
+    """
+
+    tenant: Tenant | None
+    peer_id: UUID | None = None
+    reason: Refusal.Reason | None = None
+
+
+def admit(caller: Caller) -> Admission:
+    """Look a caller up in the list of the tenant that it calls; asked before any tenant is in force."""
+    tenant = Tenant.objects.using("auth").filter(ae_title=caller.called).only(*_TENANT_COLUMNS).first()
+    if tenant is None:
+        return Admission(None)
+    if not tenant.is_active:
+        return Admission(tenant, reason=Refusal.Reason.CLOSED)
+    named = Peer.objects.using("auth").filter(tenant=tenant.id, ae_title=caller.calling)
+    peers = list(named.only("id", "network", "certificate"))
+    if not peers:
+        return Admission(tenant, reason=Refusal.Reason.NOT_LISTED)
+    here = [peer for peer in peers if caller.address in ip_network(peer.network)]
+    if not here:
+        return Admission(tenant, reason=Refusal.Reason.OTHER_ADDRESS)
+    for peer in here:
+        if _certificate_fits(peer.certificate, caller):
+            return Admission(tenant, peer_id=peer.id)
+    return Admission(tenant, reason=Refusal.Reason.OTHER_CERTIFICATE)
+
+
+_TENANT_COLUMNS = ("id", "slug", "name", "ae_title", "is_active")
+
+
+def _certificate_fits(listed: str, caller: Caller) -> bool:
+    return not listed or listed == caller.fingerprint or same_subject(caller.subject, listed)
+
+
+def peers() -> list[Peer]:
+    """The peers of the tenant in force."""
+    return list(Peer.objects.order_by("ae_title", "network"))
+
+
+def refusals() -> list[Refusal]:
+    """Who was refused last by the tenant in force, latest first."""
+    return list(Refusal.objects.order_by("-last")[:_REFUSALS_SHOWN])
