@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from apps.inference.models import Finding, InferenceJob, JobState
 from apps.inference.selectors import RECEIVED, latest_job
@@ -9,7 +10,7 @@ from apps.registry import engine
 from apps.reports.models import Report, ReportStatus
 from apps.reports.selectors import heatmaps_of, report_of, reviews_of
 from apps.studies.models import Instance, Study
-from apps.studies.selectors import get_study, instances_of
+from apps.studies.selectors import get_study_by_id, instances_of
 from apps.tenants.models import Membership, Role
 
 _SHORTCUTS = 9
@@ -102,9 +103,9 @@ class StudyPage:
         return ":".join(str(part) for part in parts)
 
 
-def study_page(*, uid: str, membership: Membership) -> StudyPage:
+def study_page(*, pk: UUID, membership: Membership) -> StudyPage:
     """Raises NotFoundError where the tenant in force has no such study."""
-    study = get_study(uid)
+    study = get_study_by_id(pk)
     job = latest_job(study)
     return StudyPage(
         study=study,

@@ -74,7 +74,7 @@ class Intake:
         try:
             inspected = self._inspect(spooled)
             stored = take_in(inspected, tenant_id=self.tenant.id, by=self.by, source="portal")
-            url = reverse("portal:study", args=[inspected.found.study_instance_uid])
+            url = reverse("portal:study", args=[stored.study_id])
         except ChecxrayError as error:
             return _refused(name, error)
         return Outcome(name, "stored" if stored.is_new else "known", study_url=url)

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def study(north: Hospital, read_study: Callable[..., Study]) -> Study:
 
 
 def at(study: Study, address: str = "") -> str:
-    return f"/studies/{study.study_instance_uid}/{address}"
+    return f"/studies/{study.pk}/{address}"
 
 
 def words(response: Any) -> str:
@@ -143,7 +144,7 @@ def test_another_hospital_finds_none_of_it(study: Study, south: Hospital, sign_i
 
 def test_a_script_gets_problems_and_a_stranger_gets_nothing(study: Study, client: Client) -> None:
     asks = {"Accept": "application/json"}
-    problem = client.get("/studies/1.2.3/state/", headers=asks)
+    problem = client.get(f"/studies/{uuid4()}/state/", headers=asks)
     assert (problem.status_code, problem.json()["code"]) == (404, "study-not-found")
     assert Client().get(at(study, "state/"), headers=asks).status_code == 401
     for address in ADDRESSES:

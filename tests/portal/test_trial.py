@@ -58,12 +58,12 @@ def test_an_administrator_sees_who_flags_what(
     assert "5 disagreements" in page
     assert "CANARY" not in page
     for study in studies[:3]:
-        assert reverse("portal:study", args=[study.study_instance_uid]) in page
+        assert reverse("portal:study", args=[study.pk]) in page
     assert "Absent" in page
     only = client.get("/trial/", {"label": "Edema"}).text
     assert "2 disagreements on Edema" in only
     assert studies[0].study_instance_uid not in only
-    assert client.get(reverse("portal:study", args=[studies[0].study_instance_uid])).status_code == 200
+    assert client.get(reverse("portal:study", args=[studies[0].pk])).status_code == 200
 
     other = sign_in(south, south.admin)
     assert "0 studies read by both" in other.get("/trial/").text
@@ -152,8 +152,8 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
 
 # How a clinician asks each page of the portal and the API for a study. None: it shows no reading of a stored study.
 PORTAL = {
-    "worklist": "/", "study": "/studies/{uid}/", "state": "/studies/{uid}/state/",
-    "report-pdf": "/studies/{uid}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
+    "worklist": "/", "study": "/studies/{pk}/", "state": "/studies/{pk}/state/",
+    "report-pdf": "/studies/{pk}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
     "quick-check": "/quick-check/", "sign-in": None, "sign-out": None,
     "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "trial": None, "trial-csv": None,
     "points": None, "point": None,
@@ -191,9 +191,9 @@ def test_what_a_shadow_says_is_shown_to_no_clinician(
         waiting.save()
         job = str(waiting.job_id)
     client = sign_in(north, north.radiologist)
-    signed = client.post(f"/studies/{study.study_instance_uid}/sign/", {"impression": "x", "job": job})
+    signed = client.post(f"/studies/{study.pk}/sign/", {"impression": "x", "job": job})
     assert signed.status_code == 302
-    answers = [client.get(each.format(uid=study.study_instance_uid)) for each in PORTAL.values() if each]
+    answers = [client.get(each.format(pk=study.pk)) for each in PORTAL.values() if each]
     answers += [
         Client().get(each.format(uid=study.study_instance_uid), headers=north.bearer) for each in API.values() if each
     ]

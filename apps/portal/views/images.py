@@ -1,6 +1,7 @@
 """The film and its heatmaps as pictures. Rendering happens outside the transaction."""
 
 from http import HTTPStatus
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.views.decorators.http import require_GET
@@ -10,7 +11,7 @@ from apps.inference.rendering import film_png, heatmap_png
 from apps.inference.selectors import get_heatmap, latest_job
 from apps.portal.access import MemberRequest, members_only
 from apps.studies.models import Instance
-from apps.studies.selectors import get_study, instances_of
+from apps.studies.selectors import get_study_by_id, instances_of
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.scope import tenant_tx
 
@@ -18,18 +19,18 @@ from apps.tenants.scope import tenant_tx
 @opens_own_transaction
 @require_GET
 @members_only
-def film(request: MemberRequest, uid: str) -> HttpResponse:
+def film(request: MemberRequest, pk: UUID) -> HttpResponse:
     """The film that the AI read; ``?image=2`` is the study's second."""
     with tenant_tx(request.tenant.id):
-        instance = _instance(uid, request.GET.get("image", ""))
+        instance = _instance(pk, request.GET.get("image", ""))
     tag = f'"{instance.sha256}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
     return _picture(film_png(instance), tag)
 
 
-def _instance(uid: str, number: str) -> Instance:
-    study = get_study(uid)
+def _instance(pk: UUID, number: str) -> Instance:
+    study = get_study_by_id(pk)
     job = latest_job(study)
     if not number and job is not None and job.instance is not None:
         return job.instance
@@ -43,9 +44,9 @@ def _instance(uid: str, number: str) -> Instance:
 @opens_own_transaction
 @require_GET
 @members_only
-def heatmap(request: MemberRequest, uid: str, label: str) -> HttpResponse:
+def heatmap(request: MemberRequest, pk: UUID, label: str) -> HttpResponse:
     with tenant_tx(request.tenant.id):
-        found = get_heatmap(study=get_study(uid), label=label)
+        found = get_heatmap(study=get_study_by_id(pk), label=label)
     tag = f'"{found.finding.pk}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)

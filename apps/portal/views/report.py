@@ -1,5 +1,7 @@
 """What the reader says: a verdict on each finding, the signature, the PDF."""
 
+from uuid import UUID
+
 from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
@@ -13,7 +15,7 @@ from apps.inference.selectors import latest_job
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.reports import services
 from apps.studies.models import Study
-from apps.studies.selectors import get_study
+from apps.studies.selectors import get_study_by_id
 
 
 def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
@@ -26,8 +28,8 @@ def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
 
 @require_POST
 @members_only
-def review(request: MemberRequest, uid: str) -> HttpResponse:
-    study = get_study(uid)
+def review(request: MemberRequest, pk: UUID) -> HttpResponse:
+    study = get_study_by_id(pk)
     job = _job_on_page(request, study)
     verdict = request.POST.get("verdict", "")
     label = request.POST.get("label", "")
@@ -37,24 +39,24 @@ def review(request: MemberRequest, uid: str) -> HttpResponse:
     services.review_finding(finding=finding, verdict=verdict, user=request.user, membership=request.membership)
     if wants_json(request):
         return JsonResponse({"label": label, "verdict": verdict})
-    return redirect("portal:study", uid=uid)
+    return redirect("portal:study", pk=pk)
 
 
 @require_POST
 @members_only
-def sign(request: MemberRequest, uid: str) -> HttpResponse:
-    study = get_study(uid)
+def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
+    study = get_study_by_id(pk)
     _job_on_page(request, study)
     impression = request.POST.get("impression", "")
     services.sign(study=study, user=request.user, membership=request.membership, impression=impression)
     messages.success(request, "The report is signed.")
-    return redirect("portal:study", uid=uid)
+    return redirect("portal:study", pk=pk)
 
 
 @require_GET
 @members_only
-def pdf(request: MemberRequest, uid: str) -> HttpResponse:
-    study = get_study(uid)
+def pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
+    study = get_study_by_id(pk)
     document = services.render_pdf(study=study)
     record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)
     response = HttpResponse(document, content_type="application/pdf")

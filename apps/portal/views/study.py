@@ -1,5 +1,7 @@
 """A study's page, and the small answer that its script asks for while the AI works."""
 
+from uuid import UUID
+
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
@@ -15,9 +17,9 @@ from apps.portal.templatetags.portal import status_text
 
 @require_GET
 @members_only
-def study(request: MemberRequest, uid: str) -> HttpResponse:
+def study(request: MemberRequest, pk: UUID) -> HttpResponse:
     """The whole page, or its panels alone where the page's script asks for news."""
-    page = study_page(uid=uid, membership=request.membership)
+    page = study_page(pk=pk, membership=request.membership)
     is_fragment = "X-Fragment" in request.headers
     if not is_fragment:
         record(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk)
@@ -29,8 +31,8 @@ def study(request: MemberRequest, uid: str) -> HttpResponse:
 
 @require_GET
 @members_only
-def state(request: MemberRequest, uid: str) -> JsonResponse:
-    page = study_page(uid=uid, membership=request.membership)
+def state(request: MemberRequest, pk: UUID) -> JsonResponse:
+    page = study_page(pk=pk, membership=request.membership)
     return JsonResponse(
         {
             "status": page.status,

@@ -1,6 +1,7 @@
 """A model version on trial, for the hospital's administrators: what it said of their studies beside the serving one."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -23,6 +24,7 @@ PAGE_SIZE = 50
 class Dispute:
     """One finding of one study that the two versions call differently."""
 
+    study_id: UUID
     study_uid: str
     label: str
     serving: Call
@@ -95,7 +97,9 @@ def _disputes(found: Comparison, label: str) -> list[Dispute]:
 
 
 def _dispute(pair: Pair, label: str) -> Dispute:
-    return Dispute(pair.study_uid, label, pair.serving[label], pair.challenger[label], pair.present.get(label))
+    return Dispute(
+        pair.study_id, pair.study_uid, label, pair.serving[label], pair.challenger[label], pair.present.get(label)
+    )
 
 
 def _number(text: str) -> int:
