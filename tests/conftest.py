@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test import Client
 
 from config.embedded import running_services
@@ -52,8 +52,16 @@ def empty_database() -> None:
     owner = connections["owner"]
     kept = {"django_migrations", "django_content_type", "auth_permission"}
     tables = [name for name in owner.introspection.table_names() if name not in kept]
-    with owner.cursor() as cursor:
-        cursor.execute(f"truncate {', '.join(tables)} cascade")
+    for attempts_left in (2, 1, 0):
+        try:
+            with owner.cursor() as cursor:
+                cursor.execute(f"truncate {', '.join(tables)} cascade")
+        except OperationalError:
+            # A process that still runs was writing, and PostgreSQL ended one of the two that waited for each other.
+            if not attempts_left:
+                raise
+        else:
+            return
 
 
 @dataclass

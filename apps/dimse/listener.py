@@ -1,8 +1,7 @@
-"""The DIMSE listener: C-ECHO and C-STORE for every tenant, told apart by the called AE title (PS3.7, PS3.8)."""
+"""The DIMSE listener: C-ECHO and C-STORE of the peers that a tenant lists, by called AE title (PS3.7, PS3.8)."""
 
 import logging
 import queue
-import re
 import socket
 import tempfile
 import time
@@ -13,46 +12,71 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import close_old_connections
 from pynetdicom import AE, _config, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from apps.core.errors import OutOfSpaceError
+from apps.dimse.acceptor import Acceptor, Limits, Port, listen
+from apps.dimse.callers import CallerLog
+from apps.dimse.connection import IDLE_SECONDS, MAX_PDU_BYTES
 from apps.dimse.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, supported_contexts
-from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, find_tenant, store
+from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, store
+from apps.dimse.tls import server_context
+from apps.routing.selectors import Admission, Caller, admit
 from apps.studies.spool import require_space
 
 logger = logging.getLogger(__name__)
 
-MAX_ASSOCIATIONS: Final = 32
-MAX_PDU_BYTES: Final = 256 * 1024
 STORE_THREADS: Final = 4
 REQUEST_SECONDS: Final = 10
-IDLE_SECONDS: Final = 60
 RECEIVE_SECONDS: Final = 8
 FAREWELL_SECONDS: Final = 10
 ABORT_SECONDS: Final = 2
 FORGOTTEN_SECONDS: Final = 15 * 60
-# No tenant can have this title (it has a dot), so an association is rejected where its check failed.
-_NOBODY: Final = "NO.TENANT"
-_AE_TITLE = re.compile(r"[A-Z0-9_\-]{1,16}")
-_NOT_PRINTABLE = re.compile(r"[^ -~]")
-# Result, source and diagnostic of A-ASSOCIATE-RJ (PS3.8 9.3.4).
-_CALLED_AE_TITLE_NOT_RECOGNISED: Final = (0x01, 0x01, 0x07)
-_CONGESTION: Final = (0x02, 0x03, 0x01)
+# No tenant can have this title (it has a dot). Each association gets the title that its peer called.
+_NO_TENANT: Final = "NO.TENANT"
+
+
+class _Server(ThreadedAssociationServer):
+    """pynetdicom's server without a port: it is given the associations that the acceptor has let in."""
+
+    def server_bind(self) -> None:
+        pass
+
+    def server_activate(self) -> None:
+        pass
 
 
 class Listener:
-    """A running listener. ``port`` is the one that it listens on."""
+    """A running listener. ``port`` and ``tls_port`` are what it listens on; 0 where it does not."""
 
     def __init__(self, host: str, port: int, arrivals: Path) -> None:
         self._arrivals = arrivals
+        ports = _ports(host, port)
+        self.port, self.tls_port = (_number(ports, is_tls=is_tls) for is_tls in (False, True))
         # These threads hold the database's connections: few, and kept from one association to the next.
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="dimse-store")
         self._storing: set[Future[int]] = set()
-        server = _application_entity().start_server((host, port), block=False, evt_handlers=self._handlers())
-        self._server = cast("ThreadedAssociationServer", server)
-        self.port: int = self._server.server_address[1]
+        self._callers: dict[int, Caller] = {}
+        server = _application_entity().make_server(
+            ("127.0.0.1", 0), evt_handlers=self._handlers(), server_class=_Server
+        )
+        self._server = cast("_Server", server)
+        self._log = CallerLog()
+        self._acceptor = Acceptor(
+            ports,
+            Limits(
+                total=settings.DIMSE_ASSOCIATIONS,
+                per_tenant=settings.DIMSE_ASSOCIATIONS_PER_TENANT,
+                per_peer=settings.DIMSE_ASSOCIATIONS_PER_PEER,
+            ),
+            admit=self._admit,
+            hand_over=self._hand_over,
+            on_accepted=self._log.accepted,
+            on_refused=self._log.refused,
+        )
+        self._acceptor.start()
 
     def _handlers(self) -> list[Any]:
         return [
@@ -66,7 +90,7 @@ class Listener:
 
     def close(self) -> None:
         """Take no more associations, let the stores under way be answered within a bound, then end what is open."""
-        self._server.shutdown()
+        self._acceptor.stop_accepting()
         deadline = time.monotonic() + FAREWELL_SECONDS
         while self._storing and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -75,29 +99,33 @@ class Listener:
         deadline = time.monotonic() + ABORT_SECONDS
         while self._server.active_associations and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._acceptor.close()
+        self._server.server_close()
+        self._log.close()
         self._threads.shutdown()
 
+    def _admit(self, caller: Caller) -> Admission:
+        """Raises OutOfSpaceError and Django's DatabaseError, which are no answer yet."""
+        require_space(0)
+        close_old_connections()
+        return admit(caller)
+
+    def _hand_over(self, connection: socket.socket, caller: Caller, port: int) -> None:
+        self._callers[connection.fileno()] = caller
+        self._server.process_request(connection, (str(caller.address), port))
+
     def _on_open(self, event: evt.Event) -> None:
-        """A peer that stops in the middle of a PDU must not hold its thread for ever."""
+        """Remember who calls; the acceptor passes on whole PDUs, so none is waited for."""
         association: Any = event.assoc
-        association.dul.socket.socket.settimeout(RECEIVE_SECONDS)
+        connection = association.dul.socket.socket
+        connection.settimeout(RECEIVE_SECONDS)
+        association.caller = self._callers.pop(connection.fileno())
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Vouch for the called AE title where a tenant has it."""
+        """Answer by the title that was called: the acceptor has found its tenant, and the peer on its list."""
         association: Any = event.assoc
-        called = association.requestor.primitive.called_ae_title.strip()
-        try:
-            require_space(0)
-            known = bool(_AE_TITLE.fullmatch(called)) and self._threads.submit(find_tenant, called).result()
-        except (DatabaseError, OutOfSpaceError) as error:
-            logger.warning("An association was rejected for now: %s.", type(error).__name__)
-            _reject(association, _CONGESTION)
-            return
-        if not known:
-            _reject(association, _CALLED_AE_TITLE_NOT_RECOGNISED)
-            return
         self._tidy()
-        association.acceptor.ae_title = called
+        association.acceptor.ae_title = association.caller.called
 
     def _on_pdu(self, event: evt.Event) -> None:
         """End an association whose data set outgrows the limit or the disk."""
@@ -122,8 +150,7 @@ class Listener:
             return PROCESSING_FAILURE
         arrival = Arrival(
             path=Path(request._dataset_path),
-            called_ae_title=event.assoc.acceptor.ae_title,
-            calling_ae_title=_NOT_PRINTABLE.sub("?", event.assoc.requestor.ae_title.strip()),
+            caller=cast("Any", event.assoc).caller,
             sop_class_uid=str(request.AffectedSOPClassUID),
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
@@ -167,22 +194,17 @@ def _end(association: Any) -> None:
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
-def _reject(association: Any, reason: tuple[int, int, int]) -> None:
-    association.acse.send_reject(*reason)
-    # Waits until the answer has left; pynetdicom would close the socket under it.
-    association.kill()
-
-
 def _discard(file: Any) -> None:
     file.close()
     Path(file.name).unlink(missing_ok=True)
 
 
 def _application_entity() -> AE:
-    entity = AE(ae_title=_NOBODY)
+    entity = AE(ae_title=_NO_TENANT)
     entity.supported_contexts = supported_contexts()
     entity.require_called_aet = True
-    entity.maximum_associations = MAX_ASSOCIATIONS
+    # The acceptor keeps the number; this counts associations as well whose peer is gone and whose store is under way.
+    entity.maximum_associations = settings.DIMSE_ASSOCIATIONS
     entity.maximum_pdu_size = MAX_PDU_BYTES
     entity.acse_timeout = REQUEST_SECONDS
     entity.dimse_timeout = IDLE_SECONDS
@@ -190,6 +212,18 @@ def _application_entity() -> AE:
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return entity
+
+
+def _ports(host: str, port: int) -> list[Port]:
+    tls = server_context()
+    ports = [] if tls is not None and settings.DIMSE_TLS_ONLY else [Port(listen(host, port))]
+    if tls is not None:
+        ports.append(Port(listen(host, settings.DIMSE_TLS_PORT), tls))
+    return ports
+
+
+def _number(ports: list[Port], *, is_tls: bool) -> int:
+    return next((each.socket.getsockname()[1] for each in ports if (each.tls is not None) is is_tls), 0)
 
 
 @contextmanager

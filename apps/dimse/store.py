@@ -13,8 +13,8 @@ from apps.core.metrics import INSTANCES
 from apps.dimse.part10 import spool_part10
 from apps.inference.intake import inspect_file, take_in
 from apps.registry import engine
+from apps.routing.selectors import Caller, admit
 from apps.studies.spool import open_spool
-from apps.tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
 SOURCE = "dimse"
@@ -33,17 +33,10 @@ class Arrival:
     """One C-STORE request whose data set lies on this machine."""
 
     path: Path
-    called_ae_title: str
-    calling_ae_title: str
+    caller: Caller
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-
-
-def find_tenant(ae_title: str) -> Tenant | None:
-    """The active tenant that is called by this AE title."""
-    close_old_connections()
-    return Tenant.objects.filter(ae_title=ae_title, is_active=True).first()
 
 
 def store(arrival: Arrival) -> int:
@@ -58,7 +51,7 @@ def store(arrival: Arrival) -> int:
         # The peer keeps what was refused for want of resources, and sends it again.
         logger.warning("An instance was refused for want of resources: %s.", type(error).__name__)
         return OUT_OF_RESOURCES
-    except _UnknownTenantError:
+    except _NotAdmittedError:
         return NOT_AUTHORISED
     except ValueError:
         return CANNOT_UNDERSTAND
@@ -69,14 +62,16 @@ def store(arrival: Arrival) -> int:
     return SUCCESS
 
 
-class _UnknownTenantError(Exception):
-    """The tenant was closed while the association lasted."""
+class _NotAdmittedError(Exception):
+    """The tenant was closed, or took the peer off its list, while the association lasted."""
 
 
 def _take_in(arrival: Arrival) -> None:
-    tenant = find_tenant(arrival.called_ae_title)
-    if tenant is None:
-        raise _UnknownTenantError
+    close_old_connections()
+    admission = admit(arrival.caller)
+    tenant = admission.tenant
+    if tenant is None or admission.peer_id is None:
+        raise _NotAdmittedError
     with open_spool(arrival.path.stat().st_size) as spool:
         spooled = spool_part10(
             arrival.path,
@@ -87,7 +82,7 @@ def _take_in(arrival: Arrival) -> None:
         )
         inspected = inspect_file(spooled)
         try:
-            by = Actor(name=f"dimse:{arrival.calling_ae_title}")
+            by = Actor(name=f"dimse:{arrival.caller.calling}")
             take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
         except ConflictError:
             INSTANCES.labels(SOURCE, "refused").inc()

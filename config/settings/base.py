@@ -205,6 +205,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout"
 # DIMSE
 DIMSE_HOST = env_str("DIMSE_HOST", "127.0.0.1")
 DIMSE_PORT = env_int("DIMSE_PORT", 11112)
+# A second port, with TLS: its certificate and key, and the authorities of its clients' certificates (PEM files).
+DIMSE_TLS_PORT = env_int("DIMSE_TLS_PORT", 0)
+DIMSE_TLS_CERTIFICATE = env_str("DIMSE_TLS_CERTIFICATE")
+DIMSE_TLS_KEY = env_str("DIMSE_TLS_KEY")
+DIMSE_TLS_CLIENT_CA = env_str("DIMSE_TLS_CLIENT_CA")
+DIMSE_TLS_ONLY = env_bool("DIMSE_TLS_ONLY")
+# Associations at once.
+DIMSE_ASSOCIATIONS = env_int("DIMSE_ASSOCIATIONS", 64)
+DIMSE_ASSOCIATIONS_PER_TENANT = env_int("DIMSE_ASSOCIATIONS_PER_TENANT", 32)
+DIMSE_ASSOCIATIONS_PER_PEER = env_int("DIMSE_ASSOCIATIONS_PER_PEER", 16)
 
 # What model cards say of whoever answers for the models; empty is shown as not stated.
 MANUFACTURER_NAME = env_str("MANUFACTURER_NAME")

@@ -14,6 +14,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
+from tests.conftest import PEER
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -23,7 +25,7 @@ class ListenerProcess:
     port: int
     process: subprocess.Popen
 
-    def associate(self, called: str, *datasets: Dataset, calling: str = "MODALITY") -> Association:
+    def associate(self, called: str, *datasets: Dataset, calling: str = PEER) -> Association:
         """An association that proposes verification, and what the data sets need."""
         entity = AE(ae_title=calling)
         wanted = {(each.SOPClassUID, each.file_meta.TransferSyntaxUID) for each in datasets}

@@ -20,11 +20,10 @@ from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from ml.preflight import SOP_CLASSES
 from ml.preflight_walk import TRANSFER_SYNTAXES
-from tests.conftest import Hospital
+from tests.conftest import PEER, Hospital
 from tests.dimse.listening import ListenerProcess, drop, listener_process
 
 Film = Callable[..., Dataset]
-CALLED_AE_TITLE_NOT_RECOGNISED = 0x07
 SYNTAXES = {
     "1.2.840.10008.1.2": "-xi",
     "1.2.840.10008.1.2.1": "-xe",
@@ -62,9 +61,7 @@ def test_echo(listener: ListenerProcess, north: Hospital) -> None:
 
 @pytest.mark.parametrize("called", ["NOBODY", "north", "NO.TENANT", "NORTH'--", "ANY-SCP"])
 def test_an_unknown_called_ae_title_is_rejected(called: str, listener: ListenerProcess, north: Hospital) -> None:
-    association = listener.associate(called)
-    assert association.is_rejected
-    assert association.acceptor.primitive.diagnostic == CALLED_AE_TITLE_NOT_RECOGNISED
+    assert listener.associate(called).is_rejected
 
 
 def test_a_closed_tenant_is_rejected(listener: ListenerProcess, north: Hospital) -> None:
@@ -204,7 +201,7 @@ def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film:
     program = dcmtk("storescu") or pytest.skip("DCMTK's storescu is absent: apt-get install dcmtk")
     path = tmp_path / "film.dcm"
     film(1, transfer_syntax=syntax).save_as(path)
-    command = [program, "-aec", "NORTH", "-aet", "DCMTK", SYNTAXES[syntax], "127.0.0.1", str(listener.port), str(path)]
+    command = [program, "-aec", "NORTH", "-aet", PEER, SYNTAXES[syntax], "127.0.0.1", str(listener.port), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert count(north) == (1, 1)
@@ -216,7 +213,9 @@ def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film:
 def test_echoscu(listener: ListenerProcess, north: Hospital) -> None:
     program = dcmtk("echoscu") or pytest.skip("DCMTK's echoscu is absent: apt-get install dcmtk")
     address = ["127.0.0.1", str(listener.port)]
-    assert subprocess.run([program, "-aec", "NORTH", *address], timeout=30, check=False).returncode == 0
-    refused = subprocess.run([program, "-aec", "NOBODY", *address], timeout=30, capture_output=True, check=False)
+    assert subprocess.run([program, "-aet", PEER, "-aec", "NORTH", *address], timeout=30, check=False).returncode == 0
+    refused = subprocess.run(
+        [program, "-aet", PEER, "-aec", "NOBODY", *address], timeout=30, capture_output=True, check=False
+    )
     assert refused.returncode != 0
-    assert b"Called AE Title Not Recognized" in refused.stderr
+    assert b"No Reason" in refused.stderr

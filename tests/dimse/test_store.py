@@ -1,6 +1,7 @@
 """What C-STORE answers when something other than the film is wrong."""
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from pydicom.dataset import Dataset
 from apps.core.errors import UnavailableError
 from apps.dimse import store as module
 from apps.dimse.store import Arrival, store
-from tests.conftest import Hospital
+from apps.routing.models import Peer
+from apps.routing.selectors import Caller
+from apps.tenants.scope import tenant_tx
+from tests.conftest import PEER, Hospital
 
 
 @pytest.fixture
@@ -20,8 +24,7 @@ def arrival(film: Callable[..., Dataset], tmp_path: Path, north: Hospital) -> Ar
     dataset.save_as(path)
     return Arrival(
         path=path,
-        called_ae_title="NORTH",
-        calling_ae_title="MODALITY",
+        caller=Caller(called="NORTH", calling=PEER, address=ip_address("127.0.0.1")),
         sop_class_uid=dataset.SOPClassUID,
         sop_instance_uid=dataset.SOPInstanceUID,
         transfer_syntax_uid=dataset.file_meta.TransferSyntaxUID,
@@ -40,6 +43,12 @@ def test_no_space(arrival: Arrival, settings: object) -> None:
 def test_a_tenant_closed_meanwhile(arrival: Arrival, north: Hospital) -> None:
     north.tenant.is_active = False
     north.tenant.save()
+    assert store(arrival) == 0x0124
+
+
+def test_a_peer_that_was_taken_off_the_list_meanwhile(arrival: Arrival, north: Hospital) -> None:
+    with tenant_tx(north.tenant.id):
+        Peer.objects.all().delete()
     assert store(arrival) == 0x0124
 
 

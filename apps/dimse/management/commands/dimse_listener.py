@@ -13,7 +13,7 @@ _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
-    help = "Take films by C-STORE for every tenant, by called AE title; runs until it is stopped."
+    help = "Take images by C-STORE from the peers that each tenant lists; runs until it is stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.DIMSE_HOST)
@@ -25,7 +25,10 @@ class Command(BaseCommand):
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             with running_listener(options["host"], options["port"]) as listener:
-                self.stdout.write(f"DIMSE listener ready on {options['host']}:{listener.port}")
+                if listener.port:
+                    self.stdout.write(f"DIMSE listener ready on {options['host']}:{listener.port}")
+                if listener.tls_port:
+                    self.stdout.write(f"DIMSE listener ready with TLS on {options['host']}:{listener.tls_port}")
                 self.stdout.flush()
                 signal.sigwait(_ENDING)
         except OSError as error:
