@@ -58,6 +58,7 @@ once are answered with 429 (yours) or 503 (everybody's) and `Retry-After`; so is
 
 class PredictView(ApiView):
     required_scope = Scope.PREDICT
+    shows_findings = True
     parser_classes = ()
     http_method_names = ["post", "options"]  # noqa: RUF012
 

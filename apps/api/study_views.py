@@ -17,7 +17,7 @@ from apps.api.pagination import page_of
 from apps.api.selectors import StudyResult, study_results
 from apps.api.serializers import StudyPageSerializer, StudyQuerySerializer, StudySerializer
 from apps.audit.models import AuditEvent
-from apps.audit.services import actor_of, record
+from apps.audit.services import actor_of, record, record_once
 from apps.inference.rendering import heatmap_png
 from apps.inference.selectors import get_heatmap
 from apps.registry import engine
@@ -36,6 +36,8 @@ class _Page:
 
 
 class StudyListView(ReadView):
+    shows_findings = True
+
     @extend_schema(
         operation_id="listStudies",
         summary="List and filter studies",
@@ -51,6 +53,12 @@ class StudyListView(ReadView):
             size=query["page_size"],
             cursor=query.get("cursor"),
         )
+        record(
+            action=AuditEvent.Action.STUDIES_SEARCHED,
+            by=actor_of(request._request),
+            amount=len(studies),
+            operation="api:studies",
+        )
         following = _address_of(request, cursor) if cursor else None
         page = _Page(settings.INTENDED_USE_NOTICE, following, study_results(studies))
         return Response(StudyPageSerializer(page).data)
@@ -62,6 +70,8 @@ def _address_of(request: Request, cursor: str) -> str:
 
 
 class StudyView(ReadView):
+    shows_findings = True
+
     @extend_schema(
         operation_id="getStudy",
         summary="One study: status, findings, report",
@@ -70,10 +80,19 @@ class StudyView(ReadView):
         tags=["Studies"],
     )
     def get(self, request: Request, study_instance_uid: str) -> Response:
-        return Response(StudySerializer(study_results([get_study(study_instance_uid)])[0]).data)
+        study = get_study(study_instance_uid)
+        record(
+            action=AuditEvent.Action.STUDY_VIEWED,
+            by=actor_of(request._request),
+            object_id=study.pk,
+            operation="api:study",
+        )
+        return Response(StudySerializer(study_results([study])[0]).data)
 
 
 class ReportView(ReadView):
+    shows_findings = True
+
     @extend_schema(
         operation_id="getReport",
         summary="The report as PDF: the signed one, or the preliminary one as it stands",
@@ -91,6 +110,8 @@ class ReportView(ReadView):
 
 
 class HeatmapView(ReadView):
+    shows_findings = True
+
     @extend_schema(
         operation_id="getHeatmap",
         summary="Where the model looked for one finding: a transparent PNG in the film's proportions",
@@ -99,5 +120,12 @@ class HeatmapView(ReadView):
         tags=["Studies"],
     )
     def get(self, request: Request, study_instance_uid: str, label: str) -> HttpResponse:
-        heatmap = get_heatmap(study=get_study(study_instance_uid), label=label)
+        study = get_study(study_instance_uid)
+        heatmap = get_heatmap(study=study, label=label)
+        record_once(
+            action=AuditEvent.Action.STUDY_VIEWED,
+            by=actor_of(request._request),
+            object_id=study.pk,
+            operation="api:heatmap",
+        )
         return HttpResponse(heatmap_png(heatmap), content_type="image/png")

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 
 from apps.tenants.models import TenantModel
 
@@ -13,6 +14,7 @@ class AuditEvent(TenantModel):
 
     class Action(models.TextChoices):
         INSTANCE_STORED = "instance.stored", "Instance stored"
+        STUDIES_SEARCHED = "studies.searched", "Studies listed or searched"
         STUDY_VIEWED = "study.viewed", "Study viewed"
         REPORT_READ = "report.read", "Report read"
         FINDING_REVIEWED = "finding.reviewed", "Finding reviewed"
@@ -25,21 +27,38 @@ class AuditEvent(TenantModel):
         MODEL_CANARY = "model.canary", "Canary started or changed"
         MODEL_SHADOW = "model.shadow", "Shadow started"
         MODEL_CHALLENGE_ENDED = "model.challenge_ended", "Canary or shadow ended"
+        DATA_EXPORTED = "data.exported", "Data exported"
+        REQUEST_REFUSED = "request.refused", "Request refused"
         USER_SIGNED_IN = "user.signed-in", "User signed in"
         PEER_ADDED = "peer.added", "DICOM peer added"
         PEER_CHANGED = "peer.changed", "DICOM peer changed"
         PEER_REMOVED = "peer.removed", "DICOM peer removed"
         PEER_REFUSED = "peer.refused", "DICOM association refused"
 
-    at = models.DateTimeField(auto_now_add=True)
-    action = models.CharField(max_length=40, choices=Action)
+    class Outcome(models.IntegerChoices):
+        """EventOutcomeIndicator (PS3.15 A.5.2)."""
+
+        SUCCESS = 0, "Success"
+        MINOR_FAILURE = 4, "Refused"
+
+    at = models.DateTimeField(db_default=Now(), editable=False, help_text="Stamped by the database.")
+    database_role = models.CharField(max_length=63, db_default="", editable=False, help_text="Stamped by the database.")
+    # Without ``choices``: a new action would otherwise need a migration that changes nothing in the database.
+    action = models.CharField(max_length=40, help_text="One of `Action`.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
     object_id = models.UUIDField(null=True)
+    operation = models.CharField(
+        max_length=100, db_default="", help_text="What was asked for: the name of a view, never its address."
+    )
+    outcome = models.PositiveSmallIntegerField(choices=Outcome, default=Outcome.SUCCESS, db_default=Outcome.SUCCESS)
     amount = models.PositiveIntegerField(default=1, db_default=1, help_text="How many objects the act was about.")
 
     class Meta(TenantModel.Meta):
-        indexes: ClassVar = [models.Index(fields=["tenant", "-at"], name="audit_event_latest")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "-at"], name="audit_event_latest"),
+            models.Index(fields=["tenant", "object_id", "-at"], name="audit_event_of_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action}"

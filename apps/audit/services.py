@@ -1,15 +1,20 @@
 """Writing the audit trail."""
 
+import datetime
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
+from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils import timezone
 
 from apps.audit.models import AuditEvent
 from apps.core.identifiers import uuid7
 from apps.tenants.scope import current_tenant_id
+
+# A page, its pictures and its reloads by a script are one access to a study.
+ACCESS_WINDOW: Final = datetime.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -27,17 +32,41 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor(name=f"user:{request.user.pk}", user_id=request.user.pk)
 
 
-# Written out: every request writes a line, and the ORM needs longer to write this than PostgreSQL to keep it.
+def operation_of(request: HttpRequest) -> str:
+    """The name of the view that the request reached; its address may hold identifiers and is not kept."""
+    match = request.resolver_match
+    return match.view_name[:100] if match is not None else ""
+
+
+# Written out: every request writes a line, and the ORM needs longer to write this than PostgreSQL to keep it. A trigger
+# stamps the time and the database's role.
 _INSERT = """
-insert into audit_auditevent (id, tenant_id, at, action, actor, user_id, object_id, amount)
-values (%s, %s, %s, %s, %s, %s, %s, %s)
+insert into audit_auditevent (id, tenant_id, action, actor, user_id, object_id, amount, operation, outcome)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
-def record(*, action: AuditEvent.Action, by: Actor, object_id: UUID | None = None, amount: int = 1) -> None:
+def record(
+    *,
+    action: AuditEvent.Action,
+    by: Actor,
+    object_id: UUID | None = None,
+    amount: int = 1,
+    operation: str = "",
+    outcome: AuditEvent.Outcome = AuditEvent.Outcome.SUCCESS,
+) -> None:
     """Append one act to the trail of the tenant in force, in the same transaction as the act itself."""
+    values = [action.value, by.name, by.user_id, object_id, amount, operation, outcome.value]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            [uuid7(), current_tenant_id(), timezone.now(), action.value, by.name, by.user_id, object_id, amount],
-        )
+        cursor.execute(_INSERT, [uuid7(), current_tenant_id(), *values])
+
+
+def record_once(*, action: AuditEvent.Action, by: Actor, object_id: UUID | None = None, operation: str = "") -> None:
+    """Append an access unless the same actor's access to the same object was recorded within ``ACCESS_WINDOW``.
+
+    For what a page loads by itself: its pictures, and the reloads of its panels. An access without its page is
+    recorded like any other.
+    """
+    same = AuditEvent.objects.filter(action=action, actor=by.name, object_id=object_id, at__gt=Now() - ACCESS_WINDOW)
+    if not same.exists():
+        record(action=action, by=by, object_id=object_id, operation=operation)

@@ -19,6 +19,15 @@ from apps.core.errors import InvalidInputError
 
 SECONDS = 10.0
 _PORTS = {"https": 443, "http": 80}
+# Special-purpose networks that `ipaddress` calls global (IANA's registries, RFC 6890): protocol assignments and the
+# old 6to4 relay, AS112, site-local, documentation, and the prefix whose addresses carry an IPv4 address inside.
+_SPECIAL_PURPOSE = [
+    ipaddress.ip_network(each)
+    for each in (
+        "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24",
+        "64:ff9b::/96", "fec0::/10", "3fff::/20",
+    )
+]  # fmt: skip
 
 
 class UnreachableError(Exception):
@@ -107,6 +116,8 @@ def _is_allowed(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if any(address in ipaddress.ip_network(each) for each in settings.WEBHOOK_NETWORKS):
         return True
     if isinstance(address, ipaddress.IPv6Address) and (address.sixtofour or address.teredo):
+        return False
+    if any(address in network for network in _SPECIAL_PURPOSE):
         return False
     # Reserved are also the IPv6 addresses that carry an IPv4 address inside.
     return address.is_global and not address.is_multicast and not address.is_reserved

@@ -11,7 +11,8 @@ from apps.reports.models import Report, ReportStatus
 from apps.reports.selectors import heatmaps_of, report_of, reviews_of
 from apps.studies.models import Instance, Study
 from apps.studies.selectors import get_study_by_id, instances_of
-from apps.tenants.models import Membership, Role
+from apps.tenants.models import Membership
+from apps.tenants.services import sees_findings
 
 _SHORTCUTS = 9
 
@@ -85,7 +86,7 @@ class StudyPage:
     def tells_of_this_result(self) -> bool:
         """A report on an earlier reading says nothing about what the page shows."""
         same = self.report is not None and self.job is not None and self.report.job_id == self.job.pk
-        return same and bool(self.rows)
+        return same and self.status == JobState.COMPLETE
 
     @property
     def can_review(self) -> bool:
@@ -93,7 +94,7 @@ class StudyPage:
 
     @property
     def reads(self) -> bool:
-        return self.membership.role == Role.RADIOLOGIST
+        return sees_findings(self.membership)
 
     @property
     def token(self) -> str:
@@ -111,7 +112,7 @@ def study_page(*, pk: UUID, membership: Membership) -> StudyPage:
         study=study,
         job=job,
         instances=instances_of(study),
-        rows=_rows(job) if job is not None and job.state == JobState.COMPLETE else [],
+        rows=_rows(job) if sees_findings(membership) and job is not None and job.state == JobState.COMPLETE else [],
         report=report_of(study),
         membership=membership,
     )

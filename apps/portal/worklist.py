@@ -30,10 +30,11 @@ STATUS_CHOICES: dict[str, str] = {
     JobState.FAILED: "Failed",
     "attention": "Not read or failed",
 }
+BY_FINDING = "finding"
 SORT_CHOICES: dict[str, str] = {
     "": "Newest first",
     "oldest": "Oldest first",
-    "finding": "Highest finding",
+    BY_FINDING: "Highest finding",
     "status": "Status",
 }
 REPORT_CHOICES: dict[str, str] = {"": "Any report", ReportStatus.PRELIMINARY: "To sign", "signed": "Signed"}
@@ -56,10 +57,14 @@ class WorklistQuery:
     text: str = ""
 
     @classmethod
-    def read(cls, params: QueryDict, text: str) -> "WorklistQuery":
-        """Anything that is not a known value means no filter."""
+    def read(cls, params: QueryDict, text: str, *, with_findings: bool) -> "WorklistQuery":
+        """Anything that is not a known value means no filter.
+
+        Args:
+            with_findings: whether the reader of the page may see findings; else nothing filters or sorts by them.
+        """
         page = params.get("page", "1")
-        return cls(
+        query = cls(
             status=_known(params.get("status", ""), STATUS_CHOICES),
             flagged=params.get("flagged") == "1",
             label=_known(params.get("label", ""), engine.LABELS),
@@ -70,6 +75,9 @@ class WorklistQuery:
             page=min(int(page), LAST_PAGE) if page.isascii() and page.isdigit() and int(page) > 0 else 1,
             text=text,
         )
+        if with_findings:
+            return query
+        return replace(query, flagged=False, label="", sort="" if query.sort == BY_FINDING else query.sort)
 
     @property
     def address(self) -> str:
@@ -179,7 +187,7 @@ def _matching(studies: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
 def _sorted(studies: "QuerySet[Any]", sort: str) -> "QuerySet[Any]":
     if sort == "oldest":
         return studies.order_by("received", "id")
-    if sort == "finding":
+    if sort == BY_FINDING:
         # What was flagged comes first: an unflagged probability of a common finding is no reason to look there.
         return studies.order_by(
             Case(When(positive_count__gt=0, then=0), default=1),

@@ -43,7 +43,6 @@ class Pair:
     """One study as both read it, by label; ``present`` is the reader's word on a finding, where there is one."""
 
     study_id: UUID
-    study_uid: str
     serving: Mapping[str, Call]
     challenger: Mapping[str, Call]
     present: Mapping[str, bool] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from apps.tenants.scope import tenant_tx
 # Over all hospitals each one has an equal share of the studies that are compared, and this many at least.
 FEWEST_OF_EACH = 50
 _COLUMNS = (
-    "study_instance_uid", "finding", "serving_probability", "serving_threshold", "serving_flagged",
+    "case", "finding", "serving_probability", "serving_threshold", "serving_flagged",
     "challenger_probability", "challenger_threshold", "challenger_flagged", "agree", "reader_says_present",
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ def trials_of(tenant_id: UUID) -> list[Challenger]:
 def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
     """The latest studies of the tenant in force that both have read, newest first, each once."""
     rows = ShadowReading.objects.filter(challenger=challenger, state=JobState.COMPLETE).select_related("job__study")
-    rows = rows.only("probabilities", "thresholds", "job__study__study_instance_uid")
+    rows = rows.only("probabilities", "thresholds", "job__study_id")
     newest: dict[UUID, ShadowReading] = {}
     for row in rows.order_by("-id")[:last]:
         newest.setdefault(row.job.study_id, row)
@@ -54,7 +54,6 @@ def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
     return [
         Pair(
             study_id=study_id,
-            study_uid=row.job.study.study_instance_uid,
             serving=dict(sorted(said[row.job_id].items())),
             challenger={label: Call(value, row.thresholds[label]) for label, value in row.probabilities.items()},
             present=words.get(row.job_id, {}),
@@ -148,16 +147,20 @@ def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, 
 
 
 def as_csv(pairs: Iterable[Pair], label: str = "") -> str:
-    """Each finding that both read, of every study or of one label; no word that names a patient."""
+    """Each finding that both read, of every study or of one label.
+
+    A study is a case number, counted from the newest: who reads the comparison need not know which patient it was.
+    Every cell is one of our own labels, a number or a yes or no, so no cell can be a spreadsheet's formula.
+    """
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(_COLUMNS)
-    for pair in pairs:
+    for case, pair in enumerate(pairs, start=1):
         for name in [label] if label else pair.serving:
             if name in pair.challenger and name in pair.serving:
                 one, other = pair.serving[name], pair.challenger[name]
                 agree = "" if None in (one.flagged, other.flagged) else not pair.differs(name)
-                rows.writerow([pair.study_uid, name, *_cells(one), *_cells(other), agree, pair.present.get(name, "")])
+                rows.writerow([case, name, *_cells(one), *_cells(other), agree, pair.present.get(name, "")])
     return text.getvalue()
 
 

@@ -9,7 +9,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from apps.tenants.http import TenantRequest
-from apps.tenants.models import ApiClient
+from apps.tenants.models import ApiClient, Membership
+from apps.tenants.services import sees_findings
 
 
 class TenantAuthentication(BaseAuthentication):
@@ -42,7 +43,12 @@ class HasTenant(BasePermission):
     def has_permission(self, request: Request, view: object) -> bool:
         raw = cast(TenantRequest, request._request)
         if raw.api_client is None:
-            return raw.membership is not None
+            return raw.membership is not None and self._may_see(raw.membership, view)
         needed = getattr(view, "required_scope", None)
         self.message = f"This address needs an API key with the scope {needed}. Ask your administrator for one."
         return needed in raw.api_client.scopes
+
+    def _may_see(self, membership: Membership, view: object) -> bool:
+        """A view with ``shows_findings`` answers readers only; a key's scopes decide for machines."""
+        self.message = "This address shows findings; it needs the role radiologist in this hospital."
+        return sees_findings(membership) or not getattr(view, "shows_findings", False)

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connections
 
 from apps.core.errors import NotFoundError, NotPermittedError
-from apps.tenants.models import ApiClient, Membership, Tenant
+from apps.tenants.models import ApiClient, Membership, Role, Tenant
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
 _KEY_MARK = "chx"
@@ -102,6 +102,15 @@ def find_tenant(slug: str) -> Tenant:
 def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
     with tenant_tx(tenant.id):
         Membership.objects.update_or_create(user_id=user_id, defaults={"role": role})
+
+
+def sees_findings(membership: Membership | None) -> bool:
+    """Whether a person may see what the AI found and what a report says: readers only.
+
+    Technologists acquire images and administrators run the hospital's account; neither treats the patient by the
+    result, so they get no finding in any form.
+    """
+    return membership is not None and membership.role == Role.RADIOLOGIST
 
 
 def require_role(membership: Membership | None, *roles: str) -> None:

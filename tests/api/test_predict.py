@@ -291,7 +291,7 @@ def test_a_key_needs_the_scope(north: Any, serving: Any) -> None:
 def test_a_member_needs_the_token_against_forgery(north: Any, serving: Any, sign_in: Any, kind: str) -> None:
     body = npy(good()) if kind == NPY else form([("a", "x.png", png())])
     browser = Client(enforce_csrf_checks=True)
-    browser.cookies = sign_in(north, north.technologist).cookies
+    browser.cookies = sign_in(north, north.radiologist).cookies
     browser.cookies["csrftoken"] = "a" * 32
 
     without = ask({}, body, kind, client=browser)

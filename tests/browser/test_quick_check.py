@@ -62,7 +62,7 @@ def probabilities(page: Page) -> dict[str, float]:
 def test_a_picture_is_made_small_and_read_alike(
     north: Hospital, warm: None, enter: Callable[..., Page], site: str
 ) -> None:
-    page, film = enter(north.technologist), noisy()
+    page, film = enter(north.radiologist), noisy()
     page.get_by_role("link", name="Quick check").click()
     expect(page.get_by_text("Nothing is stored").first).to_be_visible()
     expect(page.get_by_text("Not for diagnostic use").first).to_be_visible()
@@ -119,7 +119,7 @@ def test_a_version_that_resamples_otherwise_is_sent_the_film_itself(
     space = {**starter.manifest["input_space"], **way}
     imported = compiled_alike(registered(tmp_path / "imported", "Imported.", input_space=space), starter)
     activate(version=imported, actor="test")
-    page, film = enter(north.technologist, expect_statuses=(503,)), noisy((700, 1000))
+    page, film = enter(north.radiologist, expect_statuses=(503,)), noisy((700, 1000))
     page.goto("/quick-check/")
 
     request = choose(page, "film.png", film)

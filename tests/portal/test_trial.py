@@ -58,12 +58,11 @@ def test_an_administrator_sees_who_flags_what(
     assert "5 disagreements" in page
     assert "CANARY" not in page
     for study in studies[:3]:
-        assert reverse("portal:study", args=[study.pk]) in page
+        assert str(study.pk) not in page
+        assert study.study_instance_uid not in page
     assert "Absent" in page
     only = client.get("/trial/", {"label": "Edema"}).text
     assert "2 disagreements on Edema" in only
-    assert studies[0].study_instance_uid not in only
-    assert client.get(reverse("portal:study", args=[studies[0].pk])).status_code == 200
 
     other = sign_in(south, south.admin)
     assert "0 studies read by both" in other.get("/trial/").text
@@ -77,9 +76,9 @@ def test_the_export_has_both_words_on_every_study_and_names_nobody(
     review(north, studies[0], "Mass", "agree")
     answer = sign_in(north, north.admin).get("/trial/disagreement.csv", {"label": "Mass"})
     assert answer["Content-Disposition"] == 'attachment; filename="disagreement-chest-net-2.csv"'
-    rows = {row["study_instance_uid"]: row for row in csv.DictReader(io.StringIO(answer.text))}
+    rows = {row["case"]: row for row in csv.DictReader(io.StringIO(answer.text))}
     assert len(rows) == 120
-    first = rows[studies[0].study_instance_uid]
+    first = rows["120"]
     assert (first["serving_flagged"], first["challenger_flagged"], first["agree"]) == ("True", "False", "False")
     assert (first["serving_probability"], first["challenger_threshold"]) == ("0.900000", "0.250000")
     assert first["reader_says_present"] == "True"

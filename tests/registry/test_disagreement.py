@@ -19,7 +19,6 @@ def pairs(both: int, serving: int, challenger: int, neither: int, present: bool 
     return [
         Pair(
             study_id=uuid.UUID(int=next(_numbers)),
-            study_uid="1.2.3",
             serving={"Mass": Call(one, 0.5)},
             challenger={"Mass": Call(other, 0.5)},
             present={} if present is None or one == other else {"Mass": present},

@@ -6,6 +6,8 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.views.decorators.http import require_GET
 
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, operation_of, record_once
 from apps.core.errors import NotFoundError
 from apps.inference.rendering import film_png, heatmap_png
 from apps.inference.selectors import get_heatmap, latest_job
@@ -13,7 +15,9 @@ from apps.portal.access import MemberRequest, members_only
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study_by_id, instances_of
 from apps.tenants.middleware import opens_own_transaction
+from apps.tenants.models import Role
 from apps.tenants.scope import tenant_tx
+from apps.tenants.services import require_role
 
 
 @opens_own_transaction
@@ -23,6 +27,7 @@ def film(request: MemberRequest, pk: UUID) -> HttpResponse:
     """The film that the AI read; ``?image=2`` is the study's second."""
     with tenant_tx(request.tenant.id):
         instance = _instance(pk, request.GET.get("image", ""))
+        _record_access(request, pk)
     tag = f'"{instance.sha256}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
@@ -45,12 +50,20 @@ def _instance(pk: UUID, number: str) -> Instance:
 @require_GET
 @members_only
 def heatmap(request: MemberRequest, pk: UUID, label: str) -> HttpResponse:
+    require_role(request.membership, Role.RADIOLOGIST)
     with tenant_tx(request.tenant.id):
         found = get_heatmap(study=get_study_by_id(pk), label=label)
+        _record_access(request, pk)
     tag = f'"{found.finding.pk}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
     return _picture(heatmap_png(found), tag)
+
+
+def _record_access(request: MemberRequest, pk: UUID) -> None:
+    record_once(
+        action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=pk, operation=operation_of(request)
+    )
 
 
 def _picture(png: bytes, tag: str, status: int = HTTPStatus.OK) -> HttpResponse:

@@ -7,11 +7,14 @@ from django.views.decorators.http import require_GET
 
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.selectors import nameable, version_for
+from apps.tenants.models import Role
+from apps.tenants.services import require_role
 
 
 @require_GET
 @members_only
 def quick_check(request: MemberRequest) -> HttpResponse:
+    require_role(request.membership, Role.RADIOLOGIST)
     active = version_for(request.tenant.id)
     context = {
         "versions": nameable(request.tenant.id).defer("manifest"),

@@ -16,6 +16,8 @@ from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.reports import services
 from apps.studies.models import Study
 from apps.studies.selectors import get_study_by_id
+from apps.tenants.models import Role
+from apps.tenants.services import require_role
 
 
 def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
@@ -56,6 +58,7 @@ def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
 @require_GET
 @members_only
 def pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
+    require_role(request.membership, Role.RADIOLOGIST)
     study = get_study_by_id(pk)
     document = services.render_pdf(study=study)
     record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)

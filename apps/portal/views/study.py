@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from apps.audit.models import AuditEvent
-from apps.audit.services import actor_of, record
+from apps.audit.services import actor_of, record, record_once
 from apps.inference.models import OPEN_STATES
 from apps.inference.selectors import RECEIVED
 from apps.portal.access import MemberRequest, members_only
@@ -21,8 +21,9 @@ def study(request: MemberRequest, pk: UUID) -> HttpResponse:
     """The whole page, or its panels alone where the page's script asks for news."""
     page = study_page(pk=pk, membership=request.membership)
     is_fragment = "X-Fragment" in request.headers
-    if not is_fragment:
-        record(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk)
+    # A page that is reloaded by its script is still the same access; a script alone is an access, too.
+    keep = record_once if is_fragment else record
+    keep(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk, operation="portal:study")
     template = "portal/_study_panels.html" if is_fragment else "portal/study.html"
     response = render(request, template, {"page": page})
     response["Vary"] = "X-Fragment"
@@ -33,6 +34,9 @@ def study(request: MemberRequest, pk: UUID) -> HttpResponse:
 @members_only
 def state(request: MemberRequest, pk: UUID) -> JsonResponse:
     page = study_page(pk=pk, membership=request.membership)
+    record_once(
+        action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk, operation="portal:state"
+    )
     return JsonResponse(
         {
             "status": page.status,
@@ -40,7 +44,7 @@ def state(request: MemberRequest, pk: UUID) -> JsonResponse:
             "is_open": page.status in (RECEIVED, *OPEN_STATES),
             "reason": page.job.reason if page.job and page.job.reason else None,
             "model_version": str(page.job.model_version) if page.job and page.job.model_version else None,
-            "positive_count": len(page.flagged),
+            "positive_count": len(page.flagged) if page.reads else None,
             "judges_nothing": page.judges_nothing,
             "report_status": page.report.status if page.report else None,
             "token": page.token,

@@ -1,13 +1,14 @@
 """A model version on trial, for the hospital's administrators: what it said of their studies beside the serving one."""
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.http import urlencode
 from django.views.decorators.http import require_GET
 
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.disagreement import Call, Comparison, Pair
@@ -22,10 +23,13 @@ PAGE_SIZE = 50
 
 @dataclass(frozen=True)
 class Dispute:
-    """One finding of one study that the two versions call differently."""
+    """One finding of one study that the two versions call differently.
 
-    study_id: UUID
-    study_uid: str
+    ``case`` counts the compared studies from the newest. An administrator sees no patient's findings, so no study is
+    named.
+    """
+
+    case: int
     label: str
     serving: Call
     challenger: Call
@@ -72,6 +76,13 @@ def export(request: MemberRequest) -> HttpResponse:
     require_role(request.membership, Role.ADMIN)
     chosen = _chosen(request, trials_of(request.tenant.pk))
     found = comparison_of(chosen)
+    record(
+        action=AuditEvent.Action.DATA_EXPORTED,
+        by=actor_of(request),
+        object_id=chosen.pk,
+        amount=len(found.pairs),
+        operation="portal:trial-csv",
+    )
     response = HttpResponse(as_csv(found.pairs, _label(request, found)), content_type="text/csv; charset=utf-8")
     name = f"{chosen.model_version.name}-{chosen.model_version.number}"
     response["Content-Disposition"] = f'attachment; filename="disagreement-{name}.csv"'
@@ -93,13 +104,16 @@ def _label(request: HttpRequest, found: Comparison) -> str:
 
 
 def _disputes(found: Comparison, label: str) -> list[Dispute]:
-    return [_dispute(pair, name) for pair in found.pairs for name in pair.disputed if not label or name == label]
+    return [
+        _dispute(case, pair, name)
+        for case, pair in enumerate(found.pairs, start=1)
+        for name in pair.disputed
+        if not label or name == label
+    ]
 
 
-def _dispute(pair: Pair, label: str) -> Dispute:
-    return Dispute(
-        pair.study_id, pair.study_uid, label, pair.serving[label], pair.challenger[label], pair.present.get(label)
-    )
+def _dispute(case: int, pair: Pair, label: str) -> Dispute:
+    return Dispute(case, label, pair.serving[label], pair.challenger[label], pair.present.get(label))
 
 
 def _number(text: str) -> int:

@@ -5,8 +5,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from apps.audit.models import AuditEvent
+from apps.audit.services import actor_of, record, record_once
 from apps.portal.access import MemberRequest, members_only
 from apps.portal.worklist import (
+    BY_FINDING,
     LONGEST_SEARCH,
     REPORT_CHOICES,
     SEARCH_KEY,
@@ -16,22 +19,29 @@ from apps.portal.worklist import (
     worklist_page,
 )
 from apps.registry import engine
+from apps.tenants.services import sees_findings
 
 
 @require_GET
 @members_only
 def worklist(request: MemberRequest) -> HttpResponse:
     """The whole page, or its table alone where the page's script asks for news."""
-    query = WorklistQuery.read(request.GET, request.session.get(SEARCH_KEY, ""))
+    with_findings = sees_findings(request.membership)
+    query = WorklistQuery.read(request.GET, request.session.get(SEARCH_KEY, ""), with_findings=with_findings)
     context = {
         "page": worklist_page(query),
         "query": query,
         "status_choices": STATUS_CHOICES,
         "report_choices": REPORT_CHOICES,
-        "sort_choices": SORT_CHOICES,
+        "sort_choices": {value: name for value, name in SORT_CHOICES.items() if with_findings or value != BY_FINDING},
+        "with_findings": with_findings,
         "labels": engine.LABELS,
     }
-    template = "portal/_worklist_table.html" if "X-Fragment" in request.headers else "portal/worklist.html"
+    is_fragment = "X-Fragment" in request.headers
+    # The page's script asks for its table every few seconds: one line tells of all these.
+    keep = record_once if is_fragment else record
+    keep(action=AuditEvent.Action.STUDIES_SEARCHED, by=actor_of(request), operation="portal:worklist")
+    template = "portal/_worklist_table.html" if is_fragment else "portal/worklist.html"
     response = render(request, template, context)
     response["Vary"] = "X-Fragment"
     return response
@@ -43,5 +53,5 @@ def search(request: MemberRequest) -> HttpResponse:
     """Keep the search text in the session and the other filters in the address."""
     text = " ".join(request.POST.get("text", "").replace("\x00", "").split())[:LONGEST_SEARCH]
     request.session[SEARCH_KEY] = text
-    query = WorklistQuery.read(request.POST, text)
+    query = WorklistQuery.read(request.POST, text, with_findings=sees_findings(request.membership))
     return redirect(reverse("portal:worklist") + query.address)
