@@ -4,18 +4,21 @@ While one batch is in the network the next one is claimed and decoded and the on
 network never waits for either. A claim may hold jobs of several versions, as the pointers of their tenants say; each
 version's jobs are a batch of their own, and end on the version that they were claimed for. Where no job waits, films
 are read once more for the shadows, in small batches.
+
+A job whose worker died is a suspect: it is read alone, so that only it can be the reason if this worker dies as well.
+While the object storage or the database is away, nothing is claimed (`workers.outage`).
 """
 
 import contextlib
 import logging
 import os
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -23,17 +26,24 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 
 from apps.core.metrics import FORWARD_SECONDS
+from apps.core.processes import name_of_this_process
+from apps.core.retry import failure_of, outage_of
 from apps.inference import services as inference
 from apps.inference import shadows
-from apps.inference.leases import ClaimedJob, ClaimedShadow
+from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
+from apps.inference.retries import free_ended_workers, give_back
+from apps.inference.selectors import suspects_wait
 from apps.registry import engine
 from apps.studies.storage import is_local
 from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
+from workers.outage import Outage
 from workers.pipeline import (
+    DecodingFailed,
     Reading,
     Score,
     finish_decoding,
+    probe_storage,
     read_inputs,
     start_decoding,
     write_refusal,
@@ -47,6 +57,8 @@ _BATCHES_UNDER_WAY = 2
 _COPIES_AT_ONCE = 8
 # A clinician's film that comes while shadows are read waits for no more than these.
 _SHADOW_BATCH = max(1, settings.INFERENCE_BATCH_SIZE // 4)
+# So many suspects, each alone, between two batches: neither waits long for the other.
+_SUSPECTS_IN_A_ROW = 8
 
 
 @dataclass(frozen=True)
@@ -73,12 +85,13 @@ class Drain:
 
     def __init__(self, device: str = "auto", give_up: Callable[[str], None] = _leave) -> None:
         self._give_up = give_up
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = name_of_this_process()
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
         self._copiers = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
         self._fleet = Fleet(device, on_change=self._tell)
-        self._heartbeat = Heartbeat(self._name, state=self._fleet.state, give_up=give_up)
+        self._outage = Outage()
+        self._heartbeat = Heartbeat(self._name, state=self._state, give_up=give_up)
         self._stop = threading.Event()
         self._running = threading.Lock()
         self._rung = threading.Event()
@@ -97,6 +110,9 @@ class Drain:
         """Load the versions in service and begin to report; without one the worker waits for it."""
         self._heartbeat.start()
         try:
+            freed = free_ended_workers()
+            if freed:
+                logger.warning("%d jobs were taken back from workers that have ended.", freed)
             self._fleet.settle()
         except DatabaseError as error:
             logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
@@ -104,6 +120,12 @@ class Drain:
     def _tell(self) -> None:
         self.changed.set()
         self._heartbeat.tell()
+
+    def _state(self) -> dict[str, object]:
+        state: dict[str, object] = self._fleet.state()
+        if code := self._outage.code:
+            state["error"] = f"Claims no jobs: {failure_of(code).what}."
+        return state
 
     def request_stop(self) -> None:
         """Finish the batches under way and claim no more."""
@@ -140,12 +162,14 @@ class Drain:
                 self._rung.clear()
                 while under_way and under_way[0].done():
                     under_way.popleft().result()
+                suspects = self._read_suspects(under_way)
                 batches, may_be_more = self._prepare()
-                if not batches and not under_way:
-                    return taken
+                may_be_more = may_be_more or suspects == _SUSPECTS_IN_A_ROW
                 # All at once: a batch that was handed over gives its claims back, whatever becomes of another one.
-                taken += sum(len(batch.readings) for batch in batches)
+                taken += suspects + sum(len(batch.readings) for batch in batches)
                 under_way += [self._submit(batch) for batch in batches]
+                if not under_way and not may_be_more:
+                    return taken
                 while len(under_way) >= _BATCHES_UNDER_WAY:
                     under_way.popleft().result()
                 if not may_be_more:
@@ -160,6 +184,20 @@ class Drain:
         under_way.add_done_callback(lambda _: self._rung.set())
         return under_way
 
+    def _read_suspects(self, under_way: "deque[Future[None]]") -> int:
+        """Read jobs whose worker died, each alone in this process; how many were taken."""
+        taken = 0
+        while taken < _SUSPECTS_IN_A_ROW and suspects_wait():
+            while under_way:
+                under_way.popleft().result()
+            batches, _ = self._prepare(suspect=True)
+            if not batches:
+                break
+            for batch in batches:
+                taken += len(batch.readings)
+                self._predict_and_write(batch)
+        return taken
+
     def _predict_and_write(self, batch: _Batch) -> None:
         close_old_connections()
         held = [reading.claim for reading in batch.readings]
@@ -172,28 +210,33 @@ class Drain:
             # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
             self._heartbeat.release(held)
 
-    def _prepare(self) -> tuple[list[_Batch], bool]:
+    def _prepare(self, *, suspect: bool = False) -> tuple[list[_Batch], bool]:
         """Claim jobs and decode their films: a batch for each version among them, and whether more may wait."""
-        if self._stop.is_set() or not (serving := self._fleet.serving()):
+        if self._stop.is_set() or self._outage.lasts() or not (serving := self._fleet.serving()):
             return [], False
+        claims, may_be_more = self._claim(serving, suspect)
+        self._heartbeat.hold(claims)
+        try:
+            return self._decode(claims, serving) if claims else [], may_be_more
+        except BaseException as error:
+            self._heartbeat.release(claims)
+            self._heartbeat.fail(claims, outage_of(error) or "worker-lost")
+            raise
+
+    def _claim(self, serving: Serving, suspect: bool) -> "tuple[list[ClaimedJob] | list[ClaimedShadow], bool]":
+        limit, shadow_limit = (1, 1) if suspect else (settings.INFERENCE_BATCH_SIZE, _SHADOW_BATCH)
         jobs = inference.claim_jobs(
-            limit=settings.INFERENCE_BATCH_SIZE,
+            limit=limit,
             version=serving.everyone.version if serving.everyone else None,
             pins={tenant_id: loaded.version if loaded else None for tenant_id, loaded in serving.pins.items()},
             canaries=serving.canaries,
             worker=self._name,
+            suspect=suspect,
         )
-        claims: list[ClaimedJob] | list[ClaimedShadow] = jobs
-        may_be_more = len(jobs) == settings.INFERENCE_BATCH_SIZE
-        if not jobs and serving.shadows:
-            claims = shadows.claim_shadows(limit=_SHADOW_BATCH, versions=serving.shadows, worker=self._name)
-            may_be_more = len(claims) == _SHADOW_BATCH
-        self._heartbeat.hold(claims)
-        try:
-            return self._decode(claims, serving) if claims else [], may_be_more
-        except BaseException:
-            self._heartbeat.release(claims)
-            raise
+        if jobs or not serving.shadows:
+            return jobs, len(jobs) == limit
+        again = shadows.claim_shadows(limit=shadow_limit, versions=serving.shadows, worker=self._name, suspect=suspect)
+        return again, len(again) == shadow_limit
 
     def _decode(self, claims: "list[ClaimedJob] | list[ClaimedShadow]", serving: Serving) -> list[_Batch]:
         batches = {claim.version_id: _Batch(serving.holding(claim.version_id), []) for claim in claims}
@@ -206,11 +249,25 @@ class Drain:
             )
             decodings = list(in_turn)
             for reading, decoding in zip(readings, decodings, strict=True):
-                if finish_decoding(reading, decoding):
-                    batches[reading.claim.version_id].readings.append(reading)
+                try:
+                    finish_decoding(reading, decoding)
+                except DecodingFailed as error:
+                    self._after_decoding_failed(reading, error)
                 else:
-                    self._heartbeat.release([reading.claim])
-        return list(batches.values())
+                    batches[reading.claim.version_id].readings.append(reading)
+        return [batch for batch in batches.values() if batch.readings]
+
+    def _after_decoding_failed(self, reading: Reading, error: DecodingFailed) -> None:
+        self._heartbeat.release([reading.claim])
+        if error.code == "storage-unavailable":
+            self._outage.begin(error.code, partial(probe_storage, reading))
+        self._give_back(reading.claim, error.code, error.detail)
+
+    def _give_back(self, claim: Claim, code: str, detail: str = "") -> None:
+        try:
+            give_back(job=claim, code=code, detail=detail)
+        except DatabaseError:
+            self._heartbeat.fail([claim], code)
 
     def _predict(self, batch: _Batch) -> bool:
         """Step 3: one forward for the films of the batch, and the gate on what the network saw.
@@ -224,7 +281,8 @@ class Drain:
         except Exception:
             logger.exception("A batch of %d films failed; each is tried alone.", len(films))
             if not _works(batch.loaded.predictor):
-                _give_back_all(batch.readings)
+                for reading in batch.readings:
+                    self._give_back(reading.claim, "device-failed")
                 return False
             for film in films:
                 self._predict_alone(batch, film)
@@ -235,28 +293,34 @@ class Drain:
             _forward(batch.loaded.predictor, [film])
         except Exception as error:
             batch.readings.remove(film)
-            reason = f"the network failed on this film ({type(error).__name__})."
-            # Without a database the lease ends by itself, and the other films' results may still be written.
-            with contextlib.suppress(DatabaseError):
-                inference.give_back(job=film.claim, code="inference-error", reason=reason)
+            detail = f"The network failed on this image ({type(error).__name__})."
+            self._give_back(film.claim, "inference-error", detail)
 
     def _write(self, batch: _Batch) -> None:
         scored = [reading for reading in batch.readings if reading.refusal is None]
         for reading in batch.readings:
             if reading.refusal is not None:
-                _guarded([reading], write_refusal, reading)
+                self._guarded([reading], write_refusal, reading)
         for tenant_id in dict.fromkeys(reading.claim.tenant_id for reading in scored):
             own = [reading for reading in scored if reading.claim.tenant_id == tenant_id]
-            if not _guarded(own, write_results, own, batch.loaded.version) and len(own) > 1:
+            if not self._guarded(own, write_results, own, batch.loaded.version):
                 for reading in own:
-                    _guarded([reading], write_results, [reading], batch.loaded.version)
+                    self._guarded([reading], write_results, [reading], batch.loaded.version)
 
-
-def _give_back_all(readings: list[Reading]) -> None:
-    for reading in readings:
-        # Without a database the lease ends by itself.
-        with contextlib.suppress(DatabaseError):
-            inference.give_back(job=reading.claim, code="worker-failed", reason="the worker's device failed.")
+    def _guarded(self, readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:
+        """One film's or one hospital's write must not stop the others'. False where each is to be written alone."""
+        try:
+            write(*arguments)
+        except Exception as error:
+            logger.exception("Results of %d films could not be written.", len(readings))
+            if code := outage_of(error):
+                self._heartbeat.fail([reading.claim for reading in readings], code)
+            elif len(readings) == 1:
+                detail = f"The result could not be stored ({type(error).__name__})."
+                self._give_back(readings[0].claim, "write-error", detail)
+            else:
+                return False
+        return True
 
 
 def _works(predictor: engine.Predictor) -> bool:
@@ -265,20 +329,6 @@ def _works(predictor: engine.Predictor) -> bool:
         predictor.verify()
     except Exception:
         logger.exception("The golden image fails too.")
-        return False
-    return True
-
-
-def _guarded(readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:
-    """One film's or one hospital's write must not stop the others'. False where it failed."""
-    try:
-        write(*arguments)
-    except Exception as error:
-        logger.exception("Results of %d films could not be written.", len(readings))
-        if len(readings) == 1:
-            reason = f"the result could not be stored ({type(error).__name__})."
-            with contextlib.suppress(DatabaseError):
-                inference.give_back(job=readings[0].claim, code="write-error", reason=reason)
         return False
     return True
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from apps.inference.leases import Claim, extend_leases
 from apps.inference.models import Worker
+from apps.inference.retries import give_back
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
@@ -29,6 +30,7 @@ class Heartbeat:
         self._give_up = give_up
         self._held: dict[UUID, Claim] = {}
         self._since: dict[UUID, float] = {}
+        self._failed: dict[UUID, tuple[Claim, str]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -55,6 +57,13 @@ class Heartbeat:
                 self._held.pop(claim.id, None)
                 self._since.pop(claim.id, None)
 
+    def fail(self, claims: Iterable[Claim], code: str) -> None:
+        """Give claims back for a reason of `apps.core.retry`, now or when the database answers again."""
+        with self._lock:
+            for claim in claims:
+                self._failed[claim.id] = (claim, code)
+        self._wake.set()
+
     def tell(self) -> None:
         """The state has changed: say so at once."""
         self._wake.set()
@@ -70,6 +79,7 @@ class Heartbeat:
             self._wake.wait(BEAT_SECONDS)
             self._wake.clear()
         try:
+            self._give_back_failed()
             Worker.objects.filter(name=self._worker).delete()
         except DatabaseError:
             logger.warning("The worker could not sign off; its row ages out.")
@@ -81,6 +91,16 @@ class Heartbeat:
         if oldest is not None and time.monotonic() - oldest > settings.INFERENCE_STUCK_SECONDS:
             self._give_up(f"A film was not read within {settings.INFERENCE_STUCK_SECONDS} seconds.")
             return
+        self._give_back_failed()
         if held:
             extend_leases(claims=held, worker=self._worker)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})
+
+    def _give_back_failed(self) -> None:
+        with self._lock:
+            failed = list(self._failed.values())
+        for claim, code in failed:
+            give_back(job=claim, code=code)
+            with self._lock:
+                if self._failed.get(claim.id) == (claim, code):
+                    del self._failed[claim.id]

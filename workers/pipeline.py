@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.core.retry import outage_of
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
 from apps.inference import shadows
@@ -118,23 +119,52 @@ def start_decoding(
     # A missing file, a full disk, or whatever the client of the object storage raises.
     except Exception as error:
         failed: Future[engine.LoadedInput] = Future()
-        detail = f"The stored image could not be read ({type(error).__name__})."
-        failed.set_exception(engine.InputRejected("source-unreadable", detail))
+        failed.set_exception(error)
         return failed
     return sandbox.submit(engine.load_input, str(path), space.to_dict())
 
 
-def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | None") -> bool:
-    """Take the film, or its refusal. False where the machine failed and not the film: the job was given back."""
+def probe_storage(reading: Reading) -> None:
+    """Try again to fetch the stored image of a reading.
+
+    Raises:
+        UnavailableError: the storage is still away.
+    """
+    assert reading.instance is not None
+    with contextlib.suppress(FileNotFoundError), local_path(reading.instance.object_key):
+        pass
+
+
+class DecodingFailed(Exception):
+    """The machine failed and not the image.
+
+    Attributes:
+        code: one of `apps.core.retry.FAILURES`.
+        detail: what the clinician reads if this was the last attempt.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | None") -> None:
+    """Take the input tensor, or the refusal of the image.
+
+    Raises:
+        DecodingFailed: there is neither.
+    """
     try:
         if decoding is not None:
             reading.film = decoding.result()
     except engine.InputRejected as error:
         if error.code in engine.RETRYABLE:
-            inference.give_back(job=reading.claim, code=error.code, reason=error.detail)
-            return False
+            raise DecodingFailed(error.code, error.detail) from error
         reading.refusal = engine.GateResult(False, error.code, error.detail)
-    return True
+    except Exception as error:
+        detail = f"The stored image could not be read ({type(error).__name__})."
+        raise DecodingFailed(outage_of(error) or "source-unreadable", detail) from error
 
 
 def write_refusal(reading: Reading) -> None:

@@ -1,30 +1,33 @@
 """How a worker holds rows of a queue: by a claim with a fence, and a lease on the database's clock."""
 
 import datetime
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models.functions import Now
+from django.db.models import F
+from django.db.models.functions import Coalesce, Least, Now
+from django.utils import timezone
 
-from apps.inference.models import MAX_ATTEMPTS, InferenceJob, JobState, QueuedReading, ShadowReading
+from apps.core.retry import MAX_ATTEMPTS, failure_of, pause_after_attempt, pause_after_wait, waits
+from apps.inference.models import InferenceJob, JobState, QueuedReading, ShadowReading
 
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
-BACK_OFF_SECONDS = (5, 30)
-_FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created")
+QUEUES: tuple[type[QueuedReading], ...] = (InferenceJob, ShadowReading)
+_FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created", "is_suspect", "waits", "waiting_since")
+_MOST_WAITS = 10_000
 
 
 # What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too.
 TAKEN = """
-    state = 'running', attempt = attempt + 1, run_after = null,
+    state = 'running', attempt = attempt + 1, run_after = null, reason_code = '', reason = '',
     lease_until = now() + %(lease)s * interval '1 second', worker = %(worker)s
 """
-# A row that a claim may take now.
-WAITING = "state = 'queued' and (run_after is null or run_after <= now())"
+# A row that a claim may take now. A suspect is claimed alone.
+WAITING = "state = 'queued' and is_suspect = %(suspect)s and (run_after is null or run_after <= now())"
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,60 @@ def held_row(claim: Claim) -> QueuedReading | None:
     return rows.filter(id=claim.id, fence=claim.fence, state=JobState.RUNNING).only(*_fields(claim.queue)).first()
 
 
-def expired_rows(queue: type[QueuedReading]) -> list[QueuedReading]:
-    """The rows whose worker fell silent, locked."""
+def running_rows(queue: type[QueuedReading], **condition: Any) -> list[QueuedReading]:
+    """Running rows that meet a condition, locked; what somebody else has locked is left out."""
     rows = queue._default_manager.using("dispatch").select_for_update(skip_locked=True, no_key=True)
-    return list(rows.filter(state=JobState.RUNNING, lease_until__lt=Now()).only(*_fields(queue)))
+    return list(rows.filter(state=JobState.RUNNING, **condition).only(*_fields(queue)))
 
 
-def retry_or_fail(row: QueuedReading, code: str, reason: str) -> bool:
+def retry_or_fail(row: QueuedReading, code: str, detail: str) -> bool:
+    """Return a locked row to the queue after a failure, or end it as failed at the last attempt. Whether it failed."""
+    if waits(code, row.waits):
+        return_to_queue(row, code)
+        return False
+    return spend_attempt(row, code, detail)
+
+
+def return_to_queue(row: QueuedReading, code: str) -> None:
+    """Queue a locked row again until an outage ends; the attempt does not count."""
+    _update(
+        row,
+        **_QUEUED,
+        attempt=F("attempt") - 1,
+        run_after=Now() + pause_after_wait(row.waits),
+        waits=Least(F("waits") + 1, _MOST_WAITS),
+        waiting_since=Coalesce("waiting_since", Now()),
+        reason_code=code,
+        reason=waiting_reason(code, row.waiting_since),
+    )
+
+
+def spend_attempt(row: QueuedReading, code: str, detail: str) -> bool:
     """Queue a locked row again after a pause; at the last attempt end it as failed. Whether it failed."""
-    rows = type(row)._default_manager.using("dispatch").filter(id=row.pk)
     if row.attempt >= MAX_ATTEMPTS:
-        rows.update(state=JobState.FAILED, lease_until=None, reason_code=code, reason=reason, finished=Now())
+        reason = f"AI result unavailable: {detail}"
+        _update(row, state=JobState.FAILED, lease_until=None, reason_code=code, reason=reason, finished=Now())
         return True
-    pause = BACK_OFF_SECONDS[row.attempt - 1] * random.uniform(0.8, 1.2)
-    rows.update(state=JobState.QUEUED, lease_until=None, run_after=Now() + datetime.timedelta(seconds=pause), worker="")
+    _update(row, **_QUEUED, run_after=Now() + pause_after_attempt(row.attempt), waits=0, waiting_since=None)
     return False
+
+
+def mark_suspect(row: QueuedReading) -> None:
+    """Queue a locked row again, to be read alone: its worker died, and so far nothing says that this row was why."""
+    _update(row, **_QUEUED, attempt=F("attempt") - 1, is_suspect=True)
+
+
+def waiting_reason(code: str, since: datetime.datetime | None = None) -> str:
+    """What clinicians read while a study waits for the end of an outage."""
+    began = (since or timezone.now()).astimezone(datetime.UTC)
+    return f"Waiting since {began:%Y-%m-%d %H:%M} UTC: {failure_of(code).what}. It is read as soon as that ends."
+
+
+_QUEUED: dict[str, Any] = {"state": JobState.QUEUED, "lease_until": None, "worker": ""}
+
+
+def _update(row: QueuedReading, **changes: Any) -> None:
+    type(row)._default_manager.using("dispatch").filter(id=row.pk).update(**changes)
 
 
 def _fields(queue: type[QueuedReading]) -> tuple[str, ...]:

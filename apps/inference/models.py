@@ -15,8 +15,6 @@ from apps.studies.models import Instance, Study
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.models import TenantModel
 
-MAX_ATTEMPTS = 3
-
 
 class JobState(models.TextChoices):
     QUEUED = "queued", "Queued"
@@ -37,10 +35,11 @@ OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class QueuedReading(TenantModel):
-    """States: queued → running → complete | rejected | failed; an expired lease leads back to queued, thrice at most.
+    """States: queued → running → complete | rejected | failed; a failure leads back to queued (`apps.core.retry`).
 
     ``fence`` is another with every claim. Only the holder of the current one may end the reading, so a worker that was
-    thought dead and comes back writes nothing.
+    thought dead and comes back writes nothing. A queued reading has a ``reason_code`` and a ``reason`` while it waits
+    for the end of an outage.
     """
 
     state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
@@ -49,6 +48,13 @@ class QueuedReading(TenantModel):
     lease_until = models.DateTimeField(null=True)
     run_after = models.DateTimeField(null=True)
     worker = models.CharField(max_length=100, blank=True)
+    is_suspect = models.BooleanField(
+        default=False, db_default=False, help_text="A worker died while it held this: it is read alone."
+    )
+    waits = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often in a row it went back to the queue without a spent attempt."
+    )
+    waiting_since = models.DateTimeField(null=True, help_text="When the outage began that it waits for.")
     reason_code = models.CharField(max_length=60, blank=True)
     reason = models.TextField(blank=True)
     created = models.DateTimeField(auto_now_add=True)
@@ -89,6 +95,11 @@ class InferenceJob(QueuedReading):
             models.Index(fields=["tenant", "study", "-id"], name="inference_job_of_study"),
             models.Index(
                 fields=["-priority", "turn", "id"], condition=Q(state=JobState.QUEUED), name="inference_job_waiting"
+            ),
+            models.Index(
+                fields=["-priority", "turn", "id"],
+                condition=Q(state=JobState.QUEUED, is_suspect=True),
+                name="inference_job_suspect",
             ),
             models.Index(
                 fields=["tenant", "priority", "-turn", "id"],

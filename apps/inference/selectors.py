@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce, Now
 from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
-from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, Worker
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
 from apps.registry import engine
 from apps.studies.models import Instance, Study
 
@@ -97,6 +97,15 @@ def serving_workers() -> "QuerySet[Worker]":
 def refusing_workers() -> int:
     """How many live workers cannot load a version that they should hold."""
     return live_workers().filter(versions__contains=[{"state": "refused"}]).count()
+
+
+def suspects_wait() -> bool:
+    """Whether a job, or a shadow reading, waits to be read alone because its worker died."""
+    due = Q(run_after__isnull=True) | Q(run_after__lte=Now())
+    return any(
+        queue.objects.using("dispatch").filter(due, state=JobState.QUEUED, is_suspect=True).exists()
+        for queue in (InferenceJob, ShadowReading)
+    )
 
 
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:

@@ -5,7 +5,6 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, cast
@@ -19,32 +18,26 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from apps.core.identifiers import uuid7
-from apps.core.metrics import JOBS, SHADOWS
+from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
 from apps.inference.fairness import REMEMBER
 from apps.inference.leases import (
     LEASE,
     TAKEN,
     WAITING,
-    Claim,
     ClaimedJob,
-    expired_rows,
-    held_row,
-    retry_or_fail,
 )
 from apps.inference.models import (
     InferenceJob,
     JobState,
     Priority,
-    QueuedReading,
-    ShadowReading,
     Worker,
 )
 from apps.inference.shadows import queue_shadows
 from apps.registry.models import ModelVersion, takes
 from apps.registry.selectors import thresholds_for
-from apps.studies.models import Instance, Study
-from apps.tenants.scope import current_tenant_id, tenant_tx
+from apps.studies.models import Instance
+from apps.tenants.scope import current_tenant_id
 
 # The order of the index ``inference_job_waiting``.
 _WAITING_IN_TURN = f"""
@@ -95,6 +88,7 @@ def claim_jobs(
     worker: str,
     pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
     canaries: Mapping[UUID | None, Canary | None] = NO_CANARIES,
+    suspect: bool = False,
 ) -> list[ClaimedJob]:
     """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
 
@@ -108,9 +102,10 @@ def claim_jobs(
         canaries: that of each tenant which has a challenger of its own, None where it reads for no patient; and under
             None the canary of all who have neither pin nor challenger. Only such as are at hand: patients do not wait
             for an experiment.
+        suspect: take those whose worker died, and no others; the caller reads one at a time and nothing beside it.
     """
     with transaction.atomic(using="dispatch"):
-        waiting = list(waiting_in_turn(limit, version, pins))
+        waiting = list(waiting_in_turn(limit, version, pins, suspect=suspect))
         jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
         if jobs:
             served = {job.priority: job.turn for job in waiting}
@@ -131,13 +126,17 @@ def claim_jobs(
 
 
 def waiting_in_turn(
-    limit: int, version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
+    limit: int,
+    version: ModelVersion | None,
+    pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
+    *,
+    suspect: bool = False,
 ) -> "RawQuerySet[InferenceJob]":
     """The jobs that may be claimed, the next one first, locked as they are read; see ``claim_jobs``."""
     absent = [tenant_id for tenant_id, pinned in pins.items() if pinned is None]
     only = None if version else [tenant_id for tenant_id, pinned in pins.items() if pinned is not None]
     return InferenceJob.objects.using("dispatch").raw(
-        _WAITING_IN_TURN, {"absent": absent, "only": only, "limit": limit}
+        _WAITING_IN_TURN, {"absent": absent, "only": only, "limit": limit, "suspect": suspect}
     )
 
 
@@ -259,43 +258,6 @@ def reject(
     if Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
         request_inference(study_id=row.study_id, priority=row.priority)
     return row
-
-
-def give_back(*, job: Claim, code: str, reason: str) -> None:
-    """Return a held job after a failure that may pass: queued again after a pause, failed at the last attempt."""
-    with transaction.atomic(using="dispatch"):
-        row = held_row(job)
-        if row is not None and retry_or_fail(row, code, f"AI result unavailable: {reason}"):
-            _failed(row)
-
-
-def expire_leases() -> int:
-    """Take back the jobs whose worker fell silent; how many there were."""
-    with transaction.atomic(using="dispatch"):
-        expired = [*expired_rows(InferenceJob), *expired_rows(ShadowReading)]
-        for row in expired:
-            reason = "AI result unavailable: The AI worker stopped while it read this study, three times."
-            if retry_or_fail(row, "worker-lost", reason):
-                _failed(row)
-    return len(expired)
-
-
-def _failed(row: QueuedReading) -> None:
-    if isinstance(row, InferenceJob):
-        JOBS.labels(JobState.FAILED).inc()
-        transaction.on_commit(partial(_request_what_came_later, row), using="dispatch", robust=True)
-    else:
-        SHADOWS.labels(JobState.FAILED).inc()
-
-
-def _request_what_came_later(failed: InferenceJob) -> None:
-    """A film that arrived after the failed job was made deserves a reading of its own."""
-    with tenant_tx(cast(UUID, failed.tenant_id)):
-        study = Study.objects.select_for_update(no_key=True).filter(pk=failed.study_id).first()
-        if study is None:
-            return
-        if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
-            request_inference(study_id=study.pk, priority=failed.priority)
 
 
 def request_again_if_failed(*, study_id: UUID) -> None:

@@ -41,15 +41,25 @@ update inference_shadowreading s set {TAKEN}, fence = fence + 1
 """  # noqa: S608 (of constants)
 
 
-def claim_shadows(*, limit: int, versions: Mapping[UUID, UUID], worker: str) -> list[ClaimedShadow]:
+def claim_shadows(
+    *, limit: int, versions: Mapping[UUID, UUID], worker: str, suspect: bool = False
+) -> list[ClaimedShadow]:
     """Take up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted before the work.
 
     Args:
         versions: of the challengers that this worker can read for, by their ids.
+        suspect: as `apps.inference.services.claim_jobs` takes it.
     """
     with transaction.atomic(using="dispatch"), connections["dispatch"].cursor() as cursor:
         cursor.execute(
-            _CLAIM, {"challengers": list(versions), "limit": limit, "lease": LEASE.total_seconds(), "worker": worker}
+            _CLAIM,
+            {
+                "challengers": list(versions),
+                "limit": limit,
+                "lease": LEASE.total_seconds(),
+                "worker": worker,
+                "suspect": suspect,
+            },
         )
         taken = sorted(cursor.fetchall())
     return [

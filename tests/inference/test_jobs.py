@@ -1,6 +1,8 @@
 """The life of a job: claims, fences, leases, retries."""
 
 import datetime
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +11,14 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.inference import services
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.core.processes import has_ended
+from apps.core.retry import MAX_ATTEMPTS
+from apps.inference import retries, services
+from apps.inference.models import Finding, InferenceJob, JobState, Worker
 from apps.registry.engine import LABELS
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
-from tests.conftest import Hospital
+from tests.conftest import PROJECT_ROOT, Hospital
 
 
 @pytest.fixture
@@ -24,14 +28,18 @@ def queued(starter: Any, north: Hospital, store_film: Callable[..., Any]) -> Inf
         return InferenceJob.objects.get()
 
 
-def claim(starter: Any, limit: int = 8) -> list[services.ClaimedJob]:
-    return services.claim_jobs(limit=limit, version=starter, worker="test")
+def claim(starter: Any, limit: int = 8, *, suspect: bool = False) -> list[services.ClaimedJob]:
+    return services.claim_jobs(limit=limit, version=starter, worker="test", suspect=suspect)
+
+
+def end_pauses() -> None:
+    InferenceJob.objects.using("dispatch").update(run_after=None)
 
 
 def as_result(job: services.ClaimedJob, probability: float = 0.5) -> services.Result:
     return services.Result(
         job=job,
-        instance=Instance.objects.get(),
+        instance=Instance.objects.get(series__study=job.study_id),
         instances_seen=1,
         probabilities=dict.fromkeys(LABELS, probability),
         cams=np.zeros((len(LABELS), 7, 7), np.float16),
@@ -58,9 +66,8 @@ def test_a_claim_pins_the_version_counts_the_attempt_and_sets_a_fence(queued: In
 def test_a_late_worker_writes_nothing_after_its_lease_was_taken(queued: InferenceJob, starter: Any) -> None:
     (late,) = claim(starter)
     let_lease_expire()
-    assert services.expire_leases() == 1
-    InferenceJob.objects.using("dispatch").update(run_after=None)
-    (current,) = claim(starter)
+    assert retries.expire_leases() == 1
+    (current,) = claim(starter, suspect=True)
     with tenant_tx(queued.tenant_id):
         assert services.complete(results=[as_result(late)], version=starter) == []
         assert services.reject(job=late, code="not-chest", reason="Late.", instances_seen=1) is None
@@ -78,29 +85,123 @@ def test_a_claim_that_the_database_lost_writes_nothing_into_the_next(queued: Inf
     with tenant_tx(queued.tenant_id):
         assert services.complete(results=[as_result(lost)], version=starter) == []
         assert services.reject(job=lost, code="not-chest", reason="Lost.", instances_seen=1) is None
-    services.give_back(job=lost, code="inference-error", reason="lost.")
+    retries.give_back(job=lost, code="inference-error")
     assert refreshed(queued).state == JobState.RUNNING
     with tenant_tx(queued.tenant_id):
         assert len(services.complete(results=[as_result(current)], version=starter)) == 1
 
 
-def test_a_job_that_kills_its_worker_three_times_fails_visibly(queued: InferenceJob, starter: Any) -> None:
+def test_a_job_whose_worker_dies_is_read_alone_and_only_then_spends_attempts(
+    queued: InferenceJob, starter: Any, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    store_film(north, seed=2, size=128)
+    assert len(claim(starter)) == 2
+    let_lease_expire()
+    assert retries.expire_leases() == 2
+    assert claim(starter) == [], "A suspect is not read beside others."
+    with tenant_tx(north.tenant.id):
+        assert set(InferenceJob.objects.values_list("state", "attempt", "is_suspect")) == {(JobState.QUEUED, 0, True)}
     for attempt in range(1, 4):
-        InferenceJob.objects.using("dispatch").update(run_after=None)
-        assert len(claim(starter)) == 1
+        end_pauses()
+        (held,) = claim(starter, limit=1, suspect=True)
+        assert held.id == queued.pk
         assert refreshed(queued).attempt == attempt
         let_lease_expire()
-        services.expire_leases()
+        retries.expire_leases()
     row = refreshed(queued)
-    assert row.state == JobState.FAILED
-    assert row.reason_code == "worker-lost"
+    assert (row.state, row.reason_code) == (JobState.FAILED, "worker-lost")
     assert row.reason.startswith("AI result unavailable")
-    assert claim(starter) == []
+    (other,) = claim(starter, suspect=True)
+    with tenant_tx(north.tenant.id):
+        assert len(services.complete(results=[as_result(other)], version=starter)) == 1
+
+
+def test_jobs_of_a_worker_that_has_ended_are_freed_before_their_lease_ends(queued: InferenceJob, starter: Any) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from apps.core.processes import *; print(name_of_this_process()); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT,
+    )  # fmt: skip
+    with child:
+        assert child.stdout is not None
+        name = child.stdout.readline().strip()
+        services.claim_jobs(limit=1, version=starter, worker=name)
+        Worker.objects.create(name=name, last_seen=timezone.now())
+        assert retries.free_ended_workers() == 0, "It lives."
+        child.kill()
+    assert retries.free_ended_workers() == 1
+    assert (refreshed(queued).state, refreshed(queued).is_suspect) == (JobState.QUEUED, True)
+    assert not Worker.objects.exists(), "A worker that has ended must not count as one that serves."
+
+
+@pytest.mark.parametrize("name", ["other:1:1:00000000", "host:12", "", "a:b:c:d"])
+def test_a_worker_that_this_machine_does_not_know_keeps_its_lease(name: str) -> None:
+    assert not has_ended(name)
+
+
+def test_an_outage_spends_no_attempt_however_long_it_lasts(queued: InferenceJob, starter: Any) -> None:
+    for _ in range(70):
+        end_pauses()
+        (held,) = claim(starter)
+        retries.give_back(job=held, code="storage-unavailable")
+    row = refreshed(queued)
+    assert (row.state, row.attempt, row.waits, row.reason_code) == (JobState.QUEUED, 0, 70, "storage-unavailable")
+    assert row.run_after is not None
+    assert row.run_after <= timezone.now() + datetime.timedelta(seconds=60)
+    assert "Waiting since" in row.reason
+    assert "the object storage does not answer" in row.reason
+    retries.end_outage("storage-unavailable")
+    row = refreshed(queued)
+    assert (row.reason_code, row.reason, row.waiting_since, row.waits) == ("", "", None, 0)
+    assert len(claim(starter)) == 1, "After the outage nothing waits for the end of a pause."
+
+
+def test_jobs_that_were_never_claimed_say_what_they_wait_for_too(queued: InferenceJob, starter: Any) -> None:
+    retries.note_outage("no-worker")
+    since = refreshed(queued).waiting_since
+    retries.note_outage("no-worker")
+    row = refreshed(queued)
+    assert row.waiting_since == since is not None
+    assert "no AI worker has a model loaded" in row.reason
+    (held,) = claim(starter)
+    assert refreshed(queued).reason == ""
+    with tenant_tx(queued.tenant_id):
+        services.complete(results=[as_result(held)], version=starter)
+    assert refreshed(queued).reason == ""
+
+
+def test_a_decoder_that_is_always_ended_from_outside_fails_in_the_end(queued: InferenceJob, starter: Any) -> None:
+    tries = 0
+    while refreshed(queued).state == JobState.QUEUED:
+        end_pauses()
+        (held,) = claim(starter)
+        retries.give_back(job=held, code="decoder-ended")
+        tries += 1
+    assert (refreshed(queued).state, refreshed(queued).reason_code) == (JobState.FAILED, "decoder-ended")
+    assert 10 < tries <= 10 * MAX_ATTEMPTS + MAX_ATTEMPTS
+
+
+def test_a_device_that_fails_on_one_image_alone_while_it_reads_others_is_no_outage(
+    queued: InferenceJob, starter: Any, north: Hospital, store_film: Callable[..., Any]
+) -> None:
+    (held,) = claim(starter)
+    for _ in range(5):
+        retries.give_back(job=held, code="device-failed")
+        end_pauses()
+        (held,) = claim(starter, suspect=True)
+    assert refreshed(queued).attempt == 1, "Nothing else was read meanwhile: the device may be away."
+    store_film(north, seed=2, size=128)
+    (other,) = claim(starter)
+    with tenant_tx(north.tenant.id):
+        services.complete(results=[as_result(other)], version=starter)
+    retries.give_back(job=held, code="device-failed")
+    end_pauses()
+    claim(starter, suspect=True)
+    assert refreshed(queued).attempt == 2
 
 
 def test_a_retry_waits_before_it_is_claimed_again(queued: InferenceJob, starter: Any) -> None:
     (held,) = claim(starter)
-    services.give_back(job=held, code="source-unreadable", reason="the image could not be read.")
+    retries.give_back(job=held, code="source-unreadable")
     row = refreshed(queued)
     assert row.state == JobState.QUEUED
     assert row.run_after is not None
@@ -131,11 +232,10 @@ def test_the_dispatcher_role_cannot_read_patients_or_findings(db: None) -> None:
 
 
 def fail_for_good(job: InferenceJob, starter: Any) -> None:
-    for _ in range(3):
-        InferenceJob.objects.using("dispatch").update(run_after=None)
-        claim(starter)
-        let_lease_expire()
-        services.expire_leases()
+    for _ in range(MAX_ATTEMPTS):
+        end_pauses()
+        (held,) = claim(starter)
+        retries.give_back(job=held, code="inference-error")
     assert refreshed(job).state == JobState.FAILED
 
 

@@ -147,7 +147,8 @@ def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_end
         assert drain.run() == 3
     assert told == ["The device fails on the golden image as well."]
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 1)}
+        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 0)}
+        assert all("device failed" in job.reason for job in InferenceJob.objects.all())
 
 
 def test_a_forward_that_hangs_ends_the_worker(

@@ -4,14 +4,18 @@ import datetime
 import logging
 import signal
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.core.queue import Bell, ring_now
-from apps.inference.selectors import waiting_jobs
-from apps.inference.services import expire_leases, forget_silent_workers
+from apps.inference.leases import LEASE
+from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
+from apps.inference.selectors import serving_workers, waiting_jobs
+from apps.inference.services import forget_silent_workers
 from apps.inference.shadows import drop_ended_shadows
 from apps.registry.services import EVALUATIONS, PREVIEWS, due_deliveries
 from apps.studies.spool import remove_abandoned
@@ -36,17 +40,45 @@ class Command(BaseCommand):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
         sweeps = 0
+        leases = LeaseWatch()
         while not stop.is_set():
-            sweep(tidy=sweeps % HOUSEKEEPING_EVERY == 0)
+            sweep(leases, tidy=sweeps % HOUSEKEEPING_EVERY == 0)
             sweeps += 1
             if options["once"]:
                 return
             stop.wait(options["interval"])
 
 
-def sweep(*, tidy: bool = False) -> None:
+class LeaseWatch:
+    """Takes jobs back from workers that fell silent.
+
+    While the database is away no worker can extend its leases. So after an outage, and after any gap in which this
+    process did not look, each worker has the time of one lease to be heard of again.
+    """
+
+    def __init__(self) -> None:
+        self._looked: float | None = None
+        self._wait_until = 0.0
+
+    def look(self) -> int:
+        """How many jobs were taken back."""
+        lost = free_ended_workers()
+        now = time.monotonic()
+        if self._looked is not None and now - self._looked > LEASE.total_seconds() / 2:
+            self._wait_until = now + LEASE.total_seconds()
+        self._looked = now
+        if now >= self._wait_until:
+            lost += expire_leases()
+        if lost:
+            logger.warning("%d jobs were taken back from workers that ended or fell silent.", lost)
+        return lost
+
+
+def sweep(leases: LeaseWatch, *, tidy: bool = False) -> None:
     """Each step, whatever became of the ones before it."""
-    steps = [_take_back, _ring_workers, drop_ended_shadows, _ring_for_errands, _ring_for_deliveries]
+    steps: list[Callable[[], object]] = [
+        leases.look, _note_missing_worker, _ring_workers, drop_ended_shadows, _ring_for_errands, _ring_for_deliveries,
+    ]  # fmt: skip
     for step in [*steps, forget_silent_workers, remove_abandoned] if tidy else steps:
         try:
             close_old_connections()
@@ -57,10 +89,12 @@ def sweep(*, tidy: bool = False) -> None:
             logger.warning("%s failed (%s); the next sweep tries again.", name, type(error).__name__)
 
 
-def _take_back() -> None:
-    lost = expire_leases()
-    if lost:
-        logger.warning("%d jobs were taken back from silent workers.", lost)
+def _note_missing_worker() -> None:
+    """Jobs that no worker can read say so: no worker runs, its device is away, or it cannot load the version."""
+    if serving_workers().exists():
+        end_outage("no-worker")
+    elif waiting_jobs(older_than=FORGOTTEN):
+        note_outage("no-worker")
 
 
 def _ring_workers() -> None:

@@ -1,0 +1,76 @@
+"""Stops a worker from claiming while an outage lasts: a claim then would only come back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import DatabaseError
+
+from apps.core.retry import failure_of
+from apps.inference.retries import end_outage, note_outage
+
+logger = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
+
+
+class Outage:
+    """Begins with a failure of the infrastructure, ends when its probe succeeds. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._code: str | None = None
+        self._probe: Callable[[], None] = lambda: None
+        self._pause = self._next_probe = 0.0
+
+    @property
+    def code(self) -> str | None:
+        """The code of the outage that lasts; None where none does."""
+        return self._code
+
+    def begin(self, code: str, probe: Callable[[], None]) -> None:
+        """Note an outage.
+
+        Args:
+            code: one of `apps.core.retry.FAILURES`.
+            probe: raises an exception as long as the outage lasts.
+        """
+        with self._lock:
+            if self._code is not None:
+                return
+            self._code, self._probe, self._pause = code, probe, _FIRST_PAUSE
+            self._next_probe = time.monotonic() + self._pause
+        logger.warning("This worker claims no jobs: %s.", failure_of(code).what)
+        self._note(code)
+
+    def lasts(self) -> bool:
+        """Whether the worker must not claim. Probes when it is time to; the pause grows from 1 to 10 seconds."""
+        with self._lock:
+            code = self._code
+            if code is None:
+                return False
+            if time.monotonic() < self._next_probe:
+                return True
+            try:
+                self._probe()
+            except DatabaseError:
+                raise
+            # Whatever the client of a storage raises: it is still away.
+            except Exception:
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                self._next_probe = time.monotonic() + self._pause
+            else:
+                self._code = None
+        if self._code is not None:
+            self._note(code)
+            return True
+        logger.warning("This worker claims jobs again.")
+        end_outage(code)
+        return False
+
+    @staticmethod
+    def _note(code: str) -> None:
+        try:
+            note_outage(code)
+        except DatabaseError as error:
+            logger.warning("The waiting jobs do not say what they wait for (%s).", type(error).__name__)
