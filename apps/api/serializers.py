@@ -26,7 +26,9 @@ class FindingSerializer(serializers.Serializer[Any]):
 class StudySerializer(serializers.Serializer[Any]):
     study_instance_uid = serializers.CharField()
     status = serializers.ChoiceField(choices=STUDY_STATUSES)
-    reason = serializers.CharField(allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage.")
+    reason = serializers.CharField(
+        allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage."
+    )
     model_version = serializers.CharField(allow_null=True, help_text="name:number")
     findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
     report_url = serializers.CharField(allow_null=True)
