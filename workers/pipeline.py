@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.core.errors import ObjectLostError
 from apps.core.retry import outage_of
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
@@ -116,6 +117,10 @@ def start_decoding(
         return None
     try:
         path = copies.enter_context(local_path(reading.instance.object_key))
+    except ObjectLostError as error:
+        # No other attempt brings it back: its sender must, and the study says so.
+        reading.refusal = engine.GateResult(False, error.code, error.detail)
+        return None
     # A missing file, a full disk, or whatever the client of the object storage raises.
     except Exception as error:
         failed: Future[engine.LoadedInput] = Future()
@@ -131,7 +136,7 @@ def probe_storage(reading: Reading) -> None:
         UnavailableError: the storage is still away.
     """
     assert reading.instance is not None
-    with contextlib.suppress(FileNotFoundError), local_path(reading.instance.object_key):
+    with contextlib.suppress(FileNotFoundError, ObjectLostError), local_path(reading.instance.object_key):
         pass
 
 

@@ -51,5 +51,14 @@ class UnavailableError(ChecxrayError):
     default_code = "unavailable"
 
 
+class ObjectLostError(UnavailableError):
+    """A stored object is not there any more, or holds other bytes than were stored; sending it again restores it.
+
+    Who waits for a storage that is away must not wait for this one: time does not bring it back.
+    """
+
+    default_code = "object-damaged"
+
+
 class TooManyRequestsError(ChecxrayError):
     default_code = "too-many-requests"

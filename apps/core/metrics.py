@@ -10,4 +10,7 @@ JOBS = Counter("checxray_inference_jobs_total", "Inference jobs ended by this pr
 SHADOWS = Counter("checxray_shadow_readings_total", "Readings of challengers ended here, by outcome.", ["outcome"])
 PREDICTIONS = Counter("checxray_predicted_images_total", "Images of /predict answered, by outcome.", ["outcome"])
 FORWARD_SECONDS = Histogram("checxray_forward_seconds", "Seconds of one batched forward.")
+OBJECTS_LOST = Counter(
+    "checxray_objects_lost_total", "Stored objects that were found missing or damaged when they were needed.", ["kind"]
+)
 BELLS_LOST = Counter("checxray_bells_lost_total", "Bells that the broker did not take.")

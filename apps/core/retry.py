@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from apps.core.errors import UnavailableError
+from apps.core.errors import ObjectLostError, UnavailableError
 
 MAX_ATTEMPTS = 3
 # The pause before the second and the third attempt.
@@ -75,7 +75,7 @@ def waits(code: str, times: int) -> bool:
 
 def outage_of(error: BaseException) -> str | None:
     """The code of the outage that an exception shows; None where the work itself may be the cause."""
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError) and not isinstance(error, ObjectLostError):
         return "storage-unavailable"
     # A value that PostgreSQL refuses comes from the work; whatever else the database says concerns all work alike.
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, DataError | IntegrityError):

@@ -1,22 +1,17 @@
-"""STOW-RS (PS3.18 10.5): judge every part first, then store what is good in one transaction of the tenant."""
+"""STOW-RS (PS3.18 10.5): check every part first, then store what is good in one transaction of the tenant."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from django.db import DataError, IntegrityError
-
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
-from apps.core.transactions import again_after_deadlock
 from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
-from apps.inference.intake import InspectedFile, inspect_file, take_in
+from apps.inference.intake import InspectedFile, inspect_file, take_in_all
 from apps.registry import engine
-from apps.tenants.scope import tenant_tx
 
 SOURCE = "stow"
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
@@ -80,7 +75,7 @@ def store_parts(*, tenant_id: UUID, parts: Sequence[Part], study_instance_uid: s
     # Everybody takes the rows' locks in the same order.
     inspected.sort(key=lambda each: (each.found.attributes.get("PatientID", ""), *_uids(each)))
     if inspected:
-        stored = again_after_deadlock(lambda: _take_in_all(tenant_id, inspected, by))
+        stored = _take_in_all(tenant_id, inspected, by)
         outcome.accepted += stored.accepted
         outcome.refused += stored.refused
     return outcome
@@ -112,20 +107,14 @@ def _count(refusal: Refusal) -> Refusal:
 
 def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> Outcome:
     outcome = Outcome()
-    # One instance needs no transaction around its own.
-    with tenant_tx(tenant_id) if len(inspected) > 1 else nullcontext():
-        for each in inspected:
-            found = each.found
-            try:
-                take_in(each, tenant_id=tenant_id, by=by, source=SOURCE)
-            except ConflictError as error:
-                code = error.code
-            except (DataError, IntegrityError):
-                code = "not-stored"
-            else:
-                outcome.accepted.append(_accepted(found))
-                continue
+    stored = take_in_all(inspected, tenant_id=tenant_id, by=by, source=SOURCE)
+    for each, became in zip(inspected, stored, strict=True):
+        found = each.found
+        if isinstance(became, Exception):
+            code = became.code if isinstance(became, ConflictError) else "not-stored"
             outcome.refused.append(_count(Refusal(code, found.sop_class_uid, found.sop_instance_uid)))
+        else:
+            outcome.accepted.append(_accepted(found))
     return outcome
 
 

@@ -1,17 +1,20 @@
 """One door for every film, whatever brought it: judge the bytes, store them, ask for their reading."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError
 
 from apps.audit.services import Actor
-from apps.core.errors import InvalidInputError
+from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
+from apps.core.transactions import again_after_deadlock
 from apps.inference.fairness import priority_of
 from apps.inference.services import request_again_if_failed, request_inference
 from apps.registry import engine
-from apps.studies.services import StoredInstance, store_instance
+from apps.studies.services import StoredInstance, put_instance, store_instance
 from apps.studies.spool import SpooledFile
 from apps.tenants.scope import tenant_tx
 
@@ -38,27 +41,64 @@ def inspect_file(spooled: SpooledFile) -> InspectedFile:
 
 
 def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str) -> StoredInstance:
-    """Store an inspected instance for a tenant and queue its study, all or nothing.
-
-    Inside the tenant's transaction this is a savepoint, elsewhere a transaction of its own.
+    """Store an inspected instance for a tenant and queue its study: first its object, then all rows or none.
 
     Raises:
         ConflictError, OutOfSpaceError, UnavailableError
     """
+    (outcome,) = take_in_all([inspected], tenant_id=tenant_id, by=by, source=source)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def take_in_all(
+    inspected: Sequence[InspectedFile], *, tenant_id: UUID, by: Actor, source: str
+) -> list[StoredInstance | ConflictError | DatabaseError]:
+    """Store instances for a tenant and queue their studies, in one transaction: what became of each.
+
+    All objects are written before the transaction, and instances are compared after it: while it is open, nothing but
+    the database is waited for.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: no instance of these was stored.
+    """
+    written = [put_instance(tenant_id=tenant_id, spooled=each.spooled) for each in inspected]
+
+    def stored() -> list[StoredInstance | ConflictError | DatabaseError]:
+        # One instance needs no transaction around its own.
+        with tenant_tx(tenant_id) if len(inspected) > 1 else nullcontext():
+            return [
+                _store_and_queue(each, tenant_id, by, is_written=is_written)
+                for each, is_written in zip(inspected, written, strict=True)
+            ]
+
+    outcomes = again_after_deadlock(stored)
+    for outcome in outcomes:
+        if isinstance(outcome, StoredInstance):
+            INSTANCES.labels(source, "stored" if outcome.is_new else "known").inc()
+    return outcomes
+
+
+def _store_and_queue(
+    inspected: InspectedFile, tenant_id: UUID, by: Actor, *, is_written: bool
+) -> StoredInstance | ConflictError | DatabaseError:
     try:
-        with tenant_tx(tenant_id):
-            stored = _store_and_queue(inspected, by)
-    except IntegrityError:
-        # Another request was faster; now its instance is known.
-        with tenant_tx(tenant_id):
-            stored = _store_and_queue(inspected, by)
-    INSTANCES.labels(source, "stored" if stored.is_new else "known").inc()
-    return stored
+        try:
+            with tenant_tx(tenant_id):
+                return _queued(inspected, by, is_written=is_written)
+        except IntegrityError:
+            # Another request was faster; now its instance is known.
+            with tenant_tx(tenant_id):
+                return _queued(inspected, by, is_written=is_written)
+    except (ConflictError, DataError, IntegrityError) as error:
+        return error
 
 
-def _store_and_queue(inspected: InspectedFile, by: Actor) -> StoredInstance:
+def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredInstance:
     stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
-    if stored.is_new:
+    if stored.is_new or is_written:
+        # The object of a known instance was missing or damaged, and what was made of it may be wrong.
         request_inference(study_id=stored.study_id, priority=priority_of(inspected.found.attributes))
     else:
         request_again_if_failed(study_id=stored.study_id)

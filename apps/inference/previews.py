@@ -1,13 +1,14 @@
 """Reading a tenant's latest studies once more, with a version that does not serve it: only counts are kept."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 
 import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from apps.core.errors import ConflictError, UnavailableError
+from apps.core.errors import ConflictError, ObjectLostError, UnavailableError
 from apps.inference.loading import load_version
 from apps.inference.recent import RecentReading, recent_readings
 from apps.registry import engine
@@ -105,14 +106,20 @@ def _decoded(
     space = predictor.manifest.input_space.to_dict()
     squares: list[NDArray[np.uint8] | None] = []
     with ExitStack() as copies:
-        decodings = []
+        decodings: list[Future[engine.LoadedInput] | None] = []
         for reading in readings:
             try:
                 path = copies.enter_context(local_path(reading.instance.object_key))
+            except ObjectLostError:
+                decodings.append(None)
             except OSError as error:
                 raise UnavailableError(f"A stored film could not be read ({type(error).__name__}).") from error
-            decodings.append(sandbox.submit(engine.load_input, str(path), space))
+            else:
+                decodings.append(sandbox.submit(engine.load_input, str(path), space))
         for decoding in decodings:
+            if decoding is None:
+                squares.append(None)
+                continue
             try:
                 squares.append(decoding.result().tensor_u8)
             except engine.InputRejected as error:

@@ -33,7 +33,8 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
 
     Raises:
         InvalidInputError: the film cannot be decoded.
-        UnavailableError: the object is missing, the storage did not answer, or no decoder could be started.
+        ObjectLostError: the object is missing or damaged.
+        UnavailableError: the storage did not answer, or no decoder could be started.
     """
     key = f"{instance.object_key}.{max_side}.png"
     with contextlib.suppress(FileNotFoundError):
@@ -41,8 +42,6 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
     try:
         with local_path(instance.object_key) as path:
             png: bytes = sandbox().submit(engine.render_png, str(path), max_side).result()
-    except FileNotFoundError as error:
-        raise UnavailableError("The image is not available: its object is missing.", "object-missing") from error
     except engine.InputRejected as error:
         kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
         raise kind(error.detail, error.code) from error

@@ -56,6 +56,7 @@ with taken as (
 {REMEMBER}
 """  # noqa: S608 (of constants)
 _FENCE_BITS = 62
+LOST_OBJECTS = ("object-missing", "object-damaged")
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
@@ -261,9 +262,12 @@ def reject(
 
 
 def request_again_if_failed(*, study_id: UUID) -> None:
-    """Sending a known film again is how a sender asks for another try of a reading that failed."""
+    """Sending a known film again is how a sender asks for another try of a reading that failed.
+
+    So it is where the stored object could not be used; by now it was found whole, or restored.
+    """
     latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
-    if latest is not None and latest.state == JobState.FAILED:
+    if latest is not None and (latest.state == JobState.FAILED or latest.reason_code in LOST_OBJECTS):
         request_inference(study_id=study_id, priority=latest.priority)
 
 

@@ -1,4 +1,4 @@
-"""Taking an instance in: its rows and its object, all or nothing."""
+"""Taking an instance in: first its object, then its rows."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from apps.studies import attributes as columns
 from apps.studies.models import object_key
 from apps.studies.spool import SpooledFile
 from apps.studies.storage import put_file
-from apps.tenants.scope import current_tenant_id
 
 _NEW: Final = "new"
 _CONFLICTS: Final = {
@@ -35,24 +34,33 @@ class StoredInstance:
     is_new: bool
 
 
-def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
-    """Store one instance that has passed the preflight, for the tenant in force.
+def put_instance(*, tenant_id: UUID, spooled: SpooledFile) -> bool:
+    """Write the object of an instance, outside of every transaction; whether it was not there, whole, before.
 
-    The same bytes again change nothing. The study's row stays locked until the transaction ends, so that a job which
-    completes meanwhile sees this instance. The object is written before the rows are committed: a row without its
-    object is never seen.
+    Where its rows are not committed afterwards, it is an orphan, which ``manage.py scrub_objects`` collects.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: the storage did not take the object.
+    """
+    return put_file(object_key(tenant_id, spooled.sha256), spooled)
+
+
+def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
+    """Write the rows of one instance that has passed the preflight, for the tenant in force.
+
+    Its object is there already (`put_instance`), so that a row without its object is never seen, and no transaction
+    stays open while a storage is slow. The same bytes again change nothing. The study's row stays locked until the
+    transaction ends, so that a job which completes meanwhile sees this instance.
 
     Raises:
         ConflictError: the SOPInstanceUID is known with other bytes, or the study is another patient's.
         IntegrityError: another request stored the study or the instance at the same moment; try again.
-        OutOfSpaceError, UnavailableError: the storage did not take the object.
     """
     instance_id = uuid7()
     outcome, study_id = _insert(_rows(instance_id, spooled, found))
     if outcome in _CONFLICTS:
         raise ConflictError(_CONFLICTS[outcome], outcome)
     if outcome == _NEW:
-        put_file(object_key(current_tenant_id(), spooled.sha256), spooled)
         record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance_id)
     return StoredInstance(study_id, is_new=outcome == _NEW)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from django.conf import settings
 
 from apps.core.errors import OutOfSpaceError, TooLargeError
+from apps.studies.disk import require_free
 
 _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
@@ -31,7 +32,10 @@ class SpoolWriter:
     """One file under way. ``close`` makes it durable where it may be kept, and says what it is."""
 
     def __init__(self, path: Path, limit: int, *, durable: bool) -> None:
-        self._file = path.open("xb", buffering=0)
+        try:
+            self._file = path.open("xb", buffering=0)
+        except OSError as error:
+            raise _no_space() from error
         self._path = path
         self._digest = hashlib.sha256()
         self._size = 0
@@ -52,20 +56,22 @@ class SpoolWriter:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise OutOfSpaceError("The spool's disk is full; try again later.") from error
+            raise _no_space() from error
         self._digest.update(data)
 
     def close(self) -> SpooledFile:
         try:
             if self._durable:
                 os.fsync(self._file.fileno())
+            # A network file system may say only now that it has no room.
+            self._file.close()
         except OSError as error:
-            raise OutOfSpaceError("The spool's disk is full; try again later.") from error
-        self._file.close()
+            raise _no_space() from error
         return SpooledFile(self._path, self._digest.hexdigest(), self._size)
 
     def abandon(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class Spool:
@@ -87,9 +93,12 @@ class Spool:
 
     def adopt(self, path: Path) -> SpooledFile:
         """A file that somebody else wrote into this folder."""
-        with path.open("rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+        try:
+            with path.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _no_space() from error
         return SpooledFile(path, digest, path.stat().st_size)
 
 
@@ -104,9 +113,12 @@ def open_spool(expected_bytes: int = 0, *, durable: bool = True) -> Iterator[Spo
         OutOfSpaceError: the disk would fall under its floor.
     """
     folder: Path = settings.SPOOL_DIR / uuid.uuid4().hex
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    require_space(expected_bytes)
-    folder.mkdir(mode=0o700)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        require_space(expected_bytes)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise _no_space() from error
     try:
         yield Spool(folder, durable=durable)
     finally:
@@ -124,8 +136,11 @@ def _remove(folder: Path) -> None:
 
 
 def require_space(expected_bytes: int) -> None:
-    if shutil.disk_usage(settings.SPOOL_DIR).free - expected_bytes < settings.SPOOL_FREE_FLOOR_BYTES:
-        raise OutOfSpaceError("The server is short of disk space; try again later.")
+    require_free(settings.SPOOL_DIR, expected_bytes, floor_bytes=settings.SPOOL_FREE_FLOOR_BYTES)
+
+
+def _no_space() -> OutOfSpaceError:
+    return OutOfSpaceError("The spool's disk is full; try again later.")
 
 
 def remove_abandoned(age: datetime.timedelta = datetime.timedelta(days=1)) -> None:

@@ -1,111 +1,45 @@
-"""Objects: content-addressed files in the default storage (the file system, or any S3)."""
+"""Objects: files in the default storage (the file system, or any S3), most of them under the SHA-256 of their content.
 
-import errno
+What is read for a result is compared with that SHA-256 first. What is there already is checked when it is sent again,
+and replaced where it is damaged.
+"""
+
+import functools
 import hashlib
+import io
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from django.core.files import File
-from django.core.files.move import file_move_safe
-from django.core.files.storage import FileSystemStorage, default_storage, storages
+from django.core.files.storage import FileSystemStorage, storages
 
-from apps.core.errors import OutOfSpaceError, UnavailableError
+from apps.core.errors import ChecxrayError, ObjectLostError, OutOfSpaceError, UnavailableError
+from apps.core.metrics import OBJECTS_LOST
+from apps.studies.disk import is_full
+from apps.studies.object_store import FileStore, ObjectStore
+from apps.studies.s3_store import S3Store
 from apps.studies.spool import SpooledFile, open_spool
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+logger = logging.getLogger(__name__)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1024 * 1024
 
 
-class _Movable(File):
-    """A spooled file that a file system storage may rename into place instead of copying it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.open("rb"), name=path.name)
-        self._path = path
-
-    def temporary_file_path(self) -> str:
-        return str(self._path)
-
-
-def put_file(key: str, spooled: SpooledFile) -> None:
-    """Store a spooled file under its content's key; a second time is a no-op.
-
-    Raises:
-        OutOfSpaceError, UnavailableError: the storage did not take it.
-    """
-    with _answering():
-        if not default_storage.exists(key):
-            _save(key, spooled.path)
-
-
-def put_bytes(key: str, data: bytes) -> None:
-    """Store bytes under a key that is written once, whole or not at all.
-
-    Raises:
-        OutOfSpaceError, UnavailableError: the storage did not take them.
-    """
-    with _answering():
-        if default_storage.exists(key):
-            return
-    with open_spool() as spool:
-        put_file(key, spool.write(data))
-
-
-def replace_file(key: str, spooled: SpooledFile) -> None:
-    """Store a spooled file under a key that may hold something else; there is one of both at any time.
-
-    Raises:
-        OutOfSpaceError, UnavailableError: the storage did not take it.
-    """
+def object_store() -> ObjectStore:
+    """The storage of ``STORAGES["default"]``."""
     storage = storages["default"]
-    with _answering():
-        if isinstance(storage, FileSystemStorage) and storage.exists(key):
-            if storage.file_permissions_mode is not None:
-                spooled.path.chmod(storage.file_permissions_mode)
-            file_move_safe(str(spooled.path), storage.path(key), allow_overwrite=True)
-            _sync_folder(key)
-        else:
-            # An S3 object changes at once when its successor is there.
-            _save(key, spooled.path)
+    return FileStore(storage) if isinstance(storage, FileSystemStorage) else _s3_store(storage, os.getpid())
 
 
-def holds(key: str, content: Path) -> bool:
-    """Whether the storage has exactly a local file's bytes under a key.
-
-    Raises:
-        UnavailableError: the storage did not answer.
-    """
-    try:
-        with open_object(key) as stored, content.open("rb") as wanted:
-            digests = [hashlib.file_digest(each, "sha256").digest() for each in (stored, wanted)]
-    except FileNotFoundError:
-        return False
-    return digests[0] == digests[1]
-
-
-@contextmanager
-def open_object(key: str) -> Iterator[Any]:
-    """An object, open for reading.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-        UnavailableError: the storage did not answer.
-    """
-    with _answering():
-        stored = default_storage.open(key, "rb")
-        # Of an S3 object this is a copy, which is fetched here and not where somebody reads of it.
-        _ = stored.file
-    with stored:
-        yield stored
-
-
-def read_bytes(key: str) -> bytes:
-    """A whole object; raises as `open_object` does."""
-    with open_object(key) as stored:
-        return bytes(stored.read())
+@functools.lru_cache(maxsize=4)
+def _s3_store(storage: Any, process: int) -> S3Store:
+    """One client for all threads of a process: making one takes a tenth of a second."""
+    return S3Store(storage)
 
 
 def is_local() -> bool:
@@ -113,26 +47,129 @@ def is_local() -> bool:
     return isinstance(storages["default"], FileSystemStorage)
 
 
+def put_file(key: str, spooled: SpooledFile) -> bool:
+    """Store a spooled file under a key, unless exactly these bytes are there already.
+
+    What is there is read for that, so that an object that was damaged is repaired when it is sent again. One that is
+    whole becomes young again, as if it had just been stored.
+
+    Returns:
+        Whether the object was written.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: the storage did not take it.
+    """
+    with _answering():
+        store = object_store()
+        if holds(key, spooled):
+            store.renew(key, spooled.path)
+            return False
+        store.put(key, spooled.path)
+        return True
+
+
+def put_bytes(key: str, data: bytes) -> None:
+    """Store bytes under a key, whole or not at all, as `put_file` does."""
+    with open_spool() as spool:
+        put_file(key, spool.write(data))
+
+
+def holds(key: str, content: SpooledFile) -> bool:
+    """Whether the storage has exactly these bytes under a key.
+
+    Raises:
+        UnavailableError: the storage did not answer.
+    """
+    with _answering():
+        store = object_store()
+        size = store.size(key)
+        if size is None:
+            return False
+        if size == content.size:
+            with store.open(key) as stored:
+                if _digest(stored) == content.sha256:
+                    return True
+    logger.warning("The object %s does not hold what is sent; it is replaced.", key)
+    return False
+
+
 @contextmanager
-def local_path(key: str) -> Iterator[Path]:
-    """The object as a file on this machine: its own path, or a spooled copy where the storage is remote.
+def open_object(key: str) -> Iterator[BinaryIO]:
+    """An object, open for reading; its bytes are not checked.
 
     Raises:
         FileNotFoundError: there is no such object.
         UnavailableError: the storage did not answer.
     """
+    with _local_copy(key) as path, path.open("rb") as stored:
+        yield stored
+
+
+def read_bytes(key: str) -> bytes:
+    """A whole object; raises as `open_object` does."""
+    target = io.BytesIO()
+    with _answering(), object_store().open(key) as stored:
+        shutil.copyfileobj(stored, target, _BLOCK)
+    return target.getvalue()
+
+
+@contextmanager
+def local_path(key: str) -> Iterator[Path]:
+    """The object as a file on this machine: its own path, or a spooled copy where the storage is remote.
+
+    A content's key names its SHA-256. The file is read for it, so that nothing is made of an object whose bytes
+    changed.
+
+    Raises:
+        ObjectLostError: a content that the key names is missing, or damaged.
+        FileNotFoundError: there is no object under a key of another kind.
+        UnavailableError: the storage did not answer.
+    """
+    wanted = sha256_of(key)
     try:
-        path = Path(default_storage.path(key))
-    except NotImplementedError:
+        with _local_copy(key) as path:
+            if wanted is not None:
+                with _answering(), path.open("rb") as content:
+                    if _digest(content) != wanted:
+                        raise _lost(key, "damaged")
+            yield path
+    except FileNotFoundError as error:
+        if wanted is None:
+            raise
+        raise _lost(key, "missing") from error
+
+
+def sha256_of(key: str) -> str | None:
+    """The SHA-256 that the content of a key has, for a key that names it."""
+    name = key.rpartition("/")[2]
+    return name if _SHA256.fullmatch(name) else None
+
+
+@contextmanager
+def _local_copy(key: str) -> Iterator[Path]:
+    store = object_store()
+    if isinstance(store, FileStore):
+        yield store.path(key)
+        return
+    try:
         with open_spool() as spool:
             copy = spool.folder / "object"
-            with open_object(key) as stored, copy.open("wb") as target:
-                shutil.copyfileobj(stored, target)
+            with _answering(), store.open(key) as stored, copy.open("wb") as target:
+                shutil.copyfileobj(stored, target, _BLOCK)
             yield copy
-        return
-    if not path.exists():
-        raise FileNotFoundError("The object is missing from the storage.")
-    yield path
+    except OutOfSpaceError as error:
+        raise UnavailableError("This machine's disk has no room for a copy of the object; try again later.") from error
+
+
+def _digest(content: BinaryIO) -> str:
+    return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _lost(key: str, kind: str) -> ObjectLostError:
+    """Also tells the operator, whom the sender's answer does not reach. The key holds no patient data."""
+    OBJECTS_LOST.labels(kind).inc()
+    logger.error("The object %s is %s. Its sender can restore it by sending it again.", key, kind)
+    return ObjectLostError(f"The stored image is {kind}: send it again.", f"object-{kind}")
 
 
 @contextmanager
@@ -140,27 +177,9 @@ def _answering() -> Iterator[None]:
     """Whatever a storage's client raises, in our own terms; FileNotFoundError stays."""
     try:
         yield
-    except FileNotFoundError:
+    except (ChecxrayError, FileNotFoundError):
         raise
     except Exception as error:  # each S3 client has an error tree of its own
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             raise OutOfSpaceError("The object storage did not take the file; try again later.") from error
         raise UnavailableError("The object storage did not answer; try again later.") from error
-
-
-def _save(key: str, path: Path) -> None:
-    with _Movable(path) as content:
-        name = default_storage.save(key, content)
-    if name != key:
-        # Somebody stored the same content meanwhile; the copy under another name is nobody's.
-        default_storage.delete(name)
-    if is_local():
-        _sync_folder(key)
-
-
-def _sync_folder(key: str) -> None:
-    folder = os.open(Path(default_storage.path(key)).parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -118,7 +118,17 @@ STORAGES: dict[str, dict[str, Any]] = {
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
 }
+# An S3 that accepts connections and never answers: each attempt of a call ends after these, and a whole operation at
+# its deadline, which grows by a second for each MiB that is to be moved.
+S3_CONNECT_SECONDS = env_float("S3_CONNECT_SECONDS", 5)
+S3_READ_SECONDS = env_float("S3_READ_SECONDS", 10)
+S3_ATTEMPTS = env_int("S3_ATTEMPTS", 2)
+S3_DEADLINE_SECONDS = env_float("S3_DEADLINE_SECONDS", 25)
+# After three operations in a row without an answer, calls fail at once for this long; then one tries again.
+S3_PAUSE_SECONDS = env_float("S3_PAUSE_SECONDS", 5)
 if env_str("S3_BUCKET"):
+    from botocore.config import Config  # type: ignore[import-untyped]
+
     STORAGES["default"] = {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
@@ -130,6 +140,16 @@ if env_str("S3_BUCKET"):
             "file_overwrite": True,
             "querystring_auth": True,
             "default_acl": None,
+            "client_config": Config(
+                connect_timeout=S3_CONNECT_SECONDS,
+                read_timeout=S3_READ_SECONDS,
+                retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
+                max_pool_connections=32,
+                tcp_keepalive=True,
+                # Checksums beyond Content-MD5 are an addition of AWS that other servers refuse.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
         },
     }
 # Bodies are streamed to the spool by the views that take films; everything else is small.
@@ -139,7 +159,11 @@ FILE_UPLOAD_TEMP_DIR = str(SPOOL_DIR)
 MAX_INSTANCE_BYTES = env_int("MAX_INSTANCE_MIB", 256) * 1024 * 1024
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_MIB", 2048) * 1024 * 1024
 MAX_UPLOAD_PARTS = 1000
-SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 512) * 1024 * 1024
+# What stays free on the disks of spool and objects; where nothing is said, 512 MiB, of a small disk a twentieth.
+SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("SPOOL_FREE_FLOOR_MIB") else None
+OBJECT_FREE_FLOOR_BYTES = (
+    env_int("OBJECT_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("OBJECT_FREE_FLOOR_MIB") else None
+)
 
 # Whether a version that replaces another one needs a second operator's word.
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")

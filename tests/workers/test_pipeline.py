@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.storage import default_storage
 from django.db import DataError, OperationalError, connections
 
 from apps.inference import services as inference
@@ -167,17 +166,6 @@ def test_a_forward_that_hangs_ends_the_worker(
         monkeypatch.setattr(Predictor, "predict", hang)
         drain.run()
     assert told.is_set()
-
-
-def test_a_missing_object_is_the_machine_s_fault_and_is_tried_again(
-    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
-) -> None:
-    instance = store_film(north, size=256).instance
-    default_storage.delete(instance.object_key)
-    read_studies()
-    job = only_job(north)
-    assert (job.state, job.attempt) == (JobState.QUEUED, 1)
-    assert job.run_after is not None
 
 
 def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_film: Callable[..., Any]) -> None:

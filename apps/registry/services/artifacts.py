@@ -19,7 +19,7 @@ from apps.registry.models import ModelVersion
 from apps.registry.services.evaluating import request_evaluations
 from apps.registry.services.events import tell_registered
 from apps.studies.spool import open_spool
-from apps.studies.storage import holds, open_object, replace_file
+from apps.studies.storage import open_object, put_file
 
 _NUMBER = re.compile("[0-9]{1,10}")
 _LARGEST_NUMBER = 2**31 - 1
@@ -75,13 +75,11 @@ def _require_name(name: str) -> None:
 
 
 def _store(key: str, path: Path) -> None:
-    if holds(key, path):
-        return
     with open_spool() as spool:
         copy = spool.folder / path.name
         shutil.copyfile(path, copy)
         # Nothing is there, or something else: a verified file takes the place of a damaged one.
-        replace_file(key, spool.adopt(copy))
+        put_file(key, spool.adopt(copy))
 
 
 def fetch_artifact(version: ModelVersion) -> Path:

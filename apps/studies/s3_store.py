@@ -1,0 +1,197 @@
+"""An S3 bucket as object storage, with an end to every wait.
+
+The limits of one call (``S3_CONNECT_SECONDS``, ``S3_READ_SECONDS``, ``S3_ATTEMPTS``) bound a server that is silent; the
+deadline of an operation bounds one that drips. A server that has been silent three times in a row is left alone for
+``S3_PAUSE_SECONDS``, so that it does not hold every thread of this process.
+"""
+
+import base64
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    HTTPClientError,
+)
+from django.conf import settings
+
+from apps.core.errors import OutOfSpaceError, UnavailableError
+from apps.studies.object_store import StoredObject
+
+_MEBIBYTE = 1024 * 1024
+_ABSENT = ("NoSuchKey", "404")
+_FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
+# An object that is older than this when it is sent again is written anew, so that it stays young.
+_YOUNG_SECONDS = 3600
+_SILENT_IN_A_ROW = 3
+
+
+class SilenceBreaker:
+    """Fails calls at once while a server is known to be silent; one call in each pause tries whether it is back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._silent = 0
+        self._next_try = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around one operation. Raises UnavailableError while the pause lasts."""
+        with self._lock:
+            if self._silent >= _SILENT_IN_A_ROW:
+                if time.monotonic() < self._next_try:
+                    raise _no_answer()
+                self._next_try = time.monotonic() + settings.S3_PAUSE_SECONDS
+        try:
+            yield
+        except (ConnectTimeoutError, HTTPClientError, TimeoutError):
+            with self._lock:
+                self._silent += 1
+                self._next_try = time.monotonic() + settings.S3_PAUSE_SECONDS
+            raise
+        self._silent = 0
+
+
+class _Deadline:
+    def __init__(self, size: int) -> None:
+        self._ends = time.monotonic() + settings.S3_DEADLINE_SECONDS + size / _MEBIBYTE
+
+    def check(self) -> None:
+        if time.monotonic() > self._ends:
+            raise TimeoutError("The object storage takes too long.")
+
+
+class _TimedFile(io.FileIO):
+    """A file that can be sent until the deadline."""
+
+    def __init__(self, path: Path, deadline: _Deadline) -> None:
+        super().__init__(path, "rb")
+        self._deadline = deadline
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._deadline.check()
+        return super().read(-1 if size is None else size) or b""
+
+
+class _TimedBody(io.RawIOBase):
+    """The body of an answer, until the deadline. botocore raises an error where it ends before its length."""
+
+    def __init__(self, answer: Any) -> None:
+        self._body = answer["Body"]
+        self._deadline = _Deadline(int(answer["ContentLength"]))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._deadline.check()
+        data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+
+class S3Store:
+    """One bucket. Its client may be used by several threads at once, and is made anew after a fork."""
+
+    def __init__(self, storage: Any) -> None:
+        self._bucket = storage.bucket_name
+        self._client = storage.connection.meta.client
+        self._breaker = SilenceBreaker()
+
+    def size(self, key: str) -> int | None:
+        try:
+            with self._calling():
+                return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, source: Path) -> None:
+        """The server compares what came with its MD5 and refuses a body that was damaged or cut on the way."""
+        with source.open("rb") as content:
+            md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).digest()
+        deadline = _Deadline(source.stat().st_size)
+        with self._calling(), _TimedFile(source, deadline) as body:
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentMD5=base64.b64encode(md5).decode("ascii")
+            )
+
+    def renew(self, key: str, source: Path) -> None:
+        with self._calling():
+            modified = self._client.head_object(Bucket=self._bucket, Key=key)["LastModified"].timestamp()
+        if modified < time.time() - _YOUNG_SECONDS:
+            self.put(key, source)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        with self._calling():
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with io.BufferedReader(_TimedBody(answer), _MEBIBYTE) as body:
+                yield cast(BinaryIO, body)
+
+    def delete(self, key: str) -> None:
+        with self._calling():
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def move(self, key: str, to: str) -> None:
+        with self._calling():
+            self._client.copy_object(Bucket=self._bucket, Key=to, CopySource={"Bucket": self._bucket, "Key": key})
+        self.delete(key)
+
+    def entries(self, folder: str, after: str = "") -> Iterator[StoredObject]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{folder}/", **({"StartAfter": after} if after else {})
+        )
+        for page in self._each(pages):
+            for found in page.get("Contents", ()):
+                if found["Key"] > after:
+                    yield StoredObject(found["Key"], found["Size"], found["LastModified"].timestamp())
+
+    def folders(self, folder: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=f"{folder}/", Delimiter="/"
+        )
+        return sorted(
+            found["Prefix"].rstrip("/").rpartition("/")[2]
+            for page in self._each(pages)
+            for found in page.get("CommonPrefixes", ())
+        )
+
+    def _each(self, pages: Any) -> Iterator[Any]:
+        following = iter(pages)
+        while True:
+            with self._calling():
+                page = next(following, None)
+            if page is None:
+                return
+            yield page
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        try:
+            with self._breaker.watching():
+                yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _ABSENT:
+                raise FileNotFoundError("The object is missing from the storage.") from error
+            if code in _FULL:
+                raise OutOfSpaceError("The object storage is full; try again later.") from error
+            raise _no_answer() from error
+        except (BotoCoreError, TimeoutError) as error:
+            raise _no_answer() from error
+
+
+def _no_answer() -> UnavailableError:
+    return UnavailableError("The object storage did not answer; try again later.")
