@@ -33,4 +33,4 @@ RUN mkdir -p -m 0700 "$CHECXRAY_HOME/spool" "$CHECXRAY_HOME/models" "$CHECXRAY_H
 ENV DJANGO_SETTINGS_MODULE=config.settings.production
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"]
+CMD ["gunicorn", "-c", "config/gunicorn.conf.py", "config.asgi"]

@@ -1,17 +1,19 @@
-"""The web server: threads, so that a slow upload holds one thread and not a process."""
+"""The web server: an event loop keeps the connections and threads run Django, so that no thread waits for a client."""
 
 import gc
 import os
+import resource
 from pathlib import Path
-from typing import Any
 
 from config.env import env_int, env_str, home
-from config.unread import read_away
 
 bind = env_str("BIND", "127.0.0.1:8000")
 workers = env_int("WEB_WORKERS", 2)
-worker_class = "gthread"
-threads = env_int("WEB_THREADS", 8)
+worker_class = "config.serving.worker.Worker"
+worker_connections = env_int("WEB_CONNECTIONS", 4000)
+# Its C parser takes other requests for valid than the one that the tests ask.
+http_parser = "python"
+asgi_lifespan = "off"
 timeout = 120
 graceful_timeout = 30
 keepalive = 30
@@ -26,6 +28,13 @@ accesslog = None
 errorlog = "-"
 loglevel = env_str("LOG_LEVEL", "warning").lower()
 
+
+# A connection is a descriptor, and so is a large body.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_wanted = 4 * worker_connections
+resource.setrlimit(
+    resource.RLIMIT_NOFILE, (max(_soft, _wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard)), _hard)
+)
 
 # Loaded once, before the fork: workers share its memory, and no first request waits for the imports.
 preload_app = True
@@ -49,7 +58,3 @@ def child_exit(server: object, worker: object) -> None:
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[attr-defined, no-untyped-call]
-
-
-def post_request(worker: object, req: object, environ: dict[str, Any], resp: object) -> None:
-    read_away(environ)

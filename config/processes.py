@@ -4,7 +4,7 @@ import sys
 
 # fmt: off
 _ARGUMENTS = {
-    "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.wsgi"],
+    "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.asgi"],
     "worker": ["-m", "celery", "-A", "workers.celery", "worker", "-l", "INFO", "--without-mingle", "--without-gossip"],
     "errands": [
         "-m", "celery", "-A", "workers.errands", "worker", "-Q", "evaluations,previews,deliveries",

@@ -24,12 +24,13 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    checks = readiness()
-    ready = all(check.ok for check in checks.values())
+    found = readiness()
+    ready = all(check.ok for check in found.checks.values())
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
     body = {
         "status": "ready" if ready else "unavailable",
-        "checks": {name: asdict(check) for name, check in checks.items()},
+        "checks": {name: asdict(check) for name, check in found.checks.items()},
+        "warnings": found.warnings,
     }
     return _unkept(JsonResponse(body, status=status))
 

@@ -13,7 +13,7 @@ from apps.inference.direct import DirectReading
 from apps.inference.tensors import inflate
 from apps.studies.archives import display_name
 from apps.studies.spool import Spool
-from apps.studies.uploads import SpoolUploadHandler, Stream, announced_length, body_of, read_body
+from apps.studies.uploads import SpoolUploadHandler, Stream, announced_length, read_body
 
 NPY: Final = "application/x-npy"
 FORM: Final = "multipart/form-data"
@@ -42,7 +42,7 @@ def receive_tensor(request: HttpRequest) -> bytes:
         InvalidInputError, TooLargeError
     """
     limit: int = settings.PREDICT_MAX_TENSOR_BYTES
-    body = b"".join(read_body(body_of(request), length=announced_length(request), limit=limit))
+    body = b"".join(read_body(request, length=announced_length(request), limit=limit))
     if request.headers.get("Content-Encoding", "").lower() == "gzip":
         return inflate(body, limit)
     return body
@@ -61,7 +61,7 @@ def receive_files(request: HttpRequest, kind: str, spool: Spool) -> list[DirectR
 def _single(request: HttpRequest, spool: Spool) -> DirectReading:
     writer = spool.open()
     try:
-        for data in read_body(body_of(request), length=announced_length(request), limit=settings.MAX_INSTANCE_BYTES):
+        for data in read_body(request, length=announced_length(request), limit=settings.MAX_INSTANCE_BYTES):
             writer.write(data)
         spooled = writer.close()
     finally:
@@ -77,7 +77,7 @@ def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
     length = announced_length(request)
     handler = SpoolUploadHandler(request, spool, limit=settings.MAX_INSTANCE_BYTES, most=settings.PREDICT_MAX_IMAGES)
     # Its stubs want a whole file; the parser reads and nothing else.
-    body: Any = _Body(body_of(request), length)
+    body: Any = _Body(request, length)
     # The parser refuses to look at a body of unknown length; the pieces themselves tell where it ends.
     meta = {"CONTENT_TYPE": request.META["CONTENT_TYPE"], "CONTENT_LENGTH": length or settings.MAX_UPLOAD_BYTES}
     try:

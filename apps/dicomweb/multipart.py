@@ -16,8 +16,8 @@ MULTIPART = "multipart/related"
 MAX_PREAMBLE_BYTES = 64 * 1024
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 4096
-# RFC 2046 5.1.1: 1 to 70 characters of `bchars`, the last one not a space.
-_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+# RFC 2046 5.1.1: `bchars`, the last one not a space. It allows 70 of them; Orthanc 1.10 sends 73.
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ DATA_SET_DOES_NOT_MATCH_SOP_CLASS: Final = 0xB007
 KEYWORDS: Final = {
     "00081150": "ReferencedSOPClassUID",
     "00081155": "ReferencedSOPInstanceUID",
-    "00081190": "RetrieveURL",
     "00081196": "WarningReason",
     "00081197": "FailureReason",
     "00081198": "FailedSOPSequence",
@@ -38,17 +37,14 @@ def warning_of(outcome: Outcome) -> str | None:
     return f'299 checxray "Not stored: {", ".join(codes)}"' if codes else None
 
 
-def build_response(outcome: Outcome, studies_url: str) -> Dataset:
-    """The module; ``studies_url`` is the absolute URL of the store's /studies."""
+def build_response(outcome: Outcome) -> Dataset:
+    """The module. It has no RetrieveURL (type 2C and 3), because nothing can be retrieved here by DICOMweb."""
     dataset: Dataset = {}
-    studies = {accepted.study_instance_uid for accepted in outcome.accepted}
-    if len(studies) == 1:
-        dataset["00081190"] = _value("UR", f"{studies_url}/{studies.pop()}")
     named = [refusal for refusal in outcome.refused if refusal.sop_instance_uid]
     unnamed = [refusal for refusal in outcome.refused if not refusal.sop_instance_uid]
     for tag, items in (
         ("00081198", [_failed(refusal) for refusal in named]),
-        ("00081199", [_referenced(accepted, studies_url) for accepted in outcome.accepted]),
+        ("00081199", [_referenced(accepted) for accepted in outcome.accepted]),
         ("0008119A", [_reason(refusal) for refusal in unnamed]),
     ):
         if items:
@@ -56,12 +52,8 @@ def build_response(outcome: Outcome, studies_url: str) -> Dataset:
     return dataset
 
 
-def _referenced(accepted: Accepted, studies_url: str) -> Dataset:
-    url = (
-        f"{studies_url}/{accepted.study_instance_uid}/series/{accepted.series_instance_uid}"
-        f"/instances/{accepted.sop_instance_uid}"
-    )
-    item = _named(accepted.sop_class_uid, accepted.sop_instance_uid) | {"00081190": _value("UR", url)}
+def _referenced(accepted: Accepted) -> Dataset:
+    item = _named(accepted.sop_class_uid, accepted.sop_instance_uid)
     if accepted.has_warnings:
         item["00081196"] = _value("US", DATA_SET_DOES_NOT_MATCH_SOP_CLASS)
     return item

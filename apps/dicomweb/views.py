@@ -4,7 +4,6 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from django.urls import reverse
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +15,7 @@ from apps.dicomweb.multipart import DICOM, MULTIPART, receive
 from apps.dicomweb.responses import DicomJsonRenderer, DicomXmlRenderer, build_response, status_of, warning_of
 from apps.dicomweb.stow import store_parts
 from apps.studies.spool import open_spool
-from apps.studies.uploads import announced_length, body_of
+from apps.studies.uploads import announced_length
 from apps.tenants.models import Scope
 
 # PS3.5 9.1
@@ -40,14 +39,13 @@ class StoreView(APIView):
             raise UnsupportedTypeError("Send the body without Content-Encoding.")
         length = announced_length(raw)
         with open_spool(length or 0) as spool:
-            parts = receive(body_of(raw), content_type=raw.META.get("CONTENT_TYPE", ""), length=length, spool=spool)
+            parts = receive(raw, content_type=raw.META.get("CONTENT_TYPE", ""), length=length, spool=spool)
             outcome = store_parts(
                 tenant_id=raw.tenant.id, parts=parts, study_instance_uid=study_instance_uid, by=actor_of(raw)
             )
-        studies_url = raw.build_absolute_uri(reverse("dicomweb:studies"))
         warning = warning_of(outcome)
         return Response(
-            build_response(outcome, studies_url),
+            build_response(outcome),
             status=status_of(outcome),
             headers={"Warning": warning} if warning else None,
         )

@@ -23,11 +23,6 @@ def announced_length(request: HttpRequest) -> int | None:
     return int(announced) if announced.isdecimal() else None
 
 
-def body_of(request: HttpRequest) -> Stream:
-    """Django's own stream ends at once where no Content-Length was sent; a server that ends bodies itself says so."""
-    return request.META["wsgi.input"] if request.META.get("wsgi.input_terminated") else request
-
-
 def read_body(stream: Stream, *, length: int | None, limit: int) -> Iterator[bytes]:
     """The body piece by piece, never beyond its end.
 
@@ -45,7 +40,7 @@ def read_body(stream: Stream, *, length: int | None, limit: int) -> Iterator[byt
     while True:
         try:
             data = stream.read(READ_BYTES)
-        except Exception as error:  # each server's reader of chunked bodies has an error tree of its own
+        except OSError as error:
             raise _cut_off() from error
         if not data:
             break

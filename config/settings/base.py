@@ -40,6 +40,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "apps.core.middleware.MetricsMiddleware",
+    "apps.api.middleware.ProbeMiddleware",
     "apps.core.middleware.NullCharacterMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -164,6 +165,12 @@ SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env
 OBJECT_FREE_FLOOR_BYTES = (
     env_int("OBJECT_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("OBJECT_FREE_FLOOR_MIB") else None
 )
+
+# What one web process has: threads that run Django, requests that may wait for them in each lane, and bytes of bodies
+# and answers on their way in the spool, of which one address may have half.
+WEB_THREADS = env_int("WEB_THREADS", 8)
+WEB_WAITING = env_int("WEB_WAITING", 256)
+WEB_SPOOL_BYTES = env_int("WEB_SPOOL_MIB", 8192) * 1024 * 1024
 
 # Whether a version that replaces another one needs a second operator's word.
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")

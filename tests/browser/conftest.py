@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from config.processes import command
 from tests.conftest import PASSWORD, PROJECT_ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,19 +30,14 @@ def site(servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("gunicorn") / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "config.wsgi",
-        "--bind",
-        f"127.0.0.1:{port}",
-        "--threads",
-        "4",
-        "--no-control-socket",
-    ]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command("web"),
+            cwd=PROJECT_ROOT,
+            env=os.environ | {"BIND": f"127.0.0.1:{port}", "WEB_WORKERS": "1"},
+            stdout=output,
+            stderr=output,
+        )
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}/sign-in/", process, log)
         yield f"http://127.0.0.1:{port}"

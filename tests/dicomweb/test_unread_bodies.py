@@ -48,7 +48,7 @@ def test_a_refused_upload_is_answered_and_the_connection_goes_on(
 
 
 def test_one_who_stalls_is_answered_at_once_and_cut_off_later(web: WebServer) -> None:
-    from config.unread import SECONDS
+    from config.serving.adapter import DISCARD_SECONDS as SECONDS
 
     with socket.create_connection(("127.0.0.1", web.port), 5) as stalling:
         stalling.sendall(b"POST /api/v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nfew")

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 import requests
 
-from config.processes import ENVIRONMENT
+from config.processes import ENVIRONMENT, command
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 BOUNDARY = "checxray-test-boundary"
@@ -66,8 +65,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_web_server(workers: int = 1, threads: int = 4) -> Iterator[WebServer]:
-    """gunicorn with the project's own configuration, on the embedded servers of this process's home."""
+def running_web_server(workers: int = 1, threads: int = 4, **variables: str) -> Iterator[WebServer]:
+    """gunicorn as production starts it, on the embedded servers of this process's home."""
     port = free_port()
     environment = (
         ENVIRONMENT
@@ -77,9 +76,10 @@ def running_web_server(workers: int = 1, threads: int = 4) -> Iterator[WebServer
             "WEB_WORKERS": str(workers),
             "WEB_THREADS": str(threads),
         }
+        | variables
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.conf.py"],
+        command("web"),
         cwd=PROJECT_ROOT,
         env=environment,
     )

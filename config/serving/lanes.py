@@ -1,0 +1,63 @@
+"""The threads that run Django, in lanes, so that one kind of request cannot take the threads of another."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from apps.core.errors import UnavailableError
+
+WAITING_SECONDS = 30.0
+_T = TypeVar("_T")
+
+
+class Lane:
+    """A few threads, made when they are needed, and a bounded queue in front of them.
+
+    Used by the event loop alone.
+
+    Args:
+        waiting: the most requests that may wait for a thread.
+        niceness: by how much its threads step back behind the others (``nice``).
+    """
+
+    def __init__(self, name: str, threads: int, *, waiting: int, niceness: int = 0) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=partial(_step_back, niceness))
+        self._limit = threads + waiting
+        self._under_way = 0
+
+    def submit(self, job: Callable[[], _T]) -> "Future[_T]":
+        """Run a job on a thread.
+
+        Raises:
+            UnavailableError: too many wait. The future has the same error where the job waited for too long.
+        """
+        if self._under_way >= self._limit:
+            raise _busy()
+        self._under_way += 1
+        started = time.monotonic()
+
+        def run() -> _T:
+            if time.monotonic() - started > WAITING_SECONDS:
+                raise _busy()
+            return job()
+
+        return self._threads.submit(run)
+
+    def leave(self) -> None:
+        """A job that was submitted has ended, or nobody waits for it any more."""
+        self._under_way -= 1
+
+
+def _step_back(niceness: int) -> None:
+    if not niceness:
+        return
+    with contextlib.suppress(OSError):
+        os.nice(niceness)  # Linux: of this thread only
+
+
+def _busy() -> UnavailableError:
+    return UnavailableError("The service is busy with other requests; try again.", "busy")
