@@ -23,6 +23,7 @@ from apps.tenants.services import tenants_of_user
 
 
 class SignIn(LoginView):
+    http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
     template_name = "registration/sign_in.html"
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:

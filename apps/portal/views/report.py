@@ -31,6 +31,7 @@ def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
 @require_POST
 @members_only
 def review(request: MemberRequest, pk: UUID) -> HttpResponse:
+    require_role(request.membership, Role.RADIOLOGIST)
     study = get_study_by_id(pk)
     job = _job_on_page(request, study)
     verdict = request.POST.get("verdict", "")
@@ -47,6 +48,7 @@ def review(request: MemberRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @members_only
 def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
+    require_role(request.membership, Role.RADIOLOGIST)
     study = get_study_by_id(pk)
     _job_on_page(request, study)
     impression = request.POST.get("impression", "")

@@ -1,0 +1,78 @@
+"""The callers of the table, and two hospitals that hold the same kind of study."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+from apps.tenants.scope import tenant_tx
+from apps.tenants.services import create_api_key
+from tests.conftest import PASSWORD, Hospital
+
+ROLES = (
+    "anonymous", "technologist", "radiologist", "admin", "operator",
+    "key store", "key read", "key predict", "other key", "other member",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """``clients`` by role; ``names`` are what the addresses of the table name, here and in the other hospital."""
+
+    clients: Mapping[str, Client]
+    names: Mapping[str, str]
+    nowhere: Mapping[str, str]
+
+
+@pytest.fixture
+def world(
+    north: Hospital, south: Hospital, sign_in: Callable[..., Client], store_film: Any, read: Any, version: Any
+) -> World:
+    study = _read_study(north, store_film, read)
+    _read_study(south, store_film, read, seed=2)
+    names = {
+        "study": str(study.pk),
+        "uid": _uid(north, study),
+        "version": str(version.pk),
+        "model": f"{version.name}/{version.number}",
+        "tenant": str(north.tenant.pk),
+        "slug": north.tenant.slug,
+    }
+    nowhere = {**names, "study": str(uuid4()), "uid": "2.25.404404"}
+    return World(_clients(north, south, sign_in), names, nowhere)
+
+
+def _read_study(hospital: Hospital, store_film: Any, read: Any, seed: int = 1) -> Any:
+    stored = store_film(hospital, seed=seed, size=128, patient_name=f"CANARY^{hospital.tenant.slug.upper()}")
+    read(stored.instance, Effusion=0.9)
+    return stored.study
+
+
+def _uid(hospital: Hospital, study: Any) -> str:
+    with tenant_tx(hospital.tenant.id):
+        study.refresh_from_db()
+        return study.study_instance_uid
+
+
+def _clients(north: Hospital, south: Hospital, sign_in: Callable[..., Client]) -> dict[str, Client]:
+    from apps.accounts.models import User
+
+    operator = Client()
+    operator.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    clients = {
+        "anonymous": Client(),
+        "technologist": sign_in(north, north.technologist),
+        "radiologist": sign_in(north, north.radiologist),
+        "admin": sign_in(north, north.admin),
+        "operator": operator,
+        "other key": Client(headers=south.bearer),
+        "other member": sign_in(south, south.radiologist),
+    }
+    for name, scope in (("store", "dicomweb.store"), ("read", "studies.read"), ("predict", "predict")):
+        with tenant_tx(north.tenant.id):
+            key = create_api_key(name=name, scopes=[scope])
+        clients[f"key {name}"] = Client(headers={"authorization": f"Bearer {key}"})
+    return clients
