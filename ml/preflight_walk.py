@@ -129,6 +129,11 @@ def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
     return index
 
 
+def data_set_start(buffer: bytes | mmap.mmap) -> int:
+    """Offset of the data set, which begins behind the File Meta Information. Raises InputRejected."""
+    return _read_file_meta(buffer)[1]
+
+
 def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, bytes], int, str]:
     """Group 0002, always Explicit VR Little Endian (PS3.10 section 7.1): elements, end, Transfer Syntax UID."""
     pos, size = 132, len(buffer)

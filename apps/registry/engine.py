@@ -29,6 +29,7 @@ from ml.predictor import Predictor, PredictorUnavailable, forget_exported, load_
 from ml.preflight import Preflight, inspect
 from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
+from ml.same_instance import same_instance
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import LoadedInput, load_input, render_png
@@ -101,6 +102,7 @@ __all__ = [
     "render_png",
     "report_tables",
     "report_text",
+    "same_instance",
     "start_evaluation",
     "table2",
     "tag_gate",
