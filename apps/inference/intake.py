@@ -11,10 +11,11 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
+from apps.inference.duplicates import resolve_duplicate
 from apps.inference.fairness import priority_of
 from apps.inference.services import request_again_if_failed, request_inference
 from apps.registry import engine
-from apps.studies.services import StoredInstance, put_instance, store_instance
+from apps.studies.services import DUPLICATE, StoredInstance, drop_object, put_instance, store_instance
 from apps.studies.spool import SpooledFile
 from apps.tenants.scope import tenant_tx
 
@@ -61,7 +62,7 @@ def take_in_all(
     the database is waited for.
 
     Raises:
-        OutOfSpaceError, UnavailableError: no instance of these was stored.
+        OutOfSpaceError, UnavailableError: send all of these again; some may be stored, and will be known then.
     """
     written = [put_instance(tenant_id=tenant_id, spooled=each.spooled) for each in inspected]
 
@@ -74,6 +75,12 @@ def take_in_all(
             ]
 
     outcomes = again_after_deadlock(stored)
+    for number, (each, outcome) in enumerate(zip(inspected, outcomes, strict=True)):
+        if isinstance(outcome, ConflictError) and outcome.code == DUPLICATE:
+            outcomes[number] = _resolved(each, outcome, tenant_id, by)
+        if isinstance(outcome, Exception) and written[number]:
+            # No row names these bytes, unless a duplicate has just taken the place of a lost object.
+            drop_object(tenant_id=tenant_id, sha256=each.spooled.sha256)
     for outcome in outcomes:
         if isinstance(outcome, StoredInstance):
             INSTANCES.labels(source, "stored" if outcome.is_new else "known").inc()
@@ -103,3 +110,19 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
     else:
         request_again_if_failed(study_id=stored.study_id)
     return stored
+
+
+def _resolved(
+    inspected: InspectedFile, conflict: ConflictError, tenant_id: UUID, by: Actor
+) -> StoredInstance | ConflictError:
+    """A duplicate that is the same instance by another route is known, as one with the same bytes is."""
+    resolved = resolve_duplicate(spooled=inspected.spooled, found=inspected.found, tenant_id=tenant_id, by=by)
+    if resolved is None:
+        return conflict
+    study_id, is_restored = resolved
+    with tenant_tx(tenant_id):
+        if is_restored:
+            request_inference(study_id=study_id, priority=priority_of(inspected.found.attributes))
+        else:
+            request_again_if_failed(study_id=study_id)
+    return StoredInstance(study_id, is_new=False)

@@ -51,21 +51,19 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
     return png
 
 
-def pixel_digest(path: Path) -> str:
-    """SHA-256 of a DICOM file's stored pixel values, the same in every lossless transfer syntax.
-
-    Two objects of one SOP Instance UID whose digests are equal are one image (see ``ml.pixel_digest``).
+def same_instance(one: Path, other: Path) -> bool:
+    """Whether two DICOM files are one instance that came by two routes (see ``ml.same_instance``).
 
     Raises:
-        InvalidInputError: the pixels cannot be decoded.
+        InvalidInputError: the pixels of one cannot be decoded.
         UnavailableError: no decoder could be started.
     """
     try:
-        digest: str = sandbox().submit(engine.pixel_digest, path).result()
+        is_same: bool = sandbox().submit(engine.same_instance, one, other).result()
     except engine.InputRejected as error:
         kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
         raise kind(error.detail, error.code) from error
-    return digest
+    return is_same
 
 
 def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:

@@ -24,7 +24,6 @@ from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.phantom import demo_set
-from ml.pixel_digest import pixel_digest
 from ml.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
 from ml.preflight import Preflight, inspect
 from ml.provenance import SEEN_PATIENTS
@@ -97,7 +96,6 @@ __all__ = [
     "load_predictor",
     "opacity",
     "paired_difference",
-    "pixel_digest",
     "read_films",
     "render_png",
     "report_tables",

@@ -1,5 +1,6 @@
 """Taking an instance in: first its object, then its rows."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Final
@@ -10,18 +11,18 @@ from django.utils import timezone
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
-from apps.core.errors import ConflictError
+from apps.core.errors import ConflictError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.studies import attributes as columns
-from apps.studies.models import object_key
+from apps.studies.models import Instance, object_key
 from apps.studies.spool import SpooledFile
-from apps.studies.storage import put_file
+from apps.studies.storage import delete_object, put_file
+from apps.tenants.scope import tenant_tx
 
+DUPLICATE: Final = "duplicate-with-other-content"
 _NEW: Final = "new"
 _CONFLICTS: Final = {
-    "duplicate-with-other-content": (
-        "This SOPInstanceUID is stored with other content. Send the changed image under a new UID."
-    ),
+    DUPLICATE: ("This SOPInstanceUID is stored with other content. Send the changed image under a new UID."),
     "study-of-another-patient": (
         "This study is stored for another patient. Correct PatientID or StudyInstanceUID and send it again."
     ),
@@ -63,6 +64,37 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
     if outcome == _NEW:
         record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance_id)
     return StoredInstance(study_id, is_new=outcome == _NEW)
+
+
+def replace_lost_object(
+    *, instance: Instance, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor
+) -> bool:
+    """Let the object of a resend take the place of one that is lost, for the tenant in force; whether it may.
+
+    Its bytes differ from those that are lost, as after another route, so nothing but what it says of itself can be
+    compared: it must name the same study and series and have the attributes that were kept.
+    """
+    kept = ("sop_class_uid", "rows", "columns", "view_position", "attributes")
+    new = columns.instance_fields(found)
+    if (instance.series.series_instance_uid, instance.series.study.study_instance_uid) != (
+        found.series_instance_uid,
+        found.study_instance_uid,
+    ) or any(getattr(instance, name) != new[name] for name in kept):
+        return False
+    changes = {"transfer_syntax_uid": new["transfer_syntax_uid"], "sha256": spooled.sha256, "size": spooled.size}
+    if not Instance.objects.filter(pk=instance.pk, sha256=instance.sha256).update(**changes):
+        return False
+    record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance.pk)
+    return True
+
+
+def drop_object(*, tenant_id: UUID, sha256: str) -> None:
+    """Remove the object of an instance that was not stored. Where that fails, the collector of orphans does it."""
+    with tenant_tx(tenant_id):
+        if Instance.objects.filter(sha256=sha256).exists():
+            return
+    with contextlib.suppress(UnavailableError, OutOfSpaceError):
+        delete_object(object_key(tenant_id, sha256))
 
 
 def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ What is read for a result is compared with that SHA-256 first. What is there alr
 and replaced where it is damaged.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -137,6 +138,16 @@ def local_path(key: str) -> Iterator[Path]:
         if wanted is None:
             raise
         raise _lost(key, "missing") from error
+
+
+def delete_object(key: str) -> None:
+    """Remove an object; one that is not there is no error.
+
+    Raises:
+        UnavailableError: the storage did not answer.
+    """
+    with _answering(), contextlib.suppress(FileNotFoundError):
+        object_store().delete(key)
 
 
 def sha256_of(key: str) -> str | None:
