@@ -79,7 +79,7 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
         instance=job.instance,
         grid=cams[manifest.labels.index(label)],
         scale=manifest.cam_scale[label],
-        geometry=engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space),
+        geometry=engine.Geometry.of(*job.instance.shape, manifest.input_space),
         opacity=engine.opacity(finding.probability, finding.threshold),
     )
 
