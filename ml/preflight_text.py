@@ -42,10 +42,6 @@ TAGS: Final = MappingProxyType(
         "ImageType": 0x00080008,
         "PresentationIntentType": 0x00080068,
         "BurnedInAnnotation": 0x00280301,
-        "ContentQualification": 0x00189004,
-        "ConversionType": 0x00080064,
-        "DerivationDescription": 0x00082111,
-        "ImageComments": 0x00204000,
     }
 )
 

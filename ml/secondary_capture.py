@@ -9,10 +9,9 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from ml.radiograph import Radiograph, read_radiograph
-from ml.storage_classes import PICTURE_IMPLEMENTATION_CLASS
 
 _UID_ROOT = uuid.UUID("a3c7c8c4-5f0e-4b6e-9f3c-6d1b6f3f2a10")
-IMPLEMENTATION_CLASS_UID = UID(PICTURE_IMPLEMENTATION_CLASS)
+IMPLEMENTATION_CLASS_UID = UID("2.25.329800735698586629295641978511506172918")
 IMPLEMENTATION_VERSION_NAME = "CHECXRAY_1"
 
 

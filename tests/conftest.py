@@ -114,22 +114,12 @@ def sign_in() -> Callable[[Hospital, Any], Client]:
     def signed_in(hospital: Hospital, user: Any) -> Client:
         client = Client()
         client.force_login(user)
-        enter(client, hospital, user)
+        session = client.session
+        session["tenant_id"] = str(hospital.tenant.id)
+        session.save()
         return client
 
     return signed_in
-
-
-def enter(client: Client, hospital: Hospital, user: Any) -> None:
-    """Put the hospital in force in a browser's session, as choosing it after signing in does."""
-    from apps.tenants.services import find_membership
-    from apps.tenants.sessions import MEMBERSHIP_KEY, SESSION_KEY
-
-    membership = find_membership(tenant_id=hospital.tenant.id, user_id=user.pk)
-    session = client.session
-    session[SESSION_KEY] = str(hospital.tenant.id)
-    session[MEMBERSHIP_KEY] = str(membership.pk) if membership else ""
-    session.save()
 
 
 @pytest.fixture
@@ -174,21 +164,6 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
         return SimpleNamespace(instance=instance, study=instance.series.study, is_new=taken.is_new)
 
     return stored
-
-
-@pytest.fixture
-def send(db: None) -> Callable[..., Any]:
-    """Take the bytes of an object in for a hospital, as every way in does; whether it is new, and its study."""
-    from apps.audit.services import Actor
-    from apps.inference.intake import inspect_file, take_in
-    from apps.studies.spool import open_spool
-
-    def sent(hospital: Hospital, data: bytes) -> Any:
-        with open_spool() as spool:
-            inspected = inspect_file(spool.write(data))
-            return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
-
-    return sent
 
 
 @pytest.fixture

@@ -21,10 +21,11 @@ def read_by_both(hospital: Hospital, trial: Challenger, said: Sequence[tuple[Sai
     """Complete pairs; what is not said is 0.1 for the serving version and 0.05 for the challenger."""
     tenant_id = hospital.tenant.id
     with tenant_tx(tenant_id):
-        patient, _ = Patient.objects.get_or_create(patient_name="CANARY^JANE", patient_id="CANARY-1")
+        patient, _ = Patient.objects.get_or_create(patient_id="CANARY-1")
         first = Study.objects.count()
         studies = Study.objects.bulk_create(
-            Study(patient=patient, study_instance_uid=f"1.2.826.{first + number}") for number in range(len(said))
+            Study(patient=patient, patient_name="CANARY^JANE", study_instance_uid=f"1.2.826.{first + number}")
+            for number in range(len(said))
         )
         jobs = InferenceJob.objects.bulk_create(
             InferenceJob(

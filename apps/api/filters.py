@@ -42,6 +42,8 @@ def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
         studies = studies.filter(status__in=query["status"])
     if "study_instance_uid" in query:
         studies = studies.filter(study_instance_uid=query["study_instance_uid"])
+    if "demographics_conflict" in query:
+        studies = studies.filter(demographics_conflict=query["demographics_conflict"])
     if "study_date_from" in query:
         studies = studies.filter(study_date__gte=query["study_date_from"])
     if "study_date_to" in query:

@@ -1,5 +1,6 @@
-"""A study as integrators see it: its status, what was found, where to fetch the rest. No patient data."""
+"""A study as integrators see it: its status, what was found, where to fetch the rest, and whose it is."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -23,9 +24,20 @@ class FindingResult:
 
 
 @dataclass(frozen=True)
+class PatientResult:
+    name: str | None
+    patient_id: str
+    issuer: str
+    birth_date: datetime.date | None
+    sex: str | None
+
+
+@dataclass(frozen=True)
 class StudyResult:
     study_instance_uid: str
     status: str
+    patient: PatientResult
+    demographics_conflict: bool
     reason: str | None = None
     model_version: str | None = None
     findings: list[FindingResult] = field(default_factory=list)
@@ -42,6 +54,18 @@ def study_results(studies: Sequence[Study]) -> list[StudyResult]:
     of_these = Report.objects.filter(job_id__in=[job.pk for job in jobs.values()])
     reports = dict(of_these.values_list("study_id", "status"))
     return [_result(study, jobs.get(study.pk), reports.get(study.pk)) for study in studies]
+
+
+def _patient(study: Study) -> PatientResult:
+    """What the images of this very study say; null where that is not known yet."""
+    is_filled = study.is_filled
+    return PatientResult(
+        name=study.patient_name if is_filled else None,
+        patient_id=study.patient.patient_id,
+        issuer=study.patient.issuer_of_patient_id,
+        birth_date=study.patient_birth_date,
+        sex=study.patient_sex if is_filled else None,
+    )
 
 
 def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
@@ -62,6 +86,8 @@ def _result(study: Study, job: InferenceJob | None, report_status: str | None) -
     return StudyResult(
         study_instance_uid=uid,
         status=job.state if job else RECEIVED,
+        patient=_patient(study),
+        demographics_conflict=study.demographics_conflict,  # type: ignore[attr-defined]
         reason=(job.reason or None) if job else None,
         model_version=str(job.model_version) if job and job.model_version else None,
         findings=[

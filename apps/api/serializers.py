@@ -23,8 +23,27 @@ class FindingSerializer(serializers.Serializer[Any]):
     heatmap_url = serializers.CharField()
 
 
+class PatientSerializer(serializers.Serializer[Any]):
+    """Whom the study belongs to, and what its own images say of the patient."""
+
+    name = serializers.CharField(
+        allow_null=True,
+        allow_blank=True,
+        help_text="The raw PN value, with up to three component groups; null where it is not verified yet.",
+    )
+    patient_id = serializers.CharField(allow_blank=True)
+    issuer = serializers.CharField(allow_blank=True)
+    birth_date = serializers.DateField(allow_null=True)
+    sex = serializers.CharField(allow_null=True, allow_blank=True)
+
+
 class StudySerializer(serializers.Serializer[Any]):
     study_instance_uid = serializers.CharField()
+    patient = PatientSerializer()
+    demographics_conflict = serializers.BooleanField(
+        help_text="Whether name, birth date, sex or PatientID of this study's images, or of the studies under its "
+        "PatientID, contradict each other and no person has settled that yet."
+    )
     status = serializers.ChoiceField(choices=STUDY_STATUSES)
     reason = serializers.CharField(
         allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage."
@@ -46,6 +65,7 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     """The query parameters of the list of studies."""
 
     status = serializers.MultipleChoiceField(choices=STUDY_STATUSES, required=False, help_text="May be repeated.")
+    demographics_conflict = serializers.BooleanField(required=False)
     study_date_from = serializers.DateField(required=False)
     study_date_to = serializers.DateField(required=False)
     study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)

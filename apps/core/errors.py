@@ -27,6 +27,12 @@ class NotFoundError(ChecxrayError):
     default_code = "not-found"
 
 
+class WithdrawnError(ChecxrayError):
+    """The object was there and was withdrawn."""
+
+    default_code = "withdrawn"
+
+
 class ConflictError(ChecxrayError):
     default_code = "conflict"
 

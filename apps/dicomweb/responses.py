@@ -11,6 +11,9 @@ from apps.dicomweb.stow import Accepted, Outcome, Refusal
 
 Dataset = dict[str, dict[str, Any]]
 
+# PS3.18 table I.2-2. The first one is for an instance whose patient contradicts what is stored: the study keeps the
+# patient that it has, which is what a coercion does to the instance.
+COERCION_OF_DATA_ELEMENTS: Final = 0xB000
 DATA_SET_DOES_NOT_MATCH_SOP_CLASS: Final = 0xB007
 KEYWORDS: Final = {
     "00081150": "ReferencedSOPClassUID",
@@ -27,14 +30,18 @@ _NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 def status_of(outcome: Outcome) -> HTTPStatus:
     """PS3.18 table 10.5.3-1."""
     if not outcome.refused:
-        return HTTPStatus.OK
+        in_conflict = any(accepted.in_conflict for accepted in outcome.accepted)
+        return HTTPStatus.ACCEPTED if in_conflict else HTTPStatus.OK
     return HTTPStatus.ACCEPTED if outcome.accepted else HTTPStatus.CONFLICT
 
 
 def warning_of(outcome: Outcome) -> str | None:
     """A Warning header with the stable codes: the module itself has room for numbers only."""
     codes = sorted({refusal.code for refusal in outcome.refused})
-    return f'299 checxray "Not stored: {", ".join(codes)}"' if codes else None
+    warnings = [f'299 checxray "Not stored: {", ".join(codes)}"'] if codes else []
+    if any(accepted.in_conflict for accepted in outcome.accepted):
+        warnings.append('299 checxray "Stored with a warning: demographics-conflict"')
+    return ", ".join(warnings) or None
 
 
 def build_response(outcome: Outcome) -> Dataset:
@@ -54,7 +61,9 @@ def build_response(outcome: Outcome) -> Dataset:
 
 def _referenced(accepted: Accepted) -> Dataset:
     item = _named(accepted.sop_class_uid, accepted.sop_instance_uid)
-    if accepted.has_warnings:
+    if accepted.in_conflict:
+        item["00081196"] = _value("US", COERCION_OF_DATA_ELEMENTS)
+    elif accepted.has_warnings:
         item["00081196"] = _value("US", DATA_SET_DOES_NOT_MATCH_SOP_CLASS)
     return item
 

@@ -22,7 +22,6 @@ CANNOT_UNDERSTAND: Final = 0xC000
 _REASONS: Final = {
     "duplicate-with-other-content": DUPLICATE_SOP_INSTANCE,
     "study-does-not-match": DATA_SET_DOES_NOT_MATCH,
-    "study-of-another-patient": PROCESSING_FAILURE,
     "not-stored": PROCESSING_FAILURE,
     "part-type-not-supported": CANNOT_UNDERSTAND,
 }
@@ -50,6 +49,7 @@ class Accepted:
     sop_class_uid: str
     sop_instance_uid: str
     has_warnings: bool
+    in_conflict: bool = False
 
 
 @dataclass
@@ -114,15 +114,16 @@ def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor)
             code = became.code if isinstance(became, ConflictError) else "not-stored"
             outcome.refused.append(_count(Refusal(code, found.sop_class_uid, found.sop_instance_uid)))
         else:
-            outcome.accepted.append(_accepted(found))
+            outcome.accepted.append(_accepted(found, in_conflict=became.in_conflict))
     return outcome
 
 
-def _accepted(found: engine.Preflight) -> Accepted:
+def _accepted(found: engine.Preflight, *, in_conflict: bool) -> Accepted:
     return Accepted(
         found.study_instance_uid,
         found.series_instance_uid,
         found.sop_class_uid,
         found.sop_instance_uid,
         bool(found.warnings),
+        in_conflict,
     )

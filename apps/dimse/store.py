@@ -14,6 +14,7 @@ from apps.dimse.part10 import spool_part10
 from apps.inference.intake import inspect_file, take_in
 from apps.registry import engine
 from apps.routing.selectors import Caller, admit
+from apps.studies.services import StoredInstance
 from apps.studies.spool import open_spool
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ SOURCE = "dimse"
 
 # PS3.4 table B.2-1 and PS3.7 annex C.
 SUCCESS: Final = 0x0000
+# The instance is stored, and its patient contradicts what is stored already.
+COERCION_OF_DATA_ELEMENTS: Final = 0xB000
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
 NOT_AUTHORISED: Final = 0x0124
@@ -42,7 +45,7 @@ class Arrival:
 def store(arrival: Arrival) -> int:
     """Take one instance in for the tenant that was called; the status to answer with. Never raises."""
     try:
-        _take_in(arrival)
+        stored = _take_in(arrival)
     except InvalidInputError as error:
         return engine.failure_reason(error.code)
     except ConflictError as error:
@@ -59,14 +62,14 @@ def store(arrival: Arrival) -> int:
         # One film must not end the association that brings the next; the message may hold what the film holds.
         logger.error("An instance could not be taken in: %s.", type(error).__name__)
         return PROCESSING_FAILURE
-    return SUCCESS
+    return COERCION_OF_DATA_ELEMENTS if stored.in_conflict else SUCCESS
 
 
 class _NotAdmittedError(Exception):
     """The tenant was closed, or took the peer off its list, while the association lasted."""
 
 
-def _take_in(arrival: Arrival) -> None:
+def _take_in(arrival: Arrival) -> StoredInstance:
     close_old_connections()
     admission = admit(arrival.caller)
     tenant = admission.tenant
@@ -83,7 +86,7 @@ def _take_in(arrival: Arrival) -> None:
         inspected = inspect_file(spooled)
         try:
             by = Actor(name=f"dimse:{arrival.caller.calling}")
-            take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
+            return take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
         except ConflictError:
             INSTANCES.labels(SOURCE, "refused").inc()
             raise

@@ -94,7 +94,7 @@ def _start(film: DirectReading, space: dict[str, Any], sandbox: "engine.Sandbox"
         return
     # A picture has no tags that could refuse it; the network's own features judge it.
     tags = dict(found.attributes) if found.kind == "dicom" else {}
-    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
+    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns)
     film.judged = not film.gate.accepted
     if film.gate.accepted:
         film.decoding = sandbox.submit(engine.load_input, str(film.path), space)

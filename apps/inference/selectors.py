@@ -12,22 +12,28 @@ from apps.core.errors import NotFoundError
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
 from apps.registry import engine
 from apps.studies.models import Instance, Study
+from apps.studies.selectors import in_conflict
 
 RECEIVED = "received"
 STUDY_STATUSES = (RECEIVED, *JobState.values)
 
 
 def studies_with_status() -> "QuerySet[Study]":
-    """Studies with ``status``, ``reason``, ``top_label``, ``top_probability`` and ``positive_count`` of their latest
-    job, newest first."""
+    """Studies that are not withdrawn, newest first.
+
+    With ``demographics_conflict``, and of their latest job ``status``, ``reason``, ``top_label``, ``top_probability``
+    and ``positive_count``.
+    """
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id")
 
     def of_latest(field: str) -> Subquery:
         return Subquery(latest.values(field)[:1])
 
     return (
-        Study.objects.select_related("patient")
+        Study.objects.filter(withdrawn__isnull=True)
+        .select_related("patient")
         .annotate(
+            demographics_conflict=in_conflict(),
             status=Coalesce(of_latest("state"), Value(RECEIVED)),
             reason=of_latest("reason"),
             top_label=of_latest("top_label"),
@@ -79,7 +85,7 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
         instance=job.instance,
         grid=cams[manifest.labels.index(label)],
         scale=manifest.cam_scale[label],
-        geometry=engine.Geometry.of(*job.instance.shape, manifest.input_space),
+        geometry=engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space),
         opacity=engine.opacity(finding.probability, finding.threshold),
     )
 

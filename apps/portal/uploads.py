@@ -12,6 +12,7 @@ from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
 from apps.inference.intake import InspectedFile, inspect_file, take_in
 from apps.inference.pictures import wrap_picture
 from apps.studies.archives import is_archive, read_archive
+from apps.studies.services import StoredInstance
 from apps.studies.spool import Spool, SpooledFile
 from apps.studies.uploads import ReceivedFile
 from apps.tenants.models import Tenant
@@ -77,7 +78,7 @@ class Intake:
             url = reverse("portal:study", args=[stored.study_id])
         except ChecxrayError as error:
             return _refused(name, error)
-        return Outcome(name, "stored" if stored.is_new else "known", study_url=url)
+        return Outcome(name, "stored" if stored.is_new else "known", detail=_warning_of(stored), study_url=url)
 
     def _inspect(self, spooled: SpooledFile) -> InspectedFile:
         if spooled.size > settings.MAX_INSTANCE_BYTES:
@@ -99,6 +100,14 @@ class Intake:
             patient_name=self.pictures.patient_name,
             study_date=f"{self.pictures.study_date:%Y%m%d}" if self.pictures.study_date else "",
         ))  # fmt: skip
+
+
+def _warning_of(stored: StoredInstance) -> str:
+    if stored.is_withdrawn:
+        return "The study was withdrawn, so the film is stored and not read. Its page says why."
+    if stored.in_conflict:
+        return "Name, birth date, sex or ID contradict what is stored of this patient. Settle it on the study's page."
+    return ""
 
 
 def _refused(name: str, error: ChecxrayError) -> Outcome:

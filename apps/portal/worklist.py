@@ -1,6 +1,7 @@
 """What the worklist shows: which studies, in which order, and what of each."""
 
 import datetime
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ PAGE_SIZE = 50
 LAST_PAGE = 2000
 SEARCH_KEY = "worklist_search"
 LONGEST_SEARCH = 100
+# PS3.5 6.2.1.2: between components and groups of a name; a comma stands between them on our pages.
+_SEPARATORS = str.maketrans("^=,()", "     ")
 
 WAITING = (RECEIVED, JobState.QUEUED, JobState.RUNNING)
 ATTENTION = (JobState.REJECTED, JobState.FAILED)
@@ -44,12 +47,13 @@ REPORT_CHOICES: dict[str, str] = {"": "Any report", ReportStatus.PRELIMINARY: "T
 class WorklistQuery:
     """The filters of one view of the worklist. ``text`` may name a patient, so it is never part of an address."""
 
-    IN_ADDRESS: ClassVar = ("status", "flagged", "label", "report", "since", "until", "sort", "page")
+    IN_ADDRESS: ClassVar = ("status", "flagged", "label", "report", "conflict", "since", "until", "sort", "page")
 
     status: str = ""
     flagged: bool = False
     label: str = ""
     report: str = ""
+    conflict: bool = False
     since: datetime.date | None = None
     until: datetime.date | None = None
     sort: str = ""
@@ -69,6 +73,7 @@ class WorklistQuery:
             flagged=params.get("flagged") == "1",
             label=_known(params.get("label", ""), engine.LABELS),
             report=_known(params.get("report", ""), REPORT_CHOICES),
+            conflict=params.get("conflict") == "1",
             since=_date(params.get("since", "")),
             until=_date(params.get("until", "")),
             sort=_known(params.get("sort", ""), SORT_CHOICES),
@@ -158,6 +163,8 @@ def _filtered(query: WorklistQuery) -> "QuerySet[Any]":
         studies = studies.filter(report_status__in=[ReportStatus.FINAL, ReportStatus.AMENDED])
     elif query.report:
         studies = studies.filter(report_status=query.report)
+    if query.conflict:
+        studies = studies.filter(demographics_conflict=True)
     return _matching(_arrived(studies, query), query.text)
 
 
@@ -174,10 +181,11 @@ def _midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _matching(studies: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
-    """Every word must occur in the name, the patient ID or the accession number."""
-    for word in text.replace("^", " ").replace(",", " ").split():
+    """Every word must occur in the name (in any of its component groups), the patient ID or the accession number."""
+    text = unicodedata.normalize("NFC", text)
+    for word in text.translate(_SEPARATORS).split():
         studies = studies.filter(
-            Q(patient__patient_name__icontains=word)
+            Q(patient_name__icontains=word)
             | Q(patient__patient_id__icontains=word)
             | Q(accession_number__icontains=word)
         )

@@ -18,7 +18,6 @@ from ml.evaluation import (
     start_evaluation,
     table2,
 )
-from ml.gate import BY_TAGS as REFUSED_BY_TAGS
 from ml.gate import GateResult, tag_gate
 from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
@@ -50,7 +49,6 @@ __all__ = [
     "IMPORT_FORMATS",
     "LABELS",
     "PROGRESS_FILE",
-    "REFUSED_BY_TAGS",
     "RESIZES",
     "RETRYABLE",
     "SEEN_PATIENTS",

@@ -106,7 +106,7 @@ def contents_of(report: Report) -> ReportContents:
         instance=job.instance,
         finished=job.finished,
         patient_age=_age(report.study.patient_age),
-        patient_sex=_SEXES.get(report.study.patient.patient_sex.upper(), report.study.patient.patient_sex),
+        patient_sex=_SEXES.get(report.study.patient_sex.upper(), report.study.patient_sex),
         film="" if film is None else film_picture(film),
         lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
         overlays=overlays,

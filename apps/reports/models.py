@@ -28,6 +28,10 @@ class Report(TenantModel):
     signed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     signed_at = models.DateTimeField(null=True)
     pdf_sha256 = models.CharField(max_length=64, blank=True)
+    printed = models.JSONField(
+        null=True,
+        help_text="The patient's identity and demographics as the signed PDF says them; null before a signature.",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantModel.Meta):

@@ -36,7 +36,7 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
         return {}
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
     cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
-    geometry = engine.Geometry.of(*job.instance.shape, manifest.input_space)
+    geometry = engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space)
     return {
         finding.label: Heatmap(
             finding=finding,

@@ -18,6 +18,7 @@ from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
 from apps.reports.models import FindingReview, Report, ReportStatus, Verdict
 from apps.reports.pdf import render
+from apps.reports.printed import patient_of
 from apps.reports.selectors import report_of
 from apps.studies.models import Study, object_key
 from apps.studies.storage import put_bytes, read_bytes
@@ -82,6 +83,7 @@ def sign(*, study: Study, user: User, membership: Membership | None, impression:
         report.status = ReportStatus.FINAL
         report.signed_by = user
         report.signed_at = timezone.now()
+        report.printed = patient_of(report.study)
         document = render(contents_of(report))
         report.pdf_sha256 = hashlib.sha256(document).hexdigest()
         _store(report, document)

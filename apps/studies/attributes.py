@@ -4,6 +4,8 @@ import datetime
 from collections.abc import Mapping
 from typing import Protocol
 
+from apps.studies.identity import demographics_key
+
 
 class InspectedInstance(Protocol):
     """What the preflight found out about an instance (``ml.preflight.Preflight``)."""
@@ -26,10 +28,6 @@ class InspectedInstance(Protocol):
     def attributes(self) -> Mapping[str, str]: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
-    @property
-    def is_image(self) -> bool: ...
-    @property
-    def unreadable(self) -> str: ...
 
 
 # What the gate and the technologist need; nothing that identifies a patient.
@@ -45,10 +43,6 @@ KEPT_WITH_INSTANCE = (
     "Manufacturer",
     "ManufacturerModelName",
     "InstanceNumber",
-    "ContentQualification",
-    "ConversionType",
-    "ImplementationClassUID",
-    "PurposeOfReferenceCodeSequence",
 )
 
 
@@ -72,11 +66,17 @@ def parse_time(value: str) -> datetime.time | None:
         return None
 
 
-def patient_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+def demographics_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    """What an image says of its patient: the columns of ``apps.studies.models.Demographics``."""
+    name = attributes.get("PatientName", "")[:324]
+    birth_date = parse_date(attributes.get("PatientBirthDate", ""))
+    sex = attributes.get("PatientSex", "")[:16]
     return {
-        "patient_name": attributes.get("PatientName", "")[:324],
-        "patient_birth_date": parse_date(attributes.get("PatientBirthDate", "")),
-        "patient_sex": attributes.get("PatientSex", "")[:16],
+        "patient_name": name,
+        "patient_birth_date": birth_date,
+        "patient_sex": sex,
+        "patient_age": attributes.get("PatientAge", "")[:16],
+        "demographics_key": demographics_key(name, birth_date, sex),
     }
 
 
@@ -95,7 +95,6 @@ def study_fields(attributes: Mapping[str, str]) -> dict[str, object]:
         "study_time": parse_time(attributes.get("StudyTime", "")),
         "study_description": attributes.get("StudyDescription", "")[:255],
         "referring_physician_name": attributes.get("ReferringPhysicianName", "")[:324],
-        "patient_age": attributes.get("PatientAge", "")[:16],
     }
 
 
@@ -112,9 +111,8 @@ def instance_fields(found: InspectedInstance) -> dict[str, object]:
     return {
         "sop_class_uid": found.sop_class_uid,
         "transfer_syntax_uid": found.transfer_syntax_uid,
-        "rows": found.rows if found.is_image else None,
-        "columns": found.columns if found.is_image else None,
-        "unreadable": found.unreadable,
+        "rows": found.rows,
+        "columns": found.columns,
         "view_position": found.attributes.get("ViewPosition", "")[:16],
         "attributes": {name: found.attributes[name] for name in KEPT_WITH_INSTANCE if found.attributes.get(name)},
         "warnings": list(found.warnings),

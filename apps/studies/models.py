@@ -3,42 +3,80 @@
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from apps.studies.names import PersonName
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.models import TenantModel
 
 
 class Patient(TenantModel):
+    """Whom studies belong to: an identity, and nothing else. What images say of a person is kept with each study.
+
+    A PatientID that stands for a missing one identifies no person: each study with it has a patient of its own. Where a
+    member of the hospital decided that several persons share one PatientID, each has a ``person_number``.
+    """
+
     patient_id = models.CharField(max_length=64, blank=True)
     issuer_of_patient_id = models.CharField(max_length=64, blank=True)
-    patient_name = models.CharField(max_length=324, blank=True)
-    patient_birth_date = models.DateField(null=True)
-    patient_sex = models.CharField(max_length=16, blank=True)
+    is_identified = models.BooleanField(default=True, db_default=True)
+    person_number = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [
             *TenantModel.Meta.constraints,
-            # Films without a PatientID are nobody's twin: each study has a patient of its own.
             models.UniqueConstraint(
-                fields=["tenant", "issuer_of_patient_id", "patient_id"],
-                condition=~models.Q(patient_id=""),
+                fields=["tenant", "issuer_of_patient_id", "patient_id", "person_number"],
+                condition=models.Q(is_identified=True),
                 name="studies_patient_identity",
             ),
         ]
+        indexes: ClassVar = [models.Index(fields=["tenant", "patient_id"], name="studies_patient_by_id")]
 
     def __str__(self) -> str:
         return f"Patient {self.pk}"
 
+
+class Demographics(models.Model):
+    """What an image says of its patient. A null key: the row is older than these columns and was not filled yet."""
+
+    patient_name = models.CharField(
+        max_length=324, blank=True, default="", db_default="", help_text="The raw PN value."
+    )
+    patient_birth_date = models.DateField(null=True)
+    patient_sex = models.CharField(max_length=16, blank=True, default="", db_default="")
+    patient_age = models.CharField(max_length=16, blank=True, default="", db_default="")
+    demographics_key = ArrayField(
+        models.TextField(), null=True, help_text="What demographics are compared by: see apps.studies.identity."
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_filled(self) -> bool:
+        return self.demographics_key is not None
+
     @property
     def display_name(self) -> str:
-        """The name as people read it: the first component group, family name first (PS3.5 6.2.1)."""
-        parts = [part.strip() for part in self.patient_name.split("=")[0].split("^")]
-        family, given = [*parts, "", ""][:2]
-        return ", ".join(part for part in (family, given) if part) or "Unnamed"
+        """The name in one line, as worklists show it."""
+        return self._readable(PersonName.parse(self.patient_name).short)
+
+    @property
+    def full_name(self) -> str:
+        """The name with its ideographic form where it has both, as reports show it."""
+        return self._readable(PersonName.parse(self.patient_name).full)
+
+    def _readable(self, name: str) -> str:
+        if not self.is_filled:
+            return "Name not verified"
+        return name or "Unnamed"
 
 
-class Study(TenantModel):
+class Study(Demographics, TenantModel):
+    """A study. Its demographics are those of the image that is read, unless a person set others for it."""
+
     patient = TenantForeignKey(Patient, on_delete=models.PROTECT, related_name="studies")
     study_instance_uid = models.CharField(max_length=64)
     accession_number = models.CharField(max_length=64, blank=True)
@@ -47,8 +85,18 @@ class Study(TenantModel):
     study_time = models.TimeField(null=True)
     study_description = models.CharField(max_length=255, blank=True)
     referring_physician_name = models.CharField(max_length=324, blank=True)
-    patient_age = models.CharField(max_length=16, blank=True)
     received = models.DateTimeField(auto_now_add=True)
+    patient_is_set = models.BooleanField(
+        default=False, db_default=False, help_text="A person chose the patient: images no longer change it."
+    )
+    demographics_are_set = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A person chose name, birth date and sex: images no longer change them.",
+    )
+    withdrawn = models.DateTimeField(null=True)
+    withdrawn_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    withdrawn_reason = models.TextField(blank=True, default="", db_default="")
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [
@@ -79,17 +127,23 @@ class Series(TenantModel):
         return f"Series {self.pk}"
 
 
-class Instance(TenantModel):
+class Instance(Demographics, TenantModel):
+    """An image, with what it says of its patient.
+
+    A held one names another patient than its study. It is stored, and is neither read nor shown before a person settles
+    the conflict.
+    """
+
     series = TenantForeignKey(Series, on_delete=models.CASCADE, related_name="instances")
     sop_instance_uid = models.CharField(max_length=64)
     sop_class_uid = models.CharField(max_length=64)
     transfer_syntax_uid = models.CharField(max_length=64)
-    rows = models.PositiveIntegerField(null=True, help_text="Empty: an object without pixels to read, such as an SR.")
-    columns = models.PositiveIntegerField(null=True)
-    unreadable = models.CharField(
-        max_length=60, blank=True, db_default="", help_text="Why the pixels of a well-formed image are never read."
-    )
+    rows = models.PositiveIntegerField()
+    columns = models.PositiveIntegerField()
     view_position = models.CharField(max_length=16, blank=True)
+    patient_id = models.CharField(max_length=64, blank=True, default="", db_default="")
+    issuer_of_patient_id = models.CharField(max_length=64, blank=True, default="", db_default="")
+    is_held = models.BooleanField(default=False, db_default=False)
     attributes = models.JSONField(default=dict, help_text="Equipment and geometry by DICOM keyword; no patient data.")
     warnings = models.JSONField(default=list)
     sha256 = models.CharField(max_length=64)
@@ -106,59 +160,100 @@ class Instance(TenantModel):
         return f"Instance {self.pk}"
 
     @property
-    def is_image(self) -> bool:
-        return self.rows is not None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns in pixels; 0 and 0 of an object without pixels."""
-        return self.rows or 0, self.columns or 0
-
-    @property
     def object_key(self) -> str:
         return object_key(self.tenant_id, self.sha256)
-
-
-class ImageRejection(TenantModel):
-    """An image of a study is not to be used: a person said so, or a Key Object Selection document (IHE RAD IOCM).
-
-    It names the instance by its UID, because a document may come before the image that it rejects. A rejection that was
-    taken back stays as a row.
-    """
-
-    class Code(models.TextChoices):
-        """PS3.16 CID 7011, coding scheme DCM."""
-
-        QUALITY = "113001", "Rejected for quality reasons"
-        SAFETY = "113037", "Rejected for patient safety reasons"
-        WORKLIST = "113038", "Incorrect modality worklist entry"
-        EXPIRED = "113039", "Data retention policy expired"
-
-    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="image_rejections")
-    sop_instance_uid = models.CharField(max_length=64)
-    code = models.CharField(max_length=16, choices=Code)
-    reason = models.TextField(blank=True)
-    document = TenantForeignKey(Instance, null=True, on_delete=models.SET_NULL, related_name="+")
-    rejected_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
-    at = models.DateTimeField(auto_now_add=True)
-    withdrawn_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    withdrawn_at = models.DateTimeField(null=True)
-
-    class Meta(TenantModel.Meta):
-        constraints: ClassVar = [
-            *TenantModel.Meta.constraints,
-            models.UniqueConstraint(
-                fields=["tenant", "study", "sop_instance_uid"],
-                condition=models.Q(withdrawn_at__isnull=True),
-                name="studies_one_rejection_of_image",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"Rejection {self.pk} {self.code}"
 
 
 def object_key(tenant_id: Any, sha256: str) -> str:
     """Where an object lives: by tenant and content, so that a key is never written twice with other bytes."""
     return f"t/{tenant_id}/{sha256}"
+
+
+class DemographicsConflict(TenantModel):
+    """Demographics that contradict each other: of the studies of one patient, or of the images of one study.
+
+    At most one is open for a patient and for a study. A settled one stays as history; a reopened one no longer counts.
+    """
+
+    class Settlement(models.TextChoices):
+        SAME_PERSON = "same-person", "Same person, corrected"
+        DIFFERENT_PERSONS = "different-persons", "Different persons"
+        NO_LONGER = "no-longer", "No longer contradicts"
+
+    patient = TenantForeignKey(Patient, null=True, on_delete=models.PROTECT, related_name="conflicts")
+    study = TenantForeignKey(Study, null=True, on_delete=models.CASCADE, related_name="conflicts")
+    opened = models.DateTimeField(auto_now_add=True)
+    settled = models.DateTimeField(null=True)
+    settled_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    settlement = models.CharField(max_length=20, choices=Settlement, blank=True)
+    reason = models.TextField(blank=True)
+    decision = models.JSONField(
+        default=dict, help_text="What was decided on: the keys and identities that were accepted, set aside or divided."
+    )
+    reopened = models.DateTimeField(null=True)
+    reopened_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(
+                fields=["tenant", "patient"],
+                condition=models.Q(settled__isnull=True, patient__isnull=False),
+                name="studies_one_open_conflict_per_patient",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "study"],
+                condition=models.Q(settled__isnull=True, study__isnull=False),
+                name="studies_one_open_conflict_per_study",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(patient__isnull=True, study__isnull=False)
+                | models.Q(patient__isnull=False, study__isnull=True),
+                name="studies_conflict_of_a_patient_or_of_a_study",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Conflict {self.pk} {self.settlement or 'open'}"
+
+
+class StudyChange(TenantModel):
+    """What a person changed about a study: written once, never changed."""
+
+    class Action(models.TextChoices):
+        MOVED = "moved", "Moved to another patient"
+        DEMOGRAPHICS_SET = "demographics-set", "Name, birth date and sex set"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        RESTORED = "restored", "Restored"
+
+    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="changes")
+    action = models.CharField(max_length=20, choices=Action)
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    reason = models.TextField(blank=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+
+    class Meta(TenantModel.Meta):
+        ordering: ClassVar = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"Change {self.pk} {self.action}"
+
+
+class PlaceholderPatientID(TenantModel):
+    """A PatientID that stands for a missing one in this hospital, beside the list that every hospital has."""
+
+    value = models.CharField(max_length=64, help_text="As it was entered.")
+    key = models.CharField(max_length=64, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "key"], name="studies_one_placeholder_per_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Placeholder {self.pk}"

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
@@ -14,7 +15,9 @@ from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.studies import attributes as columns
-from apps.studies.models import Instance, object_key
+from apps.studies.conflicts import DEMOGRAPHICS, copy_demographics, recheck_patient, review_instance
+from apps.studies.identity import is_placeholder, placeholder_key
+from apps.studies.models import Instance, Patient, Series, Study, object_key
 from apps.studies.spool import SpooledFile
 from apps.studies.storage import delete_object, put_file
 from apps.tenants.scope import tenant_tx
@@ -23,16 +26,30 @@ DUPLICATE: Final = "duplicate-with-other-content"
 _NEW: Final = "new"
 _CONFLICTS: Final = {
     DUPLICATE: ("This SOPInstanceUID is stored with other content. Send the changed image under a new UID."),
-    "study-of-another-patient": (
-        "This study is stored for another patient. Correct PatientID or StudyInstanceUID and send it again."
-    ),
 }
 
 
 @dataclass(frozen=True)
 class StoredInstance:
+    """Where the instance lies, and what its sender is to know.
+
+    ``in_conflict``: its demographics contradict others of its study or patient, and no person has settled that yet.
+    ``is_withdrawn``: its study was withdrawn, so nothing of it is read.
+    """
+
     study_id: UUID
     is_new: bool
+    in_conflict: bool = False
+    is_withdrawn: bool = False
+
+
+@dataclass(frozen=True)
+class _Inserted:
+    outcome: str
+    study_id: UUID
+    needs_review: bool
+    in_conflict: bool
+    is_withdrawn: bool
 
 
 def put_instance(*, tenant_id: UUID, spooled: SpooledFile) -> bool:
@@ -51,19 +68,23 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
 
     Its object is there already (`put_instance`), so that a row without its object is never seen, and no transaction
     stays open while a storage is slow. The same bytes again change nothing. The study's row stays locked until the
-    transaction ends, so that a job which completes meanwhile sees this instance.
+    transaction ends, so that a job which completes meanwhile sees this instance. Demographics that contradict
+    those of the study or the patient are stored as a conflict.
 
     Raises:
-        ConflictError: the SOPInstanceUID is known with other bytes, or the study is another patient's.
+        ConflictError: the SOPInstanceUID is known with other bytes.
         IntegrityError: another request stored the study or the instance at the same moment; try again.
     """
     instance_id = uuid7()
-    outcome, study_id = _insert(_rows(instance_id, spooled, found))
-    if outcome in _CONFLICTS:
-        raise ConflictError(_CONFLICTS[outcome], outcome)
-    if outcome == _NEW:
+    done = _insert(_rows(instance_id, spooled, found), placeholder_key(found.attributes.get("PatientID", "")))
+    if done.outcome in _CONFLICTS:
+        raise ConflictError(_CONFLICTS[done.outcome], done.outcome)
+    in_conflict = done.in_conflict
+    if done.outcome == _NEW:
         record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance_id)
-    return StoredInstance(study_id, is_new=outcome == _NEW)
+        if done.needs_review:
+            in_conflict = review_instance(instance_id=instance_id, by=by)
+    return StoredInstance(done.study_id, done.outcome == _NEW, in_conflict, done.is_withdrawn)
 
 
 def replace_lost_object(
@@ -81,7 +102,15 @@ def replace_lost_object(
         found.study_instance_uid,
     ) or any(getattr(instance, name) != new[name] for name in kept):
         return False
-    changes = {"transfer_syntax_uid": new["transfer_syntax_uid"], "sha256": spooled.sha256, "size": spooled.size}
+    demographics = {**columns.patient_identity(found.attributes), **columns.demographics_fields(found.attributes)}
+    if instance.is_filled and any(getattr(instance, name) != value for name, value in demographics.items()):
+        return False
+    changes = {
+        "transfer_syntax_uid": new["transfer_syntax_uid"],
+        "sha256": spooled.sha256,
+        "size": spooled.size,
+        **demographics,
+    }
     if not Instance.objects.filter(pk=instance.pk, sha256=instance.sha256).update(**changes):
         return False
     record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance.pk)
@@ -97,39 +126,59 @@ def drop_object(*, tenant_id: UUID, sha256: str) -> None:
         delete_object(object_key(tenant_id, sha256))
 
 
-def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, object]]:
-    """The patient, study, series and instance that are to be there, by column."""
+def follow_read_instances(*, instance_ids: Collection[UUID], by: Actor) -> None:
+    """Let each study say of its patient what the image says that was read, unless a person set something else.
+
+    Of a study whose images agree nothing changes.
+    """
+    read = Instance.objects.filter(pk__in=instance_ids).select_related("series__study__patient")
+    for instance in read:
+        study = instance.series.study
+        if instance.is_filled and not study.demographics_are_set and copy_demographics(instance, study):
+            study.save(update_fields=DEMOGRAPHICS)
+            recheck_patient(study.patient, by=by)
+
+
+def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, Any]]:
+    """The patient, study, series and instance that are to be there, by column, each with all columns of its table."""
     received = timezone.now()
-    return [
-        {"id": uuid7(), **columns.patient_identity(found.attributes), **columns.patient_fields(found.attributes)},
-        {
-            "id": uuid7(),
-            "study_instance_uid": found.study_instance_uid,
-            "received": received,
+    identity = columns.patient_identity(found.attributes)
+    demographics = columns.demographics_fields(found.attributes)
+    rows = [
+        Patient(tenant_id=None, **identity, is_identified=not is_placeholder(identity["patient_id"])),
+        Study(
+            tenant_id=None,
+            study_instance_uid=found.study_instance_uid,
+            received=received,
+            **demographics,
             **columns.study_fields(found.attributes),
-        },
-        {
-            "id": uuid7(),
-            "series_instance_uid": found.series_instance_uid,
+        ),
+        Series(
+            tenant_id=None,
+            series_instance_uid=found.series_instance_uid,
             **columns.series_fields(found.attributes),
-        },
-        {
-            "id": instance_id,
-            "sop_instance_uid": found.sop_instance_uid,
-            "sha256": spooled.sha256,
-            "size": spooled.size,
-            "received": received,
+        ),
+        Instance(
+            tenant_id=None,
+            id=instance_id,
+            sop_instance_uid=found.sop_instance_uid,
+            sha256=spooled.sha256,
+            size=spooled.size,
+            received=received,
+            **identity,
+            **demographics,
             **columns.instance_fields(found),
-        },
+        ),
     ]
+    return [{field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields} for row in rows]
 
 
-def _insert(rows: list[dict[str, object]]) -> tuple[str, UUID]:
-    """What became of the instance, and its study: one round trip, see ``studies/migrations/0003_store_instance.py``."""
+def _insert(rows: list[dict[str, Any]], placeholder: str) -> _Inserted:
+    """What became of the instance: one round trip, see ``studies/migrations/0005_demographics_conflicts.py``."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "select outcome, of_study from studies_store_instance(%s, %s, %s, %s)",
-            [json.dumps(row, default=str) for row in rows],
+            "select outcome, of_study, needs_review, in_conflict, is_withdrawn"
+            " from studies_store_instance(%s, %s, %s, %s, %s)",
+            [*(json.dumps(row, default=str) for row in rows), placeholder],
         )
-        outcome, study_id = cursor.fetchone()
-    return outcome, study_id
+        return _Inserted(*cursor.fetchone())

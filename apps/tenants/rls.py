@@ -9,7 +9,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import UniqueConstraint
 
 from apps.tenants.fields import TenantForeignKey
-from apps.tenants.roles import APP, ERASE
+from apps.tenants.roles import APP
 
 # `nullif`: after a transaction that used it, the setting reads '' instead of null. The sub-select runs once a query.
 TENANT_MATCHES = "tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid)"
@@ -173,32 +173,38 @@ class AppendOnly(_TableOperation):
         return f"Make {self.model_name} append-only"
 
 
-class LetErase(_TableOperation):
-    """Let the role of erasure and retention read, change and delete rows of this table.
+class WithoutRowSecurity(Operation):
+    """One statement of a migration over the rows of all tenants.
 
-    Where the table is a tenant's, that role too sees one tenant at a time, by the same equality.
+    Row-level security is forced on the owner too, so a plain statement of a migration sees no row. The tables stay
+    locked until the migration's transaction ends, so that no other session meets them without it.
     """
+
+    reversible = True
+    reduces_to_sql = True
+
+    def __init__(self, tables: Sequence[str], statement: str) -> None:
+        self.tables = tuple(tables)
+        self.statement = statement
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        pass
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        model = self._model(app_label, to_state)
-        table = model._meta.db_table
-        statements = [f"grant select, update, delete on {table} to {ERASE}"]
-        if "tenant" in {field.name for field in model._meta.local_fields}:
-            statements.append(
-                f"create policy tenant_erasure on {table} for all to {ERASE} "
-                f"using ({TENANT_MATCHES}) with check ({TENANT_MATCHES})"
-            )
-        self._run(schema_editor, statements)
+        for table in self.tables:
+            schema_editor.execute(f"alter table {table} no force row level security")
+        schema_editor.execute(self.statement)
+        # A table with checks that wait for the commit cannot be altered.
+        schema_editor.execute("set constraints all immediate")
+        for table in self.tables:
+            schema_editor.execute(f"alter table {table} force row level security")
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        table = self._model(app_label, from_state)._meta.db_table
-        self._run(
-            schema_editor, [f"drop policy if exists tenant_erasure on {table}", f"revoke all on {table} from {ERASE}"]
-        )
+        pass
 
     def describe(self) -> str:
-        return f"Let {ERASE} erase {self.model_name}"
+        return f"Change rows of {', '.join(self.tables)}"

@@ -4,8 +4,6 @@
 * ``chx_app`` is the web, API and worker role: it sees one tenant at a time, through row-level security.
 * ``chx_dispatch`` sees the job queue's own columns across tenants, and no patient.
 * ``chx_auth`` sees who may enter which tenant, before a tenant is in force.
-* ``chx_erase`` alone may delete or change what is otherwise written once: signed reports, audit. Only erasure and
-  retention work as it; without a password of its own it cannot log in, and no other process may assume it.
 
 None of them is a superuser, bypasses row-level security or is a member of another.
 """
@@ -20,10 +18,7 @@ OWNER = "chx_owner"
 APP = "chx_app"
 DISPATCH = "chx_dispatch"
 AUTH = "chx_auth"
-ERASE = "chx_erase"
-ROLES = (OWNER, APP, DISPATCH, AUTH, ERASE)
-# What one login that works as the roles may assume.
-_ASSUMED = (OWNER, APP, DISPATCH, AUTH)
+ROLES = (OWNER, APP, DISPATCH, AUTH)
 
 
 def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, str] | None = None) -> None:
@@ -39,8 +34,7 @@ def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, 
         with admin.cursor() as cur:
             for role in ROLES:
                 _ensure_role(cur, role, (passwords or {}).get(role))
-                if role in _ASSUMED:
-                    _let_login_assume(cur, role)
+                _let_login_assume(cur, role)
             cur.execute("select 1 from pg_database where datname = %s", [database])
             if cur.fetchone() is None:
                 cur.execute(

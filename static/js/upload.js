@@ -145,7 +145,7 @@ function finish(line, { outcome, detail, study_url: url }) {
   line.dataset.outcome = outcome;
   show(line, outcome, { stored: "Stored", known: "Known already", refused: "Refused" }[outcome]);
   const place = line.querySelector(".detail");
-  place.textContent = detail ?? "";
+  place.textContent = detail ? `${detail} ` : "";
   if (url) {
     const link = document.createElement("a");
     link.href = url;

@@ -28,9 +28,14 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     body = found.json()
     assert found["Cache-Control"] == "private, no-store"
     assert set(body) == {
-        "study_instance_uid", "status", "reason", "model_version", "findings", "report_url", "report_status",
-        "intended_use",
+        "study_instance_uid", "patient", "demographics_conflict", "status", "reason", "model_version", "findings",
+        "report_url", "report_status", "intended_use",
     }  # fmt: skip
+    assert body["patient"] == {
+        "name": "SYNTHETIC^Alpha", "patient_id": "SYN-000001", "issuer": "",
+        "birth_date": instance.patient_birth_date.isoformat(), "sex": instance.patient_sex,
+    }  # fmt: skip
+    assert body["demographics_conflict"] is False
     assert body["status"] == "complete"
     assert body["reason"] is None
     assert body["model_version"] == "chest-net:3"
@@ -45,7 +50,6 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     assert by_label["Hernia"]["threshold"] is None
     assert by_label["Hernia"]["positive"] is False
     assert [f["probability"] for f in body["findings"]] == sorted(f["probability"] for f in body["findings"])[::-1]
-    assert "SYNTHETIC" not in found.content.decode()
 
 
 def test_a_waiting_study_has_no_findings_and_no_report(north: Any, store_film: Any, uid_of: Any) -> None:

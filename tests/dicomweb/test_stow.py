@@ -83,12 +83,15 @@ def test_other_bytes_under_a_known_uid_are_refused(web: WebServer, north: Hospit
     assert count(north) == (1, 1, 1)
 
 
-def test_a_study_of_another_patient_is_refused(web: WebServer, north: Hospital, film: Film) -> None:
+def test_a_study_of_another_patient_is_stored_with_a_warning(web: WebServer, north: Hospital, film: Film) -> None:
     study = dataset_of(film(1)).StudyInstanceUID
     assert web.stow(north.api_key, [film(1)]).status_code == 200
     answer = web.stow(north.api_key, [film(2, study_uid=study, patient_id="SOMEBODY-ELSE")])
-    assert answer.status_code == 409
-    assert values(values(answer.json(), "00081198")[0], "00081197") == [0x0110]
+    assert answer.status_code == 202
+    assert "demographics-conflict" in answer.headers["Warning"]
+    (stored,) = values(answer.json(), "00081199")
+    assert values(stored, "00081196") == [0xB000]
+    assert count(north) == (1, 1, 2)
 
 
 def test_two_hospitals_own_the_same_uid(web: WebServer, north: Hospital, south: Hospital, film: Film) -> None:

@@ -18,7 +18,7 @@ from apps.inference.services import claim_jobs, reject
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
-from tests.conftest import Hospital, enter
+from tests.conftest import Hospital
 from tests.reports.conftest import UNJUDGED
 
 ADDRESSES = ("", "state/", "film.png", "heatmaps/Effusion.png", "report.pdf")
@@ -256,7 +256,9 @@ def test_only_a_radiologist_reads(
 def test_forms_from_elsewhere_are_refused(north: Hospital, study: Study) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(north.radiologist)
-    enter(client, north, north.radiologist)
+    session = client.session
+    session["tenant_id"] = str(north.tenant.id)
+    session.save()
     response = client.post(at(study, "sign/"), {"impression": "x"})
     assert response.status_code == 403
     assert "This page is out of date" in response.text

@@ -143,11 +143,12 @@ def test_ten_thousand_studies(north: Hospital, version: Any) -> None:
 
 
 def _many_studies(count: int, version: Any) -> None:
-    patients = Patient.objects.bulk_create(
-        [Patient(patient_id=f"P{number}", patient_name=f"PATIENT^{number}") for number in range(count)]
-    )
+    patients = Patient.objects.bulk_create([Patient(patient_id=f"P{number}") for number in range(count)])
     studies = Study.objects.bulk_create(
-        [Study(patient=patient, study_instance_uid=f"2.25.{number}") for number, patient in enumerate(patients)]
+        [
+            Study(patient=patient, patient_name=f"PATIENT^{number}", study_instance_uid=f"2.25.{number}")
+            for number, patient in enumerate(patients)
+        ]
     )
     states = [JobState.COMPLETE] * 17 + [JobState.QUEUED, JobState.REJECTED, JobState.FAILED]
     InferenceJob.objects.bulk_create(

@@ -132,7 +132,7 @@ from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 north = Tenant.objects.create(slug="north", name="North", ae_title="NORTH")
 with tenant_tx(north.id):
-    Patient.objects.create(patient_name="CANARY")
+    Patient.objects.create(patient_id="CANARY")
     print("inside", Patient.objects.count())
 print("outside", Patient.objects.count(), Patient.objects.using("owner").count())
 """

@@ -1,0 +1,52 @@
+"""Withdrawing and restoring a study, with its jobs; and reading again what a decision about its images changed."""
+
+import secrets
+from collections.abc import Collection
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from apps.accounts.models import User
+from apps.inference.models import OPEN_STATES, InferenceJob, JobState
+from apps.inference.services import request_inference
+from apps.studies import changes
+from apps.studies.models import Study
+from apps.tenants.models import Membership
+
+WITHDRAWN = "study-withdrawn"
+_FENCE_BITS = 62
+
+
+def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
+    """Withdraw a study and end its open job; a worker that holds it writes nothing. Raises as ``changes.withdraw``."""
+    with transaction.atomic():
+        study = changes.withdraw(study_id=study_id, reason=reason, user=user, membership=membership)
+        InferenceJob.objects.filter(study=study, state__in=OPEN_STATES).update(
+            state=JobState.REJECTED,
+            reason_code=WITHDRAWN,
+            reason="The study was withdrawn.",
+            # Another fence: the claim of a worker that reads the study now is void.
+            fence=secrets.randbits(_FENCE_BITS),
+            lease_until=None,
+            finished=Now(),
+        )
+    return study
+
+
+def restore_study(*, study_id: UUID, user: User, membership: Membership | None) -> Study:
+    """Restore a study; it is read where it was not, or where images came meanwhile. Raises as ``changes.restore``."""
+    with transaction.atomic():
+        before = Study.objects.filter(pk=study_id).values_list("withdrawn", flat=True).first()
+        study = changes.restore(study_id=study_id, user=user, membership=membership)
+        latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
+        came_meanwhile = study.series.filter(instances__received__gt=before).exists() if before else False
+        if latest is None or latest.reason_code == WITHDRAWN or came_meanwhile:
+            request_inference(study_id=study.pk)
+    return study
+
+
+def read_again(*, study_ids: Collection[UUID]) -> None:
+    """Queue studies whose images may be read differently since a decision, unless they are withdrawn."""
+    for study in Study.objects.filter(pk__in=study_ids, withdrawn__isnull=True):
+        request_inference(study_id=study.pk)

@@ -1,0 +1,54 @@
+"""Whom signed reports name, and whether that is still what their studies say."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from apps.reports.models import Report, ReportStatus
+from apps.studies.identity import demographics_key, differ
+from apps.studies.models import Study
+
+
+def patient_of(study: Study) -> dict[str, Any]:
+    """What a report that is made now says of the study's patient, as it is kept with a signed one."""
+    return {
+        "name": study.patient_name,
+        "patient_id": study.patient.patient_id,
+        "issuer": study.patient.issuer_of_patient_id,
+        "birth_date": study.patient_birth_date.isoformat() if study.patient_birth_date else None,
+        "sex": study.patient_sex,
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A signed report that names another patient than its study does now."""
+
+    report: Report
+    printed: dict[str, Any]
+    current: dict[str, Any]
+
+
+def differing_reports() -> Iterator[Difference]:
+    """The signed reports of the tenant in force that name another patient than their studies do, oldest first.
+
+    Case, spaces and the like make no difference. A study that is not filled yet says nothing, so it differs in nothing.
+    """
+    signed = Report.objects.exclude(status=ReportStatus.PRELIMINARY).filter(
+        printed__isnull=False, study__demographics_key__isnull=False
+    )
+    for report in signed.select_related("study__patient", "signed_by").order_by("signed_at", "id").iterator(500):
+        current = patient_of(report.study)
+        printed: dict[str, Any] = report.printed or {}
+        if _identity(printed) != _identity(current) or differ(_key(printed), _key(current)):
+            yield Difference(report, printed, current)
+
+
+def _identity(said: dict[str, Any]) -> tuple[str, str]:
+    return said["patient_id"], said["issuer"]
+
+
+def _key(said: dict[str, Any]) -> list[str]:
+    birth_date = datetime.date.fromisoformat(said["birth_date"]) if said["birth_date"] else None
+    return demographics_key(said["name"], birth_date, said["sex"])
