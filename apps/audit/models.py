@@ -27,6 +27,7 @@ class AuditEvent(TenantModel):
         MODEL_CANARY = "model.canary", "Canary started or changed"
         MODEL_SHADOW = "model.shadow", "Shadow started"
         MODEL_CHALLENGE_ENDED = "model.challenge_ended", "Canary or shadow ended"
+        STUDIES_REQUEUED = "studies.requeued", "Studies queued to be read once more"
         DATA_EXPORTED = "data.exported", "Data exported"
         REQUEST_REFUSED = "request.refused", "Request refused"
         CONFLICT_OPENED = "demographics.conflict", "Demographics conflict found"

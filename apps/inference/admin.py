@@ -2,22 +2,63 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, reverse
 
+from apps.audit.services import actor_of
+from apps.core.retry import FAILURES
 from apps.inference.models import InferenceJob, Worker
+from apps.inference.requeue import ended_jobs, requeue
 from apps.registry.models import ModelVersion
 from apps.tenants.console import OperatorAdmin
+from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 
-_SHOWN = ("state", "attempt", "created", "run_after", "lease_until", "worker", "finished", "reason_code", "reason")
+_SHOWN = (
+    "state", "attempt", "created", "run_after", "waiting_since", "is_suspect", "lease_until", "worker", "finished",
+    "reason_code", "reason",
+)  # fmt: skip
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """By the known codes: to ask the table which ones there are would read all of it."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(code, code) for code in FAILURES]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        return queryset.filter(reason_code=self.value()) if self.value() else queryset
+
+
+class RequeueForm(forms.Form):
+    """The confirmation of the list's action; what the list had sent is sent again."""
+
+    action = forms.CharField(widget=forms.HiddenInput)
+    select_across = forms.CharField(widget=forms.HiddenInput, required=False)
+    reason = forms.CharField(
+        max_length=500, widget=forms.Textarea(attrs={"rows": 3}), help_text="Why; kept in the console's history."
+    )
+
+    def __init__(self, data: Any, chosen: list[str]) -> None:
+        super().__init__(data if data is not None and "reason" in data else None, initial=data)
+        self.fields[ACTION_CHECKBOX_NAME] = forms.MultipleChoiceField(
+            choices=[(each, each) for each in chosen], initial=chosen, widget=forms.MultipleHiddenInput
+        )
 
 
 @admin.register(InferenceJob)
 class JobAdmin(OperatorAdmin):
     list_display = ("created", "hospital", "state", "attempt", "version", "worker", "finished", "reason_code")
-    list_filter = ("state",)
+    list_filter = ("state", ReasonFilter)
+    actions = ("read_again",)
     fields = ("id", "hospital", "version", *_SHOWN)
     readonly_fields = fields
     ordering = ("-id",)
@@ -27,6 +68,41 @@ class JobAdmin(OperatorAdmin):
         # Only what the role may read; that role sees neither tenants nor versions either, so they are put in below.
         return (
             InferenceJob.objects.using("dispatch").only("id", "tenant_id", "model_version_id", *_SHOWN).order_by("-id")
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        urls = super().get_urls()
+        for url in urls:
+            # The list's action enters each tenant in turn, whichever one the operator may be signed in to as well.
+            opens_own_transaction(url.callback)
+        return urls
+
+    @admin.action(description="Read again: queue the studies of failed or rejected jobs")
+    def read_again(self, request: HttpRequest, queryset: "QuerySet[InferenceJob]") -> TemplateResponse | None:
+        jobs = ended_jobs(ids=queryset)
+        form = RequeueForm(request.POST, request.POST.getlist(ACTION_CHECKBOX_NAME))
+        if form.is_valid():
+            queued = requeue(jobs=jobs, by=actor_of(request), operation="console: read again")
+            for row in (
+                InferenceJob.objects.using("dispatch").only("id", "state").filter(pk__in=[job.id for job in queued])
+            ):
+                self.log_change(request, row, f"Queued its study again: {form.cleaned_data['reason']}")
+            messages.success(request, f"{len(queued)} studies were queued.")
+            return None
+        left_out = queryset.count() - len(jobs)
+        explanation = f"{len(jobs)} studies are read once more, with the version that serves their tenant now."
+        if left_out:
+            explanation += (
+                f" {left_out} of the chosen jobs are left out: not failed or rejected, or not the latest one."
+            )
+        back_to = reverse("admin:inference_inferencejob_changelist")
+        return self.page(
+            request,
+            title="Read studies again",
+            explanation=explanation,
+            back_to=back_to,
+            form=form,
+            submit="Queue them",
         )
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:

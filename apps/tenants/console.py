@@ -32,7 +32,7 @@ class OperatorAdmin(admin.ModelAdmin):
     """Read-only unless ``is_writable``. Nothing is deleted here: rows are referred to by what happened."""
 
     is_writable = False
-    actions = None
+    actions: Any = None
     show_full_result_count = False
 
     def has_module_permission(self, request: HttpRequest) -> bool:
