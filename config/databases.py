@@ -8,6 +8,14 @@ from apps.tenants import roles
 from config.embedded import places, postgres
 from config.env import env_int, env_str
 
+# A server that vanished without a word is noticed after half a minute; the URL may say otherwise (libpq's keywords).
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 ALIASES = {"default": roles.APP, "owner": roles.OWNER, "dispatch": roles.DISPATCH, "auth": roles.AUTH}
 
 
@@ -16,12 +24,13 @@ def embedded() -> dict[str, dict[str, Any]]:
     known = places.load_secrets()
     return {
         alias: _entry(
+            role,
             {
                 "NAME": postgres.DATABASE,
                 "USER": role,
                 "PASSWORD": getattr(known, role),
                 "HOST": str(places.socket_folder()),
-            }
+            },
         )
         for alias, role in ALIASES.items()
     }
@@ -37,19 +46,22 @@ def external(url: str) -> dict[str, dict[str, Any]]:
     for alias, role in ALIASES.items():
         own_url = env_str(f"DATABASE_{alias.upper()}_URL")
         parsed = dj_database_url.parse(own_url or url)
-        entry = _entry(dict(parsed))
+        entry = _entry(role, dict(parsed))
         if parsed["USER"] != role:
             entry["OPTIONS"]["assume_role"] = role
         found[alias] = entry
     return found
 
 
-def _entry(connection: dict[str, Any]) -> dict[str, Any]:
+def _entry(role: str, connection: dict[str, Any]) -> dict[str, Any]:
     return connection | {
         "ENGINE": "apps.core.postgresql",
         "CONN_MAX_AGE": env_int("DATABASE_CONN_MAX_AGE", 600),
         "CONN_HEALTH_CHECKS": True,
         # Transaction poolers (PgBouncer) cannot keep a cursor open on the server.
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": dict(connection.get("OPTIONS") or {}),
+        # Migrations run as long as they take.
+        "ANSWER_SECONDS": None if role == roles.OWNER else env_int("DATABASE_ANSWER_SECONDS", 65),
+        "SERVER_LIMITS": dict(roles.LIMITS[role]),
+        "OPTIONS": _KEEPALIVES | dict(connection.get("OPTIONS") or {}),
     }

@@ -36,6 +36,9 @@ resource.setrlimit(
     resource.RLIMIT_NOFILE, (max(_soft, _wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard)), _hard)
 )
 
+# A person waits for the answer, and a thread of few with them. The other processes have more time.
+os.environ.setdefault("DATABASE_ANSWER_SECONDS", "15")
+
 # Loaded once, before the fork: workers share its memory, and no first request waits for the imports.
 preload_app = True
 

@@ -15,6 +15,8 @@ from config.env import PROJECT_ROOT
 _STOP_SECONDS = 25
 _STEADY_SECONDS = 20
 _MOST_RESTARTS = 4
+# Once all served, whatever dies again and again is started this often, and the others go on meanwhile.
+_PAUSE_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
 
 
@@ -71,8 +73,12 @@ class Supervisor:
         for service in self.services:
             service.start()
 
-    def check(self) -> None:
+    def check(self, *, give_up: bool = True) -> None:
         """Restart what died.
+
+        Args:
+            give_up: at the start, what dies again and again will not come up. Later it may be one image that ends a
+                worker each time, and the web server must go on.
 
         Raises:
             ProcessKeepsDyingError: it died too often.
@@ -83,16 +89,19 @@ class Supervisor:
                 continue
             if time.monotonic() - service.started > _STEADY_SECONDS:
                 service.restarts = 0
+            if service.restarts >= _MOST_RESTARTS:
+                if give_up:
+                    raise ProcessKeepsDyingError(f"{service.name} keeps stopping: see {places.log_file(service.name)}.")
+                if time.monotonic() - service.started < _PAUSE_SECONDS:
+                    continue
             service.restarts += 1
-            if service.restarts > _MOST_RESTARTS:
-                raise ProcessKeepsDyingError(f"{service.name} keeps stopping: see {places.log_file(service.name)}.")
             print(f"  {service.name} stopped; starting it again", flush=True)
             service.start()
 
     def watch(self) -> None:
         """Keep the services up until somebody asks to stop."""
         while not self.stopping.wait(1.0):
-            self.check()
+            self.check(give_up=False)
 
     def stop(self) -> None:
         running = [each.process for each in self.services if each.process is not None and each.process.poll() is None]

@@ -17,7 +17,7 @@ from celery.signals import worker_shutting_down
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
 django.setup()
 
-from django.db import DatabaseError  # noqa: E402
+from django.db import DatabaseError, InterfaceError  # noqa: E402
 
 from apps.core.queue import Bell  # noqa: E402
 from apps.core.queue import broker as app  # noqa: E402
@@ -57,7 +57,7 @@ def _alone(busy: threading.Lock, work: Callable[..., None]) -> None:
         return
     try:
         work(worker=NAME, stopping=_stopping)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         _say_later(error)
     finally:
         busy.release()
@@ -67,10 +67,10 @@ def _alone(busy: threading.Lock, work: Callable[..., None]) -> None:
 def deliver() -> None:
     try:
         deliver_due(stopping=_stopping)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         _say_later(error)
 
 
-def _say_later(error: DatabaseError) -> None:
+def _say_later(error: Exception) -> None:
     """The work is safe in its rows."""
     logger.warning("The database did not answer (%s); the dispatcher rings again.", type(error).__name__)

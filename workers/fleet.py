@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from apps.inference.loading import load_version
 from apps.inference.services import Canary
@@ -227,7 +227,7 @@ class Fleet:
             version = ModelVersion.objects.get(pk=version_id)
             self._names[version_id] = str(version)
             loaded = Loaded(version, self._verified(version))
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
         # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
         except Exception as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from apps.core.queue import Bell, broker
 from workers.drain import Drain
@@ -47,6 +47,6 @@ def drain() -> None:
         return
     try:
         _drain.run()
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         # The jobs are safe in their rows; the worker looks again soon.
         logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)

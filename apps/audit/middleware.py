@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from http import HTTPStatus
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponseBase
 
 from apps.audit.models import AuditEvent
@@ -41,6 +41,6 @@ def _record(request: HttpRequest) -> None:
                 operation=operation_of(request),
                 outcome=AuditEvent.Outcome.MINOR_FAILURE,
             )
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         # The refusal itself stands; only its line is missing.
         logger.error("A refused request could not be recorded: %s.", type(error).__name__)

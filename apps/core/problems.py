@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -53,7 +53,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     headers: dict[str, str] = {}
     if isinstance(exc, errors.ChecxrayError):
         body = problem(status_of(exc), exc.detail, exc.code)
-    elif isinstance(exc, DatabaseError):
+    elif isinstance(exc, DatabaseError | InterfaceError):
         body = problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database did not answer; try again.", "unavailable")
     else:
         handled = drf_exception_handler(exc, context)

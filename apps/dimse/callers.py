@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, close_old_connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from apps.audit.services import Actor
@@ -98,7 +98,7 @@ class CallerLog:
             close_old_connections()
             self._write_seen(due)
             self._write_refused(due)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("Who called could not be noted yet: %s.", type(error).__name__)
         if self._unknown and self._unknown_written < due:
             with self._lock:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError, UnavailableError
@@ -50,7 +50,7 @@ def store(arrival: Arrival) -> int:
         return engine.failure_reason(error.code)
     except ConflictError as error:
         return DUPLICATE_SOP_INSTANCE if error.code == "duplicate-with-other-content" else PROCESSING_FAILURE
-    except (OutOfSpaceError, TooLargeError, UnavailableError, DatabaseError) as error:
+    except (OutOfSpaceError, TooLargeError, UnavailableError, DatabaseError, InterfaceError) as error:
         # The peer keeps what was refused for want of resources, and sends it again.
         logger.warning("An instance was refused for want of resources: %s.", type(error).__name__)
         return OUT_OF_RESOURCES

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from apps.core.errors import ChecxrayError, UnavailableError
-from apps.core.problems import problem_response, status_of
+from apps.core.problems import RETRY_AFTER_SECONDS, problem_response, status_of
 from apps.portal.access import wants_json
 
 
@@ -24,7 +24,7 @@ class PortalErrorMiddleware:
         match = request.resolver_match
         if match is None or match.app_name != "portal":
             return None
-        if isinstance(exception, DatabaseError):
+        if isinstance(exception, DatabaseError | InterfaceError):
             exception = UnavailableError("The database did not answer and nothing was kept; try again.")
         if not isinstance(exception, ChecxrayError):
             return None
@@ -35,6 +35,8 @@ class PortalErrorMiddleware:
             context = {"status": int(status), "title": status.phrase, "detail": exception.detail}
             response = render(request, "portal/refused.html", context, status=status)
         response["Cache-Control"] = "private, no-store"
+        if status in RETRY_AFTER_SECONDS:
+            response["Retry-After"] = RETRY_AFTER_SECONDS[status]
         # A refused request changes nothing. After the rendering, which may still read.
         if transaction.get_connection().in_atomic_block:
             transaction.set_rollback(True)

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 logger = logging.getLogger(__name__)
 # The owner's alias only migrates, and FORCE holds for an owner as well.
@@ -36,7 +36,7 @@ def require_safe_start() -> None:
     """
     try:
         check_roles()
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("The database did not answer at the start (%s).", type(error).__name__)
     finally:
         connections.close_all()

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, resolve
 
@@ -41,7 +41,7 @@ class TenantTransactionMiddleware:
                 return self.get_response(request)
             with tenant_tx(tenant.id):
                 return self._respond(request)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             # A commit or a connection failed after the view: nothing of the request was kept.
             return problem_response(
                 HTTPStatus.SERVICE_UNAVAILABLE, "The database did not answer; try again.", "unavailable"

@@ -19,6 +19,19 @@ APP = "chx_app"
 DISPATCH = "chx_dispatch"
 AUTH = "chx_auth"
 ROLES = (OWNER, APP, DISPATCH, AUTH)
+# How long the server lets each role's sessions run a statement, wait for a lock, and hold a transaction open in which
+# they do nothing. They are the roles' own settings, because a pooler passes on no setting of a session. Migrations may
+# run long, but must not make everybody wait behind the lock that they wait for.
+LIMITS: Mapping[str, Mapping[str, str]] = {
+    OWNER: {
+        "statement_timeout": "0",
+        "lock_timeout": "30s",
+        "idle_in_transaction_session_timeout": "10min",
+    },
+    APP: {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"},
+    DISPATCH: {"statement_timeout": "30s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"},
+    AUTH: {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "60s"},
+}
 
 
 def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, str] | None = None) -> None:
@@ -61,6 +74,8 @@ def _ensure_role(cur: cursor, role: str, password: str | None) -> None:
     cur.execute("select 1 from pg_roles where rolname = %s", [role])
     if cur.fetchone() is None:
         cur.execute(sql.SQL("create role {} nosuperuser nobypassrls nocreatedb nocreaterole noinherit").format(name))
+    for setting, value in LIMITS[role].items():
+        cur.execute(sql.SQL("alter role {} set {} = {}").format(name, sql.Identifier(setting), sql.Literal(value)))
     if password is not None:
         cur.execute(sql.SQL("alter role {} login password {}").format(name, sql.Literal(password)))
 
