@@ -12,13 +12,15 @@ from typing import TypeVar
 
 import psutil
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
+from apps.core.retry import failure_of, outage_of
 from apps.registry.models import Work
 from apps.registry.services import Queue
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
+_DATABASE_PAUSE_SECONDS = 5
 # Films of patients come first on a machine that reads both.
 _NICE = 10
 W = TypeVar("W", bound=Work)
@@ -47,12 +49,25 @@ def _try(queue: Queue[W], job: W, attempt: Callable[[W, Attend], None], stopping
         attempt(job, lambda child: _attend(queue, job, child, stopping))
     except _Stopped:
         queue.give_back(job=job)
-    except DatabaseError:
-        raise
-    # Whatever the object storage's client raises: another attempt follows, and the reason is shown.
+    # Another attempt follows, and the reason is shown.
     except Exception as error:
         logger.exception("%s %s failed.", queue.kind.__name__, job.pk)
-        queue.fail(job=job, reason=f"{type(error).__name__}: {error}")
+        if code := outage_of(error):
+            _postpone(queue, job, f"Waits: {failure_of(code).what}.", stopping)
+        else:
+            queue.fail(job=job, reason=f"{type(error).__name__}: {error}")
+
+
+def _postpone(queue: Queue[W], job: W, reason: str, stopping: threading.Event) -> None:
+    """As soon as the database answers: an attempt that ends with its lease would count."""
+    while True:
+        try:
+            close_old_connections()
+            return queue.postpone(job=job, reason=reason)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The database did not answer (%s).", type(error).__name__)
+            if stopping.wait(_DATABASE_PAUSE_SECONDS):
+                return None
 
 
 def _attend(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> int:
@@ -80,7 +95,7 @@ def _keeps(queue: Queue[W], job: W) -> bool:
     try:
         close_old_connections()
         return queue.extend(job=job)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         # The child may still find the database back; if the lease is lost by then, its result is not written.
         logger.warning("The lease of %s was not extended (%s).", job.pk, type(error).__name__)
         return True

@@ -23,7 +23,7 @@ from typing import Self
 
 import numpy as np
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
 from apps.core.metrics import FORWARD_SECONDS
 from apps.core.processes import name_of_this_process
@@ -114,7 +114,7 @@ class Drain:
             if freed:
                 logger.warning("%d jobs were taken back from workers that have ended.", freed)
             self._fleet.settle()
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
 
     def _tell(self) -> None:
@@ -266,7 +266,7 @@ class Drain:
     def _give_back(self, claim: Claim, code: str, detail: str = "") -> None:
         try:
             give_back(job=claim, code=code, detail=detail)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             self._heartbeat.fail([claim], code)
 
     def _predict(self, batch: _Batch) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.db.models.functions import Now
 
 from apps.inference.leases import Claim, extend_leases
@@ -81,7 +81,7 @@ class Heartbeat:
         try:
             self._give_back_failed()
             Worker.objects.filter(name=self._worker).delete()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             logger.warning("The worker could not sign off; its row ages out.")
         connections.close_all()
 

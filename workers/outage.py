@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from apps.core.retry import failure_of
 from apps.inference.retries import end_outage, note_outage
@@ -53,7 +53,7 @@ class Outage:
                 return True
             try:
                 self._probe()
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 raise
             # Whatever the client of a storage raises: it is still away.
             except Exception:
@@ -72,5 +72,5 @@ class Outage:
     def _note(code: str) -> None:
         try:
             note_outage(code)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("The waiting jobs do not say what they wait for (%s).", type(error).__name__)

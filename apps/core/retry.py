@@ -2,7 +2,7 @@
 
 A failure of the infrastructure (storage, database, device, broker) says nothing about the image: the work waits, and no
 attempt is spent however long the outage lasts. Every other failure spends an attempt. A refusal of the image is a
-result and no failure; it is not listed here. ``docs/operations.md`` shows this table, and a test compares the two.
+result and no failure; it is not listed here. ``docs/production.md`` shows this table, and a test compares the two.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from apps.core.errors import ObjectLostError, UnavailableError
+from apps.core.errors import UnavailableError
 
 MAX_ATTEMPTS = 3
 # The pause before the second and the third attempt.
@@ -75,7 +75,8 @@ def waits(code: str, times: int) -> bool:
 
 def outage_of(error: BaseException) -> str | None:
     """The code of the outage that an exception shows; None where the work itself may be the cause."""
-    if isinstance(error, UnavailableError) and not isinstance(error, ObjectLostError):
+    # Other codes name what time does not mend, such as an object that is lost.
+    if isinstance(error, UnavailableError) and error.code == UnavailableError.default_code:
         return "storage-unavailable"
     # A value that PostgreSQL refuses comes from the work; whatever else the database says concerns all work alike.
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, DataError | IntegrityError):

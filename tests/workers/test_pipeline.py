@@ -18,6 +18,7 @@ from apps.reports.models import Report
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
+from tests.flows.processes import wait_for
 from workers.drain import Drain
 
 
@@ -170,7 +171,6 @@ def test_a_forward_that_hangs_ends_the_worker(
 
 def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_film: Callable[..., Any]) -> None:
     from apps.inference.models import Worker
-    from tests.flows.processes import wait_for
 
     store_film(north, size=256)
     with contextlib.ExitStack() as stack:
@@ -189,6 +189,34 @@ def test_a_database_error_between_claim_and_write_lets_the_leases_go(
         with pytest.raises(OperationalError):
             drain.run()
         assert drain._heartbeat._held == {}
+        wait_for(lambda: only_job(north).state == JobState.QUEUED, 30, "The job's return")
+    job = only_job(north)
+    assert (job.attempt, job.reason_code) == (0, "database-unavailable")
+
+
+def test_suspects_are_read_alone_and_keep_no_other_job_waiting(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(10):
+        store_film(north, seed=seed, size=256)
+    with tenant_tx(north.tenant.id):
+        InferenceJob.objects.update(is_suspect=True)
+    for seed in (10, 11, 12):
+        store_film(north, seed=seed, size=256)
+    sizes: list[int] = []
+    with Drain(device="cpu") as drain:
+        real = Predictor.predict
+
+        def predict(self: Predictor, batch: Any) -> Any:
+            sizes.append(len(batch))
+            return real(self, batch)
+
+        monkeypatch.setattr(Predictor, "predict", predict)
+        assert drain.run() == 13
+    assert sizes[:9] == [1] * 8 + [3]
+    assert sizes[9:] == [1, 1]
+    with tenant_tx(north.tenant.id):
+        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.COMPLETE, 1)}
 
 
 def test_a_write_that_fails_for_one_film_keeps_the_others(

@@ -84,6 +84,11 @@ class Queue(Generic[W]):
                 waiting: dict[str, Any] = {"not_before": again, "lease_expires": None, "reason": _short(reason)}
                 self.held(job).update(state=Work.State.WAITING, **waiting)
 
+    def postpone(self, *, job: W, reason: str) -> None:
+        """An outage stopped it: it waits and begins again, and the attempt does not count."""
+        waiting: dict[str, Any] = {"not_before": Now() + _PAUSE, "lease_expires": None, "attempts": F("attempts") - 1}
+        self.held(job).update(state=Work.State.WAITING, reason=_short(reason), **waiting)
+
     def give_back(self, *, job: W) -> None:
         """The worker stops: the attempt does not count."""
         waiting: dict[str, Any] = {"not_before": Now(), "lease_expires": None, "attempts": F("attempts") - 1}

@@ -24,6 +24,8 @@ from apps.tenants.checks import require_safe_start
 logger = logging.getLogger(__name__)
 FORGOTTEN = datetime.timedelta(seconds=10)
 HOUSEKEEPING_EVERY = 720
+# Between two looks, however short the leases are.
+_LONGEST_GAP_SECONDS = 10.0
 
 
 class Command(BaseCommand):
@@ -64,7 +66,7 @@ class LeaseWatch:
         """How many jobs were taken back."""
         lost = free_ended_workers()
         now = time.monotonic()
-        if self._looked is not None and now - self._looked > LEASE.total_seconds() / 2:
+        if self._looked is not None and now - self._looked > max(LEASE.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             self._wait_until = now + LEASE.total_seconds()
         self._looked = now
         if now >= self._wait_until:

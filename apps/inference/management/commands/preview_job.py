@@ -7,6 +7,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ConflictError, UnavailableError
+from apps.core.retry import outage_of
 from apps.inference.previews import read_switch
 from apps.registry import engine
 from apps.registry.models import PreviewJob
@@ -32,7 +33,8 @@ class Command(BaseCommand):
         except ConflictError as error:
             PREVIEWS.refuse(job=job, reason=error.detail)
         except UnavailableError as error:
-            PREVIEWS.fail(job=job, reason=error.detail)
+            end = PREVIEWS.postpone if outage_of(error) else PREVIEWS.fail
+            end(job=job, reason=error.detail)
         # Its words may quote a film: the row, which every operator reads, has its name alone.
         except Exception as error:
             logger.exception("The preview %s failed.", job.pk)
