@@ -83,12 +83,11 @@ class FileStore:
         """The file of an object that is there.
 
         Raises:
-            UnavailableError: the folder of all such objects is absent, as where a disk is not mounted: that says
-                nothing about this one.
+            UnavailableError: no tenant has an object, as where a disk is not mounted: that says nothing about this one.
         """
         path = self._root / key
         if not path.is_file():
-            if not (self._root / key.partition("/")[0]).is_dir():
+            if key.startswith("t/") and not (self._root / "t").is_dir():
                 raise UnavailableError("The folder of the object storage is not there: is its disk mounted?")
             raise FileNotFoundError("The object is missing from the storage.")
         return path

@@ -94,6 +94,16 @@ def holds(key: str, content: SpooledFile) -> bool:
     return False
 
 
+def matches_key(key: str) -> bool:
+    """Whether the object under a key that names a SHA-256 has it.
+
+    Raises:
+        FileNotFoundError, UnavailableError
+    """
+    with _answering(), object_store().open(key) as stored:
+        return _digest(stored) == sha256_of(key)
+
+
 @contextmanager
 def open_object(key: str) -> Iterator[BinaryIO]:
     """An object, open for reading; its bytes are not checked.
