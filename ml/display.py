@@ -35,23 +35,26 @@ class DisplayTable:
     window: tuple[float, float] | None
 
 
-def display_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> DisplayTable:
+def display_table(
+    index: DicomIndex, layout: ImageLayout, raw: NDArray[Any], hidden: NDArray[np.bool_] | None = None
+) -> DisplayTable:
     """The lookup table of one grey frame `raw` (rows, columns), unsigned, as `ml.codecs.decode_frame` returns it.
 
     VOI LUT before window, as PS3.3 C.11.2 leaves free and pydicom does. Without a usable one: 8-bit images (and fewer)
     that no rescale touches are taken as display-ready over their full range, all others stretch between the 0.5th and
     99.5th percentile. A window under which a film that has contrast loses all of it is ignored with a warning. Pixel
-    padding (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. Raises InputRejected("modality-lut-invalid").
+    padding (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. `hidden` (rows, columns) is True for pixels
+    outside a display shutter, which count in no statistic either. Raises InputRejected("modality-lut-invalid").
     """
     stored = _stored_values(index, layout, raw)
     modality, plain = _modality(index, layout, stored)
     padding = _padding(index, layout, stored)
-    sample = _sample(raw, padding)
+    sample = _sample(raw, padding, hidden)
     inverted = layout.photometric == "MONOCHROME1"
     for voi, window, scaled in _voi_candidates(index, layout, modality):
         seen = scaled[sample]
         if seen.size and np.ptp(seen) < 1 / 255 and np.ptp(modality[sample]) > 0:
-            index.warnings.append("a window that leaves no contrast was ignored")
+            index.warn("window-without-contrast")
             continue
         return DisplayTable(_to_bytes(scaled, inverted, padding), voi, window)
     if plain and layout.bits_stored <= 8 and not layout.signed:
@@ -131,10 +134,11 @@ def _padding(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32]) 
     return (stored >= min(values)) & (stored <= max(values))
 
 
-def _sample(raw: NDArray[Any], padding: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Raw values on a regular grid of about 65,000 pixels, padding left out."""
+def _sample(raw: NDArray[Any], padding: NDArray[np.bool_], hidden: NDArray[np.bool_] | None) -> NDArray[np.intp]:
+    """Raw values on a regular grid of about 65,000 pixels, without padding and what is hidden."""
     step = max(1, int((raw.size / _SAMPLE_PIXELS) ** 0.5))
-    sample = raw[::step, ::step].astype(np.intp).ravel()
+    sample = raw[::step, ::step].astype(np.intp)
+    sample = sample.ravel() if hidden is None else sample[~hidden[::step, ::step]]
     return sample[~padding[sample]] if padding.size else sample
 
 
@@ -147,21 +151,21 @@ def _voi_candidates(
         signed = layout.signed or bool(modality.min() < 0)
         lut = _lut(index, index.items[VOI_LUT_SEQUENCE], 0x00283002, 0x00283006, signed=signed)
         if lut is None:
-            index.warnings.append("a damaged VOI LUT was ignored")
+            index.warn("voi-lut-invalid")
         else:
             data, first, bits = lut
             position = np.clip(np.floor(modality) - first, 0, data.size - 1).astype(np.intp)
             found.append(("voi-lut", None, data[position] / ((1 << bits) - 1)))
     function = index.text(0x00281056).upper() or "LINEAR"
     if function not in _FUNCTIONS:
-        index.warnings.append("an unknown VOI LUT Function was taken as LINEAR")
+        index.warn("voi-function-unknown")
         function = "LINEAR"
     centres, widths = _numbers(index, 0x00281050, ""), _numbers(index, 0x00281051, "")
     usable = [(c, w) for c, w in zip(centres, widths, strict=False) if (w >= 1 if function == "LINEAR" else w > 1e-9)]
     if usable:
         found.append(("window", usable[0], _window(modality, *usable[0], function)))
     elif 0x00281050 in index.elements or 0x00281051 in index.elements:
-        index.warnings.append("an unusable window was ignored")
+        index.warn("window-invalid")
     return found
 
 

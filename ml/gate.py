@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.pixel_aspect import pixel_ratio
+
 CODES: dict[str, str] = {
     "not-radiography": "This is not a radiograph: only CR and DX images are read.",
     "not-chest": "The image is labelled as another part of the body than the chest.",
@@ -78,7 +80,8 @@ def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int
         return _refuse("not-frontal")
     if min(rows, columns) < MIN_SIDE:
         return _refuse("too-small", f"It is {columns} x {rows}; at least {MIN_SIDE} pixels a side are needed.")
-    if not ASPECT[0] <= columns / rows <= ASPECT[1]:
+    ratio, _ = pixel_ratio(attributes)
+    if not ASPECT[0] <= columns / (rows * ratio) <= ASPECT[1]:
         return _refuse("aspect-ratio", f"It is {columns} x {rows} pixels.")
     return ACCEPTED
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from ml.codestream import HEAD_BYTES, read_jpeg_file
 from ml.errors import InputRejected
+from ml.image_warnings import ImageWarning
 from ml.preflight_image import check_size, read_layout
 from ml.preflight_source import Kind, open_source
 from ml.preflight_text import read_attributes
@@ -40,7 +41,7 @@ class Preflight:
 
     For PNG and JPEG the UIDs are empty and `attributes` has nothing. `rows` and `columns` are pixels as stored (an EXIF
     rotation of a JPEG is applied later, by `ml.radiograph`). `attributes` maps DICOM keywords of
-    `ml.preflight_text.TAGS` to cleaned text. `warnings` are sentences without values of the file.
+    `ml.preflight_text.TAGS` to cleaned text. `warnings` quote no value of the file.
     """
 
     kind: Kind
@@ -57,7 +58,7 @@ class Preflight:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[ImageWarning, ...] = ()
 
 
 def inspect(path: Path) -> Preflight:
@@ -152,4 +153,4 @@ def _check_file_meta(index: DicomIndex, sop_class: str, sop_instance: str) -> No
                 "file-meta-invalid",
                 "The File Meta Information names another SOP Class. Export the file anew as DICOM Part 10.",
             )
-        index.warnings.append("the File Meta Information does not name this SOP Class or Instance")
+        index.warn("file-meta-differs")

@@ -96,7 +96,7 @@ def _bits(index: DicomIndex) -> tuple[int, int, int, bool]:
     if stored is None or not 1 <= stored <= allocated:
         raise _format("has Bits Stored that do not fit Bits Allocated")
     if high_bit is None:
-        index.warnings.append("High Bit absent: taken as Bits Stored - 1")
+        index.warn("high-bit-absent")
         high_bit = stored - 1
     if not stored - 1 <= high_bit < allocated:
         raise _format("has a High Bit that does not fit Bits Stored")
@@ -112,7 +112,7 @@ def _check_native(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[int, in
     if element.length < frame * layout.frames:
         raise InputRejected("pixel-data-short", "Pixels are missing at the end. Send the file again from the source.")
     if element.length > frame * layout.frames + 1:
-        index.warnings.append("bytes after the last pixel ignored")
+        index.warn("trailing-bytes")
     if layout.photometric == "YBR_FULL_422" and (layout.columns % 2 or layout.bits_allocated != 8):
         raise _format("has YBR_FULL_422 pixels in an odd number of columns")
     return ((element.start, frame),)
@@ -135,9 +135,9 @@ def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[i
         if stream.bits > layout.bits_allocated:
             raise _mismatch("Bits Allocated")
         if stream.bits != layout.bits_stored:
-            index.warnings.append("precision of the compressed image differs from Bits Stored")
+            index.warn("precision-differs")
         if stream.signed != layout.signed and index.transfer_syntax_uid.startswith("1.2.840.10008.1.2.4.9"):
-            index.warnings.append("sign of the compressed image differs from Pixel Representation")
+            index.warn("sign-differs")
     return tuple(frames[0])
 
 

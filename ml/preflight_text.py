@@ -8,6 +8,7 @@ from typing import Final
 
 from pydicom import charset
 
+from ml.image_warnings import CODES, ImageWarning, image_warning
 from ml.preflight_walk import DicomIndex
 
 MAX_TEXT: Final = 1024
@@ -42,6 +43,10 @@ TAGS: Final = MappingProxyType(
         "ImageType": 0x00080008,
         "PresentationIntentType": 0x00080068,
         "BurnedInAnnotation": 0x00280301,
+        "PixelAspectRatio": 0x00280034,
+        "PixelSpacing": 0x00280030,
+        "ImagerPixelSpacing": 0x00181164,
+        "NominalScannedPixelSpacing": 0x00182010,
     }
 )
 
@@ -51,7 +56,7 @@ _DELIMITERS = {ord("\\"), ord("^"), ord("="), ord("\r"), ord("\n"), ord("\t"), o
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
-def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[str]]:
+def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[ImageWarning]]:
     """Text by DICOM keyword for what is present in `TAGS`, and warnings that name keywords but no value.
 
     Specific Character Set (PS3.3 C.12.1.1.2) decides; bytes that it does not fit are read as UTF-8 if they are valid
@@ -66,20 +71,20 @@ def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[str]]:
             continue
         text, exact = _decode(raw, encodings)
         if not exact:
-            notes.append(f"{keyword}: bytes do not fit the character set")
+            notes.append(image_warning("character-set-broken", f"{keyword}: {CODES['character-set-broken']}"))
         cleaned = _UNWANTED.sub("", text).strip()
         if len(cleaned) > MAX_TEXT:
-            notes.append(f"{keyword}: shortened to {MAX_TEXT} characters")
+            notes.append(image_warning("text-shortened", f"{keyword} was shortened to {MAX_TEXT} characters."))
         # Normalising only what is kept: the time of NFC grows with the square of a run of combining marks.
         attributes[keyword] = unicodedata.normalize("NFC", cleaned[:MAX_TEXT])[:MAX_TEXT]
     return attributes, notes
 
 
-def _encodings(index: DicomIndex) -> tuple[list[str], list[str]]:
+def _encodings(index: DicomIndex) -> tuple[list[str], list[ImageWarning]]:
     terms = [_term(term) for term in index.text(_SPECIFIC_CHARACTER_SET).split("\\")]
     known = [charset.python_encoding[term] for term in terms if term in charset.python_encoding]
     if len(known) < len(terms):
-        return known or ["ascii"], ["SpecificCharacterSet: unknown term"]
+        return known or ["ascii"], [image_warning("character-set-unknown")]
     # pydicom reads the default repertoire as Latin-1; here it is ASCII, so that undeclared letters are noticed.
     return ["ascii" if term in ("", "ISO_IR 6") else name for term, name in zip(terms, known, strict=True)], []
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ml.errors import InputRejected
+from ml.image_warnings import ImageWarning, image_warning
 from ml.preflight_source import inflate
 
 MAX_DEPTH: Final = 16
@@ -66,7 +67,11 @@ class DicomIndex:
     items: dict[int, dict[int, Element]] = field(default_factory=dict)
     offset_table: tuple[int, ...] = ()
     fragments: list[tuple[int, int]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[ImageWarning] = field(default_factory=list)
+
+    def warn(self, code: str) -> None:
+        """Add a warning of `ml.image_warnings.CODES`."""
+        self.warnings.append(image_warning(code))
 
     @property
     def big_endian(self) -> bool:
@@ -183,7 +188,7 @@ class _Walker:
                 self.stack.pop()
             elif frame.end - pos < 8:
                 if frame is root and not any(self.buffer[pos : frame.end]):
-                    self.index.warnings.append("zero bytes after the data set ignored")
+                    self.index.warn("trailing-bytes")
                     return
                 raise _truncated()
             elif frame.is_sequence:

@@ -1,10 +1,9 @@
-"""One reader for training and serving: DICOM, PNG or JPEG in, a display-ready 8-bit film out."""
+"""One reader for training and serving: DICOM, PNG or JPEG in, a display-ready 8-bit image out."""
 
 import io
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,35 @@ from PIL import Image, ImageOps
 
 from ml.display import apply_table, display_table, palette_table
 from ml.errors import InputRejected
+from ml.image_warnings import ImageWarning
+from ml.orientation import read_orientation
+from ml.pixel_aspect import pixel_ratio, with_square_pixels
 from ml.preflight_image import MAX_PIXELS, check_size
-from ml.preflight_source import Kind, open_source
+from ml.preflight_source import Kind, Source, open_source
+from ml.shutter import read_shutter
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 PNG_PERCENTILES = (0.5, 99.5)
+_GEOMETRY = {
+    "PatientOrientation": 0x00200020,
+    "ViewPosition": 0x00185101,
+    "PixelAspectRatio": 0x00280034,
+    "PixelSpacing": 0x00280030,
+    "ImagerPixelSpacing": 0x00181164,
+    "NominalScannedPixelSpacing": 0x00182010,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Radiograph:
-    """A film as a reader sees it.
+    """An image as a reader sees it: upright, with square pixels, its display shutter closed.
 
-    `pixels` is uint8 (rows, columns), 0 black, bone bright. `photometric` and `bits_stored` describe the source, `voi`
-    what decided the grey scale ("voi-lut", "window", "percentiles", "full-range"), `window` is (centre, width) in
-    modality units where one was used. `chroma` is the mean of (max - min) over the colour channels in 0..1: 0 for
-    every true radiograph.
+    `pixels` is uint8 (rows, columns), 0 black, bone bright. Rows and columns are those of the picture, which differ
+    from the stored ones where the image was turned or its pixels are not square. `photometric` and `bits_stored`
+    describe the source, `voi` what decided the grey scale ("voi-lut", "window", "percentiles", "full-range"), `window`
+    is (centre, width) in modality units where one was used. `chroma` is the mean of (max - min) over the colour
+    channels in 0..1: 0 for every true radiograph.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,7 +50,7 @@ class Radiograph:
     voi: str
     window: tuple[float, float] | None = None
     chroma: float = 0.0
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[ImageWarning, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -49,11 +61,12 @@ class Radiograph:
         return int(self.pixels.shape[1])
 
 
-def read_radiograph(source: Path | bytes) -> Radiograph:
-    """Read one film, the first frame of it.
+def read_radiograph(source: Source) -> Radiograph:
+    """Read one image, the first frame of it.
 
-    DICOM goes through modality LUT, VOI LUT or window and MONOCHROME1 inversion (`ml.display`), colour becomes its
-    BT.601 luminance; 8-bit PNG and JPEG are taken as they are (a JPEG's EXIF rotation applied), 16-bit PNG is
+    DICOM goes through modality LUT, VOI LUT or window and MONOCHROME1 inversion (`ml.display`), display shutter
+    (`ml.shutter`), pixel aspect ratio (`ml.pixel_aspect`) and patient orientation (`ml.orientation`); colour becomes
+    its BT.601 luminance; 8-bit PNG and JPEG are taken as they are (a JPEG's EXIF rotation applied), 16-bit PNG is
     stretched between its 0.5th and 99.5th percentile. The SOP class is not judged here: that is
     `ml.preflight.inspect`. Needs only Pillow and NumPy for PNG and JPEG. Raises InputRejected.
     """
@@ -65,21 +78,31 @@ def read_radiograph(source: Path | bytes) -> Radiograph:
 
 def _read_dicom(buffer: Any) -> Radiograph:
     from ml.codecs import decode_frame
+    from ml.consistency import note_contradictions
     from ml.preflight_image import read_layout
     from ml.preflight_walk import walk
 
     index = walk(buffer)
     layout = read_layout(index)
     raw = decode_frame(index, layout)
+    note_contradictions(index, layout, raw)
+    texts = {keyword: index.text(tag) for keyword, tag in _GEOMETRY.items()}
+    ratio, odd_aspect = pixel_ratio(texts)
+    shutter = read_shutter(index, layout.rows, layout.columns, ratio)
     voi, window, chroma = "full-range", None, 0.0
     if layout.samples == 3:
         pixels, chroma = _luminance(_to_eight_bits(raw, layout.bits_stored))
     elif layout.photometric == "PALETTE COLOR":
         pixels = apply_table(palette_table(index, layout, raw), raw)
     else:
-        display = display_table(index, layout, raw)
+        display = display_table(index, layout, raw, shutter.hidden if shutter else None)
         voi, window = display.voi, display.window
         pixels = apply_table(display.table, raw)
+    if shutter is not None:
+        pixels = shutter.cover(pixels)
+    turn, turned = read_orientation(texts["PatientOrientation"], texts["ViewPosition"])
+    pixels = np.ascontiguousarray(turn.apply(with_square_pixels(pixels, ratio)))
+    index.warnings += [warning for warning in (turned, odd_aspect) if warning is not None]
     warnings = tuple(dict.fromkeys(index.warnings))
     return Radiograph(pixels, "dicom", layout.photometric, layout.bits_stored, voi, window, chroma, warnings)
 

@@ -51,6 +51,7 @@ _RESULT_GLOBALS = frozenset(
         ("ml.serving_input", "LoadedInput"),
         ("ml.radiograph", "Radiograph"),
         ("ml.preflight", "Preflight"),
+        ("ml.image_warnings", "ImageWarning"),
     }
 )
 _log = logging.getLogger(__name__)

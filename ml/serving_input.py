@@ -10,21 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml.consistency import looks_negative
+from ml.image_warnings import ImageWarning, image_warning
 from ml.radiograph import Radiograph, read_radiograph
 from ml.transforms import InputSpace, to_square
+
+DISPLAY_VERSION = 2
+"""Goes up when the same file gives another picture, so that pictures that were kept are drawn anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedInput:
-    """`tensor_u8` is (size, size) uint8, fitted by `ml.transforms.to_square`; `rows` and `columns` are the
-    original's."""
+    """`tensor_u8` is (size, size) uint8, fitted by `ml.transforms.to_square`; `rows` and `columns` are those of the
+    picture that a reader sees (`ml.radiograph.Radiograph`), which heatmaps are drawn for."""
 
     tensor_u8: NDArray[np.uint8]
     rows: int
     columns: int
     photometric: str
     voi: str
-    warnings: tuple[str, ...]
+    warnings: tuple[ImageWarning, ...]
 
 
 def load_input(path: str, input_space: Mapping[str, Any]) -> LoadedInput:
@@ -40,7 +45,8 @@ def load_input_bytes(data: bytes, input_space: Mapping[str, Any]) -> LoadedInput
 def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
     """The network's input for a film already read."""
     square = to_square(film.pixels, InputSpace.from_dict(input_space))
-    return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, film.warnings)
+    negative = (image_warning("polarity-suspect"),) if looks_negative(square) else ()
+    return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, (*film.warnings, *negative))
 
 
 def render_png(path: str, max_side: int) -> bytes:

@@ -195,6 +195,7 @@ def _write_refusal(reading: Reading) -> None:
                 reason=reading.refusal.detail,
                 instances_seen=len(reading.instances),
                 instance=reading.instance,
+                warnings=reading.film.warnings if reading.film else (),
             )
 
 
@@ -224,10 +225,13 @@ def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
 def _result(reading: Reading, claim: ClaimedJob) -> Result:
     assert reading.instance is not None
     assert reading.score is not None
+    assert reading.film is not None
     return Result(
         job=claim,
         instance=reading.instance,
         instances_seen=len(reading.instances),
         probabilities=reading.score.probabilities,
         cams=reading.score.cams,
+        picture=(reading.film.rows, reading.film.columns),
+        warnings=reading.film.warnings,
     )

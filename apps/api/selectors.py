@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import RECEIVED
+from apps.inference.warnings import Warned, warnings_of
 from apps.reports.models import Report
 from apps.studies.models import Study
 
@@ -43,6 +44,7 @@ class StudyResult:
     findings: list[FindingResult] = field(default_factory=list)
     report_url: str | None = None
     report_status: str | None = None
+    warnings: list[Warned] = field(default_factory=list)
     intended_use: str = field(default_factory=lambda: settings.INTENDED_USE_NOTICE)
 
 
@@ -74,7 +76,7 @@ def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
         .order_by("study_id", "-id")
         .distinct("study_id")
         # The manifest of a version is large and says nothing here.
-        .select_related("model_version")
+        .select_related("model_version", "instance")
         .defer("model_version__manifest")
         .prefetch_related("findings")
     )
@@ -102,4 +104,5 @@ def _result(study: Study, job: InferenceJob | None, report_status: str | None) -
         ],
         report_url=reverse("api:report", kwargs={"study_instance_uid": uid}) if report_status else None,
         report_status=report_status,
+        warnings=warnings_of(study=study, job=job),
     )

@@ -37,6 +37,11 @@ class PatientSerializer(serializers.Serializer[Any]):
     sex = serializers.CharField(allow_null=True, allow_blank=True)
 
 
+class WarningSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField(help_text="Stable name, in kebab-case.")
+    detail = serializers.CharField(help_text="The warning in words.")
+
+
 class StudySerializer(serializers.Serializer[Any]):
     study_instance_uid = serializers.CharField()
     patient = PatientSerializer()
@@ -47,6 +52,9 @@ class StudySerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=STUDY_STATUSES)
     reason = serializers.CharField(
         allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage."
+    )
+    warnings = WarningSerializer(
+        many=True, help_text="What is odd about the image that was read, or about its patient; how it was read then."
     )
     model_version = serializers.CharField(allow_null=True, help_text="name:number")
     findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
@@ -126,6 +134,7 @@ class PredictionSerializer(serializers.Serializer[Any]):
     file = serializers.CharField(allow_null=True, help_text="The file's name, where you gave one.")
     model_version = serializers.CharField(help_text="name:number")
     gate = GateSerializer()
+    warnings = WarningSerializer(many=True, help_text="What is odd about the image; how it was read then.")
     findings = PredictedFindingSerializer(many=True, help_text="All labels, most probable first; empty where refused.")
     intended_use = serializers.CharField()
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.utils import timezone
 from numpy.typing import NDArray
 
 from apps.core.errors import UnavailableError
 from apps.inference.rendering import overlay_uri
 from apps.registry import engine
+from apps.studies.attributes import parse_date
 
 # Refusals that say nothing of the film as a chest film: it could not be read at all.
 _UNREADABLE = {"file-unreadable", "inference-error"}
@@ -27,7 +29,8 @@ class DirectReading:
         name: what the caller calls it, if anything.
         path: the file; None for an image that came preprocessed.
         judged: whether the gate spoke, and not only a reader that failed.
-        rows, columns: of the image as it came, for the maps.
+        rows, columns: of the picture that a reader sees, for the maps.
+        warnings: what is odd about the image or its patient.
     """
 
     name: str | None
@@ -40,6 +43,7 @@ class DirectReading:
     square: NDArray[np.uint8] | None = None
     probabilities: NDArray[np.float64] | None = None
     cams: NDArray[np.float16] | None = None
+    warnings: list[engine.ImageWarning] = field(default_factory=list)
 
     def refuse(self, code: str, detail: str) -> None:
         self.gate = engine.GateResult(False, code, detail)
@@ -66,13 +70,12 @@ def read_files(
     Raises:
         UnavailableError: the deadline passed.
     """
-    space = predictor.manifest.input_space.to_dict()
     under_way: Sequence[DirectReading] = []
     try:
         for first in range(0, len(films), batch):
             started = films[first : first + batch]
             for film in started:
-                _start(film, space, sandbox)
+                _start(film, predictor.manifest, sandbox)
             yield from _finish(under_way, predictor, deadline)
             under_way = started
         yield from _finish(under_way, predictor, deadline)
@@ -82,7 +85,7 @@ def read_files(
                 film.decoding.cancel()
 
 
-def _start(film: DirectReading, space: dict[str, Any], sandbox: "engine.Sandbox") -> None:
+def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sandbox") -> None:
     assert film.path is not None
     try:
         found = engine.inspect(film.path)
@@ -96,8 +99,16 @@ def _start(film: DirectReading, space: dict[str, Any], sandbox: "engine.Sandbox"
     tags = dict(found.attributes) if found.kind == "dicom" else {}
     film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns)
     film.judged = not film.gate.accepted
+    film.warnings = [*found.warnings, *_age_warnings(tags, manifest)]
     if film.gate.accepted:
-        film.decoding = sandbox.submit(engine.load_input, str(film.path), space)
+        film.decoding = sandbox.submit(engine.load_input, str(film.path), manifest.input_space.to_dict())
+
+
+def _age_warnings(tags: Mapping[str, str], manifest: "engine.Manifest") -> list[engine.ImageWarning]:
+    on = parse_date(tags.get("StudyDate", "")) or timezone.now().date()
+    born = parse_date(tags.get("PatientBirthDate", ""))
+    odd = engine.age_warning(manifest.data, born, on, tags.get("PatientAge", ""))
+    return [odd] if odd else []
 
 
 def _finish(
@@ -125,6 +136,7 @@ def _take(film: DirectReading, decoding: "Future[engine.LoadedInput]", deadline:
         ) from error
     else:
         film.square, film.rows, film.columns = loaded.tensor_u8, loaded.rows, loaded.columns
+        film.warnings = [*loaded.warnings, *film.warnings]
 
 
 def read_images(images: NDArray[np.float32], predictor: "engine.Predictor") -> list[DirectReading]:
@@ -181,6 +193,7 @@ def entry_of(
             "reason": reading.gate.reason,
             "detail": reading.gate.detail,
         },
+        "warnings": [{"code": each.code, "detail": each.detail} for each in dict.fromkeys(reading.warnings)],
         "findings": sorted(findings, key=lambda finding: -float(finding["probability"])),
     }
 

@@ -75,6 +75,15 @@ class InferenceJob(QueuedReading):
     top_label = models.CharField(max_length=40, blank=True)
     top_probability = models.FloatField(null=True)
     positive_count = models.PositiveSmallIntegerField(default=0)
+    picture_rows = models.PositiveIntegerField(
+        null=True, help_text="Rows of the picture that the maps lie on; empty in jobs from before images were turned."
+    )
+    picture_columns = models.PositiveIntegerField(null=True)
+    warnings = models.JSONField(
+        default=list,
+        db_default=models.Value([], output_field=models.JSONField()),
+        help_text="What is odd about the image that was read: code and detail.",
+    )
 
     class Meta(QueuedReading.Meta):
         constraints: ClassVar = [

@@ -36,7 +36,7 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
         ObjectLostError: the object is missing or damaged.
         UnavailableError: the storage did not answer, or no decoder could be started.
     """
-    key = f"{instance.object_key}.{max_side}.png"
+    key = f"{instance.object_key}.{engine.DISPLAY_VERSION}.{max_side}.png"
     with contextlib.suppress(FileNotFoundError):
         return read_bytes(key)
     try:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
+from apps.inference.warnings import knows_its_sides
 from apps.registry import engine
 from apps.studies.models import Instance, Study
 from apps.studies.selectors import in_conflict
@@ -65,6 +66,12 @@ class Heatmap:
     scale: "engine.CamScale"
     geometry: "engine.Geometry"
     opacity: float
+    knows_its_sides: bool = True
+
+    @property
+    def zone(self) -> str | None:
+        """Where the strongest contribution lies, in words; None where there is none or the sides are not known."""
+        return engine.zone(self.grid, self.scale) if self.knows_its_sides else None
 
 
 def get_heatmap(*, study: Study, label: str) -> Heatmap:
@@ -79,15 +86,32 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
     if job is None or finding is None or grids is None or job.instance is None or job.model_version is None:
         raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
+    cams, geometry = maps_on_the_picture(job, grids, manifest.input_space)
     return Heatmap(
         finding=finding,
         instance=job.instance,
         grid=cams[manifest.labels.index(label)],
         scale=manifest.cam_scale[label],
-        geometry=engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space),
+        geometry=geometry,
         opacity=engine.opacity(finding.probability, finding.threshold),
+        knows_its_sides=knows_its_sides(job),
     )
+
+
+def maps_on_the_picture(
+    job: InferenceJob, grids: HeatmapGrids, space: "engine.InputSpace"
+) -> "tuple[NDArray[np.float16], engine.Geometry]":
+    """A job's maps (labels, rows, columns), and how the picture that people see lies in the model's input.
+
+    A job from before images were turned has maps of the stored image; the picture is turned now, and so are they.
+    """
+    assert job.instance is not None
+    cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
+    if job.picture_rows is not None and job.picture_columns is not None:
+        return cams, engine.Geometry.of(job.picture_rows, job.picture_columns, space)
+    turn, _ = engine.read_orientation(job.instance.attributes.get("PatientOrientation", ""))
+    turned = np.stack([turn.apply(cam) for cam in cams])
+    return turned, engine.Geometry.of(*turn.size(job.instance.rows, job.instance.columns), space)
 
 
 def live_workers() -> "QuerySet[Worker]":

@@ -34,6 +34,7 @@ from apps.inference.models import (
     Worker,
 )
 from apps.inference.shadows import queue_shadows
+from apps.registry import engine
 from apps.registry.models import ModelVersion, takes
 from apps.registry.selectors import thresholds_for
 from apps.studies.models import Instance
@@ -166,13 +167,18 @@ def _claimed(row: InferenceJob, version: ModelVersion) -> ClaimedJob:
 
 @dataclass(frozen=True)
 class Result:
-    """What the network said of a job's film: probabilities by label, and class activation maps in logits."""
+    """What the network said of a job's film: probabilities by label, and class activation maps in logits.
+
+    ``picture`` has the rows and columns of the picture that the maps lie on; ``warnings`` are those of its decoding.
+    """
 
     job: ClaimedJob
     instance: Instance
     instances_seen: int
     probabilities: dict[str, float]
     cams: NDArray[np.float16]
+    picture: tuple[int, int] | None = None
+    warnings: Sequence[engine.ImageWarning] = ()
 
 
 # In the order of the model's fields, as `from_db` wants them.
@@ -183,7 +189,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
     A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
-    round trip: see ``inference/migrations/0006_complete_jobs.py``.
+    round trip: see ``inference/migrations/0008_how_the_image_was_read.py``.
     """
     points = thresholds_for(version, current_tenant_id())
     findings = [_findings(result, points) for result in results]
@@ -230,6 +236,7 @@ def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> d
     judged = [finding for finding in findings if finding["threshold"] is not None]
     top = max(flagged or judged or findings, key=lambda finding: finding["probability"])
     _, grid_rows, grid_columns = result.cams.shape
+    picture_rows, picture_columns = result.picture or (None, None)
     return {
         "job": result.job.id,
         "fence": result.job.fence,
@@ -242,11 +249,24 @@ def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> d
         "place": place,
         "grid_rows": grid_rows,
         "grid_columns": grid_columns,
+        "picture_rows": picture_rows,
+        "picture_columns": picture_columns,
+        "warnings": _stored(result.warnings),
     }
 
 
+def _stored(warnings: Sequence[engine.ImageWarning]) -> list[dict[str, str]]:
+    return [{"code": warning.code, "detail": warning.detail} for warning in warnings]
+
+
 def reject(
-    *, job: ClaimedJob, code: str, reason: str, instances_seen: int, instance: Instance | None = None
+    *,
+    job: ClaimedJob,
+    code: str,
+    reason: str,
+    instances_seen: int,
+    instance: Instance | None = None,
+    warnings: Sequence[engine.ImageWarning] = (),
 ) -> InferenceJob | None:
     """End a held job with a refusal that the clinician sees: the film is not one that the model may score.
 
@@ -258,6 +278,7 @@ def reject(
         return None
     row.state, row.lease_until, row.finished = JobState.REJECTED, None, Now()
     row.instance, row.reason_code, row.reason = instance, code, reason
+    row.warnings = _stored(warnings)
     row.save()
     JOBS.labels(JobState.REJECTED).inc()
     if Instance.objects.filter(series__study=row.study_id).count() != instances_seen:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from apps.inference.models import Finding, InferenceJob, JobState
 from apps.inference.selectors import RECEIVED, latest_job
-from apps.registry import engine
+from apps.inference.warnings import Warned, warnings_of
 from apps.reports.models import Report, ReportStatus
 from apps.reports.selectors import heatmaps_of, report_of, reviews_of
 from apps.studies.models import Instance, Study
@@ -43,6 +43,7 @@ class StudyPage:
     rows: list[FindingRow]
     report: Report | None
     membership: Membership
+    warnings: list[Warned]
 
     @property
     def status(self) -> str:
@@ -115,6 +116,7 @@ def study_page(*, pk: UUID, membership: Membership) -> StudyPage:
         rows=_rows(job) if sees_findings(membership) and job is not None and job.state == JobState.COMPLETE else [],
         report=report_of(study),
         membership=membership,
+        warnings=warnings_of(study=study, job=job),
     )
 
 
@@ -125,7 +127,7 @@ def _rows(job: InferenceJob) -> list[FindingRow]:
     return [
         FindingRow(
             finding=finding,
-            zone=engine.zone(maps[finding.label].grid, maps[finding.label].scale) if finding.label in maps else None,
+            zone=maps[finding.label].zone if finding.label in maps else None,
             has_map=finding.label in maps and maps[finding.label].opacity > 0,
             verdict=reviews[finding.label].verdict if finding.label in reviews else "",
             shortcut=number if number <= _SHORTCUTS else None,

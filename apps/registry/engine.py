@@ -1,5 +1,6 @@
 """The one door from Django to ``ml``. Nothing here imports torch."""
 
+from ml.age import VALIDATED_AGES, age_warning
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact
 from ml.bootstrap import Interval, wilson
 from ml.datasets import DatasetInvalid, describe
@@ -19,10 +20,12 @@ from ml.evaluation import (
     table2,
 )
 from ml.gate import GateResult, tag_gate
+from ml.image_warnings import ImageWarning
 from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
+from ml.orientation import read_orientation
 from ml.phantom import demo_set
 from ml.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
 from ml.preflight import Preflight, inspect
@@ -31,7 +34,7 @@ from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.same_instance import same_instance
 from ml.sandbox import Sandbox
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
-from ml.serving_input import LoadedInput, load_input, render_png
+from ml.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_png
 from ml.training.addresses import split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
@@ -44,6 +47,7 @@ from ml.training.progress import follow as follow_progress
 from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
+    "DISPLAY_VERSION",
     "EVALUATION_REFUSED",
     "FITS",
     "IMPORT_FORMATS",
@@ -52,11 +56,13 @@ __all__ = [
     "RESIZES",
     "RETRYABLE",
     "SEEN_PATIENTS",
+    "VALIDATED_AGES",
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
     "GateResult",
     "Geometry",
+    "ImageWarning",
     "ImportOptions",
     "ImportRefused",
     "Imported",
@@ -77,6 +83,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingFailed",
     "add_training_arguments",
+    "age_warning",
     "check_architectures",
     "compare_versions",
     "demo_set",
@@ -97,6 +104,7 @@ __all__ = [
     "opacity",
     "paired_difference",
     "read_films",
+    "read_orientation",
     "render_png",
     "report_tables",
     "report_text",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob
 from apps.inference.selectors import Heatmap, latest_job
-from apps.registry import engine
+from apps.inference.warnings import Warned, warnings_of
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.pictures import film_picture, load_film, overlay_picture
@@ -55,6 +55,7 @@ class ReportContents:
     lines: Sequence[Line]
     overlays: Sequence[Overlay]
     superseded: str
+    warnings: Sequence[Warned]
 
     @property
     def is_preliminary(self) -> bool:
@@ -111,6 +112,7 @@ def contents_of(report: Report) -> ReportContents:
         lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
         overlays=overlays,
         superseded=_superseded(report.study, job),
+        warnings=warnings_of(study=report.study, job=job),
     )
 
 
@@ -137,13 +139,10 @@ def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay
 
 
 def _place(heatmap: Heatmap) -> str:
-    zone = engine.zone(heatmap.grid, heatmap.scale)
-    if zone is None:
-        return "No region stands out on this version's fixed scale."
-    # PS3.3 C.7.6.1.1.1: columns of a film in its usual display run towards the patient's left.
-    if heatmap.instance.attributes.get("PatientOrientation", "L").strip().upper().startswith("L"):
-        return f"Strongest contribution: {zone}."
-    return "Zone not stated: the film is not stored in the usual orientation."
+    if not heatmap.knows_its_sides:
+        return "Zone not stated: which side of the picture is the patient's right is not known."
+    zone = heatmap.zone
+    return f"Strongest contribution: {zone}." if zone else "No region stands out on this version's fixed scale."
 
 
 def _superseded(study: Study, job: InferenceJob) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob
-from apps.inference.selectors import Heatmap
+from apps.inference.selectors import Heatmap, maps_on_the_picture
+from apps.inference.warnings import knows_its_sides
 from apps.registry import engine
 from apps.reports.models import FindingReview, Report
 from apps.studies.models import Study
@@ -35,8 +34,7 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
     if grids is None or job.instance is None or job.model_version is None:
         return {}
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
-    geometry = engine.Geometry.of(job.instance.rows, job.instance.columns, manifest.input_space)
+    cams, geometry = maps_on_the_picture(job, grids, manifest.input_space)
     return {
         finding.label: Heatmap(
             finding=finding,
@@ -45,6 +43,7 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
             scale=manifest.cam_scale[finding.label],
             geometry=geometry,
             opacity=engine.opacity(finding.probability, finding.threshold),
+            knows_its_sides=knows_its_sides(job),
         )
         for finding in findings
     }

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from apps.studies.identity import demographics_key
 
@@ -27,7 +27,7 @@ class InspectedInstance(Protocol):
     @property
     def attributes(self) -> Mapping[str, str]: ...
     @property
-    def warnings(self) -> tuple[str, ...]: ...
+    def warnings(self) -> tuple[Any, ...]: ...
 
 
 # What the gate and the technologist need; nothing that identifies a patient.
@@ -43,6 +43,10 @@ KEPT_WITH_INSTANCE = (
     "Manufacturer",
     "ManufacturerModelName",
     "InstanceNumber",
+    "PixelAspectRatio",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
 )
 
 
@@ -115,5 +119,5 @@ def instance_fields(found: InspectedInstance) -> dict[str, object]:
         "columns": found.columns,
         "view_position": found.attributes.get("ViewPosition", "")[:16],
         "attributes": {name: found.attributes[name] for name in KEPT_WITH_INSTANCE if found.attributes.get(name)},
-        "warnings": list(found.warnings),
+        "warnings": [{"code": warning.code, "detail": warning.detail} for warning in found.warnings],
     }

@@ -6,7 +6,7 @@ gzipped), `train_val_list.txt`, `test_list.txt`, and where present `BBox_List_20
 
 from ml.datasets.boxes import Box, read_boxes
 from ml.datasets.cache import film_cache
-from ml.datasets.overview import describe, summary
+from ml.datasets.overview import age_range, describe, summary
 from ml.datasets.records import DatasetInvalid, Film, Split, targets
 from ml.datasets.splits import (
     carve,
@@ -25,6 +25,7 @@ __all__ = [
     "DatasetInvalid",
     "Film",
     "Split",
+    "age_range",
     "carve",
     "check_disjoint",
     "data_sha256",

@@ -53,6 +53,12 @@ PUBLISHED: dict[str, Any] = {
 """`counts` of the whole ChestX-ray14 by its table of 2020 (`Data_Entry_2017_v2020.csv`)."""
 
 
+def age_range(films: dict[str, Film], names: Sequence[str]) -> dict[str, int] | None:
+    """The youngest and the oldest patient of some films, as a manifest names them; None where no age is known."""
+    ages = [age for name in names if (age := films[name].age) is not None]
+    return {"from_years": min(ages), "to_years": max(ages)} if ages else None
+
+
 def summary(films: dict[str, Film], names: Sequence[str]) -> dict[str, Any]:
     """Counts for a card: films, patients, positives per label, views, sexes; how many are unknown, where any is."""
     chosen = [films[name] for name in names]

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml.age import VALIDATED_AGES
 from ml.artifact import Manifest
 from ml.datasets import (
     DatasetInvalid,
     Film,
     Split,
+    age_range,
     data_sha256,
     film_cache,
     find_table,
@@ -200,6 +202,7 @@ def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
         "settings": config.describe(),
         "train": part(prepared.split.train),
         "validation": part(prepared.split.validation),
+        VALIDATED_AGES: age_range(prepared.table, prepared.split.validation),
         SEEN_PATIENTS: patient_fingerprint(
             (prepared.table[name].patient for name in prepared.names), source_kind(config.data)
         ),

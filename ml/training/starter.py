@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml.age import VALIDATED_AGES
 from ml.artifact import Manifest
 from ml.calibration import calibrate
 from ml.datasets import (
     Box,
+    age_range,
     check_disjoint,
     film_cache,
     find_table,
@@ -239,6 +241,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
         "split_sha256": lists_sha256(lists),
         "train": summary(films, names),
         "test": summary(films, test),
+        VALIDATED_AGES: age_range(films, names),
         SEEN_PATIENTS: patient_fingerprint(patients, source_kind(data)),
         "synthetic_films_in_gate": synthetic,
         "synthetic_films_in_network": 0,

@@ -29,7 +29,7 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     assert found["Cache-Control"] == "private, no-store"
     assert set(body) == {
         "study_instance_uid", "patient", "demographics_conflict", "status", "reason", "model_version", "findings",
-        "report_url", "report_status", "intended_use",
+        "report_url", "report_status", "intended_use", "warnings",
     }  # fmt: skip
     assert body["patient"] == {
         "name": "SYNTHETIC^Alpha", "patient_id": "SYN-000001", "issuer": "",

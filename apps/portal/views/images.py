@@ -12,6 +12,7 @@ from apps.core.errors import NotFoundError
 from apps.inference.rendering import film_png, heatmap_png
 from apps.inference.selectors import get_heatmap, latest_job
 from apps.portal.access import MemberRequest, members_only
+from apps.registry import engine
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study_by_id, instances_of
 from apps.tenants.middleware import opens_own_transaction
@@ -28,7 +29,7 @@ def film(request: MemberRequest, pk: UUID) -> HttpResponse:
     with tenant_tx(request.tenant.id):
         instance = _instance(pk, request.GET.get("image", ""))
         _record_access(request, pk)
-    tag = f'"{instance.sha256}"'
+    tag = f'"{instance.sha256}-{engine.DISPLAY_VERSION}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
     return _picture(film_png(instance), tag)
@@ -54,7 +55,7 @@ def heatmap(request: MemberRequest, pk: UUID, label: str) -> HttpResponse:
     with tenant_tx(request.tenant.id):
         found = get_heatmap(study=get_study_by_id(pk), label=label)
         _record_access(request, pk)
-    tag = f'"{found.finding.pk}"'
+    tag = f'"{found.finding.pk}-{engine.DISPLAY_VERSION}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
     return _picture(heatmap_png(found), tag)

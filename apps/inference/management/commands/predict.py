@@ -82,6 +82,7 @@ def _table(entry: dict[str, Any]) -> str:
     lines = [f"{entry['file']}  ({entry['model_version']})"]
     if not entry["gate"]["accepted"]:
         lines.append(f"  not read: {entry['gate']['reason']}. {entry['gate']['detail']}")
+    lines += [f"  note: {warning['detail']}" for warning in entry["warnings"]]
     for finding in entry["findings"]:
         point = "no operating point" if finding["threshold"] is None else f"from {finding['threshold']:.3f}"
         mark = "POSITIVE" if finding["positive"] else ""
