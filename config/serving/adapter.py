@@ -110,7 +110,7 @@ class Adapter:
         # As many as `Admission` lets in, so that it can refuse the others at once.
         self._predicting = Lane("predict", settings.PREDICT_PENDING + 1, waiting=settings.WEB_WAITING)
         # Argon2 takes a core, or several, for a tenth of a second.
-        self._signing_in = Lane("sign-in", 1, waiting=settings.WEB_WAITING, niceness=5)
+        self._signing_in = Lane("sign-in", 1, waiting=settings.WEB_WAITING)
         self._knowing = Lane("credentials", 1, waiting=settings.WEB_WAITING)
         self._by_path = {
             "/healthz": Lane("healthz", 1, waiting=64),
@@ -201,11 +201,10 @@ class Adapter:
         loop = asyncio.get_running_loop()
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            whole = answer.in_memory
+            whole, pace, sent = answer.in_memory, _Pace(), 0
             if whole is not None:
-                await send({"type": "http.response.body", "body": whole, "more_body": False})
+                await pace.wait(send({"type": "http.response.body", "body": whole, "more_body": False}))
                 return
-            pace, sent = _Pace(), 0
             while sent < answer.size:
                 piece = await _finished(loop.run_in_executor(self._disk, answer.read_at, sent, PIECE_BYTES))
                 if not piece:

@@ -1,11 +1,8 @@
 """The threads that run Django, in lanes, so that one kind of request cannot take the threads of another."""
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 from apps.core.errors import UnavailableError
@@ -21,11 +18,10 @@ class Lane:
 
     Args:
         waiting: the most requests that may wait for a thread.
-        niceness: by how much its threads step back behind the others (``nice``).
     """
 
-    def __init__(self, name: str, threads: int, *, waiting: int, niceness: int = 0) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=partial(_step_back, niceness))
+    def __init__(self, name: str, threads: int, *, waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._limit = threads + waiting
         self._under_way = 0
 
@@ -50,13 +46,6 @@ class Lane:
     def leave(self) -> None:
         """A job that was submitted has ended, or nobody waits for it any more."""
         self._under_way -= 1
-
-
-def _step_back(niceness: int) -> None:
-    if not niceness:
-        return
-    with contextlib.suppress(OSError):
-        os.nice(niceness)  # Linux: of this thread only
 
 
 def _busy() -> UnavailableError:

@@ -90,7 +90,8 @@ class Protocol(ASGIProtocol):
 
     def _header_timeout(self) -> None:
         self._header_timer = None
-        if self._callback_parser is not None and self._callback_parser._buffer:
+        parser = self._callback_parser
+        if parser._buffer or parser._state != "request_line":
             self._send_error_response(HTTPStatus.REQUEST_TIMEOUT, "The request's headers came too slowly.")
         self._close_transport()
         self._request_ready.set()
@@ -142,6 +143,9 @@ class Protocol(ASGIProtocol):
         return scope | {"extensions": {"connection.abort": self.abort, "connection.close": self.close_after_answer}}
 
     # Answers
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        return self.worker.stopping or super()._will_close(request, response_requires_close)
 
     def _send_response_start(self, *args: Any, **kwargs: Any) -> None:
         self._is_answered = True
@@ -245,6 +249,16 @@ class Worker(ASGIWorker):
         # In the order in which they began to wait.
         self._waiting: dict[Protocol, None] = {}
 
+    # gunicorn's connections end at once when their worker is not alive, though an answer that said nothing of it may
+    # just have gone out, and the client's next request be on its way. Here they learn of it from `_will_close` alone.
+    @property
+    def alive(self) -> bool:
+        return True
+
+    @alive.setter
+    def alive(self, is_alive: bool) -> None:
+        self.stopping = not is_alive
+
     def waits(self, connection: Protocol) -> None:
         self._waiting.pop(connection, None)
         self._waiting[connection] = None
@@ -269,7 +283,7 @@ class Worker(ASGIWorker):
     async def _serve(self) -> None:
         ssl_context = self._get_ssl_context()
         self.servers = [Listener(self, each.sock, ssl_context) for each in self.sockets]
-        while self.alive:
+        while not self.stopping:
             self.notify()
             if self.ppid != os.getppid():
                 break
