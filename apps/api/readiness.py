@@ -12,7 +12,7 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import DatabaseError, connections
 
 from apps.core.queue import broker
-from apps.inference.selectors import refusing_workers, serving_workers
+from apps.inference.selectors import oldest_outage, refusing_workers, serving_workers
 from apps.tenants.checks import check_roles
 
 PATIENCE_SECONDS = 1.2
@@ -116,7 +116,7 @@ _UNKNOWN = Check(False, "Unknown, because the database does not answer.")
 def _ask_database() -> Readiness:
     try:
         check_roles()
-        return Readiness({"database": Check(True), "worker": _worker()})
+        return Readiness({"database": Check(True), "worker": _worker()}, _waiting())
     except ImproperlyConfigured as error:
         return Readiness({"database": Check(False, str(error)), "worker": _UNKNOWN})
     except DatabaseError:
@@ -129,6 +129,11 @@ def _worker() -> Check:
     return Check(
         False, "No inference worker has a model loaded: start one, and activate a version (manage.py activate_model)."
     )
+
+
+def _waiting() -> list[str]:
+    outage = oldest_outage()
+    return [f"Studies that wait for the end of an outage: {outage[1]}. {outage[0]}"] if outage else []
 
 
 def _refusals() -> str:

@@ -136,10 +136,3 @@ def end_outage(code: str) -> None:
         freed += rows.update(reason_code="", reason="", waiting_since=None, waits=0, run_after=None)
     if freed:
         ring_now(Bell.INFER)
-
-
-def oldest_outage() -> tuple[str, int] | None:
-    """The reason that the longest-waiting job shows, and how many jobs wait for the end of an outage."""
-    waiting = InferenceJob.objects.using("dispatch").filter(state=JobState.QUEUED).exclude(reason_code="")
-    first = waiting.order_by("waiting_since").values_list("reason", flat=True).first()
-    return (first, waiting.count()) if first is not None else None

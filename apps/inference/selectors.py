@@ -138,6 +138,13 @@ def suspects_wait() -> bool:
     )
 
 
+def oldest_outage() -> tuple[str, int] | None:
+    """The reason of the job that waits longest for the end of an outage, and how many jobs wait for such an end."""
+    waiting = InferenceJob.objects.using("dispatch").filter(state=JobState.QUEUED).exclude(reason_code="")
+    first = waiting.order_by("waiting_since").values_list("reason", flat=True).first()
+    return (first, waiting.count()) if first is not None else None
+
+
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
     """How many jobs of all tenants wait, longer than a time."""
     return (

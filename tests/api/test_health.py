@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from apps.api import readiness
+from apps.inference.retries import note_outage
 from tests.conftest import PROJECT_ROOT
 
 
@@ -201,3 +202,14 @@ def test_metrics_may_need_a_token(db: None, settings: Any) -> None:
     assert Client().get("/metrics").status_code == 401
     assert Client().get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
     assert Client().get("/metrics", headers={"authorization": "Bearer s3cret"}).status_code == 200
+
+
+def test_studies_that_wait_for_the_end_of_an_outage_are_a_warning(worker: Any, north: Any, store_film: Any) -> None:
+    store_film(north, size=128)
+    note_outage("storage-unavailable")
+
+    answer = Client().get("/readyz")
+
+    assert answer.status_code == 200
+    (warning,) = answer.json()["warnings"]
+    assert warning.startswith("Studies that wait for the end of an outage: 1. Waiting since")

@@ -17,8 +17,7 @@ from django.core.files.storage import default_storage
 from apps.inference.leases import waiting_reason
 from apps.inference.loading import load_version
 from apps.inference.models import Finding, InferenceJob, JobState
-from apps.inference.retries import oldest_outage
-from apps.inference.selectors import studies_with_status
+from apps.inference.selectors import oldest_outage, studies_with_status
 from apps.registry.engine import Manifest, load_input
 from apps.reports.models import Report
 from apps.tenants.scope import tenant_tx
