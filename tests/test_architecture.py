@@ -116,6 +116,7 @@ def test_django_finds_one_database_driver() -> None:
 # Modules that run SQL of their own, and why. Row-level security does not stop a statement that sets the tenant.
 SQL_BY_HAND = {
     "apps/audit/services.py": "a line with every request",
+    "apps/core/postgresql/base.py": "the limits of the role that a connection assumes",
     "apps/inference/services.py": "queueing, claiming and completing, with every film",
     "apps/inference/shadows.py": "a claim, as that of the jobs",
     "apps/registry/selectors.py": "pointers and points, with every batch",

@@ -3,11 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
-import psutil
 import pytest
 from django.db import OperationalError, close_old_connections, connections
 
@@ -20,22 +18,10 @@ from config import databases
 from config.embedded import postgres, valkey
 from tests.conftest import Hospital
 from tests.dicomweb.web import MULTIPART, multipart
+from tests.faults.hanging import hanging
 from workers.drain import Drain
 
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def hanging(process: psutil.Process | None) -> Iterator[None]:
-    assert process is not None
-    stopped = [process, *process.children(recursive=True)]
-    for each in stopped:
-        each.suspend()
-    try:
-        yield
-    finally:
-        for each in stopped:
-            each.resume()
 
 
 @pytest.fixture

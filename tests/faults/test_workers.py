@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connections
 
 from apps.inference.leases import waiting_reason
 from apps.inference.loading import load_version
@@ -21,9 +22,11 @@ from apps.inference.selectors import oldest_outage, studies_with_status
 from apps.registry.engine import Manifest, load_input
 from apps.reports.models import Report
 from apps.tenants.scope import tenant_tx
+from config.embedded import postgres
 from config.processes import ENVIRONMENT, command
 from config.supervisor import Service, Supervisor
 from tests.conftest import Hospital
+from tests.faults.hanging import hanging
 from tests.faults.object_server import ObjectServer
 from tests.flows.processes import running, wait_for
 from workers.drain import Drain
@@ -150,6 +153,43 @@ def waiting_since(hospital: Hospital) -> str:
         since = InferenceJob.objects.order_by("waiting_since").first()
         assert since is not None
         return waiting_reason("storage-unavailable", since.waiting_since)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", ["hangs", "is killed"])
+def test_a_database_that_is_away_while_a_worker_holds_images_spends_no_attempt(
+    compiled: Any, north: Hospital, store_film: Callable[..., Any], fault: str
+) -> None:
+    for seed in range(30):
+        store_film(north, seed=seed, size=256)
+    with supervised(command("worker"), DATABASE_ANSWER_SECONDS="2", INFERENCE_BATCH_SIZE="8") as supervisor:
+        poll(supervisor, lambda: jobs_by_state()[JobState.RUNNING], 180, "A claim")
+        for connection in connections.all():
+            connection.close()
+        server = postgres.postmaster()
+        assert server is not None
+        if fault == "hangs":
+            with hanging(server):
+                time.sleep(15)
+        else:
+            server.kill()
+            time.sleep(10)
+            wait_for(restarted, 60, "The server's return")
+        back = time.monotonic()
+        poll(supervisor, lambda: jobs_by_state()[JobState.COMPLETE] == 30, 120, "Every result")
+        logger.info("From the database's return to the last result: %.1f s", time.monotonic() - back)
+    with tenant_tx(north.tenant.id):
+        assert set(InferenceJob.objects.values_list("attempt", "is_suspect")) == {(1, False)}
+        assert Finding.objects.count() == 30 * 14
+
+
+def restarted() -> bool:
+    """PostgreSQL's children outlive it by a moment, in which no other server may use its files."""
+    try:
+        postgres.start(durable=False)
+    except postgres.EmbeddedServiceError:
+        return False
+    return True
 
 
 @pytest.mark.long
