@@ -10,6 +10,9 @@ from config.env import env_int, env_str, home
 bind = env_str("BIND", "127.0.0.1:8000")
 workers = env_int("WEB_WORKERS", 2)
 worker_class = "config.serving.worker.Worker"
+# Where no proxy ends TLS; paths of PEM files.
+certfile = env_str("WEB_TLS_CERTIFICATE") or None
+keyfile = env_str("WEB_TLS_KEY") or None
 worker_connections = env_int("WEB_CONNECTIONS", 4000)
 # Its C parser takes other requests for valid than the one that the tests ask.
 http_parser = "python"

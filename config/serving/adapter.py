@@ -21,7 +21,7 @@ from config.serving import admission
 from config.serving.admission import Admission, RefusedError
 from config.serving.exchange import Answer, Application, call, environ_of
 from config.serving.lanes import Lane
-from config.serving.spooled import MEMORY_BYTES, Quota, Spooled
+from config.serving.spooled import Quota, Spooled
 
 SLOWEST_BYTES_PER_SECOND = 1024
 PATIENCE_SECONDS = 10.0
@@ -30,6 +30,8 @@ STALL_SECONDS = 30.0
 """How long a client that was fast enough so far may send or take nothing."""
 DISCARD_SECONDS = 10.0
 """How long the rest of a body is read that was refused: a client that still sends would not see the answer."""
+UNKNOWN_BYTES = 64 * 1024
+"""How much of a large body is taken before its sender is known."""
 PIECE_BYTES = 64 * 1024
 
 _Message = dict[str, Any]
@@ -179,7 +181,7 @@ class Adapter:
         pace = _Pace()
         must_be_known = admitted.view in admission.LARGE_BODIES
         while not incoming.has_ended:
-            if must_be_known and max(admitted.announced or 0, body.size) > MEMORY_BYTES:
+            if must_be_known and max(admitted.announced or 0, body.size) > UNKNOWN_BYTES:
                 must_be_known = False
                 if not await _outcome(self._knowing.submit(admitted.is_known), self._knowing):
                     body.close()
@@ -201,21 +203,22 @@ class Adapter:
         loop = asyncio.get_running_loop()
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            whole, pace, sent = answer.in_memory, _Pace(), 0
-            if whole is not None:
-                await pace.wait(send({"type": "http.response.body", "body": whole, "more_body": False}))
-                return
-            while sent < answer.size:
-                piece = await _finished(loop.run_in_executor(self._disk, answer.read_at, sent, PIECE_BYTES))
-                if not piece:
-                    scope["extensions"]["connection.abort"]()
-                    return
+            pace, sent = _Pace(), 0
+            while True:
+                if answer.waits_for_disk:
+                    piece = await _finished(loop.run_in_executor(self._disk, answer.read_at, sent, PIECE_BYTES))
+                else:
+                    piece = answer.read_at(sent, PIECE_BYTES)
                 sent += len(piece)
                 pace.moved(len(piece))
                 more = sent < answer.size
+                if more and not piece:
+                    # The file became shorter than the length that was announced.
+                    scope["extensions"]["connection.abort"]()
+                    return
                 await pace.wait(send({"type": "http.response.body", "body": piece, "more_body": more}))
-            if not answer.size:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if not more:
+                    return
         except TimeoutError:
             scope["extensions"]["connection.abort"]()
         finally:

@@ -95,14 +95,12 @@ class Answer:
         return [*kept, (b"Content-Length", str(self.size).encode())] if has_length else kept
 
     @property
-    def in_memory(self) -> bytes | None:
-        """The whole body where it is short; None where ``read_at`` gives it piece by piece."""
-        if self._descriptor is not None or self._spooled.in_file:
-            return None
-        return self._spooled.memory()
+    def waits_for_disk(self) -> bool:
+        """Whether ``read_at`` may wait."""
+        return self._descriptor is not None or self._spooled.in_file
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """A piece of the body; may wait for a disk."""
+        """A piece of the body."""
         if self._descriptor is None:
             return self._spooled.read_at(offset, count)
         return os.pread(self._descriptor, min(count, self.size - offset), self._position + offset)
@@ -157,6 +155,9 @@ def environ_of(scope: dict[str, Any], body: Spooled, *, is_announced: bool) -> d
         "wsgi.file_wrapper": FileWrapper,
     }
     for name, value in scope["headers"]:
+        if name == b"x-forwarded-proto" and scope["scheme"] == "https":
+            # TLS ends here, so no proxy that is to be believed stands in front.
+            continue
         text = value.decode("latin-1")
         if name == b"content-type":
             environ["CONTENT_TYPE"] = text

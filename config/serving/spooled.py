@@ -12,12 +12,12 @@ from django.conf import settings
 from apps.core.errors import OutOfSpaceError, TooManyRequestsError
 from apps.studies.spool import require_space
 
-MEMORY_BYTES = 64 * 1024
+MEMORY_BYTES = 2 * 1024 * 1024
 """What one body or answer may keep in memory; a longer one goes to a file."""
 WRITE_BYTES = 256 * 1024
 """How much is collected before it is written: a write costs a change of thread."""
 ALL_MEMORY_BYTES = 32 * 1024 * 1024
-"""What all of a process keep in memory together before they write whatever they have."""
+"""What all of a process keep in memory together; beyond it each one goes to a file with its next piece."""
 _MERGE_BYTES = 16 * 1024
 _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
@@ -133,13 +133,13 @@ class Spooled:
     def in_file(self) -> bool:
         return self._file is not None
 
-    def memory(self) -> bytes:
-        """The bytes of one that has no file."""
-        return b"".join(self._pieces)
-
     def read_at(self, offset: int, count: int) -> bytes:
-        assert self._file is not None
-        return os.pread(self._file.fileno(), count, offset)
+        """Some of the bytes; may wait for a disk where there is a file."""
+        if self._file is not None:
+            return os.pread(self._file.fileno(), count, offset)
+        if len(self._pieces) != 1:
+            self._pieces = [b"".join(self._pieces)]
+        return bytes(self._pieces[0][offset : offset + count])
 
     def close(self) -> None:
         """Forget the bytes; may be called again."""

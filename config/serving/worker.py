@@ -101,6 +101,12 @@ class Protocol(ASGIProtocol):
         super()._arm_keepalive_timer()
 
     def _feed_callback_parser(self, data: bytes) -> bool:
+        parser = self._callback_parser
+        if parser._state == "body" and not parser._buffer and len(data) < parser._body_remaining:
+            # The middle of a large body, without the two copies that the parser makes of it.
+            parser._body_remaining -= len(data)
+            self._on_body(data)
+            return True
         try:
             goes_on = super()._feed_callback_parser(data)
         # The parser hands a Content-Length of thousands of digits to int(), for example.

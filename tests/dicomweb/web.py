@@ -97,9 +97,11 @@ def _wait_for_port(port: int, process: subprocess.Popen) -> None:
         if process.poll() is not None:
             break
         try:
-            requests.get(f"http://127.0.0.1:{port}/dicom-web/studies", timeout=5)
-        except requests.ConnectionError:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                # One that speaks TLS ends the conversation.
+                connection.recv(1)
+                return
+        except OSError:
             time.sleep(0.1)
-        else:
-            return
     raise RuntimeError("gunicorn did not start.")

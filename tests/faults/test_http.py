@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -299,3 +300,20 @@ def test_new_workers_and_a_stop_fail_no_request(servers: None, north: Hospital, 
         server.process.wait(30)
         assert time.monotonic() - begun < 10
         assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.long
+def test_tls_without_a_proxy(servers: None, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([*make.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with running_web_server(WEB_TLS_CERTIFICATE=str(certificate), WEB_TLS_KEY=str(key)) as server:
+        url = f"https://127.0.0.1:{server.port}/healthz"
+        with requests.Session() as session:
+            for _ in range(3):
+                answer = session.get(url, verify=certificate, headers={"X-Forwarded-Proto": "http"}, timeout=10)
+                assert answer.status_code == 200
+        # No handshake, and plain HTTP instead of one.
+        assert converse(server.port, b"", patience=15.0) == ([], b"", True)
+        assert converse(server.port, HIDDEN)[2]
+        assert requests.get(url, verify=certificate, timeout=10).status_code == 200
