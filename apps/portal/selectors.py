@@ -100,7 +100,8 @@ class StudyPage:
     @property
     def token(self) -> str:
         """Changes when anything on the page that the AI or a reader decides has changed."""
-        parts: list[Any] = [self.job.pk if self.job else "", self.status, len(self.instances)]
+        waits = self.job.reason_code if self.job else ""
+        parts: list[Any] = [self.job.pk if self.job else "", self.status, waits, len(self.instances)]
         parts += [self.report.pk, self.report.status] if self.report else ["", ""]
         return ":".join(str(part) for part in parts)
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from apps.audit.models import AuditEvent
 from apps.inference.models import InferenceJob
+from apps.inference.retries import note_outage
 from apps.inference.services import claim_jobs, reject
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
@@ -276,3 +277,13 @@ def test_a_version_without_operating_points_is_not_called_negative(
     assert client.get(at(study, "state/")).json()["judges_nothing"] is True
     assert "Not judged" in words(client.get("/"))
     assert "None flagged" not in words(client.get("/"))
+
+
+def test_a_study_that_waits_for_the_end_of_an_outage_says_since_when(
+    client: Client, north: Hospital, starter: Any, store_film: Callable[..., Any]
+) -> None:
+    study = store_film(north, size=128).study
+    assert "Waiting since" not in words(client.get(at(study)))
+    note_outage("storage-unavailable")
+    for address in (at(study), "/"):
+        assert "UTC: the object storage does not answer. It is read as soon as that ends." in words(client.get(address))
