@@ -114,12 +114,22 @@ def sign_in() -> Callable[[Hospital, Any], Client]:
     def signed_in(hospital: Hospital, user: Any) -> Client:
         client = Client()
         client.force_login(user)
-        session = client.session
-        session["tenant_id"] = str(hospital.tenant.id)
-        session.save()
+        enter(client, hospital, user)
         return client
 
     return signed_in
+
+
+def enter(client: Client, hospital: Hospital, user: Any) -> None:
+    """Put the hospital in force in a browser's session, as choosing it after signing in does."""
+    from apps.tenants.services import find_membership
+    from apps.tenants.sessions import MEMBERSHIP_KEY, SESSION_KEY
+
+    membership = find_membership(tenant_id=hospital.tenant.id, user_id=user.pk)
+    session = client.session
+    session[SESSION_KEY] = str(hospital.tenant.id)
+    session[MEMBERSHIP_KEY] = str(membership.pk) if membership else ""
+    session.save()
 
 
 @pytest.fixture

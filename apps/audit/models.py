@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.core.identifiers import uuid7
 from apps.tenants.models import TenantModel
 
 
@@ -42,6 +43,19 @@ class AuditEvent(TenantModel):
         PEER_CHANGED = "peer.changed", "DICOM peer changed"
         PEER_REMOVED = "peer.removed", "DICOM peer removed"
         PEER_REFUSED = "peer.refused", "DICOM association refused"
+        MEMBER_INVITED = "member.invited", "Person invited"
+        INVITATION_WITHDRAWN = "invitation.withdrawn", "Invitation withdrawn"
+        MEMBER_JOINED = "member.joined", "Person joined"
+        MEMBER_ROLE_CHANGED = "member.role-changed", "Role of a member changed"
+        MEMBER_REMOVED = "member.removed", "Member removed"
+        PASSWORD_LINK_MADE = "member.password-link", "Link for a new password made"
+        PASSWORD_SET = "member.password-set", "Password set by link"
+        ACCOUNT_DISABLED = "account.disabled", "Account of a member disabled"
+        ACCOUNT_ENABLED = "account.enabled", "Account of a member enabled again"
+        KEY_CREATED = "api-key.created", "API key created"
+        KEY_REVOKED = "api-key.revoked", "API key revoked"
+        KEY_REFUSED = "api-key.refused", "API key refused"
+        CONSOLE_VIEWED = "operator.viewed", "Shown to an operator of the platform"
 
     class Outcome(models.IntegerChoices):
         """EventOutcomeIndicator (PS3.15 A.5.2)."""
@@ -55,6 +69,7 @@ class AuditEvent(TenantModel):
     action = models.CharField(max_length=40, help_text="One of `Action`.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
+    address = models.GenericIPAddressField(null=True, help_text="Where the request came from, where there was one.")
     object_id = models.UUIDField(null=True)
     operation = models.CharField(
         max_length=100, db_default="", help_text="What was asked for: the name of a view, never its address."
@@ -67,6 +82,33 @@ class AuditEvent(TenantModel):
             models.Index(fields=["tenant", "-at"], name="audit_event_latest"),
             models.Index(fields=["tenant", "object_id", "-at"], name="audit_event_of_object"),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action}"
+
+
+class SecurityEvent(models.Model):
+    """A refused sign-in or key of which no tenant is known yet. It holds no password and no typed text.
+
+    Refused sign-ins stand here whether the account exists or not: one statement for both, so that the time of the
+    answer says nothing. What concerns a tenant's people is found by ``user``.
+    """
+
+    class Action(models.TextChoices):
+        SIGN_IN_FAILED = "sign-in.failed", "Sign-in with a wrong password or account"
+        SIGN_IN_THROTTLED = "sign-in.throttled", "Sign-in refused after too many failures"
+        KEY_REFUSED = "api-key.refused", "API key of no known tenant refused"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    at = models.DateTimeField(db_default=Now(), editable=False, help_text="Stamped by the database.")
+    database_role = models.CharField(max_length=63, db_default="", editable=False, help_text="Stamped by the database.")
+    action = models.CharField(max_length=40, help_text="One of `Action`.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    address = models.GenericIPAddressField(null=True)
+    amount = models.PositiveIntegerField(default=1, help_text="How many attempts this line stands for.")
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["user", "-at"], name="audit_security_of_user")]
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action}"

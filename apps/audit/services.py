@@ -9,7 +9,8 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from apps.audit.models import AuditEvent
+from apps.audit.models import AuditEvent, SecurityEvent
+from apps.core.addresses import client_address
 from apps.core.identifiers import uuid7
 from apps.tenants.scope import current_tenant_id
 
@@ -23,13 +24,15 @@ class Actor:
 
     name: str
     user_id: UUID | None = None
+    address: str | None = None
 
 
 def actor_of(request: HttpRequest) -> Actor:
     client = getattr(request, "api_client", None)
+    address = client_address(request)
     if client is not None:
-        return Actor(name=f"api:{client.name}"[:100])
-    return Actor(name=f"user:{request.user.pk}", user_id=request.user.pk)
+        return Actor(name=f"api:{client.name}"[:100], address=address)
+    return Actor(name=f"user:{request.user.pk}", user_id=request.user.pk, address=address)
 
 
 def operation_of(request: HttpRequest) -> str:
@@ -41,8 +44,8 @@ def operation_of(request: HttpRequest) -> str:
 # Written out: every request writes a line, and the ORM needs longer to write this than PostgreSQL to keep it. A trigger
 # stamps the time and the database's role.
 _INSERT = """
-insert into audit_auditevent (id, tenant_id, action, actor, user_id, object_id, amount, operation, outcome)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+insert into audit_auditevent (id, tenant_id, action, actor, user_id, address, object_id, amount, operation, outcome)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -56,7 +59,7 @@ def record(
     outcome: AuditEvent.Outcome = AuditEvent.Outcome.SUCCESS,
 ) -> None:
     """Append one act to the trail of the tenant in force, in the same transaction as the act itself."""
-    values = [action.value, by.name, by.user_id, object_id, amount, operation, outcome.value]
+    values = [action.value, by.name, by.user_id, by.address, object_id, amount, operation, outcome.value]
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [uuid7(), current_tenant_id(), *values])
 
@@ -70,3 +73,10 @@ def record_once(*, action: AuditEvent.Action, by: Actor, object_id: UUID | None 
     same = AuditEvent.objects.filter(action=action, actor=by.name, object_id=object_id, at__gt=Now() - ACCESS_WINDOW)
     if not same.exists():
         record(action=action, by=by, object_id=object_id, operation=operation)
+
+
+def record_security_event(
+    *, action: SecurityEvent.Action, address: str | None, user_id: UUID | None = None, amount: int = 1
+) -> None:
+    """Append a refusal of which no tenant is known, in a transaction of its own."""
+    SecurityEvent.objects.create(action=action, address=address, user_id=user_id, amount=amount)

@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from apps.portal.views import entrance, images, points, quick_check, report, study, trial, upload, worklist
+from apps.portal.views import (
+    entrance,
+    images,
+    invitation,
+    keys,
+    people,
+    points,
+    quick_check,
+    report,
+    study,
+    trial,
+    upload,
+    worklist,
+)
 
 app_name = "portal"
 urlpatterns = [
@@ -11,6 +24,16 @@ urlpatterns = [
     path("sign-in/", entrance.sign_in, name="sign-in"),
     path("sign-out/", entrance.sign_out, name="sign-out"),
     path("hospital/", entrance.hospital, name="hospital"),
+    path("invitation/<str:token>/", invitation.invitation, name="invitation"),
+    path("operator-invitation/<str:uidb64>/<str:token>/", invitation.operator_invitation, name="operator-invitation"),
+    path("settings/", people.settings_home, name="settings"),
+    path("settings/people/", people.people, name="people"),
+    path("settings/people/<uuid:member_id>/", people.person, name="person"),
+    path("settings/people/<uuid:member_id>/remove/", people.remove, name="remove-member"),
+    path("settings/people/<uuid:member_id>/password/", people.password_link, name="password-link"),
+    path("settings/invitations/<uuid:invitation_id>/withdraw/", people.withdraw, name="withdraw-invitation"),
+    path("settings/keys/", keys.key_list, name="keys"),
+    path("settings/keys/<uuid:key_id>/revoke/", keys.revoke, name="revoke-key"),
     path("upload/", upload.upload, name="upload"),
     path("quick-check/", quick_check.quick_check, name="quick-check"),
     path("trial/", trial.trial, name="trial"),

@@ -6,7 +6,6 @@ Django's ATOMIC_REQUESTS ends before a template response is rendered, so lazy qu
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
-from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, transaction
 from django.http import HttpRequest, HttpResponseBase
@@ -14,11 +13,12 @@ from django.urls import Resolver404, resolve
 
 from apps.core.problems import problem_response
 from apps.tenants.http import TenantRequest
+from apps.tenants.key_use import note_use
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import find_api_client, find_membership, tenant_of_key
+from apps.tenants.services import find_api_client, tenant_of_key
+from apps.tenants.sessions import SESSION_KEY, membership_of_session
 
-SESSION_KEY = "tenant_id"
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 
@@ -62,10 +62,10 @@ def _identify(request: TenantRequest) -> Tenant | None:
         claimed = tenant_of_key(key.strip())
         if claimed is not None:
             who = request.api_client = find_api_client(tenant_id=claimed[0], secret=claimed[1])
-    else:
-        tenant_id = request.session.get(SESSION_KEY)
-        if tenant_id and request.user.is_authenticated:
-            who = request.membership = find_membership(tenant_id=UUID(tenant_id), user_id=request.user.pk)
+            if request.api_client is not None:
+                note_use(request.api_client)
+    elif request.session.get(SESSION_KEY) and request.user.is_authenticated:
+        who = request.membership = membership_of_session(request.session, request.user.pk)
     return who.tenant if who is not None else None
 
 

@@ -53,7 +53,14 @@ class Role(models.TextChoices):
 
 
 class Membership(TenantModel):
+    """What a person may do in one hospital.
+
+    An operator of the platform is a member of no hospital. The database holds this: ``user_is_staff`` is always false,
+    and a foreign key ties it, together with the user, to ``accounts_user (id, is_staff)``.
+    """
+
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    user_is_staff = models.BooleanField(default=False, db_default=False, editable=False)
     role = models.CharField(max_length=20, choices=Role)
     created = models.DateTimeField(auto_now_add=True)
 
@@ -61,6 +68,7 @@ class Membership(TenantModel):
         constraints: ClassVar = [
             *TenantModel.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_one_per_user"),
+            models.CheckConstraint(condition=models.Q(user_is_staff=False), name="tenants_membership_no_operator"),
         ]
 
     def __str__(self) -> str:
@@ -89,6 +97,11 @@ class ApiClient(TenantModel):
     expires = models.DateTimeField(null=True, blank=True)
     revoked = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.PROTECT, related_name="+"
+    )
+    # Written once a minute at most: a PACS sends thousands of instances in that time.
+    last_used = models.DateTimeField(null=True, editable=False)
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [

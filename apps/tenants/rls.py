@@ -9,7 +9,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import UniqueConstraint
 
 from apps.tenants.fields import TenantForeignKey
-from apps.tenants.roles import APP
+from apps.tenants.roles import APP, ERASE
 
 # `nullif`: after a transaction that used it, the setting reads '' instead of null. The sub-select runs once a query.
 TENANT_MATCHES = "tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid)"
@@ -208,3 +208,34 @@ class WithoutRowSecurity(Operation):
 
     def describe(self) -> str:
         return f"Change rows of {', '.join(self.tables)}"
+
+
+class LetErase(_TableOperation):
+    """Let the role of erasure and retention read, change and delete rows of this table.
+
+    Where the table is a tenant's, that role too sees one tenant at a time, by the same equality.
+    """
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        model = self._model(app_label, to_state)
+        table = model._meta.db_table
+        statements = [f"grant select, update, delete on {table} to {ERASE}"]
+        if "tenant" in {field.name for field in model._meta.local_fields}:
+            statements.append(
+                f"create policy tenant_erasure on {table} for all to {ERASE} "
+                f"using ({TENANT_MATCHES}) with check ({TENANT_MATCHES})"
+            )
+        self._run(schema_editor, statements)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        table = self._model(app_label, from_state)._meta.db_table
+        self._run(
+            schema_editor, [f"drop policy if exists tenant_erasure on {table}", f"revoke all on {table} from {ERASE}"]
+        )
+
+    def describe(self) -> str:
+        return f"Let {ERASE} erase {self.model_name}"

@@ -4,6 +4,8 @@
 * ``chx_app`` is the web, API and worker role: it sees one tenant at a time, through row-level security.
 * ``chx_dispatch`` sees the job queue's own columns across tenants, and no patient.
 * ``chx_auth`` sees who may enter which tenant, before a tenant is in force.
+* ``chx_erase`` alone may delete or change what is otherwise written once: signed reports, audit. Only erasure and
+  retention work as it; without a password of its own it cannot log in, and no other process may assume it.
 
 None of them is a superuser, bypasses row-level security or is a member of another.
 """
@@ -18,7 +20,10 @@ OWNER = "chx_owner"
 APP = "chx_app"
 DISPATCH = "chx_dispatch"
 AUTH = "chx_auth"
-ROLES = (OWNER, APP, DISPATCH, AUTH)
+ERASE = "chx_erase"
+ROLES = (OWNER, APP, DISPATCH, AUTH, ERASE)
+# What one login that works as the roles may assume.
+_ASSUMED = (OWNER, APP, DISPATCH, AUTH)
 # How long the server lets each role's sessions run a statement, wait for a lock, and hold a transaction open in which
 # they do nothing. They are the roles' own settings, because a pooler passes on no setting of a session. Migrations may
 # run long, but must not make everybody wait behind the lock that they wait for.
@@ -31,6 +36,7 @@ LIMITS: Mapping[str, Mapping[str, str]] = {
     APP: {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"},
     DISPATCH: {"statement_timeout": "30s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"},
     AUTH: {"statement_timeout": "10s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "60s"},
+    ERASE: {"statement_timeout": "0", "lock_timeout": "30s", "idle_in_transaction_session_timeout": "10min"},
 }
 
 
@@ -47,7 +53,8 @@ def ensure_roles(dsn: Mapping[str, str], database: str, passwords: Mapping[str, 
         with admin.cursor() as cur:
             for role in ROLES:
                 _ensure_role(cur, role, (passwords or {}).get(role))
-                _let_login_assume(cur, role)
+                if role in _ASSUMED:
+                    _let_login_assume(cur, role)
             cur.execute("select 1 from pg_database where datname = %s", [database])
             if cur.fetchone() is None:
                 cur.execute(

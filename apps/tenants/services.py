@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import secrets
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connections
@@ -12,7 +14,7 @@ from apps.core.errors import NotFoundError, NotPermittedError
 from apps.tenants.models import ApiClient, Membership, Role, Tenant
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
-_KEY_MARK = "chx"
+KEY_MARK = "chx"
 _PREFIX_LENGTH = 8
 # In the order of the models' fields.
 _CLIENT_COLUMNS = ("id", "tenant_id", "name", "scopes")
@@ -20,31 +22,52 @@ _TENANT_COLUMNS = ("id", "slug", "name", "ae_title", "is_active")
 _TENANT = tuple(f"tenant__{column}" for column in _TENANT_COLUMNS)
 
 
-def create_api_key(*, name: str, scopes: list[str] | None = None) -> str:
-    """A new key for the tenant in force; the only time that it can be read.
+def create_api_key(
+    *,
+    name: str,
+    scopes: list[str] | None = None,
+    expires: datetime | None = None,
+    created_by: UUID | None = None,
+) -> str:
+    """A new key for the tenant in force; the only time that it can be read. Its audit is the caller's.
 
     The key names its tenant, so that the row-level policy is in force before the key is looked up; a forged name
     finds nothing.
     """
-    tenant_id = current_tenant_id()
-    secret = secrets.token_urlsafe(32)
-    label = base64.urlsafe_b64encode(tenant_id.bytes).decode().rstrip("=")
-    client = ApiClient(name=name, key_hash=_digest(secret), prefix=secret[:_PREFIX_LENGTH])
+    token = tenant_token(KEY_MARK)
+    client = ApiClient(name=name, key_hash=token.digest, prefix=token.secret[:_PREFIX_LENGTH], expires=expires)
+    client.created_by_id = created_by
     if scopes is not None:
         client.scopes = scopes
     client.save()
-    return f"{_KEY_MARK}_{label}.{secret}"
+    return token.text
 
 
-def _digest(secret: str) -> str:
+@dataclass(frozen=True)
+class TenantToken:
+    """A secret that names its tenant: ``text`` is given away once, ``digest`` (SHA-256) is stored."""
+
+    text: str
+    secret: str
+    digest: str
+
+
+def tenant_token(mark: str) -> TenantToken:
+    """A new secret of the tenant in force; ``mark`` says what it is for."""
+    secret = secrets.token_urlsafe(32)
+    label = base64.urlsafe_b64encode(current_tenant_id().bytes).decode().rstrip("=")
+    return TenantToken(text=f"{mark}_{label}.{secret}", secret=secret, digest=digest_of(secret))
+
+
+def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def tenant_of_key(key: str) -> tuple[UUID, str] | None:
+def tenant_of_key(key: str, mark: str = KEY_MARK) -> tuple[UUID, str] | None:
     """The tenant that the key claims, and its secret part; None where it is no key of ours."""
-    mark, _, rest = key.partition("_")
+    found, _, rest = key.partition("_")
     label, _, secret = rest.partition(".")
-    if mark != _KEY_MARK or not secret:
+    if found != mark or not secret:
         return None
     try:
         return UUID(bytes=base64.urlsafe_b64decode(label + "==")), secret
@@ -64,7 +87,7 @@ select c.id, c.name, c.scopes, t.id, t.slug, t.name, t.ae_title, t.is_active
 def find_api_client(*, tenant_id: UUID, secret: str) -> ApiClient | None:
     """The live key of an active tenant that has this secret; asked before any tenant is in force."""
     with connections["auth"].cursor() as cursor:
-        cursor.execute(_LIVE_KEY, [tenant_id, _digest(secret)])
+        cursor.execute(_LIVE_KEY, [tenant_id, digest_of(secret)])
         row = cursor.fetchone()
     if row is None:
         return None
@@ -100,6 +123,11 @@ def find_tenant(slug: str) -> Tenant:
 
 
 def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
+    """Make a person a member without an invitation: for the demo's seed and for tests.
+
+    Raises:
+        IntegrityError: the person is an operator.
+    """
     with tenant_tx(tenant.id):
         Membership.objects.update_or_create(user_id=user_id, defaults={"role": role})
 

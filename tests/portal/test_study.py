@@ -19,7 +19,7 @@ from apps.inference.services import claim_jobs, reject
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
-from tests.conftest import Hospital
+from tests.conftest import Hospital, enter
 from tests.reports.conftest import UNJUDGED
 
 ADDRESSES = ("", "state/", "film.png", "heatmaps/Effusion.png", "report.pdf")
@@ -257,9 +257,7 @@ def test_only_a_radiologist_reads(
 def test_forms_from_elsewhere_are_refused(north: Hospital, study: Study) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(north.radiologist)
-    session = client.session
-    session["tenant_id"] = str(north.tenant.id)
-    session.save()
+    enter(client, north, north.radiologist)
     response = client.post(at(study, "sign/"), {"impression": "x"})
     assert response.status_code == 403
     assert "This page is out of date" in response.text

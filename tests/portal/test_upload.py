@@ -16,7 +16,7 @@ from PIL import Image
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 from ml.phantom import generate
-from tests.conftest import Hospital
+from tests.conftest import Hospital, enter
 
 JSON = {"Accept": "application/json"}
 
@@ -164,9 +164,7 @@ def test_strangers_and_forgeries_are_turned_away_unread(north: Hospital, film: b
     assert send(Client(), film).status_code == 401
     client = Client(enforce_csrf_checks=True)
     client.force_login(north.technologist)
-    session = client.session
-    session["tenant_id"] = str(north.tenant.id)
-    session.save()
+    enter(client, north, north.technologist)
     assert send(client, film).status_code == 403
     assert stored(north) == 0
 

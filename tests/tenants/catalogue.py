@@ -6,10 +6,12 @@ A table of no tenant must stand in ``PLATFORM_TABLES`` with the reason; every ot
 from typing import Any
 
 from apps.tenants.rls import TENANT_MATCHES
-from apps.tenants.roles import APP, DISPATCH, ROLES
+from apps.tenants.roles import APP, DISPATCH, ERASE, ROLES
+from tests.tenants.grants import grant_defects
 
 PLATFORM_TABLES = {
     "accounts_user": "people are known across hospitals; what they may do is in tenants_membership",
+    "audit_securityevent": "refused sign-ins: before any tenant is known",
     "accounts_user_groups": "Django's groups; unused, and of the platform",
     "accounts_user_user_permissions": "Django's permissions; unused, and of the platform",
     "auth_group": "Django's",
@@ -117,7 +119,7 @@ def defects(cursor: Any) -> list[str]:
         if any(powers):
             found.append(f"{name}: the role is too powerful")
     found += [f"{member} is a member of {group}" for member, group in _all(cursor, _MEMBERSHIPS, [list(ROLES)])]
-    return found
+    return found + grant_defects(cursor)
 
 
 def _all(cursor: Any, query: str, parameters: list[Any] | None = None) -> list[Any]:
@@ -153,14 +155,17 @@ def _platform_defects(cursor: Any, oid: int, name: str, has_tenant: bool) -> lis
 def _policy_defects(cursor: Any, oid: int, name: str) -> list[str]:
     found = []
     for_app = []
+    expected = _plain(TENANT_MATCHES)
     for policy, permissive, command, roles, using, check in _all(cursor, _POLICIES, [oid]):
         if roles == [APP]:
             for_app.append((permissive, command, _plain(using), _plain(check)))
+        elif roles == [ERASE] and policy == "tenant_erasure":
+            if (command, _plain(using), _plain(check)) != ("*", expected, expected):
+                found.append(f"{name}: {ERASE} needs the tenant's plain equality")
         elif len(roles) != 1 or roles[0] not in ROLES or policy != f"{roles[0]}_across":
             found.append(f"{name}: the policy {policy} for {', '.join(roles) or 'everybody'} is not signed off")
         elif roles[0] == DISPATCH and name not in QUEUES:
             found.append(f"{name}: {DISPATCH} sees more than the queue")
-    expected = _plain(TENANT_MATCHES)
     if for_app != [(True, "*", expected, expected)]:
         found.append(f"{name}: {APP} needs exactly one policy, of plain equality in USING and WITH CHECK")
     return found

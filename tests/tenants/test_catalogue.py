@@ -18,6 +18,7 @@ create policy tenant_isolation on leak for all to chx_app
   using (tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid))
   with check (tenant_id = (select nullif(current_setting('app.tenant', true), '')::uuid));
 """
+ERASURE = "create policy tenant_erasure on leak for all to chx_erase"
 
 
 def test_every_table_keeps_the_rules(db: None) -> None:
@@ -68,6 +69,22 @@ def test_a_good_table_passes(owner: Any) -> None:
         (
             "create function leak() returns bigint language sql security definer as 'select 1::bigint'",
             "SECURITY DEFINER",
+        ),
+        (f"{GOOD_TABLE} {ERASURE} using (true)", "chx_erase needs the tenant's plain equality"),
+        ("grant update on audit_auditevent to chx_app", "audit_auditevent: chx_app has and should not have UPDATE"),
+        ("grant update (reason) on registry_activation to chx_app", "chx_app UPDATE has and should not have reason"),
+        ("grant delete on django_admin_log to chx_app", "chx_app has and should not have DELETE"),
+        ("grant truncate on reports_report to chx_app", "reports_report: chx_app has and should not have TRUNCATE"),
+        ("grant select on studies_patient to chx_dispatch", "chx_dispatch has and should not have SELECT"),
+        (
+            "grant select (patient_name) on studies_patient to chx_auth",
+            "chx_auth SELECT has and should not have patient_name",
+        ),
+        ("grant delete on studies_study to chx_erase", "chx_erase has and should not have DELETE"),
+        ("grant select on tenants_tenant to public", "everybody has and should not have SELECT"),
+        (
+            f"{GOOD_TABLE} revoke update on leak from chx_app",
+            "leak: chx_app lacks UPDATE",
         ),
         ("alter table registry_deployment add tenant_id uuid not null", "yet has tenant_id"),
         ("alter table registry_modelversion add owner uuid references tenants_tenant", "no reason in ABOUT_TENANTS"),

@@ -160,3 +160,17 @@ def test_the_applications_role_may_not(north: Any, statement: str) -> None:
 def test_the_narrow_roles_may_not(db: None, alias: str, statement: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"), connections[alias].cursor() as cursor:
         cursor.execute(statement)
+
+
+@pytest.mark.parametrize("alias", ["default", "dispatch", "auth"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update {table} set id = id",
+        "delete from {table}",
+    ],
+)
+@pytest.mark.parametrize("table", ["audit_auditevent", "audit_securityevent", "django_admin_log"])
+def test_what_is_written_once_stays(db: None, alias: str, statement: str, table: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), connections[alias].cursor() as cursor:
+        cursor.execute(statement.format(table=table))

@@ -16,10 +16,11 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
 from apps.portal.worklist import SEARCH_KEY
-from apps.tenants.middleware import SESSION_KEY, opens_own_transaction
+from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import tenants_of_user
+from apps.tenants.services import find_membership, tenants_of_user
+from apps.tenants.sessions import enter_tenant
 
 
 class SignIn(LoginView):
@@ -36,10 +37,13 @@ class SignIn(LoginView):
 def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
     hospitals = tenants_of_user(user_id=_user_id(request))
     if len(hospitals) == 1:
-        _enter(request, hospitals[0])
+        enter_hospital(request, hospitals[0])
         return redirect(wanted or "portal:worklist")
-    if not hospitals and request.user.is_staff:
+    if request.user.is_staff:
         return redirect("admin:index")
+    # Somebody of no hospital yet may have come to accept an invitation; other pages explain what is missing.
+    if not hospitals and wanted:
+        return redirect(wanted)
     query = f"?{urlencode({'next': wanted})}" if wanted else ""
     return redirect(reverse("portal:hospital") + query)
 
@@ -49,8 +53,11 @@ def _user_id(request: HttpRequest) -> UUID:
     return request.user.pk
 
 
-def _enter(request: HttpRequest, tenant: Tenant) -> None:
-    request.session[SESSION_KEY] = str(tenant.id)
+def enter_hospital(request: HttpRequest, tenant: Tenant) -> None:
+    membership = find_membership(tenant_id=tenant.id, user_id=_user_id(request))
+    if membership is None:
+        raise NotFoundError("You are not a member of this hospital.")
+    enter_tenant(request.session, membership)
     request.session.pop(SEARCH_KEY, None)
     with tenant_tx(tenant.id):
         record(action=AuditEvent.Action.USER_SIGNED_IN, by=actor_of(request))
@@ -79,7 +86,7 @@ def hospital(request: HttpRequest) -> HttpResponse:
         chosen = next((each for each in hospitals if each.slug == request.POST.get("hospital")), None)
         if chosen is None:
             raise NotFoundError("You are not a member of this hospital.")
-        _enter(request, chosen)
+        enter_hospital(request, chosen)
         return redirect(_safe_next(request) or "portal:worklist")
     context = {"hospitals": hospitals, "next": _safe_next(request)}
     return render(request, "portal/hospital.html", context)

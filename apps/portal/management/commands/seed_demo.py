@@ -100,7 +100,7 @@ def _person(email: str, full_name: str, known: dict[str, str], **flags: bool) ->
 def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
     tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, "ae_title": slug.upper()})
     people = []
-    for role, title in ((Role.RADIOLOGIST, "Dr."), (Role.ADMIN, "Admin")):
+    for role, title in ((Role.RADIOLOGIST, "Dr."), (Role.TECHNOLOGIST, "RT"), (Role.ADMIN, "Admin")):
         email = f"{role.value}@{slug}.example"
         remembered: dict[str, str] = next((each for each in known.get("users", []) if each["email"] == email), {})
         person = _person(email, f"{title} {slug.title()}", remembered)

@@ -1,42 +1,32 @@
-"""Tenants: who they are, their machines' keys, their people."""
+"""Tenants: who they are, who works there, which keys are in force; their first administrator is invited here."""
 
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from apps.core.errors import NotFoundError
+from apps.accounts.links import Link, deliver
+from apps.accounts.models import User
+from apps.accounts.services import invite_first_admin
+from apps.accounts.services.keys import revoke_key_as_operator
+from apps.audit.console import shown_to_operator
+from apps.audit.services import actor_of
+from apps.core.errors import ChecxrayError, NotFoundError
 from apps.tenants.console import OperatorAdmin
-from apps.tenants.middleware import opens_own_transaction
-from apps.tenants.models import ApiClient, Membership, Role, Scope, Tenant
-from apps.tenants.revocation import revoke_api_key
+from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import add_member, create_api_key
 
 
-class ApiKeyForm(forms.Form):
-    name = forms.CharField(max_length=100, help_text="The system that will use it, such as its AE title.")
-    scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, initial=list(Scope.values), widget=forms.CheckboxSelectMultiple
+class AdminForm(forms.Form):
+    email = forms.EmailField(
+        max_length=254, help_text="Of the person who will look after the hospital's people and keys."
     )
-
-
-class MemberForm(forms.Form):
-    email = forms.EmailField(help_text="Of somebody who has an account already: add it under Users first.")
-    role = forms.ChoiceField(choices=Role.choices)
-
-    def clean_email(self) -> Any:
-        user = get_user_model()._default_manager.filter(email__iexact=self.cleaned_data["email"]).first()
-        if user is None:
-            raise forms.ValidationError("Nobody has this e-mail address. Add the account under Users first.")
-        return user
 
 
 @admin.register(Tenant)
@@ -45,6 +35,7 @@ class TenantAdmin(OperatorAdmin):
     list_display = ("name", "slug", "ae_title", "is_active", "created")
     fields = ("name", "slug", "ae_title", "is_active", "created", "members", "keys")
     readonly_fields = ("created", "members", "keys")
+    change_form_template = "admin/tenants/tenant/change_form.html"
     ordering = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
@@ -66,40 +57,66 @@ class TenantAdmin(OperatorAdmin):
             rows = [(key, ", ".join(key.scopes), _state(key)) for key in ApiClient.objects.order_by("created")]
         return format_html_join("", "{}: {} ({})<br>", rows) or SafeString("None yet.")
 
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().change_view(request, object_id, *args, **kwargs)
+        tenant = self.get_object(request, object_id)
+        if tenant is not None:
+            shown_to_operator(request, [tenant.pk])
+        return response
+
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        urls = [
-            path("<uuid:tenant_id>/api-key/", wrap(self.api_key_view), name="tenants_tenant_api_key"),
+        return [
             path(
                 "<uuid:tenant_id>/api-key/<uuid:key_id>/revoke/",
                 wrap(self.revoke_view),
                 name="tenants_tenant_revoke",
             ),
-            path("<uuid:tenant_id>/member/", wrap(self.member_view), name="tenants_tenant_member"),
+            path("<uuid:tenant_id>/first-admin/", wrap(self.first_admin_view), name="tenants_tenant_first_admin"),
             *super().get_urls(),
         ]
-        for url in urls:
-            # These pages enter the tenant that they show, whichever one the operator may be signed in to as well.
-            opens_own_transaction(url.callback)
-        return urls
 
-    def api_key_view(self, request: HttpRequest, tenant_id: UUID) -> HttpResponseBase:
+    def first_admin_view(self, request: HttpRequest, tenant_id: UUID) -> HttpResponseBase:
+        """Invite the administrator of a hospital that has none."""
         tenant = get_object_or_404(Tenant, pk=tenant_id)
-        form = ApiKeyForm(request.POST if request.method == "POST" else None)
-        title, back_to = f"New API key for {tenant}", _page_of(tenant)
+        form = AdminForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            with tenant_tx(tenant.pk):
-                key = create_api_key(name=form.cleaned_data["name"], scopes=form.cleaned_data["scopes"])
-            self.log_change(request, tenant, f"Created the API key {form.cleaned_data['name']}.")
-            return self.page(request, title=title, back_to=back_to, secret=key)
-        return self.page(request, title=title, back_to=back_to, form=form, submit="Create the key")
+            try:
+                return self._invited(request, tenant, form.cleaned_data["email"])
+            except ChecxrayError as error:
+                form.add_error(None, error.detail)
+        return self.page(
+            request,
+            title=f"Administrator of {tenant}",
+            explanation=(
+                "Invite the first administrator, who then invites everybody else and makes the API keys, in the "
+                "portal under Hospital settings. A hospital that has an administrator needs this no more."
+            ),
+            back_to=_page_of(tenant),
+            form=form,
+            submit="Make the invitation",
+        )
+
+    def _invited(self, request: HttpRequest, tenant: Tenant, email: str) -> HttpResponseBase:
+        # One transaction: a link that the mail server did not take was never made.
+        with tenant_tx(tenant.pk):
+            invited = invite_first_admin(tenant=tenant, email=email, operator=_operator(request), by=actor_of(request))
+            address = request.build_absolute_uri(reverse("portal:invitation", args=[invited.token]))
+            is_shown = deliver(Link(invited=invited, tenant=tenant, address=address))
+        self.log_change(request, tenant, f"Invited {email} as the first administrator.")
+        title = f"Invitation to {tenant}"
+        if is_shown:
+            explanation = f"Give the link to {email} and to nobody else. It works once, for seven days."
+            return self.page(request, title=title, explanation=explanation, back_to=_page_of(tenant), secret=address)
+        messages.success(request, f"The link was sent to {email}.")
+        return HttpResponseRedirect(_page_of(tenant))
 
     def revoke_view(self, request: HttpRequest, tenant_id: UUID, key_id: UUID) -> HttpResponseBase:
         tenant = get_object_or_404(Tenant, pk=tenant_id)
         if request.method == "POST":
             try:
                 with tenant_tx(tenant.pk):
-                    key = revoke_api_key(key_id=key_id)
+                    key = revoke_key_as_operator(key_id=key_id, operator=_operator(request), by=actor_of(request))
             except NotFoundError as error:
                 raise Http404(error.detail) from error
             self.log_change(request, tenant, f"Revoked the API key {key.name}.")
@@ -114,19 +131,6 @@ class TenantAdmin(OperatorAdmin):
             submit="Revoke the key",
         )
 
-    def member_view(self, request: HttpRequest, tenant_id: UUID) -> HttpResponseBase:
-        tenant = get_object_or_404(Tenant, pk=tenant_id)
-        form = MemberForm(request.POST if request.method == "POST" else None)
-        if request.method == "POST" and form.is_valid():
-            user, role = form.cleaned_data["email"], form.cleaned_data["role"]
-            add_member(tenant=tenant, user_id=user.pk, role=role)
-            self.log_change(request, tenant, f"Made {user.email} a member as {role}.")
-            messages.success(request, f"{user} is a member of {tenant} as {Role(role).label.lower()}.")
-            return HttpResponseRedirect(_page_of(tenant))
-        return self.page(
-            request, title=f"Member of {tenant}", back_to=_page_of(tenant), form=form, submit="Save the membership"
-        )
-
 
 def _state(key: ApiClient) -> str:
     if key.revoked is not None:
@@ -138,3 +142,8 @@ def _state(key: ApiClient) -> str:
 
 def _page_of(tenant: Tenant) -> str:
     return reverse("admin:tenants_tenant_change", args=[tenant.pk])
+
+
+def _operator(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user

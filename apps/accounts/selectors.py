@@ -1,0 +1,103 @@
+"""What the pages about people and keys show."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.accounts.models import Invitation, User
+from apps.core.errors import NotFoundError
+from apps.tenants.models import ApiClient, Membership, Scope, Tenant, TenantModel
+
+T = TypeVar("T", bound=TenantModel)
+
+
+@dataclass(frozen=True)
+class KeyLine:
+    """An API key as a list shows it."""
+
+    key: ApiClient
+    creator: str
+    creator_has_left: bool
+    now: datetime
+
+    @property
+    def is_in_force(self) -> bool:
+        return self.key.revoked is None and (self.key.expires is None or self.key.expires > self.now)
+
+    @property
+    def scopes(self) -> list[str]:
+        return [Scope(each).label if each in Scope.values else each for each in self.key.scopes]
+
+
+def members() -> list[Membership]:
+    """The people of the tenant in force."""
+    return list(Membership.objects.select_related("user").order_by("user__full_name", "user__email"))
+
+
+def member(member_id: UUID) -> Membership:
+    """One person of the tenant in force.
+
+    Raises:
+        NotFoundError
+    """
+    found = Membership.objects.select_related("user").filter(pk=member_id).first()
+    if found is None:
+        raise NotFoundError("This hospital has no such member.", "member-not-found")
+    return found
+
+
+def open_invitations() -> list[Invitation]:
+    """The links of the tenant in force that may still be used, the newest first."""
+    waiting = Invitation.objects.filter(accepted=None, withdrawn=None, expires__gt=timezone.now())
+    return list(waiting.select_related("created_by").order_by("-created"))
+
+
+def keys() -> list[KeyLine]:
+    """All keys of the tenant in force, those in force first."""
+    lines = _lines(ApiClient.objects.order_by("-created"))
+    return sorted(lines, key=lambda each: not each.is_in_force)
+
+
+def keys_made_by(user_id: UUID) -> list[KeyLine]:
+    """The keys of the tenant in force that this person made."""
+    return _lines(ApiClient.objects.filter(created_by=user_id).order_by("-created"))
+
+
+def _lines(clients: Iterable[ApiClient]) -> list[KeyLine]:
+    found = list(clients)
+    creators = User.objects.in_bulk({each.created_by_id for each in found} - {None})
+    working = set(Membership.objects.filter(user__in=creators, user__is_active=True).values_list("user_id", flat=True))
+    now = timezone.now()
+    return [
+        KeyLine(
+            key=each,
+            creator=str(creators[each.created_by_id]) if each.created_by_id else "",
+            creator_has_left=each.created_by_id is not None and each.created_by_id not in working,
+            now=now,
+        )
+        for each in found
+    ]
+
+
+def tenants_of_person(user_id: UUID) -> list[Membership]:
+    """Where a person works and as what, for operators; asked while no tenant is in force."""
+    found = Membership.objects.using("auth").filter(user=user_id).only("tenant_id", "user_id", "role")
+    return _with_tenants(list(found))
+
+
+def keys_of_person(user_id: UUID) -> list[ApiClient]:
+    """The keys in force, of whatever tenant, that a person made; asked while no tenant is in force."""
+    found = ApiClient.objects.using("auth").filter(created_by=user_id, revoked=None)
+    live = found.exclude(expires__lte=timezone.now()).only("tenant_id", "name", "created_by_id")
+    return _with_tenants(list(live))
+
+
+def _with_tenants(rows: list[T]) -> list[T]:
+    tenants = Tenant.objects.in_bulk({each.tenant_id for each in rows})
+    for each in rows:
+        each.tenant = tenants[each.tenant_id]
+    return sorted(rows, key=lambda each: each.tenant.name)

@@ -1,0 +1,66 @@
+"""API keys of a hospital, made and revoked by its administrators."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.audit.models import AuditEvent
+from apps.audit.services import Actor, record
+from apps.core.errors import InvalidInputError, NotPermittedError
+from apps.tenants.models import ApiClient, Membership, Role, Scope
+from apps.tenants.revocation import revoke_api_key
+from apps.tenants.services import create_api_key, require_role
+
+
+def create_key(
+    *, name: str, scopes: Sequence[str], expires: datetime | None, membership: Membership | None, by: Actor
+) -> str:
+    """A new key of the tenant in force; the text is returned once and never stored.
+
+    Raises:
+        NotPermittedError: the person is no administrator here.
+        InvalidInputError: no scope, an unknown one, or an end that has passed.
+    """
+    require_role(membership, Role.ADMIN)
+    if not scopes or not set(scopes) <= set(Scope.values):
+        raise InvalidInputError(f"Choose one or more of the scopes {', '.join(Scope.values)}.", "scopes-unknown")
+    if expires is not None and expires <= timezone.now():
+        raise InvalidInputError("The key would have ended already: choose a later day.", "expiry-passed")
+    key = create_api_key(name=name, scopes=list(scopes), expires=expires, created_by=by.user_id)
+    made = ApiClient.objects.latest("created")
+    record(action=AuditEvent.Action.KEY_CREATED, by=by, object_id=made.pk)
+    return key
+
+
+def revoke_key(*, key_id: UUID, membership: Membership | None, by: Actor) -> ApiClient:
+    """End a key of the tenant in force at once.
+
+    Raises:
+        NotPermittedError: the person is no administrator here.
+        NotFoundError: the tenant has no such key.
+    """
+    require_role(membership, Role.ADMIN)
+    return _revoke(key_id, by)
+
+
+def revoke_key_as_operator(*, key_id: UUID, operator: User, by: Actor) -> ApiClient:
+    """As ``revoke_key``, by an operator: a leaked key must end although no administrator answers.
+
+    Raises:
+        NotPermittedError: the person is no operator.
+        NotFoundError: the tenant has no such key.
+    """
+    if not operator.is_staff:
+        raise NotPermittedError("This needs an operator of the platform.")
+    return _revoke(key_id, by)
+
+
+def _revoke(key_id: UUID, by: Actor) -> ApiClient:
+    was_in_force = ApiClient.objects.filter(pk=key_id, revoked=None).exists()
+    key = revoke_api_key(key_id=key_id)
+    if was_in_force:
+        record(action=AuditEvent.Action.KEY_REVOKED, by=by, object_id=key.pk)
+    return key

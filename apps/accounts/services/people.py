@@ -1,0 +1,62 @@
+"""Accounts, as the operators of the platform look after them: they end access and invite each other."""
+
+from django.db import transaction
+
+from apps.accounts.models import User
+from apps.audit.models import AuditEvent
+from apps.audit.services import Actor, record
+from apps.core.errors import ConflictError, NotPermittedError
+from apps.tenants.models import Membership
+from apps.tenants.scope import tenants_turn
+
+
+def disable_account(*, person: User, operator: User, by: Actor) -> User:
+    """End a person's access everywhere. Their sessions are over for good, even where the account is enabled again.
+
+    Raises:
+        NotPermittedError: the person who asks is no operator.
+        ConflictError: it is the operator's own account.
+    """
+    if person.pk == operator.pk:
+        raise ConflictError("This is your own account. Another operator must disable it.", "own-account")
+    return _switch(person, operator, by, is_active=False, action=AuditEvent.Action.ACCOUNT_DISABLED)
+
+
+def enable_account(*, person: User, operator: User, by: Actor) -> User:
+    """Let a person sign in again, with a new session.
+
+    Raises:
+        NotPermittedError: the person who asks is no operator.
+    """
+    return _switch(person, operator, by, is_active=True, action=AuditEvent.Action.ACCOUNT_ENABLED)
+
+
+def invite_operator(*, email: str, full_name: str, operator: User) -> User:
+    """Make the account of another operator, without a password: its owner chooses one by a link.
+
+    Raises:
+        NotPermittedError: the person who asks is no operator.
+        ConflictError: the address has an account.
+    """
+    if not operator.is_staff:
+        raise NotPermittedError("This needs an operator of the platform.")
+    if User.objects.filter(email__iexact=email).exists():
+        raise ConflictError("This address has an account already.", "account-exists")
+    return User.objects.create_user(email, None, full_name=full_name, is_staff=True)
+
+
+def _switch(person: User, operator: User, by: Actor, *, is_active: bool, action: AuditEvent.Action) -> User:
+    if not operator.is_staff:
+        raise NotPermittedError("This needs an operator of the platform.")
+    tenants = list(Membership.objects.using("auth").filter(user=person.pk).values_list("tenant_id", flat=True))
+    with transaction.atomic():
+        locked = User.objects.select_for_update().get(pk=person.pk)
+        if locked.is_active == is_active:
+            return locked
+        locked.is_active = is_active
+        locked.save(update_fields=["is_active"])
+        for tenant_id in tenants:
+            with tenants_turn(tenant_id):
+                record(action=action, by=by, object_id=person.pk)
+    locked.refresh_from_db()
+    return locked

@@ -1,0 +1,97 @@
+"""Which role may do what with which table, read from PostgreSQL's catalogue.
+
+The rule: the application may read and write every table, and no other role may do anything. What differs stands here,
+so that a new grant is a line that somebody reads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from apps.tenants.roles import APP, AUTH, DISPATCH, ERASE
+
+READ_AND_WRITE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+
+# Rows that the application writes once, and can neither change nor delete.
+WRITTEN_ONCE = {
+    "audit_auditevent": "who did what",
+    "audit_securityevent": "refused sign-ins and keys",
+    "django_admin_log": "what operators did in their console",
+    "registry_activation": "ledger of which version served whom",
+    "registry_evaluation": "measurements",
+    "registry_modelevent": "what happened to versions",
+    "registry_switchpreview": "counts that a switch was judged by",
+}
+
+# What erasure and retention work on. Of reports the application changes only those that are not signed: a trigger.
+ERASED = {"audit_auditevent", "audit_securityevent", "django_admin_log", "reports_report"}
+
+# Whole tables for the narrow roles.
+NARROW = {("inference_servedturn", DISPATCH): {"SELECT", "INSERT", "UPDATE"}}
+
+_CLAIM = {
+    "attempt", "fence", "finished", "is_suspect", "lease_until", "reason", "reason_code", "run_after", "state",
+    "waiting_since", "waits", "worker",
+}  # fmt: skip
+# Single columns for the narrow roles: no patient, no finding, no secret.
+COLUMNS: dict[tuple[str, str, str], set[str]] = {
+    ("inference_inferencejob", DISPATCH, "SELECT"): _CLAIM
+    | {"created", "id", "model_version_id", "priority", "study_id", "tenant_id", "turn"},
+    ("inference_inferencejob", DISPATCH, "UPDATE"): _CLAIM | {"model_version_id"},
+    ("inference_shadowreading", DISPATCH, "SELECT"): _CLAIM | {"challenger_id", "created", "id", "job_id", "tenant_id"},
+    ("inference_shadowreading", DISPATCH, "UPDATE"): _CLAIM,
+    ("routing_peer", AUTH, "SELECT"): {"ae_title", "certificate", "id", "network", "tenant_id"},
+    ("tenants_apiclient", AUTH, "SELECT"): {
+        "created_by_id", "expires", "id", "key_hash", "last_used", "name", "revoked", "scopes", "tenant_id",
+    },
+    ("tenants_membership", AUTH, "SELECT"): {"id", "role", "tenant_id", "user_id"},
+    ("tenants_tenant", AUTH, "SELECT"): {"ae_title", "id", "is_active", "name", "slug"},
+}  # fmt: skip
+
+_TABLE_GRANTS = """
+select c.relname, case when a.grantee = 0 then 'everybody' else a.grantee::regrole::text end,
+       array_agg(a.privilege_type::text)
+from pg_class c left join lateral aclexplode(c.relacl) a on a.grantee <> c.relowner
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'f', 'v', 'm')
+group by 1, 2
+"""
+_COLUMN_GRANTS = """
+select c.relname, case when x.grantee = 0 then 'everybody' else x.grantee::regrole::text end, x.privilege_type,
+       array_agg(a.attname::text)
+from pg_class c join pg_attribute a on a.attrelid = c.oid cross join lateral aclexplode(a.attacl) x
+where c.relnamespace = 'public'::regnamespace and x.grantee <> c.relowner
+group by 1, 2, 3
+"""
+
+
+def grant_defects(cursor: Any) -> list[str]:
+    """Every privilege that a role has and should not have, or should have and has not."""
+    cursor.execute(_TABLE_GRANTS)
+    found: dict[tuple[str, str], set[str]] = {}
+    tables = set()
+    for table, role, privileges in cursor.fetchall():
+        tables.add(table)
+        if role is not None:
+            found[table, role] = set(privileges)
+    defects = _differences(found, _expected(tables))
+    cursor.execute(_COLUMN_GRANTS)
+    columns = {(table, role, privilege): set(names) for table, role, privilege, names in cursor.fetchall()}
+    return defects + _differences(columns, COLUMNS)
+
+
+def _differences(found: Mapping[Any, set[str]], expected: Mapping[Any, set[str]]) -> list[str]:
+    defects = []
+    for key in sorted(set(found) | set(expected)):
+        table, *holder = key
+        has, should = found.get(key, set()), expected.get(key, set())
+        for words, names in (("has and should not have", has - should), ("lacks", should - has)):
+            if names:
+                defects.append(f"{table}: {' '.join(holder)} {words} {', '.join(sorted(names))}")
+    return defects
+
+
+def _expected(tables: set[str]) -> dict[tuple[str, str], set[str]]:
+    expected: dict[tuple[str, str], set[str]] = {}
+    for table in tables:
+        expected[table, APP] = {"SELECT", "INSERT"} if table in WRITTEN_ONCE else set(READ_AND_WRITE)
+    expected |= {(table, ERASE): {"SELECT", "UPDATE", "DELETE"} for table in ERASED}
+    return expected | NARROW
