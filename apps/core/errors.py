@@ -9,12 +9,14 @@ class ChecxrayError(Exception):
     Attributes:
         code: stable kebab-case name of the refusal.
         detail: what happened and what to do, without patient data.
+        retry_after: seconds after which the same may be tried again, where they are known.
     """
 
     default_code: ClassVar[str] = "error"
 
-    def __init__(self, detail: str, code: str | None = None) -> None:
+    def __init__(self, detail: str, code: str | None = None, *, retry_after: int | None = None) -> None:
         super().__init__(detail)
+        self.retry_after = retry_after
         self.detail = detail
         self.code = code or self.default_code
 

@@ -35,15 +35,23 @@ def status_of(error: errors.ChecxrayError) -> HTTPStatus:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
 
 
+def headers_of(error: errors.ChecxrayError) -> dict[str, str]:
+    """``Retry-After``, where trying again makes sense."""
+    after = RETRY_AFTER_SECONDS.get(status_of(error)) if error.retry_after is None else str(error.retry_after)
+    return {"Retry-After": after} if after is not None else {}
+
+
 def problem(status: int, detail: str, code: str, **extra: Any) -> dict[str, Any]:
     """The members of RFC 9457, with ``code`` as an extension."""
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail,
             "code": code, **extra}  # fmt: skip
 
 
-def problem_response(status: int, detail: str, code: str) -> JsonResponse:
+def problem_response(status: int, detail: str, code: str, *, retry_after: int | None = None) -> JsonResponse:
     response = JsonResponse(problem(status, detail, code), status=status, content_type=CONTENT_TYPE)
-    if status in RETRY_AFTER_SECONDS:
+    if retry_after is not None:
+        response["Retry-After"] = str(retry_after)
+    elif status in RETRY_AFTER_SECONDS:
         response["Retry-After"] = RETRY_AFTER_SECONDS[status]
     return response
 
@@ -53,6 +61,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     headers: dict[str, str] = {}
     if isinstance(exc, errors.ChecxrayError):
         body = problem(status_of(exc), exc.detail, exc.code)
+        headers = headers_of(exc)
     elif isinstance(exc, DatabaseError | InterfaceError):
         body = problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database did not answer; try again.", "unavailable")
     else:

@@ -13,7 +13,7 @@ ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", [])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "apps.accounts.console_config.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -51,6 +51,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.accounts.middleware.RefusedKeyMiddleware",
     "apps.audit.middleware.RefusalAuditMiddleware",
     "apps.tenants.middleware.TenantTransactionMiddleware",
     "apps.portal.middleware.PortalErrorMiddleware",
@@ -80,10 +81,16 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "portal:sign-in"
 LOGIN_REDIRECT_URL = "portal:worklist"
 LOGOUT_REDIRECT_URL = "portal:sign-in"
-PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-]
+AUTHENTICATION_BACKENDS = ["apps.accounts.backends.GuardedBackend"]
+PASSWORD_HASHERS = ["apps.accounts.hashing.LimitedArgon2PasswordHasher"]
+# In each web process; as many again may wait, others are answered with 503 at once.
+PASSWORD_HASHES_AT_ONCE = env_int("PASSWORD_HASHES_AT_ONCE", 2)
+# Failed sign-ins within the window, after which more are answered with 429: of one account from one address, and of one
+# address over all accounts. Refused API keys have a limit of their own.
+SIGN_IN_WINDOW_SECONDS = env_int("SIGN_IN_WINDOW_SECONDS", 15 * 60)
+SIGN_IN_FAILURES_PER_ACCOUNT = env_int("SIGN_IN_FAILURES_PER_ACCOUNT", 10)
+SIGN_IN_FAILURES_PER_ADDRESS = env_int("SIGN_IN_FAILURES_PER_ADDRESS", 100)
+KEY_FAILURES_PER_ADDRESS = env_int("KEY_FAILURES_PER_ADDRESS", 100)
 _VALIDATION = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {

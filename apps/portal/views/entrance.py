@@ -12,6 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from apps.accounts.sign_in import SignInForm, answer_refusal
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
@@ -26,12 +27,16 @@ from apps.tenants.sessions import enter_tenant
 class SignIn(LoginView):
     http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
     template_name = "registration/sign_in.html"
+    authentication_form = SignInForm
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         # Whoever used this browser before leaves nothing behind, the hospital and the search included.
         self.request.session.flush()
         super().form_valid(form)
         return _after_sign_in(self.request, self.get_redirect_url())
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        return answer_refusal(self.request, super().form_invalid(form))
 
 
 def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
