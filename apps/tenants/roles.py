@@ -83,6 +83,10 @@ def _ensure_role(cur: cursor, role: str, password: str | None) -> None:
         cur.execute(sql.SQL("create role {} nosuperuser nobypassrls nocreatedb nocreaterole noinherit").format(name))
     for setting, value in LIMITS[role].items():
         cur.execute(sql.SQL("alter role {} set {} = {}").format(name, sql.Identifier(setting), sql.Literal(value)))
+    if role == OWNER:
+        # From version 15 on the schema "public" belongs to the role "pg_database_owner", of which the owner of the
+        # database is a member; it must inherit to make tables there. It is a member of nothing else.
+        cur.execute(sql.SQL("alter role {} inherit").format(name))
     if password is not None:
         cur.execute(sql.SQL("alter role {} login password {}").format(name, sql.Literal(password)))
 
@@ -103,6 +107,9 @@ def _let_login_assume(cur: cursor, role: str) -> None:
 def _ensure_privileges(cur: cursor, database: str) -> None:
     names = {"db": sql.Identifier(database), "owner": sql.Identifier(OWNER), "app": sql.Identifier(APP)}
     everyone = sql.SQL(", ").join(sql.Identifier(role) for role in ROLES)
+    as_owner = _login_needs_the_owner(cur, database)
+    if as_owner:
+        cur.execute(sql.SQL("set role {owner}").format(**names))
     for statement in (
         "revoke all on database {db} from public",
         "revoke create on schema public from public",
@@ -116,3 +123,19 @@ def _ensure_privileges(cur: cursor, database: str) -> None:
         cur.execute(sql.SQL(statement).format(**names))
     cur.execute(sql.SQL("grant connect on database {} to {}").format(names["db"], everyone))
     cur.execute(sql.SQL("grant usage on schema public to {}").format(everyone))
+    if as_owner:
+        cur.execute("reset role")
+
+
+def _login_needs_the_owner(cur: cursor, database: str) -> bool:
+    """Whether only ``chx_owner`` may grant here: the login is no superuser, and the database is the owner's.
+
+    A grant by anybody else ends with a warning and grants nothing.
+    """
+    cur.execute(
+        "select not r.rolsuper and d.datdba = (select oid from pg_roles where rolname = %s) "
+        "from pg_roles r, pg_database d where r.rolname = current_user and d.datname = %s",
+        [OWNER, database],
+    )
+    row = cur.fetchone()
+    return row is not None and bool(row[0])
