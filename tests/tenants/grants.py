@@ -20,6 +20,7 @@ WRITTEN_ONCE = {
     "registry_evaluation": "measurements",
     "registry_modelevent": "what happened to versions",
     "registry_switchpreview": "counts that a switch was judged by",
+    "studies_studychange": "what people changed about a study, and why",
 }
 
 # What erasure and retention work on. Of reports the application changes only those that are not signed: a trigger.
