@@ -21,7 +21,7 @@ from statistics import median
 import psutil
 
 from benchmarks.films import film_bytes
-from benchmarks.stack import free_port, running_stack
+from benchmarks.stack import cpu_seconds, free_port, running_stack
 
 
 def program(name: str) -> str:
@@ -117,14 +117,17 @@ def main() -> None:
         received.mkdir()
         with running_storescp(received) as other:
             ours, theirs, attacked = [], [], []
+            spent = 0.0
             for turn in range(-1, options.turns):
                 for name, port_of, times in (("a", port, ours), ("b", other, theirs)):
                     folder = Path(scratch) / f"{name}{turn}"
                     write_images(folder, options.images if turn >= 0 else 8, folder.name)
+                    before = cpu_seconds(stack.processes["dimse"])
                     seconds = send(port_of, "NORTH", folder)
                     shutil.rmtree(folder)
                     if turn >= 0:
                         times.append(seconds)
+                        spent += cpu_seconds(stack.processes["dimse"]) - before
         resident = psutil.Process(stack.processes["dimse"].pid).memory_info().rss
         with attackers(port, options.half_open):
             folder = Path(scratch) / "attacked"
@@ -135,6 +138,7 @@ def main() -> None:
     rate = {name: options.images / median(times) for name, times in
             (("ours", ours), ("storescp", theirs), ("attacked", attacked))}  # fmt: skip
     print(f"listener   {rate['ours']:6.1f} images/s   {[round(each, 2) for each in ours]}")
+    print(f"           {1000 * spent / (options.images * options.turns):6.1f} CPU-ms of its process for an image")
     print(f"storescp   {rate['storescp']:6.1f} images/s   ratio {rate['ours'] / rate['storescp']:.2f}")
     print(f"attacked   {rate['attacked']:6.1f} images/s   ratio to itself {rate['attacked'] / rate['ours']:.2f}")
     print(
