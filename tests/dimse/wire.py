@@ -1,6 +1,7 @@
 """PDUs as bytes, for peers that do what no library lets them (PS3.8 9.3)."""
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -49,8 +50,14 @@ def echo_rq(message_id: int = 1) -> bytes:
 class Peer:
     """A socket that reads whole PDUs."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=15)
+        if tls is not None:
+            try:
+                self.socket = tls.wrap_socket(self.socket)
+            except OSError:
+                self.socket.close()
+                raise
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -92,8 +99,8 @@ class Peer:
 
 
 @contextmanager
-def peer(port: int) -> Iterator[Peer]:
-    opened = Peer(port)
+def peer(port: int, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    opened = Peer(port, tls)
     try:
         yield opened
     finally:

@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.dimse.listener import running_listener
@@ -31,9 +32,12 @@ class Command(BaseCommand):
                     self.stdout.write(f"DIMSE listener ready with TLS on {options['host']}:{listener.tls_port}")
                 self.stdout.flush()
                 signal.sigwait(_ENDING)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(
-                f"Port {options['port']} of {options['host']} cannot be listened on ({error.strerror}): set DIMSE_PORT."
+                f"Port {options['port']} of {options['host']}, or its TLS port, cannot be listened on "
+                f"({error.strerror}): set DIMSE_PORT or DIMSE_TLS_PORT."
             ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
