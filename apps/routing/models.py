@@ -1,5 +1,6 @@
 """Who may send to a tenant by DIMSE, and who tried."""
 
+from ipaddress import ip_address, ip_network
 from typing import ClassVar
 
 from django.db import models
@@ -35,6 +36,10 @@ class Peer(TenantModel):
     @property
     def address(self) -> str:
         return show_network(self.network)
+
+    def sends_from(self, ae_title: str, address: str) -> bool:
+        """Whether a caller of this AE title and address is this peer, its certificate aside."""
+        return self.ae_title == ae_title and ip_address(address) in ip_network(self.network)
 
 
 class Refusal(TenantModel):

@@ -16,6 +16,7 @@ from apps.routing.models import Peer, Refusal
 
 # An attacker may call by any name: the tenant keeps the latest.
 REFUSALS_KEPT: Final = 200
+_ASSOCIATE: Final = "dimse:associate"
 
 
 def add_peer(*, ae_title: str, network: str, certificate: str = "", description: str = "", by: Actor) -> Peer:
@@ -88,7 +89,14 @@ def note_refusal(*, ae_title: str, address: str, reason: Refusal.Reason, amount:
     else:
         kept = Refusal.objects.order_by("-last").values("pk")[:REFUSALS_KEPT]
         Refusal.objects.exclude(pk__in=kept).delete()
-    record(action=AuditEvent.Action.PEER_REFUSED, by=by, object_id=refusal.pk, amount=amount)
+    record(
+        action=AuditEvent.Action.PEER_REFUSED,
+        by=by,
+        object_id=refusal.pk,
+        amount=amount,
+        operation=_ASSOCIATE,
+        outcome=AuditEvent.Outcome.MINOR_FAILURE,
+    )
 
 
 def _fill(peer: Peer, ae_title: str, network: str, certificate: str) -> None:

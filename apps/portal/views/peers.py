@@ -65,6 +65,14 @@ class Row:
     refusal: Refusal | None
 
 
+@dataclass(frozen=True)
+class RefusedRow:
+    """A caller that was refused; whether it is listed by now."""
+
+    refusal: Refusal
+    is_listed: bool
+
+
 @require_http_methods(["GET", "POST"])
 @members_only
 def peer_list(request: MemberRequest) -> HttpResponse:
@@ -82,9 +90,12 @@ def peer_list(request: MemberRequest) -> HttpResponse:
             messages.success(request, f"{peer} may send from now on.")
             return redirect("portal:peers")
     latest = {refusal.ae_title: refusal for refusal in reversed(refusals)}
+    peers = selectors.peers()
     context = {
-        "rows": [Row(peer, latest.get(peer.ae_title)) for peer in selectors.peers()],
-        "refusals": refusals,
+        "rows": [Row(peer, latest.get(peer.ae_title)) for peer in peers],
+        "refused": [
+            RefusedRow(each, any(peer.sends_from(each.ae_title, each.address) for peer in peers)) for each in refusals
+        ],
         "form": form,
         "port": 0 if settings.DIMSE_TLS_PORT and settings.DIMSE_TLS_ONLY else settings.DIMSE_PORT,
         "tls_port": settings.DIMSE_TLS_PORT,
