@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
 
+from apps.routing.models import Peer
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
 from tests.conftest import PASSWORD, Hospital
@@ -40,8 +41,9 @@ def world(
         "model": f"{version.name}/{version.number}",
         "tenant": str(north.tenant.pk),
         "slug": north.tenant.slug,
+        "peer": str(_peer(north)),
     }
-    nowhere = {**names, "study": str(uuid4()), "uid": "2.25.404404"}
+    nowhere = {**names, "study": str(uuid4()), "peer": str(uuid4()), "uid": "2.25.404404"}
     return World(_clients(north, south, sign_in), names, nowhere)
 
 
@@ -49,6 +51,11 @@ def _read_study(hospital: Hospital, store_film: Any, read: Any, seed: int = 1) -
     stored = store_film(hospital, seed=seed, size=128, patient_name=f"CANARY^{hospital.tenant.slug.upper()}")
     read(stored.instance, Effusion=0.9)
     return stored.study
+
+
+def _peer(hospital: Hospital) -> UUID:
+    with tenant_tx(hospital.tenant.id):
+        return Peer.objects.get().pk
 
 
 def _uid(hospital: Hospital, study: Any) -> str:

@@ -145,7 +145,8 @@ def test_another_tenants_object_answers_like_one_that_exists_nowhere(world: Worl
 def masked(response: HttpResponseBase, names: Any) -> tuple[int, dict[str, str], bytes]:
     """The whole answer, without the identifier that was asked for and the token against forgery."""
     content = _TOKEN.sub(rb"\1", getattr(response, "content", b""))
-    for name in ("study", "uid"):
+    headers = dict(response.items())
+    for name in ("study", "uid", "peer"):
         content = content.replace(names[name].encode(), b"*")
-    headers = {name: value.replace(names["study"], "*").replace(names["uid"], "*") for name, value in response.items()}
+        headers = {header: value.replace(names[name], "*") for header, value in headers.items()}
     return response.status_code, headers, content
