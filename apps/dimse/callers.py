@@ -131,7 +131,7 @@ class CallerLog:
                     address=refused.address,
                     reason=refused.reason,
                     amount=amount,
-                    by=Actor(name=f"dimse:{calling}@{refused.address}"),
+                    by=Actor(name=f"dimse:{calling}", address=refused.address),
                 )
             refused.written = time.monotonic()
             with self._lock:

@@ -85,7 +85,7 @@ def _take_in(arrival: Arrival) -> StoredInstance:
         )
         inspected = inspect_file(spooled)
         try:
-            by = Actor(name=f"dimse:{arrival.caller.calling}")
+            by = Actor(name=f"dimse:{arrival.caller.calling}", address=str(arrival.caller.address))
             return take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
         except ConflictError:
             INSTANCES.labels(SOURCE, "refused").inc()

@@ -23,10 +23,11 @@ def test_an_administrator_lists_a_caller_that_was_refused(north: Hospital, enter
             address="10.1.2.3",
             reason=Refusal.Reason.NOT_LISTED,
             amount=3,
-            by=Actor(name="dimse:CT1@10.1.2.3"),
+            by=Actor(name="dimse:CT1"),
         )
     page = enter(north.admin)
     page.get_by_role("link", name="Hospital settings").click()
+    page.get_by_role("link", name="DICOM peers").click()
     expect(page.get_by_role("heading", name="Nothing can send yet")).to_be_visible()
     for width in (1280, 380):
         page.set_viewport_size({"width": width, "height": 900})

@@ -104,7 +104,7 @@ def test_a_listed_peer_is_served_beside_200_that_never_finish(
     assert listener.process.wait(timeout=20) == 0
     with tenant_tx(north.tenant.id):
         (refused,) = AuditEvent.objects.filter(action=AuditEvent.Action.PEER_REFUSED)
-        assert refused.actor.startswith("dimse:STRANGER")
+        assert (refused.actor, refused.address) == ("dimse:STRANGER", "127.0.0.1")
 
 
 def test_while_the_database_is_away_callers_are_told_to_come_again(listener: ListenerProcess, north: Hospital) -> None:
