@@ -112,9 +112,14 @@ class CallerLog:
                 del self._seen[peer_id]
             waiting = [(key, each) for key, each in self._seen.items() if each.waiting and each.written < due]
         for peer_id, seen in waiting:
+            # Before the writing: who calls meanwhile waits for the next time.
             seen.waiting = False
-            with tenant_tx(seen.tenant_id):
-                note_seen(peer_id=peer_id, at=timezone.now())
+            try:
+                with tenant_tx(seen.tenant_id):
+                    note_seen(peer_id=peer_id, at=timezone.now())
+            except DatabaseError:
+                seen.waiting = True
+                raise
             seen.written = time.monotonic()
 
     def _write_refused(self, due: float) -> None:

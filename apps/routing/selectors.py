@@ -9,6 +9,8 @@ from apps.routing.models import Peer, Refusal
 from apps.tenants.models import Tenant
 
 _REFUSALS_SHOWN = 20
+_TENANT_COLUMNS = ("id", "slug", "name", "ae_title", "is_active")
+_TENANT_OF_PEER = tuple(f"tenant__{column}" for column in _TENANT_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,26 @@ class Admission:
 
 def admit(caller: Caller) -> Admission:
     """Look a caller up in the list of the tenant that it calls; asked before any tenant is in force."""
-    tenant = Tenant.objects.using("auth").filter(ae_title=caller.called).only(*_TENANT_COLUMNS).first()
+    named = Peer.objects.using("auth").filter(tenant__ae_title=caller.called, ae_title=caller.calling)
+    # With every image: one query, of the columns that this role may read.
+    listed = list(named.select_related("tenant").only("network", "certificate", "tenant", *_TENANT_OF_PEER))
+    if listed:
+        tenant: Tenant | None = listed[0].tenant
+    else:
+        tenant = Tenant.objects.using("auth").filter(ae_title=caller.called).only(*_TENANT_COLUMNS).first()
     if tenant is None:
         return Admission(None)
     if not tenant.is_active:
         return Admission(tenant, reason=Refusal.Reason.CLOSED)
-    named = Peer.objects.using("auth").filter(tenant=tenant.id, ae_title=caller.calling)
-    peers = list(named.only("id", "network", "certificate"))
-    if not peers:
+    if not listed:
         return Admission(tenant, reason=Refusal.Reason.NOT_LISTED)
-    here = [peer for peer in peers if caller.address in ip_network(peer.network)]
+    here = [peer for peer in listed if caller.address in ip_network(peer.network)]
     if not here:
         return Admission(tenant, reason=Refusal.Reason.OTHER_ADDRESS)
     for peer in here:
         if _certificate_fits(peer.certificate, caller):
             return Admission(tenant, peer_id=peer.id)
     return Admission(tenant, reason=Refusal.Reason.OTHER_CERTIFICATE)
-
-
-_TENANT_COLUMNS = ("id", "slug", "name", "ae_title", "is_active")
 
 
 def _certificate_fits(listed: str, caller: Caller) -> bool:
