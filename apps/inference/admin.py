@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 
+from apps.audit.console import ShowsTenants
 from apps.audit.services import actor_of
 from apps.core.retry import FAILURES
 from apps.inference.models import InferenceJob, Worker
@@ -55,7 +56,8 @@ class RequeueForm(forms.Form):
 
 
 @admin.register(InferenceJob)
-class JobAdmin(OperatorAdmin):
+class JobAdmin(ShowsTenants):
+    tenant_attribute = "tenant_id"
     list_display = ("created", "hospital", "state", "attempt", "version", "worker", "finished", "reason_code")
     list_filter = ("state", ReasonFilter)
     actions = ("read_again",)

@@ -9,6 +9,7 @@ from django.urls import reverse
 from apps.registry.models import Activation, ActivationRequest, Challenger, ModelVersion
 from apps.registry.selectors import challenger_for
 from apps.registry.services import challenge
+from tests.admin.trail import console_views
 from tests.trials import read_by_both
 
 
@@ -82,6 +83,8 @@ def test_the_disagreement_is_counted_over_all_hospitals_and_shows_ids_alone(
         assert study.study_instance_uid not in page
     assert str(northern[1].pk) not in page
     assert "CANARY" not in page
+    for hospital in (north, south):
+        assert console_views(hospital.tenant) == ["admin:registry_challenger_disagreement"]
     only = operator.get(address, {"label": "Edema"}).content.decode()
     assert str(southern[0].pk) in only
     assert str(northern[0].pk) not in only

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from apps.audit.console import ShowsTenants
 from apps.registry.admin.figures import table
 from apps.registry.models import ModelVersion, PreviewJob, SwitchPreview
 from apps.registry.selectors import deployments
 from apps.registry.services import holds
-from apps.tenants.console import OperatorAdmin, ScopeFilter
+from apps.tenants.console import ScopeFilter
 from apps.tenants.models import Tenant
 
 _LIVE = "admin/registry/modelversion/previews.html"
@@ -80,6 +82,11 @@ def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
     return PreviewForm(version, data) if version.retired is None and _others(version).exists() else None
 
 
+def tenants_previewed(version: ModelVersion) -> set[UUID]:
+    """The tenants that ``live`` shows counts of."""
+    return set(SwitchPreview.objects.filter(to_version=version).values_list("for_tenant_id", flat=True))
+
+
 def live(version: ModelVersion) -> str:
     """The part of the page that changes while a preview is made."""
     # Of each tenant the latest one: what whoever moves the pointer should have seen.
@@ -109,7 +116,7 @@ def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]
 
 
 @admin.register(PreviewJob)
-class PreviewJobAdmin(OperatorAdmin):
+class PreviewJobAdmin(ShowsTenants):
     list_display = ("created", "model_version", "for_tenant", "last", "state", "attempts", "reason", "finished")
     list_filter = ("state", ("for_tenant", ScopeFilter))
     list_select_related = ("model_version", "for_tenant")
@@ -121,7 +128,7 @@ class PreviewJobAdmin(OperatorAdmin):
 
 
 @admin.register(SwitchPreview)
-class SwitchPreviewAdmin(OperatorAdmin):
+class SwitchPreviewAdmin(ShowsTenants):
     list_display = ("at", "for_tenant", "from_version", "to_version", "studies", "actor")
     list_filter = (("for_tenant", ScopeFilter),)
     list_select_related = ("for_tenant", "from_version", "to_version")

@@ -13,12 +13,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from apps.audit.console import shown_to_operator
 from apps.core.errors import UnavailableError
 from apps.registry.admin.evaluating import evaluate_view, jobs_table
 from apps.registry.admin.figures import figure, table
 from apps.registry.admin.judging import gates_table, with_gates_and_previews
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
-from apps.registry.admin.previews import PreviewForm, live, preview_form
+from apps.registry.admin.previews import PreviewForm, live, preview_form, tenants_previewed
 from apps.registry.card import card_sections, render_card_pdf
 from apps.registry.models import ModelVersion
 from apps.registry.selectors import version_state, with_state
@@ -149,11 +150,14 @@ class ModelVersionAdmin(OperatorAdmin):
         return self._activation_page(request, version, ActivationForm(), form)
 
     def previews_view(self, request: HttpRequest, version_id: UUID) -> HttpResponse:
-        return HttpResponse(live(get_object_or_404(ModelVersion, pk=version_id)))
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        shown_to_operator(request, tenants_previewed(version), object_id=version.pk, is_reload=True)
+        return HttpResponse(live(version))
 
     def _activation_page(
         self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
     ) -> TemplateResponse:
+        shown_to_operator(request, tenants_previewed(version), object_id=version.pk)
         page = self.page(
             request,
             title=f"Put {version} into service",

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from apps.audit.console import shown_to_operator
 from apps.registry.admin.moves import ActivationForm, ReasonForm, answer, moved, why
 from apps.registry.models import Challenger, ModelVersion
 from apps.registry.recommendation import recommend
@@ -121,6 +122,7 @@ class ChallengerAdmin(OperatorAdmin):
         """Numbers over all hospitals, and ids of studies; the films themselves are each hospital's own page."""
         row = get_object_or_404(Challenger.objects.select_related(*self.list_select_related), pk=challenger_id)
         found, by_tenant = comparison_across(row)
+        shown_to_operator(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)
         label = request.GET.get("label", "")
         disputed = [
             (tenant, [pair.study_id for pair in pairs if not label or label in pair.disputed][:MOST_IDS])

@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from apps.audit.console import shown_to_operator
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
 from apps.registry.models import ModelVersion, OperatingPoint
@@ -79,6 +80,7 @@ class OperatingPointAdmin(OperatorAdmin):
             return HttpResponseRedirect(request.path)
         with tenant_tx(tenant.pk):
             found = evidence(version=version, label=label)
+        shown_to_operator(request, [tenant.pk])
         form = PointForm.of(tenant, version, label, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
             return HttpResponseRedirect(request.get_full_path())
@@ -100,12 +102,14 @@ class OperatingPointAdmin(OperatorAdmin):
         if form.is_bound and form.is_valid():
             given = form.cleaned_data
             if given["study"]:
-                context["readings"] = [each for study in studies_named(given["study"]) for each in readings_of(study)]
+                readings = [each for study in studies_named(given["study"]) for each in readings_of(study)]
+                context["readings"] = readings
+                shown_to_operator(request, [each.tenant.pk for each in readings])
             elif given["version"]:
                 context["version"] = given["version"]
-                context["read_by"] = studies_read_by(
-                    version=given["version"], label=given["label"], threshold=given["threshold"]
-                )
+                read_by = studies_read_by(version=given["version"], label=given["label"], threshold=given["threshold"])
+                context["read_by"] = read_by
+                shown_to_operator(request, [each.tenant.pk for each in read_by])
         context |= self.admin_site.each_context(request)
         return TemplateResponse(request, "admin/registry/operatingpoint/read_by.html", context)
 

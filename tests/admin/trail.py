@@ -1,0 +1,13 @@
+"""What the trail of a hospital says about the pages of the console that showed something of it."""
+
+from typing import Any
+
+from apps.audit.models import AuditEvent
+from apps.tenants.scope import tenant_tx
+
+
+def console_views(tenant: Any) -> list[str]:
+    """The names of the views, in order."""
+    with tenant_tx(tenant.pk):
+        lines = AuditEvent.objects.filter(action=AuditEvent.Action.CONSOLE_VIEWED).order_by("at")
+        return [line.operation for line in lines]
