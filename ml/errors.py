@@ -51,11 +51,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "decode-memory": "Decoding needed more memory than its limit and was stopped.",
         "decode-crashed": "The decoding process died on this file.",
         "source-unreadable": "The stored file could not be opened: not the file's fault, may be tried again.",
+        "decode-reply-invalid": "The decoding process answered with what is no answer.",
+        "decoder-ended": "The decoding process was ended from outside: not the file's fault, may be tried again.",
         "sandbox-unavailable": "No decoding process could be started: not the file's fault, may be tried again.",
     }
 )
 
-RETRYABLE: frozenset[str] = frozenset({"source-unreadable", "sandbox-unavailable"})
+RETRYABLE: frozenset[str] = frozenset({"source-unreadable", "sandbox-unavailable", "decoder-ended"})
 """Codes that accuse the machine and not the file: the same file may succeed later."""
 
 _NOT_SUPPORTED = 0x0122
@@ -79,6 +81,7 @@ _FAILURE_REASONS: Mapping[str, int] = MappingProxyType(
         "codestream-mismatch": _DOES_NOT_MATCH_SOP_CLASS,
         "source-unreadable": _PROCESSING_FAILURE,
         "sandbox-unavailable": _PROCESSING_FAILURE,
+        "decoder-ended": _PROCESSING_FAILURE,
     }
 )
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from ml.preflight_source import Source
 from ml.radiograph import Radiograph, read_radiograph
 
 _UID_ROOT = uuid.UUID("a3c7c8c4-5f0e-4b6e-9f3c-6d1b6f3f2a10")
@@ -25,7 +27,7 @@ class PictureIdentity:
     study_date: str = ""
 
 
-def write_secondary_capture(picture: str, target: str, identity: PictureIdentity) -> None:
+def write_secondary_capture(picture: Source, target: BinaryIO, identity: PictureIdentity | Mapping[str, str]) -> None:
     """Write the picture as 8-bit MONOCHROME2, explicit little endian; the same picture and identity, the same bytes.
 
     Modality is DX, since the uploader declares a chest radiograph (PS3.3 C.7.3.1.1.1 lets a capture keep the modality
@@ -34,7 +36,9 @@ def write_secondary_capture(picture: str, target: str, identity: PictureIdentity
     Raises:
         InputRejected: the picture cannot be read.
     """
-    film = read_radiograph(Path(picture))
+    if not isinstance(identity, PictureIdentity):
+        identity = PictureIdentity(**identity)
+    film = read_radiograph(picture)
     digest = hashlib.sha256(film.pixels.tobytes()).hexdigest()
     dataset = _file(_uid("image", identity, digest))
     dataset.StudyInstanceUID = _uid("study", identity, digest)

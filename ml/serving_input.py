@@ -1,9 +1,7 @@
-"""What a sandboxed child does for serving: one stored file to the network's input, or to a PNG for the page."""
+"""What a sandboxed child does for serving: one stored file to the network's input, or to a picture for the page."""
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml.consistency import looks_negative
-from ml.image_warnings import ImageWarning, image_warning
+from ml.image_warnings import CODES, ImageWarning, image_warning
+from ml.pixel_aspect import LARGEST_RATIO
+from ml.preflight_image import MAX_PIXELS, MAX_SIDE
+from ml.preflight_source import Source
 from ml.radiograph import Radiograph, read_radiograph
+from ml.sandbox_wire import contract
 from ml.transforms import InputSpace, to_square
 
 DISPLAY_VERSION = 2
@@ -32,14 +34,46 @@ class LoadedInput:
     warnings: tuple[ImageWarning, ...]
 
 
-def load_input(path: str, input_space: Mapping[str, Any]) -> LoadedInput:
-    """Read a DICOM, PNG or JPEG file and fit it to `input_space` (`InputSpace.to_dict()`). Raises InputRejected."""
-    return fit_input(read_radiograph(Path(path)), input_space)
+def _accept_input(
+    reply: Mapping[str, Any], _: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()
+) -> LoadedInput:
+    """What a child answered, checked against the input space and against the size that the preflight saw."""
+    square, size = reply["tensor_u8"], InputSpace.from_dict(input_space).size
+    if not isinstance(square, np.ndarray) or square.dtype != np.uint8 or square.shape != (size, size):
+        raise ValueError("not the square that was asked for")
+    rows, columns = reply["rows"], reply["columns"]
+    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in (rows, columns)):
+        raise ValueError("not a size of a picture")
+    if stored_size and not _can_become(tuple(stored_size), (rows, columns)):
+        raise ValueError("not the size of this image")
+    warnings = tuple(ImageWarning(each["code"], each["detail"]) for each in reply["warnings"])
+    if not all(each.code in CODES and isinstance(each.detail, str) for each in warnings):
+        raise ValueError("not the warnings of an image")
+    return LoadedInput(square, rows, columns, str(reply["photometric"]), str(reply["voi"]), warnings)
 
 
-def load_input_bytes(data: bytes, input_space: Mapping[str, Any]) -> LoadedInput:
-    """`load_input` for a file that is held in memory and stored nowhere. Raises InputRejected."""
-    return fit_input(read_radiograph(data), input_space)
+def _can_become(stored: tuple[int, ...], shown: tuple[int, int]) -> bool:
+    """Whether an image of one size may be shown in another: turned, and with one axis finer for square pixels."""
+    return any(
+        all(0.9 <= after / before <= 1.1 * LARGEST_RATIO for before, after in zip(stored, sides, strict=True))
+        or max(shown) == MAX_SIDE
+        or shown[0] * shown[1] > 0.9 * MAX_PIXELS
+        for sides in (shown, shown[::-1])
+    )
+
+
+def _square_bytes(_: Source, input_space: Mapping[str, Any], *__: Any) -> int:
+    return int(InputSpace.from_dict(input_space).size ** 2)
+
+
+@contract(_accept_input, _square_bytes)
+def load_input(source: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()) -> LoadedInput:
+    """Read a DICOM, PNG or JPEG file and fit it to `input_space` (`InputSpace.to_dict()`).
+
+    `stored_size` has the rows and columns that the preflight saw; a sandbox's parent checks the answer against them.
+    Raises InputRejected.
+    """
+    return fit_input(read_radiograph(source), input_space)
 
 
 def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
@@ -49,19 +83,26 @@ def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
     return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, (*film.warnings, *negative))
 
 
-def render_png(path: str, max_side: int) -> bytes:
-    """The film as an 8-bit grey PNG, shrunk (never enlarged) so that neither side exceeds `max_side` pixels.
+def _accept_grey(reply: Any, _: Source, max_side: int) -> NDArray[np.uint8]:
+    if not isinstance(reply, np.ndarray) or reply.dtype != np.uint8 or reply.ndim != 2:
+        raise ValueError("not a grey picture")
+    if not 1 <= min(reply.shape) <= max(reply.shape) <= max_side:
+        raise ValueError("not a picture of the size that was asked for")
+    return reply
+
+
+@contract(_accept_grey, lambda _, max_side: max_side**2)
+def render_grey(source: Source, max_side: int) -> NDArray[np.uint8]:
+    """The picture that a reader sees, (rows, columns) uint8, shrunk (never enlarged) so that neither side exceeds
+    `max_side` pixels.
 
     Raises InputRejected, and ValueError for a `max_side` below 1.
     """
     if max_side < 1:
         raise ValueError("max_side must be at least 1 pixel")
-    film = read_radiograph(Path(path))
-    image = Image.fromarray(film.pixels)
+    image = Image.fromarray(read_radiograph(source).pixels)
     scale = max_side / max(image.size)
     if scale < 1:
         width, height = (max(1, round(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BOX)
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return np.asarray(image)

@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ml.artifact import write_atomically
-from ml.errors import InputRejected
+from ml.errors import CODES, InputRejected
+from ml.preflight_source import Source
 from ml.radiograph import read_radiograph
 from ml.sandbox import Sandbox
+from ml.sandbox_wire import contract
 from ml.shards import FORMAT, MANIFEST, Shard, Shards, ShardsInvalid, array_header, intact, sha256_of, shard_bytes
 from ml.transforms import InputSpace, to_square
 
@@ -136,7 +138,11 @@ def _build(
     shards = []
     with (
         Sandbox(
-            min(workers, max(1, len(names) // _CHUNK)), _MEMORY_BYTES, _CHUNK_CPU_SECONDS, _CHUNK_WALL_SECONDS
+            min(workers, max(1, len(names) // _CHUNK)),
+            _MEMORY_BYTES,
+            _CHUNK_CPU_SECONDS,
+            _CHUNK_WALL_SECONDS,
+            modules=["ml.shard_build"],
         ) as sandbox,
         tqdm(total=len(names), desc=progress, disable=progress is None, unit="film", smoothing=0.05) as bar,
     ):
@@ -194,7 +200,7 @@ def _decoded(
 
 
 def _submit(sandbox: Sandbox, chunk: Sequence[tuple[str, Path]], space: InputSpace) -> "Future[_Answer]":
-    return sandbox.submit(fit_films, [str(path.absolute()) for _, path in chunk], space.to_dict())
+    return sandbox.submit(fit_films, [path for _, path in chunk], space.to_dict())
 
 
 def _received(
@@ -214,19 +220,35 @@ def _received(
     return squares
 
 
-def fit_films(paths: Sequence[str], input_space: Mapping[str, Any]) -> _Answer:
+def _accept_films(reply: Any, sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
+    squares, refused = reply
+    size = InputSpace.from_dict(input_space).size
+    count = len(sources) if refused is None else int(refused[0])
+    if not isinstance(squares, np.ndarray) or squares.dtype != np.uint8 or squares.shape != (count, size, size):
+        raise ValueError("not the squares that were asked for")
+    if refused is None:
+        return squares, None
+    index, code, detail = refused
+    if not 0 <= index < len(sources) or code not in CODES:
+        raise ValueError("not a refusal")
+    return squares, (index, code, str(detail))
+
+
+def _films_bytes(sources: Sequence[Source], input_space: Mapping[str, Any]) -> int:
+    return len(sources) * int(InputSpace.from_dict(input_space).size ** 2)
+
+
+@contract(_accept_films, _films_bytes)
+def fit_films(sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
     """What a child does: films (n, S, S) and None, or the films before the first refused one and (index, code, detail).
 
     The same reader and geometry as serving.
     """
     space = InputSpace.from_dict(input_space)
-    squares = np.empty((len(paths), space.size, space.size), np.uint8)
-    for index, path in enumerate(paths):
+    squares = np.empty((len(sources), space.size, space.size), np.uint8)
+    for index, source in enumerate(sources):
         try:
-            squares[index] = to_square(read_radiograph(Path(path)).pixels, space)
+            squares[index] = to_square(read_radiograph(source).pixels, space)
         except InputRejected as error:
             return squares[:index], (index, error.code, error.detail)
-        except OSError as error:
-            detail = f"The file can't be opened ({type(error).__name__}). Check its permissions and the disk."
-            return squares[:index], (index, "source-unreadable", detail)
     return squares, None

@@ -130,7 +130,7 @@ def start_decoding(
         failed: Future[engine.LoadedInput] = Future()
         failed.set_exception(error)
         return failed
-    return sandbox.submit(engine.load_input, str(path), space.to_dict())
+    return sandbox.submit(engine.load_input, path, space.to_dict(), [reading.instance.rows, reading.instance.columns])
 
 
 def probe_storage(reading: Reading) -> None:

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections
 
 from apps.core.queue import broker
 from apps.inference.selectors import oldest_outage, refusing_workers, serving_workers
+from apps.registry import engine
 from apps.tenants.checks import check_roles
 
 PATIENCE_SECONDS = 1.2
@@ -107,6 +108,7 @@ def _ask_all() -> Readiness:
         answer = _questions[name].answer(until) or silent[name]
         found.checks |= answer.checks
         found.warnings += answer.warnings
+    found.warnings += engine.missing_protections()
     return found
 
 

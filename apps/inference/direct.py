@@ -101,7 +101,9 @@ def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sa
     film.judged = not film.gate.accepted
     film.warnings = [*found.warnings, *_age_warnings(tags, manifest)]
     if film.gate.accepted:
-        film.decoding = sandbox.submit(engine.load_input, str(film.path), manifest.input_space.to_dict())
+        film.decoding = sandbox.submit(
+            engine.load_input, film.path, manifest.input_space.to_dict(), [found.rows, found.columns]
+        )
 
 
 def _age_warnings(tags: Mapping[str, str], manifest: "engine.Manifest") -> list[engine.ImageWarning]:

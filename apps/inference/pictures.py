@@ -25,7 +25,7 @@ def wrap_picture(
     )
     target = spool.folder / f"{spooled.path.name}.dcm"
     try:
-        sandbox().submit(engine.write_secondary_capture, str(spooled.path), str(target), identity).result()
+        sandbox().submit(engine.write_secondary_capture, spooled.path, engine.Writable(target), identity).result()
     except engine.InputRejected as error:
         kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
         raise kind(error.detail, error.code) from error

@@ -115,7 +115,7 @@ def _decoded(
             except OSError as error:
                 raise UnavailableError(f"A stored film could not be read ({type(error).__name__}).") from error
             else:
-                decodings.append(sandbox.submit(engine.load_input, str(path), space))
+                decodings.append(sandbox.submit(engine.load_input, path, space))
         for decoding in decodings:
             if decoding is None:
                 squares.append(None)

@@ -3,6 +3,7 @@
 from ml.age import VALIDATED_AGES, age_warning
 from ml.artifact import ArtifactInvalid, Manifest, load_artifact
 from ml.bootstrap import Interval, wilson
+from ml.confinement import missing_protections
 from ml.datasets import DatasetInvalid, describe
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.evaluation import REFUSED as EVALUATION_REFUSED
@@ -32,9 +33,9 @@ from ml.preflight import Preflight, inspect
 from ml.provenance import SEEN_PATIENTS
 from ml.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.same_instance import same_instance
-from ml.sandbox import Sandbox
+from ml.sandbox import Sandbox, Writable
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
-from ml.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_png
+from ml.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
 from ml.training.addresses import split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
@@ -82,6 +83,7 @@ __all__ = [
     "Table",
     "TrainingConfig",
     "TrainingFailed",
+    "Writable",
     "add_training_arguments",
     "age_warning",
     "check_architectures",
@@ -101,11 +103,12 @@ __all__ = [
     "load_artifact",
     "load_input",
     "load_predictor",
+    "missing_protections",
     "opacity",
     "paired_difference",
     "read_films",
     "read_orientation",
-    "render_png",
+    "render_grey",
     "report_tables",
     "report_text",
     "same_instance",
