@@ -40,7 +40,7 @@ def _busy() -> UnavailableError:
     return UnavailableError("Too many people are signing in at this moment. Try again in a few seconds.", "busy")
 
 
-lane = Lane(settings.PASSWORD_HASHES_AT_ONCE)
+lane = Lane(settings.HASHES_AT_ONCE)
 
 
 class LimitedArgon2PasswordHasher(Argon2PasswordHasher):

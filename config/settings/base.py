@@ -84,7 +84,7 @@ LOGOUT_REDIRECT_URL = "portal:sign-in"
 AUTHENTICATION_BACKENDS = ["apps.accounts.backends.GuardedBackend"]
 PASSWORD_HASHERS = ["apps.accounts.hashing.LimitedArgon2PasswordHasher"]
 # In each web process; as many again may wait, others are answered with 503 at once.
-PASSWORD_HASHES_AT_ONCE = env_int("PASSWORD_HASHES_AT_ONCE", 2)
+HASHES_AT_ONCE = env_int("HASHES_AT_ONCE", 2)
 # Failed sign-ins within the window, after which more are answered with 429: of one account from one address, and of one
 # address over all accounts. Refused API keys have a limit of their own.
 SIGN_IN_WINDOW_SECONDS = env_int("SIGN_IN_WINDOW_SECONDS", 15 * 60)
