@@ -126,6 +126,8 @@ def _container(decoded: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
     if decoded.shape != expected or decoded.dtype.kind not in "iu":
         raise ValueError("unexpected shape")
     width = layout.bits_allocated // 8
+    if decoded.dtype.itemsize > width:
+        raise ValueError("values wider than Bits Allocated")
     if decoded.dtype.itemsize != width:
         decoded = decoded.astype(f"{decoded.dtype.kind}{width}")
     return decoded.view(f"u{width}")

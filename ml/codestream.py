@@ -21,13 +21,13 @@ _MAX_J2K_TILES = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Announced size in pixels, components, bits per component; `signed` only where the format can say it."""
+    """Announced size in pixels, components, bits per component; `signed` is None where the format cannot say it."""
 
     rows: int
     columns: int
     components: int
     bits: int
-    signed: bool = False
+    signed: bool | None = None
 
 
 def split_frames(index: DicomIndex, frames: int) -> list[list[tuple[int, int]]]:

@@ -27,7 +27,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "format-not-recognised": "The file is neither DICOM (PS3.10), PNG nor JPEG by its first bytes.",
         "file-meta-invalid": "The DICOM File Meta Information (group 0002) is damaged or contradicts the data set.",
         "transfer-syntax-not-supported": "The transfer syntax is not one that this service decodes.",
-        "sop-class-not-supported": "The object is not a CR, DX or Secondary Capture image.",
+        "sop-class-not-supported": "The object is no CR, DX or Secondary Capture image and no document of their study.",
         "malformed": "The data set breaks the encoding rules of PS3.5.",
         "truncated": "The file ends before what it announces.",
         "too-deep": "Sequences are nested deeper than any radiograph needs.",

@@ -7,7 +7,6 @@ detectors for chest films). A refusal is a result with a reason, never a score.
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.pixel_aspect import pixel_ratio
+from ml.acquisition import not_an_acquisition, plain_text
+from ml.storage_classes import COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURE
 
 CODES: dict[str, str] = {
     "not-radiography": "This is not a radiograph: only CR and DX images are read.",
@@ -23,15 +24,27 @@ CODES: dict[str, str] = {
     "not-frontal": "The film is labelled as a lateral, oblique or decubitus view; only frontal films are read.",
     "too-small": "The film has too few pixels to be read.",
     "aspect-ratio": "The film is far from the shape of a chest film.",
+    "derived-image": "This was made from other images (screen capture, annotation, analysis), so it is "
+    "stored and not read.",
+    "own-object": "Checxray itself made this object, so it is stored and not read.",
+    "not-for-clinical-use": "The image is marked as made for research or service, not for clinical use.",
+    "for-processing": "The image is For Processing: only an image For Presentation is read. Send that one as well.",
+    "multi-frame": "The object has more than one frame: only single-frame radiographs are read.",
+    "codestream-mismatch": "The compressed image contradicts its own description (its sign, Pixel Representation, or "
+    "bits), so its grey values are uncertain. Export it anew from its source.",
+    "image-rejected": "The image was rejected.",
+    "no-image": "The study has no image.",
     "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
     "unlike-training": "The film is unlike those that this model version was validated on.",
 }
 
+BY_TAGS = frozenset(CODES) - {"not-chest-film", "unlike-training"}
+"""The reasons that are known before an image is decoded."""
+
 MIN_SIDE = 200
 ASPECT = (0.6, 1.67)
 
-_CR_DX = {"1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1"}
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_CR_DX = {COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION, DX_FOR_PROCESSING}
 _RADIOGRAPHY = {"CR", "DX", "RG"}
 _UNSPECIFIC = {"OT", "SC"}
 _FRONTAL = re.compile(r"\b(PA|AP|FRONTAL|POSTEROANTERIOR|ANTEROPOSTERIOR)\b")
@@ -55,25 +68,25 @@ def _refuse(reason: str, detail: str = "") -> GateResult:
     return GateResult(False, reason, f"{CODES[reason]} {detail}".strip())
 
 
-def _text(attributes: Mapping[str, str], keyword: str) -> str:
-    plain = unicodedata.normalize("NFKD", attributes.get(keyword, "") or "")
-    unaccented = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return re.sub(r"[_\-\^/]+", " ", unaccented).strip().upper()
-
-
-def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int) -> GateResult:
+def tag_gate(
+    attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int, unreadable: str = ""
+) -> GateResult:
     """Judge a film by its attributes (DICOM keyword -> text) and its size in pixels, without looking at pixels.
 
-    Pass `sop_class_uid` None or "" for a PNG or JPEG. Absent attributes never refuse a film; contradicting ones do
-    (PS3.3 C.7.3.1.1.1 Modality, C.8.11.5 DX positioning, Annex L body parts).
+    Pass `sop_class_uid` None or "" for a PNG or JPEG, and as `unreadable` what the preflight found
+    (`ml.preflight.Preflight`). Absent attributes never refuse a film; contradicting ones do (PS3.3 C.7.3.1.1.1
+    Modality, C.7.6.1.1.2 Image Type, C.8.11.5 DX positioning, Annex L body parts).
     """
-    modality = _text(attributes, "Modality")
-    captured = not sop_class_uid or sop_class_uid.startswith(_SECONDARY_CAPTURE)
+    modality = plain_text(attributes, "Modality")
+    captured = not sop_class_uid or sop_class_uid.startswith(SECONDARY_CAPTURE)
     if not captured and sop_class_uid not in _CR_DX:
         return _refuse("not-radiography")
     if modality and modality not in _RADIOGRAPHY and not (captured and modality in _UNSPECIFIC):
         return _refuse("not-radiography")
-    body_part = _text(attributes, "BodyPartExamined")
+    reason = unreadable or not_an_acquisition(attributes, sop_class_uid)
+    if reason:
+        return _refuse(reason)
+    body_part = plain_text(attributes, "BodyPartExamined")
     if body_part and not _CHEST.search(body_part):
         return _refuse("not-chest")
     if _is_lateral(attributes):
@@ -87,14 +100,14 @@ def tag_gate(attributes: Mapping[str, str], sop_class_uid: str | None, rows: int
 
 
 def _is_lateral(attributes: Mapping[str, str]) -> bool:
-    view = _text(attributes, "ViewPosition")
+    view = plain_text(attributes, "ViewPosition")
     if view:
         return bool(_LATERAL.search(view)) and not _FRONTAL.search(view)
     # On a frontal film the row runs towards the patient's left or right; on a lateral one, front or back.
-    orientation = _text(attributes, "PatientOrientation")
+    orientation = plain_text(attributes, "PatientOrientation")
     if orientation[:1] in ("A", "P"):
         return True
-    series = _text(attributes, "SeriesDescription")
+    series = plain_text(attributes, "SeriesDescription")
     return bool(_LATERAL.search(series)) and not _FRONTAL.search(series)
 
 

@@ -4,34 +4,24 @@ import mmap
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
+from ml.acquisition import not_an_acquisition
 from ml.codestream import HEAD_BYTES, read_jpeg_file
 from ml.errors import InputRejected
 from ml.image_warnings import ImageWarning
+from ml.key_objects import RejectionNote, read_rejection
 from ml.preflight_image import check_size, read_layout
 from ml.preflight_source import Kind, open_source
-from ml.preflight_text import read_attributes
+from ml.preflight_text import MAX_TEXT, read_attributes
 from ml.preflight_walk import DicomIndex, walk
-
-SOP_CLASSES: Final = MappingProxyType(
-    {
-        "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
-        "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray Image Storage - For Presentation",
-        "1.2.840.10008.5.1.4.1.1.1.1.1": "Digital X-Ray Image Storage - For Processing",
-        "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image Storage",
-        "1.2.840.10008.5.1.4.1.1.7.1": "Multi-frame Single Bit Secondary Capture Image Storage",
-        "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture Image Storage",
-        "1.2.840.10008.5.1.4.1.1.7.3": "Multi-frame Grayscale Word Secondary Capture Image Storage",
-        "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture Image Storage",
-    }
-)
-"""Accepted SOP classes. The single-bit one is accepted by name and then refused for its bits, with that reason."""
+from ml.storage_classes import IMAGE_CLASSES, KEY_OBJECT_SELECTION, SOP_CLASSES
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+# Source Image Sequence, Purpose of Reference Code Sequence, Code Value (PS3.3 C.7.6.1.1.4).
+_PURPOSE_OF_SOURCE = (0x00082112, 0x0040A170, 0x00080100)
+_MOST_PURPOSES = 8
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -42,6 +32,10 @@ class Preflight:
     For PNG and JPEG the UIDs are empty and `attributes` has nothing. `rows` and `columns` are pixels as stored (an EXIF
     rotation of a JPEG is applied later, by `ml.radiograph`). `attributes` maps DICOM keywords of
     `ml.preflight_text.TAGS` to cleaned text. `warnings` quote no value of the file.
+
+    `unreadable` is the reason why a well-formed image is stored and never scored: a key of `ml.gate.CODES`. An
+    object of `ml.storage_classes.OTHER_CLASSES` is no image: its sizes are 0, its pixels, if any, are not looked at.
+    `rejection` is what a Key Object Selection document rejects.
     """
 
     kind: Kind
@@ -59,6 +53,9 @@ class Preflight:
     series_instance_uid: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[ImageWarning, ...] = ()
+    is_image: bool = True
+    unreadable: str = ""
+    rejection: RejectionNote | None = None
 
 
 def inspect(path: Path) -> Preflight:
@@ -96,30 +93,61 @@ def _inspect_dicom(buffer: bytes | mmap.mmap) -> Preflight:
     index = walk(buffer)
     sop_class = _uid(index, 0x00080016, "SOP Class UID")
     if sop_class not in SOP_CLASSES:
-        raise InputRejected("sop-class-not-supported", "Send a CR, DX or Secondary Capture image of a chest.")
+        raise InputRejected(
+            "sop-class-not-supported",
+            "Send CR, DX or Secondary Capture images of a chest, and the documents of their study.",
+        )
     sop_instance = _uid(index, 0x00080018, "SOP Instance UID")
     study = _uid(index, 0x0020000D, "Study Instance UID")
     series = _uid(index, 0x0020000E, "Series Instance UID")
     _check_file_meta(index, sop_class, sop_instance)
-    layout = read_layout(index)
+    described = _describe_image(index) if sop_class in IMAGE_CLASSES else _describe_other(index, sop_class, study)
     attributes, notes = read_attributes(index)
+    attributes |= _provenance(index)
+    return replace(
+        described,
+        size=len(buffer),
+        transfer_syntax_uid=index.transfer_syntax_uid,
+        sop_class_uid=sop_class,
+        sop_instance_uid=sop_instance,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        attributes=attributes,
+        unreadable=(described.unreadable or not_an_acquisition(attributes, sop_class)) if described.is_image else "",
+        warnings=tuple(dict.fromkeys([*index.warnings, *notes])),
+    )
+
+
+def _describe_image(index: DicomIndex) -> Preflight:
+    layout = read_layout(index)
     return Preflight(
         "dicom",
-        len(buffer),
+        0,
         layout.rows,
         layout.columns,
         layout.bits_allocated,
         layout.bits_stored,
         layout.photometric,
         layout.frames,
-        index.transfer_syntax_uid,
-        sop_class,
-        sop_instance,
-        study,
-        series,
-        attributes,
-        tuple(dict.fromkeys([*index.warnings, *notes])),
+        unreadable=layout.unreadable,
     )
+
+
+def _describe_other(index: DicomIndex, sop_class: str, study: str) -> Preflight:
+    rejection = read_rejection(index, study) if sop_class == KEY_OBJECT_SELECTION else None
+    return Preflight("dicom", 0, 0, 0, 0, 0, "", 0, is_image=False, rejection=rejection)
+
+
+def _provenance(index: DicomIndex) -> dict[str, str]:
+    """What shows that a person uploaded a picture here, or that an image was made from another."""
+    found = {"ImplementationClassUID": index.meta.get(0x00020012, b"").decode("latin-1").strip(" \0")}
+    purposes = [
+        index.buffer[element.start : element.start + min(element.length, 16)].decode("latin-1").strip(" \0")
+        for _, path, element in index.nested
+        if path == _PURPOSE_OF_SOURCE
+    ]
+    found["PurposeOfReferenceCodeSequence"] = "\\".join(dict.fromkeys(purposes[:_MOST_PURPOSES]))
+    return {keyword: text for keyword, text in found.items() if text and len(text) <= MAX_TEXT}
 
 
 def _uid(index: DicomIndex, tag: int, name: str) -> str:

@@ -1,25 +1,33 @@
 """The Image Pixel module (PS3.3 C.7.6.3) of one object: complete, consistent, within limits, or refused."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ml.codestream import HEAD_BYTES, check_rle, join, read_codestream, split_frames
+from ml.codestream import HEAD_BYTES, Codestream, check_rle, join, read_codestream, split_frames
 from ml.errors import InputRejected
 from ml.preflight_walk import PIXEL_DATA, RLE, UNDEFINED, DicomIndex
 
 MAX_SIDE: Final = 16_384
 MAX_PIXELS: Final = 100_000_000
-MAX_FRAMES: Final = 16
+MAX_FRAMES: Final = 20_000
 
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 _COLOUR_NATIVE = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422"})
 _COLOUR = _COLOUR_NATIVE | {"YBR_ICT", "YBR_RCT"}
 
 
+MULTI_FRAME: Final = "multi-frame"
+CODESTREAM_MISMATCH: Final = "codestream-mismatch"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """How the pixels lie: sizes in pixels, bits per sample; `high_bit` counts from 0 (PS3.5 section 8.1.1)."""
+    """How the pixels lie: sizes in pixels, bits per sample; `high_bit` counts from 0 (PS3.5 section 8.1.1).
+
+    `unreadable` names why a well-formed image must not be scored still: MULTI_FRAME, or CODESTREAM_MISMATCH, where
+    the codestream and the data set disagree about what a stored value means (PS3.5 section 8.2.4). Else it is empty.
+    """
 
     rows: int
     columns: int
@@ -32,6 +40,7 @@ class ImageLayout:
     photometric: str
     planar: bool
     first_frame: tuple[tuple[int, int], ...]
+    unreadable: str = ""
 
 
 def check_size(rows: int | None, columns: int | None) -> tuple[int, int]:
@@ -55,8 +64,11 @@ def read_layout(index: DicomIndex) -> ImageLayout:
     samples, photometric, planar = _colour(index)
     allocated, stored, high_bit, signed = _bits(index)
     layout = ImageLayout(rows, columns, samples, frames, allocated, stored, high_bit, signed, photometric, planar, ())
-    first = _check_encapsulated(index, layout) if index.encapsulated else _check_native(index, layout)
-    return ImageLayout(rows, columns, samples, frames, allocated, stored, high_bit, signed, photometric, planar, first)
+    unreadable = MULTI_FRAME if frames > 1 else ""
+    if not index.encapsulated:
+        return replace(layout, first_frame=_check_native(index, layout), unreadable=unreadable)
+    first, is_ambiguous = _check_encapsulated(index, layout)
+    return replace(layout, first_frame=first, unreadable=unreadable or (CODESTREAM_MISMATCH if is_ambiguous else ""))
 
 
 def native_frame_bytes(layout: ImageLayout) -> int:
@@ -71,7 +83,7 @@ def _frames(index: DicomIndex) -> int:
         return 1
     if not re.fullmatch(r"\+?[0-9]{1,12}", text) or not 1 <= int(text) <= MAX_FRAMES:
         raise InputRejected(
-            "too-many-frames", f"Send a single-frame radiograph (at most {MAX_FRAMES} frames are read)."
+            "too-many-frames", f"Send a single-frame radiograph (at most {MAX_FRAMES} frames are stored)."
         )
     return int(text)
 
@@ -118,10 +130,12 @@ def _check_native(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[int, in
     return ((element.start, frame),)
 
 
-def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[int, int], ...]:
+def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """The fragments of the first frame, and whether the meaning of the stored values is ambiguous."""
     if index.elements[PIXEL_DATA].length != UNDEFINED:
         raise InputRejected("codestream-invalid", "Compressed pixel data must be in fragments. Export the file anew.")
     frames = split_frames(index, layout.frames)
+    is_ambiguous = False
     for fragments in frames:
         head = join(index.buffer, fragments, HEAD_BYTES)
         if index.transfer_syntax_uid == RLE:
@@ -132,13 +146,22 @@ def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[i
             raise _mismatch("Rows and Columns")
         if stream.components != layout.samples:
             raise _mismatch("Samples per Pixel")
-        if stream.bits > layout.bits_allocated:
-            raise _mismatch("Bits Allocated")
         if stream.bits != layout.bits_stored:
             index.warn("precision-differs")
-        if stream.signed != layout.signed and index.transfer_syntax_uid.startswith("1.2.840.10008.1.2.4.9"):
+        if stream.signed is not None and stream.signed != layout.signed:
             index.warn("sign-differs")
-    return tuple(frames[0])
+        is_ambiguous |= _is_ambiguous(stream, layout)
+    return tuple(frames[0]), is_ambiguous
+
+
+def _is_ambiguous(stream: Codestream, layout: ImageLayout) -> bool:
+    """Whether two correct decoders may disagree about the grey value of a pixel."""
+    if stream.bits > layout.bits_allocated:
+        return True
+    if stream.signed is not None:
+        return stream.signed != layout.signed
+    # JPEG and JPEG-LS carry no sign: in fewer bits than Bits Stored, the sign bit of a signed value has no place.
+    return layout.signed and stream.bits < layout.bits_stored
 
 
 def _format(what: str) -> InputRejected:

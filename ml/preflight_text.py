@@ -47,6 +47,10 @@ TAGS: Final = MappingProxyType(
         "PixelSpacing": 0x00280030,
         "ImagerPixelSpacing": 0x00181164,
         "NominalScannedPixelSpacing": 0x00182010,
+        "ContentQualification": 0x00189004,
+        "ConversionType": 0x00080064,
+        "DerivationDescription": 0x00082111,
+        "ImageComments": 0x00204000,
     }
 )
 

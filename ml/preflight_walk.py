@@ -25,6 +25,10 @@ PIXEL_DATA: Final = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 MODALITY_LUT_SEQUENCE: Final = 0x00283000
 VOI_LUT_SEQUENCE: Final = 0x00283010
+ENCAPSULATED_DOCUMENT: Final = 0x00420011
+# What is looked up inside sequences: codes and references of key objects and of source images (see `DicomIndex`).
+_NESTED_SEQUENCES = frozenset((0x0040A043, 0x0040A375, 0x0040A730, 0x00082112))
+_NESTED_VALUES = frozenset((0x00080100, 0x00080102, 0x00081155, 0x0020000D))
 
 # PS3.5 sections 7.1, 7.5 and 7.8: commands, file meta, directory, delimiters and the void have no place in a data set.
 _FORBIDDEN_GROUPS = frozenset((0x0000, 0x0002, 0x0004, 0xFFFE, 0xFFFF))
@@ -57,7 +61,9 @@ class DicomIndex:
     """Where everything is in one DICOM object.
 
     `items` holds the first item of the LUT sequences. `fragments` are (start, length) of encapsulated pixel data
-    without its offset table. Offsets count in `buffer`, which is the inflated copy for a deflated object.
+    without its offset table. Offsets count in `buffer`, which is the inflated copy for a deflated object. `nested`
+    holds the codes and references below the document title, the evidence, the content and the source images: number of
+    the outermost item, path of tags, element.
     """
 
     buffer: bytes | mmap.mmap
@@ -65,6 +71,7 @@ class DicomIndex:
     meta: dict[int, bytes]
     elements: dict[int, Element] = field(default_factory=dict)
     items: dict[int, dict[int, Element]] = field(default_factory=dict)
+    nested: list[tuple[int, tuple[int, ...], Element]] = field(default_factory=list)
     offset_table: tuple[int, ...] = ()
     fragments: list[tuple[int, int]] = field(default_factory=list)
     warnings: list[ImageWarning] = field(default_factory=list)
@@ -113,6 +120,8 @@ class _Frame:
     big_endian: bool
     record: dict[int, Element] | None
     tag: int = 0
+    path: tuple[int, ...] = ()
+    item: int = 0
 
 
 def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
@@ -209,7 +218,10 @@ class _Walker:
         record: dict[int, Element] | None = None
         if frame.tag in (MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE) and frame.tag not in self.index.items:
             record = self.index.items.setdefault(frame.tag, {})
-        self.stack.append(_Frame(False, end, length == UNDEFINED, frame.implicit, frame.big_endian, record))
+        opened = _Frame(False, end, length == UNDEFINED, frame.implicit, frame.big_endian, record)
+        frame.item += len(frame.path) == 1
+        opened.path, opened.item = frame.path, frame.item
+        self.stack.append(opened)
         return pos
 
     def _next_element(self, pos: int, frame: _Frame) -> int:
@@ -226,12 +238,14 @@ class _Walker:
             if tag in frame.record:
                 raise InputRejected("malformed", "The data set repeats an element. Export the file anew.")
             frame.record[tag] = Element(vr, pos, length)
+        if frame.path and tag in _NESTED_VALUES and length != UNDEFINED:
+            self.index.nested.append((frame.item, (*frame.path, tag), Element(vr, pos, length)))
         if tag == PIXEL_DATA and length == UNDEFINED:
             return self._fragments(pos, frame)
         if length == UNDEFINED or vr == "SQ" or (vr in ("", "UN") and length and _is_standard_sequence(tag)):
             return self._open_sequence(tag, vr, length, pos, frame)
         end = self._end(pos, length, frame)
-        if tag != PIXEL_DATA or len(self.stack) > 1:
+        if tag not in (PIXEL_DATA, ENCAPSULATED_DOCUMENT) or len(self.stack) > 1:
             self._count_bytes(length)
         return end
 
@@ -264,8 +278,11 @@ class _Walker:
         unknown = vr == "UN"
         end = self._end(pos, length, frame)
         implicit, big_endian = frame.implicit or unknown, frame.big_endian and not unknown
-        wanted = tag if frame.record is self.index.elements else 0
-        self.stack.append(_Frame(True, end, length == UNDEFINED, implicit, big_endian, None, wanted))
+        is_root = frame.record is self.index.elements
+        opened = _Frame(True, end, length == UNDEFINED, implicit, big_endian, None, tag if is_root else 0)
+        if frame.path or (is_root and tag in _NESTED_SEQUENCES):
+            opened.path, opened.item = (*frame.path, tag), frame.item
+        self.stack.append(opened)
         return pos
 
     def _fragments(self, pos: int, frame: _Frame) -> int:

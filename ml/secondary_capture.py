@@ -11,9 +11,10 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 
 from ml.preflight_source import Source
 from ml.radiograph import Radiograph, read_radiograph
+from ml.storage_classes import PICTURE_IMPLEMENTATION_CLASS
 
 _UID_ROOT = uuid.UUID("a3c7c8c4-5f0e-4b6e-9f3c-6d1b6f3f2a10")
-IMPLEMENTATION_CLASS_UID = UID("2.25.329800735698586629295641978511506172918")
+IMPLEMENTATION_CLASS_UID = UID(PICTURE_IMPLEMENTATION_CLASS)
 IMPLEMENTATION_VERSION_NAME = "CHECXRAY_1"
 
 

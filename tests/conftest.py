@@ -188,6 +188,21 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def send(db: None) -> Callable[..., Any]:
+    """Take the bytes of an object in for a hospital, as every way in does; whether it is new, and its study."""
+    from apps.audit.services import Actor
+    from apps.inference.intake import inspect_file, take_in
+    from apps.studies.spool import open_spool
+
+    def sent(hospital: Hospital, data: bytes) -> Any:
+        with open_spool() as spool:
+            inspected = inspect_file(spool.write(data))
+            return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+
+    return sent
+
+
+@pytest.fixture
 def read_studies(starter: Any) -> Iterator[Callable[[], int]]:
     """Run the real inference worker's drain in this process until nothing waits; how many jobs ended."""
     from workers.drain import Drain

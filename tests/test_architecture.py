@@ -117,6 +117,7 @@ def test_django_finds_one_database_driver() -> None:
 SQL_BY_HAND = {
     "apps/audit/services.py": "a line with every request",
     "apps/core/postgresql/base.py": "the limits of the role that a connection assumes",
+    "apps/inference/choosing.py": "the images of every batch, each with what was said of it",
     "apps/inference/services.py": "queueing, claiming and completing, with every film",
     "apps/inference/shadows.py": "a claim, as that of the jobs",
     "apps/registry/selectors.py": "pointers and points, with every batch",
@@ -126,7 +127,6 @@ SQL_BY_HAND = {
     "apps/tenants/roles.py": "creates the roles, before Django runs",
     "apps/tenants/scope.py": "puts the tenant in force",
     "apps/tenants/services.py": "the key of every request",
-    "workers/pipeline.py": "the instances of every batch",
 }
 
 

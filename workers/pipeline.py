@@ -1,12 +1,10 @@
 """The order of the steps of a study's life, after it was stored: gate, decode, predict, gate again, write, report."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from apps.core.retry import outage_of
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
 from apps.inference import shadows
+from apps.inference.choosing import candidates_in_tenant, choose_image
 from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
 from apps.inference.models import InferenceJob
 from apps.inference.services import Result
@@ -27,13 +26,7 @@ from apps.reports.services import draft
 from apps.studies.models import Instance
 from apps.studies.services import follow_read_instances
 from apps.studies.storage import local_path
-from apps.tenants.scope import rows_in_tenant, tenant_tx
-
-_VIEW_ORDER = {"PA": 0, "AP": 1}
-_INSTANCES = """
-select i.*, s.study_id from studies_instance i join studies_series s on s.id = i.series_id
- where s.study_id = any(%s::uuid[]) order by i.received, i.id
-"""
+from apps.tenants.scope import tenant_tx
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,8 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
         jobs = [claim for claim in own if isinstance(claim, ClaimedJob)]
         again = [claim for claim in own if isinstance(claim, ClaimedShadow)]
         if jobs:
-            films = _instances_by_study(tenant_id, [job.study_id for job in jobs])
-            readings += [_choose_film(Reading(job, films.get(job.study_id, []))) for job in jobs]
+            images = candidates_in_tenant(tenant_id, [job.study_id for job in jobs])
+            readings += [_chosen(job, images.get(job.study_id, [])) for job in jobs]
         if again:
             with tenant_tx(tenant_id):
                 read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
@@ -73,40 +66,16 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
     return readings
 
 
+def _chosen(job: ClaimedJob, images: list[Instance]) -> Reading:
+    choice = choose_image(images)
+    return Reading(job, images, choice.instance, choice.refusal)
+
+
 def _same_film(reading: Reading, job: InferenceJob | None) -> Reading:
     """The job is gone where its study was deleted after the claim."""
     reading.instance = job.instance if job else None
     if reading.instance is None:
         reading.refusal = engine.GateResult(False, "no-image", "The film that was read is no longer there.")
-    return reading
-
-
-def _instances_by_study(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
-    found: dict[UUID, list[Instance]] = {}
-    instances: Iterable[Any] = rows_in_tenant(tenant_id, Instance, _INSTANCES, [list(study_ids)])
-    for instance in instances:
-        found.setdefault(instance.study_id, []).append(instance)
-    return found
-
-
-def _choose_film(reading: Reading) -> Reading:
-    refusals = []
-    accepted = []
-    for instance in reading.instances:
-        result = engine.tag_gate(instance.attributes, instance.sop_class_uid, instance.rows, instance.columns)
-        if instance.is_held:
-            continue
-        if result.accepted:
-            accepted.append(instance)
-        else:
-            refusals.append((instance, result))
-    if accepted:
-        # A posteroanterior film before an anteroposterior one; of equals the newest, which may be a repeat.
-        reading.instance = min(reversed(accepted), key=lambda each: _VIEW_ORDER.get(each.view_position, 2))
-    elif refusals:
-        reading.instance, reading.refusal = refusals[-1]
-    else:
-        reading.refusal = engine.GateResult(False, "no-image", "The study has no image.")
     return reading
 
 

@@ -19,6 +19,35 @@ STORAGE_CLASSES: Final = (
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
+# What a whole study brings beside its images, stored and never read (``ml.storage_classes``).
+DOCUMENT_CLASSES: Final = (
+    uid.BasicTextSRStorage,
+    uid.EnhancedSRStorage,
+    uid.ComprehensiveSRStorage,
+    uid.Comprehensive3DSRStorage,
+    uid.ExtensibleSRStorage,
+    uid.ProcedureLogStorage,
+    uid.MammographyCADSRStorage,
+    uid.KeyObjectSelectionDocumentStorage,
+    uid.ChestCADSRStorage,
+    uid.XRayRadiationDoseSRStorage,
+    uid.AcquisitionContextSRStorage,
+    uid.PatientRadiationDoseSRStorage,
+    uid.EnhancedXRayRadiationDoseSRStorage,
+    uid.GrayscaleSoftcopyPresentationStateStorage,
+    uid.ColorSoftcopyPresentationStateStorage,
+    uid.PseudoColorSoftcopyPresentationStateStorage,
+    uid.BlendingSoftcopyPresentationStateStorage,
+    uid.SegmentationStorage,
+    uid.EncapsulatedPDFStorage,
+    uid.EncapsulatedCDAStorage,
+)
+NATIVE_TRANSFER_SYNTAXES: Final = (
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+)
 TRANSFER_SYNTAXES: Final = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
@@ -45,4 +74,5 @@ def supported_contexts() -> list[PresentationContext]:
     return [
         build_context(_VERIFICATION, list(_VERIFICATION_SYNTAXES)),
         *(build_context(each, list(TRANSFER_SYNTAXES)) for each in STORAGE_CLASSES),
+        *(build_context(each, list(NATIVE_TRANSFER_SYNTAXES)) for each in DOCUMENT_CLASSES),
     ]

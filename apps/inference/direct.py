@@ -97,7 +97,7 @@ def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sa
         return
     # A picture has no tags that could refuse it; the network's own features judge it.
     tags = dict(found.attributes) if found.kind == "dicom" else {}
-    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns)
+    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
     film.judged = not film.gate.accepted
     film.warnings = [*found.warnings, *_age_warnings(tags, manifest)]
     if film.gate.accepted:

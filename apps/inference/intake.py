@@ -13,7 +13,7 @@ from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
 from apps.inference.duplicates import resolve_duplicate
 from apps.inference.fairness import priority_of
-from apps.inference.services import request_again_if_failed, request_inference
+from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
 from apps.registry import engine
 from apps.studies.services import DUPLICATE, StoredInstance, drop_object, put_instance, store_instance
 from apps.studies.spool import SpooledFile
@@ -103,10 +103,16 @@ def _store_and_queue(
 
 
 def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredInstance:
-    stored = store_instance(spooled=inspected.spooled, found=inspected.found, by=by)
-    if stored.is_new or is_written:
+    """Only an image asks for a reading; a document may reject images, and changes nothing else of its study."""
+    found = inspected.found
+    stored = store_instance(spooled=inspected.spooled, found=found, by=by)
+    if not found.is_image:
+        return stored
+    if stored.is_new:
+        request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))
+    elif is_written:
         # The object of a known instance was missing or damaged, and what was made of it may be wrong.
-        request_inference(study_id=stored.study_id, priority=priority_of(inspected.found.attributes))
+        request_inference(study_id=stored.study_id, priority=priority_of(found.attributes))
     else:
         request_again_if_failed(study_id=stored.study_id)
     return stored

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
+from apps.inference.choosing import is_reading_due
 from apps.inference.fairness import REMEMBER
 from apps.inference.leases import (
     LEASE,
@@ -38,6 +39,7 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion, takes
 from apps.registry.selectors import thresholds_for
 from apps.studies.models import Instance
+from apps.studies.selectors import studies_with_rejections
 from apps.tenants.scope import current_tenant_id
 
 # The order of the index ``inference_job_waiting``.
@@ -85,6 +87,30 @@ def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> No
             [uuid7(), priority, timezone.now(), study_id],
         )
     ring(Bell.INFER)
+
+
+# One round trip where the study has no result yet, as nearly every study of which an image arrives.
+_QUEUE_FIRST = """
+select inference_queue_job(%s, %s, %s::smallint, %s)
+ where not exists (select from inference_inferencejob j where j.study_id = %s and j.state in ('complete', 'rejected'))
+"""
+
+
+def request_reading_of_new_image(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
+    """Queue the study of a new image, whose row is locked; once it was read, only if the new image is to be read."""
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUE_FIRST, [uuid7(), study_id, priority, timezone.now(), study_id])
+        is_queued = cursor.fetchone() is not None
+    if is_queued:
+        ring(Bell.INFER)
+    else:
+        request_reading_if_due(study_id=study_id, priority=priority)
+
+
+def request_reading_if_due(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
+    """Queue the study, whose row is locked, if another image than that of its latest reading is to be read."""
+    if is_reading_due(study_id):
+        request_inference(study_id=study_id, priority=priority)
 
 
 def claim_jobs(
@@ -204,12 +230,14 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
         )
         completed = cursor.fetchall()
     jobs = []
+    # Asked for after the studies were locked: a rejection that came meanwhile is seen here, or sees the job ended.
+    rejected = set(studies_with_rejections([study_id for _, study_id, *_ in completed]))
     for *values, has_unseen, _ in completed:
         job = InferenceJob.from_db("default", _COMPLETED, values)
         job.state = JobState.COMPLETE
         JOBS.labels(JobState.COMPLETE).inc()
-        if has_unseen:
-            request_inference(study_id=job.study_id, priority=job.priority)
+        if has_unseen or job.study_id in rejected:
+            request_reading_if_due(study_id=job.study_id, priority=job.priority)
         jobs.append(job)
     if any(is_challenged for *_, is_challenged in completed):
         queue_shadows(jobs=jobs)
@@ -281,8 +309,7 @@ def reject(
     row.warnings = _stored(warnings)
     row.save()
     JOBS.labels(JobState.REJECTED).inc()
-    if Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
-        request_inference(study_id=row.study_id, priority=row.priority)
+    request_reading_if_due(study_id=row.study_id, priority=row.priority)
     return row
 
 

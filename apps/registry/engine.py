@@ -20,6 +20,7 @@ from ml.evaluation import (
     start_evaluation,
     table2,
 )
+from ml.gate import BY_TAGS as REFUSED_BY_TAGS
 from ml.gate import GateResult, tag_gate
 from ml.image_warnings import ImageWarning
 from ml.importers import FORMATS as IMPORT_FORMATS
@@ -54,6 +55,7 @@ __all__ = [
     "IMPORT_FORMATS",
     "LABELS",
     "PROGRESS_FILE",
+    "REFUSED_BY_TAGS",
     "RESIZES",
     "RETRYABLE",
     "SEEN_PATIENTS",

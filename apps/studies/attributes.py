@@ -28,6 +28,10 @@ class InspectedInstance(Protocol):
     def attributes(self) -> Mapping[str, str]: ...
     @property
     def warnings(self) -> tuple[Any, ...]: ...
+    @property
+    def is_image(self) -> bool: ...
+    @property
+    def unreadable(self) -> str: ...
 
 
 # What the gate and the technologist need; nothing that identifies a patient.
@@ -47,6 +51,10 @@ KEPT_WITH_INSTANCE = (
     "PixelSpacing",
     "ImagerPixelSpacing",
     "NominalScannedPixelSpacing",
+    "ContentQualification",
+    "ConversionType",
+    "ImplementationClassUID",
+    "PurposeOfReferenceCodeSequence",
 )
 
 
@@ -115,8 +123,9 @@ def instance_fields(found: InspectedInstance) -> dict[str, object]:
     return {
         "sop_class_uid": found.sop_class_uid,
         "transfer_syntax_uid": found.transfer_syntax_uid,
-        "rows": found.rows,
-        "columns": found.columns,
+        "rows": found.rows if found.is_image else None,
+        "columns": found.columns if found.is_image else None,
+        "unreadable": found.unreadable,
         "view_position": found.attributes.get("ViewPosition", "")[:16],
         "attributes": {name: found.attributes[name] for name in KEPT_WITH_INSTANCE if found.attributes.get(name)},
         "warnings": [{"code": warning.code, "detail": warning.detail} for warning in found.warnings],

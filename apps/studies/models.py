@@ -138,8 +138,11 @@ class Instance(Demographics, TenantModel):
     sop_instance_uid = models.CharField(max_length=64)
     sop_class_uid = models.CharField(max_length=64)
     transfer_syntax_uid = models.CharField(max_length=64)
-    rows = models.PositiveIntegerField()
-    columns = models.PositiveIntegerField()
+    rows = models.PositiveIntegerField(null=True, help_text="Empty: an object without pixels to read, such as an SR.")
+    columns = models.PositiveIntegerField(null=True)
+    unreadable = models.CharField(
+        max_length=60, blank=True, db_default="", help_text="Why the pixels of a well-formed image are never read."
+    )
     view_position = models.CharField(max_length=16, blank=True)
     patient_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     issuer_of_patient_id = models.CharField(max_length=64, blank=True, default="", db_default="")
@@ -160,8 +163,57 @@ class Instance(Demographics, TenantModel):
         return f"Instance {self.pk}"
 
     @property
+    def is_image(self) -> bool:
+        return self.rows is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns in pixels; 0 and 0 of an object without pixels."""
+        return self.rows or 0, self.columns or 0
+
+    @property
     def object_key(self) -> str:
         return object_key(self.tenant_id, self.sha256)
+
+
+class ImageRejection(TenantModel):
+    """An image of a study is not to be used: a person said so, or a Key Object Selection document (IHE RAD IOCM).
+
+    It names the instance by its UID, because a document may come before the image that it rejects. A rejection that was
+    taken back stays as a row.
+    """
+
+    class Code(models.TextChoices):
+        """PS3.16 CID 7011, coding scheme DCM."""
+
+        QUALITY = "113001", "Rejected for quality reasons"
+        SAFETY = "113037", "Rejected for patient safety reasons"
+        WORKLIST = "113038", "Incorrect modality worklist entry"
+        EXPIRED = "113039", "Data retention policy expired"
+
+    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="image_rejections")
+    sop_instance_uid = models.CharField(max_length=64)
+    code = models.CharField(max_length=16, choices=Code)
+    reason = models.TextField(blank=True)
+    document = TenantForeignKey(Instance, null=True, on_delete=models.SET_NULL, related_name="+")
+    rejected_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    actor = models.CharField(max_length=100, help_text="User, API client or peer, by its name.")
+    at = models.DateTimeField(auto_now_add=True)
+    withdrawn_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(
+                fields=["tenant", "study", "sop_instance_uid"],
+                condition=models.Q(withdrawn_at__isnull=True),
+                name="studies_one_rejection_of_image",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Rejection {self.pk} {self.code}"
 
 
 def object_key(tenant_id: Any, sha256: str) -> str:

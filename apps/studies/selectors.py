@@ -1,11 +1,12 @@
 """Reading studies of the tenant in force."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from apps.core.errors import NotFoundError, WithdrawnError
-from apps.studies.models import DemographicsConflict, Instance, Study
+from apps.studies.models import DemographicsConflict, ImageRejection, Instance, Study
 
 
 def get_study(study_instance_uid: str) -> Study:
@@ -47,5 +48,19 @@ def in_conflict() -> Q:
 
 
 def instances_of(study: Study) -> list[Instance]:
-    """The images that may be read and shown, oldest first: without those that name another patient."""
-    return list(Instance.objects.filter(series__study=study, is_held=False).order_by("received", "id"))
+    """The study's images that may be read and shown, oldest first: without those that name another patient."""
+    return list(_of(study).filter(rows__isnull=False, is_held=False))
+
+
+def other_objects_of(study: Study) -> list[Instance]:
+    """What is stored with the study and is no image, oldest first: reports, presentation states, key objects."""
+    return list(_of(study).filter(rows__isnull=True))
+
+
+def studies_with_rejections(study_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of some studies of which an image was rejected, now or before."""
+    return list(ImageRejection.objects.filter(study__in=study_ids).values_list("study_id", flat=True))
+
+
+def _of(study: Study) -> "QuerySet[Instance]":
+    return Instance.objects.filter(series__study=study).select_related("series").order_by("received", "id")

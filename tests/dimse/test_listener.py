@@ -18,8 +18,8 @@ from apps.dimse import contexts
 from apps.inference.models import InferenceJob
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
-from ml.preflight import SOP_CLASSES
 from ml.preflight_walk import TRANSFER_SYNTAXES
+from ml.storage_classes import SOP_CLASSES
 from tests.conftest import PEER, Hospital
 from tests.dimse.listening import ListenerProcess, drop, listener_process
 
@@ -51,7 +51,7 @@ def left_over(spool: Path) -> list[Path]:
 
 
 def test_contexts_are_what_the_preflight_accepts() -> None:
-    assert set(contexts.STORAGE_CLASSES) == set(SOP_CLASSES)
+    assert {*contexts.STORAGE_CLASSES, *contexts.DOCUMENT_CLASSES} == set(SOP_CLASSES)
     assert set(contexts.TRANSFER_SYNTAXES) == set(TRANSFER_SYNTAXES)
 
 

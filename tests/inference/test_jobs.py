@@ -216,7 +216,7 @@ def test_an_instance_that_arrives_while_a_job_runs_is_read_by_another(
     with tenant_tx(north.tenant.id):
         result = as_result(held)
         uid = result.instance.series.study.study_instance_uid
-    store_film(north, seed=2, size=128, study_uid=uid, patient_id="SYN-000001")
+    store_film(north, seed=2, size=256, study_uid=uid, patient_id="SYN-000001")
     with tenant_tx(north.tenant.id):
         services.complete(results=[result], version=starter)
         assert list(InferenceJob.objects.order_by("id").values_list("state", flat=True)) == [

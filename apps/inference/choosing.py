@@ -1,0 +1,121 @@
+"""Which image of a study is read, and whether another reading is due: decided anew whenever something arrives."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from apps.inference.models import OPEN_STATES, InferenceJob, JobState
+from apps.registry import engine
+from apps.studies.models import ImageRejection, Instance
+from apps.studies.reading_order import reading_order
+from apps.tenants.scope import rows_in_tenant
+
+# With each image: whether it is rejected now, and whether a reading ended with its refusal (decoding, the network).
+_CANDIDATES: Final = """
+select i.*, s.study_id, s.series_description,
+       (select r.code from studies_imagerejection r
+         where r.tenant_id = i.tenant_id and r.study_id = s.study_id and r.sop_instance_uid = i.sop_instance_uid
+           and r.withdrawn_at is null) as rejection_code,
+       exists (select from inference_inferencejob j
+                where j.tenant_id = i.tenant_id and j.instance_id = i.id and j.state = 'rejected'
+                  and j.reason_code <> all(%s)) as was_refused
+  from studies_instance i join studies_series s on s.tenant_id = i.tenant_id and s.id = i.series_id
+ where s.study_id = any(%s::uuid[]) and i.rows is not null
+"""
+IMAGE_REJECTED: Final = "image-rejected"
+NO_IMAGE: Final = "no-image"
+# Where no image can be read, the study says why of the one that came nearest to it.
+_NEAREST: Final = (IMAGE_REJECTED, "codestream-mismatch", "multi-frame", "for-processing")
+_FARTHEST: Final = ("not-for-clinical-use", "derived-image", "own-object")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The image to read; or the refusal of them all, with the image that it is about."""
+
+    instance: Instance | None
+    refusal: "engine.GateResult | None" = None
+
+
+def candidates_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
+    """The images of some studies, by study; outside a transaction, in one round trip."""
+    found: dict[UUID, list[Instance]] = {}
+    rows: Iterable[Any] = rows_in_tenant(tenant_id, Instance, _CANDIDATES, _parameters(study_ids))
+    for instance in rows:
+        found.setdefault(instance.study_id, []).append(instance)
+    return found
+
+
+def candidates(study_id: UUID) -> list[Instance]:
+    """The images of a study of the tenant in force."""
+    return list(Instance.objects.raw(_CANDIDATES, _parameters([study_id])))
+
+
+def _parameters(study_ids: Sequence[UUID]) -> list[list[Any]]:
+    return [sorted(engine.REFUSED_BY_TAGS), list(study_ids)]
+
+
+def choose_image(images: Iterable[Instance]) -> Choice:
+    """The first image in reading order that the tags allow, those that were refused before after all others.
+
+    ``images`` are of one study, as ``candidates`` gives them.
+    """
+    allowed: list[Any] = []
+    refused: list[Choice] = []
+    for image in reading_order(images):
+        result = _judge(image)
+        if result.accepted:
+            allowed.append(image)
+        else:
+            refused.append(Choice(image, result))
+    if allowed:
+        return Choice(min(allowed, key=lambda image: image.was_refused))
+    if refused:
+        return min(refused, key=_distance)
+    return Choice(None, engine.GateResult(False, NO_IMAGE, "The study has no image."))
+
+
+def _judge(image: Any) -> "engine.GateResult":
+    if image.rejection_code:
+        why = ImageRejection.Code(image.rejection_code).label.lower()
+        return engine.GateResult(False, IMAGE_REJECTED, f"The image was rejected: {why}.")
+    attributes = {"SeriesDescription": image.series_description, **image.attributes}
+    return engine.tag_gate(attributes, image.sop_class_uid, image.rows, image.columns, image.unreadable)
+
+
+def _distance(choice: Choice) -> int:
+    assert choice.refusal is not None
+    code = choice.refusal.reason or ""
+    if code in _NEAREST:
+        return _NEAREST.index(code)
+    return len(_NEAREST) + (1 + _FARTHEST.index(code) if code in _FARTHEST else 0)
+
+
+def is_reading_due(study_id: UUID) -> bool:
+    """Whether the image to read is another one than that of the study's latest reading.
+
+    Call it with the study's row locked. A worse image and one that no reading could use before make none due; a
+    reading that is open makes none due either, because it chooses, or looks again, before it ends.
+    """
+    latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
+    if latest is not None and latest.state in OPEN_STATES:
+        return False
+    images: list[Any] = candidates(study_id)
+    choice = choose_image(images)
+    if choice.instance is None:
+        return False
+    if latest is None or latest.state == JobState.FAILED:
+        return True
+    if latest.state == JobState.COMPLETE:
+        if choice.instance.pk == latest.instance_id and choice.refusal is None:
+            return False
+        was_rejected = any(image.pk == latest.instance_id and image.rejection_code for image in images)
+        return was_rejected or (choice.refusal is None and not _was_refused(choice.instance))
+    if choice.refusal is None:
+        return not _was_refused(choice.instance)
+    return (choice.instance.pk, choice.refusal.reason) != (latest.instance_id, latest.reason_code)
+
+
+def _was_refused(image: Any) -> bool:
+    return bool(image.was_refused)
