@@ -117,7 +117,7 @@ def _request_what_came_later(failed: InferenceJob) -> None:
         study = Study.objects.select_for_update(no_key=True).filter(pk=failed.study_id).first()
         if study is None:
             return
-        if Instance.objects.filter(series__study=study, received__gt=failed.created).exists():
+        if Instance.objects.filter(series__study=study, received__gt=failed.created, rows__isnull=False).exists():
             request_inference(study_id=study.pk, priority=failed.priority)
 
 
