@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.pixel_aspect import pixel_ratio
 from ml.acquisition import not_an_acquisition, plain_text
+from ml.pixel_aspect import pixel_ratio
 from ml.storage_classes import COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURE
 
 CODES: dict[str, str] = {

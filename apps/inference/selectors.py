@@ -111,7 +111,7 @@ def maps_on_the_picture(
         return cams, engine.Geometry.of(job.picture_rows, job.picture_columns, space)
     turn, _ = engine.read_orientation(job.instance.attributes.get("PatientOrientation", ""))
     turned = np.stack([turn.apply(cam) for cam in cams])
-    return turned, engine.Geometry.of(*turn.size(job.instance.rows, job.instance.columns), space)
+    return turned, engine.Geometry.of(*turn.size(*job.instance.shape), space)
 
 
 def live_workers() -> "QuerySet[Worker]":

@@ -24,7 +24,7 @@ alter table studies_instance force row level security;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("studies", "0003_store_instance"),
+        ("studies", "0006_patient_is_an_identity"),
         ("tenants", "0003_sign_in_reads_keys"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
