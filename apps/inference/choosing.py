@@ -21,7 +21,7 @@ select i.*, s.study_id, s.series_description,
                 where j.tenant_id = i.tenant_id and j.instance_id = i.id and j.state = 'rejected'
                   and j.reason_code <> all(%s)) as was_refused
   from studies_instance i join studies_series s on s.tenant_id = i.tenant_id and s.id = i.series_id
- where s.study_id = any(%s::uuid[]) and i.rows is not null
+ where s.study_id = any(%s::uuid[]) and i.rows is not null and not i.is_held
 """
 IMAGE_REJECTED: Final = "image-rejected"
 NO_IMAGE: Final = "no-image"

@@ -58,6 +58,10 @@ KEPT_WITH_INSTANCE = (
 )
 
 
+# Of these, what the File Meta Information says (PS3.10 7.1): each route writes its own.
+OF_THE_FILE = ("ImplementationClassUID",)
+
+
 def parse_date(value: str) -> datetime.date | None:
     """A DA value (PS3.5 6.2): YYYYMMDD, or the YYYY.MM.DD of old; None where it is neither."""
     digits = value.strip().replace(".", "")
