@@ -97,7 +97,7 @@ def replace_lost_object(
     """
     kept = ("sop_class_uid", "rows", "columns", "view_position")
     new = columns.instance_fields(found)
-    # Rows from before an upgrade keep fewer attributes; those of group 0002 belong to the route and not to the instance.
+    # Rows from before an upgrade keep fewer attributes; those of group 0002 belong to the route, not to the instance.
     said = {name: value for name, value in instance.attributes.items() if name not in columns.OF_THE_FILE}
     if any(new["attributes"].get(name) != value for name, value in said.items()):
         return False
