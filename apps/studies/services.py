@@ -99,7 +99,7 @@ def replace_lost_object(
     new = columns.instance_fields(found)
     # Rows from before an upgrade keep fewer attributes; those of group 0002 belong to the route, not to the instance.
     said = {name: value for name, value in instance.attributes.items() if name not in columns.OF_THE_FILE}
-    if any(new["attributes"].get(name) != value for name, value in said.items()):
+    if any(found.attributes.get(name) != value for name, value in said.items()):
         return False
     if (instance.series.series_instance_uid, instance.series.study.study_instance_uid) != (
         found.series_instance_uid,
