@@ -77,8 +77,8 @@ def test_a_good_table_passes(owner: Any) -> None:
         ("grant truncate on reports_report to chx_app", "reports_report: chx_app has and should not have TRUNCATE"),
         ("grant select on studies_patient to chx_dispatch", "chx_dispatch has and should not have SELECT"),
         (
-            "grant select (patient_name) on studies_patient to chx_auth",
-            "chx_auth SELECT has and should not have patient_name",
+            "grant select (patient_id) on studies_patient to chx_auth",
+            "chx_auth SELECT has and should not have patient_id",
         ),
         ("grant delete on studies_study to chx_erase", "chx_erase has and should not have DELETE"),
         ("grant select on tenants_tenant to public", "everybody has and should not have SELECT"),
