@@ -22,6 +22,8 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     HTTPClientError,
 )
 from django.conf import settings
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from apps.core.errors import OutOfSpaceError, UnavailableError
 from apps.studies.object_store import StoredObject
@@ -52,10 +54,14 @@ class SilenceBreaker:
                 self._next_try = time.monotonic() + settings.S3_PAUSE_SECONDS
         try:
             yield
-        except (ConnectTimeoutError, HTTPClientError, TimeoutError):
+        except (ConnectTimeoutError, HTTPClientError, HTTPError, TimeoutError):
             with self._lock:
                 self._silent += 1
                 self._next_try = time.monotonic() + settings.S3_PAUSE_SECONDS
+            raise
+        except ClientError:
+            # A refusal is an answer too.
+            self._silent = 0
             raise
         self._silent = 0
 
@@ -82,23 +88,32 @@ class _TimedFile(io.FileIO):
 
 
 class _TimedBody(io.RawIOBase):
-    """The body of an answer, until the deadline. botocore raises an error where it ends before its length."""
+    """The body of an answer, until the deadline. One that ends before its length is an error and no short object."""
 
     def __init__(self, answer: Any) -> None:
-        self._body = answer["Body"]
-        self._deadline = _Deadline(int(answer["ContentLength"]))
+        # botocore's own reader waits until a whole block has come, however slowly.
+        self._body: HTTPResponse = answer["Body"]._raw_stream
+        self._left = int(answer["ContentLength"])
+        self._deadline = _Deadline(self._left)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
         self._deadline.check()
-        data = self._body.read(len(buffer))
+        data = self._body.read1(min(len(buffer), self._left)) if self._left else b""
+        if self._left and not data:
+            raise IncompleteRead(0, self._left)
+        self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
-        self._body.close()
+        if self._left:
+            # The rest of the body would be taken for the next answer.
+            self._body.close()
+        else:
+            self._body.release_conn()
         super().close()
 
 
@@ -189,7 +204,7 @@ class S3Store:
             if code in _FULL:
                 raise OutOfSpaceError("The object storage is full; try again later.") from error
             raise _no_answer() from error
-        except (BotoCoreError, TimeoutError) as error:
+        except (BotoCoreError, HTTPError, TimeoutError) as error:
             raise _no_answer() from error
 
 
