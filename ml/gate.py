@@ -38,9 +38,6 @@ CODES: dict[str, str] = {
     "unlike-training": "The film is unlike those that this model version was validated on.",
 }
 
-BY_TAGS = frozenset(CODES) - {"not-chest-film", "unlike-training"}
-"""The reasons that are known before an image is decoded."""
-
 MIN_SIDE = 200
 ASPECT = (0.6, 1.67)
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import RECEIVED
 from apps.inference.warnings import Warned, warnings_of
-from apps.reports.models import Report
+from apps.reports.status import ReportState, report_states
 from apps.studies.models import Study
 
 
@@ -34,16 +34,28 @@ class PatientResult:
 
 
 @dataclass(frozen=True)
+class FormerReport:
+    """A signed version that was amended since."""
+
+    url: str
+    signed: datetime.datetime | None
+
+
+@dataclass(frozen=True)
 class StudyResult:
     study_instance_uid: str
     status: str
     patient: PatientResult
     demographics_conflict: bool
     reason: str | None = None
+    reason_code: str | None = None
     model_version: str | None = None
     findings: list[FindingResult] = field(default_factory=list)
     report_url: str | None = None
     report_status: str | None = None
+    former_reports: list[FormerReport] = field(default_factory=list)
+    new_images_since_report: bool = False
+    report_image_rejected: bool = False
     warnings: list[Warned] = field(default_factory=list)
     intended_use: str = field(default_factory=lambda: settings.INTENDED_USE_NOTICE)
 
@@ -52,10 +64,8 @@ def study_results(studies: Sequence[Study]) -> list[StudyResult]:
     """The results of some studies, in their order, with as many queries as for one."""
     ids = [study.pk for study in studies]
     jobs = _latest_jobs(ids)
-    # A signed report on an earlier reading says nothing of the findings shown here.
-    of_these = Report.objects.filter(job_id__in=[job.pk for job in jobs.values()])
-    reports = dict(of_these.values_list("study_id", "status"))
-    return [_result(study, jobs.get(study.pk), reports.get(study.pk)) for study in studies]
+    reports = report_states(ids, [job.pk for job in jobs.values()])
+    return [_result(study, jobs.get(study.pk), reports.get(study.pk, ReportState())) for study in studies]
 
 
 def _patient(study: Study) -> PatientResult:
@@ -83,7 +93,7 @@ def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
     return {job.study_id: job for job in latest}
 
 
-def _result(study: Study, job: InferenceJob | None, report_status: str | None) -> StudyResult:
+def _result(study: Study, job: InferenceJob | None, report: ReportState) -> StudyResult:
     uid = study.study_instance_uid
     return StudyResult(
         study_instance_uid=uid,
@@ -91,6 +101,7 @@ def _result(study: Study, job: InferenceJob | None, report_status: str | None) -
         patient=_patient(study),
         demographics_conflict=study.demographics_conflict,  # type: ignore[attr-defined]
         reason=(job.reason or None) if job else None,
+        reason_code=(job.reason_code or None) if job else None,
         model_version=str(job.model_version) if job and job.model_version else None,
         findings=[
             FindingResult(
@@ -102,7 +113,15 @@ def _result(study: Study, job: InferenceJob | None, report_status: str | None) -
             )
             for finding in (job.findings.all() if job else ())
         ],
-        report_url=reverse("api:report", kwargs={"study_instance_uid": uid}) if report_status else None,
-        report_status=report_status,
         warnings=warnings_of(study=study, job=job),
+        report_url=reverse("api:report", kwargs={"study_instance_uid": uid}) if report.status else None,
+        report_status=report.status,
+        former_reports=[
+            FormerReport(
+                reverse("api:report-version", kwargs={"study_instance_uid": uid, "number": each.number}), each.signed_at
+            )
+            for each in report.former
+        ],
+        new_images_since_report=report.new_images,
+        report_image_rejected=report.image_rejected,
     )

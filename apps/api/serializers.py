@@ -42,6 +42,11 @@ class WarningSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text="The warning in words.")
 
 
+class FormerReportSerializer(serializers.Serializer[Any]):
+    url = serializers.CharField(help_text="The PDF that was signed, for good.")
+    signed = serializers.DateTimeField()
+
+
 class StudySerializer(serializers.Serializer[Any]):
     study_instance_uid = serializers.CharField()
     patient = PatientSerializer()
@@ -53,13 +58,23 @@ class StudySerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(
         allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage."
     )
+    reason_code = serializers.CharField(allow_null=True, help_text="The reason's stable name, in kebab-case.")
     warnings = WarningSerializer(
         many=True, help_text="What is odd about the image that was read, or about its patient; how it was read then."
     )
     model_version = serializers.CharField(allow_null=True, help_text="name:number")
     findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
     report_url = serializers.CharField(allow_null=True)
-    report_status = serializers.ChoiceField(choices=ReportStatus.choices, allow_null=True)
+    report_status = serializers.ChoiceField(
+        choices=ReportStatus.choices,
+        allow_null=True,
+        help_text="Of the signed report as long as there is one, whatever was read later.",
+    )
+    former_reports = FormerReportSerializer(many=True, help_text="Signed versions that were amended, newest first.")
+    new_images_since_report = serializers.BooleanField(help_text="Images came after the signature.")
+    report_image_rejected = serializers.BooleanField(
+        help_text="The image that the signed report is about was rejected since."
+    )
     intended_use = serializers.CharField()
 
 

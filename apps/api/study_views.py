@@ -25,6 +25,7 @@ from apps.reports.services import render_pdf
 from apps.studies.selectors import get_study
 
 _UID = OpenApiParameter("study_instance_uid", OpenApiTypes.STR, OpenApiParameter.PATH, description="StudyInstanceUID")
+_NUMBER = OpenApiParameter("number", OpenApiTypes.INT, OpenApiParameter.PATH, description="1 is the original.")
 _LABEL = OpenApiParameter("label", OpenApiTypes.STR, OpenApiParameter.PATH, enum=engine.LABELS)
 
 
@@ -101,12 +102,30 @@ class ReportView(ReadView):
         tags=["Studies"],
     )
     def get(self, request: Any, study_instance_uid: str) -> HttpResponse:
-        study = get_study(study_instance_uid)
-        document = render_pdf(study=study)
-        record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request._request), object_id=study.pk)
-        response = HttpResponse(document, content_type="application/pdf")
-        response["Content-Disposition"] = f'inline; filename="{request._request.tenant.slug}-report.pdf"'
-        return response
+        return _pdf(request, study_instance_uid)
+
+
+class ReportVersionView(ReadView):
+    shows_findings = True
+
+    @extend_schema(
+        operation_id="getReportVersion",
+        summary="One signed version of the report as PDF, for good: 1 is the original",
+        parameters=[_UID, _NUMBER],
+        responses={(200, "application/pdf"): OpenApiTypes.BINARY},
+        tags=["Studies"],
+    )
+    def get(self, request: Any, study_instance_uid: str, number: str) -> HttpResponse:
+        return _pdf(request, study_instance_uid, int(number))
+
+
+def _pdf(request: Any, study_instance_uid: str, number: int | None = None) -> HttpResponse:
+    study = get_study(study_instance_uid)
+    document = render_pdf(study=study, number=number)
+    record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request._request), object_id=study.pk)
+    response = HttpResponse(document, content_type="application/pdf")
+    response["Content-Disposition"] = f'inline; filename="{request._request.tenant.slug}-report.pdf"'
+    return response
 
 
 class HeatmapView(ReadView):

@@ -14,6 +14,11 @@ urlpatterns = [
     path("studies/", study_views.StudyListView.as_view(), name="studies"),
     re_path(_STUDY + r"$", study_views.StudyView.as_view(), name="study"),
     re_path(_STUDY + r"report\.pdf$", study_views.ReportView.as_view(), name="report"),
+    re_path(
+        _STUDY + r"reports/(?P<number>[1-9][0-9]{0,3})\.pdf$",
+        study_views.ReportVersionView.as_view(),
+        name="report-version",
+    ),
     re_path(_STUDY + r"heatmaps/(?P<label>[A-Za-z_]{1,40})\.png$", study_views.HeatmapView.as_view(), name="heatmap"),
     # The body is streamed and the network takes its time: no transaction is open meanwhile.
     path("predict", opens_own_transaction(predict_views.PredictView.as_view()), name="predict"),

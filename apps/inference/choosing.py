@@ -19,7 +19,7 @@ select i.*, s.study_id, s.series_description,
            and r.withdrawn_at is null) as rejection_code,
        exists (select from inference_inferencejob j
                 where j.tenant_id = i.tenant_id and j.instance_id = i.id and j.state = 'rejected'
-                  and j.reason_code <> all(%s)) as was_refused
+                  and j.reason_code <> %s) as was_refused
   from studies_instance i join studies_series s on s.tenant_id = i.tenant_id and s.id = i.series_id
  where s.study_id = any(%s::uuid[]) and i.rows is not null and not i.is_held
 """
@@ -52,8 +52,8 @@ def candidates(study_id: UUID) -> list[Instance]:
     return list(Instance.objects.raw(_CANDIDATES, _parameters([study_id])))
 
 
-def _parameters(study_ids: Sequence[UUID]) -> list[list[Any]]:
-    return [sorted(engine.REFUSED_BY_TAGS), list(study_ids)]
+def _parameters(study_ids: Sequence[UUID]) -> list[Any]:
+    return [IMAGE_REJECTED, list(study_ids)]
 
 
 def choose_image(images: Iterable[Instance]) -> Choice:

@@ -13,8 +13,10 @@ from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
 from apps.inference.duplicates import resolve_duplicate
 from apps.inference.fairness import priority_of
+from apps.inference.rejections import record_rejection_note
 from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
 from apps.registry import engine
+from apps.studies.models import Instance
 from apps.studies.services import DUPLICATE, StoredInstance, drop_object, put_instance, store_instance
 from apps.studies.spool import SpooledFile
 from apps.tenants.scope import tenant_tx
@@ -107,6 +109,11 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
     found = inspected.found
     stored = store_instance(spooled=inspected.spooled, found=found, by=by)
     if not found.is_image:
+        if stored.is_new and found.rejection is not None and found.rejection.instances:
+            document = Instance.objects.get(sop_instance_uid=found.sop_instance_uid)
+            # A document that names another patient waits for a person, as an image does.
+            if not document.is_held:
+                record_rejection_note(study_id=stored.study_id, document=document, note=found.rejection, by=by)
         return stored
     if stored.is_new:
         request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))

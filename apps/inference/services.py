@@ -309,7 +309,8 @@ def reject(
     row.warnings = _stored(warnings)
     row.save()
     JOBS.labels(JobState.REJECTED).inc()
-    request_reading_if_due(study_id=row.study_id, priority=row.priority)
+    if instance is not None or Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
+        request_reading_if_due(study_id=row.study_id, priority=row.priority)
     return row
 
 

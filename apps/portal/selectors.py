@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
+from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
 from apps.inference.warnings import Warned, warnings_of
-from apps.reports.models import Report, ReportStatus
-from apps.reports.selectors import heatmaps_of, report_of, reviews_of
-from apps.studies.models import Instance, Study
-from apps.studies.selectors import get_study_by_id, instances_of
+from apps.reports.models import Report
+from apps.reports.selectors import draft_of, has_new_images, heatmaps_of, reviews_of, versions_of
+from apps.studies.models import ImageRejection, Instance, Study
+from apps.studies.selectors import get_study_by_id, instances_of, other_objects_of, rejections_of
 from apps.tenants.models import Membership
 from apps.tenants.services import sees_findings
 
@@ -33,6 +34,7 @@ class StudyImage:
     number: int
     instance: Instance
     is_shown: bool
+    rejection: ImageRejection | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class StudyPage:
     instances: list[Instance]
     rows: list[FindingRow]
     report: Report | None
+    draft: Report | None
+    former: list[Report]
+    rejections: dict[str, ImageRejection]
+    others: list[Instance]
+    has_new_images: bool
     membership: Membership
     warnings: list[Warned]
 
@@ -60,7 +67,10 @@ class StudyPage:
     def images(self) -> list[StudyImage]:
         """The study's images by number; the page opens with the one that is shown."""
         shown = self.instance
-        return [StudyImage(number, each, each == shown) for number, each in enumerate(self.instances, start=1)]
+        return [
+            StudyImage(number, each, each == shown, self.rejections.get(each.sop_instance_uid))
+            for number, each in enumerate(self.instances, start=1)
+        ]
 
     @property
     def flagged(self) -> list[FindingRow]:
@@ -77,21 +87,45 @@ class StudyPage:
 
     @property
     def is_signed(self) -> bool:
-        return self.report is not None and self.report.status != ReportStatus.PRELIMINARY
+        return self.report is not None
+
+    @property
+    def is_read_again(self) -> bool:
+        """Whether a reading came after the one that the signed report is about."""
+        return self.report is not None and self.job is not None and self.report.job_id != self.job.pk
 
     @property
     def can_sign(self) -> bool:
-        return self.reads and not self.is_signed and self.tells_of_this_result
+        return self.reads and not self.is_signed and self.has_draft_of_this_result
 
     @property
-    def tells_of_this_result(self) -> bool:
-        """A report on an earlier reading says nothing about what the page shows."""
-        same = self.report is not None and self.job is not None and self.report.job_id == self.job.pk
+    def can_amend(self) -> bool:
+        """The signed report is amended on the latest result where there is one, else on its own."""
+        return self.reads and self.is_signed and self.status not in (RECEIVED, *OPEN_STATES)
+
+    @property
+    def has_draft_of_this_result(self) -> bool:
+        """A draft on an earlier reading says nothing about what the page shows."""
+        same = self.draft is not None and self.job is not None and self.draft.job_id == self.job.pk
         return same and self.status == JobState.COMPLETE
 
     @property
     def can_review(self) -> bool:
-        return self.can_sign
+        return self.reads and self.has_draft_of_this_result
+
+    @property
+    def can_reject_images(self) -> bool:
+        return self.membership.role in MAY_REJECT
+
+    @property
+    def rejection_codes(self) -> list[tuple[str, str]]:
+        return list(ImageRejection.Code.choices)
+
+    @property
+    def rejection_of_report_image(self) -> ImageRejection | None:
+        """The rejection, since the signature, of the image that the signed report is about."""
+        image = self.report.job.instance if self.report is not None else None
+        return self.rejections.get(image.sop_instance_uid) if image is not None else None
 
     @property
     def reads(self) -> bool:
@@ -102,7 +136,8 @@ class StudyPage:
         """Changes when anything on the page that the AI or a reader decides has changed."""
         waits = self.job.reason_code if self.job else ""
         parts: list[Any] = [self.job.pk if self.job else "", self.status, waits, len(self.instances)]
-        parts += [self.report.pk, self.report.status] if self.report else ["", ""]
+        parts += [each.pk if each else "" for each in (self.report, self.draft)]
+        parts += [len(self.rejections), len(self.others)]
         return ":".join(str(part) for part in parts)
 
 
@@ -110,12 +145,19 @@ def study_page(*, pk: UUID, membership: Membership) -> StudyPage:
     """Raises NotFoundError where the tenant in force has no such study."""
     study = get_study_by_id(pk)
     job = latest_job(study)
+    versions = list(versions_of(study))
+    report = versions[0] if versions else None
     return StudyPage(
         study=study,
         job=job,
         instances=instances_of(study),
         rows=_rows(job) if sees_findings(membership) and job is not None and job.state == JobState.COMPLETE else [],
-        report=report_of(study),
+        report=report,
+        draft=draft_of(study),
+        former=versions[1:],
+        rejections=rejections_of(study),
+        others=other_objects_of(study),
+        has_new_images=report is not None and has_new_images(report),
         membership=membership,
         warnings=warnings_of(study=study, job=job),
     )

@@ -11,6 +11,7 @@ from apps.portal.views import (
     people,
     points,
     quick_check,
+    rejections,
     report,
     study,
     trial,
@@ -51,4 +52,8 @@ urlpatterns = [
     path("studies/<uuid:pk>/review/", report.review, name="review"),
     path("studies/<uuid:pk>/sign/", report.sign, name="sign"),
     path("studies/<uuid:pk>/report.pdf", report.pdf, name="report-pdf"),
+    path("studies/<uuid:pk>/draft.pdf", report.draft_pdf, name="draft-pdf"),
+    path("studies/<uuid:pk>/reports/<int:number>.pdf", report.version_pdf, name="report-version-pdf"),
+    path("studies/<uuid:pk>/images/reject/", rejections.reject, name="reject-image"),
+    path("studies/<uuid:pk>/images/restore/", rejections.restore, name="restore-image"),
 ]

@@ -13,7 +13,8 @@ from django.utils.http import urlencode
 from apps.inference.models import Finding, InferenceJob, JobState
 from apps.inference.selectors import RECEIVED, studies_with_status
 from apps.registry import engine
-from apps.reports.models import Report, ReportStatus
+from apps.reports.models import ReportStatus
+from apps.reports.status import with_report_state
 from apps.studies.models import Study
 
 PAGE_SIZE = 50
@@ -40,7 +41,13 @@ SORT_CHOICES: dict[str, str] = {
     BY_FINDING: "Highest finding",
     "status": "Status",
 }
-REPORT_CHOICES: dict[str, str] = {"": "Any report", ReportStatus.PRELIMINARY: "To sign", "signed": "Signed"}
+NEW_IMAGES = "new-images"
+REPORT_CHOICES: dict[str, str] = {
+    "": "Any report",
+    ReportStatus.PRELIMINARY: "To sign",
+    "signed": "Signed",
+    NEW_IMAGES: "New images since the signature",
+}
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,7 @@ def worklist_page(query: WorklistQuery) -> WorklistPage:
 def _filtered(query: WorklistQuery) -> "QuerySet[Any]":
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
     top = Finding.objects.filter(job_id=OuterRef("latest_job"), label=OuterRef("top_label"))
-    studies: QuerySet[Any] = studies_with_status().annotate(
-        report_status=Subquery(Report.objects.filter(study=OuterRef("pk")).values("status")[:1]),
+    studies: QuerySet[Any] = with_report_state(studies_with_status()).annotate(
         latest_job=Subquery(latest),
         top_threshold=Subquery(top.values("threshold")[:1]),
     )
@@ -161,6 +167,8 @@ def _filtered(query: WorklistQuery) -> "QuerySet[Any]":
         studies = studies.filter(Exists(flagged))
     if query.report == "signed":
         studies = studies.filter(report_status__in=[ReportStatus.FINAL, ReportStatus.AMENDED])
+    elif query.report == NEW_IMAGES:
+        studies = studies.filter(has_new_images=True)
     elif query.report:
         studies = studies.filter(report_status=query.report)
     if query.conflict:

@@ -20,12 +20,12 @@ from ml.evaluation import (
     start_evaluation,
     table2,
 )
-from ml.gate import BY_TAGS as REFUSED_BY_TAGS
 from ml.gate import GateResult, tag_gate
 from ml.image_warnings import ImageWarning
 from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
+from ml.key_objects import RejectionNote
 from ml.labels import LABELS
 from ml.orientation import read_orientation
 from ml.phantom import demo_set
@@ -37,6 +37,7 @@ from ml.same_instance import same_instance
 from ml.sandbox import Sandbox, Writable
 from ml.secondary_capture import PictureIdentity, write_secondary_capture
 from ml.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
+from ml.storage_classes import SOP_CLASSES
 from ml.training.addresses import split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
@@ -55,10 +56,10 @@ __all__ = [
     "IMPORT_FORMATS",
     "LABELS",
     "PROGRESS_FILE",
-    "REFUSED_BY_TAGS",
     "RESIZES",
     "RETRYABLE",
     "SEEN_PATIENTS",
+    "SOP_CLASSES",
     "VALIDATED_AGES",
     "ArtifactInvalid",
     "CamScale",
@@ -81,6 +82,7 @@ __all__ = [
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
+    "RejectionNote",
     "Sandbox",
     "Table",
     "TrainingConfig",

@@ -5,13 +5,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apps.inference.models import OPEN_STATES, Finding, InferenceJob
+from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import Heatmap, latest_job
 from apps.inference.warnings import Warned, warnings_of
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.pictures import film_picture, load_film, overlay_picture
-from apps.reports.selectors import heatmaps_of, reviews_of
+from apps.reports.selectors import heatmaps_of, rejection_of_image, reviews_of
 from apps.studies.models import Instance, Study
 
 _SEXES = {"M": "Male", "F": "Female", "O": "Other"}
@@ -56,6 +56,8 @@ class ReportContents:
     overlays: Sequence[Overlay]
     superseded: str
     warnings: Sequence[Warned]
+    image_rejected: str = ""
+    original_signed_at: datetime.datetime | None = None
 
     @property
     def is_preliminary(self) -> bool:
@@ -113,6 +115,8 @@ def contents_of(report: Report) -> ReportContents:
         overlays=overlays,
         superseded=_superseded(report.study, job),
         warnings=warnings_of(study=report.study, job=job),
+        image_rejected=_image_rejected(job),
+        original_signed_at=_original_signed_at(report),
     )
 
 
@@ -151,8 +155,21 @@ def _superseded(study: Study, job: InferenceJob) -> str:
         return ""
     if latest.state in OPEN_STATES:
         return "This study is being read anew; this report tells of the earlier reading."
+    if latest.state == JobState.COMPLETE:
+        return "This study was read again since; this report is about the earlier reading."
     why = latest.reason.rstrip(".")
     return f"A later reading of this study gave no result ({why}); this report tells of the earlier one."
+
+
+def _original_signed_at(report: Report) -> datetime.datetime | None:
+    if report.amends is None:
+        return None
+    return Report.objects.filter(study=report.study, number=1).values_list("signed_at", flat=True).first()
+
+
+def _image_rejected(job: InferenceJob) -> str:
+    rejection = rejection_of_image(job)
+    return f"The image of this reading was rejected: {rejection.get_code_display().lower()}." if rejection else ""
 
 
 def readable(label: str) -> str:

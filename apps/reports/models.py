@@ -18,13 +18,38 @@ class ReportStatus(models.TextChoices):
     AMENDED = "amended", "Amended"
 
 
+class ReportDraft(TenantModel):
+    """The preliminary report on a study's latest result. After a signature, it is the draft of an amendment."""
+
+    study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="report_drafts")
+    job = TenantForeignKey(InferenceJob, on_delete=models.PROTECT, related_name="report_drafts")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "study"], name="reports_one_draft_per_study"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Draft {self.pk}"
+
+
 class Report(TenantModel):
-    """What is said of a study. The PDF of a signed report is stored and never rendered again."""
+    """A signed version of what is said of a study: the first is final, each later one amends the one before.
+
+    The row is written once. Its PDF is stored and never rendered again. Whatever came later, such as a newer version or
+    new images, is derived and not written here.
+    """
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="reports")
     job = TenantForeignKey(InferenceJob, on_delete=models.PROTECT, related_name="reports")
-    status = models.CharField(max_length=12, choices=ReportStatus, default=ReportStatus.PRELIMINARY)
+    number = models.PositiveSmallIntegerField(default=1, help_text="1 for the original, and so on.")
+    status = models.CharField(max_length=12, choices=ReportStatus, default=ReportStatus.FINAL)
     impression = models.TextField(blank=True)
+    amends = TenantForeignKey("self", null=True, on_delete=models.PROTECT, related_name="+")
+    reason = models.TextField(blank=True, help_text="Why the version before was amended.")
+    image_count = models.PositiveIntegerField(default=0, help_text="Images that the study had at the signature.")
     signed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     signed_at = models.DateTimeField(null=True)
     pdf_sha256 = models.CharField(max_length=64, blank=True)
@@ -37,11 +62,15 @@ class Report(TenantModel):
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [
             *TenantModel.Meta.constraints,
-            models.UniqueConstraint(fields=["tenant", "study"], name="reports_one_per_study"),
+            models.UniqueConstraint(fields=["tenant", "study", "number"], name="reports_one_version_of_number"),
             models.CheckConstraint(
-                condition=Q(status=ReportStatus.PRELIMINARY)
-                | (Q(signed_by__isnull=False, signed_at__isnull=False) & ~Q(pdf_sha256="")),
-                name="reports_signed_report_names_its_signer",
+                condition=Q(signed_by__isnull=False, signed_at__isnull=False) & ~Q(pdf_sha256=""),
+                name="reports_report_names_its_signer",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=ReportStatus.FINAL, number=1, amends__isnull=True)
+                | (Q(status=ReportStatus.AMENDED, number__gt=1, amends__isnull=False) & ~Q(reason="")),
+                name="reports_amendment_says_of_what_and_why",
             ),
         ]
 

@@ -2,21 +2,53 @@
 
 from collections.abc import Iterable
 
+from django.db.models import QuerySet
+
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob
 from apps.inference.selectors import Heatmap, maps_on_the_picture
 from apps.inference.warnings import knows_its_sides
 from apps.registry import engine
-from apps.reports.models import FindingReview, Report
-from apps.studies.models import Study
+from apps.reports.models import FindingReview, Report, ReportDraft, ReportStatus
+from apps.studies.models import ImageRejection, Study
+from apps.studies.selectors import count_images
+
+_WITH_ITS_READING = ("study__patient", "study__tenant", "job__model_version", "job__instance")
 
 
 def report_of(study: Study) -> Report | None:
-    """The study's report, with the reading that it is about and its signer."""
-    return (
-        Report.objects.filter(study=study)
-        .select_related("study__patient", "study__tenant", "job__model_version", "job__instance", "signed_by")
-        .first()
-    )
+    """The signed report that is in force, with the reading that it is about and its signer."""
+    return versions_of(study).first()
+
+
+def versions_of(study: Study) -> "QuerySet[Report]":
+    """All signed versions of a study's report, the one in force first."""
+    signed = Report.objects.filter(study=study).select_related(*_WITH_ITS_READING, "signed_by", "amends")
+    return signed.order_by("-number")
+
+
+def draft_of(study: Study) -> Report | None:
+    """The unsigned report on the last result, as it would be signed; none where its image was rejected since."""
+    draft = ReportDraft.objects.filter(study=study).select_related(*_WITH_ITS_READING).first()
+    if draft is None or rejection_of_image(draft.job) is not None:
+        return None
+    return Report(
+        id=draft.pk, tenant_id=draft.tenant_id, study=draft.study, job=draft.job, status=ReportStatus.PRELIMINARY,
+        created=draft.created,
+    )  # fmt: skip
+
+
+def rejection_of_image(job: InferenceJob) -> ImageRejection | None:
+    """The rejection, in force now, of the image that a job read."""
+    if job.instance is None:
+        return None
+    uid = job.instance.sop_instance_uid
+    rows = ImageRejection.objects.filter(study_id=job.study_id, sop_instance_uid=uid, withdrawn_at=None)
+    return rows.first()
+
+
+def has_new_images(report: Report) -> bool:
+    """Whether images of the study came after the signature."""
+    return count_images([report.study_id]).get(report.study_id, 0) > report.image_count
 
 
 def reviews_of(job: InferenceJob) -> dict[str, FindingReview]:

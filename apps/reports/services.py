@@ -1,4 +1,4 @@
-"""The life of a report: drafted with the result, reviewed, signed once, and then never rendered again."""
+"""The life of a report: drafted with the result, reviewed, signed, and from then on only amended by a new version."""
 
 import hashlib
 import unicodedata
@@ -16,32 +16,35 @@ from apps.core.identifiers import uuid7
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
-from apps.reports.models import FindingReview, Report, ReportStatus, Verdict
+from apps.reports.models import FindingReview, Report, ReportDraft, ReportStatus, Verdict
 from apps.reports.pdf import render
 from apps.reports.printed import patient_of
-from apps.reports.selectors import report_of
+from apps.reports.selectors import draft_of, report_of, versions_of
 from apps.studies.models import Study, object_key
+from apps.studies.selectors import count_images
 from apps.studies.storage import put_bytes, read_bytes
 from apps.tenants.models import Membership, Role
 from apps.tenants.scope import current_tenant_id
 from apps.tenants.services import require_role
 
 LONGEST_IMPRESSION = 10_000
+LONGEST_REASON = 1_000
+_SIGNED = "This report is signed already and no longer changes; it can be amended."
 
 
-# One statement for the report that is there and the one that is not.
+# One statement for the draft that is there and the one that is not.
 _DRAFT = """
-insert into reports_report (id, tenant_id, study_id, job_id, status, impression, pdf_sha256, created)
-select id, %(tenant)s, study_id, job_id, 'preliminary', '', '', %(now)s
+insert into reports_reportdraft (id, tenant_id, study_id, job_id, created)
+select id, %(tenant)s, study_id, job_id, %(now)s
   from unnest(%(ids)s::uuid[], %(studies)s::uuid[], %(jobs)s::uuid[]) as new(id, study_id, job_id)
-on conflict (tenant_id, study_id) do update set job_id = excluded.job_id where reports_report.status = 'preliminary'
+on conflict (tenant_id, study_id) do update set job_id = excluded.job_id
 """
 
 
 def draft(*, jobs: Sequence[InferenceJob]) -> None:
     """Give the studies of complete jobs a preliminary report, in the transaction that completed them.
 
-    A preliminary report on an earlier job now tells of the new one; a signed report stays as it was signed.
+    A preliminary report on an earlier job is now about the new one; a signed report stays, with the draft beside it.
 
     Raises:
         ConflictError: a job has no result.
@@ -63,32 +66,57 @@ def draft(*, jobs: Sequence[InferenceJob]) -> None:
         )
 
 
-def sign(*, study: Study, user: User, membership: Membership | None, impression: str = "") -> Report:
-    """Make the study's preliminary report final, in a radiologist's name, and keep its PDF.
+def sign(
+    *,
+    study: Study,
+    user: User,
+    membership: Membership | None,
+    impression: str = "",
+    amends: int = 0,
+    reason: str = "",
+) -> Report:
+    """Sign the study's draft in a radiologist's name, or amend the signed report, and keep the PDF of the new version.
 
-    The report's row stays locked until the transaction ends, so that of two signatures the second is refused.
+    An amendment is about the draft where there is one, else it corrects the text on the same reading. The study's row
+    stays locked until the transaction ends: of two signatures the second is refused, and an image that arrives
+    meanwhile counts as new.
+
+    Args:
+        amends: the number of the signed version that the reader saw; 0 where none was signed.
+        reason: why that version is amended.
 
     Raises:
         NotPermittedError: the member is no radiologist.
         NotFoundError: the study has no report.
-        ConflictError: the report is signed, or the study has been read, or is being read, anew.
-        InvalidInputError: the impression is too long.
+        ConflictError: another version was signed meanwhile, or the study has been read, or is being read, anew.
+        InvalidInputError: the impression is too long, or an amendment has no reason.
         UnavailableError: the PDF could not be made or stored.
     """
     require_role(membership, Role.RADIOLOGIST)
     with transaction.atomic():
-        report = _locked(study)
-        _require_current(report, study)
-        report.impression = _clean(impression)
-        report.status = ReportStatus.FINAL
-        report.signed_by = user
-        report.signed_at = timezone.now()
-        report.printed = patient_of(report.study)
+        _lock(study)
+        current = report_of(study)
+        _require_seen(current, amends)
+        report = Report(
+            study=study,
+            job=_job_to_sign(study, current),
+            number=1 if current is None else current.number + 1,
+            status=ReportStatus.FINAL if current is None else ReportStatus.AMENDED,
+            impression=_clean(impression, "impression", LONGEST_IMPRESSION),
+            amends=current,
+            reason="" if current is None else _reason(reason),
+            image_count=count_images([study.pk]).get(study.pk, 0),
+            signed_by=user,
+            signed_at=timezone.now(),
+            printed=patient_of(study),
+        )
         document = render(contents_of(report))
         report.pdf_sha256 = hashlib.sha256(document).hexdigest()
         _store(report, document)
-        report.save()
-        record(action=AuditEvent.Action.REPORT_SIGNED, by=_actor(user), object_id=report.pk)
+        report.save(force_insert=True)
+        ReportDraft.objects.filter(study=study, job=report.job_id).delete()
+        acted = AuditEvent.Action.REPORT_SIGNED if current is None else AuditEvent.Action.REPORT_AMENDED
+        record(action=acted, by=_actor(user), object_id=report.pk)
     return report
 
 
@@ -104,8 +132,14 @@ def review_finding(*, finding: Finding, verdict: str, user: User, membership: Me
     if verdict not in Verdict.values:
         raise InvalidInputError(f"The verdict must be {' or '.join(Verdict.values)}.", "verdict-unknown")
     with transaction.atomic():
-        report = _locked(finding.job.study)
-        if report.job_id != finding.job_id:
+        study = finding.job.study
+        _lock(study)
+        draft = draft_of(study)
+        if draft is None and report_of(study) is not None:
+            raise ConflictError(_SIGNED, "report-signed")
+        if draft is None:
+            raise _absence(study)
+        if draft.job_id != finding.job_id:
             raise ConflictError("This finding is of an earlier reading. Reload the page.", "reading-superseded")
         review, _ = FindingReview.objects.update_or_create(
             finding=finding, defaults={"verdict": verdict, "reader": user}
@@ -114,38 +148,57 @@ def review_finding(*, finding: Finding, verdict: str, user: User, membership: Me
     return review
 
 
-def render_pdf(*, study: Study) -> bytes:
+def render_pdf(*, study: Study, number: int | None = None, draft: bool = False) -> bytes:
     """The report as PDF: the very bytes that were signed, or the preliminary one as it stands now.
 
+    Args:
+        number: a signed version; without it the one in force, else the preliminary report.
+        draft: the preliminary report, even beside a signed one.
+
     Raises:
-        NotFoundError: the study has no report; the detail says why.
+        NotFoundError: the study has no such report; the detail says why.
         UnavailableError: the PDF could not be made or read.
     """
-    report = report_of(study)
-    if report is None:
-        raise _absence(study)
-    if report.pdf_sha256:
+    if number is not None:
+        version = versions_of(study).filter(number=number).first()
+        if version is None:
+            raise NotFoundError("This study has no signed report of that number.", "report-not-found")
+        return _stored(version)
+    report = None if draft else report_of(study)
+    if report is not None:
         return _stored(report)
-    return render(contents_of(report))
-
-
-def _locked(study: Study) -> Report:
-    # The lock first, the joins afterwards: rows that were joined before a wait for the lock are those of before it.
-    Report.objects.select_for_update(no_key=True).filter(study=study).first()
-    report = report_of(study)
-    if report is None:
+    preliminary = draft_of(study)
+    if preliminary is None:
         raise _absence(study)
-    if report.status != ReportStatus.PRELIMINARY:
-        raise ConflictError("This report is signed already and no longer changes.", "report-signed")
-    return report
+    return render(contents_of(preliminary))
 
 
-def _require_current(report: Report, study: Study) -> None:
-    job = latest_job(study)
-    if job is not None and job.pk == report.job_id:
+def _lock(study: Study) -> None:
+    """Whatever stores instances of a study, ends its readings or signs its report waits for the transaction's end."""
+    if Study.objects.select_for_update(no_key=True).filter(pk=study.pk).first() is None:
+        raise NotFoundError("There is no such study in this hospital.", "study-not-found")
+
+
+def _require_seen(current: Report | None, amends: int) -> None:
+    if (current.number if current else 0) == amends:
         return
-    if job is not None and job.state in OPEN_STATES:
+    if not amends:
+        raise ConflictError(_SIGNED, "report-signed")
+    raise ConflictError(
+        "Another version of this report was signed meanwhile. Reload the page and read it first.", "report-amended"
+    )
+
+
+def _job_to_sign(study: Study, current: Report | None) -> InferenceJob:
+    draft, latest = draft_of(study), latest_job(study)
+    if draft is None and current is None:
+        raise _absence(study)
+    if latest is not None and latest.state in OPEN_STATES:
         raise ConflictError("This study is being read anew. Sign when the new result is there.", "reading-open")
+    if draft is not None and latest is not None and latest.pk == draft.job_id:
+        return draft.job
+    if current is not None:
+        return current.job
     raise ConflictError(
         "The latest reading of this study gave no result, so its earlier result cannot be signed.", "reading-superseded"
     )
@@ -162,14 +215,19 @@ def _absence(study: Study) -> NotFoundError:
     return NotFoundError(f"This study has no report because {why.rstrip('.')}.", "report-not-found")
 
 
-def _clean(impression: str) -> str:
+def _reason(reason: str) -> str:
+    text = _clean(reason, "reason", LONGEST_REASON)
+    if not text:
+        raise InvalidInputError("Say why the signed report is amended.", "amendment-reason-missing")
+    return text
+
+
+def _clean(given: str, name: str, longest: int) -> str:
     """Text as a person means it: line ends as LF, no control characters."""
-    text = unicodedata.normalize("NFC", impression.replace("\r\n", "\n").replace("\r", "\n"))
+    text = unicodedata.normalize("NFC", given.replace("\r\n", "\n").replace("\r", "\n"))
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cs")).strip()
-    if len(text) > LONGEST_IMPRESSION:
-        raise InvalidInputError(
-            f"The impression has {len(text)} characters; shorten it to {LONGEST_IMPRESSION}.", "impression-too-long"
-        )
+    if len(text) > longest:
+        raise InvalidInputError(f"The {name} has {len(text)} characters; shorten it to {longest}.", f"{name}-too-long")
     return text
 
 

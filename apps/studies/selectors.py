@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from apps.core.errors import NotFoundError, WithdrawnError
 from apps.studies.models import DemographicsConflict, ImageRejection, Instance, Study
@@ -55,6 +55,18 @@ def instances_of(study: Study) -> list[Instance]:
 def other_objects_of(study: Study) -> list[Instance]:
     """What is stored with the study and is no image, oldest first: reports, presentation states, key objects."""
     return list(_of(study).filter(rows__isnull=True))
+
+
+def rejections_of(study: Study) -> dict[str, ImageRejection]:
+    """The rejections in force, by SOP Instance UID; also of images that have not come yet."""
+    rows = ImageRejection.objects.filter(study=study, withdrawn_at=None).select_related("rejected_by")
+    return {row.sop_instance_uid: row for row in rows}
+
+
+def count_images(study_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many images each of some studies has; one without images is left out."""
+    images = Instance.objects.filter(series__study__in=study_ids, rows__isnull=False, is_held=False)
+    return dict(images.values_list("series__study").annotate(count=Count("id")).order_by())
 
 
 def studies_with_rejections(study_ids: Sequence[UUID]) -> list[UUID]:

@@ -95,7 +95,7 @@ def replace_lost_object(
     Its bytes differ from those that are lost, as after another route, so nothing but what it says of itself can be
     compared: it must name the same study and series and have the attributes that were kept.
     """
-    kept = ("sop_class_uid", "rows", "columns", "view_position")
+    kept = ("sop_class_uid", "rows", "columns", "unreadable", "view_position")
     new = columns.instance_fields(found)
     # Rows from before an upgrade keep fewer attributes; those of group 0002 belong to the route, not to the instance.
     said = {name: value for name, value in instance.attributes.items() if name not in columns.OF_THE_FILE}

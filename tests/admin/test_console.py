@@ -16,7 +16,7 @@ from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
 from apps.registry.models import Activation, Deployment, ModelVersion, TrainingRun
 from apps.registry.runs import record_progress, start_training_run
 from apps.registry.selectors import version_for
-from apps.reports.models import FindingReview, Report
+from apps.reports.models import FindingReview, Report, ReportDraft
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
@@ -96,8 +96,18 @@ def test_nobody_else_gets_in(north: Any, filled: Any, sign_in: Any) -> None:
 
 
 def test_no_table_of_a_tenant_is_registered_but_the_queue() -> None:
-    tenants_data: set[Any] = {Study, Series, Instance, Patient, Finding, HeatmapGrids, Report, FindingReview}
-    tenants_data |= {AuditEvent, Membership, ApiClient}
+    tenants_data: set[Any] = {
+        Study,
+        Series,
+        Instance,
+        Patient,
+        Finding,
+        HeatmapGrids,
+        Report,
+        ReportDraft,
+        FindingReview,
+    }
+    tenants_data |= {AuditEvent, Membership, ApiClient, Report, ReportDraft}
     assert not tenants_data & set(admin.site._registry)
 
 

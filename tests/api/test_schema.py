@@ -21,6 +21,7 @@ def test_it_documents_every_address_and_nothing_else(document: Any) -> None:
         "/api/v1/studies/",
         "/api/v1/studies/{study_instance_uid}/",
         "/api/v1/studies/{study_instance_uid}/report.pdf",
+        "/api/v1/studies/{study_instance_uid}/reports/{number}.pdf",
         "/api/v1/studies/{study_instance_uid}/heatmaps/{label}.png",
         "/api/v1/predict",
         "/api/v1/models/",

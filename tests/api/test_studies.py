@@ -28,8 +28,9 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     body = found.json()
     assert found["Cache-Control"] == "private, no-store"
     assert set(body) == {
-        "study_instance_uid", "patient", "demographics_conflict", "status", "reason", "model_version", "findings",
-        "report_url", "report_status", "intended_use", "warnings",
+        "study_instance_uid", "patient", "demographics_conflict", "status", "reason", "reason_code", "model_version",
+        "findings", "report_url", "report_status", "former_reports", "new_images_since_report",
+        "report_image_rejected", "intended_use", "warnings",
     }  # fmt: skip
     assert body["patient"] == {
         "name": "SYNTHETIC^Alpha", "patient_id": "SYN-000001", "issuer": "",

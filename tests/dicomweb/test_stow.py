@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
+from pydicom.uid import ComprehensiveSRStorage
 
 from apps.inference.models import InferenceJob
 from apps.studies.models import Instance, Study
@@ -18,6 +19,7 @@ from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
 from tests.conftest import Hospital
 from tests.dicomweb.web import MULTIPART, WebServer, multipart, values
+from tests.studies import objects
 
 Film = Callable[..., bytes]
 
@@ -49,6 +51,25 @@ def test_many_instances_in_one_request(web: WebServer, north: Hospital, film: Fi
         assert set(Instance.objects.values_list("sha256", flat=True)) == {
             hashlib.sha256(each).hexdigest() for each in films
         }
+
+
+def test_a_whole_study_with_its_documents(web: WebServer, north: Hospital, south: Hospital) -> None:
+    study = "1.2.826.0.1.55"
+    parts = [
+        objects.document(study, ComprehensiveSRStorage),
+        objects.image(study, 1),
+        objects.image(study, 2, change=objects.two_frames),
+        objects.rejection_note(study, [f"{study}.1.1"], 2),
+    ]
+    answer = web.stow(north.api_key, parts, study=f"/{study}")
+    assert answer.status_code == 200, answer.headers.get("Warning")
+    assert len(values(answer.json(), "00081199")) == 4
+    assert count(north) == (1, 4, 1)
+    assert web.stow(south.api_key, [objects.document(study, ComprehensiveSRStorage)]).status_code == 200
+    assert count(south) == (1, 1, 0)
+    address = f"{web.url}/api/v1/studies/{study}/"
+    body = requests.get(address, headers=south.bearer, timeout=10).json()
+    assert (body["status"], body["report_status"], body["findings"]) == ("received", None, [])
 
 
 def test_study_in_the_address(web: WebServer, north: Hospital, film: Film) -> None:

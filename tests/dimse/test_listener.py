@@ -8,20 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ComprehensiveSRStorage
 
 from apps.audit.models import AuditEvent
 from apps.dimse import contexts
 from apps.inference.models import InferenceJob
-from apps.studies.models import Instance
+from apps.studies.models import ImageRejection, Instance
 from apps.tenants.scope import tenant_tx
 from ml.preflight_walk import TRANSFER_SYNTAXES
 from ml.storage_classes import SOP_CLASSES
 from tests.conftest import PEER, Hospital
 from tests.dimse.listening import ListenerProcess, drop, listener_process
+from tests.studies import objects
 
 Film = Callable[..., Dataset]
 SYNTAXES = {
@@ -116,6 +120,21 @@ def test_other_classes_are_not_negotiated(listener: ListenerProcess, north: Hosp
     association = listener.associate("NORTH", computed_tomography)
     assert [context.abstract_syntax for context in association.rejected_contexts] == [computed_tomography.SOPClassUID]
     association.release()
+
+
+def test_a_whole_study_arrives(listener: ListenerProcess, north: Hospital, film: Film) -> None:
+    image = film(1)
+    report, note = (
+        pydicom.dcmread(BytesIO(each))
+        for each in (
+            objects.document(image.StudyInstanceUID, ComprehensiveSRStorage, patient_id=image.PatientID),
+            objects.rejection_note(image.StudyInstanceUID, [image.SOPInstanceUID], 2, patient_id=image.PatientID),
+        )
+    )
+    assert listener.store("NORTH", report, image, note) == [0x0000] * 3
+    with tenant_tx(north.tenant.id):
+        assert (Instance.objects.count(), InferenceJob.objects.count()) == (3, 1)
+        assert ImageRejection.objects.get().sop_instance_uid == image.SOPInstanceUID
 
 
 def test_a_peer_that_vanishes_leaves_nothing(

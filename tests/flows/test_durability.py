@@ -16,7 +16,7 @@ from django.core.files.storage import default_storage
 
 from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading, Worker
 from apps.registry.services import activate, challenge, fetch_artifact, register
-from apps.reports.models import Report
+from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
 from config.embedded import places, valkey
 from tests.conftest import STARTER, Hospital
@@ -59,7 +59,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(
         with tenant_tx(hospital.tenant.id):
             assert InferenceJob.objects.count() == 8
             assert Finding.objects.count() == 8 * 14
-            assert Report.objects.count() == 8
+            assert ReportDraft.objects.count() == 8
             assert max(InferenceJob.objects.values_list("attempt", flat=True)) <= 2
 
 
@@ -184,4 +184,4 @@ def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
         assert ShadowReading.objects.count() == 12
         assert max(ShadowReading.objects.values_list("attempt", flat=True)) == 2
         assert Finding.objects.count() == 12 * 14
-        assert Report.objects.count() == 12
+        assert ReportDraft.objects.count() == 12

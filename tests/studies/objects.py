@@ -33,7 +33,7 @@ def image(
     dataset.Manufacturer, dataset.ManufacturerModelName = "Acme", "Detector"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.1"
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{study}.1.{number}"
-    dataset.PatientID = patient_id
+    dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = patient_id, "19600102", "F"
     for name, value in attributes.items():
         if value is None:
             del dataset[name]
@@ -91,6 +91,7 @@ def document(study: str, sop_class: str, number: int = 1, *, patient_id: str = "
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.9"
     dataset.PatientID, dataset.PatientName = patient_id, "SYNTHETIC^Alpha"
+    dataset.PatientBirthDate, dataset.PatientSex = "19600102", "F"
     dataset.Modality, dataset.SeriesDescription = "SR", "Chest PA"
     for name, value in attributes.items():
         setattr(dataset, name, value)

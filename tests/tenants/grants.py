@@ -20,10 +20,11 @@ WRITTEN_ONCE = {
     "registry_evaluation": "measurements",
     "registry_modelevent": "what happened to versions",
     "registry_switchpreview": "counts that a switch was judged by",
+    "reports_report": "signed versions",
     "studies_studychange": "what people changed about a study, and why",
 }
 
-# What erasure and retention work on. Of reports the application changes only those that are not signed: a trigger.
+# What erasure and retention work on.
 ERASED = {"audit_auditevent", "audit_securityevent", "django_admin_log", "reports_report"}
 
 # Whole tables for the narrow roles.

@@ -11,7 +11,7 @@ from apps.inference.retries import expire_leases
 from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows, drop_ended_shadows
 from apps.registry.models import Challenger, ModelVersion, takes
 from apps.registry.services import challenge, end_challenge
-from apps.reports.models import Report
+from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST
 from ml.labels import LABELS
@@ -53,7 +53,7 @@ def test_a_shadow_reads_after_the_clinicians_films_and_leaves_only_its_own_row(
             said = dict(Finding.objects.filter(job=reading.job).values_list("label", "probability"))
         assert reading.probabilities == pytest.approx(said, abs=1e-5), "the same network on the same film"
     with tenant_tx(north.tenant.id):
-        counts = [model.objects.count() for model in (ShadowReading, Finding, HeatmapGrids, Report)]
+        counts = [model.objects.count() for model in (ShadowReading, Finding, HeatmapGrids, ReportDraft)]
     assert counts == [2, 2 * 14, 2, 2]
 
 

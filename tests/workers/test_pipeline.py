@@ -14,7 +14,7 @@ from apps.inference import services as inference
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState
 from apps.inference.selectors import get_heatmap
 from apps.registry.engine import LABELS, Predictor
-from apps.reports.models import Report
+from apps.reports.models import ReportDraft
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -40,7 +40,7 @@ def test_a_frontal_film_gets_findings_heatmaps_and_a_preliminary_report(
         assert all(0 <= finding.probability <= 1 for finding in Finding.objects.all())
         rows, columns = starter.manifest["grid"]
         assert len(HeatmapGrids.objects.get().data) == len(LABELS) * rows * columns * 2
-        assert Report.objects.get().status == "preliminary"
+        assert ReportDraft.objects.get().job == job
         assert get_heatmap(study=Study.objects.get(), label=LABELS[0]).grid.shape == (rows, columns)
 
 
@@ -59,7 +59,7 @@ def test_a_film_that_the_model_must_not_score_is_refused_with_its_reason(
     assert word in job.reason.lower()
     with tenant_tx(north.tenant.id):
         assert not Finding.objects.exists()
-        assert not Report.objects.exists()
+        assert not ReportDraft.objects.exists()
 
 
 def test_the_extremity_film_is_refused_by_its_tags(

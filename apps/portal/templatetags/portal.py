@@ -7,6 +7,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from apps.registry import engine
+
 register = template.Library()
 
 _STATUS = {
@@ -35,6 +37,12 @@ def icon(name: str) -> SafeString:
 @register.filter
 def status_text(status: str) -> str:
     return _STATUS.get(status, status)
+
+
+@register.filter
+def sop_class_name(sop_class_uid: str) -> str:
+    """``Comprehensive SR``; the UID itself where it is none that we take."""
+    return engine.SOP_CLASSES.get(sop_class_uid, sop_class_uid).removesuffix(" Storage")
 
 
 @register.filter

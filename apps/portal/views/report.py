@@ -52,17 +52,44 @@ def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
     study = get_study_by_id(pk)
     _job_on_page(request, study)
     impression = request.POST.get("impression", "")
-    services.sign(study=study, user=request.user, membership=request.membership, impression=impression)
-    messages.success(request, "The report is signed.")
+    amends = request.POST.get("amends", "")
+    services.sign(
+        study=study,
+        user=request.user,
+        membership=request.membership,
+        impression=impression,
+        amends=int(amends) if amends.isascii() and amends.isdigit() else 0,
+        reason=request.POST.get("reason", ""),
+    )
+    messages.success(request, "The amended report is signed." if amends else "The report is signed.")
     return redirect("portal:study", pk=pk)
 
 
 @require_GET
 @members_only
 def pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
+    """The signed report, else the preliminary one."""
+    return _pdf(request, pk)
+
+
+@require_GET
+@members_only
+def draft_pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
+    """The preliminary report beside a signed one."""
+    return _pdf(request, pk, draft=True)
+
+
+@require_GET
+@members_only
+def version_pdf(request: MemberRequest, pk: UUID, number: int) -> HttpResponse:
+    """One signed version, for good."""
+    return _pdf(request, pk, number=number)
+
+
+def _pdf(request: MemberRequest, pk: UUID, *, number: int | None = None, draft: bool = False) -> HttpResponse:
     require_role(request.membership, Role.RADIOLOGIST)
     study = get_study_by_id(pk)
-    document = services.render_pdf(study=study)
+    document = services.render_pdf(study=study, number=number, draft=draft)
     record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)
     response = HttpResponse(document, content_type="application/pdf")
     # Nothing of the patient in the file's name: it outlives the download in folders and logs.

@@ -11,7 +11,7 @@ from apps.audit.services import actor_of, record, record_once
 from apps.inference.models import OPEN_STATES
 from apps.inference.selectors import RECEIVED
 from apps.portal.access import MemberRequest, members_only
-from apps.portal.selectors import study_page
+from apps.portal.selectors import StudyPage, study_page
 from apps.portal.templatetags.portal import status_text
 
 
@@ -46,7 +46,12 @@ def state(request: MemberRequest, pk: UUID) -> JsonResponse:
             "model_version": str(page.job.model_version) if page.job and page.job.model_version else None,
             "positive_count": len(page.flagged) if page.reads else None,
             "judges_nothing": page.judges_nothing,
-            "report_status": page.report.status if page.report else None,
+            "report_status": _report_status(page),
             "token": page.token,
         }
     )
+
+
+def _report_status(page: StudyPage) -> str | None:
+    report = page.report or (page.draft if page.has_draft_of_this_result else None)
+    return report.status if report is not None else None

@@ -1,0 +1,118 @@
+"""Rejecting an image, and taking that back: by a person, or by a Key Object Selection document (IHE RAD IOCM)."""
+
+import unicodedata
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.audit.models import AuditEvent
+from apps.audit.services import Actor, record
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.inference.services import request_reading_if_due
+from apps.registry import engine
+from apps.studies.models import ImageRejection, Instance, Study
+from apps.tenants.models import Membership, Role
+from apps.tenants.services import require_role
+
+MAY_REJECT: Final = (Role.TECHNOLOGIST, Role.RADIOLOGIST)
+LONGEST_REASON: Final = 1_000
+_ROWS_AT_ONCE: Final = 500
+
+
+def reject_image(
+    *, study: Study, sop_instance_uid: str, code: str, reason: str, user: User, membership: Membership | None
+) -> ImageRejection:
+    """Take an image out of use. If it was the one that was read, the study is read again from the next best.
+
+    Args:
+        code: of `ImageRejection.Code` (PS3.16 CID 7011).
+        reason: what the person adds; may be empty.
+
+    Raises:
+        NotPermittedError: the member is neither technologist nor radiologist.
+        NotFoundError: the study has no such image.
+        InvalidInputError: there is no such code, or the reason is too long.
+        ConflictError: the image is rejected already.
+    """
+    require_role(membership, *MAY_REJECT)
+    if code not in ImageRejection.Code.values:
+        raise InvalidInputError("Choose one of the reasons for a rejection.", "rejection-code-unknown")
+    text = _clean(reason)
+    with transaction.atomic():
+        _lock(study.pk)
+        instance = _image(study, sop_instance_uid)
+        if _in_force(study, sop_instance_uid) is not None:
+            raise ConflictError("This image is rejected already.", "image-rejected-already")
+        by = _actor(user)
+        rejection = ImageRejection.objects.create(
+            study=study, sop_instance_uid=sop_instance_uid, code=code, reason=text, rejected_by=user, actor=by.name
+        )
+        record(action=AuditEvent.Action.IMAGE_REJECTED, by=by, object_id=instance.pk)
+        request_reading_if_due(study_id=study.pk)
+    return rejection
+
+
+def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membership: Membership | None) -> None:
+    """Take a rejection back: the image may be read again, and is if it is the best one.
+
+    Raises:
+        NotPermittedError: the member is neither technologist nor radiologist.
+        NotFoundError: the study has no such image.
+        ConflictError: the image is not rejected.
+    """
+    require_role(membership, *MAY_REJECT)
+    with transaction.atomic():
+        _lock(study.pk)
+        instance = _image(study, sop_instance_uid)
+        rejection = _in_force(study, sop_instance_uid)
+        if rejection is None:
+            raise ConflictError("This image is not rejected.", "image-not-rejected")
+        rejection.withdrawn_by, rejection.withdrawn_at = user, timezone.now()
+        rejection.save()
+        record(action=AuditEvent.Action.IMAGE_REJECTION_WITHDRAWN, by=_actor(user), object_id=instance.pk)
+        request_reading_if_due(study_id=study.pk)
+
+
+def record_rejection_note(*, study_id: UUID, document: Instance, note: "engine.RejectionNote", by: Actor) -> None:
+    """Reject what a document of the study names, also where it has not come yet; the study's row is locked."""
+    rows = [
+        ImageRejection(study_id=study_id, sop_instance_uid=uid, code=note.code, document=document, actor=by.name)
+        for uid in note.instances
+    ]
+    ImageRejection.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True)
+    record(action=AuditEvent.Action.IMAGE_REJECTED, by=by, object_id=document.pk, amount=len(rows))
+    request_reading_if_due(study_id=study_id)
+
+
+def _lock(study_id: UUID) -> None:
+    """Whatever stores instances of the study or ends its readings waits until the transaction ends."""
+    if Study.objects.select_for_update(no_key=True).filter(pk=study_id).first() is None:
+        raise NotFoundError("There is no such study in this hospital.", "study-not-found")
+
+
+def _image(study: Study, sop_instance_uid: str) -> Instance:
+    images = Instance.objects.filter(series__study=study, rows__isnull=False)
+    image = images.filter(sop_instance_uid=sop_instance_uid).first()
+    if image is None:
+        raise NotFoundError("This study has no such image.", "image-not-found")
+    return image
+
+
+def _in_force(study: Study, sop_instance_uid: str) -> ImageRejection | None:
+    rows = ImageRejection.objects.filter(study=study, sop_instance_uid=sop_instance_uid, withdrawn_at=None)
+    return rows.first()
+
+
+def _clean(reason: str) -> str:
+    text = unicodedata.normalize("NFC", " ".join(reason.split()))
+    text = "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Cs"))
+    if len(text) > LONGEST_REASON:
+        raise InvalidInputError(f"Shorten the reason to {LONGEST_REASON} characters.", "reason-too-long")
+    return text
+
+
+def _actor(user: User) -> Actor:
+    return Actor(name=f"user:{user.pk}", user_id=user.pk)
