@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from apps.routing.models import Peer
 from apps.tenants.scope import tenant_tx
@@ -17,6 +19,9 @@ ROLES = (
     "anonymous", "technologist", "radiologist", "admin", "operator",
     "key store", "key read", "key predict", "other key", "other member",
 )  # fmt: skip
+
+# The rows' own keys in addresses.
+KEYS = ("study", "peer", "member", "key", "invitation")
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ def world(
         "tenant": str(north.tenant.pk),
         "slug": north.tenant.slug,
         "peer": str(_peer(north)),
+        **_to_be_removed(north),
     }
-    nowhere = {**names, "study": str(uuid4()), "peer": str(uuid4()), "uid": "2.25.404404"}
+    nowhere = {**names, **{name: str(uuid4()) for name in KEYS}, "uid": "2.25.404404"}
     return World(_clients(north, south, sign_in), names, nowhere)
 
 
@@ -51,6 +57,26 @@ def _read_study(hospital: Hospital, store_film: Any, read: Any, seed: int = 1) -
     stored = store_film(hospital, seed=seed, size=128, patient_name=f"CANARY^{hospital.tenant.slug.upper()}")
     read(stored.instance, Effusion=0.9)
     return stored.study
+
+
+def _to_be_removed(hospital: Hospital) -> dict[str, str]:
+    """A member, a key and an invitation that no other row of the table needs."""
+    from apps.accounts.models import Invitation, User
+    from apps.tenants.models import ApiClient, Membership, Role
+    from apps.tenants.services import add_member
+
+    leaver = User.objects.create_user("leaver@north.example", PASSWORD, full_name="Leaver")
+    add_member(tenant=hospital.tenant, user_id=leaver.pk, role=Role.TECHNOLOGIST)
+    with tenant_tx(hospital.tenant.id):
+        create_api_key(name="old")
+        invitation = Invitation.objects.create(
+            email="new@north.example", role=Role.ADMIN, token_hash="0" * 64, expires=timezone.now() + timedelta(days=1)
+        )
+        return {
+            "member": str(Membership.objects.get(user_id=leaver.pk).pk),
+            "key": str(ApiClient.objects.get(name="old").pk),
+            "invitation": str(invitation.pk),
+        }
 
 
 def _peer(hospital: Hospital) -> UUID:
@@ -77,6 +103,7 @@ def _clients(north: Hospital, south: Hospital, sign_in: Callable[..., Client]) -
         "operator": operator,
         "other key": Client(headers=south.bearer),
         "other member": sign_in(south, south.radiologist),
+        "other admin": sign_in(south, south.admin),
     }
     for name, scope in (("store", "dicomweb.store"), ("read", "studies.read"), ("predict", "predict")):
         with tenant_tx(north.tenant.id):

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver
 from drf_spectacular.generators import SchemaGenerator
 
-from tests.roles.callers import ROLES, World
+from tests.roles.callers import KEYS, ROLES, World
 from tests.roles.table import CONSOLE_MODELS, CONSOLE_PAGES, ROWS
 
 # What differs from one answer to the next and tells nothing: the token against forgery, and the identifier asked for.
@@ -140,7 +140,7 @@ def test_another_tenants_object_answers_like_one_that_exists_nowhere(world: Worl
     for name, method, path, _ in ROWS:
         if path.format_map(world.names) == path.format_map(world.nowhere):
             continue
-        for role in ("other key", "other member"):
+        for role in ("other key", "other member", "other admin"):
             there = masked(ask(world.clients[role], method, path.format_map(world.names)), world.names)
             nowhere = masked(ask(world.clients[role], method, path.format_map(world.nowhere)), world.nowhere)
             assert there == nowhere, f"{name} {method} as {role}"
@@ -150,7 +150,7 @@ def masked(response: HttpResponseBase, names: Any) -> tuple[int, dict[str, str],
     """The whole answer, without the identifier that was asked for and the token against forgery."""
     content = _TOKEN.sub(rb"\1", getattr(response, "content", b""))
     headers = dict(response.items())
-    for name in ("study", "uid", "peer"):
+    for name in (*KEYS, "uid"):
         content = content.replace(names[name].encode(), b"*")
         headers = {header: value.replace(names[name], "*") for header, value in headers.items()}
     return response.status_code, headers, content

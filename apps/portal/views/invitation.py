@@ -110,6 +110,7 @@ def _welcome(request: HttpRequest, found: Invitation, person: User, user: User |
 class OperatorInvitation(PasswordResetConfirmView):
     """An invited operator chooses a first password; Django's view keeps the token out of the address meanwhile."""
 
+    http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
     template_name = "portal/operator_invitation.html"
     token_generator = first_password_tokens
     success_url = reverse_lazy("admin:index")
