@@ -110,10 +110,9 @@ def _welcome(request: HttpRequest, found: Invitation, person: User, user: User |
 class OperatorInvitation(PasswordResetConfirmView):
     """An invited operator chooses a first password; Django's view keeps the token out of the address meanwhile."""
 
-    http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
     template_name = "portal/operator_invitation.html"
     token_generator = first_password_tokens
     success_url = reverse_lazy("admin:index")
 
 
-operator_invitation = opens_own_transaction(OperatorInvitation.as_view())
+operator_invitation = opens_own_transaction(require_http_methods(["GET", "HEAD", "POST"])(OperatorInvitation.as_view()))
