@@ -6,6 +6,7 @@ slow in either direction costs a connection and some spool, and is cut off when 
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,6 +105,7 @@ class Adapter:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._quota = Quota(settings.WEB_SPOOL_BYTES, settings.WEB_SPOOL_BYTES // 2)
+        self._proxies = [ipaddress.ip_network(each) for each in settings.TRUSTED_PROXIES]
         # These threads wait for disks and for nothing else.
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="spool")
         storing = max(1, settings.WEB_THREADS // 2)
@@ -147,12 +149,12 @@ class Adapter:
         await incoming.discard()
 
     async def _answer(self, scope: Scope, admitted: Admission, incoming: _Incoming) -> Answer:
-        body = Spooled(self._quota, _address_of(scope))
+        body = Spooled(self._quota, self._address_of(scope))
         try:
             if admitted.has_body and admitted.wants_body:
                 await self._receive(admitted, body, incoming)
             environ = environ_of(scope, body, is_announced=admitted.has_body)
-            answer = Answer(self._quota, _address_of(scope), is_head=admitted.method == "HEAD")
+            answer = Answer(self._quota, self._address_of(scope), is_head=admitted.method == "HEAD")
             job = partial(call, self._application, environ, body, answer)
             future = self._lane(admitted).submit(job)
         except BaseException:
@@ -160,6 +162,15 @@ class Adapter:
             raise
         outcome: Answer = await _outcome(future, self._lane(admitted), body)
         return outcome
+
+    def _address_of(self, scope: Scope) -> str:
+        """The client's address; empty where it has none, or is a proxy's that many clients share."""
+        client = scope.get("client")
+        try:
+            address = ipaddress.ip_address(client[0]) if client else None
+        except ValueError:
+            address = None
+        return "" if address is None or any(address in each for each in self._proxies) else str(address)
 
     def _lane(self, admitted: Admission) -> Lane:
         if (own := self._by_path.get(admitted.path)) is not None:
@@ -269,8 +280,3 @@ async def _refuse(scope: Scope, send: _Send, status: int, detail: str, code: str
     scope["extensions"]["connection.close"]()
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _address_of(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else ""

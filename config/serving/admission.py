@@ -18,7 +18,7 @@ from apps.tenants.services import find_api_client, tenant_of_key
 
 LARGE_BODIES = frozenset({"dicomweb:studies", "dicomweb:study", "api:predict", "portal:upload"})
 """The views that take images. Whoever sends them a large body must be known first."""
-SIGN_INS = frozenset({"portal:sign-in", "admin:login"})
+SIGN_INS = frozenset({"portal:sign-in", "admin:login", "portal:invitation", "portal:operator-invitation"})
 """The views that hash passwords when something is posted to them."""
 STORING = frozenset({"dicomweb:studies", "dicomweb:study", "portal:upload"})
 SMALL_BODY_BYTES = 2 * 1024 * 1024

@@ -23,7 +23,10 @@ _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
 
 class Quota:
-    """How many bytes one process keeps on their way, in all and for one address."""
+    """How many bytes one process keeps on their way, in all and for one address.
+
+    The empty address stands for those that many clients share (a proxy's): only the whole limits them.
+    """
 
     def __init__(self, total: int, per_address: int) -> None:
         self._total, self._per_address = total, per_address
@@ -42,7 +45,7 @@ class Quota:
         with self._lock:
             if self._used + count > self._total:
                 raise OutOfSpaceError("Too many uploads are under way; try again later.")
-            if self._by_address[address] + count > self._per_address:
+            if address and self._by_address[address] + count > self._per_address:
                 raise TooManyRequestsError("Too many uploads from your address are under way; try again later.")
             self._used += count
             self._by_address[address] += count
