@@ -4,6 +4,8 @@ On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it
 """
 
 import fcntl
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import golden
-from ml.artifact import Artifact, ArtifactInvalid, load_artifact
+from ml.artifact import Artifact, ArtifactInvalid, Manifest, load_artifact
 from ml.calibration import calibrate
 from ml.gate import GateResult, feature_gate
 from ml.saliency import halved
@@ -173,10 +175,10 @@ class ExportedGraphs:
 def exported(artifact: Artifact, cache_dir: Path) -> ExportedGraphs:
     """The artifact's ONNX files in `cache_dir`, made by a child process on first use.
 
-    Named by the hash of the whole version and of the exporter's revision, written whole or not at all; where several
-    processes ask at once, one of them makes the files. Raises PredictorUnavailable when the export fails.
+    Versions that differ in thresholds or words alone share them (`graph_key`). They are written whole or not at all;
+    where several processes ask at once, one of them makes the files. Raises PredictorUnavailable when the export fails.
     """
-    stem = f"{artifact.sha256}-{EXPORT_REVISION}"
+    stem = graph_key(artifact.manifest)
     graphs = ExportedGraphs(Path(cache_dir) / f"{stem}.onnx", Path(cache_dir) / f"{stem}-images.onnx")
     if not (graphs.squares.is_file() and graphs.images.is_file()):
         graphs.squares.parent.mkdir(parents=True, exist_ok=True)
@@ -186,9 +188,16 @@ def exported(artifact: Artifact, cache_dir: Path) -> ExportedGraphs:
     return graphs
 
 
-def forget_exported(sha256: str, cache_dir: Path) -> None:
+def graph_key(manifest: Manifest) -> str:
+    """The name of an exported network: the SHA-256 of all that its graph depends on, and the exporter's revision."""
+    space = manifest.input_space
+    parts = [manifest.weights_sha256, manifest.architecture, list(manifest.labels), space.size, space.mean, space.std]
+    return f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}-{EXPORT_REVISION}"
+
+
+def forget_exported(manifest: Manifest, cache_dir: Path) -> None:
     """Remove a version's ONNX files from `cache_dir`, so that they are made anew."""
-    for graph in Path(cache_dir).glob(f"{sha256}-*.onnx"):
+    for graph in Path(cache_dir).glob(f"{graph_key(manifest)}*.onnx"):
         graph.unlink(missing_ok=True)
 
 

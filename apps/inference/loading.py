@@ -27,7 +27,7 @@ def load_version(version: ModelVersion, *, device: str, threads: int | None = No
     except engine.ArtifactInvalid:
         # Perhaps only this machine's copies are damaged: fetch and compile once more.
         forget_artifact(version)
-        engine.forget_exported(version.sha256, _compiled())
+        engine.forget_exported(engine.Manifest.from_dict(version.manifest), _compiled())
         return _load(version, device, threads)
 
 

@@ -20,7 +20,7 @@ from ml.transforms import InputSpace, preprocess
 from tests.api.predicting import grey
 from tests.browser.audit import defects
 from tests.conftest import Hospital
-from tests.workers.loading import compiled_alike, registered
+from tests.workers.loading import registered
 
 pytestmark = pytest.mark.browser
 
@@ -117,7 +117,7 @@ def test_a_version_that_resamples_otherwise_is_sent_the_film_itself(
     north: Hospital, starter: Any, tmp_path: Path, enter: Callable[..., Page], site: str, way: dict[str, str]
 ) -> None:
     space = {**starter.manifest["input_space"], **way}
-    imported = compiled_alike(registered(tmp_path / "imported", "Imported.", input_space=space), starter)
+    imported = registered(tmp_path / "imported", "Imported.", input_space=space)
     activate(version=imported, actor="test")
     page, film = enter(north.radiologist, expect_statuses=(503,)), noisy((700, 1000))
     page.goto("/quick-check/")

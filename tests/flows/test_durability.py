@@ -163,8 +163,6 @@ def test_films_are_read_while_the_broker_is_dead(
 def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
     starter: Any, candidate: Any, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
 ) -> None:
-    for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
-        shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, candidate.sha256)))
     for seed in range(12):
         store_film(north, seed=seed, size=256)
     challenge(version=candidate, actor="test")

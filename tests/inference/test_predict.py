@@ -12,7 +12,9 @@ from django.core.management import CommandError, call_command
 from onnx import numpy_helper
 from PIL import Image
 
+from ml.artifact import Manifest
 from ml.labels import LABELS
+from ml.predictor import graph_key
 
 
 def predict(*paths: Path, **options: Any) -> tuple[str, str]:
@@ -95,7 +97,7 @@ def test_without_a_version_it_says_what_to_do(db: None, make_film: Any) -> None:
 def test_a_compiled_copy_that_answers_wrongly_is_made_anew(starter: Any, as_png: Any, settings: Any) -> None:
     film = as_png(3)
     before = json.loads(predict(film, json=True)[0])
-    (graph,) = (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}-?.onnx")
+    graph = settings.MODEL_CACHE_DIR / "compiled" / f"{graph_key(Manifest.from_dict(starter.manifest))}.onnx"
     network = onnx.load(graph)
     head = next(each for each in network.graph.initializer if each.dims == [len(LABELS)])
     head.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(head) + 0.01, head.name))

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
-from apps.inference.loading import load_version
 from apps.inference.models import InferenceJob, Worker
 from apps.registry.models import ModelVersion
 from apps.registry.services import register
@@ -28,18 +26,10 @@ def registered(folder: Path, card: str, **more: Any) -> ModelVersion:
     return register(artifact_dir=folder)
 
 
-def compiled_alike(version: ModelVersion, starter: ModelVersion) -> ModelVersion:
-    """A version with the starter's network, which need not be compiled again."""
-    load_version(starter, device="cpu")
-    for compiled in (settings.MODEL_CACHE_DIR / "compiled").glob(f"{starter.sha256}*"):
-        shutil.copyfile(compiled, compiled.with_name(compiled.name.replace(starter.sha256, version.sha256)))
-    return version
-
-
 @pytest.fixture
 def second(starter: Any, tmp_path: Path) -> ModelVersion:
     """The starter under another card."""
-    return compiled_alike(registered(tmp_path / "second", "The second."), starter)
+    return registered(tmp_path / "second", "The second.")
 
 
 def change(folder: Path, **values: Any) -> None:

@@ -28,7 +28,7 @@ from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
-from tests.workers.loading import change, compiled_alike, held, of, registered, run_until_held, second, working
+from tests.workers.loading import change, held, of, registered, run_until_held, second, working
 from workers.drain import Drain
 from workers.watch import Watch
 
@@ -184,7 +184,7 @@ def test_a_worker_goes_on_with_no_version_that_was_retired(
 def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
 ) -> None:
-    third = compiled_alike(registered(tmp_path / "third", "The third."), starter)
+    third = registered(tmp_path / "third", "The third.")
     bad = registered(tmp_path / "bad", "Bad.")
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
