@@ -24,10 +24,11 @@ def load_version(version: ModelVersion, *, device: str, threads: int | None = No
     """
     try:
         return _load(version, device, threads)
-    except engine.ArtifactInvalid:
-        # Perhaps only this machine's copies are damaged: fetch and compile once more.
+    except engine.ArtifactInvalid as error:
+        # Perhaps only this machine's copies are damaged: fetch once more, and export where the graph answered wrongly.
         forget_artifact(version)
-        engine.forget_exported(engine.Manifest.from_dict(version.manifest), _compiled())
+        if error.code == "golden-mismatch":
+            engine.forget_exported(engine.Manifest.from_dict(version.manifest), _compiled())
         return _load(version, device, threads)
 
 
