@@ -32,7 +32,10 @@ def actor_of(request: HttpRequest) -> Actor:
     address = client_address(request)
     if client is not None:
         return Actor(name=f"api:{client.name}"[:100], address=address)
-    return Actor(name=f"user:{request.user.pk}", user_id=request.user.pk, address=address)
+    # REST framework takes the user away from a request that it refuses; the membership stays.
+    membership = getattr(request, "membership", None)
+    user_id = request.user.pk if membership is None else membership.user_id
+    return Actor(name=f"user:{user_id}", user_id=user_id, address=address)
 
 
 def operation_of(request: HttpRequest) -> str:

