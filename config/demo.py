@@ -1,5 +1,6 @@
 """``python -m config.demo``: the whole of Checxray on this machine, in the foreground (``make demo``)."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -70,6 +71,9 @@ def _prepare() -> None:
         call_command("setup_storage")
     say("  database   applying migrations")
     call_command("migrate", verbosity=0)
+    # After an upgrade; what it cannot read is listed, and keeps no one from starting.
+    with contextlib.suppress(CommandError):
+        call_command("fill_study_demographics")
     call_command("collectstatic", interactive=False, verbosity=0)
     say("  demo data  hospitals, people, the starter model and sample films")
     call_command("seed_demo", films=env_str("FILMS") or None, empty=env_bool("DEMO_EMPTY"))

@@ -62,8 +62,8 @@ def ended_jobs(
 def requeue(*, jobs: Iterable[EndedJob], by: Actor, operation: str) -> list[EndedJob]:
     """Queue the studies of these jobs; those of the jobs whose study was queued.
 
-    A study that was queued, read or deleted meanwhile is left out, so a repetition changes nothing. Each tenant's audit
-    trail says how many studies were queued.
+    A study that was queued, read, withdrawn or deleted meanwhile is left out, so a repetition changes nothing. Each
+    tenant's audit trail says how many studies were queued.
 
     Args:
         operation: what was asked for, as the audit trail names it.
@@ -84,7 +84,8 @@ def requeue(*, jobs: Iterable[EndedJob], by: Actor, operation: str) -> list[Ende
 
 def _is_latest(job: EndedJob) -> bool:
     """Asked with the study's row locked, so that two who ask at the same time queue it once."""
-    if not Study.objects.select_for_update(no_key=True).filter(pk=job.study_id).exists():
+    studies = Study.objects.select_for_update(no_key=True).filter(pk=job.study_id, withdrawn__isnull=True)
+    if not studies.exists():
         return False
     latest = InferenceJob.objects.filter(study=job.study_id).order_by("-id").values_list("id", flat=True).first()
     return latest == job.id

@@ -4,7 +4,7 @@ from django import forms
 from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
 
 # PS3.5 6.2: a backslash separates values, and control characters end a text.
-_DICOM_TEXT = RegexValidator(r"^[^\\\x00-\x1f\x7f]*$", "Leave out backslashes and control characters.")
+DICOM_TEXT = RegexValidator(r"^[^\\\x00-\x1f\x7f]*$", "Leave out backslashes and control characters.")
 
 
 class PictureForm(forms.Form):
@@ -12,9 +12,9 @@ class PictureForm(forms.Form):
 
     is_frontal = forms.BooleanField(required=False)
     patient_id = forms.CharField(
-        max_length=64, required=False, validators=[_DICOM_TEXT, ProhibitNullCharactersValidator()]
+        max_length=64, required=False, validators=[DICOM_TEXT, ProhibitNullCharactersValidator()]
     )
     patient_name = forms.CharField(
-        max_length=64, required=False, validators=[_DICOM_TEXT, ProhibitNullCharactersValidator()]
+        max_length=64, required=False, validators=[DICOM_TEXT, ProhibitNullCharactersValidator()]
     )
     study_date = forms.DateField(required=False)

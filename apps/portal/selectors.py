@@ -8,6 +8,7 @@ from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
 from apps.inference.warnings import Warned, warnings_of
+from apps.portal.identity import ShownConflict, shown_conflicts
 from apps.reports.models import Report
 from apps.reports.selectors import draft_of, has_new_images, heatmaps_of, reviews_of, versions_of
 from apps.studies.models import ImageRejection, Instance, Study
@@ -51,6 +52,7 @@ class StudyPage:
     has_new_images: bool
     membership: Membership
     warnings: list[Warned]
+    conflicts: list[ShownConflict]
 
     @property
     def status(self) -> str:
@@ -59,7 +61,7 @@ class StudyPage:
     @property
     def instance(self) -> Instance | None:
         """The film that the AI read, or the first one."""
-        if self.job is not None and self.job.instance is not None:
+        if self.job is not None and self.job.instance is not None and not self.job.instance.is_held:
             return self.job.instance
         return self.instances[0] if self.instances else None
 
@@ -160,6 +162,7 @@ def study_page(*, pk: UUID, membership: Membership) -> StudyPage:
         has_new_images=report is not None and has_new_images(report),
         membership=membership,
         warnings=warnings_of(study=study, job=job),
+        conflicts=shown_conflicts(study),
     )
 
 

@@ -156,9 +156,7 @@ def keys_of(patient: Patient) -> list[DemographicsKey]:
 
 def recheck_patient(patient: Patient, *, by: Actor) -> None:
     """Open a conflict where the patient's studies contradict each other; close the open one where they no longer do."""
-    if not patient.is_identified:
-        return
-    keys = keys_of(patient)
+    keys = keys_of(patient) if patient.is_identified else []
     decided = [*_decided(patient=patient), *_decided(decision__divided__contains=[str(patient.pk)])]
     groups = [group for each in decided for group in _accepted_groups(each)]
     contradicting = any_differ(keys) and any(

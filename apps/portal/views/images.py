@@ -38,7 +38,7 @@ def film(request: MemberRequest, pk: UUID) -> HttpResponse:
 def _instance(pk: UUID, number: str) -> Instance:
     study = get_study_by_id(pk)
     job = latest_job(study)
-    if not number and job is not None and job.instance is not None:
+    if not number and job is not None and job.instance is not None and not job.instance.is_held:
         return job.instance
     instances = instances_of(study)
     index = int(number) - 1 if number.isascii() and number.isdigit() else 0

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 
 from apps.audit.models import AuditEvent
@@ -13,12 +13,16 @@ from apps.inference.selectors import RECEIVED
 from apps.portal.access import MemberRequest, members_only
 from apps.portal.selectors import StudyPage, study_page
 from apps.portal.templatetags.portal import status_text
+from apps.studies.selectors import get_study_by_id
 
 
 @require_GET
 @members_only
 def study(request: MemberRequest, pk: UUID) -> HttpResponse:
     """The whole page, or its panels alone where the page's script asks for news."""
+    found = get_study_by_id(pk, even_withdrawn=True)
+    if found.withdrawn is not None:
+        return redirect("portal:study-patient", pk=pk)
     page = study_page(pk=pk, membership=request.membership)
     is_fragment = "X-Fragment" in request.headers
     # A page that is reloaded by its script is still the same access; a script alone is an access, too.
