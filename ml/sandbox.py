@@ -217,7 +217,7 @@ class _Worker:
             with self._turns.alone():
                 return self._answer(task)
         except EndedFromOutside as end:
-            if end.peak_bytes >= self._limits.memory_bytes // 4:
+            if end.grown_bytes >= self._limits.memory_bytes // 4:
                 raise InputRejected(
                     "decode-memory", "Decoding needs more memory than this machine has. Export the image anew."
                 ) from end

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import secrets
 import select
 import signal
 import socket
@@ -38,11 +39,12 @@ class Limits:
 
 
 class EndedFromOutside(Exception):
-    """A child was ended by someone else than its own limits. `peak_bytes` is the most memory that it held."""
+    """A child was ended by someone else than its own limits. `grown_bytes` is the most memory that it held,
+    beyond what it held before its first task."""
 
-    def __init__(self, peak_bytes: int) -> None:
-        super().__init__(peak_bytes)
-        self.peak_bytes = peak_bytes
+    def __init__(self, grown_bytes: int) -> None:
+        super().__init__(grown_bytes)
+        self.grown_bytes = grown_bytes
 
 
 class Child:
@@ -50,7 +52,9 @@ class Child:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        # Drawn anew for each task, so that no answer can be sent before its task.
         self._number = 0
+        self._max_rss = 0
         self._lock = threading.Lock()
         self._end: tuple[int, int] | None = None
         self._socket, theirs = socket.socketpair()
@@ -78,23 +82,22 @@ class Child:
             status = self.reap()
             _log.error("a decoding process did not start (status %d); run: python -m ml.sandbox_child", status)
             raise InputRejected("sandbox-unavailable", "No decoding process can be started. Try again.") from None
+        self._max_rss = int(ready["max_rss"])
         _say_once(tuple(str(each) for each in ready.get("missing", ())))
 
     def send(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         """Send a task. Raises OSError where the child is gone, or has spoken without being asked."""
         if self._readable(0):
             raise OSError("a decoding process speaks without being asked, or is gone")
-        self._number += 1
+        self._number = secrets.randbits(48)
         name = f"{function.__module__}:{function.__qualname__}"
         message = pack({"number": self._number, "function": name, "arguments": list(arguments)})
-        length = LENGTH.pack(len(message.header))
+        data = memoryview(LENGTH.pack(len(message.header)) + message.header)
         descriptors = [file.fileno() for file in message.files]
         self._socket.settimeout(self._limits.wall_seconds)
-        if descriptors:
-            socket.send_fds(self._socket, [length], descriptors)
-        else:
-            self._socket.sendall(length)
-        self._socket.sendall(message.header)
+        # The open files travel with the first byte.
+        sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else 0
+        self._socket.sendall(data[sent:])
         for buffer in message.buffers:
             self._socket.sendall(buffer)
 
@@ -129,16 +132,16 @@ class Child:
 
     def cause_of_death(self) -> Exception:
         """What the end of a child, which closed its socket, says of the file: EndedFromOutside or InputRejected."""
-        status, peak_bytes = self._buried(is_gone=True)
+        status, grown_bytes = self._buried(is_gone=True)
         _log.warning("a decoding process ended with status %d", status)
         if -status in (signal.SIGXCPU, signal.SIGALRM):
             return InputRejected("decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed.")
         if -status in _FROM_OUTSIDE:
-            return EndedFromOutside(peak_bytes)
+            return EndedFromOutside(grown_bytes)
         return InputRejected("decode-crashed", "Decoding broke off. Export the image anew, or uncompressed.")
 
     def _buried(self, *, is_gone: bool) -> tuple[int, int]:
-        """Exit status, and the most memory that it held, in bytes."""
+        """Exit status, and by how many bytes it grew at most."""
         with self._lock:
             if self._end is None:
                 # Without a look by subprocess, which would take the status away.
@@ -147,7 +150,7 @@ class Child:
                 _, status, usage = os.wait4(self.pid, 0)
                 self._process.returncode = os.waitstatus_to_exitcode(status)
                 unit = 1 if sys.platform == "darwin" else 1024
-                self._end = (self._process.returncode, usage.ru_maxrss * unit)
+                self._end = (self._process.returncode, max(0, usage.ru_maxrss - self._max_rss) * unit)
                 self._socket.close()
             return self._end
 

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -194,8 +195,10 @@ def test_the_overhead_of_a_task_stays_under_a_millisecond() -> None:
     assert sorted(spent)[100] < 1e-3
 
 
-def test_start_of_a_child_takes_less_than_a_second() -> None:
+def test_start_of_a_child_takes_about_a_second_of_cpu() -> None:
+    """Not of the clock: this machine may be busy with other things."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with box_of(1) as box:
-        start = time.perf_counter()
         box.submit(abs, -1).result()
-        assert time.perf_counter() - start < 2
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
