@@ -9,7 +9,7 @@ FROM python:3.11-slim-bookworm
 # Pango and fonts draw the reports; the compiler is what torch.compile calls on a GPU.
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core gcc libc6-dev \
+      libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core fonts-noto-cjk gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 checxray \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/checxray --create-home --shell /usr/sbin/nologin checxray

@@ -74,6 +74,8 @@ class ApiSchema(AutoSchema):
             meanings |= _WITH_A_BODY
         if "{" in path:
             meanings["404"] = _NOT_FOUND
+        if "{study_instance_uid}" in path:
+            meanings["410"] = "The study was withdrawn; a member of the hospital can restore it."
         for status, meaning in sorted(meanings.items()):
             content = {CONTENT_TYPE: {"schema": problem.ref}}
             operation["responses"].setdefault(status, {"description": meaning, "content": content})

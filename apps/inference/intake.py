@@ -11,13 +11,23 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
+from apps.inference.choosing import candidates, choose_image
 from apps.inference.duplicates import resolve_duplicate
 from apps.inference.fairness import priority_of
+from apps.inference.models import InferenceJob, JobState
 from apps.inference.rejections import record_rejection_note
 from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
 from apps.registry import engine
 from apps.studies.models import Instance
-from apps.studies.services import DUPLICATE, StoredInstance, drop_object, put_instance, store_instance
+from apps.studies.selectors import is_in_conflict
+from apps.studies.services import (
+    DUPLICATE,
+    StoredInstance,
+    drop_object,
+    follow_read_instances,
+    put_instance,
+    store_instance,
+)
 from apps.studies.spool import SpooledFile
 from apps.tenants.scope import tenant_tx
 
@@ -115,6 +125,8 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
             if not document.is_held:
                 record_rejection_note(study_id=stored.study_id, document=document, note=found.rejection, by=by)
         return stored
+    if stored.is_new and stored.in_conflict:
+        _follow_image_to_read(stored.study_id, by)
     if stored.is_new:
         request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))
     elif is_written:
@@ -123,6 +135,15 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
     else:
         request_again_if_failed(study_id=stored.study_id)
     return stored
+
+
+def _follow_image_to_read(study_id: UUID, by: Actor) -> None:
+    """Before a study was read, it says of its patient what the image says that would be read."""
+    if InferenceJob.objects.filter(study=study_id, state=JobState.COMPLETE).exists():
+        return
+    choice = choose_image(candidates(study_id))
+    if choice.instance is not None:
+        follow_read_instances(instance_ids=[choice.instance.pk], by=by)
 
 
 def _resolved(
@@ -138,4 +159,5 @@ def _resolved(
             request_inference(study_id=study_id, priority=priority_of(inspected.found.attributes))
         else:
             request_again_if_failed(study_id=study_id)
-    return StoredInstance(study_id, is_new=False)
+        in_conflict = is_in_conflict(study_id)
+    return StoredInstance(study_id, is_new=False, in_conflict=in_conflict)

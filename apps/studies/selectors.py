@@ -47,6 +47,11 @@ def in_conflict() -> Q:
     return Exists(unsettled.filter(study=OuterRef("pk"))) | Exists(unsettled.filter(patient=OuterRef("patient_id")))
 
 
+def is_in_conflict(study_id: UUID) -> bool:
+    """As ``in_conflict``, for one study."""
+    return Study.objects.filter(in_conflict(), pk=study_id).exists()
+
+
 def instances_of(study: Study) -> list[Instance]:
     """The study's images that may be read and shown, oldest first: without those that name another patient."""
     return list(_of(study).filter(rows__isnull=False, is_held=False))

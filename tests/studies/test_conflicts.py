@@ -129,6 +129,19 @@ def test_a_study_under_a_placeholder_takes_the_patient_that_a_later_image_names(
         assert Study.objects.select_related("patient").get().patient.patient_id == "P-7"
 
 
+def test_before_a_reading_the_study_says_what_the_image_to_read_says(
+    north: Hospital, make_film: Callable[..., Path]
+) -> None:
+    derived = film_of(make_film, 1, study="2.25.5", ImageType=["DERIVED", "SECONDARY"], **JANE)
+    send(north, derived)
+    assert conflicts(north) == {"Smith, Jane": False}
+    assert send(north, film_of(make_film, 2, study="2.25.5", **JOHN)).in_conflict
+    assert conflicts(north) == {"Doe, John": True}
+    # A worse image that comes later changes nothing.
+    send(north, film_of(make_film, 3, study="2.25.5", ImageType=["DERIVED", "SECONDARY"], **JANE))
+    assert conflicts(north) == {"Doe, John": True}
+
+
 def test_of_two_studies_that_arrive_at_once_none_overlooks_the_other(
     north: Hospital, make_film: Callable[..., Path]
 ) -> None:
