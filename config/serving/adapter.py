@@ -93,9 +93,12 @@ class _Incoming:
 
     async def discard(self) -> None:
         """Read the rest of a body that is not wanted."""
+        loop = asyncio.get_running_loop()
+        # Looked at with each piece as well: Python 3.11's wait_for() loses a cancellation that a piece coincides with.
+        until = loop.time() + DISCARD_SECONDS
         with contextlib.suppress(TimeoutError, RefusedError):
-            async with asyncio.timeout(DISCARD_SECONDS):
-                while not self.has_ended:
+            async with asyncio.timeout_at(until):
+                while not self.has_ended and loop.time() < until:
                     await self.read()
 
 
