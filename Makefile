@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint types migrations unit faults format clean
+.PHONY: demo test lint types migrations unit faults bench format clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
@@ -30,6 +30,9 @@ unit: $(VENV)/.development
 faults: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
 	$(BIN)/pytest tests/faults $(PYTEST)
+
+bench: $(VENV)/.development
+	@$(BIN)/python -m benchmarks
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
