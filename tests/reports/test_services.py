@@ -18,7 +18,8 @@ from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import draft_of, report_of, reviews_of
 from apps.reports.services import LONGEST_IMPRESSION, draft, render_pdf, review_finding, sign
-from apps.studies.models import Instance, Study, object_key
+from apps.studies.models import Study, object_key
+from apps.studies.object_store import FileStore
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -99,15 +100,17 @@ def test_a_finding_without_its_heatmap_says_so(north: Hospital, read_study: Call
     assert "Strongest contribution" not in text
 
 
-def test_sides_are_not_named_where_the_film_lies_otherwise(north: Hospital, read_study: Callable[..., Study]) -> None:
+def test_sides_are_not_named_where_the_orientation_is_unclear(
+    north: Hospital, read_study: Callable[..., Study]
+) -> None:
     study = read_study(north, Effusion=0.71)
     with tenant_tx(north.tenant.id):
-        instance = Instance.objects.get(series__study=study)
-        instance.attributes["PatientOrientation"] = "R\\F"
-        instance.save()
+        InferenceJob.objects.filter(study=study).update(
+            warnings=[{"code": "orientation-unclear", "detail": "Unclear."}]
+        )
         text = words(render_pdf(study=study))
     assert "Zone not stated" in text
-    assert "patient's right" not in text
+    assert "Strongest contribution" not in text
 
 
 def test_a_draft_is_made_once_and_follows_the_newest_reading(
@@ -335,10 +338,10 @@ def test_a_signature_that_cannot_be_stored_changes_nothing(
 ) -> None:
     study = read_study(north)
 
-    def refuse(key: str, _: object) -> None:
+    def refuse(_: object, key: str, source: Path) -> None:
         raise ConnectionError(key)
 
-    monkeypatch.setattr(default_storage, "save", refuse)
+    monkeypatch.setattr(FileStore, "put", refuse)
     with tenant_tx(north.tenant.id):
         with pytest.raises(UnavailableError):
             sign_as_radiologist(north, study)
