@@ -2,12 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import NOT_PROVIDED, Field
 from django.utils import timezone
 
 from apps.audit.models import AuditEvent
@@ -20,6 +22,7 @@ from apps.studies.identity import is_placeholder, placeholder_key
 from apps.studies.models import Instance, Patient, Series, Study, object_key
 from apps.studies.spool import SpooledFile
 from apps.studies.storage import delete_object, put_file
+from apps.tenants.models import TenantModel
 from apps.tenants.scope import tenant_tx
 
 DUPLICATE: Final = "duplicate-with-other-content"
@@ -148,22 +151,22 @@ def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInsta
     received = timezone.now()
     identity = columns.patient_identity(found.attributes)
     demographics = columns.demographics_fields(found.attributes)
-    rows = [
-        Patient(tenant_id=None, **identity, is_identified=not is_placeholder(identity["patient_id"])),
-        Study(
-            tenant_id=None,
+    return [
+        _row(Patient, **identity, is_identified=not is_placeholder(identity["patient_id"])),
+        _row(
+            Study,
             study_instance_uid=found.study_instance_uid,
             received=received,
             **demographics,
             **columns.study_fields(found.attributes),
         ),
-        Series(
-            tenant_id=None,
+        _row(
+            Series,
             series_instance_uid=found.series_instance_uid,
             **columns.series_fields(found.attributes),
         ),
-        Instance(
-            tenant_id=None,
+        _row(
+            Instance,
             id=instance_id,
             sop_instance_uid=found.sop_instance_uid,
             sha256=spooled.sha256,
@@ -174,7 +177,25 @@ def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInsta
             **columns.instance_fields(found),
         ),
     ]
-    return [{field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields} for row in rows]
+
+
+def _row(model: type[TenantModel], **said: Any) -> dict[str, Any]:
+    """A row by column, with the defaults of what is not said. The database fills in tenant and parent."""
+    return {name: said[name] if name in said else default() for name, default in _columns(model)}
+
+
+@cache
+def _columns(model: type[TenantModel]) -> list[tuple[str, Callable[[], Any]]]:
+    fields = [field for field in model._meta.concrete_fields if not field.is_relation]
+    return [(field.attname, _default_of(field)) for field in fields]
+
+
+def _default_of(field: "Field[Any, Any]") -> Callable[[], Any]:
+    """Of a field that only the database has a default for, that default."""
+    if field.has_default() or field.db_default is NOT_PROVIDED:
+        return field.get_default
+    value = field.db_default
+    return lambda: value
 
 
 def _insert(rows: list[dict[str, Any]], placeholder: str) -> _Inserted:
