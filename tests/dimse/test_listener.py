@@ -110,7 +110,7 @@ def test_statuses_say_why(listener: ListenerProcess, north: Hospital, film: Film
     del nameless.StudyInstanceUID
     other_patient.StudyInstanceUID = film(5).StudyInstanceUID
     statuses = listener.store("NORTH", short, huge, nameless, film(5), other_patient)
-    assert statuses == [0xA900, 0xA900, 0xA900, 0x0000, 0x0110]
+    assert statuses == [0xA900, 0xA900, 0xA900, 0x0000, 0xB000]
     assert count(north) == (1, 1)
 
 
@@ -131,6 +131,10 @@ def test_a_whole_study_arrives(listener: ListenerProcess, north: Hospital, film:
             objects.rejection_note(image.StudyInstanceUID, [image.SOPInstanceUID], 2, patient_id=image.PatientID),
         )
     )
+    for each in (report, note):
+        each.PatientName, each.PatientBirthDate, each.PatientSex = (
+            image.PatientName, image.PatientBirthDate, image.PatientSex
+        )  # fmt: skip
     assert listener.store("NORTH", report, image, note) == [0x0000] * 3
     with tenant_tx(north.tenant.id):
         assert (Instance.objects.count(), InferenceJob.objects.count()) == (3, 1)
