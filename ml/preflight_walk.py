@@ -1,8 +1,7 @@
 """One bounded pass over a DICOM file: where each element lies, and nothing decoded.
 
 This is the only DICOM parser between the network and the decoders: what it has not seen is never used, so there is no
-second reading of the same bytes to disagree with it. Recursion is a list, so depth costs a comparison and not the
-stack.
+second reading of the same bytes to disagree with it. Nesting is kept in a list and not in a recursion.
 """
 
 import mmap
@@ -20,7 +19,6 @@ MAX_ITEMS: Final = 20_000
 MAX_METADATA_BYTES: Final = 16 << 20
 MAX_FILE_META_BYTES: Final = 64 << 10
 UNDEFINED: Final = 0xFFFFFFFF
-
 PIXEL_DATA: Final = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 MODALITY_LUT_SEQUENCE: Final = 0x00283000

@@ -100,9 +100,7 @@ def test_a_finding_without_its_heatmap_says_so(north: Hospital, read_study: Call
     assert "Strongest contribution" not in text
 
 
-def test_sides_are_not_named_where_the_orientation_is_unclear(
-    north: Hospital, read_study: Callable[..., Study]
-) -> None:
+def test_sides_are_not_named_where_they_are_unclear(north: Hospital, read_study: Callable[..., Study]) -> None:
     study = read_study(north, Effusion=0.71)
     with tenant_tx(north.tenant.id):
         InferenceJob.objects.filter(study=study).update(
