@@ -173,7 +173,7 @@ def test_a_machine_that_cannot_make_pdf_starts_and_says_what_to_install(tmp_path
 def test_a_film_whose_object_is_missing_gives_no_report(north: Hospital, read_study: Callable[..., Study]) -> None:
     study = read_study(north, Effusion=0.7)
     with tenant_tx(north.tenant.id):
-        key = study.reports.get().job.instance.object_key
+        key = study.report_drafts.get().job.instance.object_key
         default_storage.delete(key)
         with pytest.raises(UnavailableError, match="image is missing: send it again"):
             render_pdf(study=study)
