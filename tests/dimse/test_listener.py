@@ -111,7 +111,8 @@ def test_statuses_say_why(listener: ListenerProcess, north: Hospital, film: Film
     other_patient.StudyInstanceUID = film(5).StudyInstanceUID
     statuses = listener.store("NORTH", short, huge, nameless, film(5), other_patient)
     assert statuses == [0xA900, 0xA900, 0xA900, 0x0000, 0xB000]
-    assert count(north) == (1, 1)
+    # The image that names another patient is stored and not read.
+    assert count(north) == (2, 1)
 
 
 def test_other_classes_are_not_negotiated(listener: ListenerProcess, north: Hospital, film: Film) -> None:

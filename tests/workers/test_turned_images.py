@@ -16,7 +16,7 @@ from PIL import Image
 from apps.inference.models import HeatmapGrids, InferenceJob
 from apps.inference.rendering import film_png
 from apps.inference.selectors import get_heatmap
-from apps.reports.selectors import report_of
+from apps.reports.selectors import draft_of
 from apps.reports.services import contents_of
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
@@ -82,7 +82,7 @@ def test_result_picture_map_zone_and_report_are_those_of_the_usual_image(
         label = found[0]["findings"][0]["label"]
         zones = [get_heatmap(study=each.series.study, label=label).zone for each in (usual, turned)]
         assert zones[0] == zones[1]
-        report = report_of(turned.series.study)
+        report = draft_of(turned.series.study)
         assert report is not None
         assert [each.code for each in contents_of(report).warnings] == ["orientation-corrected"]
     page = sign_in(north, north.radiologist).get(f"/studies/{turned.series.study.pk}/").content.decode()

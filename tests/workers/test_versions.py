@@ -247,9 +247,9 @@ def test_the_command_says_how_far_the_workers_are(
         assert moved("starter:2") == "1 of 1 worker serves it."
         with pytest.raises(CommandError, match=r"weights-hash-mismatch.*--rollback --tenant north"):
             moved(str(bad), "--tenant", "north")
-        assert "cannot load a version which they should hold: 1." in readiness()["worker"].detail
+        assert "cannot load a version which they should hold: 1." in readiness().checks["worker"].detail
         assert moved("--rollback", "--tenant", "north") == "1 of 1 worker serves it."
-        assert readiness()["worker"] == Check(True)
+        assert readiness().checks["worker"] == Check(True)
         wait_for(lambda: not refusing_workers(), 10, "The refusal is forgotten")
 
 
