@@ -191,7 +191,8 @@ def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
         slowest = max(slowest, time.process_time() - start)
     assert slowest < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
-    assert codes.count(None) == (29 if folder == "odd" else 0)
+    # Among the odd ones are five segmentations and a structured report, which are stored and not read.
+    assert codes.count(None) == (35 if folder == "odd" else 0)
 
 
 def test_the_hostile_corpus_as_cr_reaches_the_deeper_checks(tmp_path: Path) -> None:
