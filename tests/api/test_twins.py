@@ -11,6 +11,7 @@ PROBES = {
     "studies": None,
     "study": "/api/v1/studies/{uid}/",
     "report": "/api/v1/studies/{uid}/report.pdf",
+    "report-version": None,
     "heatmap": "/api/v1/studies/{uid}/heatmaps/Effusion.png",
     "predict": None,
     "models": None,

@@ -155,10 +155,15 @@ PORTAL = {
     "report-pdf": "/studies/{pk}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
     "quick-check": "/quick-check/", "sign-in": None, "sign-out": None,
     "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "trial": None, "trial-csv": None,
-    "points": None, "point": None,
+    "points": None, "point": None, "draft-pdf": None, "report-version-pdf": None, "reject-image": None,
+    "restore-image": None, "study-patient": "/studies/{pk}/patient/", "patients": "/patients/",
+    "invitation": None, "operator-invitation": None, "settings": None, "people": None, "person": None,
+    "remove-member": None, "password-link": None, "withdraw-invitation": None, "keys": None, "revoke-key": None,
+    "peers": None, "peer": None, "remove-peer": None, "placeholders": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",
+    "report-version": None,
     "heatmap": None, "predict": None, "models": "/api/v1/models/", "model": None, "schema": "/api/v1/schema/",
     "docs": "/api/v1/docs/",
 }  # fmt: skip
