@@ -10,6 +10,7 @@ from rest_framework.serializers import Serializer
 from apps.api.serializers import StudyQuerySerializer
 from apps.inference.models import Finding, InferenceJob, JobState
 from apps.inference.selectors import studies_with_status
+from apps.reports.status import with_report_state
 from apps.studies.models import Study
 
 _REPEATABLE = {"status"}
@@ -42,6 +43,12 @@ def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
         studies = studies.filter(status__in=query["status"])
     if "study_instance_uid" in query:
         studies = studies.filter(study_instance_uid=query["study_instance_uid"])
+    if "report_status" in query:
+        studies = with_report_state(studies).filter(report_status=query["report_status"])
+    if "accession_number" in query:
+        studies = studies.filter(accession_number=query["accession_number"])
+    if "patient_id" in query:
+        studies = studies.filter(patient__patient_id=query["patient_id"])
     if "demographics_conflict" in query:
         studies = studies.filter(demographics_conflict=query["demographics_conflict"])
     if "study_date_from" in query:

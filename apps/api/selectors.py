@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from apps.inference.models import InferenceJob
+from apps.inference.models import InferenceJob, JobState
 from apps.inference.selectors import RECEIVED
 from apps.inference.warnings import Warned, warnings_of
 from apps.reports.status import ReportState, report_states
@@ -47,6 +47,9 @@ class StudyResult:
     status: str
     patient: PatientResult
     demographics_conflict: bool
+    accession_number: str
+    study_date: datetime.date | None
+    read_instance_uid: str | None = None
     reason: str | None = None
     reason_code: str | None = None
     model_version: str | None = None
@@ -93,6 +96,13 @@ def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
     return {job.study_id: job for job in latest}
 
 
+def _read_instance(job: InferenceJob | None) -> str | None:
+    """The SOPInstanceUID of the image that the findings are of."""
+    if job is None or job.state != JobState.COMPLETE or job.instance is None:
+        return None
+    return job.instance.sop_instance_uid
+
+
 def _result(study: Study, job: InferenceJob | None, report: ReportState) -> StudyResult:
     uid = study.study_instance_uid
     return StudyResult(
@@ -100,6 +110,9 @@ def _result(study: Study, job: InferenceJob | None, report: ReportState) -> Stud
         status=job.state if job else RECEIVED,
         patient=_patient(study),
         demographics_conflict=study.demographics_conflict,  # type: ignore[attr-defined]
+        accession_number=study.accession_number,
+        study_date=study.study_date,
+        read_instance_uid=_read_instance(job),
         reason=(job.reason or None) if job else None,
         reason_code=(job.reason_code or None) if job else None,
         model_version=str(job.model_version) if job and job.model_version else None,

@@ -54,6 +54,11 @@ class StudySerializer(serializers.Serializer[Any]):
         help_text="Whether name, birth date, sex or PatientID of this study's images, or of the studies under its "
         "PatientID, contradict each other and no person has settled that yet."
     )
+    accession_number = serializers.CharField(allow_blank=True)
+    study_date = serializers.DateField(allow_null=True)
+    read_instance_uid = serializers.CharField(
+        allow_null=True, help_text="SOPInstanceUID of the image that was read; null until complete."
+    )
     status = serializers.ChoiceField(choices=STUDY_STATUSES)
     reason = serializers.CharField(
         allow_null=True, help_text="Why the study was rejected, failed, or waits for the end of an outage."
@@ -88,7 +93,14 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     """The query parameters of the list of studies."""
 
     status = serializers.MultipleChoiceField(choices=STUDY_STATUSES, required=False, help_text="May be repeated.")
+    report_status = serializers.ChoiceField(
+        choices=ReportStatus.choices, required=False, help_text="Of the signed report as long as there is one."
+    )
     demographics_conflict = serializers.BooleanField(required=False)
+    accession_number = serializers.CharField(max_length=64, required=False)
+    patient_id = serializers.CharField(
+        max_length=64, required=False, help_text="The whole PatientID, of whichever issuer."
+    )
     study_date_from = serializers.DateField(required=False)
     study_date_to = serializers.DateField(required=False)
     study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)

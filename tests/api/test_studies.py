@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from apps.reports.services import sign
+from apps.studies.models import Instance, Study
+from apps.tenants.models import Membership
+from apps.tenants.scope import tenant_tx
+
 LIST = "/api/v1/studies/"
 
 
@@ -28,7 +33,8 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     body = found.json()
     assert found["Cache-Control"] == "private, no-store"
     assert set(body) == {
-        "study_instance_uid", "patient", "demographics_conflict", "status", "reason", "reason_code", "model_version",
+        "study_instance_uid", "accession_number", "study_date", "read_instance_uid", "patient",
+        "demographics_conflict", "status", "reason", "reason_code", "model_version",
         "findings", "report_url", "report_status", "former_reports", "new_images_since_report",
         "report_image_rejected", "intended_use", "warnings",
     }  # fmt: skip
@@ -37,6 +43,7 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
         "birth_date": instance.patient_birth_date.isoformat(), "sex": instance.patient_sex,
     }  # fmt: skip
     assert body["demographics_conflict"] is False
+    assert body["read_instance_uid"] == instance.sop_instance_uid
     assert body["status"] == "complete"
     assert body["reason"] is None
     assert body["model_version"] == "chest-net:3"
@@ -51,6 +58,31 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     assert by_label["Hernia"]["threshold"] is None
     assert by_label["Hernia"]["positive"] is False
     assert [f["probability"] for f in body["findings"]] == sorted(f["probability"] for f in body["findings"])[::-1]
+
+
+def test_studies_are_found_by_report_patient_and_accession_number(
+    north: Any, store_film: Any, read: Any, uid_of: Any
+) -> None:
+    first, second = (
+        uid_of(store_film(north, seed=seed, size=256, patient_id=f"P{seed}", accession_number=f"A{seed}").instance)
+        for seed in (1, 2)
+    )
+    with tenant_tx(north.tenant.id):
+        instance = Instance.objects.get(series__study__study_instance_uid=first)
+    read(instance, Mass=0.9)
+    for query, found in (
+        ({"report_status": "preliminary"}, [first]),
+        ({"report_status": "final"}, []),
+        ({"patient_id": "P2"}, [second]),
+        ({"patient_id": "P"}, []),
+        ({"accession_number": "A1"}, [first]),
+    ):
+        assert uids(ask(north, LIST, **query)) == found, query
+    with tenant_tx(north.tenant.id):
+        study = Study.objects.get(study_instance_uid=first)
+        sign(study=study, user=north.radiologist, membership=Membership.objects.get(user=north.radiologist))
+    assert uids(ask(north, LIST, report_status="final")) == [first]
+    assert uids(ask(north, LIST, report_status="preliminary")) == []
 
 
 def test_a_waiting_study_has_no_findings_and_no_report(north: Any, store_film: Any, uid_of: Any) -> None:
