@@ -39,7 +39,7 @@ class Count(NamedTuple):
 
 
 def key_of(kind: str, *parts: str) -> str:
-    """A key that names nobody: what it is about is hashed with the secret key."""
+    """A key that holds no address and no account: both are hashed with the secret key."""
     text = "\x00".join(parts)
     return f"{kind}:{salted_hmac('apps.core.rate_limits', text, algorithm='sha256').hexdigest()}"
 

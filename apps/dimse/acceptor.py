@@ -33,7 +33,7 @@ from apps.routing.selectors import Admission, Caller
 logger = logging.getLogger(__name__)
 
 # Connections without an association at once. Beyond it the oldest of the address that has the most is closed, so that
-# who speaks at once is served whoever else keeps silent. All descriptors stay below 1024, where select() ends.
+# a peer that sends at once is served. All descriptors stay below 1024, where select() ends.
 MAX_WAITING: Final = 384
 MAX_WAITING_PER_ADDRESS: Final = 256
 # asyncio gives each TLS connection a buffer of 256 KB.

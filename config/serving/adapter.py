@@ -142,7 +142,7 @@ class Adapter:
         except ChecxrayError as error:
             await _refuse(scope, send, problems.status_of(error), error.detail, error.code)
         else:
-            # A client that waits for "100 Continue" may send its body, or another request: nobody can know.
+            # A client that waits for "100 Continue" may send its body or another request; the server cannot know.
             closes = admitted.expects_continue and not incoming.has_ended
             if closes:
                 scope["extensions"]["connection.close"]()
@@ -185,7 +185,7 @@ class Adapter:
         return self._storing if admitted.method == "POST" and admitted.view in admission.STORING else self._pages
 
     async def _receive(self, admitted: Admission, body: Spooled, incoming: _Incoming) -> None:
-        """Spool the body; it is left, and what came of it forgotten, where whoever sends it is not known.
+        """Spool the body; reading stops, and what came is dropped, where the credential of its sender is not known.
 
         Raises:
             RefusedError: it is too large, too slow, or ended before its end.

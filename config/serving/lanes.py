@@ -44,7 +44,7 @@ class Lane:
         return self._threads.submit(run)
 
     def leave(self) -> None:
-        """A job that was submitted has ended, or nobody waits for it any more."""
+        """A job that was submitted has ended, or its client has gone."""
         self._under_way -= 1
 
 

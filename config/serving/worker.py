@@ -1,4 +1,4 @@
-"""gunicorn's ASGI worker, made safe for clients that nobody stands in front of (a proxy, say)."""
+"""gunicorn's ASGI worker, made safe for clients that connect directly, without a proxy."""
 
 import asyncio
 import contextlib

@@ -19,7 +19,7 @@ WRITTEN_ONCE = {
     "registry_activation": "ledger of which version served whom",
     "registry_evaluation": "measurements",
     "registry_modelevent": "what happened to versions",
-    "registry_switchpreview": "counts that a switch was judged by",
+    "registry_switchpreview": "counts that the decision for a switch rests on",
     "reports_report": "signed versions",
     "studies_studychange": "what people changed about a study, and why",
 }

@@ -1,4 +1,4 @@
-"""A mirrored image is turned everywhere alike, and whoever reads its result is warned of what is odd about it."""
+"""A mirrored image is turned everywhere alike, and the reader of its result is warned of what is odd about it."""
 
 import io
 import json
