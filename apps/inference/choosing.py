@@ -11,7 +11,8 @@ from apps.studies.models import ImageRejection, Instance
 from apps.studies.reading_order import reading_order
 from apps.tenants.scope import rows_in_tenant
 
-# With each image: whether it is rejected now, and whether a reading ended with its refusal (decoding, the network).
+# With each image: whether it is rejected now, and whether a reading ended with its refusal (decoding, the network), but
+# for the loss of an object that has been restored since.
 _CANDIDATES: Final = """
 select i.*, s.study_id, s.series_description,
        (select r.code from studies_imagerejection r
@@ -19,11 +20,13 @@ select i.*, s.study_id, s.series_description,
            and r.withdrawn_at is null) as rejection_code,
        exists (select from inference_inferencejob j
                 where j.tenant_id = i.tenant_id and j.instance_id = i.id and j.state = 'rejected'
-                  and j.reason_code <> %s) as was_refused
+                  and j.reason_code <> %s
+                  and not (j.reason_code = any(%s) and coalesce(j.finished < i.restored, false))) as was_refused
   from studies_instance i join studies_series s on s.tenant_id = i.tenant_id and s.id = i.series_id
  where s.study_id = any(%s::uuid[]) and i.rows is not null and not i.is_held
 """
 IMAGE_REJECTED: Final = "image-rejected"
+LOST_OBJECTS: Final = ("object-missing", "object-damaged")
 NO_IMAGE: Final = "no-image"
 # Where no image can be read, the study says why of the one that came nearest to it.
 _NEAREST: Final = (IMAGE_REJECTED, "codestream-mismatch", "multi-frame", "for-processing")
@@ -53,7 +56,7 @@ def candidates(study_id: UUID) -> list[Instance]:
 
 
 def _parameters(study_ids: Sequence[UUID]) -> list[Any]:
-    return [IMAGE_REJECTED, list(study_ids)]
+    return [IMAGE_REJECTED, list(LOST_OBJECTS), list(study_ids)]
 
 
 def choose_image(images: Iterable[Instance]) -> Choice:

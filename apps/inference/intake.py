@@ -25,6 +25,7 @@ from apps.studies.services import (
     StoredInstance,
     drop_object,
     follow_read_instances,
+    note_restored,
     put_instance,
     store_instance,
 )
@@ -131,6 +132,7 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
         request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))
     elif is_written:
         # The object of a known instance was missing or damaged, and what was made of it may be wrong.
+        note_restored(found.sop_instance_uid)
         request_inference(study_id=stored.study_id, priority=priority_of(found.attributes))
     else:
         request_again_if_failed(study_id=stored.study_id)

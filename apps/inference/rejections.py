@@ -13,6 +13,7 @@ from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.inference.services import request_reading_if_due
 from apps.registry import engine
+from apps.studies.conflicts import review_images
 from apps.studies.models import ImageRejection, Instance, Study
 from apps.tenants.models import Membership, Role
 from apps.tenants.services import require_role
@@ -42,7 +43,7 @@ def reject_image(
         raise InvalidInputError("Choose one of the reasons for a rejection.", "rejection-code-unknown")
     text = _clean(reason)
     with transaction.atomic():
-        _lock(study.pk)
+        locked = _lock(study.pk)
         instance = _image(study, sop_instance_uid)
         if _in_force(study, sop_instance_uid) is not None:
             raise ConflictError("This image is rejected already.", "image-rejected-already")
@@ -51,6 +52,7 @@ def reject_image(
             study=study, sop_instance_uid=sop_instance_uid, code=code, reason=text, rejected_by=user, actor=by.name
         )
         record(action=AuditEvent.Action.IMAGE_REJECTED, by=by, object_id=instance.pk)
+        review_images(locked, by=by)
         request_reading_if_due(study_id=study.pk)
     return rejection
 
@@ -65,7 +67,7 @@ def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membe
     """
     require_role(membership, *MAY_REJECT)
     with transaction.atomic():
-        _lock(study.pk)
+        locked = _lock(study.pk)
         instance = _image(study, sop_instance_uid)
         rejection = _in_force(study, sop_instance_uid)
         if rejection is None:
@@ -73,6 +75,7 @@ def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membe
         rejection.withdrawn_by, rejection.withdrawn_at = user, timezone.now()
         rejection.save()
         record(action=AuditEvent.Action.IMAGE_REJECTION_WITHDRAWN, by=_actor(user), object_id=instance.pk)
+        review_images(locked, by=_actor(user))
         request_reading_if_due(study_id=study.pk)
 
 
@@ -84,13 +87,16 @@ def record_rejection_note(*, study_id: UUID, document: Instance, note: "engine.R
     ]
     ImageRejection.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True)
     record(action=AuditEvent.Action.IMAGE_REJECTED, by=by, object_id=document.pk, amount=len(rows))
+    review_images(_lock(study_id), by=by)
     request_reading_if_due(study_id=study_id)
 
 
-def _lock(study_id: UUID) -> None:
-    """Whatever stores instances of the study or ends its readings waits until the transaction ends."""
-    if Study.objects.select_for_update(no_key=True).filter(pk=study_id).first() is None:
+def _lock(study_id: UUID) -> Study:
+    """The study. Whatever stores instances of it or ends its readings waits until the transaction ends."""
+    study = Study.objects.select_for_update(no_key=True).filter(pk=study_id).first()
+    if study is None:
         raise NotFoundError("There is no such study in this hospital.", "study-not-found")
+    return study
 
 
 def _image(study: Study, sop_instance_uid: str) -> Instance:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
-from apps.inference.choosing import is_reading_due
+from apps.inference.choosing import LOST_OBJECTS, is_reading_due
 from apps.inference.fairness import REMEMBER
 from apps.inference.leases import (
     LEASE,
@@ -59,7 +59,6 @@ with taken as (
 {REMEMBER}
 """  # noqa: S608 (of constants)
 _FENCE_BITS = 62
-LOST_OBJECTS = ("object-missing", "object-damaged")
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 

@@ -16,7 +16,15 @@ from django.utils import timezone
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.studies.identity import DemographicsKey, any_differ, differ, is_placeholder
-from apps.studies.models import Demographics, DemographicsConflict, Instance, Patient, PlaceholderPatientID, Study
+from apps.studies.models import (
+    Demographics,
+    DemographicsConflict,
+    ImageRejection,
+    Instance,
+    Patient,
+    PlaceholderPatientID,
+    Study,
+)
 
 DEMOGRAPHICS = [field.name for field in Demographics._meta.fields]
 Settlement = DemographicsConflict.Settlement
@@ -74,7 +82,7 @@ def review_instance(*, instance_id: UUID, by: Actor) -> bool:
             instance.save(update_fields=["is_held"])
         elif new.is_identified and not study.patient.is_identified and not study.patient_is_set:
             attach(study, patient_for(new.patient_id, new.issuer, key=new.key))
-    else:
+    elif not study.patient_is_set:
         attach(study, patient_for(new.patient_id, new.issuer, key=new.key))
     recheck_study(study, by=by)
     recheck_patient(study.patient, by=by)
@@ -101,9 +109,32 @@ def hold_images(study: Study) -> None:
             instance.save(update_fields=["is_held"])
 
 
+def review_images(study: Study, *, by: Actor) -> None:
+    """Compare the study's images anew, after one of them was rejected or is used again; the study's row is locked.
+
+    Where every image that is left names another patient, the study becomes that patient's, unless a person set it.
+    """
+    own = own_placeholders()
+    former = study.patient
+    left = [each for each in instances_with_demographics(study) if not _is_set_aside(study, variant_of(each, own))]
+    if left and all(each.is_held for each in left) and not study.patient_is_set:
+        named = variant_of(left[0], own)
+        attach(study, patient_for(named.patient_id, named.issuer, key=named.key))
+        record(action=AuditEvent.Action.STUDY_MOVED, by=by, object_id=study.pk)
+    hold_images(study)
+    first = instances_with_demographics(study).filter(is_held=False).first()
+    if first is not None and not study.demographics_are_set and copy_demographics(first, study):
+        study.save(update_fields=DEMOGRAPHICS)
+    recheck_study(study, by=by)
+    for patient in {former, study.patient}:
+        recheck_patient(patient, by=by)
+
+
 def instances_with_demographics(study: Study) -> "QuerySet[Instance]":
-    """The study's images, oldest first, as far as it is known what they say of their patient."""
-    return Instance.objects.filter(series__study=study, demographics_key__isnull=False).order_by("received", "id")
+    """The study's images that are not rejected, oldest first, as far as it is known what they say of their patient."""
+    rejected = ImageRejection.objects.filter(study=study, withdrawn_at=None)
+    images = Instance.objects.filter(series__study=study, demographics_key__isnull=False)
+    return images.exclude(sop_instance_uid__in=rejected.values("sop_instance_uid")).order_by("received", "id")
 
 
 def open_conflicts_of(study: Study) -> "QuerySet[DemographicsConflict]":

@@ -152,6 +152,7 @@ class Instance(Demographics, TenantModel):
     sha256 = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField()
     received = models.DateTimeField(auto_now_add=True)
+    restored = models.DateTimeField(null=True, help_text="When its object, lost or damaged, was last sent again.")
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import NOT_PROVIDED, Field
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.audit.models import AuditEvent
@@ -116,12 +117,18 @@ def replace_lost_object(
         "transfer_syntax_uid": new["transfer_syntax_uid"],
         "sha256": spooled.sha256,
         "size": spooled.size,
+        "restored": Now(),
         **demographics,
     }
     if not Instance.objects.filter(pk=instance.pk, sha256=instance.sha256).update(**changes):
         return False
     record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance.pk)
     return True
+
+
+def note_restored(sop_instance_uid: str) -> None:
+    """The object of a known instance of the tenant in force was lost or damaged, and has just been written again."""
+    Instance.objects.filter(sop_instance_uid=sop_instance_uid).update(restored=Now())
 
 
 def drop_object(*, tenant_id: UUID, sha256: str) -> None:

@@ -13,7 +13,7 @@ from apps.inference.rejections import reject_image, withdraw_rejection
 from apps.inference.services import claim_jobs, complete
 from apps.reports.selectors import draft_of
 from apps.studies.models import ImageRejection, Instance, Study
-from apps.studies.selectors import get_study
+from apps.studies.selectors import get_study, is_in_conflict
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -157,3 +157,30 @@ def test_a_note_before_its_image_and_notes_that_reject_nothing(
     with tenant_tx(north.tenant.id):
         assert ImageRejection.objects.count() == 1
         assert Instance.objects.filter(rows=None).count() == 6
+
+
+def test_a_study_follows_the_images_that_are_left(
+    starter: Any, north: Hospital, send: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    """The first image was taken under another patient's worklist entry; the right one was held for that."""
+    send(north, objects.image(STUDY, 1, PatientID="P-1", PatientName="Doe^John"))
+    send(north, objects.image(STUDY, 2, PatientID="P-2", PatientName="Smith^Jane"))
+    read_studies()
+    assert outcome(north) == (JobState.COMPLETE, "", FIRST)
+    with tenant_tx(north.tenant.id):
+        assert (said(), is_in_conflict(Study.objects.get().pk)) == (("P-1", "Doe, John"), True)
+        reject(north, FIRST, code=ImageRejection.Code.WORKLIST)
+        assert (said(), is_in_conflict(Study.objects.get().pk)) == (("P-2", "Smith, Jane"), False)
+    read_studies()
+    assert outcome(north) == (JobState.COMPLETE, "", SECOND)
+    with tenant_tx(north.tenant.id):
+        withdraw(north, FIRST)
+        assert (said(), is_in_conflict(Study.objects.get().pk)) == (("P-2", "Smith, Jane"), True)
+        assert Instance.objects.get(sop_instance_uid=FIRST).is_held
+    read_studies()
+    assert outcome(north) == (JobState.COMPLETE, "", SECOND)
+
+
+def said() -> tuple[str, str]:
+    study = Study.objects.select_related("patient").get()
+    return study.patient.patient_id, study.display_name

@@ -16,6 +16,7 @@ from apps.studies.models import Instance
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
+from tests.studies import objects
 
 DAMAGES = ("flipped", "truncated", "empty", "missing")
 
@@ -81,3 +82,23 @@ def test_a_damaged_object_is_never_read_and_sending_it_again_restores_it(
     send(north, films["flipped"])
     with tenant_tx(north.tenant.id):
         assert InferenceJob.objects.filter(study=studies["flipped"]).count() == 2, "A whole one is not."
+
+
+def test_the_best_image_is_read_again_after_its_object_was_restored(
+    north: Hospital, read_studies: Callable[[], int]
+) -> None:
+    best = objects.image("2.25.7", 1)
+    send(north, best)
+    send(north, objects.image("2.25.7", 2, ViewPosition="AP"))
+    with tenant_tx(north.tenant.id):
+        instance = Instance.objects.get(view_position="PA")
+    damage(Path(default_storage.path(instance.object_key)), "flipped")
+    read_studies()
+    with tenant_tx(north.tenant.id):
+        fallback = InferenceJob.objects.latest("id")
+    assert (fallback.state, fallback.instance_id == instance.pk) == (JobState.COMPLETE, False)
+    send(north, best)
+    read_studies()
+    with tenant_tx(north.tenant.id):
+        latest = InferenceJob.objects.latest("id")
+    assert (latest.state, latest.instance_id) == (JobState.COMPLETE, instance.pk)
