@@ -1,8 +1,12 @@
-"""What operators did in this console. The hospitals' own trails are theirs and are not shown here."""
+"""What operators did in this console, and refused sign-ins and keys.
+
+The hospitals' own trails are theirs and are not shown here.
+"""
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 
+from apps.audit.models import SecurityEvent
 from apps.tenants.console import OperatorAdmin
 
 
@@ -15,3 +19,13 @@ class LogEntryAdmin(OperatorAdmin):
     @admin.display(description="What")
     def message(self, entry: LogEntry) -> str:
         return str(entry)
+
+
+@admin.register(SecurityEvent)
+class SecurityEventAdmin(OperatorAdmin):
+    list_display = ("at", "action", "user", "address", "amount")
+    list_filter = ("action",)
+    list_select_related = ("user",)
+    search_fields = ("address", "user__email")
+    search_help_text = "An address, or a person's e-mail."
+    ordering = ("-at",)

@@ -105,7 +105,7 @@ class SecurityEvent(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     at = models.DateTimeField(db_default=Now(), editable=False, help_text="Stamped by the database.")
     database_role = models.CharField(max_length=63, db_default="", editable=False, help_text="Stamped by the database.")
-    action = models.CharField(max_length=40, help_text="One of `Action`.")
+    action = models.CharField(max_length=40, choices=Action)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     address = models.GenericIPAddressField(null=True)
     amount = models.PositiveIntegerField(default=1, help_text="How many attempts this line stands for.")

@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.core import problems
+from apps.core.addresses import network_of
 from apps.core.errors import ChecxrayError
 from config.serving import admission
 from config.serving.admission import Admission, RefusedError
@@ -167,13 +168,13 @@ class Adapter:
         return outcome
 
     def _address_of(self, scope: Scope) -> str:
-        """The client's address; empty where it has none, or is a proxy's that many clients share."""
+        """The client's address or IPv6 network; empty where it has none, or is a proxy's that many clients share."""
         client = scope.get("client")
         try:
             address = ipaddress.ip_address(client[0]) if client else None
         except ValueError:
             address = None
-        return "" if address is None or any(address in each for each in self._proxies) else str(address)
+        return "" if address is None or any(address in each for each in self._proxies) else network_of(str(address))
 
     def _lane(self, admitted: Admission) -> Lane:
         if (own := self._by_path.get(admitted.path)) is not None:

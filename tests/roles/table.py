@@ -138,6 +138,7 @@ CONSOLE_MODELS: dict[str, dict[str, str]] = {
     "tenants/tenant": {"": "200", "add/": "200", "<path:object_id>/delete/": "403"},
     "accounts/user": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
     "admin/logentry": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
+    "audit/securityevent": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
     "registry/previewjob": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
     "registry/switchpreview": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
     "registry/deployment": {"": "200", "add/": "403", "<path:object_id>/delete/": "403"},
