@@ -13,6 +13,7 @@ from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.pictures import film_picture, load_film, overlay_picture
 from apps.reports.selectors import heatmaps_of, rejection_of_image, reviews_of
 from apps.studies.models import Instance, Study
+from apps.studies.selectors import is_in_conflict
 
 _SEXES = {"M": "Male", "F": "Female", "O": "Other"}
 _AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
@@ -57,6 +58,7 @@ class ReportContents:
     superseded: str
     warnings: Sequence[Warned]
     image_rejected: str = ""
+    is_in_conflict: bool = False
     original_signed_at: datetime.datetime | None = None
 
     @property
@@ -116,6 +118,7 @@ def contents_of(report: Report) -> ReportContents:
         superseded=_superseded(report.study, job),
         warnings=warnings_of(study=report.study, job=job),
         image_rejected=_image_rejected(job),
+        is_in_conflict=is_in_conflict(report.study_id),
         original_signed_at=_original_signed_at(report),
     )
 

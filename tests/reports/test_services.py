@@ -67,6 +67,18 @@ def test_a_preliminary_report_says_what_was_found_and_by_whom(
         assert "Canary, Cora" in page
 
 
+def test_a_preliminary_report_says_that_its_patient_is_in_conflict(
+    north: Hospital, read_study: Callable[..., Study]
+) -> None:
+    study = read_study(north, film={"patient_name": "Doe^John", "patient_id": "P-9"})
+    notice = "The patient data of this study contradict other images."
+    with tenant_tx(north.tenant.id):
+        assert notice not in words(render_pdf(study=study))
+    read_study(north, film={"patient_name": "Smith^Jane", "patient_id": "P-9", "seed": 2})
+    with tenant_tx(north.tenant.id):
+        assert notice in words(render_pdf(study=study))
+
+
 def test_without_a_positive_finding_nothing_is_called_normal(north: Hospital, read_study: Callable[..., Study]) -> None:
     study = read_study(north)
     with tenant_tx(north.tenant.id):
