@@ -56,8 +56,7 @@ def main() -> int:
     connection = socket.socket(fileno=descriptor)
     _import_everything(sys.argv[6:])
     _limit(memory_bytes, open_files)
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _send(connection, {"number": 0, "outcome": "ready", "missing": confine(), "max_rss": held})
+    _send(connection, {"number": 0, "outcome": "ready", "missing": confine()})
     while True:
         files: list[BinaryIO] = []
         length, descriptors = _receive_length(connection)

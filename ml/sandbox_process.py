@@ -21,6 +21,8 @@ from ml.sandbox_wire import LENGTH, MAX_HEADER_BYTES, InvalidMessage, pack, pars
 
 START_SECONDS: Final = 20.0
 OPEN_FILES: Final = 32
+_LOOK_SECONDS: Final = 0.02
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # Signals by which an operator, a supervisor or the kernel (out of memory) ends a process. Its own limits end it by
 # others, and its system call filter keeps it from sending itself SIGKILL.
@@ -54,9 +56,10 @@ class Child:
         self._limits = limits
         # Drawn anew for each task, so that no answer can be sent before its task.
         self._number = 0
-        self._max_rss = 0
+        self._held_at_start = 0
+        self._held_most = 0
         self._lock = threading.Lock()
-        self._end: tuple[int, int] | None = None
+        self._end: int | None = None
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
@@ -82,7 +85,7 @@ class Child:
             status = self.reap()
             _log.error("a decoding process did not start (status %d); run: python -m ml.sandbox_child", status)
             raise InputRejected("sandbox-unavailable", "No decoding process can be started. Try again.") from None
-        self._max_rss = int(ready["max_rss"])
+        self._held_at_start = self._held_most = self._held_now()
         _say_once(tuple(str(each) for each in ready.get("missing", ())))
 
     def send(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
@@ -128,29 +131,26 @@ class Child:
 
     def reap(self) -> int:
         """End it if it still runs, and return its exit status (negative for a signal)."""
-        return self._buried(is_gone=False)[0]
+        return self._buried(is_gone=False)
 
     def cause_of_death(self) -> Exception:
         """What the end of a child, which closed its socket, says of the file: EndedFromOutside or InputRejected."""
-        status, grown_bytes = self._buried(is_gone=True)
+        status = self._buried(is_gone=True)
         _log.warning("a decoding process ended with status %d", status)
         if -status in (signal.SIGXCPU, signal.SIGALRM):
             return InputRejected("decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed.")
         if -status in _FROM_OUTSIDE:
-            return EndedFromOutside(grown_bytes)
+            return EndedFromOutside(self._held_most - self._held_at_start)
         return InputRejected("decode-crashed", "Decoding broke off. Export the image anew, or uncompressed.")
 
-    def _buried(self, *, is_gone: bool) -> tuple[int, int]:
-        """Exit status, and by how many bytes it grew at most."""
+    def _buried(self, *, is_gone: bool) -> int:
+        """The exit status."""
         with self._lock:
             if self._end is None:
                 # Without a look by subprocess, which would take the status away.
                 if not is_gone or not self._exits():
                     os.kill(self.pid, signal.SIGKILL)
-                _, status, usage = os.wait4(self.pid, 0)
-                self._process.returncode = os.waitstatus_to_exitcode(status)
-                unit = 1 if sys.platform == "darwin" else 1024
-                self._end = (self._process.returncode, max(0, usage.ru_maxrss - self._max_rss) * unit)
+                self._end = self._process.wait()
                 self._socket.close()
             return self._end
 
@@ -165,8 +165,10 @@ class Child:
 
     def _fill(self, view: memoryview, deadline: float) -> None:
         while view:
-            if not self._readable(max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
+            while not self._readable(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+                self._held_most = max(self._held_most, self._held_now())
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
             try:
                 count = self._socket.recv_into(view)
             except ConnectionError:
@@ -174,6 +176,16 @@ class Child:
             if not count:
                 raise EOFError
             view = view[count:]
+
+    def _held_now(self) -> int:
+        """Bytes of memory that the process holds; 0 where the system does not say (it has no ``/proc``).
+
+        What ``getrusage`` says of a child that has ended is of no use: it begins with the memory of its parent.
+        """
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+        except (OSError, IndexError):
+            return 0
 
     def _readable(self, seconds: float) -> bool:
         poller = select.poll()

@@ -34,13 +34,14 @@ def test_bytes_come_back_as_they_went_in() -> None:
     quota = Quota(2**30, 2**30)
     pieces = [b"a", bytes(70_000), b"bc", bytes(range(256)) * 12_000, b"d"]
     spooled = Spooled(quota, "192.0.2.1")
+    before = set(settings.SPOOL_DIR.iterdir())
     for piece in pieces:
         spooled.add(piece)
         if spooled.wants_flush:
             spooled.flush()
     assert spooled.size > MEMORY_BYTES
     assert spooled.in_file
-    assert not list(settings.SPOOL_DIR.iterdir()), "The file has no name."
+    assert set(settings.SPOOL_DIR.iterdir()) == before, "The file has no name."
     spooled.flush()
     assert spooled.open().read() == b"".join(pieces)
     spooled.close()

@@ -24,7 +24,7 @@ __all__ = ["version"]
 def send(hospital: Hospital, count: int, priority: int = Priority.ROUTINE) -> None:
     """Studies without films, queued one after the other as they come in."""
     with tenant_tx(hospital.tenant.id):
-        patient = Patient.objects.create()
+        patient = Patient.objects.create(is_identified=False)
         uids = (f"2.25.{hospital.tenant.slug == 'north':d}{Study.objects.count() + n}" for n in range(count))
         for study in Study.objects.bulk_create(Study(patient=patient, study_instance_uid=uid) for uid in uids):
             request_inference(study_id=study.pk, priority=priority)

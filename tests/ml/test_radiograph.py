@@ -35,12 +35,18 @@ def peer(data: bytes) -> NDArray[Any]:
 
 
 def peer_display(data: bytes) -> NDArray[np.float64]:
-    """pydicom's modality LUT and VOI LUT, scaled from the range of its output to 0..255, inverted for MONOCHROME1."""
+    """pydicom's modality LUT and VOI LUT, scaled from the range of its output to 0..255, inverted for MONOCHROME1.
+
+    Turned as a frontal image is shown: the patient's left at the right, the head at the top.
+    """
     dataset = pydicom.dcmread(io.BytesIO(data))
     shown = apply_voi_lut(apply_modality_lut(peer(data), dataset), dataset).astype(np.float64)
     low, high = shown.min(), shown.max()
     scaled = (shown - low) / (high - low) * 255
-    return 255 - scaled if dataset.PhotometricInterpretation == "MONOCHROME1" else scaled
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        scaled = 255 - scaled
+    across, down = dataset.get("PatientOrientation") or ("L", "F")
+    return scaled[:: -1 if down == "H" else 1, :: -1 if across == "R" else 1]
 
 
 def reading(**attributes: Any) -> Radiograph:

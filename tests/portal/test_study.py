@@ -32,7 +32,7 @@ def client(north: Hospital, sign_in: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def study(north: Hospital, read_study: Callable[..., Study]) -> Study:
-    return read_study(north, {"patient_name": "DOE^Jane"}, Effusion=0.71, Mass=0.35)
+    return read_study(north, {"patient_name": "CANARY^Jane"}, Effusion=0.71, Mass=0.35)
 
 
 def at(study: Study, address: str = "") -> str:
@@ -136,7 +136,7 @@ def test_another_hospital_finds_none_of_it(study: Study, south: Hospital, sign_i
     for address in ADDRESSES:
         response = client.get(at(study, address))
         assert response.status_code == 404, address
-        assert "DOE" not in response.text
+        assert "CANARY" not in response.text
     for address in ("sign/", "review/"):
         assert client.post(at(study, address), {"job": "x"}).status_code == 404, address
     assert "There is no such study in this hospital." in client.get(at(study)).text
@@ -179,7 +179,7 @@ def test_signing_makes_the_report_final(client: Client, study: Study, north: Hos
     body = {"job": job_on_page(client, study), "impression": "Right effusion. <b>Drain</b> it."}
     preliminary = client.get(at(study, "report.pdf"))
     assert preliminary.content.startswith(b"%PDF")
-    assert "DOE" not in preliminary["Content-Disposition"]
+    assert "CANARY" not in preliminary["Content-Disposition"]
     response = client.post(at(study, "sign/"), body, follow=True)
     page = words(response)
     assert "The report is signed." in page
@@ -199,7 +199,7 @@ def test_a_result_that_came_meanwhile_is_not_signed(
 ) -> None:
     job = job_on_page(client, study)
     store_film(
-        north, seed=9, study_uid=study.study_instance_uid, patient_name="DOE^Jane", patient_id=study_patient(study)
+        north, seed=9, study_uid=study.study_instance_uid, patient_name="CANARY^Jane", patient_id=study_patient(study)
     )
     finish(north, Mass=0.9)
     response = client.post(at(study, "sign/"), {"job": job, "impression": ""})
@@ -243,9 +243,9 @@ def test_only_a_radiologist_reads(
         assert other.get(at(study, address)).status_code == 403
     for query in ("", "?flagged=1", "?label=Effusion", "?sort=finding"):
         listed = other.get(f"/{query}")
-        assert "DOE, Jane" in words(listed)
+        assert "CANARY, Jane" in words(listed)
         assert "71.0 %" not in words(listed)
-    assert other.get("/?label=Hernia").text.count("DOE, Jane") == 1
+    assert other.get("/?label=Hernia").text.count("CANARY, Jane") == 1
     assert other.get("/quick-check/").status_code == 403
     for address in ("studies/", f"studies/{study.study_instance_uid}/", "models/"):
         answer = other.get(f"/api/v1/{address}")

@@ -58,9 +58,7 @@ def test_the_exact_test(one: int, other: int, expected: float | None) -> None:
 def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
     empty = compare([])
     assert (empty.n, list(empty.labels)) == (0, [])
-    unjudged = Pair(
-        uuid.uuid4(), "1.2", {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)}
-    )
+    unjudged = Pair(uuid.uuid4(), {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)})
     found = compare([unjudged])
     assert found.not_read == ["Mass"]
     (label,) = found.labels
@@ -73,7 +71,7 @@ def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
 def test_a_study_counts_once_however_many_of_its_findings_are_disputed() -> None:
     labels = ("Mass", "Nodule", "Edema")
     pair = Pair(
-        uuid.uuid4(), "1.2", {each: Call(0.9, 0.5) for each in labels}, {each: Call(0.1, 0.5) for each in labels},
+        uuid.uuid4(), {each: Call(0.9, 0.5) for each in labels}, {each: Call(0.1, 0.5) for each in labels},
         present={"Mass": False, "Nodule": False, "Edema": True},
     )  # fmt: skip
     found = compare([pair])

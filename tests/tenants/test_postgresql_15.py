@@ -28,7 +28,7 @@ from django.db import connections
 call_command("migrate", verbosity=0)
 from apps.audit.services import Actor
 from apps.inference.intake import inspect_file, take_in
-from apps.reports.models import Report
+from apps.reports.models import ReportDraft
 from apps.studies.models import Instance, Study
 from apps.studies.spool import open_spool
 from apps.tenants.models import Tenant
@@ -55,7 +55,7 @@ activate(version=register(artifact_dir=Path({str(STARTER)!r})), actor="test", re
 with Drain(device="cpu") as drain:
     print("read", drain.run())
 with tenant_tx(north.id):
-    print("reports", Report.objects.count())
+    print("drafts", ReportDraft.objects.count())
 """
 STORED_SAYS = ["inside 1", "outside 0 0", "chx_app 15", "chx_owner 15", "chx_dispatch 15", "chx_auth 15"]
 
@@ -141,4 +141,4 @@ def test_four_logins(server: str, tmp_path: Path) -> None:
         str(tmp_path / "admin-url"),
     )  # fmt: skip
     said = run(environment, tmp_path, "-c", STORED + READ).splitlines()
-    assert said[-8:] == [*STORED_SAYS, "read 1", "reports 1"]
+    assert said[-8:] == [*STORED_SAYS, "read 1", "drafts 1"]

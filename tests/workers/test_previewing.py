@@ -6,7 +6,6 @@ from typing import Any
 
 import psutil
 import pytest
-from django.core.files.storage import default_storage
 from django.test import Client
 from django.urls import reverse
 
@@ -16,9 +15,9 @@ from apps.registry.models import Activation, ModelVersion, PreviewJob, SwitchPre
 from apps.registry.points import Choice
 from apps.registry.selectors import version_for
 from apps.registry.services import register, request_preview, set_points
-from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PASSWORD, Hospital
+from tests.dicomweb.web import free_port
 from tests.flows.processes import running, start, wait_for
 from tests.ml import tiny
 from tests.results import read, version
@@ -135,8 +134,9 @@ def test_a_child_that_is_killed_leaves_its_reason(
 
 
 def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
-    operator: Client, north: Hospital, candidate: ModelVersion, store_film: Any, read: Any
-) -> None:
+    operator: Client, north: Hospital, candidate: ModelVersion, store_film: Any, read: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     page = reverse("admin:registry_modelversion_activate", args=[candidate.pk])
     request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
     work()
@@ -144,20 +144,25 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     assert "Refused: chest-net:3 has read no study of North Hospital yet" in operator.get(page).content.decode()
 
     read(store_film(north, size=256).instance, Mass=0.9)
-    with tenant_tx(north.tenant.pk):
-        default_storage.delete(Instance.objects.get().object_key)
-    request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
-    work()
-    assert (job().state, job().attempts) == (State.WAITING, 1)
-    assert "Attempt 1 failed: A stored film could not be read" in operator.get(page).content.decode()
-    for _ in range(2):
+    # The child that makes the preview finds a storage that does not answer: that is an outage, and spends no attempt.
+    with monkeypatch.context() as environment:
+        environment.setenv("S3_BUCKET", "films")
+        environment.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "key")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+        work()
+    assert (job().state, job().attempts) == (State.WAITING, 0)
+    monkeypatch.setenv("DATABASE_URL", "no-address")
+    for attempt in (1, 2, 3):
         PreviewJob.objects.update(not_before=job().created)
         work()
-    assert (job().state, job().attempts) == (State.FAILED, 3)
-    assert "Failed: A stored film could not be read" in operator.get(page).content.decode()
+        assert (job().state, job().attempts) == (State.WAITING if attempt < 3 else State.FAILED, attempt)
+        said = "Failed" if attempt == 3 else f"Attempt {attempt} failed"
+        assert f"{said}: Its process ended with status 1" in operator.get(page).content.decode()
     # Somebody made one at the command line since.
     SwitchPreview.objects.create(
         for_tenant=north.tenant, from_version=version_for(north.tenant.pk), to_version=candidate, studies=1,
         report_json='{"labels": {}, "points": {}}', sha256="0", actor="test",
     )  # fmt: skip
-    assert "Failed: A stored film" not in operator.get(page).content.decode()
+    assert "Failed: Its process" not in operator.get(page).content.decode()
