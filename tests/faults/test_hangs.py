@@ -18,7 +18,7 @@ from config import databases
 from config.embedded import postgres, valkey
 from tests.conftest import Hospital
 from tests.dicomweb.web import MULTIPART, multipart
-from tests.faults.hanging import hanging
+from tests.faults.servers import hanging
 from workers.drain import Drain
 
 logger = logging.getLogger(__name__)

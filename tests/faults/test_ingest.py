@@ -13,7 +13,7 @@ import psutil
 import pydicom
 import pytest
 import requests
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, connections
 
 from apps.inference.models import OPEN_STATES, InferenceJob
 from apps.tenants.scope import tenant_tx
@@ -24,6 +24,7 @@ from tests.conftest import Hospital
 from tests.dicomweb.web import WebServer, running_web_server
 from tests.dimse.listening import ListenerProcess, listener_process
 from tests.faults.invariants import broken_invariants, spool_leftovers
+from tests.faults.servers import durable_postgres, kill, postgres_is_back
 from tests.flows.processes import wait_for
 
 # The longest that PostgreSQL, killed in the middle of writing, may need to recover on a busy machine.
@@ -110,18 +111,12 @@ def reading() -> Iterator[Supervisor]:
         supervisor.stop()
 
 
-def kill(process: psutil.Process | None) -> None:
-    assert process is not None
-    for each in [*process.children(recursive=True), process]:
-        each.kill()
-    process.wait(10)
-
-
 @pytest.mark.long
 def test_every_part_is_killed_while_images_arrive(
     starter: Any, north: Hospital, make_film: Callable[..., Path]
 ) -> None:
     with (
+        durable_postgres(),
         running_web_server(workers=2) as web,
         listener_process() as dimse,
         reading() as supervisor,
@@ -135,7 +130,7 @@ def test_every_part_is_killed_while_images_arrive(
             wait_for_more(senders)
             valkey.start()
             kill(postgres.postmaster())
-            postgres.start(durable=True)
+            wait_for(lambda: postgres_is_back(durable=True), 60, "The server's return")
             wait_for_more(senders)
             worker = supervisor.services[0].process
             assert worker is not None
@@ -156,7 +151,7 @@ def wait_for_more(senders: Senders, count: int = 4) -> None:
 
 def open_jobs(hospital: Hospital) -> int:
     try:
-        close_old_connections()
+        connections.close_all()
         with tenant_tx(hospital.tenant.id):
             return InferenceJob.objects.filter(state__in=OPEN_STATES).count()
     except DatabaseError:

@@ -25,9 +25,9 @@ from config.embedded import postgres
 from config.processes import ENVIRONMENT, command
 from config.supervisor import Service, Supervisor
 from tests.conftest import Hospital
-from tests.faults.hanging import hanging
 from tests.faults.invariants import broken_invariants
 from tests.faults.object_server import ObjectServer
+from tests.faults.servers import hanging, postgres_is_back
 from tests.flows.processes import running, wait_for
 from workers.drain import Drain
 from workers.watch import Watch
@@ -172,22 +172,13 @@ def test_a_database_that_is_away_while_a_worker_holds_images_spends_no_attempt(
         else:
             server.kill()
             time.sleep(10)
-            wait_for(restarted, 60, "The server's return")
+            wait_for(postgres_is_back, 60, "The server's return")
         back = time.monotonic()
         poll(supervisor, lambda: jobs_by_state()[JobState.COMPLETE] == 30, 120, "Every result")
         logger.info("From the database's return to the last result: %.1f s", time.monotonic() - back)
     assert broken_invariants(north, accepted) == []
     with tenant_tx(north.tenant.id):
         assert set(InferenceJob.objects.values_list("attempt", "is_suspect")) == {(1, False)}
-
-
-def restarted() -> bool:
-    """PostgreSQL's children outlive it by a moment, in which no other server may use its files."""
-    try:
-        postgres.start(durable=False)
-    except postgres.EmbeddedServiceError:
-        return False
-    return True
 
 
 @pytest.mark.long
