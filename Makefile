@@ -2,20 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint types migrations unit faults bench format clean
+.PHONY: demo test lint migration-lint types migrations unit faults bench format hooks requirements release-migrations clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
 
 test: lint types migrations unit
 
-lint: $(VENV)/.development
+lint: $(VENV)/.development migration-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+migration-lint: $(VENV)/.development
+	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python -m config.migration_lint
 
 types: $(VENV)/.development
 	$(BIN)/mypy
@@ -38,6 +42,20 @@ format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What CI checks quickly, before each commit.
+hooks: $(VENV)/.development
+	$(BIN)/pre-commit install
+	$(BIN)/pre-commit run --all-files
+
+# Resolve the versions that requirements.in and requirements-dev.in name; what is pinned already stays.
+requirements: $(VENV)/.development
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+
+# A release ships the migrations of today: the lint examines those that come after them.
+release-migrations: $(VENV)/.development
+	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python -m config.migration_lint --release
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
@@ -50,7 +68,7 @@ $(VENV)/.run-time: requirements.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements.txt | $(BIN)/python
+$(VENV)/.development: requirements-dev.txt | $(BIN)/python
 	@echo "Installing the pinned requirements for development"
 	@$(BIN)/python -m pip install --quiet --progress-bar on -r requirements-dev.txt
 	@touch $@ $(VENV)/.run-time

@@ -26,11 +26,11 @@ ROLES = (OWNER, APP, DISPATCH, AUTH, ERASE)
 _ASSUMED = (OWNER, APP, DISPATCH, AUTH)
 # How long the server lets each role's sessions run a statement, wait for a lock, and hold a transaction open in which
 # they do nothing. They are the roles' own settings, because a pooler passes on no setting of a session. Migrations may
-# run long, but must not make everybody wait behind the lock that they wait for.
+# run long, but all other sessions wait behind a lock that a migration waits for: it gives up before they do.
 LIMITS: Mapping[str, Mapping[str, str]] = {
     OWNER: {
         "statement_timeout": "0",
-        "lock_timeout": "30s",
+        "lock_timeout": "4s",
         "idle_in_transaction_session_timeout": "10min",
     },
     APP: {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"},
