@@ -15,6 +15,7 @@ from ml.storage_classes import PICTURE_IMPLEMENTATION_CLASS
 
 _UID_ROOT = uuid.UUID("a3c7c8c4-5f0e-4b6e-9f3c-6d1b6f3f2a10")
 IMPLEMENTATION_CLASS_UID = UID(PICTURE_IMPLEMENTATION_CLASS)
+# The version of this writer, not of the product: the same picture must give the same bytes in every release.
 IMPLEMENTATION_VERSION_NAME = "CHECXRAY_1"
 
 

@@ -5,9 +5,14 @@ from typing import Final
 from pydicom import uid
 from pynetdicom.presentation import PresentationContext, build_context
 
-# A UID of this implementation (PS3.5 B.2). It is written into every received file, and so is part of its identity.
+from apps.core.version import VERSION
+
+# A UID of this implementation (PS3.5 B.2), and its name. Both are written into every received file and so are part of
+# its identity: the same data set must be the same file in every release.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.214743061296205313021203430868116834209"
-IMPLEMENTATION_VERSION_NAME: Final = "CHECXRAY"
+FILE_VERSION_NAME: Final = "CHECXRAY"
+# What a peer sees of an association (PS3.7 D.3.3.2.3): at most 16 characters.
+IMPLEMENTATION_VERSION_NAME: Final = f"CHECXRAY_{VERSION}"
 
 STORAGE_CLASSES: Final = (
     uid.ComputedRadiographyImageStorage,

@@ -7,7 +7,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from apps.dimse.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from apps.dimse.contexts import FILE_VERSION_NAME, IMPLEMENTATION_CLASS_UID
 from apps.studies.spool import Spool, SpooledFile
 
 _PREAMBLE = bytes(128) + b"DICM"
@@ -43,7 +43,7 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
     meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    meta.ImplementationVersionName = FILE_VERSION_NAME
     target = DicomBytesIO()
     write_file_meta_info(target, meta)
     return target.getvalue()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from apps.core.version import VERSION
 from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_networks, env_str, home
 
 BASE_DIR: Path = PROJECT_ROOT
@@ -283,7 +284,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Checxray API",
     "DESCRIPTION": "Chest films in, findings with heatmaps and reports out. Investigational. Not for diagnostic use.",
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage
 
 from apps.audit.models import AuditEvent
+from apps.core.version import VERSION
 from apps.dimse import contexts
 from apps.inference.models import InferenceJob
 from apps.studies.models import ImageRejection, Instance
@@ -61,6 +62,12 @@ def test_contexts_are_what_the_preflight_accepts() -> None:
 
 def test_echo(listener: ListenerProcess, north: Hospital) -> None:
     assert listener.echo("NORTH") == 0x0000
+
+
+def test_a_peer_sees_the_version(listener: ListenerProcess, north: Hospital) -> None:
+    association = listener.associate("NORTH")
+    assert association.acceptor.implementation_version_name == f"CHECXRAY_{VERSION}"
+    association.release()
 
 
 @pytest.mark.parametrize("called", ["NOBODY", "north", "NO.TENANT", "NORTH'--", "ANY-SCP"])
