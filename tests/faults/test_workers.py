@@ -105,7 +105,7 @@ def test_one_image_that_kills_its_worker_fails_and_its_29_batchmates_are_read(
     stored = [store_film(north, seed=seed, size=256) for seed in range(30)]
     poison = stored[7]
     space = Manifest.from_dict(compiled.manifest).input_space.to_dict()
-    tensor = load_input(default_storage.path(poison.instance.object_key), space).tensor_u8
+    tensor = load_input(Path(default_storage.path(poison.instance.object_key)), space).tensor_u8
     worker = [sys.executable, "-m", "tests.faults.poisoned_worker", *command("worker")[3:]]
     with supervised(worker, POISON=hashlib.sha256(tensor.tobytes()).hexdigest()) as supervisor:
         poll(supervisor, lambda: jobs_by_state() == {JobState.COMPLETE: 29, JobState.FAILED: 1}, 240, "An end for each")
