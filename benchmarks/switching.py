@@ -123,7 +123,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
 def switch(others: list[Any], every: float, stop: threading.Event, moves: list[float]) -> None:
     from django.db import connections
 
-    from apps.registry.services import activate, roll_back
+    from apps.deployment.services import activate, roll_back
 
     try:
         while not stop.wait(every):
@@ -199,8 +199,8 @@ def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> 
 
 def compile_each(versions: list[Any]) -> None:
     """Move to each and back once, so that it is compiled; afterwards a switch costs what it costs."""
+    from apps.deployment.services import activate, roll_back
     from apps.inference.models import Worker
-    from apps.registry.services import activate, roll_back
 
     for version in versions:
         activate(version=version, actor="benchmark")
@@ -213,7 +213,7 @@ def compile_each(versions: list[Any]) -> None:
 
 
 def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespace) -> None:
-    from apps.registry.selectors import version_in_service
+    from apps.deployment.selectors import version_in_service
 
     serving, *others = [
         version_in_service(), *(other_version(artifact, folder / name) for name in ("second", "third"))

@@ -146,7 +146,8 @@ def enter(client: Client, hospital: Hospital, user: Any) -> None:
 @pytest.fixture
 def starter(db: None) -> Any:
     """The shipped model version, registered and in service."""
-    from apps.registry.services import activate, register
+    from apps.deployment.services import activate
+    from apps.registry.services import register
 
     version = register(artifact_dir=STARTER)
     activate(version=version, actor="test")
@@ -170,7 +171,7 @@ def make_film(tmp_path: Path) -> Callable[..., Path]:
 def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
     """Take a synthetic film in for a hospital, as STOW or an upload would; its instance and study."""
     from apps.audit.services import Actor
-    from apps.inference.intake import inspect_file, take_in
+    from apps.ingest.intake import inspect_file, take_in
     from apps.studies.models import Instance
     from apps.studies.spool import open_spool
     from apps.tenants.scope import tenant_tx
@@ -191,7 +192,7 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
 def send(db: None) -> Callable[..., Any]:
     """Take the bytes of an object in for a hospital, as every way in does; whether it is new, and its study."""
     from apps.audit.services import Actor
-    from apps.inference.intake import inspect_file, take_in
+    from apps.ingest.intake import inspect_file, take_in
     from apps.studies.spool import open_spool
 
     def sent(hospital: Hospital, data: bytes) -> Any:

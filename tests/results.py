@@ -46,8 +46,8 @@ def manifest(name: str = "chest-net") -> Manifest:
 @pytest.fixture
 def version(db: None) -> Any:
     """A registered version in service; its weights are never asked for."""
+    from apps.deployment.services import activate
     from apps.registry.models import ModelVersion
-    from apps.registry.services import activate
 
     described = manifest()
     version = ModelVersion.objects.create(

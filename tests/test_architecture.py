@@ -117,10 +117,10 @@ def test_django_finds_one_database_driver() -> None:
 SQL_BY_HAND = {
     "apps/audit/services.py": "a line with every request",
     "apps/core/postgresql/base.py": "the limits of the role that a connection assumes",
-    "apps/inference/choosing.py": "the images of every batch, each with what was said of it",
+    "apps/inference/image_choice.py": "the images of every batch, each with what was said of it",
     "apps/inference/services.py": "queueing, claiming and completing, with every film",
     "apps/inference/shadows.py": "a claim, as that of the jobs",
-    "apps/registry/selectors.py": "pointers and points, with every batch",
+    "apps/deployment/selectors.py": "pointers and points, with every batch",
     "apps/reports/services.py": "one statement for the report that is there and the one that is not",
     "apps/studies/services.py": "one round trip for an instance",
     "apps/tenants/checks.py": "asks PostgreSQL what the role may do",

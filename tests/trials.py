@@ -5,9 +5,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.deployment.models import Challenger
+from apps.deployment.selectors import thresholds_for
 from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
-from apps.registry.models import Challenger
-from apps.registry.selectors import thresholds_for
 from apps.reports.models import FindingReview
 from apps.studies.models import Patient, Study
 from apps.tenants.scope import tenant_tx

@@ -15,8 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from apps.core.retry import failure_of, outage_of
-from apps.registry.models import Work
-from apps.registry.services import Queue
+from apps.core.work_queue import Queue, Work
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5

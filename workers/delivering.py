@@ -8,8 +8,8 @@ from django.db import close_old_connections
 
 from apps.core.outbound import UnreachableError
 from apps.core.webhooks import secrets_of, send
-from apps.registry.models import WebhookDelivery
-from apps.registry.services import Outcome, claim_delivery, finish_delivery
+from apps.events.models import WebhookDelivery
+from apps.events.services import Outcome, claim_delivery, finish_delivery
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from apps.deployment.ledger.rollback import former_version
+from apps.deployment.models import Challenger
+from apps.deployment.selectors import pointers
 from apps.inference.loading import load_version
 from apps.inference.services import Canary
 from apps.registry import engine
-from apps.registry.models import Challenger, ModelVersion
-from apps.registry.selectors import pointers
-from apps.registry.ways_back import former_version
+from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
 # A version that could not be loaded is tried again after a while, not before each batch; a damaged one ever less often.

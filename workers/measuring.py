@@ -8,16 +8,17 @@ from typing import Any
 
 from django.conf import settings
 
+from apps.evaluation import services
+from apps.evaluation.models import EvaluationJob
 from apps.registry import engine
-from apps.registry import services as registry
-from apps.registry.models import EvaluationJob
+from apps.registry.services import fetch_artifact
 from workers.children import Attend, work_off
 
 _LAST_WORDS = 4000
 
 
 def measure_waiting(*, worker: str, stopping: threading.Event) -> None:
-    work_off(registry.EVALUATIONS, _measure, worker=worker, stopping=stopping)
+    work_off(services.EVALUATIONS, _measure, worker=worker, stopping=stopping)
 
 
 def _measure(job: EvaluationJob, attend: Attend) -> None:
@@ -25,11 +26,11 @@ def _measure(job: EvaluationJob, attend: Attend) -> None:
         status, words = _in_child(job, Path(folder), attend)
         if status == 0:
             report: dict[str, Any] = json.loads((Path(folder) / "report.json").read_bytes())
-            registry.complete_evaluation(job=job, report=report)
+            services.complete_evaluation(job=job, report=report)
         elif status == engine.EVALUATION_REFUSED:
-            registry.EVALUATIONS.refuse(job=job, reason=words)
+            services.EVALUATIONS.refuse(job=job, reason=words)
         else:
-            registry.EVALUATIONS.fail(job=job, reason=words or f"The evaluation ended with status {status}.")
+            services.EVALUATIONS.fail(job=job, reason=words or f"The evaluation ended with status {status}.")
 
 
 def _in_child(job: EvaluationJob, folder: Path, attend: Attend) -> tuple[int, str]:
@@ -37,7 +38,7 @@ def _in_child(job: EvaluationJob, folder: Path, attend: Attend) -> tuple[int, st
     films = job.evaluation_set
     with (folder / "said").open("w+b") as said:
         child = engine.start_evaluation(
-            registry.fetch_artifact(job.model_version),
+            fetch_artifact(job.model_version),
             Path(films.folder),
             Path(films.split) if films.split else None,
             folder / "report.json",

@@ -15,7 +15,7 @@ from apps.core.retry import outage_of
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
 from apps.inference import shadows
-from apps.inference.choosing import candidates_in_tenant, choose_image
+from apps.inference.image_choice import candidates_in_tenant, choose_image
 from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
 from apps.inference.models import InferenceJob
 from apps.inference.services import Result

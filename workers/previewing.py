@@ -6,8 +6,8 @@ import threading
 
 from django.conf import settings
 
-from apps.registry.models import PreviewJob
-from apps.registry.services import PREVIEWS
+from apps.deployment.models import PreviewJob
+from apps.deployment.services import PREVIEWS
 from workers.children import Attend, work_off
 
 

@@ -12,8 +12,8 @@ from rest_framework.response import Response
 
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
+from apps.deployment.selectors import nameable, operating_points, version_for
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import nameable, operating_points, version_for
 from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
 

@@ -20,13 +20,13 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
+from apps.deployment.selectors import thresholds_for
 from apps.inference.direct import DirectReading, entry_of, read_files, read_images
 from apps.inference.rendering import sandbox
 from apps.inference.serving import Answering, Requested, admission, requested_version
 from apps.inference.tensors import read_tensor
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import thresholds_for
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
 from apps.tenants.models import Scope

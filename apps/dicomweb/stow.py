@@ -10,7 +10,7 @@ from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
-from apps.inference.intake import InspectedFile, inspect_file, take_in_all
+from apps.ingest.intake import InspectedFile, inspect_file, take_in_all
 from apps.registry import engine
 
 SOURCE = "stow"

@@ -11,7 +11,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError, UnavailableError
 from apps.core.metrics import INSTANCES
 from apps.dimse.part10 import spool_part10
-from apps.inference.intake import inspect_file, take_in
+from apps.ingest.intake import inspect_file, take_in
 from apps.registry import engine
 from apps.routing.selectors import Caller, admit
 from apps.studies.services import StoredInstance

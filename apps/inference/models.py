@@ -10,7 +10,8 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.identifiers import uuid7
-from apps.registry.models import Challenger, ModelVersion
+from apps.deployment.models import Challenger
+from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
 from apps.tenants.fields import TenantForeignKey
 from apps.tenants.models import TenantModel

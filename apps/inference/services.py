@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.queue import Bell, ring
-from apps.inference.choosing import LOST_OBJECTS, is_reading_due
+from apps.deployment.models import takes
+from apps.deployment.selectors import thresholds_for
 from apps.inference.fairness import REMEMBER
+from apps.inference.image_choice import LOST_OBJECTS, is_reading_due
 from apps.inference.leases import (
     LEASE,
     TAKEN,
@@ -36,8 +38,7 @@ from apps.inference.models import (
 )
 from apps.inference.shadows import queue_shadows
 from apps.registry import engine
-from apps.registry.models import ModelVersion, takes
-from apps.registry.selectors import thresholds_for
+from apps.registry.models import ModelVersion
 from apps.studies.models import Instance
 from apps.studies.selectors import studies_with_rejections
 from apps.tenants.scope import current_tenant_id

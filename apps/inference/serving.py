@@ -15,12 +15,12 @@ from uuid import UUID
 from django.conf import settings
 
 from apps.core.errors import TooManyRequestsError, UnavailableError
+from apps.deployment.ledger.rollback import former_version
+from apps.deployment.selectors import deployments, nameable, version_for
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import deployments, nameable, version_for
 from apps.registry.services import find_version
-from apps.registry.ways_back import former_version
 
 logger = logging.getLogger(__name__)
 Answering = tuple[ModelVersion, "engine.Predictor"]

@@ -12,10 +12,11 @@ from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
 from apps.core.queue import Bell, ring
+from apps.deployment.models import Challenger
+from apps.deployment.selectors import challenger_for, open_challengers, thresholds_for
 from apps.inference.leases import LEASE, TAKEN, WAITING, ClaimedShadow
 from apps.inference.models import InferenceJob, JobState, ShadowReading
-from apps.registry.models import Challenger, ModelVersion
-from apps.registry.selectors import challenger_for, open_challengers, thresholds_for
+from apps.registry.models import ModelVersion
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
 

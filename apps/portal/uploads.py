@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
-from apps.inference.intake import InspectedFile, inspect_file, take_in
-from apps.inference.pictures import wrap_picture
+from apps.ingest.intake import InspectedFile, inspect_file, take_in
+from apps.ingest.pictures import wrap_picture
 from apps.studies.archives import is_archive, read_archive
 from apps.studies.services import StoredInstance
 from apps.studies.spool import Spool, SpooledFile

@@ -4,6 +4,7 @@ The console shows the platform: tenants, people, versions, jobs, machines. It re
 findings, and its database role could not read one.
 """
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from django.forms import Form
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
+
+from apps.core.errors import ChecxrayError
 
 
 def _is_operator(request: HttpRequest) -> bool:
@@ -84,3 +87,12 @@ def operator_id(request: HttpRequest) -> UUID | None:
 
 def reference(instance: Model | None) -> str:
     return "–" if instance is None else str(instance)
+
+
+def run_service(form: Form, service: Callable[..., Any], **arguments: Any) -> Any:
+    """What a service returned for a form; None where it refused, and the form then shows why."""
+    try:
+        return service(**arguments)
+    except ChecxrayError as error:
+        form.add_error(None, error.detail)
+    return None

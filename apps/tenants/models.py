@@ -9,6 +9,9 @@ from django.db import models
 from apps.core.identifiers import uuid7
 from apps.tenants.scope import current_tenant_id
 
+PLATFORM = "whole platform"
+"""How the scope of a row is called that is for no single tenant."""
+
 
 class Tenant(models.Model):
     """A hospital or practice. Its row carries no ``tenant_id``: it *is* the tenant."""

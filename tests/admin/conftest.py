@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 
 from apps.accounts.models import User
+from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
-from apps.registry.services import activate
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 from tests.results import read, uid_of, version

@@ -12,14 +12,16 @@ from django.urls import reverse
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.core.identifiers import uuid7
+from apps.deployment.models import Activation, Deployment
+from apps.deployment.selectors import version_for
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
-from apps.registry.models import Activation, Deployment, ModelVersion, TrainingRun
-from apps.registry.runs import record_progress, start_training_run
-from apps.registry.selectors import version_for
+from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportDraft
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
+from apps.training.models import TrainingRun
+from apps.training.runs import record_progress, start_training_run
 from tests.conftest import PASSWORD
 from tests.registry.progress import epoch, start
 
@@ -67,16 +69,16 @@ def addresses() -> list[str]:
         reverse("admin:registry_modelversion_activate", args=[version.pk]),
         reverse("admin:registry_modelversion_retire", args=[version.pk]),
         reverse("admin:registry_modelversion_card", args=[version.pk]),
-        reverse("admin:registry_operatingpoint_what_if", args=[tenant.slug]),
-        reverse("admin:registry_operatingpoint_read_by") + "?version=chest-net:3&label=Mass",
-        reverse("admin:registry_deployment_roll_back"),
-        reverse("admin:registry_deployment_unpin", args=[tenant.slug]),
-        reverse("admin:registry_trainingrun_live", args=[run.pk]),
+        reverse("admin:deployment_operatingpoint_what_if", args=[tenant.slug]),
+        reverse("admin:deployment_operatingpoint_read_by") + "?version=chest-net:3&label=Mass",
+        reverse("admin:deployment_deployment_roll_back"),
+        reverse("admin:deployment_deployment_unpin", args=[tenant.slug]),
+        reverse("admin:training_trainingrun_live", args=[run.pk]),
     ]
 
 
 def test_every_page_loads_for_an_operator_and_names_no_patient(operator: Client, filled: Any) -> None:
-    operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "leaves a line in the log?"})
+    operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "leaves a line in the log?"})
     visited = addresses()
     assert len(visited) >= 20
     for address in visited:
@@ -164,7 +166,8 @@ def test_versions_move_with_a_reason_and_back(operator: Client, version: Any) ->
     assert (move.reason, move.actor) == ("Better on small nodules.", f"user:{move.by_id}")
 
     assert (
-        operator.post(reverse("admin:registry_deployment_roll_back"), {"reason": "Too many alarms."}).status_code == 302
+        operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "Too many alarms."}).status_code
+        == 302
     )
     assert Deployment.objects.get().model_version == version
 
@@ -177,23 +180,23 @@ def test_a_tenant_is_pinned_in_the_console(operator: Client, north: Any, south: 
     assert operator.post(pin, {"tenant": north.tenant.pk, "reason": "A trial."}).status_code == 302
     assert version_for(north.tenant.pk) == other
     assert version_for(south.tenant.pk) == version
-    page = operator.get(reverse("admin:registry_deployment_changelist")).content.decode()
+    page = operator.get(reverse("admin:deployment_deployment_changelist")).content.decode()
     assert "North Hospital" in page
     assert "roll-back/?tenant=north" in page
     for hospital, active in ((north, "chest-net:4"), (south, "chest-net:3")):
         listed = Client().get("/api/v1/models/", headers=hospital.bearer).json()["results"]
         assert [each["model_version"] for each in listed if each["in_service"]] == [active]
 
-    unpin = reverse("admin:registry_deployment_unpin", args=["north"])
+    unpin = reverse("admin:deployment_deployment_unpin", args=["north"])
     assert operator.post(unpin, {"reason": "The trial is over."}).status_code == 302
     assert version_for(north.tenant.pk) == version
-    ledger = operator.get(reverse("admin:registry_activation_changelist")).content.decode()
+    ledger = operator.get(reverse("admin:deployment_activation_changelist")).content.decode()
     assert "By tenant" in ledger
     assert "The platform" in ledger
-    back = reverse("admin:registry_deployment_roll_back") + "?tenant=north"
+    back = reverse("admin:deployment_deployment_roll_back") + "?tenant=north"
     assert operator.post(back, {"reason": "Not yet."}).status_code == 302
     assert version_for(north.tenant.pk) == other
-    assert operator.get(reverse("admin:registry_deployment_unpin", args=["nowhere"])).status_code == 404
+    assert operator.get(reverse("admin:deployment_deployment_unpin", args=["nowhere"])).status_code == 404
 
 
 def test_a_version_shows_its_figures(operator: Client, version: Any) -> None:

@@ -5,14 +5,16 @@ from pathlib import Path
 from django.test import Client
 from django.urls import reverse
 
-from apps.registry.models import Activation, EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import EVALUATIONS
+from apps.deployment.models import Activation
+from apps.evaluation.models import EvaluationJob, EvaluationSet
+from apps.evaluation.services import EVALUATIONS
+from apps.registry.models import ModelVersion
 from tests.registry import gating
 from tests.registry.films import write_layout
 
 
 def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Path) -> None:
-    add = reverse("admin:registry_evaluationset_add")
+    add = reverse("admin:evaluation_evaluationset_add")
     assert operator.get(add).status_code == 200
     films = write_layout(tmp_path / "films", patients=6, test=2)
     for wrong, words in (("films", b"give the whole path"), (str(tmp_path), b"Data_Entry_2017")):
@@ -24,7 +26,7 @@ def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Pat
     told = operator.post(add, {"name": "public", "folder": str(films)}, follow=True)
     assert b"4 films of 2 patients" in told.content
     made = EvaluationSet.objects.get()
-    page = reverse("admin:registry_evaluationset_change", args=[made.pk])
+    page = reverse("admin:evaluation_evaluationset_change", args=[made.pk])
     assert operator.post(page, {}).status_code == 302
     made.refresh_from_db()
     assert not made.is_active
@@ -47,9 +49,9 @@ def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
     shown = operator.get(page).content
     assert b"Not comparable" in shown
     assert b"It has seen 3 of the patients." in shown
-    listed = operator.get(reverse("admin:registry_evaluationjob_changelist")).content
+    listed = operator.get(reverse("admin:evaluation_evaluationjob_changelist")).content
     assert b"It has seen 3 of the patients." in listed
-    assert operator.get(reverse("admin:registry_evaluationjob_change", args=[job.pk])).status_code == 200
+    assert operator.get(reverse("admin:evaluation_evaluationjob_change", args=[job.pk])).status_code == 200
     assert EvaluationJob.objects.count() == 2
 
 
@@ -67,5 +69,5 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     assert operator.post(address, {"reason": "Portable films.", "despite_gate": "on"}).status_code == 302
     line = Activation.objects.first()
     assert line is not None
-    shown = operator.get(reverse("admin:registry_activation_change", args=[line.pk])).content.decode()
+    shown = operator.get(reverse("admin:deployment_activation_change", args=[line.pk])).content.decode()
     assert "It may be worse than chest-net:1" in shown

@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.registry.models import Activation, ActivationRequest, ModelVersion
-from apps.registry.points import Choice
-from apps.registry.selectors import thresholds_for, version_for
-from apps.registry.services import set_points
+from apps.deployment.models import Activation, ActivationRequest
+from apps.deployment.points import Choice
+from apps.deployment.selectors import thresholds_for, version_for
+from apps.deployment.services import set_points
+from apps.registry.models import ModelVersion
 
 
 def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
@@ -26,7 +27,7 @@ def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
 
     line = Activation.objects.first()
     assert line is not None
-    page = operator.get(reverse("admin:registry_activation_change", args=[line.pk])).content.decode()
+    page = operator.get(reverse("admin:deployment_activation_change", args=[line.pk])).content.decode()
     assert "0.400 (fixed sensitivity 0.80)" in page
     assert "0.200 (fixed sensitivity 0.80)" in page
 
@@ -56,14 +57,14 @@ def test_a_second_operator_confirms_in_the_console(
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
     asked = ActivationRequest.objects.get()
-    confirm = reverse("admin:registry_activationrequest_confirm", args=[asked.pk])
-    page = reverse("admin:registry_activationrequest_change", args=[asked.pk])
+    confirm = reverse("admin:deployment_activationrequest_confirm", args=[asked.pk])
+    page = reverse("admin:deployment_activationrequest_change", args=[asked.pk])
     assert confirm in operator.get(page).content.decode()
     assert b"A second operator must confirm" in operator.post(confirm).content
     assert version_for(north.tenant.pk) == first
 
     other = operator_named("two")
-    listed = other.get(reverse("admin:registry_activationrequest_changelist")).content.decode()
+    listed = other.get(reverse("admin:deployment_activationrequest_changelist")).content.decode()
     assert str(asked.by) in listed
     shown = other.get(confirm).content
     assert b"Better." in shown
@@ -72,7 +73,7 @@ def test_a_second_operator_confirms_in_the_console(
     assert other.post(confirm).status_code == 302
     assert version_for(north.tenant.pk) == second
     assert confirm not in operator.get(page).content.decode()
-    withdraw = reverse("admin:registry_activationrequest_withdraw", args=[asked.pk])
+    withdraw = reverse("admin:deployment_activationrequest_withdraw", args=[asked.pk])
     assert b"confirmed already" in other.post(withdraw).content
 
 
@@ -81,10 +82,10 @@ def test_a_request_is_withdrawn(operator: Client, pair: tuple[ModelVersion, Mode
     address = reverse("admin:registry_modelversion_activate", args=[pair[1].pk])
     operator.post(address, {"keeps_points": "on", "reason": "Better."})
     asked = ActivationRequest.objects.get()
-    withdraw = reverse("admin:registry_activationrequest_withdraw", args=[asked.pk])
+    withdraw = reverse("admin:deployment_activationrequest_withdraw", args=[asked.pk])
     assert operator.get(withdraw).status_code == 200
     assert operator.post(withdraw).status_code == 302
-    listed = operator.get(reverse("admin:registry_activationrequest_changelist")).content.decode()
+    listed = operator.get(reverse("admin:deployment_activationrequest_changelist")).content.decode()
     assert "Withdrawn" in listed
 
 

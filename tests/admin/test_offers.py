@@ -6,10 +6,11 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from apps.registry.models import ModelVersion, Offer
-from apps.registry.selectors import nameable
+from apps.deployment.models import Offer
+from apps.deployment.selectors import nameable
+from apps.registry.models import ModelVersion
 
-ADD = reverse("admin:registry_offer_add")
+ADD = reverse("admin:deployment_offer_add")
 
 
 def test_an_offer_is_made_once_and_taken_back(
@@ -24,7 +25,7 @@ def test_an_offer_is_made_once_and_taken_back(
     assert candidate in nameable(north.tenant.pk)
     assert candidate not in nameable(south.tenant.pk)
     assert b"already exists" in operator.post(ADD, wish).content
-    assert operator.post(reverse("admin:registry_offer_delete", args=[offer.pk]), {"post": "yes"}).status_code == 302
+    assert operator.post(reverse("admin:deployment_offer_delete", args=[offer.pk]), {"post": "yes"}).status_code == 302
     assert candidate not in nameable(north.tenant.pk)
     assert LogEntry.objects.filter(object_id=str(offer.pk)).count() == 2
 

@@ -5,9 +5,11 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
-from apps.registry.models import ModelVersion, PreviewJob
-from apps.registry.previews import Read
-from apps.registry.services import PREVIEWS, activate, complete_preview, note_progress, request_preview, retire
+from apps.deployment.models import PreviewJob
+from apps.deployment.services import PREVIEWS, activate, note_progress, request_preview, retire
+from apps.registry.models import ModelVersion
+from apps.trials.preview_report import Read
+from apps.trials.services import complete_preview
 from tests.conftest import Hospital
 from tests.registry.versions import registered
 

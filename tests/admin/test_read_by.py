@@ -6,13 +6,13 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.audit.models import AuditEvent
+from apps.deployment.models import Challenger
+from apps.deployment.points import Choice
+from apps.deployment.services import activate, challenge, roll_back, set_points, unpin
 from apps.inference.models import InferenceJob
 from apps.inference.services import Canary, claim_jobs
-from apps.registry.models import Challenger
-from apps.registry.points import Choice
-from apps.registry.services import activate, challenge, roll_back, set_points, unpin
-from apps.reports.readings import readings_of, studies_read_by
 from apps.tenants.scope import tenant_tx
+from apps.trials.readings import readings_of, studies_read_by
 from tests.registry.versions import registered
 
 
@@ -28,7 +28,7 @@ def test_all_studies_read_by_a_version(
     assert [(each.tenant.slug, each.studies) for each in found] == [("north", 2), ("south", 1)]
     assert studies_read_by(version=version, label="Mass", threshold=0.31) == []
     assert len(studies_read_by(version=version, label="Mass", threshold=None)) == 2
-    address = reverse("admin:registry_operatingpoint_read_by")
+    address = reverse("admin:deployment_operatingpoint_read_by")
     page = operator.get(address, {"version": "chest-net:3", "label": "Mass", "threshold": "0.5"}).content.decode()
     assert "north" in page.lower()
     assert "2 studies" in page
@@ -51,14 +51,14 @@ def test_which_version_read_a_study_and_who_put_it_there(
 
     (reading,) = readings_of(study_id)
     assert (reading.version, reading.line, reading.tenant) == (version, pinned, north.tenant)
-    page = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(study_id)}).content.decode()
+    page = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(study_id)}).content.decode()
     assert version.sha256 in page
     assert "user:the-head" in page
     assert "user:another" not in page
     assert "Mass 0.500" in page
-    by_uid = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": uid_of(film)}).content.decode()
+    by_uid = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": uid_of(film)}).content.decode()
     assert version.sha256 in by_uid
-    nobody = operator.get(reverse("admin:registry_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
+    nobody = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
     assert "Nobody read a study of this id" in nobody.content.decode()
 
 

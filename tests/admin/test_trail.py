@@ -5,8 +5,9 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
+from apps.deployment.models import PreviewJob
 from apps.inference.models import InferenceJob
-from apps.registry.models import ModelVersion, PreviewJob
+from apps.registry.models import ModelVersion
 from apps.tenants.scope import tenant_tx
 from tests.admin.trail import console_views
 from tests.conftest import Hospital
@@ -20,12 +21,16 @@ def test_pages_about_tenants(
     with tenant_tx(north.tenant.pk):
         job = InferenceJob.objects.latest("id")
     jobs = "admin:inference_inferencejob"
-    read_by = "admin:registry_operatingpoint_read_by"
+    read_by = "admin:deployment_operatingpoint_read_by"
     person = reverse("admin:accounts_user_change", args=[north.radiologist.pk])
     visits: list[tuple[str, str, dict[str, str]]] = [
         (f"{jobs}_changelist", reverse(f"{jobs}_changelist"), {}),
         (f"{jobs}_change", reverse(f"{jobs}_change", args=[job.pk]), {}),
-        ("admin:registry_operatingpoint_what_if", reverse("admin:registry_operatingpoint_what_if", args=["north"]), {}),
+        (
+            "admin:deployment_operatingpoint_what_if",
+            reverse("admin:deployment_operatingpoint_what_if", args=["north"]),
+            {},
+        ),
         (read_by, reverse(read_by), {"version": "chest-net:3", "label": "Mass"}),
         (read_by, reverse(read_by), {"study": uid_of(film)}),
         ("admin:tenants_tenant_change", reverse("admin:tenants_tenant_change", args=[north.tenant.pk]), {}),

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.core.identifiers import uuid7
-from apps.registry.models import TrainingRun
-from apps.registry.runs import complete_training_run, fail_training_run, record_progress, start_training_run
+from apps.training.models import TrainingRun
+from apps.training.runs import complete_training_run, fail_training_run, record_progress, start_training_run
 from tests.conftest import PASSWORD, STARTER
 from tests.registry.progress import artifact, epoch, start, step
 
@@ -34,7 +34,7 @@ def look(run: TrainingRun) -> Callable[[str], str]:
 
     def looked(which: str) -> str:
         arguments = [] if which == "changelist" else [run.pk]
-        return client.get(reverse(f"admin:registry_trainingrun_{which}", args=arguments)).content.decode()
+        return client.get(reverse(f"admin:training_trainingrun_{which}", args=arguments)).content.decode()
 
     return looked
 
@@ -102,14 +102,14 @@ def test_a_complete_run_leads_to_its_candidate_and_back(run: TrainingRun, look: 
     client = Client()
     client.force_login(User.objects.get())
     version = client.get(reverse("admin:registry_modelversion_change", args=[run.model_version_id])).content.decode()
-    assert reverse("admin:registry_trainingrun_change", args=[run.pk]) in version
+    assert reverse("admin:training_trainingrun_change", args=[run.pk]) in version
     assert "Candidate" in version
 
 
 def test_the_live_part_is_for_operators_and_not_kept(run: TrainingRun) -> None:
-    address = reverse("admin:registry_trainingrun_live", args=[run.pk])
+    address = reverse("admin:training_trainingrun_live", args=[run.pk])
     assert Client().get(address).status_code == 302
     client = Client()
     client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
     assert client.get(address)["Cache-Control"].count("no-store") == 1
-    assert client.get(reverse("admin:registry_trainingrun_live", args=[uuid7()])).status_code == 404
+    assert client.get(reverse("admin:training_trainingrun_live", args=[uuid7()])).status_code == 404

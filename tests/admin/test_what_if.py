@@ -8,13 +8,13 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from apps.deployment.models import Activation
+from apps.deployment.points import Curve
+from apps.deployment.selectors import thresholds_for
 from apps.inference.models import Finding
-from apps.registry.models import Activation
-from apps.registry.points import Curve
-from apps.registry.selectors import thresholds_for
-from apps.registry.whatif import Evidence, step, steps
 from apps.reports.models import FindingReview
 from apps.tenants.scope import tenant_tx
+from apps.trials.what_if import Evidence, step, steps
 from tests.registry.versions import CURVE
 
 
@@ -32,7 +32,7 @@ def judged(north: Any, south: Any, version: Any, store_film: Any, read: Any) -> 
 
 
 def address(hospital: str, label: str = "Mass") -> str:
-    return reverse("admin:registry_operatingpoint_what_if", args=[hospital]) + f"?label={label}"
+    return reverse("admin:deployment_operatingpoint_what_if", args=[hospital]) + f"?label={label}"
 
 
 def steps_of(page: str) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def test_a_finding_without_a_point_and_a_page_without_studies(operator: Client, 
     assert "Nothing is known yet" in operator.get(address("north")).content.decode()
     assert operator.get(address("north", "Fracture")).status_code == 302
     assert operator.get(address("nowhere")).status_code == 404
-    listed = operator.get(reverse("admin:registry_operatingpoint_changelist")).content.decode()
+    listed = operator.get(reverse("admin:deployment_operatingpoint_changelist")).content.decode()
     assert "what-if/north/" in listed
 
 

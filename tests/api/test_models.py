@@ -2,8 +2,9 @@ from typing import Any
 
 from django.test import Client
 
-from apps.registry.models import ModelVersion, Offer
-from apps.registry.services import activate, challenge, end_challenge, retire
+from apps.deployment.models import Offer
+from apps.deployment.services import activate, challenge, end_challenge, retire
+from apps.registry.models import ModelVersion
 from ml.labels import LABELS
 from tests.registry.versions import registered
 

@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from apps.audit.models import AuditEvent
+from apps.deployment.points import Choice
+from apps.deployment.services import activate, set_points
 from apps.inference.serving import loaded_versions
-from apps.registry.points import Choice
-from apps.registry.services import activate, register, set_points
+from apps.registry.services import register
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key

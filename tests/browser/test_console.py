@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from apps.accounts.models import User
-from apps.registry.selectors import thresholds_for
+from apps.deployment.selectors import thresholds_for
 from tests.conftest import PASSWORD, Hospital
 from tests.results import read, version
 
@@ -26,7 +26,7 @@ def test_the_slider_shows_what_a_threshold_would_do(
         read(store_film(north, seed=seed, size=256).instance, Mass=probability)
     User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
     page = open_page()
-    page.goto("/admin/login/?next=/admin/registry/operatingpoint/what-if/north/%3Flabel=Mass")
+    page.goto("/admin/login/?next=/admin/deployment/operatingpoint/what-if/north/%3Flabel=Mass")
     page.locator("#id_username").fill("operator@platform.example")
     page.locator("#id_password").fill(PASSWORD)
     page.locator("input[type=submit]").click()

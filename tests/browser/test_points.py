@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from apps.registry.selectors import thresholds_for
+from apps.deployment.selectors import thresholds_for
 from tests.browser.audit import defects
 from tests.conftest import Hospital
 from tests.results import read, version

@@ -12,8 +12,8 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
+from apps.deployment.services import activate
 from apps.inference.loading import load_version
-from apps.registry.services import activate
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.transforms import InputSpace, preprocess

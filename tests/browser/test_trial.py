@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from apps.registry.models import Challenger
-from apps.registry.services import activate, challenge
+from apps.deployment.models import Challenger
+from apps.deployment.services import activate, challenge
 from tests.browser.audit import defects
 from tests.conftest import Hospital
 from tests.registry.versions import registered

@@ -14,8 +14,9 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from apps.deployment.services import activate, challenge
 from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading, Worker
-from apps.registry.services import activate, challenge, fetch_artifact, register
+from apps.registry.services import fetch_artifact, register
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
 from config.embedded import places, valkey

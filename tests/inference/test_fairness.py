@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, connections, transaction
 
 from apps.audit.services import Actor
-from apps.inference.intake import inspect_file, take_in
 from apps.inference.models import InferenceJob, Priority
 from apps.inference.services import ClaimedJob, claim_jobs, request_inference, waiting_in_turn
+from apps.ingest.intake import inspect_file, take_in
 from apps.studies.models import Patient, Study
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx

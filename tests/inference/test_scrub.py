@@ -13,10 +13,10 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
 from apps.audit.services import Actor
-from apps.inference import scrub as module
-from apps.inference.intake import inspect_file, take_in
 from apps.inference.models import InferenceJob
-from apps.inference.scrub import object_fields
+from apps.ingest import scrub as module
+from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.scrub import object_fields
 from apps.studies.models import Instance
 from apps.studies.spool import open_spool
 from apps.studies.storage import put_bytes

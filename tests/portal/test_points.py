@@ -6,10 +6,10 @@ import pytest
 from django.urls import reverse
 
 from apps.audit.models import AuditEvent
-from apps.registry.models import Activation
-from apps.registry.points import Choice
-from apps.registry.selectors import thresholds_for
-from apps.registry.services import activate, set_points
+from apps.deployment.models import Activation
+from apps.deployment.points import Choice
+from apps.deployment.selectors import thresholds_for
+from apps.deployment.services import activate, set_points
 from apps.tenants.scope import tenant_tx
 from tests.registry.versions import registered
 from tests.results import read, version

@@ -12,10 +12,11 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
 from apps.accounts.models import User
+from apps.deployment.models import Challenger
+from apps.deployment.services import activate, challenge, end_challenge
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.inference.services import Result, claim_jobs, complete
-from apps.registry.models import Challenger, ModelVersion
-from apps.registry.services import activate, challenge, end_challenge
+from apps.registry.models import ModelVersion
 from apps.reports.services import draft
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
@@ -145,7 +146,7 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
     operator = Client()
     operator.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
     row = Challenger.objects.get()
-    counted = operator.get(reverse("admin:registry_challenger_disagreement", args=[row.pk])).text
+    counted = operator.get(reverse("admin:deployment_challenger_disagreement", args=[row.pk])).text
     assert '<td class="number">1 of 2</td><td class="number">2 of 2</td>' in counted
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
-from apps.registry.services import activate
 from tests.registry.versions import registered
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from apps.registry.models import EvaluationSet, ModelVersion
-from apps.registry.services import keep_evaluation
+from apps.evaluation.models import EvaluationSet
+from apps.evaluation.services import keep_evaluation
+from apps.registry.models import ModelVersion
 from ml.bootstrap import Draws, bootstrap_ranking
 from ml.evaluation.pairing import rounds_of
 from ml.labels import LABELS

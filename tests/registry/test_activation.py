@@ -14,10 +14,11 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
 from apps.core.errors import ConflictError
-from apps.registry.models import Activation, Deployment, ModelVersion
-from apps.registry.selectors import deployments, version_for, version_in_service
-from apps.registry.services import activate, retire, roll_back, unpin
-from apps.registry.ways_back import former_version
+from apps.deployment.ledger.rollback import former_version
+from apps.deployment.models import Activation, Deployment
+from apps.deployment.selectors import deployments, version_for, version_in_service
+from apps.deployment.services import activate, retire, roll_back, unpin
+from apps.registry.models import ModelVersion
 from tests.conftest import STARTER
 from tests.registry.versions import registered
 

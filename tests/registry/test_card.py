@@ -4,9 +4,9 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
-from apps.registry.card import render_card_pdf
+from apps.deployment.card.sections import render_card_pdf
+from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
-from apps.registry.services import activate
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 from tests.reports.reading import opened, text_of

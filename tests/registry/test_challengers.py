@@ -10,10 +10,10 @@ from django.db import IntegrityError
 
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.registry.models import Activation, ActivationRequest, Challenger, ModelVersion, takes
-from apps.registry.points import Choice
-from apps.registry.selectors import challenger_for, thresholds_for, version_for, version_state, with_state
-from apps.registry.services import (
+from apps.deployment.models import Activation, ActivationRequest, Challenger, takes
+from apps.deployment.points import Choice
+from apps.deployment.selectors import challenger_for, thresholds_for, version_for, version_state, with_state
+from apps.deployment.services import (
     activate,
     approve,
     challenge,
@@ -24,6 +24,7 @@ from apps.registry.services import (
     set_points,
     unpin,
 )
+from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from apps.registry.charts import Axis, Chart, Series, line_chart, ticks
+from apps.core.charts import Axis, Chart, Series, line_chart, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 X, Y = Axis("epoch", whole=True), Axis("loss")

@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from apps.registry.canary import Reads, ShareCount, together
-from apps.registry.disagreement import Call, Comparison, Pair, compare, exact_test, studies_until_alike
-from apps.registry.recommendation import Advice, recommend
+from apps.trials.canary import Reads, ShareCount, together
+from apps.trials.comparison import Call, Comparison, Pair, compare, exact_test, studies_until_alike
+from apps.trials.recommendation import Advice, recommend
 
 _numbers = count()
 

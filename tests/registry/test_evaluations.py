@@ -12,10 +12,14 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
-from apps.registry.card import card_sections
-from apps.registry.evaluations import render_evaluation_pdf
-from apps.registry.models import Evaluation, ModelVersion, TrainingRun
-from apps.registry.services import activate, create_evaluation_set, register
+from apps.deployment.card.sections import card_sections
+from apps.deployment.services import activate
+from apps.evaluation.measuring import render_evaluation_pdf
+from apps.evaluation.models import Evaluation
+from apps.evaluation.services import create_evaluation_set
+from apps.registry.models import ModelVersion
+from apps.registry.services import register
+from apps.training.models import TrainingRun
 from ml.labels import LABELS
 from tests.conftest import PASSWORD
 from tests.ml import tiny
@@ -102,9 +106,9 @@ def test_it_is_written_once(evaluation: Evaluation) -> None:
 def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None:
     client = Client()
     client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
-    page = client.get(reverse("admin:registry_evaluation_change", args=[evaluation.pk])).content.decode()
-    pdf = client.get(reverse("admin:registry_evaluation_pdf", args=[evaluation.pk]))
-    listed = client.get(reverse("admin:registry_evaluation_changelist")).content.decode()
+    page = client.get(reverse("admin:evaluation_evaluation_change", args=[evaluation.pk])).content.decode()
+    pdf = client.get(reverse("admin:evaluation_evaluation_pdf", args=[evaluation.pk]))
+    listed = client.get(reverse("admin:evaluation_evaluation_changelist")).content.decode()
     of_version = client.get(reverse("admin:registry_modelversion_change", args=[evaluation.model_version_id]))
 
     assert pdf["Content-Type"] == "application/pdf"
@@ -121,7 +125,7 @@ def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None
     assert any(each.startswith("Effusion, AUROC") for each in alternatives)
     assert "style=" not in page
     assert mean in listed
-    assert reverse("admin:registry_evaluation_change", args=[evaluation.pk]) in of_version.content.decode()
+    assert reverse("admin:evaluation_evaluation_change", args=[evaluation.pk]) in of_version.content.decode()
     assert "Verified" in of_version.content.decode()
     card = client.get(reverse("admin:registry_modelversion_card", args=[evaluation.model_version_id])).content.decode()
     assert card.count('class="chart"') == 4

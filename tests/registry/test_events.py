@@ -16,19 +16,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.webhooks import pause_after
-from apps.registry.models import ModelEvent, WebhookDelivery, WebhookEndpoint
-from apps.registry.services import (
-    activate,
-    create_endpoint,
-    due_deliveries,
-    ping,
-    register,
-    renew_secret,
-    replay,
-    retire,
-    roll_back,
-    unpin,
-)
+from apps.deployment.services import activate, retire, roll_back, unpin
+from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
+from apps.events.services import create_endpoint, due_deliveries, ping, renew_secret, replay
+from apps.registry.services import register
 from tests.conftest import PASSWORD, STARTER
 from tests.core.receiving import Receiver, receiver
 from tests.flows.processes import running, wait_for
@@ -272,29 +263,29 @@ def operator(db: None) -> Client:
 
 
 def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator: Client) -> None:
-    add = reverse("admin:registry_webhookendpoint_add")
+    add = reverse("admin:events_webhookendpoint_add")
     given = {"url": there.url, "description": "Mirror", "types": ["model.activated"]}
     assert b"no public address" in operator.post(add, {**given, "url": "https://10.0.0.1/"}).content
     shown = operator.post(add, given).content.decode()
     secret = shown.partition('<pre id="secret">')[2].partition("</pre>")[0]
     row = WebhookEndpoint.objects.get()
-    page = reverse("admin:registry_webhookendpoint_change", args=[row.pk])
+    page = reverse("admin:events_webhookendpoint_change", args=[row.pk])
     assert secret not in operator.get(page).content.decode()
-    assert operator.post(reverse("admin:registry_webhookendpoint_ping", args=[row.pk])).status_code == 302
+    assert operator.post(reverse("admin:events_webhookendpoint_ping", args=[row.pk])).status_code == 302
     deliver()
     Webhook(secret).verify(there.got[0][1], there.got[0][0])
 
     delivery = WebhookDelivery.objects.get()
-    of_delivery = reverse("admin:registry_webhookdelivery_change", args=[delivery.pk])
-    again = reverse("admin:registry_webhookdelivery_replay", args=[delivery.pk])
+    of_delivery = reverse("admin:events_webhookdelivery_change", args=[delivery.pk])
+    again = reverse("admin:events_webhookdelivery_replay", args=[delivery.pk])
     assert again in operator.get(of_delivery).content.decode()
     assert operator.post(again).status_code == 302
     assert b"on its way already" in operator.post(again).content
     deliver()
     assert len(there.got) == 2
-    assert b"Delivered" in operator.get(reverse("admin:registry_webhookdelivery_changelist")).content
+    assert b"Delivered" in operator.get(reverse("admin:events_webhookdelivery_changelist")).content
 
-    renewed = operator.post(reverse("admin:registry_webhookendpoint_secret", args=[row.pk])).content.decode()
+    renewed = operator.post(reverse("admin:events_webhookendpoint_secret", args=[row.pk])).content.decode()
     assert "whsec_" in renewed
     assert secret not in renewed
     wrong = operator.post(page, {"url": "ftp://x", "types": ["model.retired"]})
@@ -303,4 +294,4 @@ def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator
     row.refresh_from_db()
     assert row.types == ["model.retired"]
     activate(version=registered(1), actor="test")
-    assert b"model.activated" in operator.get(reverse("admin:registry_modelevent_changelist")).content
+    assert b"model.activated" in operator.get(reverse("admin:events_modelevent_changelist")).content

@@ -9,20 +9,13 @@ from django.core.management import CommandError, call_command
 
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.registry.gates import GateState, gates_of
-from apps.registry.models import Activation, ActivationRequest, Evaluation, EvaluationJob, ModelVersion
-from apps.registry.selectors import version_for, version_state, with_state
-from apps.registry.services import (
-    EVALUATIONS,
-    activate,
-    approve,
-    challenge,
-    complete_evaluation,
-    keep_evaluation,
-    request_activation,
-    request_evaluations,
-    roll_back,
-)
+from apps.deployment.models import Activation, ActivationRequest
+from apps.deployment.release_gates import GateState, gates_of
+from apps.deployment.selectors import version_for, version_state, with_state
+from apps.deployment.services import activate, approve, challenge, request_activation, request_evaluations, roll_back
+from apps.evaluation.models import Evaluation, EvaluationJob
+from apps.evaluation.services import EVALUATIONS, complete_evaluation, keep_evaluation
+from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
 from tests.registry import gating
 from tests.registry.films import write_layout

@@ -13,7 +13,8 @@ from django.test import Client
 from PIL import Image
 
 from apps.accounts.models import User
-from apps.registry.models import Deployment, ModelVersion
+from apps.deployment.models import Deployment
+from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
 from ml.artifact import load_artifact
 from ml.importers import assemble

@@ -5,10 +5,11 @@ from typing import Any
 
 from django.core.management import call_command
 
-from apps.registry.judged import given_up, warning_after, warning_of
+from apps.deployment.ledger.missing_points import lost_points, warning_after
+from apps.deployment.points import Choice
+from apps.deployment.services import activate, challenge, roll_back, set_points
+from apps.registry.missing_points import missing_points_warning
 from apps.registry.models import ModelVersion
-from apps.registry.points import Choice
-from apps.registry.services import activate, challenge, roll_back, set_points
 from tests.registry.versions import registered
 
 
@@ -27,7 +28,10 @@ def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion)
     assert "chest-net:2 is in service (before: chest-net:1)" in said.getvalue()
     assert "No longer judged, so never flagged: Atelectasis, Cardiomegaly" in told.getvalue()
     assert "Hernia" not in told.getvalue(), "It was judged by neither."
-    assert warning_of(bare) == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
+    assert (
+        missing_points_warning(bare)
+        == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
+    )
     assert warning_after(roll_back(actor="test")) == ""
 
 
@@ -39,7 +43,7 @@ def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> 
 def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
     line = activate(version=without_points(1, "Mass", "Hernia"), actor="test")
     assert warning_after(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
-    assert given_up(line) == []
+    assert lost_points(line) == []
 
 
 def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion) -> None:
@@ -50,15 +54,15 @@ def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion)
     lacking = without_points(2, "Mass")
     choose(first, "Hernia")
     line = activate(version=lacking, actor="test", tenant=south.tenant)
-    assert given_up(line) == ["Mass"]
+    assert lost_points(line) == ["Mass"]
     # One tenant chose a point for what neither version judges: it loses that, and the rest of the platform Mass.
     line = activate(version=lacking, actor="test", keeps_points=False)
-    assert given_up(line) == ["Hernia", "Mass"]
+    assert lost_points(line) == ["Hernia", "Mass"]
     choose(lacking, "Mass")
     back = activate(version=first, actor="test", tenant=north.tenant, keeps_points=False)
-    assert given_up(back) == []
+    assert lost_points(back) == []
 
 
 def test_a_challenger_is_told_of_too(first: ModelVersion) -> None:
     lacking = without_points(2, "Mass")
-    assert given_up(challenge(version=lacking, actor="test", percent=10)) == ["Mass"]
+    assert lost_points(challenge(version=lacking, actor="test", percent=10)) == ["Mass"]

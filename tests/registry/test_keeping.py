@@ -6,12 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.registry.history import point_changes
-from apps.registry.models import Activation, ActivationRequest, ModelVersion, SwitchPreview
-from apps.registry.points import Choice, Point, resolve
-from apps.registry.previews import Read, preview_report
-from apps.registry.selectors import thresholds_for
-from apps.registry.services import (
+from apps.deployment.ledger.point_changes import point_changes
+from apps.deployment.models import Activation, ActivationRequest, SwitchPreview
+from apps.deployment.points import Choice, Point, resolve
+from apps.deployment.selectors import thresholds_for
+from apps.deployment.services import (
     activate,
     challenge,
     holds,
@@ -19,9 +18,11 @@ from apps.registry.services import (
     retire,
     roll_back,
     set_points,
-    store_preview,
     unpin,
 )
+from apps.registry.models import ModelVersion
+from apps.trials.preview_report import Read, preview_report
+from apps.trials.services import store_preview
 
 BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
 

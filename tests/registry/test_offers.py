@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from apps.registry.models import Offer
-from apps.registry.selectors import nameable
-from apps.registry.services import activate, retire
+from apps.deployment.models import Offer
+from apps.deployment.selectors import nameable
+from apps.deployment.services import activate, retire
 from tests.registry.versions import registered
 
 

@@ -8,11 +8,10 @@ import pytest
 from django.db import connection
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.registry.models import Activation, ActivationRequest, ModelVersion, OperatingPoint
-from apps.registry.points import Choice, Curve, Point, resolve, threshold_for_rate
-from apps.registry.previews import Read, preview_report
-from apps.registry.selectors import thresholds_for, version_for
-from apps.registry.services import (
+from apps.deployment.models import Activation, ActivationRequest, OperatingPoint
+from apps.deployment.points import Choice, Curve, Point, resolve, threshold_for_rate
+from apps.deployment.selectors import thresholds_for, version_for
+from apps.deployment.services import (
     activate,
     approve,
     request_activation,
@@ -22,6 +21,8 @@ from apps.registry.services import (
     unpin,
     withdraw,
 )
+from apps.registry.models import ModelVersion
+from apps.trials.preview_report import Read, preview_report
 from tests.registry.versions import CURVE, registered
 
 RECENT = [index / 100 for index in range(1, 101)]

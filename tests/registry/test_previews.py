@@ -11,12 +11,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
 from apps.core.errors import ConflictError
-from apps.inference.recent import recent_readings
-from apps.registry.models import ModelVersion, SwitchPreview
-from apps.registry.points import Choice
-from apps.registry.selectors import thresholds_for, version_for
-from apps.registry.services import activate, register, roll_back, set_points
+from apps.deployment.models import SwitchPreview
+from apps.deployment.points import Choice
+from apps.deployment.selectors import thresholds_for, version_for
+from apps.deployment.services import activate, roll_back, set_points
+from apps.registry.models import ModelVersion
+from apps.registry.services import register
 from apps.tenants.scope import tenant_tx
+from apps.trials.recent import recent_readings
 from tests.conftest import STARTER
 
 FILMS = 21

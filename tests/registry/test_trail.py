@@ -8,7 +8,7 @@ from django.db import transaction
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError
-from apps.registry.services import activate, challenge, end_challenge, roll_back, unpin
+from apps.deployment.services import activate, challenge, end_challenge, roll_back, unpin
 from apps.tenants.scope import TenantScopeError, current_tenant_id, tenant_tx, tenants_turn
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered

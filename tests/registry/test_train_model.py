@@ -19,7 +19,8 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 
-from apps.registry.models import ModelVersion, TrainingRun
+from apps.registry.models import ModelVersion
+from apps.training.models import TrainingRun
 from tests.conftest import PROJECT_ROOT
 from tests.ml import tiny
 from tests.registry.films import write_layout

@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.core.identifiers import uuid7
-from apps.registry.following import Follower
-from apps.registry.models import ModelVersion, TrainingRun
-from apps.registry.runs import (
+from apps.registry.models import ModelVersion
+from apps.training.following import Follower
+from apps.training.models import TrainingRun
+from apps.training.runs import (
     complete_training_run,
     fail_training_run,
     find_unfinished,
@@ -27,7 +28,7 @@ from apps.registry.runs import (
     start_training_run,
     stop_training_run,
 )
-from apps.registry.trainings import patiently
+from apps.training.services import patiently
 from config.embedded.postgres import DATABASE, admin_dsn
 from tests.conftest import STARTER
 from tests.registry.progress import artifact, epoch, start, step
@@ -169,8 +170,8 @@ def until(true: Any) -> None:
 def test_the_follower_catches_up_after_the_database_was_away(
     run: TrainingRun, administrator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("apps.registry.following._WRITE_SECONDS", 0.05)
-    monkeypatch.setattr("apps.registry.following._DATABASE_AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.following._WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("apps.training.following._DATABASE_AWAY_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
     with Follower(path, run.pk, io.StringIO()):
         write(path, start(), epoch(1))
@@ -189,7 +190,7 @@ def test_the_follower_catches_up_after_the_database_was_away(
 def test_registration_waits_for_a_database_that_restarts(
     run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.registry.trainings._RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.services._RETRY_SECONDS", 0.2)
     attempts = []
 
     def complete() -> TrainingRun:
@@ -207,8 +208,8 @@ def test_registration_waits_for_a_database_that_restarts(
 def test_a_database_that_stays_away_costs_no_artifact(
     run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.registry.trainings._PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr("apps.registry.trainings._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("apps.training.services._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.services._RETRY_SECONDS", 0.1)
     administrator.execute(f"alter database {DATABASE} allow_connections false")
     administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
     with pytest.raises(UnavailableError, match=f"manage.py register_model {STARTER}"):

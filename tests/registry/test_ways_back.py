@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from apps.core.errors import ConflictError
-from apps.registry.models import ModelVersion, OperatingPoint
-from apps.registry.points import Choice
-from apps.registry.selectors import deployments, thresholds_for, version_for
-from apps.registry.services import activate, roll_back, set_points, unpin
+from apps.deployment.models import OperatingPoint
+from apps.deployment.points import Choice
+from apps.deployment.selectors import deployments, thresholds_for, version_for
+from apps.deployment.services import activate, roll_back, set_points, unpin
+from apps.registry.models import ModelVersion
 from tests.registry.versions import registered
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pydicom
 
 from apps.audit.services import Actor
-from apps.inference.intake import inspect_file, take_in
+from apps.ingest.intake import inspect_file, take_in
 from apps.studies.spool import open_spool
 from tests.conftest import Hospital
 

@@ -13,9 +13,10 @@ from botocore.config import Config
 from django.core.files.storage import default_storage
 
 from apps.core.errors import UnavailableError
+from apps.deployment.services import activate
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.rendering import film_png
-from apps.registry.services import activate, fetch_artifact, register
+from apps.registry.services import fetch_artifact, register
 from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 from ml.artifact import WEIGHTS

@@ -15,8 +15,8 @@ from django.db import DatabaseError, connection, connections, transaction
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError
-from apps.inference.intake import inspect_file, take_in
 from apps.inference.models import InferenceJob
+from apps.ingest.intake import inspect_file, take_in
 from apps.studies.models import Instance, Patient, Series, Study, object_key
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
+from apps.deployment.models import Challenger, takes
+from apps.deployment.services import challenge, end_challenge
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
 from apps.inference.retries import expire_leases
 from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows, drop_ended_shadows
-from apps.registry.models import Challenger, ModelVersion, takes
-from apps.registry.services import challenge, end_challenge
+from apps.registry.models import ModelVersion
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST

@@ -9,9 +9,9 @@ from django.core.files.storage import default_storage
 
 from apps.audit.services import Actor
 from apps.core.errors import ObjectLostError
-from apps.inference.intake import inspect_file, take_in
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.rendering import film_png
+from apps.ingest.intake import inspect_file, take_in
 from apps.studies.models import Instance
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx

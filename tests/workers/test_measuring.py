@@ -8,8 +8,10 @@ import psutil
 import pytest
 from django.db import connection
 
-from apps.registry.models import Evaluation, EvaluationJob, EvaluationSet, ModelVersion
-from apps.registry.services import EVALUATIONS, complete_evaluation, create_evaluation_set, register
+from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
+from apps.evaluation.services import EVALUATIONS, complete_evaluation, create_evaluation_set
+from apps.registry.models import ModelVersion
+from apps.registry.services import register
 from tests.flows.processes import running, start, wait_for
 from tests.ml import tiny
 from tests.registry import gating

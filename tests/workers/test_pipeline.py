@@ -66,7 +66,7 @@ def test_the_extremity_film_is_refused_by_its_tags(
     starter: Any, north: Hospital, read_studies: Callable[[], int], test_data: Path
 ) -> None:
     from apps.audit.services import Actor
-    from apps.inference.intake import inspect_file, take_in
+    from apps.ingest.intake import inspect_file, take_in
     from apps.studies.spool import open_spool
 
     with open_spool() as spool:

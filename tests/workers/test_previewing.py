@@ -10,12 +10,14 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
-from apps.inference.recent import recent_readings
-from apps.registry.models import Activation, ModelVersion, PreviewJob, SwitchPreview
-from apps.registry.points import Choice
-from apps.registry.selectors import version_for
-from apps.registry.services import register, request_preview, set_points
+from apps.deployment.models import Activation, PreviewJob, SwitchPreview
+from apps.deployment.points import Choice
+from apps.deployment.selectors import version_for
+from apps.deployment.services import request_preview, set_points
+from apps.registry.models import ModelVersion
+from apps.registry.services import register
 from apps.tenants.scope import tenant_tx
+from apps.trials.recent import recent_readings
 from tests.conftest import PASSWORD, Hospital
 from tests.dicomweb.web import free_port
 from tests.flows.processes import running, start, wait_for

@@ -50,7 +50,7 @@ def twins(make_film: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple
 
 def take(hospital: Hospital, data: bytes) -> Instance:
     from apps.audit.services import Actor
-    from apps.inference.intake import inspect_file, take_in
+    from apps.ingest.intake import inspect_file, take_in
     from apps.studies.spool import open_spool
 
     with open_spool() as spool:

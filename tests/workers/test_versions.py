@@ -19,11 +19,11 @@ from django.db import connections
 from safetensors.numpy import load_file, save
 
 from apps.api.readiness import Check, forget, readiness
+from apps.deployment.points import Choice
+from apps.deployment.services import activate, retire, roll_back, set_points, unpin
 from apps.inference.models import Finding, InferenceJob, JobState, Worker
 from apps.inference.selectors import refusing_workers
 from apps.registry.models import ModelVersion
-from apps.registry.points import Choice
-from apps.registry.services import activate, retire, roll_back, set_points, unpin
 from apps.tenants.scope import tenant_tx
 from ml.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital

@@ -13,17 +13,17 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPermittedError
+from apps.deployment.ledger.point_changes import PointChange, point_changes
+from apps.deployment.models import OperatingPoint
+from apps.deployment.points import Point
+from apps.deployment.selectors import version_for
+from apps.deployment.services import set_points
 from apps.portal.access import MemberRequest, members_only
-from apps.registry.history import PointChange, point_changes
-from apps.registry.models import ModelVersion, OperatingPoint
-from apps.registry.points import Point
-from apps.registry.selectors import version_for
-from apps.registry.services import set_points
-from apps.registry.whatif import Evidence
-from apps.reports.choosing import PointForm, what_if
-from apps.reports.whatif import evidence
+from apps.registry.models import ModelVersion
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.services import require_role
+from apps.trials.point_form import PointForm, what_if
+from apps.trials.what_if import Evidence, evidence
 
 _CHANGES = 50
 

@@ -5,8 +5,8 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from apps.deployment.selectors import nameable, version_for
 from apps.portal.access import MemberRequest, members_only
-from apps.registry.selectors import nameable, version_for
 from apps.tenants.models import Role
 from apps.tenants.services import require_role
 

@@ -10,13 +10,13 @@ from django.views.decorators.http import require_GET
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
+from apps.deployment.models import Challenger
 from apps.portal.access import MemberRequest, members_only
-from apps.registry.disagreement import Call, Comparison, Pair
-from apps.registry.models import Challenger
-from apps.registry.recommendation import recommend
-from apps.reports.disagreement import as_csv, canary_of, comparison_of, trials_of
 from apps.tenants.models import Role
 from apps.tenants.services import require_role
+from apps.trials.comparison import Call, Comparison, Pair
+from apps.trials.disagreement import as_csv, canary_of, comparison_of, trials_of
+from apps.trials.recommendation import recommend
 
 PAGE_SIZE = 50
 

@@ -1,11 +1,12 @@
 """Numbers for the lines that the ledger has, and the platform's pointer where the last of them put it."""
 
-from django.apps.registry import Apps
+from typing import Any
+
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
-def fill(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+def fill(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
     alias = editor.connection.alias
     lines = apps.get_model("registry", "Activation")._default_manager.using(alias).order_by("id")
     for number, line in enumerate(lines, start=1):

@@ -1,11 +1,10 @@
 from typing import Any, ClassVar
 
-from django.apps.registry import Apps
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
-def fill(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+def fill(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
     alias = editor.connection.alias
     previews = apps.get_model("registry", "SwitchPreview")._default_manager.using(alias)
     lines: Any = apps.get_model("registry", "Activation")._default_manager.using(alias)

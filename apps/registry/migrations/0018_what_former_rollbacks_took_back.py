@@ -2,14 +2,13 @@
 
 from typing import Any, ClassVar
 
-from django.apps.registry import Apps
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 _ASIDE = ("retired", "shadow", "canary", "challenge-ended")
 
 
-def fill(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+def fill(apps: Any, editor: BaseDatabaseSchemaEditor) -> None:
     lines: Any = apps.get_model("registry", "Activation")._default_manager.using(editor.connection.alias)
     before: dict[Any, Any] = {}
     for line in lines.exclude(act__in=_ASIDE).order_by("number").only("id", "act", "for_tenant_id", "undoes_id"):

@@ -8,10 +8,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
+from apps.deployment.management.options import add_why, warn, who_and_why
+from apps.deployment.models import Activation, ActivationRequest
+from apps.deployment.services import activate_or_request, roll_back, unpin
 from apps.inference.rollout import last_words, rollout
-from apps.registry.management.moving import add_why, warn, who_and_why
-from apps.registry.models import Activation, ActivationRequest
-from apps.registry.services import activate_or_request, find_version, roll_back, unpin
+from apps.registry.services import find_version
 from apps.tenants.services import find_tenant
 
 _LOOK_SECONDS = 0.25

@@ -12,12 +12,14 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.core.queue import Bell, ring_now
+from apps.deployment.services import PREVIEWS
+from apps.evaluation.services import EVALUATIONS
+from apps.events.services import due_deliveries
 from apps.inference.leases import LEASE
 from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
 from apps.inference.selectors import serving_workers, waiting_jobs
 from apps.inference.services import forget_silent_workers
 from apps.inference.shadows import drop_ended_shadows
-from apps.registry.services import EVALUATIONS, PREVIEWS, due_deliveries
 from apps.studies.spool import remove_abandoned
 from apps.tenants.checks import require_safe_start
 

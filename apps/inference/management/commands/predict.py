@@ -10,11 +10,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
+from apps.deployment.selectors import version_in_service
 from apps.inference.direct import DirectReading, entry_of, read_files
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.registry.selectors import version_in_service
 from apps.registry.services import find_version
 
 

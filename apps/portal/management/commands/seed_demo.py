@@ -14,11 +14,12 @@ from tqdm import tqdm
 from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError
-from apps.inference.intake import inspect_file, take_in
-from apps.inference.pictures import wrap_picture
+from apps.deployment.models import Deployment
+from apps.deployment.services import activate
+from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.pictures import wrap_picture
 from apps.registry import engine
-from apps.registry.models import Deployment
-from apps.registry.services import activate, register
+from apps.registry.services import register
 from apps.routing.selectors import peers
 from apps.routing.services import add_peer
 from apps.studies.spool import open_spool

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.management.moving import registered
+from apps.registry.management.registered import registered
 from apps.registry.services import import_artifact
 
 _CONVERTED_ONLY = (

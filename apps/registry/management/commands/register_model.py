@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
-from apps.registry.management.moving import registered
+from apps.registry.management.registered import registered
 from apps.registry.services import register
 
 

@@ -1,0 +1,16 @@
+"""The console's pages of versions, of what is in service for whom, and of the ledger."""
+
+from apps.deployment.admin.activations import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
+from apps.deployment.admin.offers import OfferAdmin
+from apps.deployment.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
+from apps.deployment.admin.versions import ModelVersionAdmin
+
+__all__ = [
+    "ActivationAdmin",
+    "ActivationRequestAdmin",
+    "DeploymentAdmin",
+    "ModelVersionAdmin",
+    "OfferAdmin",
+    "PreviewJobAdmin",
+    "SwitchPreviewAdmin",
+]

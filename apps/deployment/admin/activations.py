@@ -1,0 +1,290 @@
+"""What serves whom, the ledger, and the forms that move a pointer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from apps.core.html_tables import table
+from apps.deployment.admin.release_checks import with_gates_and_previews
+from apps.deployment.ledger.missing_points import lost_points, warning_after
+from apps.deployment.models import Activation, ActivationRequest, Deployment
+from apps.deployment.points import Point, in_words
+from apps.deployment.services import approve, roll_back, unpin, withdraw
+from apps.tenants.console import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference, run_service
+from apps.tenants.models import PLATFORM, Tenant
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+
+
+class UnpinForm(ReasonForm):
+    keeps_points = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Keep what tenants chose",
+        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
+    )
+    field_order: Sequence[str] = ("keeps_points", "reason")
+
+
+class ActivationForm(UnpinForm):
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.order_by("name"),
+        required=False,
+        empty_label="The whole platform, except who is pinned",
+        label="For",
+        help_text="A tenant that is chosen here keeps this version when the platform moves on.",
+    )
+    despite_gate = forms.BooleanField(
+        required=False,
+        label="Although a gate was not passed",
+        help_text="Only where one was not: the gate and your reason stand in the ledger.",
+    )
+    field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
+
+
+def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
+    return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
+
+
+def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest) -> HttpResponseBase:
+    if isinstance(move, ActivationRequest):
+        page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
+        messages.warning(request, move.in_words)
+        return HttpResponseRedirect(reverse("admin:deployment_activationrequest_changelist"))
+    page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
+    if warning := warning_after(move):
+        messages.warning(request, warning)
+    if move.act in Activation.ASIDE:
+        messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
+        return HttpResponseRedirect(reverse("admin:deployment_challenger_changelist"))
+    messages.success(
+        request,
+        format_html(
+            "In service for {}: {} (before: {}). Workers load it and go on with what they have until then: "
+            '<a href="{}">Workers</a> tell how far they are.',
+            move.scope,
+            move.to_version,
+            reference(move.from_version),
+            reverse("admin:inference_worker_changelist"),
+        ),
+    )
+    return HttpResponseRedirect(reverse("admin:deployment_deployment_changelist"))
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(OperatorAdmin):
+    list_display = ("scope", "model_version", "since", "ways_back")
+    list_display_links = None
+    list_select_related = ("for_tenant", "model_version")
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Deployment]":
+        return super().get_queryset(request).order_by(F("for_tenant__name").asc(nulls_first=True))
+
+    @admin.display(description="For")
+    def scope(self, deployment: Deployment) -> Any:
+        return deployment.for_tenant or PLATFORM.capitalize()
+
+    @admin.display(description="Ways back")
+    def ways_back(self, deployment: Deployment) -> SafeString:
+        roll_back_at = reverse("admin:deployment_deployment_roll_back")
+        if deployment.for_tenant is None:
+            return format_html('<a href="{}">Roll back</a>', roll_back_at)
+        return format_html(
+            '<a href="{}?tenant={}">Roll back</a> · <a href="{}">Follow the platform again</a>',
+            roll_back_at,
+            deployment.for_tenant.slug,
+            reverse("admin:deployment_deployment_unpin", args=[deployment.for_tenant.slug]),
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("roll-back/", wrap(self.roll_back_view), name="deployment_deployment_roll_back"),
+            path("unpin/<slug:slug>/", wrap(self.unpin_view), name="deployment_deployment_unpin"),
+            *super().get_urls(),
+        ]
+
+    def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
+        slug = request.GET.get("tenant")
+        tenant = get_object_or_404(Tenant, slug=slug) if slug else None
+        return self._act(
+            request,
+            roll_back,
+            tenant,
+            title=f"Roll back: {tenant or PLATFORM}",
+            explanation="Takes back the last move: the version that was there before it, operating points included.",
+            submit="Roll back",
+        )
+
+    def unpin_view(self, request: HttpRequest, slug: str) -> HttpResponseBase:
+        return self._act(
+            request,
+            unpin,
+            get_object_or_404(Tenant, slug=slug),
+            title=f"{slug}: follow the platform again",
+            explanation="The platform's version reads for this tenant as soon as a worker has loaded it.",
+            form_class=UnpinForm,
+            submit="Follow the platform",
+        )
+
+    def _act(
+        self,
+        request: HttpRequest,
+        move: Callable[..., Activation],
+        tenant: Tenant | None,
+        form_class: type[ReasonForm] = ReasonForm,
+        **page: str,
+    ) -> HttpResponseBase:
+        form = form_class(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            chosen = {name: value for name, value in form.cleaned_data.items() if name == "keeps_points"}
+            line = run_service(form, move, tenant=tenant, **chosen, **why(request, form))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(request, back_to=reverse("admin:deployment_deployment_changelist"), form=form, **page)
+
+
+@admin.register(Activation)
+class ActivationAdmin(OperatorAdmin):
+    list_display = ("number", "at", "scope", "act", "move", "who", "reason")
+    list_filter = ("act", ("for_tenant", ScopeFilter))
+    fields = (
+        "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
+        "seen", "overridden", "missing_points", "thresholds", "chosen",
+    )  # fmt: skip
+    readonly_fields = fields
+    list_select_related = ("from_version", "to_version", "for_tenant", "by")
+
+    @admin.display(description="By")
+    def who(self, activation: Activation) -> Any:
+        return activation.who
+
+    @admin.display(description="For")
+    def scope(self, activation: Activation) -> Any:
+        return activation.scope
+
+    @admin.display(description="From → to")
+    def move(self, activation: Activation) -> str:
+        return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
+
+    @admin.display(description="Previews (SHA-256)")
+    def seen(self, activation: Activation) -> SafeString | str:
+        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in=activation.previews)}
+        rows = [(names[key], sha256) for key, sha256 in activation.previews.items()]
+        return table(("For", "Preview"), rows) if rows else "None."
+
+    @admin.display(description="Despite the gates")
+    def overridden(self, activation: Activation) -> SafeString | str:
+        rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
+        return table(("Set", "What it said"), rows) if rows else "–"
+
+    @admin.display(description="No longer judged")
+    def missing_points(self, activation: Activation) -> str:
+        return ", ".join(lost_points(activation)) or "–"
+
+    @admin.display(description="What tenants chose")
+    def chosen(self, activation: Activation) -> SafeString | str:
+        before, after = activation.points_before, activation.points_after
+        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in={*before, *after})}
+        rows = [
+            (
+                names[key],
+                label,
+                in_words(_point(before, key, label), activation.from_version, label),
+                in_words(_point(after, key, label), activation.to_version, label),
+            )
+            for key in sorted({*before, *after}, key=lambda key: names[key])
+            for label in sorted({*before.get(key, {}), *after.get(key, {})})
+        ]
+        return table(("For", "Finding", "Before", "After"), rows) if rows else "Nothing."
+
+
+@admin.register(ActivationRequest)
+class ActivationRequestAdmin(OperatorAdmin):
+    """Moves that one operator asked for and another one confirms."""
+
+    list_display = ("at", "scope", "move", "who", "standing")
+    list_select_related = ("for_tenant", "from_version", "to_version", "line", "by", "replaced_by")
+    fields = ("at", "scope", "move", "keeps_points", "despite_gate", "by", "actor", "reason", "standing")
+    readonly_fields = fields
+
+    @admin.display(description="For")
+    def scope(self, request: ActivationRequest) -> Any:
+        return request.scope
+
+    @admin.display(description="From → to")
+    def move(self, request: ActivationRequest) -> str:
+        return f"{reference(request.from_version)} → {request.to_version}{_share(request.percent)}"
+
+    @admin.display(description="Asked by")
+    def who(self, request: ActivationRequest) -> Any:
+        return request.who
+
+    @admin.display(description="Standing")
+    def standing(self, request: ActivationRequest) -> str:
+        if request.line is not None:
+            return f"Confirmed: line {request.line.number}"
+        if hasattr(request, "replaced_by"):
+            return f"Replaced by {request.replaced_by.who}'s request for {request.replaced_by}"
+        return "Withdrawn" if request.withdrawn else "Waits for a second operator"
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:request_id>/confirm/", wrap(self.confirm_view), name="deployment_activationrequest_confirm"),
+            path("<uuid:request_id>/withdraw/", wrap(self.withdraw_view), name="deployment_activationrequest_withdraw"),
+            *super().get_urls(),
+        ]
+
+    def confirm_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = run_service(form, approve, request=asked, by_id=operator_id(request))
+            if line is not None:
+                return answer(self, request, line)
+        page = self.page(
+            request,
+            title=f"Confirm: {asked}",
+            explanation=_asked(asked),
+            back_to=reverse("admin:deployment_activationrequest_changelist"),
+            form=form,
+            submit="Put into service" if asked.percent is None else "Start the canary",
+        )
+        return with_gates_and_previews(page, asked.to_version)
+
+    def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
+        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        form = forms.Form(request.POST if request.method == "POST" else None)
+        back_to = reverse("admin:deployment_activationrequest_changelist")
+        if request.method == "POST" and form.is_valid() and run_service(form, withdraw, request=asked):
+            self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
+            return HttpResponseRedirect(back_to)
+        return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+
+
+def _asked(asked: ActivationRequest) -> str:
+    points = "What tenants chose is kept" if asked.keeps_points else "The version's own operating points hold"
+    gate = " It goes ahead although a gate was not passed." if asked.despite_gate else ""
+    reason = (asked.reason or "no reason given").rstrip(".")
+    return f"{asked.who} asked for it: {reason}. It replaces {reference(asked.from_version)}. {points}.{gate}"
+
+
+def _share(percent: int | None) -> str:
+    return "" if percent is None else f" ({percent} %)"
+
+
+def _point(chosen: dict[str, Any], tenant_id: str, label: str) -> Point | None:
+    point = chosen.get(tenant_id, {}).get(label)
+    return Point(**point) if point else None

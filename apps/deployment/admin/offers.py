@@ -1,0 +1,45 @@
+"""Versions that hospitals may name before they read there."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import ForeignKey
+from django.forms import ModelChoiceField, ModelForm
+from django.http import HttpRequest
+
+from apps.deployment.models import Offer
+from apps.deployment.services import offer, withdraw_offer
+from apps.registry.models import ModelVersion
+from apps.tenants.console import OperatorAdmin, operator_name
+from apps.tenants.models import PLATFORM
+
+
+@admin.register(Offer)
+class OfferAdmin(OperatorAdmin):
+    """An offer moves nothing, so it may be taken back by deleting it; the console's log keeps both."""
+
+    is_writable = True
+    list_display = ("__str__", "actor", "at")
+    list_select_related = ("model_version", "for_tenant")
+    fields = ("model_version", "for_tenant")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_add_permission(request)
+
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> "ModelChoiceField[Any] | None":
+        if db_field.name == "model_version":
+            kwargs["queryset"] = ModelVersion.objects.filter(retired=None)
+        else:
+            kwargs["empty_label"] = PLATFORM.capitalize()
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Offer, form: ModelForm, change: bool) -> None:
+        obj.pk = offer(version=obj.model_version, tenant=obj.for_tenant, actor=operator_name(request)).pk
+
+    def delete_model(self, request: HttpRequest, obj: Offer) -> None:
+        withdraw_offer(version=obj.model_version, tenant=obj.for_tenant)

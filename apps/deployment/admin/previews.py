@@ -1,0 +1,145 @@
+"""What a switch would change: counts on a tenant's recent studies, and the wish for them."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from apps.audit.console import ShowsTenants
+from apps.core.html_tables import table
+from apps.deployment.models import PreviewJob, SwitchPreview
+from apps.deployment.selectors import deployments
+from apps.deployment.services import holds
+from apps.registry.models import ModelVersion
+from apps.tenants.console import ScopeFilter
+from apps.tenants.models import Tenant
+
+_LIVE = "admin/registry/modelversion/previews.html"
+
+_HEADS = (
+    "Finding",
+    "Threshold",
+    "Flagged",
+    "Newly flagged",
+    "No longer flagged",
+    "At the old threshold",
+    "How",
+)
+
+
+def threshold(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def flips(preview: SwitchPreview) -> SafeString:
+    return table(
+        _HEADS,
+        [
+            (
+                label,
+                f"{threshold(entry['threshold_before'])} → {threshold(entry['threshold_after'])}",
+                f"{entry['flagged_before']} → {entry['flagged_after']}",
+                entry["turned_on"],
+                entry["turned_off"],
+                entry["flagged_at_former_threshold"],
+                entry["note"],
+            )
+            for label, entry in preview.report["labels"].items()
+        ],
+    )
+
+
+class PreviewForm(forms.Form):
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), label="For")
+    last = forms.IntegerField(
+        min_value=1,
+        max_value=PreviewJob.MOST,
+        initial=200,
+        label="Last studies",
+        help_text="As many of the latest that were read for it are read once more. No reader sees any of it.",
+    )
+
+    def __init__(self, version: ModelVersion, data: Any = None) -> None:
+        super().__init__(data, auto_id="preview_%s")
+        self.fields["tenant"].queryset = _others(version)  # type: ignore[attr-defined]
+
+
+def _others(version: ModelVersion) -> Any:
+    """The tenants that another version reads for."""
+    serving = deployments()
+    pinned = {tenant for tenant in serving if tenant is not None}
+    others = {tenant for tenant in pinned if serving[tenant] != version.pk}
+    if serving.get(None, version.pk) != version.pk:
+        others |= set(Tenant.objects.exclude(pk__in=pinned).values_list("pk", flat=True))
+    return Tenant.objects.filter(pk__in=others).order_by("name")
+
+
+def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
+    """None where there is nothing to compare: the version is retired, or it serves everybody already."""
+    return PreviewForm(version, data) if version.retired is None and _others(version).exists() else None
+
+
+def tenants_previewed(version: ModelVersion) -> set[UUID]:
+    """The tenants that ``live`` shows counts of."""
+    return set(SwitchPreview.objects.filter(to_version=version).values_list("for_tenant_id", flat=True))
+
+
+def live(version: ModelVersion) -> str:
+    """The part of the page that changes while a preview is made."""
+    # Of each tenant the latest one: what whoever moves the pointer should have seen.
+    previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
+    latest = list(previews.order_by("for_tenant", "-id").distinct("for_tenant"))
+    jobs = PreviewJob.objects.filter(model_version=version).select_related("for_tenant")
+    asked = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
+    return render_to_string(
+        _LIVE,
+        {
+            "jobs": _without_preview(asked, latest),
+            "is_open": any(job.state in PreviewJob.OPEN for job in asked),
+            "previews": [(each, flips(each), holds(each)) for each in latest],
+        },
+    )
+
+
+def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]) -> list[PreviewJob]:
+    """What still waits, and what ended for nothing, unless a preview was made since by whatever way."""
+    made = {each.for_tenant_id: each.at for each in latest}
+    return [
+        job
+        for job in jobs
+        if job.state in PreviewJob.OPEN
+        or (job.preview_id is None and made.get(job.for_tenant_id, job.created) <= job.created)
+    ]
+
+
+@admin.register(PreviewJob)
+class PreviewJobAdmin(ShowsTenants):
+    list_display = ("created", "model_version", "for_tenant", "last", "state", "attempts", "reason", "finished")
+    list_filter = ("state", ("for_tenant", ScopeFilter))
+    list_select_related = ("model_version", "for_tenant")
+    fields = (
+        "model_version", "for_tenant", "last", "actor", "state", "attempts", "done", "of", "reason", "worker",
+        "preview", "created", "not_before", "lease_expires", "finished",
+    )  # fmt: skip
+    readonly_fields = fields
+
+
+@admin.register(SwitchPreview)
+class SwitchPreviewAdmin(ShowsTenants):
+    list_display = ("at", "for_tenant", "from_version", "to_version", "studies", "actor")
+    list_filter = (("for_tenant", ScopeFilter),)
+    list_select_related = ("for_tenant", "from_version", "to_version")
+    fields = ("at", "for_tenant", "from_version", "to_version", "studies", "refused", "actor", "sha256", "changes")
+    readonly_fields = fields
+
+    @admin.display(description="Films refused by the new version")
+    def refused(self, preview: SwitchPreview) -> int:
+        return int(preview.report["refused"])
+
+    @admin.display(description="What would change")
+    def changes(self, preview: SwitchPreview) -> SafeString:
+        return flips(preview)

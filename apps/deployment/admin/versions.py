@@ -1,0 +1,241 @@
+"""Model versions and what is in service. Versions are immutable: a person only moves the pointer, with a reason."""
+
+import json
+from collections.abc import Iterable
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from apps.audit.console import shown_to_operator
+from apps.core.errors import UnavailableError
+from apps.core.html_tables import figure, table
+from apps.deployment.admin.activations import ActivationForm, ReasonForm, answer, why
+from apps.deployment.admin.previews import PreviewForm, live, preview_form, tenants_previewed
+from apps.deployment.admin.release_checks import gates_table, with_gates_and_previews
+from apps.deployment.card.sections import card_sections, render_card_pdf
+from apps.deployment.selectors import version_state, with_state
+from apps.deployment.services import activate_or_request, request_evaluations, request_preview, retire
+from apps.evaluation.admin.sets import jobs_table
+from apps.evaluation.models import EvaluationSet
+from apps.registry.models import ModelVersion
+from apps.tenants.console import OperatorAdmin, operator_name, run_service
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(OperatorAdmin):
+    list_display = ("__str__", "standing", "architecture", "mean_auroc", "short_sha256", "registered")
+    fields = (
+        "__str__", "standing", "training", "measured", "gates", "jobs", "architecture", "sha256", "device_uid",
+        "registered", "input_space", "operating_points", "figures", "data", "card",
+    )  # fmt: skip
+    readonly_fields = fields
+    # The state of a version is judged against the one that serves, on each set.
+    list_per_page = 25
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
+        return with_state(super().get_queryset(request))
+
+    @admin.display(description="State")
+    def standing(self, version: ModelVersion) -> str:
+        return version_state(version)
+
+    @admin.display(description="Training")
+    def training(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:training_trainingrun_change", version.training_runs.all()) or "Registered from a folder"
+
+    @admin.display(description="Evaluations")
+    def measured(self, version: ModelVersion) -> SafeString | str:
+        return _links("admin:evaluation_evaluation_change", version.evaluations.all()[:20]) or (
+            "None yet: manage.py evaluate_model"
+        )
+
+    @admin.display(description="Gates")
+    def gates(self, version: ModelVersion) -> SafeString | str:
+        return gates_table(version)
+
+    @admin.display(description="Measurements asked for")
+    def jobs(self, version: ModelVersion) -> SafeString | str:
+        return jobs_table(version)
+
+    @admin.display(description="SHA-256")
+    def short_sha256(self, version: ModelVersion) -> str:
+        return version.sha256[:12]
+
+    @admin.display(description="Mean AUROC")
+    def mean_auroc(self, version: ModelVersion) -> str:
+        measured = version.evaluations.exclude(mean_auroc=None).values_list("mean_auroc", "split_id").first()
+        if measured is not None:
+            return f"{measured[0]:.3f} ({measured[1]})"
+        return figure(version.manifest["metrics"].get("test", {}), "mean_auroc")
+
+    @admin.display(description="Input")
+    def input_space(self, version: ModelVersion) -> str:
+        space = version.manifest["input_space"]
+        return f"{space['size']} × {space['size']}, {space['fit']}, {space['resize']}"
+
+    @admin.display(description="Operating points")
+    def operating_points(self, version: ModelVersion) -> SafeString:
+        notes = version.manifest["threshold_notes"]
+        return table(
+            ("Finding", "Positive from", "Strategy", "Positive films"),
+            [
+                (label, f"{point['value']:.3f}", point["strategy"], point["positives"] or "not known")
+                if point
+                else (label, "none", notes.get(label, ""), "")
+                for label, point in ((label, version.thresholds[label]) for label in version.manifest["labels"])
+            ],
+        )
+
+    @admin.display(description="AUROC (95 % CI)")
+    def figures(self, version: ModelVersion) -> SafeString | str:
+        measured = version.manifest["metrics"].items()
+        parts = {name: part for name, part in measured if isinstance(part, dict) and "labels" in part}
+        if not parts:
+            return "None came with it."
+        rows = [("Mean", *(figure(part, "mean_auroc") for part in parts.values()))]
+        rows += [
+            (label, *(figure(part["labels"].get(label, {}), "auroc") for part in parts.values()))
+            for label in version.manifest["labels"]
+        ]
+        return table(("Finding", *(name.capitalize() for name in parts)), rows)
+
+    @admin.display(description="Data")
+    def data(self, version: ModelVersion) -> SafeString:
+        return format_html("<pre>{}</pre>", json.dumps(version.data, indent=2))
+
+    @admin.display(description="Model card")
+    def card(self, version: ModelVersion) -> SafeString:
+        return format_html("<pre>{}</pre>", version.manifest["card"])
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:version_id>/activate/", wrap(self.activate_view), name="registry_modelversion_activate"),
+            path("<uuid:version_id>/card/", wrap(self.card_view), name="registry_modelversion_card"),
+            path("<uuid:version_id>/card.pdf", wrap(self.card_pdf_view), name="registry_modelversion_card_pdf"),
+            path("<uuid:version_id>/evaluate/", wrap(self.evaluate_view), name="registry_modelversion_evaluate"),
+            path("<uuid:version_id>/preview/", wrap(self.preview_view), name="registry_modelversion_preview"),
+            path("<uuid:version_id>/previews/", wrap(self.previews_view), name="registry_modelversion_previews"),
+            path("<uuid:version_id>/retire/", wrap(self.retire_view), name="registry_modelversion_retire"),
+            *super().get_urls(),
+        ]
+
+    def activate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        form = ActivationForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points", "despite_gate")}
+            move = run_service(form, activate_or_request, version=version, **chosen, **why(request, form))
+            if move is not None:
+                return answer(self, request, move)
+        return self._activation_page(request, version, form, preview_form(version))
+
+    def preview_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        back_to = reverse("admin:registry_modelversion_activate", args=[version.pk])
+        form = preview_form(version, request.POST)
+        if request.method != "POST" or form is None:
+            return HttpResponseRedirect(back_to)
+        if form.is_valid():
+            job = run_service(form, request_preview, version=version, actor=operator_name(request), **form.cleaned_data)
+            if job is not None:
+                self.log_change(request, version, f"Asked for a preview for {job.for_tenant}: {job.last} studies.")
+                return HttpResponseRedirect(f"{back_to}#previews")
+        return self._activation_page(request, version, ActivationForm(), form)
+
+    def previews_view(self, request: HttpRequest, version_id: UUID) -> HttpResponse:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        shown_to_operator(request, tenants_previewed(version), object_id=version.pk, is_reload=True)
+        return HttpResponse(live(version))
+
+    def _activation_page(
+        self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
+    ) -> TemplateResponse:
+        shown_to_operator(request, tenants_previewed(version), object_id=version.pk)
+        page = self.page(
+            request,
+            title=f"Put {version} into service",
+            explanation="Operating points included. Workers load it, and go on with what they have until then.",
+            back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
+            form=form,
+            submit="Put into service",
+        )
+        return with_gates_and_previews(page, version, asks)
+
+    def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        context = self.admin_site.each_context(request) | {
+            "title": f"Model card of {version}",
+            "opts": self.opts,
+            "version": version,
+            "sections": card_sections(version),
+        }
+        return TemplateResponse(request, "admin/registry/modelversion/card.html", context)
+
+    def card_pdf_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        try:
+            document = render_card_pdf(version=version)
+        except UnavailableError as error:
+            messages.error(request, error.detail)
+            return redirect("admin:registry_modelversion_card", version.pk)
+        response = HttpResponse(document, content_type="application/pdf")
+        response["Content-Disposition"] = f'attachment; filename="card-{version.name}-{version.number}.pdf"'
+        return response
+
+    def evaluate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        return evaluate_view(self, request, version_id)
+
+    def retire_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
+        if request.method == "POST" and form.is_valid():
+            line = run_service(form, retire, version=version, **why(request, form))
+            if line is not None:
+                self.log_change(request, version, f"Retired: {line.reason}")
+                messages.success(request, f"Retired: {version}.")
+                return HttpResponseRedirect(back_to)
+        return self.page(
+            request,
+            title=f"Retire {version}",
+            explanation="It will read for nobody again. What it has read stays. This cannot be undone.",
+            back_to=back_to,
+            form=form,
+            submit="Retire",
+        )
+
+
+def _links(page: str, instances: Iterable[Model]) -> SafeString:
+    return format_html_join(
+        mark_safe("<br>"), '<a href="{}">{}</a>', ((reverse(page, args=[each.pk]), each) for each in instances)
+    )
+
+
+def evaluate_view(page: OperatorAdmin, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+    """Ask for a version's measurement on all active sets."""
+    version = get_object_or_404(ModelVersion, pk=version_id)
+    back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
+    sets = EvaluationSet.objects.filter(is_active=True)
+    if request.method == "POST":
+        wanted = request_evaluations(version=version)
+        page.log_change(request, version, f"Asked for {wanted} evaluations.")
+        messages.success(request, f"Asked for, of the errands worker: {wanted}. This page shows how they stand.")
+        return HttpResponseRedirect(back_to)
+    names = ", ".join(f"{each} ({each.films} films)" for each in sets)
+    return page.page(
+        request,
+        title=f"Evaluate {version} on all sets",
+        explanation=names or "There is no active evaluation set: add one first.",
+        back_to=back_to,
+        form=forms.Form() if names else None,
+        submit="Evaluate",
+    )

@@ -1,0 +1,92 @@
+"""What a card says besides figures, in the fields of the CHAI Applied Model Card; nobody's silence is filled in."""
+
+from django.conf import settings
+
+from apps.evaluation.models import Evaluation
+from apps.evaluation.sections import Section
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+
+NOT_STATED = "Not stated."
+
+
+def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:
+    """Who answers for it, use, warnings, and what a reader should know before trusting it."""
+    return [
+        _section("Developer", _developer()),
+        _section("Uses and directions", _uses(version)),
+        _section("Warnings", _warnings(version, evaluations)),
+        _section("Trust ingredients", _trust(version)),
+    ]
+
+
+def _section(title: str, rows: dict[str, str]) -> Section:
+    shown = tuple((field, told.strip() or NOT_STATED) for field, told in rows.items())
+    return Section(title, table=engine.Table(title, ("Field", "Value"), shown))
+
+
+def _developer() -> dict[str, str]:
+    return {
+        "Developer": settings.MANUFACTURER_NAME,
+        "Inquiries or to report an issue": settings.MANUFACTURER_CONTACT,
+        "Regulatory approval": settings.REGULATORY_APPROVAL or f"None stated. {settings.INTENDED_USE_NOTICE}",
+    }
+
+
+def _uses(version: ModelVersion) -> dict[str, str]:
+    return {
+        "Intended use and workflow": (
+            f"{settings.INTENDED_USE_NOTICE} It gives each finding on a frontal chest radiograph a probability and a "
+            "map; a radiologist agrees or disagrees and signs. It decides nothing by itself."
+        ),
+        "Primary intended users": "Radiologists, and physicians who read chest radiographs.",
+        "Targeted patient population": (
+            "People like those whose films it was made from and measured on (Data; the subgroups by sex, age and view "
+            "below). Others were not studied."
+        ),
+        "Outputs": (
+            f"{'Calibrated' if version.is_calibrated else 'Uncalibrated'} probabilities of "
+            f"{', '.join(version.manifest['labels'])}, and a map for each."
+        ),
+        "Cautioned out-of-scope settings": (
+            "Lateral films, other body parts and other modalities, which the gate refuses where it recognises them; "
+            "findings that are not listed; ruling a disease out; use without a radiologist."
+        ),
+    }
+
+
+def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str, str]:
+    none = [label for label in version.manifest["labels"] if version.thresholds[label] is None]
+    risks = [
+        "A finding below its operating point is not excluded, and a map is no outline of a lesion.",
+        "Probabilities follow the share of disease among the films it was calibrated on; elsewhere they may differ."
+        if version.is_calibrated
+        else "Probabilities are the network's own: nobody calibrated them.",
+    ]
+    if none:
+        risks.append(f"Without an operating point, so never flagged: {', '.join(none)}.")
+    return {
+        "Known risks and limitations": " ".join(risks),
+        "Known biases": (
+            "Figures by sex, age and view stand below; where an interval is wide, little is known."
+            if evaluations
+            else "Not known: nobody has measured subgroups here."
+        ),
+        "Clinical risk level": "",
+    }
+
+
+def _trust(version: ModelVersion) -> dict[str, str]:
+    data = version.data
+    return {
+        "Model type": f"Convolutional network ({version.architecture}), average pooling, one linear layer.",
+        "Input data": "One frontal chest radiograph; nothing else of the patient.",
+        "Development data": str(data.get("source", "")),
+        "Licence of the weights": str(data.get("licence", "")),
+        "Bias mitigation": "",
+        "Ongoing maintenance": settings.MODEL_MAINTENANCE,
+        "Security": (
+            "Weights are safetensors, known by their SHA-256, which each worker checks with a golden image before it "
+            "serves; every move of a version is a line of an append-only ledger."
+        ),
+    }

@@ -1,0 +1,56 @@
+"""Measure a version on a named list of films."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
+
+from apps.core.command_line import actor
+from apps.core.errors import ChecxrayError
+from apps.deployment.selectors import version_in_service
+from apps.evaluation.measuring import contract_json, evaluate
+from apps.registry import engine
+from apps.registry.services import find_version
+
+
+class Command(BaseCommand):
+    help = (
+        "Measure a registered version on the films of a list (by default the folder's test_list.txt), keep the "
+        "figures, and print them beside the published ones."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
+        parser.add_argument("--split", type=Path, metavar="FILE", help="list of film names; default: test_list.txt")
+        parser.add_argument("--version", metavar="name:number", dest="reference", help="default: the one in service")
+        parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there, too")
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        # Django's own --version would take the name that the contract gives to the model's.
+        return super().create_parser(prog_name, subcommand, conflict_handler="resolve", **kwargs)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        out: Path | None = options["json"]
+        if out is not None and not out.parent.is_dir():
+            raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
+        try:
+            version = find_version(options["reference"]) if options["reference"] else version_in_service()
+            evaluation = evaluate(version=version, data=options["data"], split=options["split"], actor=actor())
+        except ChecxrayError as error:
+            raise CommandError(error.detail) from error
+        except ProgrammingError as error:
+            raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
+        if out is not None:
+            try:
+                out.write_text(json.dumps(contract_json(evaluation), indent=2, allow_nan=False) + "\n")
+            except OSError as error:
+                raise CommandError(
+                    f"{out} cannot be written ({error.strerror}); the figures are kept in the admin."
+                ) from error
+        self.stdout.write(f"{version}\n")
+        self.stdout.write(engine.report_text(evaluation.report))
+        self.stdout.write(f"\n{engine.table2([evaluation.report]).text()}\n")
+        self.stdout.write(settings.INTENDED_USE_NOTICE)

@@ -1,0 +1,45 @@
+"""Previews of a switch that an operator asked for."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from apps.core.work_queue import Work
+from apps.deployment.models.activations import SwitchPreview
+from apps.registry.models import ModelVersion
+from apps.tenants.models import Tenant
+
+
+class PreviewJob(Work):
+    """One wish to see what a version would change for one tenant."""
+
+    MOST = 5000
+
+    for_tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="preview_jobs")
+    last = models.PositiveIntegerField("studies")
+    actor = models.CharField(max_length=100)
+    done = models.PositiveIntegerField(default=0)
+    of = models.PositiveIntegerField(default=0)
+    preview = models.OneToOneField(SwitchPreview, null=True, on_delete=models.PROTECT, related_name="job")
+
+    class Meta(Work.Meta):
+        db_table = "registry_previewjob"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["for_tenant", "model_version"],
+                condition=Q(state__in=["waiting", "running"]),
+                name="registry_one_open_preview",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="complete") | Q(preview__isnull=False), name="registry_complete_preview_has_counts"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["refused", "failed"]) | ~Q(reason=""),
+                name="registry_ended_preview_has_a_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_version} for {self.for_tenant}"

@@ -1,0 +1,116 @@
+"""The gate before service: on the operator's films a new version must not be worse than the one that serves.
+
+Nothing of it is stored but the evaluations: with another version in service, or another delta, it is judged anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+
+from apps.deployment.models import Deployment
+from apps.evaluation.models import EvaluationJob, EvaluationSet
+from apps.evaluation.selectors import latest_evaluation
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+
+
+class GateState(models.TextChoices):
+    WAITING = "waiting", "Waits for evaluations"
+    PASSED = "passed", "Passed"
+    FAILED = "failed", "Failed"
+    NOT_COMPARABLE = "not-comparable", "Not comparable"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A version beside the one that serves the platform, on one set; the difference is of mean AUROC."""
+
+    evaluation_set: EvaluationSet
+    state: GateState
+    reason: str
+    serving: ModelVersion | None = None
+    difference: float | None = None
+    ci95: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the ledger keeps."""
+        return {
+            "set": str(self.evaluation_set),
+            "serving": str(self.serving),
+            "difference": self.difference,
+            "ci95": self.ci95,
+            "reason": self.reason,
+        }
+
+
+def platform_version() -> ModelVersion | None:
+    """The version that serves whoever has none of their own."""
+    deployment = Deployment.objects.select_related("model_version").filter(for_tenant=None).first()
+    return deployment.model_version if deployment else None
+
+
+def gates_of(version: ModelVersion) -> list[Gate]:
+    """One gate for each active set; none where the version itself serves the platform."""
+    sets = list(EvaluationSet.objects.filter(is_active=True))
+    serving = platform_version() if sets else None
+    return [] if serving == version else [_gate(each, version, serving) for each in sets]
+
+
+def failed(gates: Sequence[Gate]) -> list[Gate]:
+    return [gate for gate in gates if gate.state == GateState.FAILED]
+
+
+def shut(gates: Sequence[Gate]) -> list[Gate]:
+    """Those that were not passed, whether they failed, wait or cannot be judged; none where nothing serves yet."""
+    return [gate for gate in gates if gate.state != GateState.PASSED and gate.serving is not None]
+
+
+def is_open(gates: Sequence[Gate]) -> bool:
+    """Whether nothing speaks against the version, and nothing is still to be heard."""
+    return not shut(gates) and all(gate.state != GateState.WAITING for gate in gates)
+
+
+def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> Gate:
+    mine = latest_evaluation(version, evaluation_set)
+    if mine is None:
+        return _unmeasured(evaluation_set, version, serving)
+    if serving is None:
+        return Gate(evaluation_set, GateState.NOT_COMPARABLE, "No version serves the platform yet.")
+    other = latest_evaluation(serving, evaluation_set)
+    if other is None:
+        return _unmeasured(evaluation_set, serving, serving)
+    try:
+        found = engine.paired_difference(mine.report, other.report)
+    except engine.NotComparable as error:
+        waits = _is_wanted(version, evaluation_set) or _is_wanted(serving, evaluation_set)
+        state = GateState.WAITING if waits else GateState.NOT_COMPARABLE
+        return Gate(evaluation_set, state, str(error), serving)
+    low, high = found["ci95"]
+    passed = low > -settings.GATE_DELTA
+    bound = f"the 95 % interval begins at {low:+.3f}, and {-settings.GATE_DELTA:+.3f} is the limit"
+    return Gate(
+        evaluation_set,
+        GateState.PASSED if passed else GateState.FAILED,
+        f"Not worse than {serving}: {bound}." if passed else f"It may be worse than {serving}: {bound}.",
+        serving,
+        found["mean_auroc"],
+        (low, high),
+    )
+
+
+def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> Gate:
+    job = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set).first()
+    if job is None:
+        reason = f"{version} was never measured on it."
+        return Gate(evaluation_set, GateState.NOT_COMPARABLE, reason, serving)
+    if job.state in EvaluationJob.OPEN:
+        return Gate(evaluation_set, GateState.WAITING, f"{version} is being measured on it.", serving)
+    return Gate(evaluation_set, GateState.NOT_COMPARABLE, f"{version} could not be measured: {job.reason}", serving)
+
+
+def _is_wanted(version: ModelVersion, evaluation_set: EvaluationSet) -> bool:
+    jobs = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set)
+    return jobs.filter(state__in=EvaluationJob.OPEN).exists()

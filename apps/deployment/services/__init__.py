@@ -1,0 +1,40 @@
+"""The verbs of deployment."""
+
+from apps.deployment.services.activation import activate, roll_back, unpin
+from apps.deployment.services.approval import (
+    activate_or_request,
+    approve,
+    challenge_or_request,
+    request_activation,
+    retire,
+    withdraw,
+)
+from apps.deployment.services.challenge import challenge, end_challenge
+from apps.deployment.services.choose_points import set_points
+from apps.deployment.services.evaluations import request_evaluations
+from apps.deployment.services.offers import offer, withdraw_offer
+from apps.deployment.services.points import holds
+from apps.deployment.services.previews import PREVIEWS, held_preview, note_progress, request_preview
+
+__all__ = [
+    "PREVIEWS",
+    "activate",
+    "activate_or_request",
+    "approve",
+    "challenge",
+    "challenge_or_request",
+    "end_challenge",
+    "held_preview",
+    "holds",
+    "note_progress",
+    "offer",
+    "request_activation",
+    "request_evaluations",
+    "request_preview",
+    "retire",
+    "roll_back",
+    "set_points",
+    "unpin",
+    "withdraw",
+    "withdraw_offer",
+]

@@ -1,0 +1,48 @@
+"""Previews that operators ask for, until a worker has made them."""
+
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.queue import Bell, ring
+from apps.core.work_queue import Queue
+from apps.deployment.models import PreviewJob
+from apps.deployment.selectors import version_for
+from apps.registry.models import ModelVersion
+from apps.tenants.models import Tenant
+
+PREVIEWS = Queue(PreviewJob, Bell.PREVIEW, ("for_tenant", "model_version"))
+
+
+def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: str) -> PreviewJob:
+    """Have a worker read the tenant's last studies once more, with this version.
+
+    Raises:
+        InvalidInputError: nobody reads so few or so many studies.
+        ConflictError: there is nothing to compare, the version is retired, or the same is asked for already.
+    """
+    if not 1 <= last <= PreviewJob.MOST:
+        raise InvalidInputError(f"Give a number of studies between 1 and {PreviewJob.MOST}.")
+    if version.retired is not None:
+        raise ConflictError(f"{version} is retired.")
+    serving = version_for(tenant.pk)
+    if serving is None or serving == version:
+        raise ConflictError(f"There is nothing to compare: {serving or 'no version'} serves {tenant}.")
+    try:
+        with transaction.atomic():
+            job = PreviewJob.objects.create(for_tenant=tenant, model_version=version, last=last, actor=actor)
+    except IntegrityError as error:
+        raise ConflictError(f"A preview of {version} for {tenant} is under way: wait for its end.") from error
+    ring(PREVIEWS.bell)
+    return job
+
+
+def held_preview(*, job_id: UUID, fence: int) -> PreviewJob | None:
+    """The job as its worker claimed it; None where another one took it up."""
+    jobs = PreviewJob.objects.select_related(*PREVIEWS.related)
+    return jobs.filter(pk=job_id, fence=fence, state=PreviewJob.State.RUNNING).first()
+
+
+def note_progress(*, job: PreviewJob, done: int, of: int) -> None:
+    PREVIEWS.held(job).update(done=done, of=of)

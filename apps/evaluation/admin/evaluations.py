@@ -1,0 +1,49 @@
+"""What was measured of a version: the page, and the same as a PDF."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path
+
+from apps.core.errors import UnavailableError
+from apps.core.html_tables import figure
+from apps.evaluation.measuring import render_evaluation_pdf
+from apps.evaluation.models import Evaluation
+from apps.evaluation.sections import sections
+from apps.tenants.console import OperatorAdmin
+
+
+@admin.register(Evaluation)
+class EvaluationAdmin(OperatorAdmin):
+    list_display = ("at", "model_version", "split_id", "n", "patients", "mean")
+    list_select_related = ("model_version",)
+    fields = ("model_version", "split_id", "split_sha256", "n", "patients", "mean", "actor", "at")
+    readonly_fields = fields
+
+    @admin.display(description="Mean AUROC (95 % CI)")
+    def mean(self, evaluation: Evaluation) -> str:
+        return figure(evaluation.report, "mean_auroc")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.pdf_view)
+        return [path("<uuid:evaluation_id>/pdf/", view, name="evaluation_evaluation_pdf"), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["sections"] = sections(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def pdf_view(self, request: HttpRequest, evaluation_id: UUID) -> HttpResponse:
+        evaluation = get_object_or_404(Evaluation.objects.select_related("model_version"), pk=evaluation_id)
+        try:
+            document = render_evaluation_pdf(evaluation=evaluation)
+        except UnavailableError as error:
+            messages.error(request, error.detail)
+            return redirect("admin:evaluation_evaluation_change", evaluation.pk)
+        response = HttpResponse(document, content_type="application/pdf")
+        response["Content-Disposition"] = f'attachment; filename="evaluation-{evaluation.pk}.pdf"'
+        return response

@@ -1,0 +1,85 @@
+"""Measuring a registered version on films, and the document of what was found."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.template.loader import render_to_string
+
+from apps.core.documents import require_pdf, stylesheet, to_pdf
+from apps.core.errors import InvalidInputError, UnavailableError
+from apps.evaluation.models import Evaluation
+from apps.evaluation.sections import sections
+from apps.evaluation.services import keep_evaluation
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.registry.services import fetch_artifact
+
+
+def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: str) -> Evaluation:
+    """Read the list's films with the version as a worker would, and keep what was found.
+
+    Raises:
+        InvalidInputError: the films cannot be used, or the version has seen them; the detail says what to do.
+        UnavailableError: the version cannot be loaded on this machine.
+    """
+    with _refusals():
+        report = engine.evaluate_version(fetch_artifact(version), data, split, _cache(), _device())
+    return keep_evaluation(version=version, report=report, data=data, split=split, actor=actor)
+
+
+def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:
+    """Several versions on the same films; differences are from the first one.
+
+    Raises:
+        InvalidInputError, UnavailableError: as `evaluate`.
+    """
+    with _refusals():
+        found = engine.compare_versions([fetch_artifact(each) for each in versions], data, split, _cache(), _device())
+    for row, version in zip(found["rows"], versions, strict=True):
+        row["model"]["name"] = str(version)
+    return found
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
+        raise UnavailableError(f"The version cannot be loaded: {error}", "version-unusable") from error
+    except (engine.DatasetInvalid, engine.InputRejected, FloatingPointError, ValueError) as error:
+        raise InvalidInputError(str(error), "evaluation-refused") from error
+
+
+def _cache() -> Path:
+    return settings.CHECXRAY_HOME / "evaluation"
+
+
+def _device() -> Any:
+    return settings.INFERENCE_DEVICE
+
+
+def contract_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as `evaluate_model --json` writes it."""
+    return {"model_version": str(evaluation.model_version), **evaluation.report}
+
+
+def render_evaluation_pdf(*, evaluation: Evaluation) -> bytes:
+    """The evaluation's page as a tagged PDF/A file.
+
+    Raises:
+        UnavailableError: this machine lacks Pango or fonts; the detail has the install line.
+    """
+    require_pdf()
+    html = render_to_string(
+        "evaluation/evaluation.html",
+        {
+            "evaluation": evaluation,
+            "sections": sections(evaluation),
+            "as_document": True,
+            "intended_use_notice": settings.INTENDED_USE_NOTICE,
+        },
+    )
+    return to_pdf(html, stylesheet("reports/report.css"), stylesheet("evaluation/evaluation.css"))

@@ -1,0 +1,119 @@
+"""Measurements: the films of the operator's choice, the work that waits, and the figures that are kept."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.core.queue import Bell, ring
+from apps.core.work_queue import Queue
+from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
+from apps.evaluation.signals import evaluation_ended
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+
+
+def _announce(version: ModelVersion, evaluation_set: EvaluationSet | None, evaluation: Evaluation | None) -> None:
+    evaluation_ended.send(Evaluation, version=version, evaluation_set=evaluation_set, evaluation=evaluation)
+
+
+EVALUATIONS = Queue(
+    EvaluationJob,
+    Bell.EVALUATE,
+    ("evaluation_set", "model_version"),
+    without_result=lambda job: _announce(job.model_version, job.evaluation_set, None),
+)
+
+
+def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
+    """Let every version that is registered from now on be measured on these films.
+
+    Raises:
+        InvalidInputError: the folder or one of its tables cannot be used; the detail names file, line and remedy.
+        ConflictError: there is a set of this name, or of these films.
+    """
+    for path in (folder, split):
+        if path and not Path(path).is_absolute():
+            raise InvalidInputError(f"{path}: give the whole path, beginning with /; workers start elsewhere.")
+    try:
+        listed = engine.read_films(Path(folder), Path(split) if split else None)
+    except (engine.DatasetInvalid, OSError) as error:
+        raise InvalidInputError(str(error), "evaluation-set-refused") from error
+    # As `evaluate_model` will name the same films.
+    folder, split = str(Path(folder).resolve()), str(Path(split).resolve()) if split else ""
+    try:
+        with transaction.atomic():
+            return EvaluationSet.objects.create(
+                name=name,
+                folder=folder,
+                split=split,
+                films=len(listed.names),
+                patients=len(set(listed.patients)),
+            )
+    except IntegrityError as error:
+        raise ConflictError("There is a set of this name, or of these films, already.") from error
+
+
+def use_evaluation_set(*, name: str, is_active: bool) -> None:
+    """Measure new versions on a set, or set it aside; what was measured on it stays.
+
+    Raises:
+        NotFoundError: there is no set of this name.
+    """
+    if not EvaluationSet.objects.filter(name=name).update(is_active=is_active):
+        raise NotFoundError(f"There is no evaluation set {name!r}.")
+
+
+def request_measurements(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
+    """Have versions measured on sets, each pair once; how many measurements wait that did not before."""
+    if not wanted:
+        return 0
+    with transaction.atomic():
+        before = EvaluationJob.objects.count()
+        EvaluationJob.objects.bulk_create(
+            [EvaluationJob(evaluation_set=each, model_version=version) for each, version in wanted],
+            ignore_conflicts=True,
+        )
+        ring(Bell.EVALUATE)
+        return EvaluationJob.objects.count() - before
+
+
+def keep_evaluation(
+    *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, actor: str
+) -> Evaluation:
+    """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
+    known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
+    with transaction.atomic():
+        kept = _written(version, known.first(), report, actor)
+        _announce(kept.model_version, kept.evaluation_set, kept)
+        return kept
+
+
+def _written(version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str) -> Evaluation:
+    # The version's name in the registry; the manifest's own may be another, and has no number.
+    report["model"]["name"] = str(version)
+    return Evaluation.objects.create(
+        model_version=version,
+        evaluation_set=films,
+        split_id=report["split"]["id"],
+        split_sha256=report["split"]["sha256"],
+        n=report["n"],
+        patients=report["patients"],
+        mean_auroc=report["mean_auroc"],
+        report_json=json.dumps(report, allow_nan=False),
+        actor=actor,
+    )
+
+
+def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evaluation | None:
+    """Write the figures and end the job; None where another worker took it up."""
+    with transaction.atomic():
+        if EVALUATIONS.held(job).select_for_update().first() is None:
+            return None
+        kept = _written(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
+        EVALUATIONS.complete(job=job, evaluation=kept)
+        _announce(kept.model_version, kept.evaluation_set, kept)
+        return kept

@@ -1,0 +1,128 @@
+"""What happened to versions, for other systems to know, and who wants to hear of it."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apps.core.identifiers import uuid7
+from apps.tenants.models import Tenant
+
+# For so long after a new secret was made, messages are signed by the old one as well.
+SECRETS_OVERLAP = timedelta(hours=24)
+
+
+class ModelEvent(models.Model):
+    """One thing that happened to a model version, written once and in the transaction in which it happened."""
+
+    class Type(models.TextChoices):
+        REGISTERED = "model.registered", "Registered"
+        VERIFIED = "model.verified", "Verified"
+        GATE_FAILED = "model.gate_failed", "Gate failed"
+        ACTIVATED = "model.activated", "Put into service"
+        ROLLED_BACK = "model.rolled_back", "Rolled back"
+        UNPINNED = "model.unpinned", "Back to the platform's version"
+        RETIRED = "model.retired", "Retired"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    type = models.CharField(max_length=40, choices=Type)
+    # Events stand below the packages that publish them, so they name rows of these by id.
+    model_version_id = models.UUIDField(db_index=True, help_text="Of the version that it happened to.")
+    for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
+    line_id = models.UUIDField(null=True, unique=True, help_text="Of the ledger entry, where there is one.")
+    data = models.JSONField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "registry_modelevent"
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["model_version_id", "type"],
+                condition=Q(type__in=["model.registered", "model.verified", "model.gate_failed"]),
+                name="registry_said_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.data['version']}"
+
+
+class WebhookEndpoint(models.Model):
+    """An address that wants to hear of versions. Its secret is derived from its id and the number of the secret."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    url = models.CharField("address", max_length=2000)
+    description = models.CharField(max_length=200, blank=True)
+    is_enabled = models.BooleanField("enabled", default=True)
+    types = models.JSONField("events", default=list)
+    secret_number = models.PositiveIntegerField(default=1, editable=False)
+    secret_made = models.DateTimeField(default=timezone.now, editable=False)
+    disabled_because = models.CharField(max_length=300, blank=True, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "registry_webhookendpoint"
+        ordering: ClassVar = ["created"]
+
+    def __str__(self) -> str:
+        return self.description or self.url
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The newest first; the former one while receivers may still know no other."""
+        numbers = [self.secret_number]
+        if self.secret_number > 1 and timezone.now() < self.secret_made + SECRETS_OVERLAP:
+            numbers.append(self.secret_number - 1)
+        return [f"{self.pk}:{number}" for number in numbers]
+
+
+class WebhookDelivery(models.Model):
+    """One event on its way to one address. Without an event it is a ping."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waits"
+        DELIVERED = "delivered", "Delivered"
+        DEAD = "dead", "Dead letter"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="deliveries")
+    event = models.ForeignKey(ModelEvent, null=True, on_delete=models.PROTECT, related_name="deliveries")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    # All attempts; whoever made an older one may not write what came of it.
+    attempts = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0, help_text="In a row, since it was made or last sent again.")
+    next_attempt = models.DateTimeField(db_default=Now())
+    held_until = models.DateTimeField(null=True)
+    response_status = models.PositiveSmallIntegerField("last answer", null=True)
+    reason = models.CharField(max_length=300, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+    finished = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "registry_webhookdelivery"
+        ordering: ClassVar = ["-id"]
+        verbose_name_plural = "webhook deliveries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["endpoint", "event"], name="registry_one_delivery_of_an_event"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["next_attempt"], condition=Q(state="waiting"), name="registry_deliveries_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message['type']} to {self.endpoint}"
+
+    @property
+    def message_id(self) -> str:
+        """The same for every attempt, so that a receiver that got it twice knows."""
+        return str(self.event_id or self.pk)
+
+    @property
+    def message(self) -> dict[str, Any]:
+        if self.event is None:
+            return {"type": "ping", "timestamp": self.created.isoformat(), "data": {}}
+        return {"type": self.event.type, "timestamp": self.event.at.isoformat(), "data": self.event.data}

@@ -1,0 +1,165 @@
+"""What happened to model versions: recorded, and sent to the addresses that subscribed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.outbound import check_url, told
+from apps.core.queue import Bell, ring
+from apps.core.webhooks import pause_after, secret_of
+from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
+from apps.tenants.models import Tenant
+
+# Longer than an attempt can take; then its worker is dead.
+_HOLD = timedelta(minutes=2)
+_LONGEST_REASON = 300
+State = WebhookDelivery.State
+
+
+def publish(
+    *, kind: str, version_id: UUID, data: Mapping[str, Any], tenant: Tenant | None = None, line_id: UUID | None = None
+) -> ModelEvent:
+    """Record what happened to a model version, in the transaction in which it happened, and queue its messages.
+
+    Args:
+        kind: one of `ModelEvent.Type`.
+        data: of the message; which tenant it concerns is added as ``scope``.
+        line_id: of the ledger entry, where there is one.
+    """
+    scope = tenant.slug if tenant else "platform"
+    event = ModelEvent.objects.create(
+        type=kind,
+        model_version_id=version_id,
+        for_tenant=tenant,
+        line_id=line_id,
+        data={"scope": scope, "line": None, **data},
+    )
+    wanted = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]
+    WebhookDelivery.objects.bulk_create([WebhookDelivery(endpoint=each, event=event) for each in wanted])
+    if wanted:
+        ring(Bell.DELIVER)
+    return event
+
+
+def create_endpoint(*, url: str, types: Sequence[str], description: str = "") -> tuple[WebhookEndpoint, str]:
+    """Send these events to an address from now on; the row, and the secret that is shown this once.
+
+    Raises:
+        InvalidInputError: requests may not go there, or there is no such event.
+    """
+    check_url(url)
+    unknown = sorted(set(types) - set(ModelEvent.Type.values))
+    if unknown or not types:
+        raise InvalidInputError(f"Choose of {', '.join(ModelEvent.Type.values)}.")
+    made = WebhookEndpoint.objects.create(url=url, types=sorted(set(types)), description=description)
+    return made, secret_of(made.secret_names[0])
+
+
+def renew_secret(*, endpoint: WebhookEndpoint) -> str:
+    """Another secret, shown this once. For a day, messages are signed by the former one as well."""
+    endpoint.secret_number = F("secret_number") + 1
+    endpoint.secret_made = timezone.now()
+    endpoint.save(update_fields=["secret_number", "secret_made"])
+    endpoint.refresh_from_db()
+    return secret_of(endpoint.secret_names[0])
+
+
+def ping(*, endpoint: WebhookEndpoint) -> WebhookDelivery:
+    """Send a message that means nothing, to see whether it arrives.
+
+    Raises:
+        ConflictError: the endpoint is disabled.
+    """
+    if not endpoint.is_enabled:
+        raise ConflictError("This endpoint is disabled: enable it first.")
+    with transaction.atomic():
+        ring(Bell.DELIVER)
+        return WebhookDelivery.objects.create(endpoint=endpoint)
+
+
+def replay(*, delivery: WebhookDelivery) -> None:
+    """Send a message again that was delivered or given up, under its old id.
+
+    Raises:
+        ConflictError: it waits already, or its endpoint is disabled.
+    """
+    if not delivery.endpoint.is_enabled:
+        raise ConflictError("Its endpoint is disabled: enable it first.")
+    ended = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(state=State.WAITING)
+    with transaction.atomic():
+        if not ended.update(state=State.WAITING, failures=0, next_attempt=Now(), finished=None):
+            raise ConflictError("It is on its way already.")
+        ring(Bell.DELIVER)
+
+
+def due_deliveries() -> bool:
+    """Whether a worker would find something to send."""
+    return _due().exists()
+
+
+def _due() -> "QuerySet[WebhookDelivery]":
+    """One at a time to each address: a slow receiver holds up nobody else's messages."""
+    under_way = WebhookDelivery.objects.filter(endpoint=OuterRef("endpoint"), state=State.WAITING, held_until__gt=Now())
+    waiting = WebhookDelivery.objects.filter(state=State.WAITING, next_attempt__lte=Now(), endpoint__is_enabled=True)
+    return waiting.exclude(Exists(under_way)).order_by("next_attempt", "id")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt: the answer's status, or why there was none."""
+
+    status: int | None
+    reason: str = ""
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def claim_delivery() -> WebhookDelivery | None:
+    """The message that is due first, held for one attempt."""
+    with transaction.atomic():
+        # With its endpoint: of two workers only one may find it idle.
+        rows = _due().select_related("endpoint").select_for_update(skip_locked=True, of=("self", "endpoint"))
+        delivery = rows.first()
+        # Asked again under the lock: another worker may have taken a message to this endpoint just before.
+        if delivery is None or not _due().filter(pk=delivery.pk).exists():
+            return None
+        delivery.attempts += 1
+        held = {"attempts": delivery.attempts, "held_until": Now() + _HOLD, "next_attempt": Now() + _HOLD}
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(**held)
+    return delivery
+
+
+def finish_delivery(*, delivery: WebhookDelivery, outcome: Outcome) -> None:
+    """Write what came of an attempt: delivered, again later, or given up."""
+    failures = delivery.failures + 1
+    pause = pause_after(failures)
+    reason = outcome.reason or ("" if outcome.is_success else told(outcome.status or 0))
+    changes: dict[str, Any] = {
+        "held_until": None,
+        "response_status": outcome.status,
+        "reason": reason[:_LONGEST_REASON],
+    }
+    gone = outcome.status == HTTPStatus.GONE
+    if outcome.is_success:
+        changes |= {"state": State.DELIVERED, "failures": 0, "finished": Now()}
+    elif gone or pause is None:
+        changes |= {"state": State.DEAD, "failures": failures, "finished": Now()}
+    else:
+        changes |= {"failures": failures, "next_attempt": Now() + pause}
+    with transaction.atomic():
+        mine = Q(pk=delivery.pk, attempts=delivery.attempts, state=State.WAITING)
+        if WebhookDelivery.objects.filter(mine).update(**changes) and gone:
+            WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(
+                is_enabled=False, disabled_because=f"It answered 410 Gone on {timezone.now():%Y-%m-%d %H:%M} UTC."
+            )

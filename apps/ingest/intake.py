@@ -1,0 +1,165 @@
+"""One door for every film, whatever brought it: judge the bytes, store them, ask for their reading."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import DatabaseError, DataError, IntegrityError
+
+from apps.audit.services import Actor
+from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.metrics import INSTANCES
+from apps.core.transactions import again_after_deadlock
+from apps.inference.fairness import priority_of
+from apps.inference.image_choice import candidates, choose_image
+from apps.inference.models import InferenceJob, JobState
+from apps.inference.rejections import record_rejection_note
+from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
+from apps.ingest.duplicates import resolve_duplicate
+from apps.registry import engine
+from apps.studies.models import Instance
+from apps.studies.selectors import is_in_conflict
+from apps.studies.services import (
+    DUPLICATE,
+    StoredInstance,
+    drop_object,
+    follow_read_instances,
+    note_restored,
+    put_instance,
+    store_instance,
+)
+from apps.studies.spool import SpooledFile
+from apps.tenants.scope import tenant_tx
+
+
+@dataclass(frozen=True)
+class InspectedFile:
+    """A spooled file that the preflight accepted."""
+
+    spooled: SpooledFile
+    found: engine.Preflight
+
+
+def inspect_file(spooled: SpooledFile) -> InspectedFile:
+    """Judge the bytes without decoding them and without a transaction.
+
+    Raises:
+        InvalidInputError: ``code`` is one of ``ml.errors.CODES``.
+    """
+    try:
+        return InspectedFile(spooled, engine.inspect(spooled.path))
+    except engine.InputRejected as error:
+        INSTANCES.labels("preflight", "refused").inc()
+        raise InvalidInputError(error.detail, error.code) from error
+
+
+def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str) -> StoredInstance:
+    """Store an inspected instance for a tenant and queue its study: first its object, then all rows or none.
+
+    Raises:
+        ConflictError, OutOfSpaceError, UnavailableError
+    """
+    (outcome,) = take_in_all([inspected], tenant_id=tenant_id, by=by, source=source)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def take_in_all(
+    inspected: Sequence[InspectedFile], *, tenant_id: UUID, by: Actor, source: str
+) -> list[StoredInstance | ConflictError | DatabaseError]:
+    """Store instances for a tenant and queue their studies, in one transaction: what became of each.
+
+    All objects are written before the transaction, and instances are compared after it: while it is open, nothing but
+    the database is waited for.
+
+    Raises:
+        OutOfSpaceError, UnavailableError: send all of these again; some may be stored, and will be known then.
+    """
+    written = [put_instance(tenant_id=tenant_id, spooled=each.spooled) for each in inspected]
+
+    def stored() -> list[StoredInstance | ConflictError | DatabaseError]:
+        # One instance needs no transaction around its own.
+        with tenant_tx(tenant_id) if len(inspected) > 1 else nullcontext():
+            return [
+                _store_and_queue(each, tenant_id, by, is_written=is_written)
+                for each, is_written in zip(inspected, written, strict=True)
+            ]
+
+    outcomes = again_after_deadlock(stored)
+    for number, (each, outcome) in enumerate(zip(inspected, outcomes, strict=True)):
+        if isinstance(outcome, ConflictError) and outcome.code == DUPLICATE:
+            outcomes[number] = _resolved(each, outcome, tenant_id, by)
+        if isinstance(outcome, Exception) and written[number]:
+            # No row names these bytes, unless a duplicate has just taken the place of a lost object.
+            drop_object(tenant_id=tenant_id, sha256=each.spooled.sha256)
+    for outcome in outcomes:
+        if isinstance(outcome, StoredInstance):
+            INSTANCES.labels(source, "stored" if outcome.is_new else "known").inc()
+    return outcomes
+
+
+def _store_and_queue(
+    inspected: InspectedFile, tenant_id: UUID, by: Actor, *, is_written: bool
+) -> StoredInstance | ConflictError | DatabaseError:
+    try:
+        try:
+            with tenant_tx(tenant_id):
+                return _queued(inspected, by, is_written=is_written)
+        except IntegrityError:
+            # Another request was faster; now its instance is known.
+            with tenant_tx(tenant_id):
+                return _queued(inspected, by, is_written=is_written)
+    except (ConflictError, DataError, IntegrityError) as error:
+        return error
+
+
+def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredInstance:
+    """Only an image asks for a reading; a document may reject images, and changes nothing else of its study."""
+    found = inspected.found
+    stored = store_instance(spooled=inspected.spooled, found=found, by=by)
+    if not found.is_image:
+        if stored.is_new and found.rejection is not None and found.rejection.instances:
+            document = Instance.objects.get(sop_instance_uid=found.sop_instance_uid)
+            # A document that names another patient waits for a person, as an image does.
+            if not document.is_held:
+                record_rejection_note(study_id=stored.study_id, document=document, note=found.rejection, by=by)
+        return stored
+    if stored.is_new and stored.in_conflict:
+        _follow_image_to_read(stored.study_id, by)
+    if stored.is_new:
+        request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))
+    elif is_written:
+        # The object of a known instance was missing or damaged, and what was made of it may be wrong.
+        note_restored(found.sop_instance_uid)
+        request_inference(study_id=stored.study_id, priority=priority_of(found.attributes))
+    else:
+        request_again_if_failed(study_id=stored.study_id)
+    return stored
+
+
+def _follow_image_to_read(study_id: UUID, by: Actor) -> None:
+    """Before a study was read, it says of its patient what the image says that would be read."""
+    if InferenceJob.objects.filter(study=study_id, state=JobState.COMPLETE).exists():
+        return
+    choice = choose_image(candidates(study_id))
+    if choice.instance is not None:
+        follow_read_instances(instance_ids=[choice.instance.pk], by=by)
+
+
+def _resolved(
+    inspected: InspectedFile, conflict: ConflictError, tenant_id: UUID, by: Actor
+) -> StoredInstance | ConflictError:
+    """A duplicate that is the same instance by another route is known, as one with the same bytes is."""
+    resolved = resolve_duplicate(spooled=inspected.spooled, found=inspected.found, tenant_id=tenant_id, by=by)
+    if resolved is None:
+        return conflict
+    study_id, is_restored = resolved
+    with tenant_tx(tenant_id):
+        if is_restored:
+            request_inference(study_id=study_id, priority=priority_of(inspected.found.attributes))
+        else:
+            request_again_if_failed(study_id=study_id)
+        in_conflict = is_in_conflict(study_id)
+    return StoredInstance(study_id, is_new=False, in_conflict=in_conflict)

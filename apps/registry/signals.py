@@ -1,0 +1,6 @@
+"""What later packages may react to; receivers run in the transaction of the sender."""
+
+from django.dispatch import Signal
+
+version_registered = Signal()
+"""Sent with ``version``, a `ModelVersion` that was just registered."""

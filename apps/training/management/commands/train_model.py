@@ -1,0 +1,47 @@
+"""Train a network on one or many machines, and register the result as a candidate."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError
+
+from apps.core.command_line import actor
+from apps.core.errors import ChecxrayError
+from apps.registry import engine
+from apps.registry.management.registered import what_next
+from apps.training.services import stoppable, train
+
+
+class Command(BaseCommand):
+    help = (
+        "Train on films in the ChestX-ray14 layout (or a folder with labels.csv), on one machine or many, and register "
+        "the result as a candidate. The same command again goes on after the last complete checkpoint."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        engine.add_training_arguments(parser)
+        parser.add_argument("--out", type=Path, help="the run's folder; by default one of its own under CHECXRAY_HOME")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            config, nodes = engine.training_of_arguments(Namespace(**options), options["out"] or Path())
+            with stoppable():
+                run = train(
+                    config=config,
+                    nodes=nodes,
+                    out=options["out"],
+                    actor=actor(),
+                    terminal=sys.stderr,
+                )
+        except (ChecxrayError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        except ProgrammingError as error:
+            raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
+        if run is None:
+            self.stdout.write("This node's part is done. The chief's node registers the version.")
+            return
+        assert run.model_version is not None
+        self.stdout.write(f"Registered {run.model_version} as candidate.\n{what_next(run.model_version)}")

@@ -1,0 +1,142 @@
+"""Challengers in the console: started, changed and ended with a reason, and compared in numbers over all hospitals."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from apps.audit.console import shown_to_operator
+from apps.deployment.admin.activations import ActivationForm, ReasonForm, answer, why
+from apps.deployment.models import Challenger
+from apps.deployment.services import challenge_or_request, end_challenge
+from apps.registry.models import ModelVersion
+from apps.tenants.console import OperatorAdmin, run_service
+from apps.tenants.middleware import opens_own_transaction
+from apps.trials.disagreement import canary_across, comparison_across
+from apps.trials.recommendation import recommend
+
+MOST_IDS = 500
+
+
+class ChallengeForm(ActivationForm):
+    mode = forms.ChoiceField(
+        choices=Challenger.Mode,
+        label="As",
+        help_text="A shadow reads the same films and nobody is shown what it says; a canary reads for patients.",
+    )
+    percent = forms.IntegerField(
+        required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
+    )
+    field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "despite_gate", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tenant: Any = self.fields["tenant"]
+        tenant.empty_label = "All tenants that have neither a version nor a challenger of their own"
+        tenant.help_text = ""
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if (given.get("mode") == Challenger.Mode.CANARY) != (given.get("percent") is not None):
+            raise forms.ValidationError("Give the share of studies for a canary, and none for a shadow.")
+        return given
+
+
+@admin.register(Challenger)
+class ChallengerAdmin(OperatorAdmin):
+    list_display = ("model_version", "scope", "how", "against", "since", "standing", "actor")
+    list_select_related = ("for_tenant", "model_version", "against")
+    fields = ("model_version", "scope", "how", "against", "since", "standing", "actor", "reason")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Challenger]":
+        return super().get_queryset(request).order_by("-id")
+
+    @admin.display(description="For")
+    def scope(self, row: Challenger) -> Any:
+        return row.scope
+
+    @admin.display(description="As")
+    def how(self, row: Challenger) -> str:
+        return row.how
+
+    @admin.display(description="Standing")
+    def standing(self, row: Challenger) -> str:
+        return f"Ended {row.ended:%Y-%m-%d %H:%M}" if row.ended else "Under way"
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        compared = wrap(self.disagreement_view)
+        # The page enters every tenant that it counts, whichever one the operator may be signed in to as well.
+        opens_own_transaction(compared)
+        return [
+            path("start/<uuid:version_id>/", wrap(self.start_view), name="deployment_challenger_start"),
+            path("<uuid:challenger_id>/end/", wrap(self.end_view), name="deployment_challenger_end"),
+            path("<uuid:challenger_id>/disagreement/", compared, name="deployment_challenger_disagreement"),
+            *super().get_urls(),
+        ]
+
+    def start_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
+        version = get_object_or_404(ModelVersion, pk=version_id)
+        form = ChallengeForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            chosen = {name: form.cleaned_data[name] for name in ("tenant", "percent", "keeps_points", "despite_gate")}
+            move = run_service(form, challenge_or_request, version=version, **chosen, **why(request, form))
+            if move is not None:
+                return answer(self, request, move)
+        return self.page(
+            request,
+            title=f"Try {version} out",
+            explanation=(
+                "It reads beside the version that serves, and is measured against it. Where it is on trial already, "
+                "this changes how."
+            ),
+            back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
+            form=form,
+            submit="Try it out",
+        )
+
+    def end_view(self, request: HttpRequest, challenger_id: UUID) -> HttpResponseBase:
+        row = get_object_or_404(Challenger, pk=challenger_id, ended=None)
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            line = run_service(form, end_challenge, tenant=row.for_tenant, **why(request, form))
+            if line is not None:
+                return answer(self, request, line)
+        return self.page(
+            request,
+            title=f"End the trial: {row}",
+            explanation="What it has read stays, to be compared. What waits for it is dropped.",
+            back_to=reverse("admin:deployment_challenger_change", args=[row.pk]),
+            form=form,
+            submit="End the trial",
+        )
+
+    def disagreement_view(self, request: HttpRequest, challenger_id: UUID) -> HttpResponse:
+        """Numbers over all hospitals, and ids of studies; the films themselves are each hospital's own page."""
+        row = get_object_or_404(Challenger.objects.select_related(*self.list_select_related), pk=challenger_id)
+        found, by_tenant = comparison_across(row)
+        shown_to_operator(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)
+        label = request.GET.get("label", "")
+        disputed = [
+            (tenant, [pair.study_id for pair in pairs if not label or label in pair.disputed][:MOST_IDS])
+            for tenant, pairs in by_tenant.items()
+        ]
+        context = self.admin_site.each_context(request) | {
+            "title": f"Disagreement: {row.model_version} and {row.against}",
+            "opts": self.opts,
+            "challenger": row,
+            "found": found,
+            "canary": canary_across(row),
+            "advice": recommend(found),
+            "label": label,
+            "disputed": disputed,
+        }
+        return TemplateResponse(request, "admin/deployment/challenger/disagreement.html", context)

@@ -1,0 +1,52 @@
+"""One preview that an operator asked for, as the errands worker starts it."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from apps.core.errors import ConflictError, UnavailableError
+from apps.core.retry import outage_of
+from apps.deployment.models import PreviewJob
+from apps.deployment.services import PREVIEWS, held_preview, note_progress
+from apps.registry import engine
+from apps.trials.preview import read_switch
+from apps.trials.services import complete_preview
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "For the errands worker: make a preview that it claimed, and end with standard input."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("job", type=UUID)
+        parser.add_argument("fence", type=int)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        engine.end_with_stdin()
+        job = held_preview(job_id=options["job"], fence=options["fence"])
+        if job is None:
+            raise CommandError("No worker holds this preview by this claim: ask for it in the console.")
+        try:
+            _preview(job)
+        except ConflictError as error:
+            PREVIEWS.refuse(job=job, reason=error.detail)
+        except UnavailableError as error:
+            end = PREVIEWS.postpone if outage_of(error) else PREVIEWS.fail
+            end(job=job, reason=error.detail)
+        # Its words may quote a film: the row, which every operator reads, has its name alone.
+        except Exception as error:
+            logger.exception("The preview %s failed.", job.pk)
+            PREVIEWS.fail(job=job, reason=f"{type(error).__name__}: see the logs of the errands worker.")
+
+
+def _preview(job: PreviewJob) -> None:
+    serving, read = read_switch(
+        tenant=job.for_tenant,
+        version=job.model_version,
+        last=job.last,
+        progress=lambda done, of: note_progress(job=job, done=done, of=of),
+    )
+    complete_preview(job=job, from_version=serving, read=read)

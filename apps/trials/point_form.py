@@ -1,0 +1,61 @@
+"""Choosing an operating point on a page: what an operator and a hospital's administrator are shown and may say."""
+
+from typing import Any
+
+from django import forms
+
+from apps.deployment.models import OperatingPoint
+from apps.deployment.points import Choice, Strategy, curves
+from apps.deployment.selectors import operating_points
+from apps.registry.models import ModelVersion
+from apps.tenants.models import Tenant
+from apps.trials.what_if import Evidence, charts, step, steps
+
+_OWN = "own"
+
+
+class PointForm(forms.Form):
+    strategy = forms.ChoiceField(choices=[(_OWN, "The version's own point"), *Strategy.choices])
+    target = forms.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Sensitivity, specificity or share of studies, 0 to 1."
+    )
+    value = forms.FloatField(
+        required=False, min_value=0, max_value=1, label="Threshold", help_text="Only where it is set by hand."
+    )
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="Kept in the ledger for good.")
+
+    @classmethod
+    def of(cls, tenant: Tenant, version: ModelVersion, label: str, data: Any = None) -> "PointForm":
+        """The form as it opens: with what the tenant chose so far."""
+        row = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant, label=label).first()
+        if row is None:
+            return cls(data)
+        by_hand = row.value if row.strategy == Strategy.MANUAL else None
+        return cls(data, initial={"strategy": row.strategy, "target": row.target, "value": by_hand})
+
+    def choice(self) -> Choice | None:
+        given = self.cleaned_data
+        if given["strategy"] == _OWN:
+            return None
+        return Choice(given["strategy"], given["target"], given["value"], given["reason"])
+
+
+def what_if(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
+    """The point in force, and what every other threshold would do; for `trials/_what_if.html`."""
+    curve = curves(version).get(label)
+    point = operating_points(version, tenant.pk)[label]
+    shown = steps(found, curve)
+    now = step(float(point["value"]), found, curve) if point else None
+    return {
+        "label": label,
+        "version": version,
+        "evidence": found,
+        "curve": curve,
+        "point": point,
+        "now": now,
+        "steps": [each.to_dict() for each in shown],
+        "start": min(range(len(shown)), key=lambda index: abs(shown[index].threshold - now.threshold))
+        if now and shown
+        else 0,
+        "charts": charts(shown),
+    }

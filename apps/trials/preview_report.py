@@ -1,0 +1,151 @@
+"""What a switch of versions would change, counted on studies that both have read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apps.deployment.points import (
+    FEWEST_FLAGGED,
+    FEWEST_STUDIES,
+    Choice,
+    Curve,
+    Point,
+    Strategy,
+    curves,
+    resolve,
+    share_flagged,
+    studies_for_rate,
+    threshold_for_rate,
+    within,
+)
+from apps.registry.models import ModelVersion
+
+Probabilities = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """Both versions' calibrated probabilities by label, on the same studies in the same order."""
+
+    former: Probabilities
+    candidate: Probabilities
+    studies: int
+    refused: int
+
+
+def preview_report(
+    from_version: ModelVersion, to_version: ModelVersion, chosen: Mapping[str, Point], read: Read
+) -> dict[str, Any]:
+    """Per label: shares flagged, flips, and the point that keeps what the tenant chose. Counts only."""
+    known = curves(to_version)
+    labels = {}
+    for label in dict.fromkeys([*from_version.manifest["labels"], *to_version.manifest["labels"]]):
+        point = chosen.get(label)
+        labels[label] = _label(from_version, to_version, label, point, known.get(label), read)
+    return {
+        "from": {"version": str(from_version), "sha256": from_version.sha256},
+        "to": {"version": str(to_version), "sha256": to_version.sha256},
+        "studies": read.studies,
+        "refused": read.refused,
+        "points": {label: point.to_dict() for label, point in chosen.items()},
+        "labels": labels,
+    }
+
+
+def _label(
+    from_version: ModelVersion,
+    to_version: ModelVersion,
+    label: str,
+    point: Point | None,
+    curve: Curve | None,
+    read: Read,
+) -> dict[str, Any]:
+    if label not in read.former or label not in read.candidate:
+        return _one_sided(from_version, to_version, label, point, read)
+    former, candidate = read.former[label], read.candidate[label]
+    before = point.value if point else _own(from_version, label)
+    proposed, note = _proposal(from_version, to_version, label, point, curve, former, candidate)
+    after = proposed.value if proposed else _own(to_version, label)
+    was = [before is not None and value >= before for value in former]
+    will = [after is not None and value >= after for value in candidate]
+    return {
+        "threshold_before": before,
+        "threshold_after": after,
+        "flagged_before": sum(was),
+        "flagged_after": sum(will),
+        "flagged_at_former_threshold": round((share_flagged(candidate, before) or 0.0) * len(candidate)),
+        "turned_on": sum(now and not then for then, now in zip(was, will, strict=True)),
+        "turned_off": sum(then and not now for then, now in zip(was, will, strict=True)),
+        "proposed": proposed.to_dict() if proposed else None,
+        "note": note,
+    }
+
+
+def _one_sided(
+    from_version: ModelVersion, to_version: ModelVersion, label: str, point: Point | None, read: Read
+) -> dict[str, Any]:
+    """A finding that only one of the versions reads."""
+    before = (point.value if point else _own(from_version, label)) if label in read.former else None
+    after = _own(to_version, label) if label in read.candidate else None
+    was = sum(before is not None and value >= before for value in read.former.get(label, ()))
+    will = sum(after is not None and value >= after for value in read.candidate.get(label, ()))
+    return {
+        "threshold_before": before,
+        "threshold_after": after,
+        "flagged_before": was,
+        "flagged_after": will,
+        "flagged_at_former_threshold": 0,
+        "turned_on": will,
+        "turned_off": was,
+        "proposed": None,
+        "note": f"Only {from_version if label in read.former else to_version} reads this finding.",
+    }
+
+
+def _too_few(point: Point, share: float, studies: int) -> str | None:
+    """Why a sample can't tell which threshold flags a share; None where it can."""
+    if point.strategy == Strategy.ALERT_RATE:
+        need = studies_for_rate(share)
+        return None if studies >= need else f"Only {studies} studies: {need} are needed to keep a share of {share:.1%}."
+    flagged = round(share * studies)
+    if FEWEST_FLAGGED <= flagged <= studies - FEWEST_FLAGGED:
+        return None
+    return (
+        f"{flagged} of {studies} studies were flagged: too few to tell a threshold from, on one side at least "
+        f"{FEWEST_FLAGGED} are needed. Preview more studies, or choose this finding's point anew."
+    )
+
+
+def _own(version: ModelVersion, label: str) -> float | None:
+    own = version.thresholds.get(label)
+    return float(own["value"]) if own else None
+
+
+def _proposal(
+    from_version: ModelVersion,
+    to_version: ModelVersion,
+    label: str,
+    point: Point | None,
+    curve: Curve | None,
+    former: Sequence[float],
+    candidate: Sequence[float],
+) -> tuple[Point | None, str]:
+    """The point that keeps what was chosen, and how; none where nothing was chosen or too few studies tell."""
+    if point is None:
+        return None, "The version's own point."
+    by_curve = point.strategy in (Strategy.YOUDEN, Strategy.SENSITIVITY, Strategy.SPECIFICITY)
+    if by_curve and (curve is not None or (point.strategy == Strategy.YOUDEN and _own(to_version, label) is not None)):
+        kept = resolve(to_version, label, Choice(point.strategy, point.target), curve, ())
+        return kept, f"Keeps the {Strategy(point.strategy).label.lower()}."
+    if len(candidate) < FEWEST_STUDIES:
+        return None, f"Only {len(candidate)} studies: {FEWEST_STUDIES} are needed to keep a share."
+    share = point.target if point.strategy == Strategy.ALERT_RATE else share_flagged(former, point.value)
+    assert share is not None
+    if (told := _too_few(point, share, len(former))) is not None:
+        return None, told
+    value = within(threshold_for_rate(candidate, share))
+    if point.strategy == Strategy.ALERT_RATE:
+        return Point(value, point.strategy, point.target, point.reason), "Keeps the share of studies flagged."
+    # The strategy cannot be kept as such, so the point says what it is: a value by hand, with where it came from.
+    reason = f"Flags the share ({share:.1%} of {len(former)} studies) that {point.value:.3f} of {from_version} did."
+    return Point(value, Strategy.MANUAL, None, f"{reason} {point.reason}".strip()), reason

@@ -1,0 +1,113 @@
+"""Which version read a study, at which threshold, and who put it there: from a study, and back from a version.
+
+For operators: hospitals, ids, versions and numbers, and nothing that names a patient.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+
+from apps.deployment.models import Activation, Deployment
+from apps.inference.models import Finding, InferenceJob, JobState
+from apps.registry.models import ModelVersion
+from apps.studies.models import Study
+from apps.tenants.models import Tenant
+from apps.tenants.scope import tenant_tx
+
+# A page shows thresholds with three digits, so that is how they are asked for.
+_HALF_A_DIGIT = 0.0005
+MOST_STUDIES = 500
+
+
+@dataclass(frozen=True)
+class ReadBy:
+    """One hospital's studies that were read so: how many, and the ids of the latest."""
+
+    tenant: Tenant
+    studies: int
+    latest: list[UUID]
+
+
+def studies_read_by(*, version: ModelVersion, label: str, threshold: float | None) -> list[ReadBy]:
+    """Each hospital's studies that the version read, with this finding judged at this threshold where one is given."""
+    found = []
+    for tenant in Tenant.objects.order_by("name"):
+        with tenant_tx(tenant.pk):
+            findings = Finding.objects.filter(
+                job__model_version=version, job__state=JobState.COMPLETE, label=label
+            ).order_by("-job_id")
+            if threshold is not None:
+                findings = findings.filter(
+                    threshold__gte=threshold - _HALF_A_DIGIT, threshold__lt=threshold + _HALF_A_DIGIT
+                )
+            studies = findings.aggregate(found=Count("job__study", distinct=True))["found"]
+            latest = list(dict.fromkeys(findings.values_list("job__study_id", flat=True)[:MOST_STUDIES]))
+        if studies:
+            found.append(ReadBy(tenant, studies, latest))
+    return found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at a study: by which version and thresholds, and the ledger's line that had put it there."""
+
+    job: InferenceJob
+    tenant: Tenant
+    version: ModelVersion | None
+    line: Activation | None
+    thresholds: dict[str, float | None]
+
+
+def studies_named(reference: str) -> list[UUID]:
+    """The ids of the studies of this id or Study Instance UID; each hospital may have one of the same UID."""
+    with contextlib.suppress(ValueError):
+        return [UUID(reference)]
+    found: list[UUID] = []
+    for tenant in Tenant.objects.order_by("name"):
+        with tenant_tx(tenant.pk):
+            found += Study.objects.filter(study_instance_uid=reference).values_list("id", flat=True)
+    return found
+
+
+def readings_of(study_id: UUID) -> list[Reading]:
+    """Every look at a study, newest first; asked for by its id alone, as the queue's role sees it."""
+    jobs = InferenceJob.objects.using("dispatch").filter(study_id=study_id)
+    seen = list(jobs.only("id", "tenant_id", "model_version_id", "state", "created", "finished").order_by("-id"))
+    tenants = Tenant.objects.in_bulk([job.tenant_id for job in seen])
+    versions = ModelVersion.objects.in_bulk([job.model_version_id for job in seen if job.model_version_id])
+    found = []
+    for job in seen:
+        version = versions.get(job.model_version_id) if job.model_version_id else None
+        tenant = tenants[job.tenant_id]
+        with tenant_tx(tenant.pk):
+            judged = dict(Finding.objects.filter(job=job.pk).order_by("label").values_list("label", "threshold"))
+        found.append(Reading(job, tenant, version, _line(job, tenant, version), judged))
+    return found
+
+
+def _line(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Activation | None:
+    """The last line before the job ended that let its version read for this hospital."""
+    if version is None:
+        return None
+    lines = Activation.objects.filter(act__in=Activation.LETS_READ, at__lte=job.finished or job.created)
+    # Taking back a change of points let no version read.
+    lines = lines.exclude(undoes__act=Activation.Act.POINTS)
+    pin = _pin(tenant, lines)
+    if pin is not None and pin.to_version_id == version.pk:
+        return pin
+    named = lines.filter(to_version=version)
+    own = named.filter(for_tenant=tenant).first() if pin else None
+    return own or named.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()
+
+
+def _pin(tenant: Tenant, lines: "QuerySet[Activation]") -> Activation | None:
+    """The last of these lines that gave the tenant its pointer, if it had one of its own then."""
+    last = lines.filter(for_tenant=tenant).exclude(act=Activation.Act.CANARY).first()
+    if last is None or last.act == Activation.Act.UNPINNED:
+        return None
+    after = Activation.objects.filter(for_tenant=tenant, number__gt=last.number).exclude(own_before=None).last()
+    if after is not None:
+        return last if after.own_before else None
+    return last if Deployment.objects.filter(for_tenant=tenant).exists() else None

@@ -1,0 +1,149 @@
+"""What follows from a trial, by rules that are written down: docs/model-registry.md has them in words."""
+
+import enum
+from dataclasses import dataclass
+
+from apps.registry import engine
+from apps.trials.comparison import (
+    ALIKE,
+    FEWEST_STUDIES,
+    MOVED,
+    REFUSED,
+    SIGNIFICANT,
+    Comparison,
+    LabelCount,
+    exact_test,
+    studies_until_alike,
+)
+
+# The fewest of one mind that an exact test can tell from chance.
+FEWEST_VERDICTS = 6
+
+
+class Advice(enum.StrEnum):
+    PROMOTE = "Promote is supported"
+    WATCH = "Keep watching"
+    DO_NOT = "Do not promote"
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    advice: Advice
+    reasons: list[str]
+
+
+def recommend(found: Comparison) -> Recommendation:
+    """Judge a trial. Never says that a version is better where no reader has judged what the two disagree on."""
+    unjudged = _unjudged(found)
+    if unjudged and not any(each.n for each in found.labels):
+        return Recommendation(Advice.WATCH, unjudged)
+    if found.n < FEWEST_STUDIES:
+        return Recommendation(Advice.WATCH, [*unjudged, _too_few(found.n)])
+    lost, won = found.sides
+    chance = exact_test(lost, won)
+    decided = chance is not None and chance < SIGNIFICANT
+    against = _against(found, readers_for_it=decided and won > lost)
+    word = f"Where the two disagree, readers sided with the challenger on {won} of {won + lost} {_studies(won + lost)}"
+    if decided and lost > won:
+        against.insert(0, f"{word} (exact binomial test, p = {chance:.3g}).")
+    if against:
+        return Recommendation(Advice.DO_NOT, against + unjudged)
+    if decided and not unjudged:
+        return Recommendation(Advice.PROMOTE, [f"{word} (exact binomial test, p = {chance:.3g})."])
+    unlike = [each for each in found.labels if each.n and not _alike(each)]
+    if unjudged:
+        return Recommendation(Advice.WATCH, unjudged)
+    if not unlike:
+        return Recommendation(
+            Advice.PROMOTE,
+            [
+                (
+                    f"Both read alike: for each finding they agree on more than {ALIKE:.0%} of {found.n} studies with "
+                    "95 % confidence. Whether either is better is not known."
+                )
+            ],
+        )
+    return Recommendation(Advice.WATCH, _to_learn(unlike, won + lost, word, chance))
+
+
+def _unjudged(found: Comparison) -> list[str]:
+    """What a switch would lose cannot be weighed by figures that it has no part in."""
+    if not found.lost_points:
+        is_judged = any(each.n for each in found.labels) or not found.n
+        return [] if is_judged else ["Neither judges any finding: choose their operating points."]
+    names = ", ".join(label.replace("_", " ") for label in found.lost_points)
+    return [f"It does not judge {names}, which the serving version does: choose its operating points, if it has them."]
+
+
+def _too_few(n: int) -> str:
+    missing = FEWEST_STUDIES - n
+    return (
+        f"{missing} more {_studies(missing)}: {n} {_have(n)} been read by both, and fewer than {FEWEST_STUDIES} say "
+        "little."
+    )
+
+
+def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
+    reasons = []
+    seen = found.n + found.refused
+    if engine.wilson(found.refused / seen, seen).low > REFUSED:
+        reasons.append(f"It refuses {found.refused} of {seen} films that the serving version reads.")
+    # Each finding is a test of its own: Bonferroni's share of the error for each.
+    strict = SIGNIFICANT / max(1, len(found.labels))
+    for each in found.labels:
+        if each.p_value is not None and each.p_value < strict and each.serving_right > each.challenger_right:
+            reasons.append(
+                f"{_name(each)}: readers sided with it on {each.challenger_right} of "
+                f"{each.challenger_right + each.serving_right} (exact McNemar test, p = {each.p_value:.3g})."
+            )
+        interval = each.change_interval
+        if interval is None or each.change is None or readers_for_it:
+            continue
+        if interval.low > MOVED or interval.high < -MOVED:
+            reasons.append(
+                f"{_name(each)}: it would flag {_way(each.change)} of the studies, by {abs(each.change):.1%} (95 % CI "
+                f"{interval.low:+.1%} to {interval.high:+.1%}), and readers have not shown that it is right. Choose "
+                "its operating point first."
+            )
+    return reasons
+
+
+def _to_learn(unlike: list[LabelCount], judged: int, word: str, chance: float | None) -> list[str]:
+    reasons = []
+    more = {each.label: studies_until_alike(each) for each in unlike}
+    countable = [number for number in more.values() if number is not None]
+    if countable and len(countable) == len(unlike):
+        number = max(countable)
+        reasons.append(
+            f"{number} more {_studies(number)} would show that both read alike, if they go on to agree as now."
+        )
+    else:
+        names = ", ".join(_name(each) for each in unlike if more[each.label] is None)
+        reasons.append(f"They read differently ({names}), so that only readers can tell which one is right.")
+    if judged:
+        reasons.append(f"{word}, which may be chance (p = {chance:.3g}).")
+    if judged < FEWEST_VERDICTS:
+        missing = FEWEST_VERDICTS - judged
+        reasons.append(f"Readers' verdicts on the disputed findings of at least {missing} more {_studies(missing)}.")
+    return reasons
+
+
+def _alike(each: LabelCount) -> bool:
+    interval = each.agreement_interval
+    return interval is not None and interval.low > ALIKE
+
+
+def _name(each: LabelCount) -> str:
+    return each.label.replace("_", " ")
+
+
+def _way(change: float) -> str:
+    return "more" if change > 0 else "fewer"
+
+
+def _studies(number: int) -> str:
+    return "study" if number == 1 else "studies"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"

@@ -1,0 +1,58 @@
+"""Keeping what a preview of a switch found, so that an entry of the ledger can name it."""
+
+import hashlib
+import json
+
+from django.db import transaction
+
+from apps.core.errors import ConflictError
+from apps.deployment.models import PreviewJob, SwitchPreview
+from apps.deployment.selectors import version_for
+from apps.deployment.services import PREVIEWS
+from apps.deployment.services.points import chosen
+from apps.registry.models import ModelVersion
+from apps.tenants.models import Tenant
+from apps.trials.preview_report import Read, preview_report
+
+
+def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: Read) -> SwitchPreview | None:
+    """Keep the counts and end the job; None where another worker took it up.
+
+    Raises:
+        ConflictError: another version serves the tenant by now.
+    """
+    with transaction.atomic():
+        if PREVIEWS.held(job).select_for_update().first() is None:
+            return None
+        kept = store_preview(
+            tenant=job.for_tenant,
+            from_version=from_version,
+            to_version=job.model_version,
+            read=read,
+            actor=job.actor,
+        )
+        PREVIEWS.complete(job=job, preview=kept)
+        return kept
+
+
+def store_preview(
+    *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: Read, actor: str
+) -> SwitchPreview:
+    """Count what the switch would change with the points that are in force now, and keep it.
+
+    Raises:
+        ConflictError: another version serves the tenant by now.
+    """
+    if version_for(tenant.pk) != from_version:
+        raise ConflictError(f"{from_version} does not serve {tenant} any more: preview the switch again.")
+    report = preview_report(from_version, to_version, chosen(from_version, [tenant.pk])[tenant.pk], read)
+    text = json.dumps(report, sort_keys=True, allow_nan=False)
+    return SwitchPreview.objects.create(
+        for_tenant=tenant,
+        from_version=from_version,
+        to_version=to_version,
+        studies=read.studies,
+        report_json=text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        actor=actor,
+    )

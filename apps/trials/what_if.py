@@ -1,0 +1,108 @@
+"""What each threshold of a finding would do: on recent studies, to the readers' mind, and on films of known truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apps.core.charts import Axis, Chart, Series, line_chart
+from apps.deployment.points import Curve, share_flagged
+from apps.registry.models import ModelVersion
+from apps.reports.models import FindingReview, Verdict
+from apps.trials.recent import RecentReading, recent_readings
+
+_STEPS = 60
+LAST = 1000
+_SECONDS = 86400.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Calibrated probabilities of one finding: of recent studies, and of those that readers judged."""
+
+    recent: Sequence[float]
+    days: float
+    present: Sequence[float]
+    absent: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One threshold and what it does; None where nothing tells."""
+
+    threshold: float
+    flagged: int
+    share: float | None
+    per_day: float | None
+    sensitivity: float | None
+    specificity: float | None
+    reader_sensitivity: float | None
+    reader_specificity: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.__dict__
+
+
+def step(threshold: float, evidence: Evidence, curve: Curve | None) -> Step:
+    """What this threshold would have done."""
+    share = share_flagged(evidence.recent, threshold)
+    flagged = round((share or 0.0) * len(evidence.recent))
+    known = curve.at(threshold) if curve else (None, None)
+    missed = share_flagged(evidence.absent, threshold)
+    return Step(
+        threshold=threshold,
+        flagged=flagged,
+        share=share,
+        per_day=flagged / evidence.days if evidence.recent else None,
+        sensitivity=known[0],
+        specificity=known[1],
+        reader_sensitivity=share_flagged(evidence.present, threshold),
+        reader_specificity=None if missed is None else 1.0 - missed,
+    )
+
+
+def steps(evidence: Evidence, curve: Curve | None) -> list[Step]:
+    """The slider's positions: where something changes, thinned evenly."""
+    seen = {value for value in (*evidence.recent, *evidence.present, *evidence.absent) if 0.0 < value < 1.0}
+    seen |= {vertex[0] for vertex in curve.vertices if 0.0 < vertex[0] < 1.0} if curve else set()
+    ordered = sorted(seen)
+    if len(ordered) > _STEPS:
+        ordered = [ordered[round(index * (len(ordered) - 1) / (_STEPS - 1))] for index in range(_STEPS)]
+    return [step(threshold, evidence, curve) for threshold in ordered]
+
+
+def charts(found: Sequence[Step]) -> list[Chart]:
+    """Flags per day, and what is caught, against the threshold."""
+    per_day = [(each.threshold, each.per_day) for each in found]
+    quality = {
+        "sensitivity": [(each.threshold, each.sensitivity) for each in found],
+        "specificity": [(each.threshold, each.specificity) for each in found],
+        "sensitivity, by readers": [(each.threshold, each.reader_sensitivity) for each in found],
+        "specificity, by readers": [(each.threshold, each.reader_specificity) for each in found],
+    }
+    lines = [Series(name, points) for name, points in quality.items()]
+    return [
+        line_chart("Flags per day", [Series("Flags per day", per_day)], x=Axis("threshold"), y=Axis("per day", 0.0)),
+        line_chart("Sensitivity and specificity", lines, x=Axis("threshold"), y=Axis("share", 0.0, 1.0)),
+    ]
+
+
+def evidence(*, version: ModelVersion, label: str) -> Evidence:
+    """Of the latest studies that the version read. Who agrees with a finding calls it what the version called it."""
+    readings = recent_readings(version=version, last=LAST)
+    probabilities = {each.finding_ids[label]: each.probabilities[label] for each in readings}
+    reviews = FindingReview.objects.filter(finding__in=probabilities).values_list(
+        "finding_id", "finding__positive", "verdict"
+    )
+    present: list[float] = []
+    absent: list[float] = []
+    for finding_id, positive, verdict in reviews:
+        is_there = positive == (verdict == Verdict.AGREE)
+        (present if is_there else absent).append(probabilities[finding_id])
+    return Evidence(recent=list(probabilities.values()), days=_days(readings), present=present, absent=absent)
+
+
+def _days(readings: list[RecentReading]) -> float:
+    if not readings:
+        return 1.0
+    times = [each.finished for each in readings]
+    return max((max(times) - min(times)).total_seconds() / _SECONDS, 1.0)
