@@ -5,6 +5,7 @@ from typing import Any
 
 from apps.core.version import VERSION
 from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_networks, env_str, home
+from config.settings.storages import *  # noqa: F403
 
 BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
@@ -129,51 +130,6 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 SPOOL_DIR = CHECXRAY_HOME / "spool"
 SPOOL_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 MODEL_CACHE_DIR = CHECXRAY_HOME / "models"
-STORAGES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {
-            "location": CHECXRAY_HOME / "objects",
-            "file_permissions_mode": 0o400,
-            "directory_permissions_mode": 0o700,
-        },
-    },
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
-}
-# An S3 that accepts connections and never answers: each attempt of a call ends after these, and a whole operation at
-# its deadline, which grows by a second for each MiB that is to be moved.
-S3_CONNECT_SECONDS = env_float("S3_CONNECT_SECONDS", 5)
-S3_READ_SECONDS = env_float("S3_READ_SECONDS", 10)
-S3_ATTEMPTS = env_int("S3_ATTEMPTS", 2)
-S3_DEADLINE_SECONDS = env_float("S3_DEADLINE_SECONDS", 25)
-# After three operations in a row without an answer, calls fail at once for this long; then one tries again.
-S3_PAUSE_SECONDS = env_float("S3_PAUSE_SECONDS", 5)
-if env_str("S3_BUCKET"):
-    from botocore.config import Config  # type: ignore[import-untyped]
-
-    STORAGES["default"] = {
-        "BACKEND": "storages.backends.s3.S3Storage",
-        "OPTIONS": {
-            "bucket_name": env_str("S3_BUCKET"),
-            "endpoint_url": env_str("S3_ENDPOINT_URL") or None,
-            "access_key": env_str("AWS_ACCESS_KEY_ID") or None,
-            "secret_key": env_str("AWS_SECRET_ACCESS_KEY") or None,
-            "region_name": env_str("AWS_REGION", "us-east-1"),
-            "file_overwrite": True,
-            "querystring_auth": True,
-            "default_acl": None,
-            "client_config": Config(
-                connect_timeout=S3_CONNECT_SECONDS,
-                read_timeout=S3_READ_SECONDS,
-                retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
-                max_pool_connections=32,
-                tcp_keepalive=True,
-                # Checksums beyond Content-MD5 are an addition of AWS that other servers refuse.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        },
-    }
 # Bodies are streamed to the spool by the views that take films; everything else is small.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 0

@@ -46,11 +46,11 @@ def test_pages_about_tenants(
 def test_previews(operator: Client, north: Hospital, south: Hospital, pair: tuple[ModelVersion, ModelVersion]) -> None:
     ask = reverse("admin:registry_modelversion_preview", args=[pair[1].pk])
     assert operator.post(ask, {"tenant": north.tenant.pk, "last": "10"}).status_code == 302
-    jobs = "admin:registry_previewjob"
+    jobs = "admin:deployment_previewjob"
     operator.get(reverse(f"{jobs}_changelist"))
     operator.get(reverse(f"{jobs}_change", args=[PreviewJob.objects.get().pk]))
     # The list of tenants, and pages of the platform, show nothing of any of them.
-    for name in ("tenants_tenant", "registry_deployment", "inference_worker", "accounts_user"):
+    for name in ("tenants_tenant", "deployment_deployment", "inference_worker", "accounts_user"):
         operator.get(reverse(f"admin:{name}_changelist"))
 
     assert console_views(north.tenant) == [f"{jobs}_changelist", f"{jobs}_change"]
