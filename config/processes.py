@@ -6,8 +6,8 @@ import sys
 _ARGUMENTS = {
     "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.asgi"],
     "worker": ["-m", "celery", "-A", "workers.celery", "worker", "-l", "INFO", "--without-mingle", "--without-gossip"],
-    "errands": [
-        "-m", "celery", "-A", "workers.errands", "worker", "-Q", "evaluations,previews,deliveries",
+    "jobs": [
+        "-m", "celery", "-A", "workers.jobs", "worker", "-Q", "evaluations,previews,deliveries",
         "--concurrency", "4", "-l", "INFO", "--without-mingle", "--without-gossip",
     ],
     "dispatcher": ["manage.py", "dispatcher"],

@@ -7,7 +7,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
 django.setup()
 
-from apps.core.queue import broker as app  # noqa: E402
+from apps.core.wake_up import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers import tasks  # noqa: E402
 

@@ -80,7 +80,7 @@ def _attend(queue: Queue[W], job: W, child: Child, stopping: threading.Event) ->
 
 
 def _wait(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> None:
-    looks = max(1, round(settings.ERRAND_LEASE_SECONDS / 4 / _LOOK_SECONDS))
+    looks = max(1, round(settings.JOB_LEASE_SECONDS / 4 / _LOOK_SECONDS))
     for look in itertools.count(1):
         try:
             child.wait(_LOOK_SECONDS)

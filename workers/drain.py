@@ -1,4 +1,4 @@
-"""The loop that an inference worker runs when a bell rings: claim, decode, predict, write, until nothing waits.
+"""The loop that an inference worker runs when it is woken: claim, decode, predict, write, until nothing waits.
 
 While one batch is in the network the next one is claimed and decoded and the one before is written, so that the
 network never waits for either. A claim may hold jobs of several versions, as the pointers of their tenants say; each
@@ -173,7 +173,7 @@ class Drain:
                 while len(under_way) >= _BATCHES_UNDER_WAY:
                     under_way.popleft().result()
                 if not may_be_more:
-                    # Until a bell rings, a look would only take the network's time.
+                    # Until a wake-up message comes, a look would only take the network's time.
                     self._rung.wait()
         finally:
             wait(under_way)

@@ -24,4 +24,4 @@ def _preview(job: PreviewJob, attend: Attend) -> None:
     )
     status = attend(child)
     # Nothing is left to end where the child came so far as to say what happened.
-    PREVIEWS.fail(job=job, reason=f"Its process ended with status {status}: see the logs of the errands worker.")
+    PREVIEWS.fail(job=job, reason=f"Its process ended with status {status}: see the logs of the jobs worker.")

@@ -1,4 +1,7 @@
-"""What the bells wake. The worker process owns one drain, and with it the models; a watch looks where no bell rings."""
+"""The task of the inference worker. Its process owns one drain, and with it the models.
+
+A watch looks for work that no message announced.
+"""
 
 import logging
 import os
@@ -8,7 +11,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from apps.core.queue import Bell, broker
+from apps.core.wake_up import WakeUp, broker
 from workers.drain import Drain
 from workers.watch import Watch
 
@@ -41,7 +44,7 @@ def _stop(**_: Any) -> None:
         _drain.close()
 
 
-@broker.task(name=Bell.INFER.value)
+@broker.task(name=WakeUp.INFER.value)
 def drain() -> None:
     if _drain is None:
         return

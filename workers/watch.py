@@ -1,4 +1,4 @@
-"""Looks for work that no bell told of: while the broker is away, films are read all the same, only a little later."""
+"""Looks for work without a wake-up message: while the broker is away, images are read a little later."""
 
 import logging
 import threading

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import DatabaseError, connections
 
-from apps.core.queue import broker
+from apps.core.wake_up import broker
 from apps.inference.selectors import oldest_outage, refusing_workers, serving_workers
 from apps.registry import engine
 from apps.tenants.checks import check_roles

@@ -13,4 +13,4 @@ FORWARD_SECONDS = Histogram("checxray_forward_seconds", "Seconds of one batched 
 OBJECTS_LOST = Counter(
     "checxray_objects_lost_total", "Stored objects that were found missing or damaged when they were needed.", ["kind"]
 )
-BELLS_LOST = Counter("checxray_bells_lost_total", "Bells that the broker did not take.")
+WAKE_UPS_LOST = Counter("checxray_wake_ups_lost_total", "Wake-up messages that the broker did not take.")

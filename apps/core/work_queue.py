@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from apps.core.identifiers import uuid7
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 
 
 class Work(models.Model):
@@ -56,13 +56,13 @@ def _nothing(job: Any) -> None:
 
 @dataclass(frozen=True)
 class Queue(Generic[W]):
-    """The work of one kind, and the bell that wakes its worker.
+    """The work of one kind, and the message that wakes its worker.
 
     ``without_result`` is called in the transaction in which a job is refused or given up.
     """
 
     kind: type[W]
-    bell: Bell
+    wake_up: WakeUp
     related: tuple[str, ...]
     without_result: Callable[[W], None] = _nothing
 
@@ -84,7 +84,7 @@ class Queue(Generic[W]):
                     job.lease_expires = Now() + _lease()
                     job.save(update_fields=["state", "worker", "attempts", "fence", "lease_expires"])
                     return job
-                died = f"Its worker died {ATTEMPTS} times: see the logs of the errands worker."
+                died = f"Its worker died {ATTEMPTS} times: see the logs of the jobs worker."
                 self._end(job, Work.State.FAILED, reason=died)
 
     def held(self, job: W) -> "QuerySet[W]":
@@ -123,7 +123,7 @@ class Queue(Generic[W]):
         """The worker stops: the attempt does not count."""
         waiting: dict[str, Any] = {"not_before": Now(), "lease_expires": None, "attempts": F("attempts") - 1}
         self.held(job).update(state=Work.State.WAITING, **waiting)
-        ring(self.bell)
+        wake_after_commit(self.wake_up)
 
     def _end(self, job: W, state: str, *, reason: str = "", **result: Any) -> None:
         ended: dict[str, Any] = {"lease_expires": None, "finished": Now(), "reason": _short(reason), **result}
@@ -139,4 +139,4 @@ def _short(reason: str) -> str:
 
 
 def _lease() -> timedelta:
-    return timedelta(seconds=settings.ERRAND_LEASE_SECONDS)
+    return timedelta(seconds=settings.JOB_LEASE_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import Queue
 from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
 from apps.evaluation.signals import evaluation_ended
@@ -22,7 +22,7 @@ def _announce(version: ModelVersion, evaluation_set: EvaluationSet | None, evalu
 
 EVALUATIONS = Queue(
     EvaluationJob,
-    Bell.EVALUATE,
+    WakeUp.EVALUATE,
     ("evaluation_set", "model_version"),
     without_result=lambda job: _announce(job.model_version, job.evaluation_set, None),
 )
@@ -77,7 +77,7 @@ def request_measurements(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -
             [EvaluationJob(evaluation_set=each, model_version=version) for each, version in wanted],
             ignore_conflicts=True,
         )
-        ring(Bell.EVALUATE)
+        wake_after_commit(WakeUp.EVALUATE)
         return EvaluationJob.objects.count() - before
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.outbound import check_url, told
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.webhooks import pause_after, secret_of
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.tenants.models import Tenant
@@ -46,7 +46,7 @@ def publish(
     wanted = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]
     WebhookDelivery.objects.bulk_create([WebhookDelivery(endpoint=each, event=event) for each in wanted])
     if wanted:
-        ring(Bell.DELIVER)
+        wake_after_commit(WakeUp.DELIVER)
     return event
 
 
@@ -82,7 +82,7 @@ def ping(*, endpoint: WebhookEndpoint) -> WebhookDelivery:
     if not endpoint.is_enabled:
         raise ConflictError("This endpoint is disabled: enable it first.")
     with transaction.atomic():
-        ring(Bell.DELIVER)
+        wake_after_commit(WakeUp.DELIVER)
         return WebhookDelivery.objects.create(endpoint=endpoint)
 
 
@@ -98,7 +98,7 @@ def replay(*, delivery: WebhookDelivery) -> None:
     with transaction.atomic():
         if not ended.update(state=State.WAITING, failures=0, next_attempt=Now(), finished=None):
             raise ConflictError("It is on its way already.")
-        ring(Bell.DELIVER)
+        wake_after_commit(WakeUp.DELIVER)
 
 
 def due_deliveries() -> bool:

@@ -1,4 +1,4 @@
-"""InferenceJob: one model version's look at one study. The row is the queue; the message is only a bell.
+"""InferenceJob: one model version's look at one study. The row is the queue; a message only wakes a worker.
 
 A ShadowReading is a challenger's look at the same film. It is kept apart from jobs and findings, so that nothing which
 shows those can show it.

@@ -14,8 +14,8 @@ from django.db.models.functions import Coalesce, Now
 
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.processes import has_ended
-from apps.core.queue import Bell, ring_now
 from apps.core.retry import failure_of
+from apps.core.wake_up import WakeUp, wake_now
 from apps.inference.leases import (
     QUEUES,
     Claim,
@@ -135,4 +135,4 @@ def end_outage(code: str) -> None:
         rows = queue._default_manager.using("dispatch").filter(state=JobState.QUEUED, reason_code=code)
         freed += rows.update(reason_code="", reason="", waiting_since=None, waits=0, run_after=None)
     if freed:
-        ring_now(Bell.INFER)
+        wake_now(WakeUp.INFER)

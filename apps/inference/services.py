@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.models import takes
 from apps.deployment.selectors import thresholds_for
 from apps.inference.fairness import REMEMBER
@@ -86,7 +86,7 @@ def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> No
             " where s.id = %s and s.withdrawn is null",
             [uuid7(), priority, timezone.now(), study_id],
         )
-    ring(Bell.INFER)
+    wake_after_commit(WakeUp.INFER)
 
 
 # One round trip where the study has no result yet, as nearly every study of which an image arrives.
@@ -102,7 +102,7 @@ def request_reading_of_new_image(*, study_id: UUID, priority: int = Priority.ROU
         cursor.execute(_QUEUE_FIRST, [uuid7(), study_id, priority, timezone.now(), study_id])
         is_queued = cursor.fetchone() is not None
     if is_queued:
-        ring(Bell.INFER)
+        wake_after_commit(WakeUp.INFER)
     else:
         request_reading_if_due(study_id=study_id, priority=priority)
 

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import challenger_for, open_challengers, thresholds_for
 from apps.inference.leases import LEASE, TAKEN, WAITING, ClaimedShadow
@@ -29,7 +29,7 @@ def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
     paired = [job for job in jobs if job.model_version_id == challenger.against_id]
     ShadowReading.objects.bulk_create([ShadowReading(job=job, challenger=challenger) for job in paired])
     if paired:
-        ring(Bell.INFER)
+        wake_after_commit(WakeUp.INFER)
 
 
 _CLAIM = f"""

@@ -154,7 +154,7 @@ ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
 # By how much of mean AUROC a new version may be worse than the one in service, at the lower end of the 95 % interval.
 GATE_DELTA = env_float("GATE_DELTA", 0.02)
 # An evaluation or a preview whose worker is silent for this long is begun again by another one.
-ERRAND_LEASE_SECONDS = env_int("ERRAND_LEASE_SECONDS", 60)
+JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 60)
 
 # Whether a hospital's administrators choose its operating points; else operators alone do.
 HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
@@ -186,23 +186,23 @@ PREDICT_MAX_IMAGES = env_int("PREDICT_MAX_IMAGES", 32)
 PREDICT_MAX_HEATMAP_IMAGES = 8
 PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
 
-# Celery carries bells only: acknowledged at once, no results, no retries, no schedule.
+# Celery carries wake-up messages only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
 # Celery would close the worker's connections around each task, and a film would wait 30 ms for new ones; the drain
 # closes those that are old or broken.
 CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_DEFAULT_QUEUE = "inference"
-# A queue for each bell, as `apps.core.queue` wants it. These must not wait behind films, nor films behind them.
+# A queue for each kind of wake-up message, as `apps.core.wake_up` needs it, so that none waits behind another.
 CELERY_TASK_ROUTES = {
-    "workers.errands.evaluate": {"queue": "evaluations"},
-    "workers.errands.preview": {"queue": "previews"},
-    "workers.errands.deliver": {"queue": "deliveries"},
+    "workers.jobs.evaluate": {"queue": "evaluations"},
+    "workers.jobs.preview": {"queue": "previews"},
+    "workers.jobs.deliver": {"queue": "deliveries"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-# While one thread drains the queue, the other hears the next bell.
+# While one thread drains the queue, the other takes the next wake-up message.
 CELERY_WORKER_CONCURRENCY = 2
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -298,7 +298,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_paths"]}},
     "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
     "loggers": {
-        # Two lines for each bell.
+        # Two lines for each wake-up message.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},

@@ -41,7 +41,7 @@ def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
     gating.a_set()
     assert b"public (300 films)" in operator.get(evaluate).content
     told = operator.post(evaluate, follow=True).content
-    assert b"Asked for, of the errands worker: 2" in told
+    assert b"Waiting for the jobs worker: 2" in told
     assert b"Waits for evaluations" in told
     job = EVALUATIONS.claim(worker="test")
     assert job is not None

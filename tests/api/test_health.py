@@ -186,13 +186,13 @@ def test_metrics_survive_a_dead_database(db: None, monkeypatch: pytest.MonkeyPat
 
 def test_metrics_of_several_processes_meet_in_files(db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    count = "from apps.core.metrics import BELLS_LOST; BELLS_LOST.inc()"
+    count = "from apps.core.metrics import WAKE_UPS_LOST; WAKE_UPS_LOST.inc()"
     for _ in range(2):
         subprocess.run([sys.executable, "-c", count], cwd=PROJECT_ROOT, check=True, timeout=60)
 
     text = Client().get("/metrics").content.decode()
 
-    assert "checxray_bells_lost_total 2.0" in text
+    assert "checxray_wake_ups_lost_total 2.0" in text
     assert "checxray_database_up 1.0" in text
 
 

@@ -20,7 +20,7 @@ from django.core.management import get_commands
 
 from tests.conftest import PROJECT_ROOT
 
-OURS = {"prepare", "web", "dispatcher", "errands", "worker", "dimse", "trainer-1", "trainer-2", "trainer-3"}
+OURS = {"prepare", "web", "dispatcher", "jobs", "worker", "dimse", "trainer-1", "trainer-2", "trainer-3"}
 PERMISSIVE_IMAGES = {"postgres": "PostgreSQL", "valkey/valkey": "BSD-3-Clause", "chrislusf/seaweedfs": "Apache-2.0"}
 ONLY_PREPARE_SEES = {"database_owner_url", "database_admin_url"}
 
@@ -88,7 +88,7 @@ def test_our_containers_are_locked_down(services: Any) -> None:
 def test_what_listens_is_watched_and_what_depends_waits(services: Any) -> None:
     for name in ("database", "broker", "objects", "web", "dimse"):
         assert services[name]["healthcheck"]["test"]
-    for name in ("web", "dispatcher", "errands", "worker", "dimse"):
+    for name in ("web", "dispatcher", "jobs", "worker", "dimse"):
         waits = services[name]["depends_on"]
         assert waits["prepare"]["condition"] == "service_completed_successfully"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, close_old_connections, connections
 
-from apps.core import queue
+from apps.core import wake_up
 from apps.core.postgresql import deadlines
 from apps.inference.models import InferenceJob, JobState
 from apps.tenants.roles import LIMITS
@@ -93,7 +93,7 @@ def test_a_statement_that_takes_too_long_closes_the_connection_and_the_next_one_
 def test_a_broker_that_hangs_delays_an_upload_a_moment_and_its_reading_not_at_all(
     starter: Any, north: Hospital, make_film: Callable[..., Any], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_away_until", 0.0)
+    monkeypatch.setattr(wake_up, "_away_until", 0.0)
     films = [make_film(seed=seed, size=256) for seed in range(4)]
     with Drain(device="cpu") as drain, hanging(valkey.process()):
         for film in films:
@@ -108,5 +108,5 @@ def test_a_broker_that_hangs_delays_an_upload_a_moment_and_its_reading_not_at_al
         assert drain.run() == 4
     with tenant_tx(north.tenant.id):
         assert set(InferenceJob.objects.values_list("state", flat=True)) == {JobState.COMPLETE}
-    monkeypatch.setattr(queue, "_away_until", 0.0)
-    assert queue.ring_now(queue.Bell.INFER), "It recovers without a restart."
+    monkeypatch.setattr(wake_up, "_away_until", 0.0)
+    assert wake_up.wake_now(wake_up.WakeUp.INFER), "It recovers without a restart."

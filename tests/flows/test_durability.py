@@ -77,7 +77,7 @@ def test_a_broker_that_was_stopped_and_came_back_empty_delays_but_loses_nothing(
         store_film(north, seed=2, size=256)
         shutil.rmtree(places.prepared_home() / "valkey")
         valkey.start()
-        wait_for(lambda: states(north) == [JobState.COMPLETE] * 2, 60, "The result that had no bell")
+        wait_for(lambda: states(north) == [JobState.COMPLETE] * 2, 60, "The result that had no wake-up message")
 
 
 def damaged(weights: bytes, damage: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
+from django.db.migrations.loader import MigrationLoader
 
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.rollback import former_version

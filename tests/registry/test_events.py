@@ -242,15 +242,15 @@ def test_a_slow_receiver_holds_up_nobody_else(there: Receiver, endpoint: tuple[W
     ]  # fmt: skip
 
 
-def test_the_errands_worker_delivers(there: Receiver, endpoint: tuple[WebhookEndpoint, str], tmp_path: Any) -> None:
+def test_the_jobs_worker_delivers(there: Receiver, endpoint: tuple[WebhookEndpoint, str], tmp_path: Any) -> None:
     environment = {"WEBHOOK_HTTP": "1", "WEBHOOK_NETWORKS": "127.0.0.0/8"}
-    with running("errands", tmp_path / "log", **environment):
+    with running("jobs", tmp_path / "log", **environment):
         ping(endpoint=endpoint[0])
         wait_for(lambda: len(there.got) == 1, 30, "The ping")
-        # A bell that nobody heard: the dispatcher rings again.
+        # A wake-up message that was lost: the dispatcher sends it again.
         WebhookDelivery.objects.create(endpoint=endpoint[0])
         with running("dispatcher", tmp_path / "dispatcher.log"):
-            wait_for(lambda: len(there.got) == 2, 30, "The one without a bell")
+            wait_for(lambda: len(there.got) == 2, 30, "The one without a wake-up message")
     for headers, body in there.got:
         Webhook(endpoint[1]).verify(body, headers)
 

@@ -1,4 +1,4 @@
-"""The errands worker measures versions in a child process; a set that cannot be read is an outcome, a death is not."""
+"""The jobs worker measures versions in a child process; a set that cannot be read is an outcome, a death is not."""
 
 import threading
 import time
@@ -60,8 +60,8 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
 ) -> None:
     create_evaluation_set(name="public", folder=str(films))
     registered(tmp_path, seed=1)
-    quick = {"ERRAND_LEASE_SECONDS": "4"}
-    worker = start("errands", tmp_path / "log", **quick)
+    quick = {"JOB_LEASE_SECONDS": "4"}
+    worker = start("jobs", tmp_path / "log", **quick)
     with running("dispatcher", tmp_path / "dispatcher.log", **quick):
         wait_for(lambda: states() == {"public": State.RUNNING}, 60, "A first claim")
         (child,) = [each for each in psutil.Process(worker.pid).children() if "ml.evaluation" in each.cmdline()]
@@ -69,7 +69,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
         worker.wait()
         wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "The child's end")
         assert not Evaluation.objects.exists()
-        with running("errands", tmp_path / "log", **quick):
+        with running("jobs", tmp_path / "log", **quick):
             wait_for(lambda: states() == {"public": State.COMPLETE}, 90, "The second attempt's figures")
     assert EvaluationJob.objects.get().attempts == 2
     assert Evaluation.objects.count() == 1

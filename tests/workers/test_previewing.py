@@ -1,4 +1,4 @@
-"""A preview that an operator asks for in the console is made by the errands worker's child, and carries the switch."""
+"""A preview that an operator asks for in the console is made by the jobs worker's child, and carries the switch."""
 
 import threading
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
     live = reverse("admin:registry_modelversion_previews", args=[candidate.pk])
     assert operator.post(page, {"keeps_points": "on", "reason": "Better."}).status_code == 200
     assert operator.post(ask, {"tenant": north.tenant.pk, "last": "200"}).status_code == 302
-    assert b"Waits for the errands worker" in operator.get(page).content
+    assert b"Waits for the jobs worker" in operator.get(page).content
     assert b'data-open="true"' in operator.get(live).content
 
     work()
@@ -91,8 +91,8 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
 ) -> None:
     read(store_film(north, size=256).instance, Mass=0.9)
     request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
-    quick = {"ERRAND_LEASE_SECONDS": "3"}
-    worker = start("errands", tmp_path / "log", **quick)
+    quick = {"JOB_LEASE_SECONDS": "3"}
+    worker = start("jobs", tmp_path / "log", **quick)
     with running("dispatcher", tmp_path / "dispatcher.log", **quick):
         children: list[psutil.Process] = []
 
@@ -108,7 +108,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
         # One that is still starting looks at its standard input a little later.
         wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 15, "The child's end")
         assert not SwitchPreview.objects.exists()
-        with running("errands", tmp_path / "log", **quick):
+        with running("jobs", tmp_path / "log", **quick):
             wait_for(lambda: job().state == State.COMPLETE, 60, "The second attempt's counts")
     assert job().attempts == 2
     assert SwitchPreview.objects.count() == 1

@@ -228,7 +228,7 @@ def evaluate_view(page: OperatorAdmin, request: HttpRequest, version_id: UUID) -
     if request.method == "POST":
         wanted = request_evaluations(version=version)
         page.log_change(request, version, f"Asked for {wanted} evaluations.")
-        messages.success(request, f"Asked for, of the errands worker: {wanted}. This page shows how they stand.")
+        messages.success(request, f"Waiting for the jobs worker: {wanted}. This page shows how they stand.")
         return HttpResponseRedirect(back_to)
     names = ", ".join(f"{each} ({each.films} films)" for each in sets)
     return page.page(

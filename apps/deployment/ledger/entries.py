@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from apps.core.errors import ConflictError
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.ledger.audit import record_line
 from apps.deployment.models import Activation, Deployment
 from apps.deployment.points import Point
@@ -101,7 +101,7 @@ def append(
     )
     publish_entry(line)
     record_line(line)
-    ring(Bell.INFER)
+    wake_after_commit(WakeUp.INFER)
     return line
 
 

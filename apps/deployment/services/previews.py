@@ -5,14 +5,14 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.core.queue import Bell, ring
+from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import Queue
 from apps.deployment.models import PreviewJob
 from apps.deployment.selectors import version_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
-PREVIEWS = Queue(PreviewJob, Bell.PREVIEW, ("for_tenant", "model_version"))
+PREVIEWS = Queue(PreviewJob, WakeUp.PREVIEW, ("for_tenant", "model_version"))
 
 
 def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: str) -> PreviewJob:
@@ -34,7 +34,7 @@ def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: 
             job = PreviewJob.objects.create(for_tenant=tenant, model_version=version, last=last, actor=actor)
     except IntegrityError as error:
         raise ConflictError(f"A preview of {version} for {tenant} is under way: wait for its end.") from error
-    ring(PREVIEWS.bell)
+    wake_after_commit(PREVIEWS.wake_up)
     return job
 
 

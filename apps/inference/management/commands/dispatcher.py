@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
-from apps.core.queue import Bell, ring_now
+from apps.core.wake_up import WakeUp, wake_now
 from apps.deployment.services import PREVIEWS
 from apps.evaluation.services import EVALUATIONS
 from apps.events.services import due_deliveries
@@ -31,7 +31,9 @@ _LONGEST_GAP_SECONDS = 10.0
 
 
 class Command(BaseCommand):
-    help = "Ring lost bells again, take back the jobs of dead workers, and tidy up; runs until it is stopped."
+    help = (
+        "Send lost wake-up messages again, take back the jobs of dead workers, and tidy up; runs until it is stopped."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--interval", type=float, default=5.0, help="seconds between two sweeps")
@@ -81,13 +83,13 @@ class LeaseWatch:
 def sweep(leases: LeaseWatch, *, tidy: bool = False) -> None:
     """Each step, whatever became of the ones before it."""
     steps: list[Callable[[], object]] = [
-        leases.look, _note_missing_worker, _ring_workers, drop_ended_shadows, _ring_for_errands, _ring_for_deliveries,
+        leases.look, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker, _wake_for_deliveries,
     ]  # fmt: skip
     for step in [*steps, forget_silent_workers, remove_abandoned] if tidy else steps:
         try:
             close_old_connections()
             step()
-        # Nothing may end the dispatcher: without it lost bells and dead workers go unnoticed.
+        # Nothing may end the dispatcher: without it lost wake-up messages and dead workers go unnoticed.
         except Exception as error:
             name = step.__name__.strip("_")
             logger.warning("%s failed (%s); the next sweep tries again.", name, type(error).__name__)
@@ -101,17 +103,17 @@ def _note_missing_worker() -> None:
         note_outage("no-worker")
 
 
-def _ring_workers() -> None:
+def _wake_workers() -> None:
     if waiting_jobs(older_than=FORGOTTEN):
-        ring_now(Bell.INFER)
+        wake_now(WakeUp.INFER)
 
 
-def _ring_for_errands() -> None:
+def _wake_jobs_worker() -> None:
     for queue in (EVALUATIONS, PREVIEWS):
         if queue.waits():
-            ring_now(queue.bell)
+            wake_now(queue.wake_up)
 
 
-def _ring_for_deliveries() -> None:
+def _wake_for_deliveries() -> None:
     if due_deliveries():
-        ring_now(Bell.DELIVER)
+        wake_now(WakeUp.DELIVER)

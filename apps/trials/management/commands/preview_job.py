@@ -1,4 +1,4 @@
-"""One preview that an operator asked for, as the errands worker starts it."""
+"""One preview that an operator asked for, as the jobs worker starts it."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "For the errands worker: make a preview that it claimed, and end with standard input."
+    help = "For the jobs worker: make a preview that it claimed, and end with standard input."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("job", type=UUID)
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         # Its words may quote a film: the row, which every operator reads, has its name alone.
         except Exception as error:
             logger.exception("The preview %s failed.", job.pk)
-            PREVIEWS.fail(job=job, reason=f"{type(error).__name__}: see the logs of the errands worker.")
+            PREVIEWS.fail(job=job, reason=f"{type(error).__name__}: see the logs of the jobs worker.")
 
 
 def _preview(job: PreviewJob) -> None:

@@ -19,8 +19,8 @@ django.setup()
 
 from django.db import DatabaseError, InterfaceError  # noqa: E402
 
-from apps.core.queue import Bell  # noqa: E402
-from apps.core.queue import broker as app  # noqa: E402
+from apps.core.wake_up import WakeUp  # noqa: E402
+from apps.core.wake_up import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers.delivering import deliver_due  # noqa: E402
 from workers.measuring import measure_waiting  # noqa: E402
@@ -41,12 +41,12 @@ def _stop(**_: Any) -> None:
     _stopping.set()
 
 
-@app.task(name=Bell.EVALUATE.value)
+@app.task(name=WakeUp.EVALUATE.value)
 def evaluate() -> None:
     _alone(_measuring, measure_waiting)
 
 
-@app.task(name=Bell.PREVIEW.value)
+@app.task(name=WakeUp.PREVIEW.value)
 def preview() -> None:
     _alone(_previewing, preview_waiting)
 
@@ -63,7 +63,7 @@ def _alone(busy: threading.Lock, work: Callable[..., None]) -> None:
         busy.release()
 
 
-@app.task(name=Bell.DELIVER.value)
+@app.task(name=WakeUp.DELIVER.value)
 def deliver() -> None:
     try:
         deliver_due(stopping=_stopping)
@@ -73,4 +73,4 @@ def deliver() -> None:
 
 def _say_later(error: Exception) -> None:
     """The work is safe in its rows."""
-    logger.warning("The database did not answer (%s); the dispatcher rings again.", type(error).__name__)
+    logger.warning("The database did not answer (%s); the dispatcher sends it again.", type(error).__name__)
