@@ -74,10 +74,8 @@ def test_own_packages_are_imported_at_the_top() -> None:
 
 
 def test_a_hidden_import_would_be_noticed() -> None:
-    hidden = (
-        "import os\nasync def f():\n    if os:\n        import apps.core.errors\n        from ml import labels, torch\n"
-    )
-    assert imports_inside_functions(hidden) == [(4, "apps.core.errors"), (5, "ml")]
+    hidden = "async def f():\n    if os:\n        import apps.core.errors\n        from ml import labels, torch\n"
+    assert imports_inside_functions(hidden) == [(3, "apps.core.errors"), (4, "ml")]
     assert imports_inside_functions("import apps\ndef f():\n    import os\n    from django.db import models\n") == []
 
 
