@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import django
 from django.contrib.postgres import operations as postgres
@@ -183,7 +182,7 @@ class _Reader:
         return str(table).startswith(LARGE_TABLES)
 
 
-def _is_indexed(field: models.Field[Any, Any]) -> bool:
+def _is_indexed(field: models.Field) -> bool:
     return bool(getattr(field, "db_index", False) or getattr(field, "unique", False))
 
 
