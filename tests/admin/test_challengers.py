@@ -10,8 +10,8 @@ from apps.deployment.models import Activation, ActivationRequest, Challenger
 from apps.deployment.selectors import challenger_for
 from apps.deployment.services import challenge
 from apps.registry.models import ModelVersion
-from tests.admin.trail import console_views
-from tests.trials import read_by_both
+from tests.admin.console_views import console_views
+from tests.trials.pairs import read_by_both
 
 
 def test_a_trial_from_its_start_to_its_end(

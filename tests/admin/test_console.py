@@ -23,7 +23,7 @@ from apps.tenants.scope import tenant_tx
 from apps.training.models import TrainingRun
 from apps.training.runs import record_progress, start_training_run
 from tests.conftest import PASSWORD
-from tests.registry.progress import epoch, start
+from tests.training.progress import epoch, start
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from apps.core.identifiers import uuid7
 from apps.training.models import TrainingRun
 from apps.training.runs import complete_training_run, fail_training_run, record_progress, start_training_run
 from tests.conftest import PASSWORD, STARTER
-from tests.registry.progress import artifact, epoch, start, step
+from tests.training.progress import artifact, epoch, start, step
 
 
 @pytest.fixture

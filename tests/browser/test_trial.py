@@ -10,7 +10,7 @@ from apps.deployment.services import activate, challenge
 from tests.browser.audit import defects
 from tests.conftest import Hospital
 from tests.registry.versions import registered
-from tests.trials import read_by_both
+from tests.trials.pairs import read_by_both
 
 pytestmark = pytest.mark.browser
 

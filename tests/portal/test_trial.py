@@ -24,7 +24,7 @@ from ml.labels import LABELS
 from tests.conftest import PASSWORD, Hospital
 from tests.registry.versions import registered
 from tests.reports.reading import opened, text_of
-from tests.trials import read_by_both, review
+from tests.trials.pairs import read_by_both, review
 
 MARK = 0.7654321
 

@@ -19,9 +19,9 @@ from apps.registry.services import fetch_artifact
 from ml.artifact import load_artifact
 from ml.importers import assemble
 from tests.conftest import PASSWORD
+from tests.deployment.test_activation import run
 from tests.ml import tiny
 from tests.ml.importers import foreign
-from tests.registry.test_activation import run
 
 PLAIN = ("--format", "state-dict", "--arch", tiny.ARCHITECTURE, "--size", "64")
 

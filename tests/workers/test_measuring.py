@@ -12,10 +12,10 @@ from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
 from apps.evaluation.services import EVALUATIONS, complete_evaluation, create_evaluation_set
 from apps.registry.models import ModelVersion
 from apps.registry.services import register
+from tests.evaluation import synthetic
+from tests.evaluation.films import write_layout
 from tests.flows.processes import running, start, wait_for
 from tests.ml import tiny
-from tests.registry import gating
-from tests.registry.films import write_layout
 from workers.measuring import measure_waiting
 
 State = EvaluationJob.State
@@ -37,7 +37,7 @@ def states() -> dict[str, str]:
 
 def test_a_registered_version_is_measured_on_every_active_set(db: None, films: Path, tmp_path: Path) -> None:
     create_evaluation_set(name="public", folder=str(films))
-    gating.a_set("gone")
+    synthetic.a_set("gone")
     EvaluationSet.objects.create(name="aside", folder="/x", split="", is_active=False, films=1, patients=1)
     version = registered(tmp_path)
     assert states() == {"public": State.WAITING, "gone": State.WAITING}
@@ -77,7 +77,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
 
 @pytest.fixture
 def job(db: None, tmp_path: Path) -> EvaluationJob:
-    gating.a_set()
+    synthetic.a_set()
     registered(tmp_path)
     claimed = EVALUATIONS.claim(worker="first")
     assert claimed is not None
@@ -100,9 +100,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(job: EvaluationJob) -> None
     second = EVALUATIONS.claim(worker="second")
     assert second is not None
     assert not EVALUATIONS.extend(job=job)
-    assert complete_evaluation(job=job, report=gating.report(1.0)) is None
+    assert complete_evaluation(job=job, report=synthetic.report(1.0)) is None
     EVALUATIONS.fail(job=job, reason="Late.")
-    assert complete_evaluation(job=second, report=gating.report(1.0)) is not None
+    assert complete_evaluation(job=second, report=synthetic.report(1.0)) is not None
     assert states() == {"public": State.COMPLETE}
     assert Evaluation.objects.count() == 1
 

@@ -22,8 +22,8 @@ from django.utils import timezone
 from apps.registry.models import ModelVersion
 from apps.training.models import TrainingRun
 from tests.conftest import PROJECT_ROOT
+from tests.evaluation.films import write_layout
 from tests.ml import tiny
-from tests.registry.films import write_layout
 
 QUICK = {
     "arch": tiny.ARCHITECTURE, "epochs": 2, "batch_size": 16, "input_size": 64, "device": "cpu", "seed": 1,

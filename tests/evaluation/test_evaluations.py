@@ -22,8 +22,8 @@ from apps.registry.services import register
 from apps.training.models import TrainingRun
 from ml.labels import LABELS
 from tests.conftest import PASSWORD
+from tests.evaluation.films import write_layout
 from tests.ml import tiny
-from tests.registry.films import write_layout
 from tests.reports.reading import figure_texts, opened, text_of
 
 

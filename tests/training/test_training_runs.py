@@ -31,7 +31,7 @@ from apps.training.runs import (
 from apps.training.services import patiently
 from config.embedded.postgres import DATABASE, admin_dsn
 from tests.conftest import STARTER
-from tests.registry.progress import artifact, epoch, start, step
+from tests.training.progress import artifact, epoch, start, step
 
 SETTINGS = {"architecture": "densenet121", "epochs": 4}
 

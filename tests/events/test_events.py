@@ -22,8 +22,8 @@ from apps.events.services import create_endpoint, due_deliveries, ping, renew_se
 from apps.registry.services import register
 from tests.conftest import PASSWORD, STARTER
 from tests.core.receiving import Receiver, receiver
+from tests.evaluation import synthetic
 from tests.flows.processes import running, wait_for
-from tests.registry import gating
 from tests.registry.versions import registered
 from workers.delivering import deliver_due
 
@@ -60,12 +60,12 @@ def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None
     first = register(artifact_dir=STARTER)
     assert register(artifact_dir=STARTER) == first
     second = registered(2)
-    films = gating.a_set()
+    films = synthetic.a_set()
     activate(version=first, actor="test", reason="For DOE^JANE")
-    gating.measured(first, films, 1.0)
-    gating.measured(second, films, 0.5, noise=2)
-    gating.measured(second, films, 0.5, noise=3)
-    gating.measured(second, films, 1.2, noise=2)
+    synthetic.measured(first, films, 1.0)
+    synthetic.measured(second, films, 0.5, noise=2)
+    synthetic.measured(second, films, 0.5, noise=3)
+    synthetic.measured(second, films, 1.2, noise=2)
     activate(version=second, actor="test", tenant=north.tenant)
     unpin(tenant=north.tenant, actor="test")
     activate(version=second, actor="user:1")

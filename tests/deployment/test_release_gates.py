@@ -17,8 +17,8 @@ from apps.evaluation.models import Evaluation, EvaluationJob
 from apps.evaluation.services import EVALUATIONS, complete_evaluation, keep_evaluation
 from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
-from tests.registry import gating
-from tests.registry.films import write_layout
+from tests.evaluation import synthetic
+from tests.evaluation.films import write_layout
 from tests.registry.versions import registered
 
 State = EvaluationJob.State
@@ -44,9 +44,9 @@ def only_gate(version: ModelVersion) -> Any:
 def test_a_version_is_judged_beside_the_one_in_service(
     first: ModelVersion, second: ModelVersion, quality: float, noise: int, state: GateState
 ) -> None:
-    films = gating.a_set()
-    gating.measured(first, films, 1.0)
-    gating.measured(second, films, quality, noise=noise)
+    films = synthetic.a_set()
+    synthetic.measured(first, films, 1.0)
+    synthetic.measured(second, films, quality, noise=noise)
     gate = only_gate(second)
     assert (gate.state, gate.serving) == (state, first)
     low, high = gate.ci95
@@ -56,9 +56,9 @@ def test_a_version_is_judged_beside_the_one_in_service(
 
 
 def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, settings: Any) -> None:
-    films = gating.a_set()
-    gating.measured(first, films, 1.0)
-    gating.measured(second, films, 0.95, noise=2)
+    films = synthetic.a_set()
+    synthetic.measured(first, films, 1.0)
+    synthetic.measured(second, films, 0.95, noise=2)
     low, _ = only_gate(second).ci95
     for delta, state in ((-low + 0.001, GateState.PASSED), (-low - 0.001, GateState.FAILED)):
         settings.GATE_DELTA = delta
@@ -67,9 +67,9 @@ def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, setti
 
 def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> None:
     """Equal scores differ by nothing in every round, however wide each one's own interval is."""
-    films = gating.a_set()
+    films = synthetic.a_set()
     for version in (first, second):
-        gating.measured(version, films, 1.0)
+        synthetic.measured(version, films, 1.0)
     assert only_gate(second).ci95 == (0.0, 0.0)
     own = Evaluation.objects.first()
     assert own is not None
@@ -87,11 +87,11 @@ def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> No
 def test_what_cannot_be_compared_says_why(
     first: ModelVersion, second: ModelVersion, change: Any, words: str, state: GateState
 ) -> None:
-    films = gating.a_set()
-    found = gating.report(1.0)
+    films = synthetic.a_set()
+    found = synthetic.report(1.0)
     change(found)
     keep_evaluation(version=first, report=found, data=Path(films.folder), split=None, actor="test")
-    gating.measured(second, films, 1.0)
+    synthetic.measured(second, films, 1.0)
     gate = only_gate(second)
     assert gate.state == state
     assert words in gate.reason
@@ -104,23 +104,23 @@ def test_what_cannot_be_compared_says_why(
 def test_films_that_changed_have_the_version_in_service_measured_again(
     first: ModelVersion, second: ModelVersion
 ) -> None:
-    films = gating.a_set()
-    gating.measured(first, films, 1.0)
+    films = synthetic.a_set()
+    synthetic.measured(first, films, 1.0)
     request_evaluations(version=second)
     job = EVALUATIONS.claim(worker="test")
     assert job is not None
-    complete_evaluation(job=job, report=gating.report(1.1, seed=5))
+    complete_evaluation(job=job, report=synthetic.report(1.1, seed=5))
     gate = only_gate(second)
     assert (gate.state, "changed" in gate.reason) == (GateState.WAITING, True)
     again = EVALUATIONS.claim(worker="test")
     assert again is not None
     assert again.model_version == first
-    complete_evaluation(job=again, report=gating.report(1.0, seed=5))
+    complete_evaluation(job=again, report=synthetic.report(1.0, seed=5))
     assert only_gate(second).state == GateState.PASSED
 
 
 def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: ModelVersion) -> None:
-    gating.a_set()
+    synthetic.a_set()
     assert "never measured" in only_gate(second).reason
     assert request_evaluations(version=second) == 2
     assert request_evaluations(version=second) == 0
@@ -130,7 +130,7 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
         assert job is not None
         assert job.model_version == version
         if version == second:
-            complete_evaluation(job=job, report=gating.report(1.0))
+            complete_evaluation(job=job, report=synthetic.report(1.0))
             assert state_of(second) == "Candidate: gate waits"
         else:
             EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
@@ -143,7 +143,7 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
 
 
 def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
-    gating.a_set()
+    synthetic.a_set()
     first = registered(1)
     request_evaluations(version=first)
     assert only_gate(first).state == GateState.WAITING
@@ -152,9 +152,9 @@ def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
 
 @pytest.fixture
 def worse(first: ModelVersion, second: ModelVersion) -> ModelVersion:
-    films = gating.a_set()
-    gating.measured(first, films, 1.0)
-    gating.measured(second, films, 0.5, noise=2)
+    films = synthetic.a_set()
+    synthetic.measured(first, films, 1.0)
+    synthetic.measured(second, films, 0.5, noise=2)
     return second
 
 
@@ -230,11 +230,11 @@ def test_without_sets_nothing_is_in_the_way(second: ModelVersion) -> None:
 
 
 def test_a_measurement_by_hand_counts_for_the_set(first: ModelVersion, second: ModelVersion) -> None:
-    films = gating.a_set()
-    gating.measured(second, films, 1.0)
+    films = synthetic.a_set()
+    synthetic.measured(second, films, 1.0)
     kept = Evaluation.objects.get()
     assert kept.evaluation_set == films
-    gating.measured(second, type(films)(folder="/elsewhere"), 1.0)
+    synthetic.measured(second, type(films)(folder="/elsewhere"), 1.0)
     elsewhere = Evaluation.objects.first()
     assert elsewhere is not None
     assert elsewhere.evaluation_set is None

@@ -9,7 +9,7 @@ from apps.deployment.models import PreviewJob
 from apps.inference.models import InferenceJob
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import tenant_tx
-from tests.admin.trail import console_views
+from tests.admin.console_views import console_views
 from tests.conftest import Hospital
 
 

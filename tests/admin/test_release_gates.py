@@ -9,8 +9,8 @@ from apps.deployment.models import Activation
 from apps.evaluation.models import EvaluationJob, EvaluationSet
 from apps.evaluation.services import EVALUATIONS
 from apps.registry.models import ModelVersion
-from tests.registry import gating
-from tests.registry.films import write_layout
+from tests.evaluation import synthetic
+from tests.evaluation.films import write_layout
 
 
 def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
     evaluate = reverse("admin:registry_modelversion_evaluate", args=[pair[1].pk])
     page = reverse("admin:registry_modelversion_change", args=[pair[1].pk])
     assert b"There is no active evaluation set" in operator.get(evaluate).content
-    gating.a_set()
+    synthetic.a_set()
     assert b"public (300 films)" in operator.get(evaluate).content
     told = operator.post(evaluate, follow=True).content
     assert b"Waiting for the jobs worker: 2" in told
@@ -59,9 +59,9 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     operator: Client, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     first, second = pair
-    films = gating.a_set()
-    gating.measured(first, films, 1.0)
-    gating.measured(second, films, 0.5, noise=2)
+    films = synthetic.a_set()
+    synthetic.measured(first, films, 1.0)
+    synthetic.measured(second, films, 0.5, noise=2)
     assert b"Candidate: gate failed" in operator.get(reverse("admin:registry_modelversion_changelist")).content
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert b"It may be worse than chest-net:1" in operator.get(address).content
