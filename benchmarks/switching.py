@@ -213,10 +213,10 @@ def compile_each(versions: list[Any]) -> None:
 
 
 def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespace) -> None:
-    from apps.deployment.selectors import version_in_service
+    from apps.deployment.selectors import require_platform_version
 
     serving, *others = [
-        version_in_service(), *(other_version(artifact, folder / name) for name in ("second", "third"))
+        require_platform_version(), *(other_version(artifact, folder / name) for name in ("second", "third"))
     ]  # fmt: skip
     store(stack, 8, "warm")
     wait_for_jobs(8)

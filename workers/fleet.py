@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from apps.deployment.ledger.rollback import former_version
 from apps.deployment.models import Challenger
-from apps.deployment.selectors import pointers
+from apps.deployment.selectors import deployments_and_challengers
 from apps.inference.loading import load_version
 from apps.inference.services import Canary
 from apps.registry import engine
@@ -120,7 +120,7 @@ class Fleet:
         return bool(awaited)
 
     def _look(self) -> Serving:
-        wanted, challengers = pointers()
+        wanted, challengers = deployments_and_challengers()
         self._forget_retired(wanted)
         self._formers = self._formers_of(wanted)
         with self._lock:

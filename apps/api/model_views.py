@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
-from apps.deployment.selectors import nameable, operating_points, version_for
+from apps.deployment.selectors import nameable_versions, operating_points, version_for
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
@@ -31,7 +31,7 @@ class ModelListView(ReadView):
     )
     def get(self, request: Request) -> Response:
         active = _active_id()
-        results = [_summary(version, active) for version in nameable(current_tenant_id())]
+        results = [_summary(version, active) for version in nameable_versions(current_tenant_id())]
         return Response(ModelListSerializer({"intended_use": settings.INTENDED_USE_NOTICE, "results": results}).data)
 
 
@@ -47,7 +47,7 @@ class ModelView(ReadView):
         tags=["Models"],
     )
     def get(self, request: Request, name: str, number: str) -> Response:
-        version = find_version(f"{name}:{number}", among=nameable(current_tenant_id()))
+        version = find_version(f"{name}:{number}", among=nameable_versions(current_tenant_id()))
         described = {part: version.manifest[part] for part in _DESCRIBED}
         described["thresholds"] = operating_points(version, current_tenant_id())
         described["data"] = version.data

@@ -19,7 +19,7 @@ _TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE)
 _EDGE = 1e-6
 
 
-def within(value: float) -> float:
+def clamp_threshold(value: float) -> float:
     """A threshold that lies inside (0, 1), as every one that is stored."""
     return min(max(value, _EDGE), 1.0 - _EDGE)
 
@@ -58,7 +58,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class OperatingCurve:
     """(threshold, sensitivity, specificity), thresholds falling, on films of known truth."""
 
     vertices: Sequence[Sequence[float]]
@@ -75,7 +75,7 @@ class Curve:
         return found
 
 
-def in_words(point: Point | None, version: ModelVersion | None, label: str) -> str:
+def describe_point(point: Point | None, version: ModelVersion | None, label: str) -> str:
     """A point and how it was chosen; None is the version's own, where it has one."""
     if point is not None:
         return f"{point.value:.3f} ({point.how.lower()})"
@@ -83,30 +83,32 @@ def in_words(point: Point | None, version: ModelVersion | None, label: str) -> s
     return f"{own['value']:.3f} (the version's own)" if own else "not judged"
 
 
-def curves(version: ModelVersion) -> dict[str, Curve]:
+def operating_curves(version: ModelVersion) -> dict[str, OperatingCurve]:
     """The curve of each label that has one: from validation films of the training, or else the latest evaluation."""
     stored = version.manifest["metrics"].get("operating_curve", {}).get("validation", {})
     if stored:
         source = "validation films of the training"
         return {
-            label: Curve(vertices, point["positives"] or 0, source)
+            label: OperatingCurve(vertices, point["positives"] or 0, source)
             for label, vertices in stored.items()
             if (point := version.thresholds[label]) is not None
         }
     evaluation = Evaluation.objects.filter(model_version=version).first()
     entries: Mapping[str, Any] = evaluation.report["labels"] if evaluation else {}
     return {
-        label: Curve(entry["operating_curve"], entry["positives"], f"evaluation on {evaluation.split_id}")
+        label: OperatingCurve(entry["operating_curve"], entry["positives"], f"evaluation on {evaluation.split_id}")
         for label, entry in entries.items()
         if evaluation and entry.get("operating_curve")
     }
 
 
-def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | None, recent: Sequence[float]) -> Point:
+def resolve_choice(
+    version: ModelVersion, label: str, choice: Choice, curve: OperatingCurve | None, recent: Sequence[float]
+) -> Point:
     """The point of a choice.
 
     Args:
-        curve: of this label, from `curves`.
+        curve: of this label, from `operating_curves`.
         recent: the version's calibrated probabilities of this label on the tenant's recent studies.
 
     Raises:
@@ -128,10 +130,10 @@ def resolve(version: ModelVersion, label: str, choice: Choice, curve: Curve | No
     value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
     if value is None:
         value = _on_curve(version, label, choice, curve)
-    return Point(within(value), choice.strategy, choice.target, choice.reason)
+    return Point(clamp_threshold(value), choice.strategy, choice.target, choice.reason)
 
 
-def _positives(version: ModelVersion, label: str, curve: Curve | None) -> int | None:
+def _positives(version: ModelVersion, label: str, curve: OperatingCurve | None) -> int | None:
     """On how many positive films a finding was judged; None where an imported version's source does not say."""
     own = version.thresholds[label]
     told = [own["positives"] if own else None, curve.positives if curve else None]
@@ -156,7 +158,7 @@ def _check(version: ModelVersion, label: str, choice: Choice) -> None:
         raise InvalidInputError(f"{label}: give the {choice.strategy.replace('_', ' ')} as a number between 0 and 1.")
 
 
-def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Curve | None) -> float:
+def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: OperatingCurve | None) -> float:
     own = version.thresholds[label]
     if choice.strategy == Strategy.YOUDEN and own is not None and own["strategy"] == Strategy.YOUDEN:
         return float(own["value"])

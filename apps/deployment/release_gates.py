@@ -17,7 +17,7 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 
 
-class GateState(models.TextChoices):
+class ReleaseGateState(models.TextChoices):
     WAITING = "waiting", "Waits for evaluations"
     PASSED = "passed", "Passed"
     FAILED = "failed", "Failed"
@@ -25,11 +25,11 @@ class GateState(models.TextChoices):
 
 
 @dataclass(frozen=True)
-class Gate:
+class ReleaseGate:
     """A version beside the one that serves the platform, on one set; the difference is of mean AUROC."""
 
     evaluation_set: EvaluationSet
-    state: GateState
+    state: ReleaseGateState
     reason: str
     serving: ModelVersion | None = None
     difference: float | None = None
@@ -52,48 +52,48 @@ def platform_version() -> ModelVersion | None:
     return deployment.model_version if deployment else None
 
 
-def gates_of(version: ModelVersion) -> list[Gate]:
+def release_gates_of(version: ModelVersion) -> list[ReleaseGate]:
     """One gate for each active set; none where the version itself serves the platform."""
     sets = list(EvaluationSet.objects.filter(is_active=True))
     serving = platform_version() if sets else None
     return [] if serving == version else [_gate(each, version, serving) for each in sets]
 
 
-def failed(gates: Sequence[Gate]) -> list[Gate]:
-    return [gate for gate in gates if gate.state == GateState.FAILED]
+def failed_gates(gates: Sequence[ReleaseGate]) -> list[ReleaseGate]:
+    return [gate for gate in gates if gate.state == ReleaseGateState.FAILED]
 
 
-def shut(gates: Sequence[Gate]) -> list[Gate]:
+def blocking_gates(gates: Sequence[ReleaseGate]) -> list[ReleaseGate]:
     """Those that were not passed, whether they failed, wait or cannot be judged; none where nothing serves yet."""
-    return [gate for gate in gates if gate.state != GateState.PASSED and gate.serving is not None]
+    return [gate for gate in gates if gate.state != ReleaseGateState.PASSED and gate.serving is not None]
 
 
-def is_open(gates: Sequence[Gate]) -> bool:
+def may_be_released(gates: Sequence[ReleaseGate]) -> bool:
     """Whether nothing speaks against the version, and nothing is still to be heard."""
-    return not shut(gates) and all(gate.state != GateState.WAITING for gate in gates)
+    return not blocking_gates(gates) and all(gate.state != ReleaseGateState.WAITING for gate in gates)
 
 
-def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> Gate:
+def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> ReleaseGate:
     mine = latest_evaluation(version, evaluation_set)
     if mine is None:
         return _unmeasured(evaluation_set, version, serving)
     if serving is None:
-        return Gate(evaluation_set, GateState.NOT_COMPARABLE, "No version serves the platform yet.")
+        return ReleaseGate(evaluation_set, ReleaseGateState.NOT_COMPARABLE, "No version serves the platform yet.")
     other = latest_evaluation(serving, evaluation_set)
     if other is None:
         return _unmeasured(evaluation_set, serving, serving)
     try:
         found = engine.paired_difference(mine.report, other.report)
     except engine.NotComparable as error:
-        waits = _is_wanted(version, evaluation_set) or _is_wanted(serving, evaluation_set)
-        state = GateState.WAITING if waits else GateState.NOT_COMPARABLE
-        return Gate(evaluation_set, state, str(error), serving)
+        waits = _has_open_job(version, evaluation_set) or _has_open_job(serving, evaluation_set)
+        state = ReleaseGateState.WAITING if waits else ReleaseGateState.NOT_COMPARABLE
+        return ReleaseGate(evaluation_set, state, str(error), serving)
     low, high = found["ci95"]
     passed = low > -settings.GATE_DELTA
     bound = f"the 95 % interval begins at {low:+.3f}, and {-settings.GATE_DELTA:+.3f} is the limit"
-    return Gate(
+    return ReleaseGate(
         evaluation_set,
-        GateState.PASSED if passed else GateState.FAILED,
+        ReleaseGateState.PASSED if passed else ReleaseGateState.FAILED,
         f"Not worse than {serving}: {bound}." if passed else f"It may be worse than {serving}: {bound}.",
         serving,
         found["mean_auroc"],
@@ -101,16 +101,18 @@ def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVe
     )
 
 
-def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> Gate:
+def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> ReleaseGate:
     job = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set).first()
     if job is None:
         reason = f"{version} was never measured on it."
-        return Gate(evaluation_set, GateState.NOT_COMPARABLE, reason, serving)
+        return ReleaseGate(evaluation_set, ReleaseGateState.NOT_COMPARABLE, reason, serving)
     if job.state in EvaluationJob.OPEN:
-        return Gate(evaluation_set, GateState.WAITING, f"{version} is being measured on it.", serving)
-    return Gate(evaluation_set, GateState.NOT_COMPARABLE, f"{version} could not be measured: {job.reason}", serving)
+        return ReleaseGate(evaluation_set, ReleaseGateState.WAITING, f"{version} is being measured on it.", serving)
+    return ReleaseGate(
+        evaluation_set, ReleaseGateState.NOT_COMPARABLE, f"{version} could not be measured: {job.reason}", serving
+    )
 
 
-def _is_wanted(version: ModelVersion, evaluation_set: EvaluationSet) -> bool:
+def _has_open_job(version: ModelVersion, evaluation_set: EvaluationSet) -> bool:
     jobs = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set)
     return jobs.filter(state__in=EvaluationJob.OPEN).exists()

@@ -10,7 +10,13 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from apps.core.errors import UnavailableError
 from apps.deployment.models import Activation, Challenger, Deployment, Offer, OperatingPoint
 from apps.deployment.points import Point
-from apps.deployment.release_gates import GateState, failed, gates_of, is_open, platform_version
+from apps.deployment.release_gates import (
+    ReleaseGateState,
+    failed_gates,
+    may_be_released,
+    platform_version,
+    release_gates_of,
+)
 from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
 
@@ -36,12 +42,12 @@ def deployments() -> Mapping[UUID | None, UUID]:
 def version_for(tenant_id: UUID) -> ModelVersion | None:
     """The version that reads for a tenant: the one that it is pinned to, or else the platform's."""
     own_first = F("for_tenant").asc(nulls_last=True)
-    pointers = Deployment.objects.select_related("model_version").order_by(own_first)
-    pointer = pointers.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
-    return pointer.model_version if pointer else None
+    rows = Deployment.objects.select_related("model_version").order_by(own_first)
+    deployment = rows.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
+    return deployment.model_version if deployment else None
 
 
-def nameable(tenant_id: UUID) -> "QuerySet[ModelVersion]":
+def nameable_versions(tenant_id: UUID) -> "QuerySet[ModelVersion]":
     """The versions that a tenant's people and keys may name: what reads or has read there, and what is offered.
 
     A retired version is none, nor is a shadow under way there: nobody is to see what it says. What another tenant alone
@@ -62,7 +68,7 @@ def open_challengers() -> Mapping[UUID | None, Challenger]:
     return {row.for_tenant_id: row for row in Challenger.objects.raw(_OPEN_CHALLENGERS)}
 
 
-def pointers() -> tuple[Mapping[UUID | None, UUID], Mapping[UUID | None, Challenger]]:
+def deployments_and_challengers() -> tuple[Mapping[UUID | None, UUID], Mapping[UUID | None, Challenger]]:
     """Both `deployments` and `open_challengers`, these by their id, version, mode and percent alone."""
     with connection.cursor() as cursor:
         cursor.execute(_POINTERS)
@@ -80,7 +86,7 @@ def challenger_for(tenant_id: UUID) -> Challenger | None:
     return found.get(tenant_id) or found.get(None)
 
 
-def version_in_service() -> ModelVersion:
+def require_platform_version() -> ModelVersion:
     """The platform's version.
 
     Raises:
@@ -134,10 +140,10 @@ def version_state(version: Any) -> str:
         return "Shadow"
     if not version.is_measured:
         return "Candidate"
-    gates = gates_of(version)
-    if is_open(gates):
+    gates = release_gates_of(version)
+    if may_be_released(gates):
         return "Verified"
-    if failed(gates):
+    if failed_gates(gates):
         return "Candidate: gate failed"
-    waits = any(gate.state == GateState.WAITING for gate in gates)
+    waits = any(gate.state == ReleaseGateState.WAITING for gate in gates)
     return "Candidate: gate waits" if waits else "Candidate: gate not judged"

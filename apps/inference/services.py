@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.deployment.models import takes
+from apps.deployment.models import canary_reads
 from apps.deployment.selectors import thresholds_for
 from apps.inference.fairness import REMEMBER
 from apps.inference.image_choice import LOST_OBJECTS, is_reading_due
@@ -180,7 +180,7 @@ def _reader(
 ) -> ModelVersion:
     tenant_id = cast(UUID, job.tenant_id)
     canary = canaries.get(tenant_id if tenant_id in pins or tenant_id in canaries else None)
-    if canary is not None and takes(canary.challenger_id, canary.percent, job.study_id):
+    if canary is not None and canary_reads(canary.challenger_id, canary.percent, job.study_id):
         return canary.version
     serving = pins.get(tenant_id, version)
     assert serving is not None

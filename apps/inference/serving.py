@@ -16,7 +16,7 @@ from django.conf import settings
 
 from apps.core.errors import TooManyRequestsError, UnavailableError
 from apps.deployment.ledger.rollback import former_version
-from apps.deployment.selectors import deployments, nameable, version_for
+from apps.deployment.selectors import deployments, nameable_versions, version_for
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -234,7 +234,7 @@ def requested_version(reference: str | None, tenant_id: UUID) -> Requested:
         UnavailableError: none is in service.
     """
     if reference is not None:
-        return Requested(find_version(reference, among=nameable(tenant_id)), is_named=True)
+        return Requested(find_version(reference, among=nameable_versions(tenant_id)), is_named=True)
     pointers = deployments()
     scope = tenant_id if tenant_id in pointers else None
     if scope is None:

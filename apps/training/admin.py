@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.tenants.console import OperatorAdmin, reference
-from apps.training.curves import curves
+from apps.training.curves import training_curves
 from apps.training.models import TrainingRun
 
 _LIVE = "admin/training/trainingrun/live.html"
@@ -66,11 +66,14 @@ class TrainingRunAdmin(OperatorAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         run = context["original"]
-        context |= {"live": live(run), "live_url": reverse("admin:training_trainingrun_live", args=[run.pk])}
+        context |= {
+            "live": render_live(run),
+            "live_url": reverse("admin:training_trainingrun_live", args=[run.pk]),
+        }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        return HttpResponse(live(get_object_or_404(TrainingRun, pk=run_id)))
+        return HttpResponse(render_live(get_object_or_404(TrainingRun, pk=run_id)))
 
 
 def condition(run: TrainingRun) -> str:
@@ -87,7 +90,7 @@ def duration(left: timedelta | None) -> str:
     return f"{hours} h {minutes % 60:02} min" if hours else f"{minutes} min" if minutes else "under a minute"
 
 
-def live(run: TrainingRun) -> str:
+def render_live(run: TrainingRun) -> str:
     """The part of the page that changes while the run goes on."""
     return render_to_string(
         _LIVE,
@@ -96,7 +99,7 @@ def live(run: TrainingRun) -> str:
             "condition": condition(run),
             "forecast": _forecast(run.forecast),
             "facts": _facts(run),
-            "curves": curves(run),
+            "curves": training_curves(run),
             "last_epochs": run.epoch_rows.order_by("-epoch")[:10],
         },
     )

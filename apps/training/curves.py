@@ -9,7 +9,7 @@ from apps.training.models import TrainingEpoch, TrainingRun
 _MOST_RANKS = 6
 
 
-def curves(run: TrainingRun) -> list[Chart]:
+def training_curves(run: TrainingRun) -> list[Chart]:
     """Loss, AUROC, learning rate, throughput and each rank's step time, by epoch."""
     rows = list(run.epoch_rows.all())
     return [

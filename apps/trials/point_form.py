@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 
 from apps.deployment.models import OperatingPoint
-from apps.deployment.points import Choice, Strategy, curves
+from apps.deployment.points import Choice, Strategy, operating_curves
 from apps.deployment.selectors import operating_points
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -42,7 +42,7 @@ class PointForm(forms.Form):
 
 def what_if(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
     """The point in force, and what every other threshold would do; for `trials/_what_if.html`."""
-    curve = curves(version).get(label)
+    curve = operating_curves(version).get(label)
     point = operating_points(version, tenant.pk)[label]
     shown = steps(found, curve)
     now = step(float(point["value"]), found, curve) if point else None

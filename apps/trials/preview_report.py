@@ -8,15 +8,15 @@ from apps.deployment.points import (
     FEWEST_FLAGGED,
     FEWEST_STUDIES,
     Choice,
-    Curve,
+    OperatingCurve,
     Point,
     Strategy,
-    curves,
-    resolve,
+    clamp_threshold,
+    operating_curves,
+    resolve_choice,
     share_flagged,
     studies_for_rate,
     threshold_for_rate,
-    within,
 )
 from apps.registry.models import ModelVersion
 
@@ -37,7 +37,7 @@ def preview_report(
     from_version: ModelVersion, to_version: ModelVersion, chosen: Mapping[str, Point], read: Read
 ) -> dict[str, Any]:
     """Per label: shares flagged, flips, and the point that keeps what the tenant chose. Counts only."""
-    known = curves(to_version)
+    known = operating_curves(to_version)
     labels = {}
     for label in dict.fromkeys([*from_version.manifest["labels"], *to_version.manifest["labels"]]):
         point = chosen.get(label)
@@ -57,7 +57,7 @@ def _label(
     to_version: ModelVersion,
     label: str,
     point: Point | None,
-    curve: Curve | None,
+    curve: OperatingCurve | None,
     read: Read,
 ) -> dict[str, Any]:
     if label not in read.former or label not in read.candidate:
@@ -126,7 +126,7 @@ def _proposal(
     to_version: ModelVersion,
     label: str,
     point: Point | None,
-    curve: Curve | None,
+    curve: OperatingCurve | None,
     former: Sequence[float],
     candidate: Sequence[float],
 ) -> tuple[Point | None, str]:
@@ -135,7 +135,7 @@ def _proposal(
         return None, "The version's own point."
     by_curve = point.strategy in (Strategy.YOUDEN, Strategy.SENSITIVITY, Strategy.SPECIFICITY)
     if by_curve and (curve is not None or (point.strategy == Strategy.YOUDEN and _own(to_version, label) is not None)):
-        kept = resolve(to_version, label, Choice(point.strategy, point.target), curve, ())
+        kept = resolve_choice(to_version, label, Choice(point.strategy, point.target), curve, ())
         return kept, f"Keeps the {Strategy(point.strategy).label.lower()}."
     if len(candidate) < FEWEST_STUDIES:
         return None, f"Only {len(candidate)} studies: {FEWEST_STUDIES} are needed to keep a share."
@@ -143,7 +143,7 @@ def _proposal(
     assert share is not None
     if (told := _too_few(point, share, len(former))) is not None:
         return None, told
-    value = within(threshold_for_rate(candidate, share))
+    value = clamp_threshold(threshold_for_rate(candidate, share))
     if point.strategy == Strategy.ALERT_RATE:
         return Point(value, point.strategy, point.target, point.reason), "Keeps the share of studies flagged."
     # The strategy cannot be kept as such, so the point says what it is: a value by hand, with where it came from.

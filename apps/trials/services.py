@@ -9,7 +9,7 @@ from apps.core.errors import ConflictError
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.deployment.selectors import version_for
 from apps.deployment.services import PREVIEWS
-from apps.deployment.services.points import chosen
+from apps.deployment.services.carry_points import chosen_points
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 from apps.trials.preview_report import Read, preview_report
@@ -45,7 +45,7 @@ def store_preview(
     """
     if version_for(tenant.pk) != from_version:
         raise ConflictError(f"{from_version} does not serve {tenant} any more: preview the switch again.")
-    report = preview_report(from_version, to_version, chosen(from_version, [tenant.pk])[tenant.pk], read)
+    report = preview_report(from_version, to_version, chosen_points(from_version, [tenant.pk])[tenant.pk], read)
     text = json.dumps(report, sort_keys=True, allow_nan=False)
     return SwitchPreview.objects.create(
         for_tenant=tenant,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.core.charts import Axis, Chart, Series, line_chart
-from apps.deployment.points import Curve, share_flagged
+from apps.deployment.points import OperatingCurve, share_flagged
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Verdict
 from apps.trials.recent import RecentReading, recent_readings
@@ -42,7 +42,7 @@ class Step:
         return self.__dict__
 
 
-def step(threshold: float, evidence: Evidence, curve: Curve | None) -> Step:
+def step(threshold: float, evidence: Evidence, curve: OperatingCurve | None) -> Step:
     """What this threshold would have done."""
     share = share_flagged(evidence.recent, threshold)
     flagged = round((share or 0.0) * len(evidence.recent))
@@ -60,7 +60,7 @@ def step(threshold: float, evidence: Evidence, curve: Curve | None) -> Step:
     )
 
 
-def steps(evidence: Evidence, curve: Curve | None) -> list[Step]:
+def steps(evidence: Evidence, curve: OperatingCurve | None) -> list[Step]:
     """The slider's positions: where something changes, thinned evenly."""
     seen = {value for value in (*evidence.recent, *evidence.present, *evidence.absent) if 0.0 < value < 1.0}
     seen |= {vertex[0] for vertex in curve.vertices if 0.0 < vertex[0] < 1.0} if curve else set()

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.deployment.models import Offer
-from apps.deployment.selectors import nameable
+from apps.deployment.selectors import nameable_versions
 from apps.registry.models import ModelVersion
 
 ADD = reverse("admin:deployment_offer_add")
@@ -22,11 +22,11 @@ def test_an_offer_is_made_once_and_taken_back(
     offer = Offer.objects.get()
 
     assert offer.actor.startswith("user:")
-    assert candidate in nameable(north.tenant.pk)
-    assert candidate not in nameable(south.tenant.pk)
+    assert candidate in nameable_versions(north.tenant.pk)
+    assert candidate not in nameable_versions(south.tenant.pk)
     assert b"already exists" in operator.post(ADD, wish).content
     assert operator.post(reverse("admin:deployment_offer_delete", args=[offer.pk]), {"post": "yes"}).status_code == 302
-    assert candidate not in nameable(north.tenant.pk)
+    assert candidate not in nameable_versions(north.tenant.pk)
     assert LogEntry.objects.filter(object_id=str(offer.pk)).count() == 2
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.deployment.models import Activation
-from apps.deployment.points import Curve
+from apps.deployment.points import OperatingCurve
 from apps.deployment.selectors import thresholds_for
 from apps.inference.models import Finding
 from apps.reports.models import FindingReview
@@ -92,7 +92,7 @@ def test_nobody_else_gets_in(north: Any, version: Any, sign_in: Any) -> None:
 
 def test_a_step_is_counted_by_hand() -> None:
     evidence = Evidence(recent=[0.1, 0.3, 0.5, 0.9], days=2.0, present=[0.9, 0.3], absent=[0.5])
-    found = step(0.4, evidence, Curve(CURVE, 40, "test"))
+    found = step(0.4, evidence, OperatingCurve(CURVE, 40, "test"))
     assert (found.flagged, found.share, found.per_day) == (2, 0.5, 1.0)
     assert (found.sensitivity, found.specificity) == (0.8, 0.7)
     assert (found.reader_sensitivity, found.reader_specificity) == (0.5, 0.0)

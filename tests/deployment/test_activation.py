@@ -16,7 +16,7 @@ from django.db.migrations.loader import MigrationLoader
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.rollback import former_version
 from apps.deployment.models import Activation, Deployment
-from apps.deployment.selectors import deployments, version_for, version_in_service
+from apps.deployment.selectors import deployments, require_platform_version, version_for
 from apps.deployment.services import activate, retire, roll_back, unpin
 from apps.registry.models import ModelVersion
 from tests.conftest import STARTER
@@ -40,9 +40,9 @@ def second(starter: Any, tmp_path: Path) -> ModelVersion:
 
 def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: ModelVersion) -> None:
     assert "starter:2 is in service (before: starter:1)" in run("activate_model", "starter:2", reason="Better")
-    assert version_in_service() == second
+    assert require_platform_version() == second
     assert "starter:1 is in service" in run("activate_model", "--rollback", reason="Worse")
-    assert version_in_service() == starter
+    assert require_platform_version() == starter
     back, there, _ = Activation.objects.all()
     assert (there.to_version, there.reason, there.thresholds) == (second, "Better", second.thresholds)
     assert (back.to_version, back.act, back.thresholds) == (starter, "rolled-back", starter.thresholds)
@@ -67,7 +67,7 @@ def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: M
 def test_what_cannot_be_done_is_said(north: Any, starter: Any, arguments: list[str], word: str) -> None:
     with pytest.raises(CommandError, match=word):
         run("activate_model", *arguments)
-    assert version_in_service() == starter
+    assert require_platform_version() == starter
 
 
 def test_the_same_artifact_is_the_same_version(starter: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, sec
     run("activate_model", "starter:2")
     run("activate_model", "--rollback", "--tenant", "south")
     assert version_for(south.tenant.pk) == starter
-    assert version_in_service() == second
+    assert require_platform_version() == second
 
 
 def test_rollbacks_go_back_one_move_each_and_never_to_what_was_rolled_back(db: None) -> None:
@@ -144,7 +144,7 @@ def test_passing_over_ends_at_what_serves_already(db: None) -> None:
     retire(version=poor, actor="test")
     with pytest.raises(ConflictError, match="chest-net:2 is retired"):
         roll_back(actor="test")
-    assert version_in_service() == good
+    assert require_platform_version() == good
 
 
 def test_rollbacks_of_old_are_filled_in(north: Any) -> None:

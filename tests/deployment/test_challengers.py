@@ -10,7 +10,7 @@ from django.db import IntegrityError
 
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.deployment.models import Activation, ActivationRequest, Challenger, takes
+from apps.deployment.models import Activation, ActivationRequest, Challenger, canary_reads
 from apps.deployment.points import Choice
 from apps.deployment.selectors import challenger_for, thresholds_for, version_for, version_state, with_state
 from apps.deployment.services import (
@@ -48,13 +48,13 @@ def test_the_share_of_a_canary_is_kept_repeatable_and_only_grows() -> None:
     studies = [uuid.UUID(int=number) for number in range(2000)]
     before: set[uuid.UUID] = set()
     for percent in (1, 10, 25, 50, 90, 99):
-        taken = {study for study in studies if takes(challenger, percent, study)}
+        taken = {study for study in studies if canary_reads(challenger, percent, study)}
         assert abs(len(taken) / 20 - percent) < 3
-        assert taken == {study for study in studies if takes(challenger, percent, study)}
+        assert taken == {study for study in studies if canary_reads(challenger, percent, study)}
         assert before <= taken
         before = taken
-    other = {study for study in studies if takes(uuid.UUID(int=8), 50, study)}
-    assert other != {study for study in studies if takes(challenger, 50, study)}
+    other = {study for study in studies if canary_reads(uuid.UUID(int=8), 50, study)}
+    assert other != {study for study in studies if canary_reads(challenger, 50, study)}
 
 
 def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second: ModelVersion, north: Any) -> None:

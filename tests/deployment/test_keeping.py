@@ -8,12 +8,12 @@ from django.core.management import CommandError, call_command
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.point_changes import point_changes
 from apps.deployment.models import Activation, ActivationRequest, SwitchPreview
-from apps.deployment.points import Choice, Point, resolve
+from apps.deployment.points import Choice, Point, resolve_choice
 from apps.deployment.selectors import thresholds_for
 from apps.deployment.services import (
     activate,
     challenge,
-    holds,
+    is_current_preview,
     request_activation,
     retire,
     roll_back,
@@ -54,8 +54,8 @@ def test_a_sample_that_tells_nothing_of_a_threshold_proposes_none(
 def test_a_share_needs_studies_of_which_one_is_flagged(first: ModelVersion) -> None:
     recent = [index / 100 for index in range(40)]
     with pytest.raises(InvalidInputError, match=r"a share of 2.0% needs at least 50 recent studies"):
-        resolve(first, "Mass", Choice("alert_rate", 0.02), None, recent)
-    assert resolve(first, "Mass", Choice("alert_rate", 0.025), None, recent).value == pytest.approx(0.385)
+        resolve_choice(first, "Mass", Choice("alert_rate", 0.02), None, recent)
+    assert resolve_choice(first, "Mass", Choice("alert_rate", 0.025), None, recent).value == pytest.approx(0.385)
 
 
 def test_a_preview_without_a_proposal_says_why_in_the_refusal(
@@ -63,11 +63,11 @@ def test_a_preview_without_a_proposal_says_why_in_the_refusal(
 ) -> None:
     choose(north, first, "Mass", BY_HAND)
     kept = previewed(north, first, second, [0.1] * 30)
-    assert holds(kept)
+    assert is_current_preview(kept)
     with pytest.raises(ConflictError, match=r"proposes none. 0 of 30 studies were flagged"):
         activate(version=second, actor="test")
     choose(north, first, "Mass", Choice("manual", value=0.5, reason="Fewer."))
-    assert not holds(kept), "Other points are in force."
+    assert not is_current_preview(kept), "Other points are in force."
 
 
 def previewed(hospital: Any, before: ModelVersion, after: ModelVersion, scores: list[float]) -> SwitchPreview:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import call_command
 
-from apps.deployment.ledger.missing_points import lost_points, warning_after
+from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, challenge, roll_back, set_points
 from apps.registry.missing_points import missing_points_warning
@@ -32,17 +32,17 @@ def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion)
         missing_points_warning(bare)
         == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
     )
-    assert warning_after(roll_back(actor="test")) == ""
+    assert lost_points_warning(roll_back(actor="test")) == ""
 
 
 def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> None:
     line = challenge(version=without_points(2), percent=None, actor="test")
-    assert warning_after(line).startswith("Not compared: Atelectasis, Cardiomegaly")
+    assert lost_points_warning(line).startswith("Not compared: Atelectasis, Cardiomegaly")
 
 
 def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
     line = activate(version=without_points(1, "Mass", "Hernia"), actor="test")
-    assert warning_after(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
+    assert lost_points_warning(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
     assert lost_points(line) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.deployment.models import Offer
-from apps.deployment.selectors import nameable
+from apps.deployment.selectors import nameable_versions
 from apps.deployment.services import activate, retire
 from tests.registry.versions import registered
 
@@ -24,15 +24,15 @@ def test_an_offer_from_the_command_line_and_its_end(north: Any, south: Any) -> N
     for _ in range(2):
         assert run("chest-net:2", "--tenant", "north") == f"chest-net:2 may be named ({north.tenant}).\n"
     assert Offer.objects.get().actor.startswith("cli:")
-    assert candidate in nameable(north.tenant.pk)
-    assert candidate not in nameable(south.tenant.pk)
+    assert candidate in nameable_versions(north.tenant.pk)
+    assert candidate not in nameable_versions(south.tenant.pk)
     with pytest.raises(CommandError, match="not offered to whole platform"):
         run("chest-net:2", "--withdraw")
     assert "may be named (whole platform)" in run("chest-net:2")
-    assert candidate in nameable(south.tenant.pk)
+    assert candidate in nameable_versions(south.tenant.pk)
     assert "is offered no more" in run("chest-net:2", "--withdraw")
     run("chest-net:2", "--withdraw", "--tenant", "north")
-    assert candidate not in nameable(north.tenant.pk)
+    assert candidate not in nameable_versions(north.tenant.pk)
 
 
 def test_what_cannot_be_offered_says_why(north: Any) -> None:

@@ -9,7 +9,7 @@ from django.db import connection
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, OperatingPoint
-from apps.deployment.points import Choice, Curve, Point, resolve, threshold_for_rate
+from apps.deployment.points import Choice, OperatingCurve, Point, resolve_choice, threshold_for_rate
 from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import (
     activate,
@@ -103,9 +103,9 @@ def test_few_positives_by_hand_with_a_reason(north: Any, first: ModelVersion) ->
 
 def test_a_version_that_was_never_measured_says_how_to(first: ModelVersion) -> None:
     with pytest.raises(InvalidInputError, match="evaluate_model --version chest-net:1"):
-        resolve(first, "Mass", Choice("sensitivity", 0.8), None, ())
+        resolve_choice(first, "Mass", Choice("sensitivity", 0.8), None, ())
     with pytest.raises(InvalidInputError, match="at least 20 recent studies, and there are 3"):
-        resolve(first, "Mass", Choice("alert_rate", 0.1), None, RECENT[:3])
+        resolve_choice(first, "Mass", Choice("alert_rate", 0.1), None, RECENT[:3])
 
 
 def test_a_share_is_not_exceeded() -> None:
@@ -119,7 +119,7 @@ def test_a_share_is_not_exceeded() -> None:
 
 
 def test_a_curve_between_its_vertices_is_the_point_above() -> None:
-    curve = Curve(CURVE, 40, "test")
+    curve = OperatingCurve(CURVE, 40, "test")
     assert [curve.at(value) for value in (0.9, 0.8, 0.5, 0.1)] == [(0.0, 1.0), (0.3, 1.0), (0.6, 0.9), (1.0, 0.0)]
 
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from apps.accounts.models import User
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest
-from apps.deployment.release_gates import GateState, gates_of
+from apps.deployment.release_gates import ReleaseGateState, release_gates_of
 from apps.deployment.selectors import version_for, version_state, with_state
 from apps.deployment.services import activate, approve, challenge, request_activation, request_evaluations, roll_back
 from apps.evaluation.models import Evaluation, EvaluationJob
@@ -29,20 +29,20 @@ def state_of(version: ModelVersion) -> str:
 
 
 def only_gate(version: ModelVersion) -> Any:
-    (gate,) = gates_of(version)
+    (gate,) = release_gates_of(version)
     return gate
 
 
 @pytest.mark.parametrize(
     ("quality", "noise", "state"),
     [
-        (1.0, 1, GateState.PASSED),  # the very same scores
-        (1.3, 2, GateState.PASSED),
-        (0.7, 2, GateState.FAILED),
+        (1.0, 1, ReleaseGateState.PASSED),  # the very same scores
+        (1.3, 2, ReleaseGateState.PASSED),
+        (0.7, 2, ReleaseGateState.FAILED),
     ],
 )
 def test_a_version_is_judged_beside_the_one_in_service(
-    first: ModelVersion, second: ModelVersion, quality: float, noise: int, state: GateState
+    first: ModelVersion, second: ModelVersion, quality: float, noise: int, state: ReleaseGateState
 ) -> None:
     films = synthetic.a_set()
     synthetic.measured(first, films, 1.0)
@@ -51,8 +51,8 @@ def test_a_version_is_judged_beside_the_one_in_service(
     assert (gate.state, gate.serving) == (state, first)
     low, high = gate.ci95
     assert low <= gate.difference <= high
-    assert state_of(second) == ("Verified" if state == GateState.PASSED else "Candidate: gate failed")
-    assert gates_of(first) == []
+    assert state_of(second) == ("Verified" if state == ReleaseGateState.PASSED else "Candidate: gate failed")
+    assert release_gates_of(first) == []
 
 
 def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, settings: Any) -> None:
@@ -60,7 +60,7 @@ def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, setti
     synthetic.measured(first, films, 1.0)
     synthetic.measured(second, films, 0.95, noise=2)
     low, _ = only_gate(second).ci95
-    for delta, state in ((-low + 0.001, GateState.PASSED), (-low - 0.001, GateState.FAILED)):
+    for delta, state in ((-low + 0.001, ReleaseGateState.PASSED), (-low - 0.001, ReleaseGateState.FAILED)):
         settings.GATE_DELTA = delta
         assert only_gate(second).state == state
 
@@ -80,12 +80,16 @@ def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> No
     ("change", "words", "state"),
     [
         # The version in service is measured again.
-        (lambda found: found.pop("bootstrap"), "an earlier release", GateState.WAITING),
-        (lambda found: found["labels"]["Mass"].update(auroc=None), "different findings", GateState.NOT_COMPARABLE),
+        (lambda found: found.pop("bootstrap"), "an earlier release", ReleaseGateState.WAITING),
+        (
+            lambda found: found["labels"]["Mass"].update(auroc=None),
+            "different findings",
+            ReleaseGateState.NOT_COMPARABLE,
+        ),
     ],
 )
 def test_what_cannot_be_compared_says_why(
-    first: ModelVersion, second: ModelVersion, change: Any, words: str, state: GateState
+    first: ModelVersion, second: ModelVersion, change: Any, words: str, state: ReleaseGateState
 ) -> None:
     films = synthetic.a_set()
     found = synthetic.report(1.0)
@@ -111,12 +115,12 @@ def test_films_that_changed_have_the_version_in_service_measured_again(
     assert job is not None
     complete_evaluation(job=job, report=synthetic.report(1.1, seed=5))
     gate = only_gate(second)
-    assert (gate.state, "changed" in gate.reason) == (GateState.WAITING, True)
+    assert (gate.state, "changed" in gate.reason) == (ReleaseGateState.WAITING, True)
     again = EVALUATIONS.claim(worker="test")
     assert again is not None
     assert again.model_version == first
     complete_evaluation(job=again, report=synthetic.report(1.0, seed=5))
-    assert only_gate(second).state == GateState.PASSED
+    assert only_gate(second).state == ReleaseGateState.PASSED
 
 
 def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: ModelVersion) -> None:
@@ -124,7 +128,7 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
     assert "never measured" in only_gate(second).reason
     assert request_evaluations(version=second) == 2
     assert request_evaluations(version=second) == 0
-    assert only_gate(second).state == GateState.WAITING
+    assert only_gate(second).state == ReleaseGateState.WAITING
     for version in (second, first):
         job = EVALUATIONS.claim(worker="test")
         assert job is not None
@@ -137,7 +141,7 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
         with pytest.raises(ConflictError, match="did not pass the gate"):
             activate(version=second, actor="test")
     gate = only_gate(second)
-    assert gate.state == GateState.NOT_COMPARABLE
+    assert gate.state == ReleaseGateState.NOT_COMPARABLE
     assert gate.reason == f"{first} could not be measured: It was trained on 3 of the patients."
     assert state_of(second) == "Candidate: gate not judged"
 
@@ -146,7 +150,7 @@ def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
     synthetic.a_set()
     first = registered(1)
     request_evaluations(version=first)
-    assert only_gate(first).state == GateState.WAITING
+    assert only_gate(first).state == ReleaseGateState.WAITING
     assert activate(version=first, actor="test").despite_gates == []
 
 
@@ -225,7 +229,7 @@ def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(se
 
 def test_without_sets_nothing_is_in_the_way(second: ModelVersion) -> None:
     assert request_evaluations(version=second) == 0
-    assert gates_of(second) == []
+    assert release_gates_of(second) == []
     activate(version=second, actor="test")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
-from apps.deployment.models import Challenger, takes
+from apps.deployment.models import Challenger, canary_reads
 from apps.deployment.services import challenge, end_challenge
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
 from apps.inference.retries import expire_leases
@@ -95,7 +95,7 @@ def test_a_canary_reads_its_share_and_the_job_says_so(
             for seed in range(8):
                 store_film(hospital, seed=seed, size=256)
         assert drain.run() == 16
-    expected = [second if takes(row.pk, 50, job.study_id) else starter for job in jobs(north)]
+    expected = [second if canary_reads(row.pk, 50, job.study_id) else starter for job in jobs(north)]
     assert [job.model_version for job in jobs(north)] == expected
     assert {second, starter} == set(expected)
     assert {job.model_version for job in jobs(south)} == {starter}

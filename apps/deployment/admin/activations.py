@@ -14,10 +14,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.core.html_tables import table
-from apps.deployment.admin.release_checks import with_gates_and_previews
-from apps.deployment.ledger.missing_points import lost_points, warning_after
+from apps.deployment.admin.release_checks import with_release_checks
+from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
 from apps.deployment.models import Activation, ActivationRequest, Deployment
-from apps.deployment.points import Point, in_words
+from apps.deployment.points import Point, describe_point
 from apps.deployment.services import approve, roll_back, unpin, withdraw
 from apps.tenants.console import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference, run_service
 from apps.tenants.models import PLATFORM, Tenant
@@ -53,17 +53,19 @@ class ActivationForm(UnpinForm):
     field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
 
 
-def why(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
+def decision_arguments(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
     return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
 
 
-def answer(page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest) -> HttpResponseBase:
+def redirect_after_change(
+    page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest
+) -> HttpResponseBase:
     if isinstance(move, ActivationRequest):
         page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
         messages.warning(request, move.in_words)
         return HttpResponseRedirect(reverse("admin:deployment_activationrequest_changelist"))
     page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
-    if warning := warning_after(move):
+    if warning := lost_points_warning(move):
         messages.warning(request, warning)
     if move.act in Activation.ASIDE:
         messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
@@ -149,9 +151,9 @@ class DeploymentAdmin(OperatorAdmin):
         form = form_class(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: value for name, value in form.cleaned_data.items() if name == "keeps_points"}
-            line = run_service(form, move, tenant=tenant, **chosen, **why(request, form))
+            line = run_service(form, move, tenant=tenant, **chosen, **decision_arguments(request, form))
             if line is not None:
-                return answer(self, request, line)
+                return redirect_after_change(self, request, line)
         return self.page(request, back_to=reverse("admin:deployment_deployment_changelist"), form=form, **page)
 
 
@@ -201,8 +203,8 @@ class ActivationAdmin(OperatorAdmin):
             (
                 names[key],
                 label,
-                in_words(_point(before, key, label), activation.from_version, label),
-                in_words(_point(after, key, label), activation.to_version, label),
+                describe_point(_point(before, key, label), activation.from_version, label),
+                describe_point(_point(after, key, label), activation.to_version, label),
             )
             for key in sorted({*before, *after}, key=lambda key: names[key])
             for label in sorted({*before.get(key, {}), *after.get(key, {})})
@@ -253,7 +255,7 @@ class ActivationRequestAdmin(OperatorAdmin):
         if request.method == "POST" and form.is_valid():
             line = run_service(form, approve, request=asked, by_id=operator_id(request))
             if line is not None:
-                return answer(self, request, line)
+                return redirect_after_change(self, request, line)
         page = self.page(
             request,
             title=f"Confirm: {asked}",
@@ -262,7 +264,7 @@ class ActivationRequestAdmin(OperatorAdmin):
             form=form,
             submit="Put into service" if asked.percent is None else "Start the canary",
         )
-        return with_gates_and_previews(page, asked.to_version)
+        return with_release_checks(page, asked.to_version)
 
     def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
         asked = get_object_or_404(ActivationRequest, pk=request_id)

@@ -13,7 +13,7 @@ from apps.audit.console import ShowsTenants
 from apps.core.html_tables import table
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.deployment.selectors import deployments
-from apps.deployment.services import holds
+from apps.deployment.services import is_current_preview
 from apps.registry.models import ModelVersion
 from apps.tenants.console import ScopeFilter
 from apps.tenants.models import Tenant
@@ -35,7 +35,7 @@ def threshold(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-def flips(preview: SwitchPreview) -> SafeString:
+def changes_table(preview: SwitchPreview) -> SafeString:
     return table(
         _HEADS,
         [
@@ -84,11 +84,11 @@ def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
 
 
 def tenants_previewed(version: ModelVersion) -> set[UUID]:
-    """The tenants that ``live`` shows counts of."""
+    """The tenants that ``render_previews`` shows counts of."""
     return set(SwitchPreview.objects.filter(to_version=version).values_list("for_tenant_id", flat=True))
 
 
-def live(version: ModelVersion) -> str:
+def render_previews(version: ModelVersion) -> str:
     """The part of the page that changes while a preview is made."""
     # Of each tenant the latest one: what whoever moves the pointer should have seen.
     previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
@@ -100,7 +100,7 @@ def live(version: ModelVersion) -> str:
         {
             "jobs": _without_preview(asked, latest),
             "is_open": any(job.state in PreviewJob.OPEN for job in asked),
-            "previews": [(each, flips(each), holds(each)) for each in latest],
+            "previews": [(each, changes_table(each), is_current_preview(each)) for each in latest],
         },
     )
 
@@ -142,4 +142,4 @@ class SwitchPreviewAdmin(ShowsTenants):
 
     @admin.display(description="What would change")
     def changes(self, preview: SwitchPreview) -> SafeString:
-        return flips(preview)
+        return changes_table(preview)

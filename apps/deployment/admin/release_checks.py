@@ -4,23 +4,23 @@ from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
 from apps.core.html_tables import table
-from apps.deployment.admin.previews import PreviewForm, live
-from apps.deployment.release_gates import gates_of
+from apps.deployment.admin.previews import PreviewForm, render_previews
+from apps.deployment.release_gates import release_gates_of
 from apps.registry.missing_points import missing_points_warning
 from apps.registry.models import ModelVersion
 
 
-def gates_table(version: ModelVersion) -> SafeString | str:
+def release_gates_table(version: ModelVersion) -> SafeString | str:
     """Each gate of a version: how it stands, and by what."""
     rows = []
-    for gate in gates_of(version):
+    for gate in release_gates_of(version):
         interval = f" ({gate.ci95[0]:+.3f} to {gate.ci95[1]:+.3f})" if gate.ci95 else ""
         difference = "–" if gate.difference is None else f"{gate.difference:+.3f}{interval}"
         rows.append((gate.evaluation_set, gate.state.label, difference, gate.reason))
     return table(("Set", "Gate", "Mean AUROC minus the serving one's (95 % CI)", "Why"), rows) if rows else "None"
 
 
-def with_gates_and_previews(
+def with_release_checks(
     page: TemplateResponse, version: ModelVersion, preview_form: PreviewForm | None = None
 ) -> TemplateResponse:
     """The page of a form, with how the version stands below it; with a form of its own a preview can be asked for."""
@@ -28,9 +28,9 @@ def with_gates_and_previews(
     page.context_data = {
         **(page.context_data or {}),
         "version": version,
-        "gates": gates_table(version),
+        "gates": release_gates_table(version),
         "unjudged": missing_points_warning(version),
         "preview_form": preview_form,
-        "live": live(version),
+        "live": render_previews(version),
     }
     return page

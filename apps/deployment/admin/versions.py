@@ -17,9 +17,9 @@ from django.utils.safestring import SafeString, mark_safe
 from apps.audit.console import shown_to_operator
 from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure, table
-from apps.deployment.admin.activations import ActivationForm, ReasonForm, answer, why
-from apps.deployment.admin.previews import PreviewForm, live, preview_form, tenants_previewed
-from apps.deployment.admin.release_checks import gates_table, with_gates_and_previews
+from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
+from apps.deployment.admin.previews import PreviewForm, preview_form, render_previews, tenants_previewed
+from apps.deployment.admin.release_checks import release_gates_table, with_release_checks
 from apps.deployment.card.sections import card_sections, render_card_pdf
 from apps.deployment.selectors import version_state, with_state
 from apps.deployment.services import activate_or_request, request_evaluations, request_preview, retire
@@ -59,7 +59,7 @@ class ModelVersionAdmin(OperatorAdmin):
 
     @admin.display(description="Gates")
     def gates(self, version: ModelVersion) -> SafeString | str:
-        return gates_table(version)
+        return release_gates_table(version)
 
     @admin.display(description="Measurements asked for")
     def jobs(self, version: ModelVersion) -> SafeString | str:
@@ -133,9 +133,11 @@ class ModelVersionAdmin(OperatorAdmin):
         form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points", "despite_gate")}
-            move = run_service(form, activate_or_request, version=version, **chosen, **why(request, form))
+            move = run_service(
+                form, activate_or_request, version=version, **chosen, **decision_arguments(request, form)
+            )
             if move is not None:
-                return answer(self, request, move)
+                return redirect_after_change(self, request, move)
         return self._activation_page(request, version, form, preview_form(version))
 
     def preview_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
@@ -154,7 +156,7 @@ class ModelVersionAdmin(OperatorAdmin):
     def previews_view(self, request: HttpRequest, version_id: UUID) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=version_id)
         shown_to_operator(request, tenants_previewed(version), object_id=version.pk, is_reload=True)
-        return HttpResponse(live(version))
+        return HttpResponse(render_previews(version))
 
     def _activation_page(
         self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
@@ -168,7 +170,7 @@ class ModelVersionAdmin(OperatorAdmin):
             form=form,
             submit="Put into service",
         )
-        return with_gates_and_previews(page, version, asks)
+        return with_release_checks(page, version, asks)
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
@@ -199,7 +201,7 @@ class ModelVersionAdmin(OperatorAdmin):
         form = ReasonForm(request.POST if request.method == "POST" else None)
         back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
         if request.method == "POST" and form.is_valid():
-            line = run_service(form, retire, version=version, **why(request, form))
+            line = run_service(form, retire, version=version, **decision_arguments(request, form))
             if line is not None:
                 self.log_change(request, version, f"Retired: {line.reason}")
                 messages.success(request, f"Retired: {version}.")

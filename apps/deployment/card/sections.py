@@ -9,14 +9,14 @@ from django.template.loader import render_to_string
 from apps.core.documents import require_pdf, stylesheet, to_pdf
 from apps.deployment.card.statements import statements
 from apps.deployment.models import Activation
-from apps.deployment.release_gates import gates_of
+from apps.deployment.release_gates import release_gates_of
 from apps.deployment.selectors import version_state, with_state
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import Section
 from apps.evaluation.sections import sections as measured_sections
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.training.curves import curves
+from apps.training.curves import training_curves
 
 _LINES = 20
 
@@ -129,11 +129,11 @@ def _training(version: ModelVersion) -> list[Section]:
     run = version.training_runs.first()
     if run is None:
         return [Section("Training", ["Registered from a folder: this platform knows no curve of its training."])]
-    return [Section(f"Training: {run}", charts=curves(run))]
+    return [Section(f"Training: {run}", charts=training_curves(run))]
 
 
 def _gates(version: ModelVersion) -> list[Section]:
-    rows = tuple((str(gate.evaluation_set), gate.state.label, gate.reason) for gate in gates_of(version))
+    rows = tuple((str(gate.evaluation_set), gate.state.label, gate.reason) for gate in release_gates_of(version))
     return [Section("Gates", table=engine.Table("Gates", ("Set", "Gate", "Why"), rows))] if rows else []
 
 

@@ -21,7 +21,7 @@ _OF_ACTS = {
 }
 
 
-def record_line(line: Activation) -> None:
+def record_entry(line: Activation) -> None:
     """Write it into the trails, in the transaction of the move; why it was made is the ledger's alone."""
     action = _OF_ACTS.get(Act(line.act))
     if action is None:

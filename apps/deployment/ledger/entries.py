@@ -11,10 +11,10 @@ from django.db.models import Max
 
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.deployment.ledger.audit import record_line
+from apps.deployment.ledger.audit import record_entry
 from apps.deployment.models import Activation, Deployment
 from apps.deployment.points import Point
-from apps.deployment.release_gates import Gate
+from apps.deployment.release_gates import ReleaseGate
 from apps.deployment.services.events import publish_entry
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -24,7 +24,7 @@ Chosen = Mapping[uuid.UUID, Mapping[str, Point]]
 
 
 @dataclass(frozen=True)
-class By:
+class Decision:
     """Who acts, and why."""
 
     actor: str
@@ -49,7 +49,7 @@ class Scope:
 
 
 @contextmanager
-def moving(tenant: Tenant | None) -> Iterator[Scope]:
+def locked_scope(tenant: Tenant | None) -> Iterator[Scope]:
     """One transaction in which nobody else moves a pointer or an operating point.
 
     Every move locks the platform's pointer. Where there is none yet, unique keys let one of two moves through.
@@ -64,18 +64,18 @@ def moving(tenant: Tenant | None) -> Iterator[Scope]:
         raise ConflictError("Somebody else moved a pointer at the same moment; look, and try again.") from error
 
 
-def append(
+def append_entry(
     act: str,
     tenant: Tenant | None,
     from_version: ModelVersion | None,
     to_version: ModelVersion,
-    by: By,
+    by: Decision,
     *,
     before: Chosen | None = None,
     after: Chosen | None = None,
     previews: Mapping[str, str] | None = None,
     percent: int | None = None,
-    despite_gates: Sequence[Gate] = (),
+    despite_gates: Sequence[ReleaseGate] = (),
     undoes: Activation | None = None,
     own_before: bool | None = None,
 ) -> Activation:
@@ -87,8 +87,8 @@ def append(
         from_version=from_version,
         to_version=to_version,
         thresholds=to_version.thresholds,
-        points_before=_stored(before or {}),
-        points_after=_stored(after or {}),
+        points_before=_points_to_json(before or {}),
+        points_after=_points_to_json(after or {}),
         previews=dict(previews or {}),
         percent=percent,
         despite_gates=[gate.to_dict() for gate in despite_gates],
@@ -100,19 +100,19 @@ def append(
         reason=by.reason,
     )
     publish_entry(line)
-    record_line(line)
+    record_entry(line)
     wake_after_commit(WakeUp.INFER)
     return line
 
 
-def _stored(chosen: Chosen) -> dict[str, dict[str, Any]]:
+def _points_to_json(chosen: Chosen) -> dict[str, dict[str, Any]]:
     return {
         str(tenant_id): {label: point.to_dict() for label, point in points.items()}
         for tenant_id, points in chosen.items()
     }
 
 
-def restored(stored: Mapping[str, Mapping[str, Any]]) -> Chosen:
+def points_from_json(stored: Mapping[str, Mapping[str, Any]]) -> Chosen:
     """What a line had kept of the tenants' choices."""
     return {
         uuid.UUID(tenant_id): {label: Point(**point) for label, point in points.items()}

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from apps.deployment.models import Activation
-from apps.deployment.points import Point, in_words
+from apps.deployment.points import Point, describe_point
 
 _LINES = 200
 
@@ -46,8 +46,8 @@ def point_changes(tenant_id: UUID, label: str | None = None) -> list[PointChange
                 at=line.at,
                 number=line.number,
                 label=each,
-                before=in_words(_point(before, each), line.from_version, each),
-                after=in_words(_point(after, each), line.to_version, each),
+                before=describe_point(_point(before, each), line.from_version, each),
+                after=describe_point(_point(after, each), line.to_version, each),
                 version=str(line.to_version),
                 by_id=line.by_id,
                 is_own=is_own,

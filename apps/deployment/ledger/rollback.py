@@ -8,7 +8,7 @@ from apps.deployment.models import Activation
 from apps.registry.models import ModelVersion
 
 
-def standing(tenant_id: UUID | None) -> Iterator[Activation]:
+def entries_not_rolled_back(tenant_id: UUID | None) -> Iterator[Activation]:
     """A scope's moves and changes of points that no rollback has taken back, newest first."""
     lines = Activation.objects.filter(for_tenant_id=tenant_id).exclude(act__in=Activation.ASIDE)
     below = None
@@ -21,7 +21,7 @@ def standing(tenant_id: UUID | None) -> Iterator[Activation]:
             below = line.undoes.number
 
 
-def way_back(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation:
+def rollback_target(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation:
     """The line to take back: the last that stands, or an earlier one where that would bring a retired version back.
 
     A tenant's change of points on a version that no longer serves it is passed over: nothing is judged by them now.
@@ -30,7 +30,7 @@ def way_back(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation
         ConflictError: there is no earlier version, or none that may read.
     """
     retired = passed = elsewhere = None
-    for line in standing(tenant_id):
+    for line in entries_not_rolled_back(tenant_id):
         if passed is None and line.act == Activation.Act.POINTS and line.to_version != serving:
             elsewhere = line.to_version
             continue
@@ -55,7 +55,7 @@ def former_version(tenant_id: UUID | None, version_id: UUID) -> ModelVersion | N
 
     For whoever cannot load the version that a pointer names.
     """
-    for line in standing(tenant_id):
+    for line in entries_not_rolled_back(tenant_id):
         former = line.from_version
         if former is not None and former.pk != version_id and former.retired is None:
             return former

@@ -7,18 +7,18 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from apps.core.command_line import actor
 from apps.core.errors import NotFoundError
-from apps.deployment.ledger.missing_points import warning_after
+from apps.deployment.ledger.lost_points import lost_points_warning
 from apps.deployment.models import Activation
 
 
-def add_why(parser: CommandParser) -> None:
+def add_decision_options(parser: CommandParser) -> None:
     parser.add_argument("--reason", default="", help="why; kept in the ledger")
     parser.add_argument(
         "--operator", metavar="EMAIL", help="the operator who asks; needed where a second one must confirm"
     )
 
 
-def who_and_why(options: dict[str, Any]) -> dict[str, Any]:
+def decision_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a move: the account on this machine, the operator if one was named, and the reason.
 
     Raises:
@@ -34,7 +34,7 @@ def who_and_why(options: dict[str, Any]) -> dict[str, Any]:
     return {**why, "by_id": person.pk}
 
 
-def warn(command: BaseCommand, move: Activation) -> None:
+def warn_of_lost_points(command: BaseCommand, move: Activation) -> None:
     """Say what a move leaves unjudged."""
-    if warning := warning_after(move):
+    if warning := lost_points_warning(move):
         command.stderr.write(command.style.WARNING(f"Warning: {warning}"))

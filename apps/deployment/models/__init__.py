@@ -8,7 +8,7 @@ from apps.deployment.models.activations import (
     OperatingPoint,
     SwitchPreview,
 )
-from apps.deployment.models.challengers import Challenger, takes
+from apps.deployment.models.challengers import Challenger, canary_reads
 from apps.deployment.models.previews import PreviewJob
 
 __all__ = [
@@ -20,5 +20,5 @@ __all__ = [
     "OperatingPoint",
     "PreviewJob",
     "SwitchPreview",
-    "takes",
+    "canary_reads",
 ]

@@ -64,7 +64,7 @@ class Challenger(models.Model):
         return "shadow" if self.mode == self.Mode.SHADOW else f"canary, {self.percent} %"
 
 
-def takes(challenger_id: UUID, percent: int, study_id: UUID) -> bool:
+def canary_reads(challenger_id: UUID, percent: int, study_id: UUID) -> bool:
     """Whether a canary reads a study: always the same answer for the same two, and a larger share only adds studies."""
     digest = hashlib.sha256(challenger_id.bytes + study_id.bytes).digest()
     return int.from_bytes(digest[:8]) * 100 < percent << 64

@@ -9,11 +9,11 @@ from apps.deployment.services.approval import (
     retire,
     withdraw,
 )
+from apps.deployment.services.carry_points import is_current_preview
 from apps.deployment.services.challenge import challenge, end_challenge
 from apps.deployment.services.choose_points import set_points
 from apps.deployment.services.evaluations import request_evaluations
 from apps.deployment.services.offers import offer, withdraw_offer
-from apps.deployment.services.points import holds
 from apps.deployment.services.previews import PREVIEWS, held_preview, note_progress, request_preview
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "challenge_or_request",
     "end_challenge",
     "held_preview",
-    "holds",
+    "is_current_preview",
     "note_progress",
     "offer",
     "request_activation",

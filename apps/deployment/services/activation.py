@@ -9,12 +9,19 @@ from typing import Any
 from django.conf import settings
 
 from apps.core.errors import ConflictError, NotPermittedError
-from apps.deployment.ledger.entries import By, Chosen, Scope, append, moving, restored
-from apps.deployment.ledger.rollback import way_back
+from apps.deployment.ledger.entries import Chosen, Decision, Scope, append_entry, locked_scope, points_from_json
+from apps.deployment.ledger.rollback import rollback_target
 from apps.deployment.models import Activation, Deployment
-from apps.deployment.services.challenge import NOTHING, end_outdated_challenges, keep_in_step
-from apps.deployment.services.check_gates import check_gates
-from apps.deployment.services.points import carry, choices_at_stake, chosen, seen_previews, without_pinned, write
+from apps.deployment.services.carry_points import (
+    carry_over,
+    chosen_points,
+    current_previews,
+    points_to_carry,
+    store_points,
+    without_pinned,
+)
+from apps.deployment.services.challenge import NO_POINTS, end_outdated_challenges, update_challenger_points
+from apps.deployment.services.check_release_gates import check_release_gates
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
@@ -41,31 +48,31 @@ def activate(
         InvalidInputError: a gate was overridden without a reason.
         NotPermittedError: this platform asks for a second operator, so the move must be requested.
     """
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         if settings.ACTIVATION_NEEDS_SECOND_APPROVER and scope.serving is not None:
             raise NotPermittedError(
                 "This platform asks for a second operator: request the move, and let another one confirm it.",
                 "second-approver-needed",
             )
-        by = By(actor, by_id, reason, despite_gate=despite_gate)
+        by = Decision(actor, by_id, reason, despite_gate=despite_gate)
         return put_into_service(scope, version, by, keeps_points=keeps_points)
 
 
-def put_into_service(scope: Scope, version: ModelVersion, by: By, *, keeps_points: bool) -> Activation:
+def put_into_service(scope: Scope, version: ModelVersion, by: Decision, *, keeps_points: bool) -> Activation:
     """`activate`, inside the transaction of a scope."""
     check_can_serve(scope, version)
-    overridden = check_gates(version, by)
+    overridden = check_release_gates(version, by)
     previous = scope.serving
-    before = choices_at_stake(scope, previous, version)
-    seen = seen_previews(scope.tenant, previous, version)
+    before = points_to_carry(scope, previous, version)
+    seen = current_previews(scope.tenant, previous, version)
     if previous is None or not keeps_points:
         after: Chosen = {tenant_id: {} for tenant_id in before}
     elif previous == version:
         after = before
     else:
-        after = carry(before, previous, version)
+        after = carry_over(before, previous, version)
     kept: dict[str, Any] = {"previews": seen, "despite_gates": overridden}
-    return _move(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, **kept)
+    return _apply(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, **kept)
 
 
 def check_can_serve(scope: Scope, version: ModelVersion) -> None:
@@ -87,18 +94,18 @@ def roll_back(
     Raises:
         ConflictError: there is nothing to take back.
     """
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         current = scope.serving
-        undone = way_back(tenant.pk if tenant else None, current)
+        undone = rollback_target(tenant.pk if tenant else None, current)
         if undone.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
-        after = without_pinned(scope, restored(undone.points_before))
-        return _move(
+        after = without_pinned(scope, points_from_json(undone.points_before))
+        return _apply(
             scope,
             undone.from_version,
             Activation.Act.ROLLED_BACK,
-            By(actor, by_id, reason),
-            before=chosen(current, after),
+            Decision(actor, by_id, reason),
+            before=chosen_points(current, after),
             after=after,
             moves_pointer=undone.act != Activation.Act.POINTS,
             undoes=undone,
@@ -116,26 +123,26 @@ def unpin(
     Raises:
         ConflictError: it does already, there is nothing to follow, or a choice cannot be kept.
     """
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         if scope.own is None:
             raise ConflictError(f"{tenant} has no version of its own: it follows the platform already.")
         if scope.platform is None:
             raise ConflictError("No version is in service for the platform: there would be none left.")
         version, previous = scope.platform.model_version, scope.own.model_version
-        before = chosen(previous, [tenant.pk])
+        before = chosen_points(previous, [tenant.pk])
         after: Chosen = {tenant.pk: {}}
         if keeps_points:
-            after = before if version == previous else carry(before, previous, version)
-        seen = seen_previews(tenant, previous, version)
-        by = By(actor, by_id, reason)
-        return _move(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, previews=seen)
+            after = before if version == previous else carry_over(before, previous, version)
+        seen = current_previews(tenant, previous, version)
+        by = Decision(actor, by_id, reason)
+        return _apply(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, previews=seen)
 
 
-def _move(
+def _apply(
     scope: Scope,
     version: ModelVersion,
     act: str,
-    by: By,
+    by: Decision,
     *,
     before: Chosen,
     after: Chosen,
@@ -145,20 +152,20 @@ def _move(
 ) -> Activation:
     previous = scope.serving
     for tenant_id, points in after.items():
-        write(version, tenant_id, points, by.actor)
+        store_points(version, tenant_id, points, by.actor)
     if moves_pointer:
-        _point(scope, version, act, undoes)
+        _set_deployment(scope, version, act, undoes)
     kept |= {"undoes": undoes, "own_before": scope.own is not None}
-    line = append(act, scope.tenant, previous, version, by, before=before, after=after, **kept)
+    line = append_entry(act, scope.tenant, previous, version, by, before=before, after=after, **kept)
     if moves_pointer:
         end_outdated_challenges(by)
     for tenant_id in after:
-        former = NOTHING if moves_pointer else before.get(tenant_id, NOTHING)
-        keep_in_step(tenant_id, by, former=former, or_end=True)
+        former = NO_POINTS if moves_pointer else before.get(tenant_id, NO_POINTS)
+        update_challenger_points(tenant_id, by, former=former, or_end=True)
     return line
 
 
-def _point(scope: Scope, version: ModelVersion, act: str, undoes: Activation | None) -> None:
+def _set_deployment(scope: Scope, version: ModelVersion, act: str, undoes: Activation | None) -> None:
     # Lines of old do not say whether the tenant had a pointer of its own.
     keeps_own = act == Activation.Act.ACTIVATED or (undoes is not None and undoes.own_before is True)
     follows = scope.tenant is not None and scope.platform is not None and scope.platform.model_version == version

@@ -6,12 +6,12 @@ from typing import Any
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.deployment.ledger.entries import By, append, moving
+from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation, ActivationRequest, Challenger, Deployment
 from apps.deployment.services.activation import activate, check_can_serve, put_into_service
-from apps.deployment.services.challenge import challenge, check_can_challenge, of_its_own, put_to_challenge
-from apps.deployment.services.check_gates import check_gates
-from apps.deployment.services.points import carry, choices_at_stake
+from apps.deployment.services.carry_points import carry_over, points_to_carry
+from apps.deployment.services.challenge import challenge, check_can_challenge, start_challenge, without_own_challenger
+from apps.deployment.services.check_release_gates import check_release_gates
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
@@ -38,15 +38,15 @@ def request_activation(
     """
     if by_id is None:
         raise InvalidInputError("A second operator must confirm it: say who asks, --operator EMAIL.", "person-missing")
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         if percent is None:
             check_can_serve(scope, version)
         else:
             check_can_challenge(scope, version, percent)
-        check_gates(version, By(actor, by_id, reason, despite_gate=despite_gate))
+        check_release_gates(version, Decision(actor, by_id, reason, despite_gate=despite_gate))
         if keeps_points and scope.serving is not None:
-            at_stake = choices_at_stake(scope, scope.serving, version)
-            carry(at_stake if percent is None else of_its_own(scope, at_stake), scope.serving, version)
+            at_stake = points_to_carry(scope, scope.serving, version)
+            carry_over(at_stake if percent is None else without_own_challenger(scope, at_stake), scope.serving, version)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None).first()
         if waiting is not None:
             withdraw(request=waiting)
@@ -87,7 +87,7 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
         NotPermittedError: it is one's own.
         ConflictError: it is done or withdrawn, or something else serves by now than when it was made.
     """
-    with moving(request.for_tenant) as scope:
+    with locked_scope(request.for_tenant) as scope:
         # Locked: whoever withdraws it meanwhile waits, and finds it confirmed.
         fresh = ActivationRequest.objects.select_for_update(of=("self",)).get(pk=request.pk)
         if not fresh.is_open:
@@ -96,11 +96,11 @@ def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
             raise NotPermittedError("A second operator must confirm what you asked for.", "second-approver-needed")
         if scope.serving != fresh.from_version:
             raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
-        by = By(fresh.actor, fresh.by_id, fresh.reason, by_id, fresh.despite_gate)
+        by = Decision(fresh.actor, fresh.by_id, fresh.reason, by_id, fresh.despite_gate)
         if fresh.percent is None:
             fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
         else:
-            fresh.line = put_to_challenge(
+            fresh.line = start_challenge(
                 scope, fresh.to_version, by, percent=fresh.percent, keeps_points=fresh.keeps_points
             )
         fresh.save(update_fields=["line"])
@@ -127,7 +127,7 @@ def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None,
     Raises:
         ConflictError: it serves or challenges somewhere, or is retired already.
     """
-    with moving(None):
+    with locked_scope(None):
         if Deployment.objects.filter(model_version=version).exists():
             raise ConflictError(f"{version} is in service: put another version there first.")
         if Challenger.objects.filter(model_version=version, ended=None).exists():
@@ -136,4 +136,4 @@ def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None,
             raise ConflictError(f"{version} is retired already.")
         asked = ActivationRequest.objects.filter(to_version=version, line=None, withdrawn=None)
         asked.update(withdrawn=timezone.now())
-        return append(Activation.Act.RETIRED, None, None, version, By(actor, by_id, reason))
+        return append_entry(Activation.Act.RETIRED, None, None, version, Decision(actor, by_id, reason))

@@ -12,16 +12,22 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
-from apps.deployment.ledger.entries import By, Chosen, Scope, append, moving
+from apps.deployment.ledger.entries import Chosen, Decision, Scope, append_entry, locked_scope
 from apps.deployment.models import Activation, Challenger
 from apps.deployment.points import Point
-from apps.deployment.selectors import challenger_for, version_for, version_in_service
-from apps.deployment.services.check_gates import check_gates
-from apps.deployment.services.points import carry, choices_at_stake, chosen, seen_previews, write
+from apps.deployment.selectors import challenger_for, require_platform_version, version_for
+from apps.deployment.services.carry_points import (
+    carry_over,
+    chosen_points,
+    current_previews,
+    points_to_carry,
+    store_points,
+)
+from apps.deployment.services.check_release_gates import check_release_gates
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
-NOTHING: Mapping[str, Point] = MappingProxyType({})
+NO_POINTS: Mapping[str, Point] = MappingProxyType({})
 
 
 def challenge(
@@ -48,35 +54,35 @@ def challenge(
         ConflictError: the version cannot be a challenger there; the detail says why.
         NotPermittedError: this platform asks for a second operator, so the canary must be requested.
     """
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         if settings.ACTIVATION_NEEDS_SECOND_APPROVER and _reads_more(_open(tenant), percent):
             raise NotPermittedError(
                 "This platform asks for a second operator: request the canary, and let another one confirm it.",
                 "second-approver-needed",
             )
-        by = By(actor, by_id, reason, despite_gate=despite_gate)
-        return put_to_challenge(scope, version, by, percent=percent, keeps_points=keeps_points)
+        by = Decision(actor, by_id, reason, despite_gate=despite_gate)
+        return start_challenge(scope, version, by, percent=percent, keeps_points=keeps_points)
 
 
-def put_to_challenge(
-    scope: Scope, version: ModelVersion, by: By, *, percent: int | None, keeps_points: bool
+def start_challenge(
+    scope: Scope, version: ModelVersion, by: Decision, *, percent: int | None, keeps_points: bool
 ) -> Activation:
     """`challenge`, inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
-    overridden = check_gates(version, by) if _reads_more(_open(scope.tenant), percent) else []
-    before = of_its_own(scope, choices_at_stake(scope, serving, version))
+    overridden = check_release_gates(version, by) if _reads_more(_open(scope.tenant), percent) else []
+    before = without_own_challenger(scope, points_to_carry(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
-    seen = seen_previews(scope.tenant, serving, version)
+    seen = current_previews(scope.tenant, serving, version)
     if keeps_points:
-        after = carry(before, serving, version)
+        after = carry_over(before, serving, version)
     for tenant_id, points in after.items():
-        write(version, tenant_id, points, by.actor)
+        store_points(version, tenant_id, points, by.actor)
     row = _open(scope.tenant) or Challenger(for_tenant=scope.tenant, model_version=version, against=serving)
     row.mode = Challenger.Mode.SHADOW if percent is None else Challenger.Mode.CANARY
     row.percent, row.keeps_points, row.actor, row.reason = percent, keeps_points, by.actor, by.reason
     row.save()
     act = Activation.Act.SHADOW if percent is None else Activation.Act.CANARY
-    return append(
+    return append_entry(
         act, scope.tenant, serving, version, by,
         before=before, after=after, previews=seen, percent=percent, despite_gates=overridden,
     )  # fmt: skip
@@ -108,22 +114,24 @@ def end_challenge(
     Raises:
         ConflictError: there is none.
     """
-    with moving(tenant):
+    with locked_scope(tenant):
         row = _open(tenant)
         if row is None:
             raise ConflictError("There is no challenger to end.")
-        return _end(row, By(actor, by_id, reason))
+        return _end(row, Decision(actor, by_id, reason))
 
 
-def end_outdated_challenges(by: By) -> None:
+def end_outdated_challenges(by: Decision) -> None:
     """End the challengers of a version that serves no more, in the transaction that moved the pointer."""
     for row in Challenger.objects.filter(ended=None).select_related("model_version", "against", "for_tenant"):
-        serving = version_for(row.for_tenant.pk) if row.for_tenant else version_in_service()
+        serving = version_for(row.for_tenant.pk) if row.for_tenant else require_platform_version()
         if serving != row.against:
-            _end(row, By(by.actor, by.by_id, f"{serving} serves there now.", by.second_id))
+            _end(row, Decision(by.actor, by.by_id, f"{serving} serves there now.", by.second_id))
 
 
-def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = NOTHING, or_end: bool = False) -> None:
+def update_challenger_points(
+    tenant_id: uuid.UUID, by: Decision, *, former: Mapping[str, Point] = NO_POINTS, or_end: bool = False
+) -> None:
     """Carry what a tenant has just chosen over to the challenger that is now among its studies.
 
     A shadow that cannot keep a choice goes on judging by its former point: nobody is shown what it says.
@@ -138,9 +146,9 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
     row = challenger_for(tenant_id)
     if row is None or not row.keeps_points:
         return
-    now = chosen(row.against, [tenant_id])
+    now = chosen_points(row.against, [tenant_id])
     try:
-        carried = carry(now, row.against, row.model_version)
+        carried = carry_over(now, row.against, row.model_version)
     except ConflictError as error:
         if row.mode == Challenger.Mode.SHADOW:
             return
@@ -150,25 +158,25 @@ def keep_in_step(tenant_id: uuid.UUID, by: By, *, former: Mapping[str, Point] = 
                 "sensitivity or a specificity, or ask the platform's operator to end the trial first.",
                 "canary-cannot-follow",
             ) from error
-        _end(row, By(by.actor, by.by_id, f"It could not keep what a tenant chose. {error.detail}"))
+        _end(row, Decision(by.actor, by.by_id, f"It could not keep what a tenant chose. {error.detail}"))
         return
     lost_points = former.keys() - now[tenant_id].keys()
     after = {tenant_id: {label: point for label, point in carried[tenant_id].items() if label not in lost_points}}
-    before = chosen(row.model_version, [tenant_id])
+    before = chosen_points(row.model_version, [tenant_id])
     if after == before:
         return
     tenant = Tenant.objects.get(pk=tenant_id)
-    seen = seen_previews(tenant, row.against, row.model_version)
-    write(row.model_version, tenant_id, after[tenant_id], by.actor)
+    seen = current_previews(tenant, row.against, row.model_version)
+    store_points(row.model_version, tenant_id, after[tenant_id], by.actor)
     act = Activation.Act.SHADOW if row.percent is None else Activation.Act.CANARY
-    follows = By(by.actor, by.by_id, "Judges by the points that the tenant chose.")
-    append(
+    follows = Decision(by.actor, by.by_id, "Judges by the points that the tenant chose.")
+    append_entry(
         act, tenant, row.against, row.model_version, follows,
         before=before, after=after, previews=seen, percent=row.percent,
     )  # fmt: skip
 
 
-def of_its_own(scope: Scope, by_tenant: Chosen) -> Chosen:
+def without_own_challenger(scope: Scope, by_tenant: Chosen) -> Chosen:
     """The platform's trial leaves the points of a tenant alone that has a challenger of its own."""
     if scope.tenant is not None:
         return by_tenant
@@ -186,11 +194,11 @@ def _reads_more(row: Challenger | None, percent: int | None) -> bool:
     return percent is not None and percent > ((row.percent or 0) if row else 0)
 
 
-def _end(row: Challenger, by: By) -> Activation:
+def _end(row: Challenger, by: Decision) -> Activation:
     row.ended = timezone.now()
     row.save(update_fields=["ended"])
-    line = append(Activation.Act.CHALLENGE_ENDED, row.for_tenant, row.against, row.model_version, by)
+    line = append_entry(Activation.Act.CHALLENGE_ENDED, row.for_tenant, row.against, row.model_version, by)
     if row.for_tenant_id is not None:
         # The platform's challenger, if there is one, is from now on among this tenant's studies.
-        keep_in_step(row.for_tenant_id, by, or_end=True)
+        update_challenger_points(row.for_tenant_id, by, or_end=True)
     return line

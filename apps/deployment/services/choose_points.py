@@ -4,11 +4,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from apps.core.errors import ConflictError
-from apps.deployment.ledger.entries import By, append, moving
+from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation
-from apps.deployment.points import Choice, curves, resolve
-from apps.deployment.services.challenge import keep_in_step
-from apps.deployment.services.points import chosen, write
+from apps.deployment.points import Choice, operating_curves, resolve_choice
+from apps.deployment.services.carry_points import chosen_points, store_points
+from apps.deployment.services.challenge import update_challenger_points
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
@@ -35,21 +35,23 @@ def set_points(
         ConflictError: another version serves the tenant by now, nothing would change, or a canary there could not
             follow.
     """
-    with moving(tenant) as scope:
+    with locked_scope(tenant) as scope:
         if scope.serving != version:
             raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} by now, not {version}: look again.")
-        known = curves(version)
-        before = chosen(version, [tenant.pk])
+        known = operating_curves(version)
+        before = chosen_points(version, [tenant.pk])
         after = dict(before[tenant.pk])
         for label, choice in choices.items():
             if choice is None:
                 after.pop(label, None)
             else:
-                after[label] = resolve(version, label, choice, known.get(label), recent.get(label, ()))
+                after[label] = resolve_choice(version, label, choice, known.get(label), recent.get(label, ()))
         if after == before[tenant.pk]:
             raise ConflictError("Nothing would change: that is in force already.", "unchanged")
-        write(version, tenant.pk, after, actor)
-        by = By(actor, by_id, reason)
-        line = append(Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after})
-        keep_in_step(tenant.pk, by, former=before[tenant.pk])
+        store_points(version, tenant.pk, after, actor)
+        by = Decision(actor, by_id, reason)
+        line = append_entry(
+            Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after}
+        )
+        update_challenger_points(tenant.pk, by, former=before[tenant.pk])
         return line

@@ -5,7 +5,7 @@ from typing import Any
 from django.dispatch import receiver
 
 from apps.deployment.release_gates import platform_version
-from apps.deployment.services.events import settle
+from apps.deployment.services.events import publish_gate_outcome
 from apps.evaluation.models import Evaluation, EvaluationSet
 from apps.evaluation.selectors import latest_evaluation
 from apps.evaluation.services import request_measurements
@@ -36,13 +36,13 @@ def measure_new_version(version: ModelVersion, **_: Any) -> None:
 
 
 @receiver(evaluation_ended)
-def settle_gates(
+def publish_gate_events(
     version: ModelVersion, evaluation_set: EvaluationSet | None, evaluation: Evaluation | None, **_: Any
 ) -> None:
     """See what a measurement means for the gates, once nothing is left to measure."""
     if evaluation is not None and evaluation_set is not None:
         _measure_serving_again(evaluation, evaluation_set)
-    settle(version=version, films=evaluation_set)
+    publish_gate_outcome(version=version, films=evaluation_set)
 
 
 def _measure_serving_again(kept: Evaluation, films: EvaluationSet) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from django.db.models import Exists, OuterRef
 
 from apps.deployment.models import Activation
-from apps.deployment.release_gates import failed, gates_of, is_open, platform_version
+from apps.deployment.release_gates import failed_gates, may_be_released, platform_version, release_gates_of
 from apps.evaluation.models import Evaluation, EvaluationSet
 from apps.events.models import ModelEvent
 from apps.events.services import publish
@@ -34,7 +34,7 @@ def publish_entry(line: Activation) -> None:
         )
 
 
-def settle(*, version: ModelVersion, films: EvaluationSet | None) -> None:
+def publish_gate_outcome(*, version: ModelVersion, films: EvaluationSet | None) -> None:
     """Say once that a version is verified, or that a gate of it failed, now that a measurement has ended.
 
     Where the version that serves the platform was measured, those that waited for it are settled.
@@ -43,7 +43,7 @@ def settle(*, version: ModelVersion, films: EvaluationSet | None) -> None:
     if films is not None and version == platform_version():
         concerned += _waiting_on(films, version)
     for each in concerned:
-        _settle(each)
+        _publish_once(each)
 
 
 def _waiting_on(films: EvaluationSet, serving: ModelVersion) -> Iterable[ModelVersion]:
@@ -52,13 +52,13 @@ def _waiting_on(films: EvaluationSet, serving: ModelVersion) -> Iterable[ModelVe
     return measured.exclude(Exists(verified)).distinct()
 
 
-def _settle(version: ModelVersion) -> None:
+def _publish_once(version: ModelVersion) -> None:
     if not Evaluation.objects.filter(model_version=version).exists():
         return
     # Two measurements may end at once, and one of them speaks.
     ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
-    gates = gates_of(version)
-    kind = Type.VERIFIED if is_open(gates) else Type.GATE_FAILED if failed(gates) else None
+    gates = release_gates_of(version)
+    kind = Type.VERIFIED if may_be_released(gates) else Type.GATE_FAILED if failed_gates(gates) else None
     if kind and not ModelEvent.objects.filter(model_version_id=version.pk, type=kind).exists():
         told = [
             {"set": str(each.evaluation_set), "state": each.state.value, "difference": each.difference,

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from apps.audit.console import shown_to_operator
-from apps.deployment.admin.activations import ActivationForm, ReasonForm, answer, why
+from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
 from apps.deployment.models import Challenger
 from apps.deployment.services import challenge_or_request, end_challenge
 from apps.registry.models import ModelVersion
@@ -88,9 +88,11 @@ class ChallengerAdmin(OperatorAdmin):
         form = ChallengeForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: form.cleaned_data[name] for name in ("tenant", "percent", "keeps_points", "despite_gate")}
-            move = run_service(form, challenge_or_request, version=version, **chosen, **why(request, form))
+            move = run_service(
+                form, challenge_or_request, version=version, **chosen, **decision_arguments(request, form)
+            )
             if move is not None:
-                return answer(self, request, move)
+                return redirect_after_change(self, request, move)
         return self.page(
             request,
             title=f"Try {version} out",
@@ -107,9 +109,9 @@ class ChallengerAdmin(OperatorAdmin):
         row = get_object_or_404(Challenger, pk=challenger_id, ended=None)
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            line = run_service(form, end_challenge, tenant=row.for_tenant, **why(request, form))
+            line = run_service(form, end_challenge, tenant=row.for_tenant, **decision_arguments(request, form))
             if line is not None:
-                return answer(self, request, line)
+                return redirect_after_change(self, request, line)
         return self.page(
             request,
             title=f"End the trial: {row}",

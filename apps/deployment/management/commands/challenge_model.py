@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.deployment.management.options import add_why, warn, who_and_why
+from apps.deployment.management.options import add_decision_options, decision_arguments, warn_of_lost_points
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.services import challenge_or_request, end_challenge
 from apps.registry.services import find_version
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--despite-gate", action="store_true", help="a canary although it did not pass the gate; needs --reason"
         )
-        add_why(parser)
+        add_decision_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["end"] == bool(options["version"]):
@@ -48,12 +48,12 @@ class Command(BaseCommand):
         else:
             how = "in the shadow" if move.percent is None else f"{move.percent} % of the studies"
             self.stdout.write(f"{move.to_version} reads {how} beside {move.from_version} ({move.scope}).")
-            warn(self, move)
+            warn_of_lost_points(self, move)
 
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
-    why: dict[str, Any] = {**who_and_why(options), "tenant": tenant}
+    why: dict[str, Any] = {**decision_arguments(options), "tenant": tenant}
     if options["end"]:
         return end_challenge(**why)
     version = find_version(options["version"])

@@ -10,7 +10,7 @@ from django.db import ProgrammingError
 
 from apps.core.command_line import actor
 from apps.core.errors import ChecxrayError
-from apps.deployment.selectors import version_in_service
+from apps.deployment.selectors import require_platform_version
 from apps.evaluation.measuring import contract_json, evaluate
 from apps.registry import engine
 from apps.registry.services import find_version
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         if out is not None and not out.parent.is_dir():
             raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
         try:
-            version = find_version(options["reference"]) if options["reference"] else version_in_service()
+            version = find_version(options["reference"]) if options["reference"] else require_platform_version()
             evaluation = evaluate(version=version, data=options["data"], split=options["split"], actor=actor())
         except ChecxrayError as error:
             raise CommandError(error.detail) from error

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.errors import ChecxrayError
-from apps.deployment.management.options import add_why, warn, who_and_why
+from apps.deployment.management.options import add_decision_options, decision_arguments, warn_of_lost_points
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.services import activate_or_request, roll_back, unpin
 from apps.inference.rollout import last_words, rollout
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--wait", type=float, default=15.0, metavar="SECONDS", help="how long to wait for the workers (default 15)"
         )
-        add_why(parser)
+        add_decision_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if sum(map(bool, (options["version"], options["rollback"], options["unpin"]))) != 1:
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{move.to_version} stays in service{whom}; {_what_moved(move)}.")
         else:
             self.stdout.write(f"{move.to_version} is in service{whom} (before: {move.from_version or 'none'}).")
-        warn(self, move)
+        warn_of_lost_points(self, move)
         self._follow(move, before, options["wait"])
 
     def _follow(self, move: Activation, before: Mapping[str, datetime], seconds: float) -> None:
@@ -89,7 +89,7 @@ def _what_moved(move: Activation) -> str:
 
 def _move(options: dict[str, Any]) -> Activation | ActivationRequest:
     tenant = find_tenant(options["tenant"]) if options["tenant"] else None
-    why, keeps_points = who_and_why(options), not options["own_points"]
+    why, keeps_points = decision_arguments(options), not options["own_points"]
     if options["rollback"]:
         return roll_back(tenant=tenant, **why)
     if tenant is not None and options["unpin"]:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
-from apps.deployment.selectors import version_in_service
+from apps.deployment.selectors import require_platform_version
 from apps.inference.direct import DirectReading, entry_of, read_files
 from apps.inference.loading import load_version
 from apps.registry import engine
@@ -69,7 +69,7 @@ def _expanded(given: Iterable[Path]) -> Iterator[Path]:
 
 def _load(reference: str | None) -> tuple[ModelVersion, engine.Predictor]:
     try:
-        version = find_version(reference) if reference else version_in_service()
+        version = find_version(reference) if reference else require_platform_version()
         predictor = load_version(version, device=settings.INFERENCE_DEVICE)
     except ChecxrayError as error:
         raise CommandError(error.detail) from error

@@ -20,7 +20,7 @@ def lost_points(line: Activation) -> list[str]:
     return sorted(lost)
 
 
-def warning_after(line: Activation) -> str:
+def lost_points_warning(line: Activation) -> str:
     """What whoever made a move should hear of it; empty where nothing is flagged less for want of a point."""
     lost = lost_points(line)
     if not lost:

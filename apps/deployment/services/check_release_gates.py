@@ -1,19 +1,19 @@
 """What stands in the way of a version that is to read for patients."""
 
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.deployment.ledger.entries import By
-from apps.deployment.release_gates import Gate, gates_of, shut
+from apps.deployment.ledger.entries import Decision
+from apps.deployment.release_gates import ReleaseGate, blocking_gates, release_gates_of
 from apps.registry.models import ModelVersion
 
 
-def check_gates(version: ModelVersion, by: By) -> list[Gate]:
+def check_release_gates(version: ModelVersion, by: Decision) -> list[ReleaseGate]:
     """The gates that a version has not passed and this move overrides.
 
     Raises:
         ConflictError: nobody said to override them.
         InvalidInputError: nobody said why.
     """
-    found = shut(gates_of(version))
+    found = blocking_gates(release_gates_of(version))
     if found and not by.despite_gate:
         told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in found)
         raise ConflictError(

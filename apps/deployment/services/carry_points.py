@@ -7,13 +7,13 @@ from typing import Any
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.entries import Chosen, Scope
 from apps.deployment.models import Deployment, OperatingPoint, SwitchPreview
-from apps.deployment.points import Choice, Curve, Point, Strategy, curves, resolve
+from apps.deployment.points import Choice, OperatingCurve, Point, Strategy, operating_curves, resolve_choice
 from apps.deployment.selectors import version_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
 
-def chosen(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Point]]:
+def chosen_points(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Point]]:
     """What these tenants chose for a version; an entry for each tenant."""
     found: dict[uuid.UUID, dict[str, Point]] = {each: {} for each in tenant_ids}
     for row in OperatingPoint.objects.filter(model_version=version, for_tenant__in=found):
@@ -21,10 +21,10 @@ def chosen(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.
     return found
 
 
-def write(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Point], actor: str) -> None:
+def store_points(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Point], actor: str) -> None:
     """Put exactly these points into force; one that holds already stays its chooser's."""
     OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id).exclude(label__in=points).delete()
-    held = chosen(version, [tenant_id])[tenant_id]
+    held = chosen_points(version, [tenant_id])[tenant_id]
     for label, point in points.items():
         if held.get(label) == point:
             continue
@@ -36,14 +36,14 @@ def write(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Poin
         )
 
 
-def choices_at_stake(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
+def points_to_carry(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
     """What the tenants whose version changes had chosen on the former one."""
     if scope.tenant is not None:
         ids = {scope.tenant.pk}
     else:
         rows = OperatingPoint.objects.filter(model_version__in=[each for each in (previous, version) if each])
         ids = set(rows.values_list("for_tenant_id", flat=True))
-    at_stake = chosen(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
+    at_stake = chosen_points(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
     return without_pinned(scope, at_stake)
 
 
@@ -55,7 +55,7 @@ def without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
     return {tenant_id: points for tenant_id, points in by_tenant.items() if tenant_id not in pinned}
 
 
-def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> Chosen:
+def carry_over(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> Chosen:
     """The points that keep, on another version, what each tenant chose.
 
     What a tenant had chosen on the other version stays where it chose nothing on this one.
@@ -63,14 +63,16 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
     Raises:
         ConflictError: a choice can be kept only after a preview or an evaluation; the detail says which.
     """
-    known = curves(to_version)
-    there = chosen(to_version, before)
+    known = operating_curves(to_version)
+    there = chosen_points(to_version, before)
     after: dict[uuid.UUID, dict[str, Point]] = {}
     for tenant_id, points in before.items():
         preview = fitting_preview(tenant_id, points, from_version, to_version)
         seen = preview.report["labels"] if preview else {}
         kept = {
-            label: _kept(tenant_id, to_version, label, point, known.get(label), seen.get(label), there[tenant_id])
+            label: _carried_point(
+                tenant_id, to_version, label, point, known.get(label), seen.get(label), there[tenant_id]
+            )
             for label, point in points.items()
             # A version may read fewer findings: where it says nothing there is nothing to judge.
             if label in to_version.manifest["labels"]
@@ -79,14 +81,16 @@ def carry(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) 
     return after
 
 
-def seen_previews(tenant: Tenant | None, from_version: ModelVersion | None, to_version: ModelVersion) -> dict[str, str]:
+def current_previews(
+    tenant: Tenant | None, from_version: ModelVersion | None, to_version: ModelVersion
+) -> dict[str, str]:
     """The hashes of the previews of this switch that hold now, by the id of each tenant that it concerns."""
     rows = SwitchPreview.objects.filter(from_version=from_version, to_version=to_version)
     if tenant is not None:
         rows = rows.filter(for_tenant=tenant)
     if from_version is None or not rows.exists():
         return {}
-    points = chosen(from_version, rows.values_list("for_tenant_id", flat=True))
+    points = chosen_points(from_version, rows.values_list("for_tenant_id", flat=True))
     if tenant is None:
         points = {each: points[each] for each in points.keys() - pinned_tenants()}
     found = {each: fitting_preview(each, points[each], from_version, to_version) for each in points}
@@ -107,21 +111,21 @@ def fitting_preview(
     return latest if latest is not None and latest.report["points"] == now else None
 
 
-def holds(preview: SwitchPreview) -> bool:
+def is_current_preview(preview: SwitchPreview) -> bool:
     """Whether a move now would be what the preview showed: the same version serves, by the same points."""
     tenant_id = preview.for_tenant_id
     if version_for(tenant_id) != preview.from_version:
         return False
-    points = chosen(preview.from_version, [tenant_id])[tenant_id]
+    points = chosen_points(preview.from_version, [tenant_id])[tenant_id]
     return fitting_preview(tenant_id, points, preview.from_version, preview.to_version) == preview
 
 
-def _kept(
+def _carried_point(
     tenant_id: uuid.UUID,
     version: ModelVersion,
     label: str,
     point: Point,
-    curve: Curve | None,
+    curve: OperatingCurve | None,
     seen: Mapping[str, Any] | None,
     there: Mapping[str, Point],
 ) -> Point:
@@ -132,7 +136,7 @@ def _kept(
         return same
     try:
         if point.strategy not in (Strategy.ALERT_RATE, Strategy.MANUAL):
-            return resolve(version, label, Choice(point.strategy, point.target), curve, ())
+            return resolve_choice(version, label, Choice(point.strategy, point.target), curve, ())
     except InvalidInputError as error:
         raise ConflictError(f"{error.detail} {_remedy(tenant_id, version)}", "points-not-kept") from error
     raise ConflictError(
