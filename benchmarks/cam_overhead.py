@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from ml.labels import LABELS
-from ml.networks import build
+from ml.model.networks import build
 
 
 def seconds(work: Callable[[], object], cuda: bool) -> float:

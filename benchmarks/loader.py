@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ml.data.shard_build import build_shards, cores
+from ml.dicom.radiograph import read_radiograph
+from ml.model.transforms import InputSpace, to_square
 from ml.phantom import generate
-from ml.radiograph import read_radiograph
-from ml.shard_build import build_shards, cores
-from ml.transforms import InputSpace, to_square
 
 DISTINCT = 16
 SIDE = 1024

@@ -25,7 +25,7 @@ import psutil
 from benchmarks.pipeline import densenet
 from benchmarks.raw import Rate, raw_predictor, running
 from benchmarks.stack import PROJECT_ROOT, cpu_seconds, free_port, running_stack
-from ml.artifact import read_manifest
+from ml.model.artifact import read_manifest
 
 STARTER = PROJECT_ROOT / "models" / "starter"
 PROCESSES = LANES = 2
@@ -35,7 +35,7 @@ import io, sys, numpy as np, litserve
 from pathlib import Path
 from typing import Annotated
 from fastapi import Body
-from ml.predictor import load_predictor
+from ml.model.predictor import load_predictor
 class Api(litserve.LitAPI):
     def setup(self, device):
         self.predictor = load_predictor(Path(sys.argv[1]), "cpu", Path(sys.argv[2]), int(sys.argv[5]))

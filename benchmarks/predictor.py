@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.raw import squares
 from benchmarks.untrained import write_untrained
-from ml import golden
-from ml.artifact import load_artifact
-from ml.onnx_export import serving_graph
-from ml.predictor import load_predictor
+from ml.model import golden_image
+from ml.model.artifact import load_artifact
+from ml.model.onnx_export import serving_graph
+from ml.model.predictor import load_predictor
 
 STARTER = Path(__file__).parents[1] / "models" / "starter"
 
@@ -70,7 +70,7 @@ def report(folder: Path, cache: Path, given: argparse.Namespace) -> None:
         print(f"batch {batch:<3} Predictor {ours * batch:.1f} films/s, eager torch {theirs * batch:.1f} films/s, "
               f"ratio {ours / theirs:.2f}")  # fmt: skip
     if given.device == "cuda":
-        films = np.stack([golden.square(size), *squares(size, 63)])
+        films = np.stack([golden_image.square(size), *squares(size, 63)])
         exact = eager(folder, "cpu")(films)
         error = np.abs(predictor.predict(films).logits - exact)
         print(f"bfloat16 against float32 on {len(films)} films: logits differ by {error.max():.4f} at most, "

@@ -18,7 +18,7 @@ from benchmarks.stack import PROJECT_ROOT
 _RAW = """
 import sys, time, numpy as np
 from pathlib import Path
-from ml.predictor import load_predictor
+from ml.model.predictor import load_predictor
 predictor = load_predictor(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
 batch = np.load(sys.argv[4])
 predict = predictor.predict if batch.dtype == np.uint8 else predictor.predict_images

@@ -39,8 +39,8 @@ _LONGEST_READING_SECONDS = 60
 _BARE = """
 import sys, time
 from pathlib import Path
-from ml.predictor import load_predictor
-from ml.serving_input import load_input
+from ml.model.predictor import load_predictor
+from ml.model.serving_input import load_input
 predictor = load_predictor(Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
 predictor.warm_up()
 space = predictor.manifest.input_space.to_dict()

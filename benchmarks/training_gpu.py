@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from ml.labels import LABELS
-from ml.networks import build
+from ml.model.networks import build
+from ml.model.transforms import InputSpace
 from ml.training.config import Recipe
 from ml.training.feed import Prefetched
 from ml.training.fitting import Execution, Films
 from ml.training.loop import Loop
 from ml.training.world import World
-from ml.transforms import InputSpace
 
 
 def measure(given: argparse.Namespace, films: Films, *, compiled: bool, ahead: bool) -> str:

@@ -26,13 +26,13 @@ import torch
 from torch._C._distributed_c10d import FileStore
 
 from ml.labels import LABELS
-from ml.networks import build
+from ml.model.networks import build
+from ml.model.transforms import InputSpace
 from ml.training.config import Recipe
 from ml.training.fitting import Execution, Films
 from ml.training.forecast import ring_bytes
 from ml.training.loop import Loop
 from ml.training.world import Group, World
-from ml.transforms import InputSpace
 
 RANKS = 3
 

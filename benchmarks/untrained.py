@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ml.artifact import Manifest, save_artifact
-from ml.calibration import Platt
 from ml.labels import LABELS
-from ml.networks import build
-from ml.saliency import CamScale
+from ml.model.artifact import Manifest, save_artifact
+from ml.model.calibration import Platt
+from ml.model.networks import build
+from ml.model.saliency import CamScale
+from ml.model.transforms import InputSpace
 from ml.training.package import rounded_tensors
-from ml.transforms import InputSpace
 
 
 def write_untrained(architecture: str, folder: Path, size: int = 224) -> Path:

@@ -25,8 +25,8 @@ if KEPT_GRAPHS.is_dir():
 
 def keep_graphs() -> None:
     """Keep the starter's graphs for the next run, each whole or not at all."""
-    from ml.artifact import load_artifact
-    from ml.predictor import graph_key
+    from ml.model.artifact import load_artifact
+    from ml.model.predictor import graph_key
 
     key = graph_key(load_artifact(Path(__file__).parent.parent / "models" / "starter").manifest)
     KEPT_GRAPHS.mkdir(mode=0o700, exist_ok=True)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.artifact import Manifest, Threshold
-from ml.calibration import Platt
 from ml.labels import LABELS
-from ml.saliency import CamScale
-from ml.transforms import InputSpace
+from ml.model.artifact import Manifest, Threshold
+from ml.model.calibration import Platt
+from ml.model.saliency import CamScale
+from ml.model.transforms import InputSpace
 
 GRID = (7, 7)
 

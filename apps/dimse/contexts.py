@@ -24,7 +24,7 @@ STORAGE_CLASSES: Final = (
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
-# What a whole study brings beside its images, stored and never read (``ml.storage_classes``).
+# What a whole study brings beside its images, stored and never read (``ml.dicom.storage_classes``).
 DOCUMENT_CLASSES: Final = (
     uid.BasicTextSRStorage,
     uid.EnhancedSRStorage,

@@ -56,7 +56,7 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
 
 
 def same_instance(one: Path, other: Path) -> bool:
-    """Whether two DICOM files are one instance that came by two routes (see ``ml.same_instance``).
+    """Whether two DICOM files are one instance that came by two routes (see ``ml.dicom.same_instance``).
 
     Raises:
         InvalidInputError: the pixels of one cannot be decoded.

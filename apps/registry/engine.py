@@ -1,10 +1,15 @@
 """The one door from Django to ``ml``. Nothing here imports torch."""
 
-from ml.age import VALIDATED_AGES, age_warning
-from ml.artifact import ArtifactInvalid, Manifest, load_artifact
 from ml.bootstrap import Interval, wilson
-from ml.confinement import missing_protections
-from ml.datasets import DatasetInvalid, describe
+from ml.data import DatasetInvalid, describe
+from ml.data.provenance import SEEN_PATIENTS
+from ml.dicom.image_warnings import ImageWarning
+from ml.dicom.key_objects import RejectionNote
+from ml.dicom.orientation import read_orientation
+from ml.dicom.preflight import Preflight, inspect
+from ml.dicom.same_instance import same_instance
+from ml.dicom.secondary_capture import PictureIdentity, write_secondary_capture
+from ml.dicom.storage_classes import SOP_CLASSES
 from ml.errors import RETRYABLE, InputRejected, failure_reason
 from ml.evaluation import REFUSED as EVALUATION_REFUSED
 from ml.evaluation import (
@@ -20,24 +25,20 @@ from ml.evaluation import (
     start_evaluation,
     table2,
 )
-from ml.gate import GateResult, tag_gate
-from ml.image_warnings import ImageWarning
 from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
-from ml.key_objects import RejectionNote
 from ml.labels import LABELS
-from ml.orientation import read_orientation
+from ml.model.age import VALIDATED_AGES, age_warning
+from ml.model.artifact import ArtifactInvalid, Manifest, load_artifact
+from ml.model.input_check import GateResult, tag_gate
+from ml.model.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
+from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
+from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
+from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
 from ml.phantom import demo_set
-from ml.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
-from ml.preflight import Preflight, inspect
-from ml.provenance import SEEN_PATIENTS
-from ml.saliency import CamScale, heatmap_rgba, opacity, zone
-from ml.same_instance import same_instance
-from ml.sandbox import Sandbox, Writable
-from ml.secondary_capture import PictureIdentity, write_secondary_capture
-from ml.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
-from ml.storage_classes import SOP_CLASSES
+from ml.sandbox.confinement import missing_protections
+from ml.sandbox.pool import Sandbox, Writable
 from ml.training.addresses import split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
@@ -47,7 +48,6 @@ from ml.training.options import check_architectures
 from ml.training.options import from_arguments as training_of_arguments
 from ml.training.progress import FILE as PROGRESS_FILE
 from ml.training.progress import follow as follow_progress
-from ml.transforms import FITS, RESIZES, Geometry, InputSpace
 
 __all__ = [
     "DISPLAY_VERSION",

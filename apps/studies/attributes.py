@@ -8,7 +8,7 @@ from apps.studies.identity import demographics_key
 
 
 class InspectedInstance(Protocol):
-    """What the preflight found out about an instance (``ml.preflight.Preflight``)."""
+    """What the preflight found out about an instance (``ml.dicom.preflight.Preflight``)."""
 
     @property
     def sop_class_uid(self) -> str: ...

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml.artifact import ArtifactInvalid, write_atomically
 from ml.bootstrap import ROUNDS
-from ml.datasets import DatasetInvalid
+from ml.data import DatasetInvalid
 from ml.errors import InputRejected
 from ml.evaluation.child import REFUSED, end_with_stdin
 from ml.evaluation.compare import compare_versions
 from ml.evaluation.summary import report_text
 from ml.evaluation.tables import table2
 from ml.evaluation.version import evaluate_version
-from ml.predictor import PredictorUnavailable
+from ml.model.artifact import ArtifactInvalid, write_atomically
+from ml.model.predictor import PredictorUnavailable
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

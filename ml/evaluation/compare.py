@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.artifact import read_manifest
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.evaluation.films import ask, check_unseen, read_films
 from ml.evaluation.pairing import difference, judged_labels
 from ml.evaluation.version import SEED, described, known, open_predictor
 from ml.labels import LABELS
 from ml.metrics import evaluate, round_means
+from ml.model.artifact import read_manifest
 
 
 def compare_versions(

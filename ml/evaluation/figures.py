@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.artifact import Threshold
 from ml.bootstrap import Draws, bootstrap_shares, share_interval
-from ml.calibration import Platt, calibrate, sigmoid
 from ml.labels import LABELS
 from ml.metrics import MetricUndefined, brier, calibration_bins, calibration_error, evaluate, operating_curve, roc_curve
+from ml.model.artifact import Threshold
+from ml.model.calibration import Platt, calibrate, sigmoid
 
 BINS = 15
 

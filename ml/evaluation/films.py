@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ml.artifact import Manifest
-from ml.datasets import (
+from ml.data import (
     DatasetInvalid,
     Film,
     evaluation_films,
@@ -22,10 +21,11 @@ from ml.datasets import (
     read_table,
     targets,
 )
-from ml.datasets.splits import OFFICIAL_SHA256
+from ml.data.provenance import lists_sha256, seen_patients, source_kind
+from ml.data.splits import OFFICIAL_SHA256
 from ml.labels import LABELS
-from ml.predictor import Predictor
-from ml.provenance import lists_sha256, seen_patients, source_kind
+from ml.model.artifact import Manifest
+from ml.model.predictor import Predictor
 
 OFFICIAL_TEST = "official test list"
 

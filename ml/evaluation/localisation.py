@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ml.bootstrap import Draws, bootstrap_shares, interval, share_interval
-from ml.datasets import Box
+from ml.data import Box
 from ml.evaluation.prior import CUT, FIGURES, RASTER, Prior, box_figures
 from ml.evaluation.regions import Rectangle, peak_region
 from ml.labels import LABELS
 from ml.metrics import round_means
-from ml.saliency import CamScale
-from ml.transforms import Geometry, InputSpace, map_back
+from ml.model.saliency import CamScale
+from ml.model.transforms import Geometry, InputSpace, map_back
 
 SHIFTS = 8
 MIN_BOXES = 10

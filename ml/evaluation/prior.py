@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.datasets import Box
+from ml.data import Box
 from ml.evaluation.regions import Rectangle, peak_region
 
 RASTER = 256

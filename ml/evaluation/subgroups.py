@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bootstrap import Draws, bootstrap_ranking, bootstrap_shares, interval
-from ml.datasets import Film
+from ml.data import Film
 from ml.evaluation.figures import Scored, share
 from ml.labels import LABELS
 from ml.metrics import auroc, mean_of

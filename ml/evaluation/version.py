@@ -7,10 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.artifact import Manifest, read_manifest
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
-from ml.calibration import Platt
-from ml.datasets import Box, read_boxes
+from ml.data import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
 from ml.evaluation.films import OFFICIAL_TEST, Listed, Said, ask, check_unseen, read_films
 from ml.evaluation.localisation import Maps, localisation
@@ -18,7 +16,9 @@ from ml.evaluation.pairing import rounds_of
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import round_means
-from ml.predictor import Predictor, load_predictor
+from ml.model.artifact import Manifest, read_manifest
+from ml.model.calibration import Platt
+from ml.model.predictor import Predictor, load_predictor
 
 SEED = 0
 UNTRAINED = "The version was not trained to find it."

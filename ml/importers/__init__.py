@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.artifact import Manifest, read_manifest
 from ml.importers.errors import ImportRefused
 from ml.importers.options import FORMATS, Options
+from ml.model.artifact import Manifest, read_manifest
 
 __all__ = ["FORMATS", "ImportRefused", "Imported", "Options", "import_file"]
 

@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.artifact import Manifest, Threshold, save_artifact
-from ml.calibration import Platt, calibrate, fit_platt
-from ml.datasets import DatasetInvalid, Film, film_cache, find_table, read_list, read_table, targets
-from ml.gate import FeatureGate
+from ml.data import DatasetInvalid, Film, film_cache, find_table, read_list, read_table, targets
 from ml.importers.card import card, provenance
 from ml.importers.errors import ImportRefused
 from ml.importers.formats import Converted
 from ml.importers.options import Options
 from ml.labels import LABELS
 from ml.metrics import youden_threshold
-from ml.networks import CamNetwork, build
+from ml.model.artifact import Manifest, Threshold, save_artifact
+from ml.model.calibration import Platt, calibrate, fit_platt
+from ml.model.input_check import FeatureGate
+from ml.model.networks import CamNetwork, build
+from ml.model.saliency import CamScale, fit_cam_scale, identity_error
+from ml.model.transforms import to_square
 from ml.phantom import FINDINGS, generate
-from ml.saliency import CamScale, fit_cam_scale, identity_error
 from ml.training.forward import Outputs, run
 from ml.training.gate_fit import fit_feature_gate
 from ml.training.package import MIN_POSITIVES, golden_logits
-from ml.transforms import to_square
 
 MAX_IDENTITY_ERROR: Final = 1e-4
 MAX_FILMS: Final = 2000

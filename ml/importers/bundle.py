@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final
 
-from ml import golden
-from ml.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS, load_artifact
 from ml.importers.errors import ImportRefused
-from ml.predictor import Predictor
+from ml.model import golden_image
+from ml.model.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS, load_artifact
+from ml.model.predictor import Predictor
 
 LIMITS: Final = {MANIFEST: MAX_MANIFEST_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES}
 MAX_ENTRIES: Final = 100
@@ -32,7 +32,7 @@ def unpack(source: Path, directory: Path) -> None:
     """Bring manifest.json and model.safetensors of a folder, .zip or .tar(.gz, .xz, .bz2) into `directory`.
 
     Both lie at the top of an archive or in one folder of it. Nothing else is written, whatever the archive's names
-    say. Raises ImportRefused; whether the two make an artifact is for `ml.artifact.load_artifact` to say.
+    say. Raises ImportRefused; whether the two make an artifact is for `ml.model.artifact.load_artifact` to say.
     """
     if source.is_dir():
         for name in LIMITS:
@@ -73,13 +73,13 @@ def require_golden(directory: Path) -> None:
     # Torch is imported only where a network is run.
     import torch
 
-    from ml.onnx_export import serving_graph
+    from ml.model.onnx_export import serving_graph
 
     artifact = load_artifact(directory)
-    film = golden.square(artifact.manifest.input_space.size)
+    film = golden_image.square(artifact.manifest.input_space.size)
     with torch.inference_mode():
         logits = serving_graph(artifact)(torch.from_numpy(film[None].copy()))[0]
-    golden.check(artifact.manifest, logits[0].numpy(), Predictor.golden_tolerance)
+    golden_image.check(artifact.manifest, logits[0].numpy(), Predictor.golden_tolerance)
 
 
 def _entries(raw: BinaryIO) -> Generator[tuple[PurePosixPath, IO[bytes]], None, None]:

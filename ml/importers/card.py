@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ml.artifact import Threshold, file_sha256
 from ml.importers.formats import Converted
 from ml.importers.options import Options
+from ml.model.artifact import Threshold, file_sha256
 from ml.training.package import DISCLAIMER
 
 NOT_EVALUATED: Final = (

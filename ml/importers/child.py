@@ -12,10 +12,10 @@ import sys
 
 from safetensors.numpy import save
 
-from ml.confinement import leave_network
 from ml.importers.collect import MAX_OUTPUT_BYTES, collect
 from ml.importers.errors import ImportRefused
 from ml.importers.pickles import unpickle
+from ml.sandbox.confinement import leave_network
 
 REFUSED = 3
 """Exit status of a refusal, whose reason is on stderr."""

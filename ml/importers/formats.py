@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from ml.artifact import Threshold
 from ml.importers.errors import ImportRefused
 from ml.importers.keys import Mapped, map_tensors
 from ml.importers.options import Options
@@ -16,7 +15,8 @@ from ml.importers.outputs import Choice, choose, finding, select
 from ml.importers.source import Source
 from ml.importers.xrv_releases import PATHOLOGIES, RELEASES, Release, find
 from ml.labels import LABELS
-from ml.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
+from ml.model.artifact import Threshold
+from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 
 XRV_MEAN: Final = 0.5
 XRV_STD: Final = 1 / 2048

@@ -1,4 +1,4 @@
-"""Foreign tensor names -> those of `ml.networks`, strictly: every tensor is used, or listed as left out, or refused."""
+"""Map foreign tensor names to those of `ml.model.networks`. Every tensor is used, listed as left out, or refused."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.importers.errors import ImportRefused
-from ml.networks import ARCHITECTURES, CamNetwork, build, fitting_name
+from ml.model.networks import ARCHITECTURES, CamNetwork, build, fitting_name
 
 STEM_SHARES: Final = (0.5, 0.25, 0.25)
 """How a one-channel stem is shared over three equal channels: powers of two that sum to 1, so no weight is rounded."""

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
 
 
 class Average:

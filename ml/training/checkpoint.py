@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ml.artifact import write_atomically
+from ml.model.artifact import write_atomically
 
 KEEP = 3
 _NAME = re.compile(r"films-(\d{12})\.pt")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ml.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
+from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 
 IMAGENET = "imagenet"
 """As `init_weights`: torchvision's weights, downloaded where the network allows it."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml.shards import FilmArray
+from ml.data.shards import FilmArray
 
 AHEAD = 2
 _SHARE_OF_MEMORY = 0.4

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Recipe
 from ml.training.fitting import Execution, Films, Fit
 from ml.training.loop import Loop
 from ml.training.world import World
-from ml.transforms import InputSpace
 
 Notice = Callable[..., None]
 

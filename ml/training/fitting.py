@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ml.data.shards import FilmArray
 from ml.metrics import MetricUndefined, auroc
-from ml.shards import FilmArray
 from ml.training.config import Recipe
 
 LOG = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ml.networks import CamNetwork
-from ml.shards import FilmArray
-from ml.transforms import InputSpace
+from ml.data.shards import FilmArray
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 
 
 @dataclass(frozen=True, eq=False)

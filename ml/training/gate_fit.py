@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.datasets import patient_folds
-from ml.gate import FeatureGate
-from ml.networks import CamNetwork
-from ml.shards import FilmArray
+from ml.data import patient_folds
+from ml.data.shards import FilmArray
+from ml.model.input_check import FeatureGate
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 from ml.training.augment import DRAWS, augment
 from ml.training.config import Augmentation
 from ml.training.forward import run, to_tensor
 from ml.training.heads import fit_heads
 from ml.training.negatives import GENERATORS, generated, spoiled
-from ml.transforms import InputSpace
 
 DIRECTIONS = 64
 FOLDS = 4

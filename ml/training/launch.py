@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from ml.artifact import write_atomically
+from ml.model.artifact import write_atomically
 from ml.training import progress
 from ml.training.addresses import DEFAULT_PORT, free_port, gpu_count, split_endpoint
 from ml.training.config import TrainingConfig

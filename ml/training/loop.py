@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 from ml.training.augment import DRAWS, augment
 from ml.training.average import Average, statistics
 from ml.training.config import Recipe
@@ -36,7 +37,6 @@ from ml.training.forward import normalised, run, unit
 from ml.training.order import epoch_order, global_batch, pieces, share, uniforms
 from ml.training.pace import Pace
 from ml.training.world import World
-from ml.transforms import InputSpace
 
 Notice = Callable[..., None]
 

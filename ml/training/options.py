@@ -122,7 +122,7 @@ def _existing(weights: str | None) -> str | None:
 def check_architectures(names: Iterable[str]) -> None:
     """Build each once, before anything is trained. Imports torch. Raises ValueError for one that cannot be trained."""
     from ml.labels import LABELS
-    from ml.networks import build
+    from ml.model.networks import build
 
     for name in names:
         build(name, len(LABELS))

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml import golden
-from ml.artifact import Manifest, Threshold, half_precision, save_artifact
-from ml.calibration import Platt, calibrate, fit_platt
-from ml.gate import FeatureGate
 from ml.labels import LABELS
 from ml.metrics import calibration_error, operating_curve, youden_threshold
-from ml.networks import CamNetwork
-from ml.saliency import CamScale, fit_cam_scale
+from ml.model import golden_image
+from ml.model.artifact import Manifest, Threshold, half_precision, save_artifact
+from ml.model.calibration import Platt, calibrate, fit_platt
+from ml.model.input_check import FeatureGate
+from ml.model.networks import CamNetwork
+from ml.model.saliency import CamScale, fit_cam_scale
+from ml.model.transforms import InputSpace
 from ml.training.forward import Outputs, run
-from ml.transforms import InputSpace
 
 _CURVE_POINTS = 60
 MIN_POSITIVES = 10
@@ -166,7 +166,7 @@ def _value(value: float | None, ci95: Sequence[float] | None) -> str:
 def golden_logits(network: CamNetwork, space: InputSpace) -> tuple[float, ...]:
     """The answer to the golden image, on a CPU in float32: what every machine that serves the network must repeat."""
     reference = copy.deepcopy(network).cpu().float()
-    return tuple(map(float, run(reference, golden.square(space.size)[None], space).logits[0]))
+    return tuple(map(float, run(reference, golden_image.square(space.size)[None], space).logits[0]))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ml.artifact import write_atomically
+from ml.model.artifact import write_atomically
 
 LOGS_VARIABLE = "CHECXRAY_TRAINING_LOGS"
 PREFERRED_VARIABLE = "CHECXRAY_TRAINING_PREFERRED"

@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.age import VALIDATED_AGES
-from ml.artifact import Manifest
-from ml.datasets import (
+from ml.data import (
     DatasetInvalid,
     Film,
     Split,
@@ -26,10 +24,12 @@ from ml.datasets import (
     summary,
     targets,
 )
+from ml.data.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
+from ml.data.shards import FilmArray
 from ml.metrics import evaluate
-from ml.networks import CamNetwork
-from ml.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
-from ml.shards import FilmArray
+from ml.model.age import VALIDATED_AGES
+from ml.model.artifact import Manifest
+from ml.model.networks import CamNetwork
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
 from ml.training.fit import Notice, fit, indices

@@ -20,10 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.age import VALIDATED_AGES
-from ml.artifact import Manifest
-from ml.calibration import calibrate
-from ml.datasets import (
+from ml.data import (
     Box,
     age_range,
     check_disjoint,
@@ -36,11 +33,15 @@ from ml.datasets import (
     summary,
     targets,
 )
+from ml.data.provenance import SEEN_PATIENTS, lists_sha256, patient_fingerprint, source_kind
+from ml.data.shards import FilmArray
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
-from ml.networks import CamNetwork, build
-from ml.provenance import SEEN_PATIENTS, lists_sha256, patient_fingerprint, source_kind
-from ml.shards import FilmArray
+from ml.model.age import VALIDATED_AGES
+from ml.model.artifact import Manifest
+from ml.model.calibration import calibrate
+from ml.model.networks import CamNetwork, build
+from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
 from ml.training.fitting import Films, mean_auroc
@@ -49,7 +50,6 @@ from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.training.steering import pointing, steer
-from ml.transforms import InputSpace
 
 LOG = logging.getLogger(__name__)
 
@@ -202,8 +202,8 @@ def draw_to_boxes(
 
 def synthetic_films(count: int) -> NDArray[np.uint8] | None:
     """Synthetic films for the gate to accept, uint8 (count, size, size)."""
+    from ml.model.transforms import to_square
     from ml.phantom import FINDINGS, generate
-    from ml.transforms import to_square
 
     if not count:
         return None

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.datasets import Box
+from ml.data import Box
 from ml.labels import LABELS
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 from ml.training.forward import normalised, to_tensor
-from ml.transforms import InputSpace
 
 MIN_FILMS = 20
 """Fewer boxed films than this say nothing about where a finding is looked for."""

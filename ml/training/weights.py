@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from ml.artifact import ArtifactInvalid, load_artifact, network_tensors
 from ml.labels import LABELS
-from ml.networks import CamNetwork, WeightsInvalid, build
+from ml.model.artifact import ArtifactInvalid, load_artifact, network_tensors
+from ml.model.networks import CamNetwork, WeightsInvalid, build
 from ml.training.config import IMAGENET
 from ml.training.package import load_rounded
 

@@ -1,4 +1,4 @@
-// A picture to the network's input, as ml/transforms.py does it: grey, fitted to the square, normalised, as a .npy file.
+// A picture to the network's input, as ml/model/transforms.py does it: grey, fitted to the square, normalised, as a .npy file.
 
 const ONE = 2 ** 22; // Pillow's PRECISION_BITS
 

@@ -37,7 +37,7 @@ def npy(array: np.ndarray) -> bytes:
 
 def tensor(seeds: Sequence[int], space: Any, size: int = 512) -> np.ndarray:
     """The pictures of `png`, preprocessed as a careful caller would."""
-    from ml.transforms import InputSpace, normalise, to_square
+    from ml.model.transforms import InputSpace, normalise, to_square
 
     described = InputSpace.from_dict(space)
     return normalise(np.stack([to_square(grey(seed, size), described) for seed in seeds]), described)

@@ -24,8 +24,8 @@ from apps.registry.services import register
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
-from ml.artifact import load_artifact, save_artifact
 from ml.labels import LABELS
+from ml.model.artifact import load_artifact, save_artifact
 from tests.api.predicting import FORM, PATH, ask, dicom, form, npy, png, tensor
 from tests.conftest import STARTER
 

@@ -16,7 +16,7 @@ from apps.deployment.services import activate
 from apps.inference.loading import load_version
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
-from ml.transforms import InputSpace, preprocess
+from ml.model.transforms import InputSpace, preprocess
 from tests.api.predicting import grey
 from tests.browser.audit import defects
 from tests.conftest import Hospital

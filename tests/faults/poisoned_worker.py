@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.__main__ import main
 
-from ml.predictor import Predictor
+from ml.model.predictor import Predictor
 
 _real = Predictor.predict
 

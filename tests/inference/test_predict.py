@@ -12,9 +12,9 @@ from django.core.management import CommandError, call_command
 from onnx import numpy_helper
 from PIL import Image
 
-from ml.artifact import Manifest
 from ml.labels import LABELS
-from ml.predictor import graph_key
+from ml.model.artifact import Manifest
+from ml.model.predictor import graph_key
 
 
 def predict(*paths: Path, **options: Any) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.datasets import read_table
+from ml.data import read_table
 from ml.labels import LABELS
 from ml.metrics import (
     MetricUndefined,

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ml.artifact import Manifest, Threshold, save_artifact
-from ml.calibration import Platt
-from ml.gate import FeatureGate
 from ml.labels import LABELS
-from ml.networks import CamNetwork, build
-from ml.saliency import CamScale
+from ml.model.artifact import Manifest, Threshold, save_artifact
+from ml.model.calibration import Platt
+from ml.model.input_check import FeatureGate
+from ml.model.networks import CamNetwork, build
+from ml.model.saliency import CamScale
+from ml.model.transforms import InputSpace
 from ml.training.package import rounded_tensors
-from ml.transforms import InputSpace
 
 ARCHITECTURE = "test_efficientnet"
 SPACE = InputSpace(64)

@@ -16,8 +16,8 @@ from apps.accounts.models import User
 from apps.deployment.models import Deployment
 from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
-from ml.artifact import load_artifact
 from ml.importers import assemble
+from ml.model.artifact import load_artifact
 from tests.conftest import PASSWORD
 from tests.deployment.test_activation import run
 from tests.ml import tiny

@@ -12,11 +12,11 @@ from apps.registry.models import ModelVersion
 from apps.reports.services import draft
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
-from ml.artifact import Manifest, Threshold
-from ml.calibration import Platt
 from ml.labels import LABELS
-from ml.saliency import CamScale
-from ml.transforms import InputSpace
+from ml.model.artifact import Manifest, Threshold
+from ml.model.calibration import Platt
+from ml.model.saliency import CamScale
+from ml.model.transforms import InputSpace
 from tests.conftest import Hospital
 
 THRESHOLD = 0.3

@@ -7,8 +7,8 @@ from pydicom.data import get_charset_files
 
 from apps.studies.identity import demographics_key, is_placeholder
 from apps.studies.names import PersonName
-from ml.preflight_text import read_attributes
-from ml.preflight_walk import walk
+from ml.dicom.attributes import read_attributes
+from ml.dicom.parser import walk
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from apps.inference.rendering import film_png
 from apps.registry.services import fetch_artifact, register
 from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
-from ml.artifact import WEIGHTS
+from ml.model.artifact import WEIGHTS
 from tests.conftest import STARTER, Hospital
 from workers.drain import Drain
 

@@ -14,8 +14,8 @@ from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows
 from apps.registry.models import ModelVersion
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
-from ml.artifact import MANIFEST
 from ml.labels import LABELS
+from ml.model.artifact import MANIFEST
 from tests.conftest import Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import held, registered, run_until_held, second, working

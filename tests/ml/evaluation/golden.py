@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ml.artifact import Threshold
-from ml.datasets import Film, read_table, targets
+from ml.data import Film, read_table, targets
 from ml.evaluation.figures import Scored
 from ml.labels import LABELS
 from ml.metrics import youden_threshold
+from ml.model.artifact import Threshold
 
 
 @dataclass(frozen=True, eq=False)

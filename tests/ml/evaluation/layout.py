@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ml.artifact import read_manifest, save_artifact
 from ml.labels import LABELS
+from ml.model.artifact import read_manifest, save_artifact
 from ml.training.package import rounded_tensors
 from tests.ml import tiny
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ml.artifact import read_manifest
 from ml.bootstrap import Draws
 from ml.labels import LABELS
 from ml.metrics import evaluate
+from ml.model.artifact import read_manifest
 from ml.training.forward import Outputs
 from ml.training.package import Description, HeldOut, card, package
 from tests.ml import tiny

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from ml.artifact import Threshold
 from ml.bootstrap import Draws
-from ml.calibration import Platt, sigmoid
-from ml.datasets import Film
+from ml.data import Film
 from ml.evaluation.figures import Scored, classification, operating_points
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import brier
+from ml.model.artifact import Threshold
+from ml.model.calibration import Platt, sigmoid
 
 
 def scored(films: int = 400, unknown: float = 0.0, seed: int = 0) -> Scored:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.artifact import Threshold
 from ml.bootstrap import Draws
-from ml.calibration import fit_platt, sigmoid
-from ml.datasets import patient_folds
+from ml.data import patient_folds
 from ml.evaluation.figures import classification, operating_points
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import calibration_error, youden_threshold
+from ml.model.artifact import Threshold
+from ml.model.calibration import fit_platt, sigmoid
 from tests.ml.evaluation.golden import Golden
 
 Report = dict

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.datasets import Box, find_table, read_boxes, read_table
+from ml.data import Box, find_table, read_boxes, read_table
 from ml.evaluation.localisation import FORMS, Maps, localisation
 from ml.evaluation.prior import FIGURES, Prior
 from ml.evaluation.regions import Rectangle, peak_region
 from ml.labels import LABELS
-from ml.saliency import CamScale
-from ml.transforms import InputSpace
+from ml.model.saliency import CamScale
+from ml.model.transforms import InputSpace
 
 
 def flooded(mask: np.ndarray, seed: tuple[int, int]) -> Rectangle:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.artifact import read_manifest
-from ml.datasets import DatasetInvalid, read_split, read_table
+from ml.data import DatasetInvalid, read_split, read_table
+from ml.data.provenance import SEEN_PATIENTS, patient_fingerprint
 from ml.evaluation import (
     REFUSED,
     EvaluationRefused,
@@ -19,8 +19,8 @@ from ml.evaluation import (
 from ml.evaluation.__main__ import main
 from ml.evaluation.films import OFFICIAL_TEST, check_unseen, read_films
 from ml.labels import LABELS
-from ml.predictor import load_predictor
-from ml.provenance import SEEN_PATIENTS, patient_fingerprint
+from ml.model.artifact import read_manifest
+from ml.model.predictor import load_predictor
 from tests.ml.evaluation import layout
 
 ROOT = Path(__file__).parents[3]
@@ -95,8 +95,8 @@ def test_what_was_not_run_is_told(report: dict) -> None:
 
 def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, report: dict) -> None:
     """The threshold's side decides sensitivity: count it film by film through the serving predictor alone."""
-    from ml.radiograph import read_radiograph
-    from ml.transforms import to_square
+    from ml.dicom.radiograph import read_radiograph
+    from ml.model.transforms import to_square
 
     predictor = load_predictor(version, "cpu", cache / "graphs", threads=1)
     listed = read_films(data, None)

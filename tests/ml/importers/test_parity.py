@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import transforms
 
-from ml.artifact import load_artifact
 from ml.importers import ImportRefused, Options, import_file
 from ml.importers.formats import Converted, convert
 from ml.importers.source import read_source
 from ml.labels import LABELS
-from ml.networks import build
-from ml.predictor import load_predictor
-from ml.saliency import identity_error
+from ml.model.artifact import load_artifact
+from ml.model.networks import build
+from ml.model.predictor import load_predictor
+from ml.model.saliency import identity_error
+from ml.model.transforms import InputSpace, to_square
 from ml.training.forward import run
-from ml.transforms import InputSpace, to_square
 from tests.ml.importers import foreign
 
 TOLERANCE = 1e-4

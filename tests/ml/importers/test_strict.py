@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from ml.artifact import MANIFEST, WEIGHTS, ArtifactInvalid, Threshold, load_artifact
-from ml.calibration import calibrate
 from ml.importers import ImportRefused, Options, bundle, import_file
 from ml.importers.assemble import _points, _saturated
 from ml.importers.formats import Converted, convert
@@ -24,8 +22,10 @@ from ml.importers.keys import map_tensors
 from ml.importers.outputs import Choice, choose
 from ml.importers.source import Source, read_source
 from ml.labels import LABELS
+from ml.model.artifact import MANIFEST, WEIGHTS, ArtifactInvalid, Threshold, load_artifact
+from ml.model.calibration import calibrate
+from ml.model.transforms import InputSpace
 from ml.training.forward import Outputs
-from ml.transforms import InputSpace
 from tests.conftest import STARTER
 from tests.ml import tiny
 from tests.ml.importers import foreign

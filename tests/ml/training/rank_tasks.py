@@ -17,7 +17,8 @@ import torch._dynamo  # torch.optim imports it at first use, which takes seconds
 from torch import nn
 from torch._C._distributed_c10d import FileStore
 
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
+from ml.model.transforms import InputSpace
 from ml.training.augment import DRAWS, augment
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
@@ -28,7 +29,6 @@ from ml.training.forward import normalised, unit
 from ml.training.loop import Loop
 from ml.training.order import uniforms
 from ml.training.world import Group, World
-from ml.transforms import InputSpace
 
 SPACE = InputSpace(32)
 STILL = Augmentation(min_area=1.0, degrees=0, flip=0, gamma=0, contrast=0, brightness=0)

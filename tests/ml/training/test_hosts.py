@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ml.artifact import load_artifact
+from ml.model.artifact import load_artifact
 from tests.ml.training.conftest import Command
 from tests.ml.training.rank_tasks import in_ranks
 from tests.ml.training.test_launch import same, settings, uninterrupted

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ml.artifact import load_artifact
+from ml.model.artifact import load_artifact
 from ml.training.config import Recipe, TrainingConfig
 from ml.training.launch import launch
 from ml.training.members import TrainingFailed

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.datasets import film_cache, find_table, read_list, read_table, targets
+from ml.data import film_cache, find_table, read_list, read_table, targets
 from ml.labels import LABELS
+from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
 from ml.training.fitting import Films, mean_auroc
 from ml.training.forward import run
-from ml.transforms import InputSpace
 from tests.ml import tiny
 
 SPACE = InputSpace(64)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.datasets import DatasetInvalid
-from ml.networks import WeightsInvalid
+from ml.data import DatasetInvalid
+from ml.model.networks import WeightsInvalid
 from ml.training import progress
 from ml.training.__main__ import main
 from ml.training.addresses import interface_of, is_local, own_address, split_endpoint

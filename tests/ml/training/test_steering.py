@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ml.datasets import Box
+from ml.data import Box
 from ml.labels import LABELS
-from ml.networks import CamNetwork
+from ml.model.networks import CamNetwork
 from ml.training.forward import run
 from ml.training.steering import MIN_FILMS, inside, pointing, steer
 from tests.ml import tiny

@@ -1,0 +1,46 @@
+"""Films with their truth: the NIH ChestX-ray14 layout, or one's own folder with a labels.csv; boxes; shards of films.
+
+NIH: `images/*.png` or `images_001/images/*.png` ..., `Data_Entry_2017.csv` (or `Data_Entry_2017_v2020.csv`, either
+gzipped), `train_val_list.txt`, `test_list.txt`, and where present `BBox_List_2017.csv`. One's own: `ml.data.own`.
+"""
+
+from ml.data.boxes import Box, read_boxes
+from ml.data.image_cache import film_cache
+from ml.data.overview import age_range, describe, summary
+from ml.data.records import DatasetInvalid, Film, Split, targets
+from ml.data.splits import (
+    carve,
+    check_disjoint,
+    data_sha256,
+    evaluation_films,
+    list_sha256,
+    official_split,
+    patient_folds,
+    read_split,
+)
+from ml.data.tables import find_images, find_table, read_list, read_table
+
+__all__ = [
+    "Box",
+    "DatasetInvalid",
+    "Film",
+    "Split",
+    "age_range",
+    "carve",
+    "check_disjoint",
+    "data_sha256",
+    "describe",
+    "evaluation_films",
+    "film_cache",
+    "find_images",
+    "find_table",
+    "list_sha256",
+    "official_split",
+    "patient_folds",
+    "read_boxes",
+    "read_list",
+    "read_split",
+    "read_table",
+    "summary",
+    "targets",
+]

@@ -1,0 +1,54 @@
+"""The table of ChestX-ray14. Source: NIH Clinical Center, Wang et al. 2017.
+
+Both vintages are read: the older one splits the bracketed headings at their commas and writes some ages as "060Y".
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml.data.records import DatasetInvalid, Film
+from ml.labels import LABELS, NO_FINDING
+
+TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz")
+
+_COLUMNS = {
+    "image": ("Image Index",),
+    "findings": ("Finding Labels",),
+    "patient": ("Patient ID",),
+    "age": ("Patient Age",),
+    "sex": ("Patient Gender", "Patient Sex"),
+    "view": ("View Position",),
+}
+
+
+def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Where each column stands. Raises DatasetInvalid for a table with other columns."""
+    names = {name.strip(): index for index, name in enumerate(header)}
+    found = {}
+    for key, options in _COLUMNS.items():
+        index = next((names[o] for o in options if o in names), None)
+        if index is None:
+            raise DatasetInvalid(f"{path.name} line 1: no column {options[0]!r}. Use the NIH Data_Entry table.")
+        found[key] = index
+    return found
+
+
+def nih_film(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> Film:
+    """One row. Raises DatasetInvalid, naming the line."""
+    if len(row) <= max(columns.values()):
+        raise DatasetInvalid(
+            f"{path.name} line {line}: {len(row)} fields only. The file is cut off; download it again."
+        )
+    value = {key: row[index].strip() for key, index in columns.items()}
+    findings = frozenset(value["findings"].split("|")) - {NO_FINDING}
+    unknown = findings - set(LABELS)
+    if unknown or not value["image"] or not value["patient"]:
+        what = f"unknown finding {sorted(unknown)[0]!r}" if unknown else "image or patient is empty"
+        raise DatasetInvalid(f"{path.name} line {line}: {what}. Correct the line; findings are joined by '|'.")
+    digits = value["age"].rstrip("YyMmDd ")
+    # The table has ages such as 412; they are typing errors of the source, not of the copy.
+    age = int(digits) if digits.isdecimal() and int(digits) <= 120 else None
+    if value["age"][-1:].upper() in ("M", "D"):
+        age = 0
+    patient = value["patient"].lstrip("0") or "0"
+    return Film(value["image"], patient, findings, age, value["sex"], value["view"], line=line)

@@ -1,0 +1,173 @@
+"""What a data set holds, in numbers, beside the published ChestX-ray14."""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ml.data.boxes import read_boxes
+from ml.data.records import DatasetInvalid, Film
+from ml.data.splits import read_split
+from ml.data.tables import find_table, has_own_table, images_present, read_table
+from ml.labels import LABELS, NO_FINDING
+
+AGES = (20, 40, 60, 80)
+AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")
+MOST = 4
+"""Films with this many findings or more are counted together."""
+
+_PUBLISHED_FILMS = 112120
+_PUBLISHED_LABELS = {
+    "Atelectasis": (11559, 4981),
+    "Cardiomegaly": (2776, 1566),
+    "Effusion": (13317, 4275),
+    "Infiltration": (19894, 8035),
+    "Mass": (5782, 2568),
+    "Nodule": (6331, 3394),
+    "Pneumonia": (1431, 1008),
+    "Pneumothorax": (5302, 1487),
+    "Consolidation": (4667, 2150),
+    "Edema": (2303, 1073),
+    "Emphysema": (2516, 1046),
+    "Fibrosis": (1686, 1260),
+    "Pleural_Thickening": (3385, 2006),
+    "Hernia": (227, 134),
+    "No Finding": (60361, 24907),
+}
+
+PUBLISHED: dict[str, Any] = {
+    "films": _PUBLISHED_FILMS,
+    "patients": 30805,
+    "labels": {
+        label: {"films": films, "share": films / _PUBLISHED_FILMS, "patients": patients, "unknown": 0}
+        for label, (films, patients) in _PUBLISHED_LABELS.items()
+    },
+    "findings_per_film": {"0": 60361, "1": 30963, "2": 14306, "3": 4856, "4+": 1634},
+    "views": {"PA": 67310, "AP": 44810},
+    "sexes": {"F": 48780, "M": 63340},
+    "ages": {"0-19": 7046, "20-39": 29393, "40-59": 49243, "60-79": 25419, "80+": 1019},
+    "median_age": 49.0,
+}
+"""`counts` of the whole ChestX-ray14 by its table of 2020 (`Data_Entry_2017_v2020.csv`)."""
+
+
+def age_range(films: dict[str, Film], names: Sequence[str]) -> dict[str, int] | None:
+    """The youngest and the oldest patient of some films, as a manifest names them; None where no age is known."""
+    ages = [age for name in names if (age := films[name].age) is not None]
+    return {"from_years": min(ages), "to_years": max(ages)} if ages else None
+
+
+def summary(films: dict[str, Film], names: Sequence[str]) -> dict[str, Any]:
+    """Counts for a card: films, patients, positives per label, views, sexes; how many are unknown, where any is."""
+    chosen = [films[name] for name in names]
+    count = Counter(finding for film in chosen for finding in film.findings)
+    unknown = Counter(label for film in chosen for label in film.unknown)
+    told = {
+        "films": len(chosen),
+        "patients": len({film.patient for film in chosen}),
+        "positives": {label: count[label] for label in LABELS},
+        "views": dict(sorted(Counter(film.view for film in chosen).items())),
+        "sexes": dict(sorted(Counter(film.sex for film in chosen).items())),
+    }
+    return told | ({"unknown": {label: unknown[label] for label in LABELS}} if unknown else {})
+
+
+def counts(films: Iterable[Film]) -> dict[str, Any]:
+    """Films and patients, in all and per label; findings per film, views, sexes, ages.
+
+    `share` is of the films of which the table says whether they have the label. "No Finding" means none of the
+    fourteen, all of them known.
+    """
+    films = list(films)
+    with_label: dict[str, list[Film]] = defaultdict(list)
+    unknown = Counter(label for film in films for label in film.unknown)
+    for film in films:
+        for label in film.findings or ((NO_FINDING,) if not film.unknown else ()):
+            with_label[label].append(film)
+    unknown[NO_FINDING] = sum(bool(film.unknown and not film.findings) for film in films)
+    labels = {}
+    for label in (*LABELS, NO_FINDING):
+        known = len(films) - unknown[label]
+        labels[label] = {
+            "films": len(with_label[label]),
+            "share": len(with_label[label]) / known if known else None,
+            "patients": len({film.patient for film in with_label[label]}),
+            "unknown": unknown[label],
+        }
+    ages = [film.age for film in films if film.age is not None]
+    return {
+        "films": len(films),
+        "patients": len({film.patient for film in films}),
+        "labels": labels,
+        "findings_per_film": _tally((_several(len(film.findings)) for film in films), [*"0123", f"{MOST}+"]),
+        "views": _tally((film.view or "unknown" for film in films), ("PA", "AP")),
+        "sexes": _tally((film.sex or "unknown" for film in films), ("F", "M")),
+        "ages": _tally((age_band(film.age) for film in films), AGE_BANDS),
+        "median_age": float(median(ages)) if ages else None,
+    }
+
+
+def age_band(age: int | None) -> str:
+    """The band of AGE_BANDS that an age in years belongs to, or "unknown"."""
+    return "unknown" if age is None else AGE_BANDS[bisect_right(AGES, age)]
+
+
+def _several(findings: int) -> str:
+    return str(findings) if findings < MOST else f"{MOST}+"
+
+
+def _tally(values: Iterable[str], order: Sequence[str]) -> dict[str, int]:
+    found = Counter(values)
+    return {value: found[value] for value in order} | {v: n for v, n in sorted(found.items()) if v not in order}
+
+
+def co_occurrence(films: Iterable[Film]) -> dict[str, dict[str, int]]:
+    """How many films have both labels; on the diagonal, how many have the label."""
+    pairs = Counter((a, b) for film in films for a in film.findings for b in film.findings)
+    return {a: {b: pairs[a, b] for b in LABELS} for a in LABELS}
+
+
+def describe(root: Path, how: str = "official") -> dict[str, Any]:
+    """All counts of a folder, JSON-ready; images need not be there.
+
+    `split` has each part's counts, or is None and `split_missing` says which list is missing. Raises DatasetInvalid.
+    """
+    table = find_table(root)
+    films = read_table(table)
+    missing = _missing_lists(root) if how == "official" else None
+    return {
+        "data": root.resolve().name,
+        "table": table.name,
+        "images_present": images_present(root, list(films)),
+        "boxes": len(read_boxes(root, films)),
+        **counts(films.values()),
+        "split": None if missing else _parts(root, films, how),
+        "split_missing": missing,
+        "co_occurrence": co_occurrence(films.values()),
+        "published": PUBLISHED,
+    }
+
+
+def _missing_lists(root: Path) -> str | None:
+    if has_own_table(root):
+        return None
+    absent = [f"{part}_list.txt" for part in ("train_val", "test") if not (root / f"{part}_list.txt").is_file()]
+    return f"no {' and no '.join(absent)} in the folder" if absent else None
+
+
+def _parts(root: Path, films: dict[str, Film], how: str) -> dict[str, Any]:
+    split = read_split(root, films, how)
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    patients = {part: {films[name].patient for name in names} for part, names in parts.items()}
+    shared = sum(map(len, patients.values())) - len(set().union(*patients.values()))
+    if shared:
+        raise DatasetInvalid(f"{shared} patients are in two parts of the split. Split by patient.")
+    return {
+        "how": split.how,
+        "sha256": split.sha256,
+        "patients_in_two_parts": shared,
+        "films_in_no_part": len(films) - sum(map(len, parts.values())),
+        "parts": {part: counts(films[name] for name in names) for part, names in parts.items()},
+    }

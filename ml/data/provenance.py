@@ -1,0 +1,59 @@
+"""Which patients a version has seen: a short fingerprint in its manifest, which an evaluation reads."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml.data.tables import has_own_table
+
+SEEN_PATIENTS = "seen_patients"
+_BYTES = 6
+
+
+def lists_sha256(lists: Mapping[str, Sequence[str]]) -> str:
+    """Identity of named lists of films, in their order: what a version without a validation list is trained by."""
+    return hashlib.sha256("\n\n".join("\n".join(lists[name]) for name in sorted(lists)).encode()).hexdigest()
+
+
+def source_kind(root: Path) -> str:
+    """Whose patient numbers a folder uses: "nih", or "own" for a labels.csv."""
+    return "own" if has_own_table(root) else "nih"
+
+
+def _digest(patient: str) -> bytes:
+    return hashlib.sha256(patient.encode()).digest()[:_BYTES]
+
+
+def patient_fingerprint(patients: Iterable[str], kind: str) -> dict[str, Any]:
+    """The patients as sorted 6-byte SHA-256 prefixes, base64: 8 characters each, so a manifest can carry 28,000.
+
+    `kind` (`source_kind`) says whose numbers they are, since two hospitals both have a patient 1.
+    Against NIH's 2,797 test patients the chance of one false match is 3e-7. It tells patients apart, it hides nobody:
+    whoever can guess a patient's identifier can look it up.
+    """
+    digests = sorted({_digest(p) for p in patients})
+    return {"kind": kind, "count": len(digests), "digests": base64.b64encode(b"".join(digests)).decode()}
+
+
+def seen_patients(data: Mapping[str, Any], patients: Iterable[str], kind: str) -> set[str] | None:
+    """Those of `patients` that a manifest's `data` lists as seen in training or selection.
+
+    None if it lists none, or patients of another kind. Raises ValueError when the list is damaged.
+    """
+    listed = data.get(SEEN_PATIENTS)
+    if listed is None:
+        return None
+    try:
+        if listed["kind"] != kind:
+            return None
+        packed = base64.b64decode(listed["digests"], validate=True)
+        whole = len(packed) == _BYTES * listed["count"]
+    except (binascii.Error, TypeError, KeyError) as error:
+        raise ValueError(f"The manifest's {SEEN_PATIENTS} is no list of patients. Copy the artifact again.") from error
+    if not whole:
+        raise ValueError(f"The manifest's {SEEN_PATIENTS} is cut off. Copy the artifact again.")
+    seen = {packed[i : i + _BYTES] for i in range(0, len(packed), _BYTES)}
+    return {patient for patient in patients if _digest(patient) in seen}

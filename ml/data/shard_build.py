@@ -1,0 +1,254 @@
+"""Decode films into shards: in parallel, resumable, by one process at a time, and never half-finished.
+
+Child processes (`ml.sandbox`) decode; this process writes in order and hashes as it writes. A shard is written aside,
+synced and renamed, so one that has its name is whole; the manifest comes last, so a folder that has one is complete.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ml.data.shards import FORMAT, MANIFEST, Shard, Shards, ShardsInvalid, array_header, intact, sha256_of, shard_bytes
+from ml.dicom.radiograph import read_radiograph
+from ml.dicom.source import Source
+from ml.errors import CODES, InputRejected
+from ml.model.artifact import write_atomically
+from ml.model.transforms import InputSpace, to_square
+from ml.sandbox.pool import Sandbox
+from ml.sandbox.wire import contract
+
+SHARD_FILMS: Final = 4096
+_CHUNK: Final = 16
+_MEMORY_BYTES: Final = 2 << 30
+_CHUNK_CPU_SECONDS: Final = 120
+_CHUNK_WALL_SECONDS: Final = 300.0
+_WAIT_SECONDS: Final = 0.2
+
+_Answer = tuple[NDArray[np.uint8], tuple[int, str, str] | None]
+
+
+class FilmRefused(ShardsInvalid):
+    """One film can't be decoded: its name, a code of `ml.errors.CODES`, and what to do."""
+
+    def __init__(self, name: str, code: str, detail: str) -> None:
+        super().__init__(f"{name}: {code}. {detail}")
+        self.name, self.code, self.detail = name, code, detail
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build_shards(
+    sources: Mapping[str, Path],
+    space: InputSpace,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    progress: str | None = "Reading films",
+    shard_films: int = SHARD_FILMS,
+) -> Shards:
+    """The shards of `sources` {name: file}, fitted to the square of `space`; built now unless `folder` has them.
+
+    Shards that an earlier, interrupted call completed are kept. Other processes that ask for the same folder wait, and
+    then open it. Raises FilmRefused for the first film that can't be decoded, ShardsInvalid when the folder can't be
+    written or the disk is full.
+    """
+    # First without the lock, which a folder that may only be read can't have.
+    with suppress(ShardsInvalid):
+        return Shards.open(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_builder(folder, progress):
+            try:
+                return Shards.open(folder)
+            except ShardsInvalid:
+                (folder / MANIFEST).unlink(missing_ok=True)
+            _build(sources, space, folder, workers or cores(), progress, shard_films)
+        return Shards.open(folder)
+    except OSError as error:
+        raise ShardsInvalid(_explain(error, folder)) from error
+
+
+def _explain(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{folder}: the disk is full. Free some space or choose another folder; complete shards are kept."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{folder}: no permission to write here. Change it, or choose another folder for the output."
+    return f"{folder}: can't be written ({error.strerror or type(error).__name__}). Choose another folder."
+
+
+@contextmanager
+def _only_builder(folder: Path, progress: str | None) -> Iterator[None]:
+    """Hold the folder's lock; a builder that dies gives it up with its life."""
+    with (folder / ".lock").open("w") as lock:
+        if not _taken(lock):
+            if progress is not None:
+                tqdm.write(f"{progress}: another process is at it; waiting for {folder.name}.", file=sys.stderr)
+            while not _taken(lock):
+                time.sleep(_WAIT_SECONDS)
+        yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _build(
+    sources: Mapping[str, Path],
+    space: InputSpace,
+    folder: Path,
+    workers: int,
+    progress: str | None,
+    shard_films: int,
+) -> None:
+    for left in folder.glob(".shard-*"):
+        left.unlink()
+    names = sorted(sources)
+    parts = [names[start : start + shard_films] for start in range(0, len(names), shard_films)]
+    files = [folder / f"shard-{number:05d}.npy" for number in range(len(parts))]
+    todo = [not intact(path, len(part), space.size) for path, part in zip(files, parts, strict=True)]
+    needed = sum(shard_bytes(len(part), space.size) for part, wanted in zip(parts, todo, strict=True) if wanted)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ShardsInvalid(
+            f"{folder}: the decoded films need {needed / 1e9:.2f} GB, but the disk has {free / 1e9:.2f} GB left. "
+            "Free some space or choose another folder."
+        )
+    shards = []
+    with (
+        Sandbox(
+            min(workers, max(1, len(names) // _CHUNK)),
+            _MEMORY_BYTES,
+            _CHUNK_CPU_SECONDS,
+            _CHUNK_WALL_SECONDS,
+            modules=["ml.data.shard_build"],
+        ) as sandbox,
+        tqdm(total=len(names), desc=progress, disable=progress is None, unit="film", smoothing=0.05) as bar,
+    ):
+        for path, part, wanted in zip(files, parts, todo, strict=True):
+            if wanted:
+                films = _decoded([(name, sources[name]) for name in part], space, sandbox, 2 * workers + 2)
+                sha256 = _write(path, len(part), space.size, films, bar)
+            else:
+                sha256 = sha256_of(path)
+                bar.update(len(part))
+            shards.append(Shard(path.name, len(part), sha256))
+    manifest = {
+        "format": FORMAT,
+        "size": space.size,
+        "fit": space.fit,
+        "resize": space.resize,
+        "shards": [vars(shard) for shard in shards],
+        "names": names,
+    }
+    write_atomically(folder / MANIFEST, json.dumps(manifest).encode())
+
+
+def _write(path: Path, films: int, size: int, chunks: Iterable[NDArray[np.uint8]], bar: Any) -> str:
+    """Write one shard aside, sync, rename; its SHA-256."""
+    aside, digest = path.with_name(f".{path.name}.{os.getpid()}"), hashlib.sha256()
+    try:
+        with aside.open("wb") as stream:
+            header = array_header(films, size)
+            stream.write(header)
+            digest.update(header)
+            for chunk in chunks:
+                stream.write(chunk.data)
+                digest.update(chunk.data)
+                bar.update(len(chunk))
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return digest.hexdigest()
+
+
+def _decoded(
+    films: Sequence[tuple[str, Path]], space: InputSpace, sandbox: Sandbox, ahead: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Chunks of films uint8 (n, S, S) in order, at most `ahead` of them under way."""
+    chunks = [films[start : start + _CHUNK] for start in range(0, len(films), _CHUNK)]
+    waiting: deque[tuple[Sequence[tuple[str, Path]], Future[_Answer]]] = deque()
+    for chunk in chunks:
+        waiting.append((chunk, _submit(sandbox, chunk, space)))
+        if len(waiting) >= ahead:
+            yield _received(*waiting.popleft(), space, sandbox)
+    while waiting:
+        yield _received(*waiting.popleft(), space, sandbox)
+
+
+def _submit(sandbox: Sandbox, chunk: Sequence[tuple[str, Path]], space: InputSpace) -> "Future[_Answer]":
+    return sandbox.submit(fit_films, [path for _, path in chunk], space.to_dict())
+
+
+def _received(
+    chunk: Sequence[tuple[str, Path]], future: "Future[_Answer]", space: InputSpace, sandbox: Sandbox
+) -> NDArray[np.uint8]:
+    try:
+        squares, refused = future.result()
+    except InputRejected as error:
+        if len(chunk) == 1:
+            raise FilmRefused(chunk[0][0], error.code, error.detail) from error
+        # The child died of one of these films; alone each tells which.
+        singles = [_received([film], _submit(sandbox, [film], space), space, sandbox) for film in chunk]
+        return np.concatenate(singles)
+    if refused is not None:
+        index, code, detail = refused
+        raise FilmRefused(chunk[index][0], code, detail)
+    return squares
+
+
+def _accept_films(reply: Any, sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
+    squares, refused = reply
+    size = InputSpace.from_dict(input_space).size
+    count = len(sources) if refused is None else int(refused[0])
+    if not isinstance(squares, np.ndarray) or squares.dtype != np.uint8 or squares.shape != (count, size, size):
+        raise ValueError("not the squares that were asked for")
+    if refused is None:
+        return squares, None
+    index, code, detail = refused
+    if not 0 <= index < len(sources) or code not in CODES:
+        raise ValueError("not a refusal")
+    return squares, (index, code, str(detail))
+
+
+def _films_bytes(sources: Sequence[Source], input_space: Mapping[str, Any]) -> int:
+    return len(sources) * int(InputSpace.from_dict(input_space).size ** 2)
+
+
+@contract(_accept_films, _films_bytes)
+def fit_films(sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
+    """What a child does: films (n, S, S) and None, or the films before the first refused one and (index, code, detail).
+
+    The same reader and geometry as serving.
+    """
+    space = InputSpace.from_dict(input_space)
+    squares = np.empty((len(sources), space.size, space.size), np.uint8)
+    for index, source in enumerate(sources):
+        try:
+            squares[index] = to_square(read_radiograph(source).pixels, space)
+        except InputRejected as error:
+            return squares[:index], (index, error.code, error.detail)
+    return squares, None

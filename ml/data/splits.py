@@ -1,0 +1,194 @@
+"""Divide films into training, validation and test so that no patient is on two sides."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.data.own import PARTS
+from ml.data.records import DatasetInvalid, Film, Split, targets
+from ml.data.tables import find_table, has_own_table, read_list
+
+OFFICIAL_SHA256 = {
+    "train_val_list.txt": "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81",
+    "test_list.txt": "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc",
+}
+"""`list_sha256` of the lists that NIH publishes with the data set (86,524 and 25,596 films)."""
+
+TEST_SHARE = 0.2
+
+
+def list_sha256(names: Sequence[str]) -> str:
+    """Identity of a set of films, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def read_split(
+    root: Path, films: dict[str, Film], how: str = "official", validation: float = 0.125, seed: int = 0
+) -> Split:
+    """The split of a folder.
+
+    `how` is "files" (train_list.txt, val_list.txt, test_list.txt) or "official": NIH's two lists, or for a labels.csv
+    its split column, else a division by patient. Raises DatasetInvalid, also when a patient is in two parts.
+    """
+    if how == "files":
+        return _files_split(root, films)
+    if how != "official":
+        raise DatasetInvalid(f"There is no split {how!r}. Use official or files.")
+    return (
+        own_split(root, films, validation, seed)
+        if has_own_table(root)
+        else official_split(root, films, validation, seed)
+    )
+
+
+def evaluation_films(root: Path, films: dict[str, Film]) -> tuple[str, ...]:
+    """The films that a folder keeps for evaluation: test_list.txt, or for a labels.csv without one its own split.
+
+    Raises DatasetInvalid.
+    """
+    if has_own_table(root) and not (root / "test_list.txt").is_file():
+        test = _own_parts(root, films)[2]
+        if not test:
+            raise DatasetInvalid(
+                f"{find_table(root).name}: no film has split test. Mark some, or give a list of films."
+            )
+        return test
+    return read_list(root / "test_list.txt", films)
+
+
+def official_split(root: Path, films: dict[str, Film], validation: float = 0.125, seed: int = 0) -> Split:
+    """The split by `train_val_list.txt` and `test_list.txt`, with validation carved from the former by patient.
+
+    `train_list.txt` and `val_list.txt`, where present, fix the validation instead. Raises DatasetInvalid on overlap.
+    """
+    lists = {name: read_list(root / name, films) for name in OFFICIAL_SHA256}
+    both, test = lists["train_val_list.txt"], lists["test_list.txt"]
+    check_disjoint(lists, films, root)
+    official = all(list_sha256(lists[name]) == known for name, known in OFFICIAL_SHA256.items())
+    title = "NIH's official lists" if official else "the folder's train_val_list and test_list"
+    if (root / "train_list.txt").is_file() and (root / "val_list.txt").is_file():
+        train, held = read_list(root / "train_list.txt", films), read_list(root / "val_list.txt", films)
+        odd = set(both).symmetric_difference((*train, *held))
+        if odd:
+            raise DatasetInvalid(
+                f"train_list.txt and val_list.txt are not the films of train_val_list.txt, first {min(odd)}. "
+                "Correct or remove them, or choose the split 'files'."
+            )
+        return _split(train, held, test, films, root, f"{title}, validation by val_list")
+    train, held = carve(both, films, validation, seed)
+    return _split(train, held, test, films, root, f"{title}, validation by patient")
+
+
+def _files_split(root: Path, films: dict[str, Film]) -> Split:
+    train, held, test = (read_list(root / f"{part}_list.txt", films) for part in ("train", "val", "test"))
+    return _split(train, held, test, films, root, "the folder's train_list, val_list and test_list")
+
+
+def own_split(root: Path, films: dict[str, Film], validation: float = 0.125, seed: int = 0) -> Split:
+    """The split of a labels.csv: its split column (validation carved from train if it has none), else by patient.
+
+    Without a column a fifth of the patients, chosen by a hash of their name, is the test part: it stays the same when
+    films are added and whatever the seed. Raises DatasetInvalid.
+    """
+    train, held, test, how = _own_parts(root, films)
+    if not train:
+        raise DatasetInvalid(f"{find_table(root).name}: no film is left to learn from. Add films, or mark some train.")
+    if not held:
+        train, held = carve(train, films, validation, seed)
+    return _split(train, held, test, films, root, how)
+
+
+def _own_parts(root: Path, films: dict[str, Film]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
+    """Training, validation (empty: to be carved), test, and how they came about."""
+    table = find_table(root).name
+    if any(film.part for film in films.values()):
+        parts = {part: tuple(n for n, film in films.items() if film.part == part) for part in PARTS}
+        check_disjoint(parts, films, root)
+        return parts["train"], parts["validation"], parts["test"], f"the split column of {table}"
+    tested = {film.patient for film in films.values() if _share("test", film.patient) < TEST_SHARE}
+    rest = tuple(n for n, film in films.items() if film.patient not in tested)
+    test = tuple(n for n, film in films.items() if film.patient in tested)
+    if not test or not rest:
+        raise DatasetInvalid(f"{table} has too few patients to divide. Add films, or a split column.")
+    return rest, (), test, f"{table}, divided by a hash of the patient"
+
+
+def _share(purpose: str, patient: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{patient}".encode()).digest()[:8], "big") / 2**64
+
+
+def _split(
+    train: tuple[str, ...],
+    validation: tuple[str, ...],
+    test: tuple[str, ...],
+    films: dict[str, Film],
+    root: Path,
+    how: str,
+) -> Split:
+    check_disjoint({"train": train, "validation": validation, "test": test}, films, root)
+    lines = "\n".join((*train, "", *validation, "", *test))
+    return Split(train, validation, test, hashlib.sha256(lines.encode()).hexdigest(), how)
+
+
+def patient_folds(patients: Sequence[str], count: int, seed: int = 0) -> NDArray[np.intp]:
+    """Fold number 0..count-1 of each film (N,), whole patients together, deterministic by seed."""
+    names = sorted(set(patients))
+    if len(names) < count:
+        raise DatasetInvalid(
+            f"{len(names)} patients can't be divided into {count} folds. Use fewer folds or more films."
+        )
+    order = np.random.default_rng(seed).permutation(len(names)) % count
+    fold = dict(zip(names, order, strict=True))
+    return np.array([fold[p] for p in patients], dtype=np.intp)
+
+
+def carve(
+    names: Sequence[str], films: dict[str, Film], fraction: float, seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Take about `fraction` of the patients out of a list: (rest, taken). Raises DatasetInvalid if a part is empty."""
+    patients = sorted({films[name].patient for name in names})
+    count = round(len(patients) * fraction)
+    if not 0 < count < len(patients):
+        raise DatasetInvalid(f"{len(patients)} patients leave no validation part. Use more films.")
+    taken = set(np.random.default_rng(seed).permutation(patients)[:count].tolist())
+    return (
+        tuple(n for n in names if films[n].patient not in taken),
+        tuple(n for n in names if films[n].patient in taken),
+    )
+
+
+def check_disjoint(parts: Mapping[str, Sequence[str]], films: dict[str, Film], root: Path | None = None) -> None:
+    """Raise DatasetInvalid when a patient has films in two parts (lists or split values), with an example."""
+    owner: dict[str, tuple[str, str]] = {}
+    for part, names in parts.items():
+        for name in names:
+            other, example = owner.setdefault(films[name].patient, (part, name))
+            if other != part:
+                raise DatasetInvalid(
+                    f"One patient is in both {_place(other, example, films, root)} and "
+                    f"{_place(part, name, films, root)}. Split by patient, or the figures will be too good."
+                )
+
+
+def _place(part: str, name: str, films: dict[str, Film], root: Path | None) -> str:
+    if root is not None and (root / part).is_file():
+        lines = (root / part).read_text(encoding="utf-8-sig").splitlines()
+        line = next((number for number, raw in enumerate(lines, start=1) if raw.strip() == name), 0)
+        return f"{part} line {line} ({name})"
+    return f"{part} ({name}, line {films[name].line} of the table)"
+
+
+def data_sha256(films: dict[str, Film], split: Split) -> str:
+    """Identity of what a training learns from: the lists with each film's patient and truth.
+
+    Two machines whose tables differ get two identities, even with the same lists.
+    """
+    digest = hashlib.sha256(split.sha256.encode())
+    for names in (split.train, split.validation):
+        digest.update("\n".join(f"{n}\t{films[n].patient}" for n in names).encode())
+        digest.update(targets(films, names).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Patient Orientation (PS3.3 C.7.6.1.1.1) to the usual display of a frontal chest image.
+
+The usual display has the patient's right on the left of the picture and the head at the top: rows run towards the
+patient's left, columns towards the feet (L\\F). Class activation maps, zones and reports assume it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ml.dicom.image_warnings import ImageWarning, image_warning
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a stored image becomes the usual display: first transposed, then mirrored along either axis."""
+
+    transpose: bool = False
+    flip_columns: bool = False
+    flip_rows: bool = False
+
+    def apply(self, image: NDArray[Any]) -> NDArray[Any]:
+        """The turned view of an image (rows, columns, ...)."""
+        if self.transpose:
+            image = image.swapaxes(0, 1)
+        return image[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+    def size(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of the turned image."""
+        return (columns, rows) if self.transpose else (rows, columns)
+
+
+UPRIGHT = Turn()
+_DONE = {
+    Turn(flip_columns=True): "mirrored left to right",
+    Turn(flip_rows=True): "flipped upside down",
+    Turn(flip_columns=True, flip_rows=True): "rotated by 180 degrees",
+    Turn(transpose=True): "rotated by 90 degrees and mirrored",
+    Turn(transpose=True, flip_columns=True): "rotated by 90 degrees clockwise",
+    Turn(transpose=True, flip_rows=True): "rotated by 90 degrees counterclockwise",
+    Turn(transpose=True, flip_columns=True, flip_rows=True): "rotated by 90 degrees and mirrored",
+}
+_LETTERS = frozenset("APRLHF")
+_AXES = {"R": "across", "L": "across", "H": "down", "F": "down"}
+
+
+def read_orientation(patient_orientation: str, view_position: str = "") -> tuple[Turn, ImageWarning | None]:
+    r"""What to do with an image whose Patient Orientation (0020,0020) is given as text, e.g. "R\F".
+
+    The two values are the patient's directions along a row and along a column. Only the eight pairs of one of R, L and
+    one of H, F are corrected. Values of several letters ("LF") are oblique: which of several corrections is right is
+    not known, so none is made. An absent value is taken as the usual display, without a warning. A lateral view has A
+    and P rightly: there it is `UPRIGHT` without a warning.
+    """
+    values = [value.strip(" \0").upper() for value in patient_orientation.split("\\")]
+    if not any(values):
+        return UPRIGHT, None
+    known = len(values) == 2 and all(value and set(value) <= _LETTERS for value in values)
+    if known and any(value in ("A", "P") for value in values):
+        is_lateral = bool(view_position.strip()) and view_position.strip().upper() not in ("PA", "AP")
+        return UPRIGHT, None if is_lateral else image_warning("orientation-contradicts-view")
+    axes = sorted(_AXES.get(value, "") for value in values)
+    if axes != ["across", "down"]:
+        return UPRIGHT, image_warning("orientation-unclear")
+    row, column = values
+    transpose = row in ("H", "F")
+    across, down = (column, row) if transpose else (row, column)
+    turn = Turn(transpose, flip_columns=across == "R", flip_rows=down == "H")
+    if turn == UPRIGHT:
+        return turn, None
+    detail = (
+        f"The image is stored with Patient Orientation {row}\\{column} and was {_DONE[turn]} for reading and display, "
+        "so that the patient's right is on the left of the picture. Heatmaps and zones follow."
+    )
+    return turn, image_warning("orientation-corrected", detail)

@@ -1,0 +1,191 @@
+"""The gate: is this a frontal chest radiograph that the model may score at all?
+
+Two steps, both explainable: the film's own DICOM attributes, then two statistics on the network's pooled features
+(a linear classifier against things that are no upright frontal chest film, and a Mahalanobis distance to the films
+of validation, after Lee et al. 2018; Cao et al. 2022 found simple classifiers on a model's own features the best
+detectors for chest films). A refusal is a result with a reason, never a score.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.dicom.acquisition import not_an_acquisition, plain_text
+from ml.dicom.pixel_aspect import pixel_ratio
+from ml.dicom.storage_classes import COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION, DX_FOR_PROCESSING, SECONDARY_CAPTURE
+
+CODES: dict[str, str] = {
+    "not-radiography": "This is not a radiograph: only CR and DX images are read.",
+    "not-chest": "The image is labelled as another part of the body than the chest.",
+    "not-frontal": "The film is labelled as a lateral, oblique or decubitus view; only frontal films are read.",
+    "too-small": "The film has too few pixels to be read.",
+    "aspect-ratio": "The film is far from the shape of a chest film.",
+    "derived-image": "This was made from other images (screen capture, annotation, analysis), so it is "
+    "stored and not read.",
+    "own-object": "Checxray itself made this object, so it is stored and not read.",
+    "not-for-clinical-use": "The image is marked as made for research or service, not for clinical use.",
+    "for-processing": "The image is For Processing: only an image For Presentation is read. Send that one as well.",
+    "multi-frame": "The object has more than one frame: only single-frame radiographs are read.",
+    "codestream-mismatch": "The compressed image contradicts its own description (its sign, Pixel Representation, or "
+    "bits), so its grey values are uncertain. Export it anew from its source.",
+    "image-rejected": "The image was rejected.",
+    "no-image": "The study has no image.",
+    "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
+    "unlike-training": "The film is unlike those that this model version was validated on.",
+}
+
+MIN_SIDE = 200
+ASPECT = (0.6, 1.67)
+
+_CR_DX = {COMPUTED_RADIOGRAPHY, DX_FOR_PRESENTATION, DX_FOR_PROCESSING}
+_RADIOGRAPHY = {"CR", "DX", "RG"}
+_UNSPECIFIC = {"OT", "SC"}
+_FRONTAL = re.compile(r"\b(PA|AP|FRONTAL|POSTEROANTERIOR|ANTEROPOSTERIOR)\b")
+_LATERAL = re.compile(r"\b(LL|RL|LAT|LATERAL|LLD|RLD|DECUB(ITUS)?|OBL(IQUE)?|LAO|RAO|LPO|RPO)\b")
+_CHEST = re.compile(r"CHEST|THORAX|LUNG|TORAX|POUMON|BRUST")
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Outcome for one film: `reason` is a key of CODES when refused; `detail` is a sentence for a clinician."""
+
+    accepted: bool
+    reason: str | None = None
+    detail: str = ""
+
+
+ACCEPTED = GateResult(True)
+
+
+def _refuse(reason: str, detail: str = "") -> GateResult:
+    return GateResult(False, reason, f"{CODES[reason]} {detail}".strip())
+
+
+def tag_gate(
+    attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int, unreadable: str = ""
+) -> GateResult:
+    """Judge a film by its attributes (DICOM keyword -> text) and its size in pixels, without looking at pixels.
+
+    Pass `sop_class_uid` None or "" for a PNG or JPEG, and as `unreadable` what the preflight found
+    (`ml.dicom.preflight.Preflight`). Absent attributes never refuse a film; contradicting ones do (PS3.3 C.7.3.1.1.1
+    Modality, C.7.6.1.1.2 Image Type, C.8.11.5 DX positioning, Annex L body parts).
+    """
+    modality = plain_text(attributes, "Modality")
+    captured = not sop_class_uid or sop_class_uid.startswith(SECONDARY_CAPTURE)
+    if not captured and sop_class_uid not in _CR_DX:
+        return _refuse("not-radiography")
+    if modality and modality not in _RADIOGRAPHY and not (captured and modality in _UNSPECIFIC):
+        return _refuse("not-radiography")
+    reason = unreadable or not_an_acquisition(attributes, sop_class_uid)
+    if reason:
+        return _refuse(reason)
+    body_part = plain_text(attributes, "BodyPartExamined")
+    if body_part and not _CHEST.search(body_part):
+        return _refuse("not-chest")
+    if _is_lateral(attributes):
+        return _refuse("not-frontal")
+    if min(rows, columns) < MIN_SIDE:
+        return _refuse("too-small", f"It is {columns} x {rows}; at least {MIN_SIDE} pixels a side are needed.")
+    ratio, _ = pixel_ratio(attributes)
+    if not ASPECT[0] <= columns / (rows * ratio) <= ASPECT[1]:
+        return _refuse("aspect-ratio", f"It is {columns} x {rows} pixels.")
+    return ACCEPTED
+
+
+def _is_lateral(attributes: Mapping[str, str]) -> bool:
+    view = plain_text(attributes, "ViewPosition")
+    if view:
+        return bool(_LATERAL.search(view)) and not _FRONTAL.search(view)
+    # On a frontal film the row runs towards the patient's left or right; on a lateral one, front or back.
+    orientation = plain_text(attributes, "PatientOrientation")
+    if orientation[:1] in ("A", "P"):
+        return True
+    series = plain_text(attributes, "SeriesDescription")
+    return bool(_LATERAL.search(series)) and not _FRONTAL.search(series)
+
+
+_ARRAYS = ("mean", "scale", "weight", "basis", "variance")
+_NUMBERS = ("bias", "min_score", "residual", "max_distance")
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureGate:
+    """Parameters of the feature statistics of one model version (C features, K principal directions).
+
+    mean, scale (C,): standardisation by validation films; weight (C,), bias: the linear classifier, score > 0 means
+    chest film after `min_score` is subtracted; basis (C, K), variance (K,), residual: a factor-model covariance
+    whose Mahalanobis distance, divided by C, must not pass `max_distance`.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    bias: float
+    min_score: float
+    basis: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    residual: float
+    max_distance: float
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The arrays, as the weights file of the artifact stores them."""
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    def scalars(self) -> dict[str, float]:
+        """The scalars, as the manifest stores them."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    @classmethod
+    def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureGate":
+        """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
+        try:
+            arrays = {name: np.asarray(tensors[name], dtype=np.float32) for name in _ARRAYS}
+            numbers = {name: float(scalars[name]) for name in _NUMBERS}
+            parts: dict[str, Any] = {**arrays, **numbers}
+            gate = cls(**parts)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"The gate's parameters are incomplete: {error}.") from error
+        features = gate.mean.shape
+        if (
+            gate.scale.shape != features
+            or gate.weight.shape != features
+            or gate.basis.ndim != 2
+            or gate.basis.shape != (features[0], len(gate.variance))
+        ):
+            raise ValueError("The gate's parameters have unequal shapes.")
+        return gate
+
+    def score(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Linear score (N,) of pooled features (N, C); negative is refused."""
+        z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        return np.asarray(z @ self.weight + self.bias - self.min_score)
+
+    def distance(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Squared Mahalanobis distance per feature, (N,), about 1 for a typical film."""
+        z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
+        inside = z @ self.basis
+        outside = np.maximum((z * z).sum(axis=1) - (inside * inside).sum(axis=1), 0.0)
+        return np.asarray(((inside * inside / self.variance).sum(axis=1) + outside / self.residual) / z.shape[1])
+
+
+def feature_gate(features: NDArray[Any], params: FeatureGate | None) -> list[GateResult]:
+    """Judge films by their pooled features (N, C); a version without gate parameters accepts all.
+
+    Non-finite features are refused as "unlike-training".
+    """
+    if params is None:
+        return [ACCEPTED] * len(features)
+    finite = np.isfinite(features).all(axis=1)
+    safe = np.where(finite[:, None], features, 0.0)
+    scores, distances = params.score(safe), params.distance(safe)
+    results = []
+    for ok, score, distance in zip(finite, scores, distances, strict=True):
+        if not ok or distance > params.max_distance:
+            results.append(_refuse("unlike-training") if not ok or score >= 0 else _refuse("not-chest-film"))
+        else:
+            results.append(ACCEPTED if score >= 0 else _refuse("not-chest-film"))
+    return results

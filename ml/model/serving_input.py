@@ -1,0 +1,108 @@
+"""What a sandboxed child does for serving: one stored file to the network's input, or to a picture for the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ml.dicom.consistency import looks_negative
+from ml.dicom.image_layout import MAX_PIXELS, MAX_SIDE
+from ml.dicom.image_warnings import CODES, ImageWarning, image_warning
+from ml.dicom.pixel_aspect import LARGEST_RATIO
+from ml.dicom.radiograph import Radiograph, read_radiograph
+from ml.dicom.source import Source
+from ml.model.transforms import InputSpace, to_square
+from ml.sandbox.wire import contract
+
+DISPLAY_VERSION = 2
+"""Goes up when the same file gives another picture, so that pictures that were kept are drawn anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedInput:
+    """`tensor_u8` is (size, size) uint8, fitted by `ml.model.transforms.to_square`; `rows` and `columns` are those of
+    the picture that a reader sees (`ml.dicom.radiograph.Radiograph`), which heatmaps are drawn for."""
+
+    tensor_u8: NDArray[np.uint8]
+    rows: int
+    columns: int
+    photometric: str
+    voi: str
+    warnings: tuple[ImageWarning, ...]
+
+
+def _accept_input(
+    reply: Mapping[str, Any], _: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()
+) -> LoadedInput:
+    """What a child answered, checked against the input space and against the size that the preflight saw."""
+    square, size = reply["tensor_u8"], InputSpace.from_dict(input_space).size
+    if not isinstance(square, np.ndarray) or square.dtype != np.uint8 or square.shape != (size, size):
+        raise ValueError("not the square that was asked for")
+    rows, columns = reply["rows"], reply["columns"]
+    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in (rows, columns)):
+        raise ValueError("not a size of a picture")
+    if stored_size and not _can_become(tuple(stored_size), (rows, columns)):
+        raise ValueError("not the size of this image")
+    warnings = tuple(ImageWarning(each["code"], each["detail"]) for each in reply["warnings"])
+    if not all(each.code in CODES and isinstance(each.detail, str) for each in warnings):
+        raise ValueError("not the warnings of an image")
+    return LoadedInput(square, rows, columns, str(reply["photometric"]), str(reply["voi"]), warnings)
+
+
+def _can_become(stored: tuple[int, ...], shown: tuple[int, int]) -> bool:
+    """Whether an image of one size may be shown in another: turned, and with one axis finer for square pixels."""
+    return any(
+        all(0.9 <= after / before <= 1.1 * LARGEST_RATIO for before, after in zip(stored, sides, strict=True))
+        or max(shown) == MAX_SIDE
+        or shown[0] * shown[1] > 0.9 * MAX_PIXELS
+        for sides in (shown, shown[::-1])
+    )
+
+
+def _square_bytes(_: Source, input_space: Mapping[str, Any], *__: Any) -> int:
+    return int(InputSpace.from_dict(input_space).size ** 2)
+
+
+@contract(_accept_input, _square_bytes)
+def load_input(source: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()) -> LoadedInput:
+    """Read a DICOM, PNG or JPEG file and fit it to `input_space` (`InputSpace.to_dict()`).
+
+    `stored_size` has the rows and columns that the preflight saw; a sandbox's parent checks the answer against them.
+    Raises InputRejected.
+    """
+    return fit_input(read_radiograph(source), input_space)
+
+
+def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
+    """The network's input for a film already read."""
+    square = to_square(film.pixels, InputSpace.from_dict(input_space))
+    negative = (image_warning("polarity-suspect"),) if looks_negative(square) else ()
+    return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, (*film.warnings, *negative))
+
+
+def _accept_grey(reply: Any, _: Source, max_side: int) -> NDArray[np.uint8]:
+    if not isinstance(reply, np.ndarray) or reply.dtype != np.uint8 or reply.ndim != 2:
+        raise ValueError("not a grey picture")
+    if not 1 <= min(reply.shape) <= max(reply.shape) <= max_side:
+        raise ValueError("not a picture of the size that was asked for")
+    return reply
+
+
+@contract(_accept_grey, lambda _, max_side: max_side**2)
+def render_grey(source: Source, max_side: int) -> NDArray[np.uint8]:
+    """The picture that a reader sees, (rows, columns) uint8, shrunk (never enlarged) so that neither side exceeds
+    `max_side` pixels.
+
+    Raises InputRejected, and ValueError for a `max_side` below 1.
+    """
+    if max_side < 1:
+        raise ValueError("max_side must be at least 1 pixel")
+    image = Image.fromarray(read_radiograph(source).pixels)
+    scale = max_side / max(image.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(image)

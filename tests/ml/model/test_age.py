@@ -1,0 +1,50 @@
+"""An age outside the range that a version was validated on is named; an unknown one is not."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+from ml.data import age_range, find_table, read_list, read_table
+from ml.model.age import age_warning
+from tests.ml import films
+
+DATA = {"validated_ages": {"from_years": 2, "to_years": 86}}
+DAY = datetime.date(2026, 11, 20)
+
+
+@pytest.mark.parametrize(
+    ("born", "stated", "word"),
+    [
+        (None, "", ""),
+        (datetime.date(1960, 1, 2), "066Y", ""),
+        (datetime.date(2024, 11, 20), "", ""),
+        (datetime.date(2024, 11, 21), "", "younger"),
+        (None, "023M", "younger"),
+        (None, "010D", "younger"),
+        (None, "002Y", ""),
+        (None, "087Y", "older"),
+        (datetime.date(1960, 1, 2), "001Y", "younger"),
+        (datetime.date(1940, 11, 20), "", ""),
+        (datetime.date(1939, 11, 20), "", "older"),
+        (datetime.date(2030, 1, 1), "", ""),
+        (None, "old", ""),
+    ],
+)
+def test_ages(born: datetime.date | None, stated: str, word: str) -> None:
+    found = age_warning(DATA, born, DAY, stated)
+    assert (found is not None) == bool(word)
+    assert found is None or (word in found.detail and found.code == "age-outside-validated-range")
+
+
+@pytest.mark.parametrize("data", [{}, {"validated_ages": None}, {"validated_ages": {"from_years": "x"}}])
+def test_a_version_that_names_no_range_warns_of_nothing(data: dict) -> None:
+    assert age_warning(data, None, DAY, "001D") is None
+
+
+def test_the_starter_names_the_ages_of_its_validation_films() -> None:
+    folder = films.data_folder() / "nih-sample"
+    table = read_table(find_table(folder))
+    manifest = json.loads((Path(__file__).parents[3] / "models" / "starter" / "manifest.json").read_text())
+    assert manifest["data"]["validated_ages"] == age_range(table, read_list(folder / "train_val_list.txt", table))
