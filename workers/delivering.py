@@ -1,4 +1,4 @@
-"""Webhooks on their way: claim, send, write what came of it; until none is due."""
+"""Delivers webhooks: claim a delivery, send it, store the outcome, until none is due."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import threading
 from django.db import close_old_connections
 
 from apps.core.outbound import UnreachableError
-from apps.core.webhooks import secrets_of, send
+from apps.core.webhooks import secrets_of, send_message
 from apps.events.models import WebhookDelivery
 from apps.events.services import Outcome, claim_delivery, finish_delivery
 
@@ -29,7 +29,9 @@ def _attempt(delivery: WebhookDelivery) -> Outcome:
     body = json.dumps(delivery.message, sort_keys=True).encode()
     try:
         names = endpoint.secret_names
-        return Outcome(send(url=endpoint.url, message_id=delivery.message_id, body=body, secrets=secrets_of(names)))
+        return Outcome(
+            send_message(url=endpoint.url, message_id=delivery.message_id, body=body, secrets=secrets_of(names))
+        )
     except UnreachableError as error:
         logger.warning("A webhook was not delivered to the endpoint %s.", endpoint.pk)
         return Outcome(None, str(error))

@@ -26,7 +26,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
 from apps.core.metrics import FORWARD_SECONDS
-from apps.core.processes import name_of_this_process
+from apps.core.process_names import name_of_this_process
 from apps.core.retry import failure_of, outage_of
 from apps.inference import services as inference
 from apps.inference import shadows
@@ -34,7 +34,7 @@ from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
 from apps.inference.retries import free_ended_workers, give_back
 from apps.inference.selectors import suspects_wait
 from apps.registry import engine
-from apps.studies.storage import is_local
+from apps.studies.storage import is_local_storage
 from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
 from workers.outage import Outage
@@ -243,7 +243,7 @@ class Drain:
         with contextlib.ExitStack() as copies:
             readings = read_inputs(claims)
             spaces = {version_id: batch.loaded.predictor.manifest.input_space for version_id, batch in batches.items()}
-            in_turn: Iterable[Future[engine.LoadedInput] | None] = (map if is_local() else self._copiers.map)(
+            in_turn: Iterable[Future[engine.LoadedInput] | None] = (map if is_local_storage() else self._copiers.map)(
                 lambda reading: start_decoding(reading, spaces[reading.claim.version_id], self._sandbox, copies),
                 readings,
             )

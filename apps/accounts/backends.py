@@ -1,4 +1,4 @@
-"""The one place where a password is compared, behind the limits; every door of the product comes here."""
+"""The authentication backend. Every sign-in, in the portal and in the console, passes its rate limits first."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from apps.accounts.guard import begin_attempt
 from apps.accounts.models import User
-from apps.core.addresses import client_address
+from apps.core.client_address import client_address
 from apps.core.errors import UnavailableError
 
 

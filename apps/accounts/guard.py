@@ -1,11 +1,12 @@
-"""Guessing of passwords, stopped before a password is hashed.
+"""Limits against password guessing, applied before a password is hashed.
 
-Two limits, both counted from the first failure on: of one account from one address, and of one address over all
-accounts. The first leaves the same person a way in from elsewhere; the second leaves others at the same address one.
+There are two limits, both counted from the first failure on: failures of one account from one address, and failures of
+one address over all accounts. After the first limit the user can still sign in from another address; it also leaves
+other users of the same address unaffected.
 
-Two libraries were weighed. django-axes has one limit for all its parameters, and counts a failure after it was hashed,
-so that guesses made in parallel pass it. django-allauth limits an account from all addresses alike, by which anybody
-could lock anybody out. This module can stay in front of allauth, whose backend is Django's extended.
+We compared two libraries. django-axes has one limit for all its parameters, and counts a failure only after the
+password was hashed, so parallel guesses pass it. django-allauth limits an account from all addresses together, so
+that anyone could lock another user out. This module can be combined with allauth, whose backend extends Django's.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from apps.accounts.models import User
 from apps.audit.models import SecurityEvent
 from apps.audit.services import record_security_event
 from apps.core import rate_limits
-from apps.core.addresses import network_of
+from apps.core.client_address import network_of
 from apps.core.errors import TooManyRequestsError
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt to sign in that is within the limits, and has been counted as if it had failed."""
+    """An attempt to sign in that is within the limits. It is counted as failed until it succeeds."""
 
     email: str
     address: str | None
@@ -31,12 +32,12 @@ class Attempt:
     address_key: str
 
     def succeeded(self) -> None:
-        """The right password: this account's failures from here are forgotten, and this was none of the address."""
-        rate_limits.forget(self.account_key)
+        """Reset the account's failures from this address, and take this attempt off the address's count."""
+        rate_limits.reset(self.account_key)
         rate_limits.add(self.address_key, settings.SIGN_IN_WINDOW_SECONDS, -1)
 
     def was_not_tried(self) -> None:
-        """No password was compared, so nothing was guessed."""
+        """Take the attempt back: no password was compared."""
         rate_limits.add(self.account_key, settings.SIGN_IN_WINDOW_SECONDS, -1)
         rate_limits.add(self.address_key, settings.SIGN_IN_WINDOW_SECONDS, -1)
 
@@ -47,10 +48,10 @@ class Attempt:
 def begin_attempt(*, email: str, address: str | None) -> Attempt:
     """Count an attempt before anything is hashed.
 
-    Whether the account exists makes no difference, neither to the answer nor to what is done for it.
+    The answer and the work are the same whether the account exists or not.
 
     Raises:
-        TooManyRequestsError: one of the limits is reached; it says for how long.
+        TooManyRequestsError: one of the limits is reached; ``retry_after`` has the seconds.
     """
     email = email.strip().lower()
     place = network_of(address)
@@ -70,23 +71,23 @@ def begin_attempt(*, email: str, address: str | None) -> Attempt:
     return Attempt(email=email, address=address, account_key=account_key, address_key=address_key)
 
 
-def coalesced(number: int) -> int:
-    """How many attempts a line stands for: there is one for the 1st, 2nd, 4th, 8th … and none (0) for the others."""
+def attempts_per_line(number: int) -> int:
+    """How many attempts an audit line counts: the 1st, 2nd, 4th, 8th … has a line, the others (0) have none."""
     return number - number // 2 if number > 0 and number & (number - 1) == 0 else 0
 
 
 def _refused(what: str, count: rate_limits.Count) -> TooManyRequestsError:
     minutes = -(-count.seconds_left // 60)
     return TooManyRequestsError(
-        f"There were too many failed attempts for {what}. Try again in {minutes} minute{'s' * (minutes != 1)}; who has "
-        "lost the password asks the administrator of the hospital for a new one.",
+        f"There were too many failed attempts for {what}. Try again in {minutes} minute{'s' * (minutes != 1)}. If you "
+        "have lost your password, ask the administrator of your hospital for a new one.",
         "sign-in-throttled",
         retry_after=count.seconds_left,
     )
 
 
 def _record_throttled(number: int, email: str, address: str | None) -> None:
-    if amount := coalesced(number):
+    if amount := attempts_per_line(number):
         _record(SecurityEvent.Action.SIGN_IN_THROTTLED, email, address, amount)
 
 

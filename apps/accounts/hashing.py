@@ -1,4 +1,4 @@
-"""Argon2, a few at a time: each hash takes a core and 100 MB, and anybody may ask for one by signing in."""
+"""A limit on simultaneous Argon2 hashes: each takes a core and 100 MB, and any client can cause one by signing in."""
 
 import contextlib
 import functools
@@ -19,50 +19,50 @@ _NICENESS = 10
 _T = TypeVar("_T")
 
 
-class Lane:
-    """At most ``at_once`` threads inside and as many again waiting, not for long; others are refused at once."""
+class HashingLimit:
+    """At most ``at_once`` threads hash, and as many again wait for a short time; others are refused at once."""
 
     def __init__(self, at_once: int) -> None:
-        self._inside = threading.BoundedSemaphore(at_once)
-        self._room = threading.BoundedSemaphore(2 * at_once)
+        self._hashing = threading.BoundedSemaphore(at_once)
+        self._hashing_or_waiting = threading.BoundedSemaphore(2 * at_once)
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Raises UnavailableError where there is no place."""
-        if not self._room.acquire(blocking=False):
+        """Wait for a place; raises UnavailableError where there is none."""
+        if not self._hashing_or_waiting.acquire(blocking=False):
             raise _busy()
         try:
-            if not self._inside.acquire(timeout=_WAIT_SECONDS):
+            if not self._hashing.acquire(timeout=_WAIT_SECONDS):
                 raise _busy()
             try:
                 yield
             finally:
-                self._inside.release()
+                self._hashing.release()
         finally:
-            self._room.release()
+            self._hashing_or_waiting.release()
 
 
 def _busy() -> UnavailableError:
     return UnavailableError("Too many people are signing in at this moment. Try again in a few seconds.", "busy")
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)  # Linux: this thread, and those that Argon2 starts from it
 
 
-lane = Lane(settings.HASHES_AT_ONCE)
-# One hash is eight threads that compute; images and pages go before them.
-_threads = ThreadPoolExecutor(settings.HASHES_AT_ONCE, thread_name_prefix="hashing", initializer=_step_back)
+hashing_limit = HashingLimit(settings.HASHES_AT_ONCE)
+# One hash computes on eight threads; images and pages have priority over them.
+_threads = ThreadPoolExecutor(settings.HASHES_AT_ONCE, thread_name_prefix="hashing", initializer=_lower_priority)
 
 
 def _hash(call: Callable[[], _T]) -> _T:
-    with lane.enter():
+    with hashing_limit.enter():
         return _threads.submit(call).result()
 
 
 class LimitedArgon2PasswordHasher(Argon2PasswordHasher):
-    """Django's own, in the lane of this process."""
+    """Django's hasher, within the limit of this process."""
 
     def encode(self, password: str, salt: str) -> str:
         return _hash(functools.partial(super().encode, password, salt))

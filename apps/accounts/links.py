@@ -1,4 +1,4 @@
-"""How the link of an invitation reaches its person: by e-mail where a mail server is set, else by who made it."""
+"""Delivery of invitation links: by e-mail where a mail server is configured, otherwise shown to the inviting user."""
 
 import smtplib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Open this link and choose a password. It works once, until {expires:%Y-%m-%d %H:
 
 If you did not expect this, do nothing.
 """
-_RENEWAL = """Somebody who looks after Checxray at {tenant} made this link for you, to choose a new password.
+_RENEWAL = """An administrator of Checxray at {tenant} made this link for you, to choose a new password.
 
 It works once, until {expires:%Y-%m-%d %H:%M} UTC:
 
@@ -39,11 +39,14 @@ class Link:
         return self.invited.invitation.email
 
 
-def deliver(link: Link) -> bool:
-    """Send the link to its person; True where there is no mail server, so that it must be shown instead.
+def send_link(link: Link) -> bool:
+    """Send the link by e-mail.
+
+    Returns:
+        True where there is no mail server, so that the link must be shown instead.
 
     Raises:
-        UnavailableError: the mail server did not take it. The caller's transaction takes the invitation back.
+        UnavailableError: the mail server did not take it. The caller's transaction must be rolled back.
     """
     if not settings.EMAIL_HOST:
         return True

@@ -1,4 +1,4 @@
-"""Refused API keys: counted by address, audited, and answered with 429 once there are too many."""
+"""Middleware for refused API keys: it counts them by address, audits them, and answers 429 once there are too many."""
 
 import logging
 from collections.abc import Callable
@@ -9,25 +9,24 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase
 
-from apps.accounts.guard import coalesced
+from apps.accounts.guard import attempts_per_line
 from apps.audit.models import AuditEvent, SecurityEvent
 from apps.audit.services import Actor, operation_of, record, record_security_event
 from apps.core import rate_limits
-from apps.core.addresses import client_address, network_of
+from apps.core.client_address import client_address, network_of
 from apps.core.problems import problem_response
 from apps.tenants.models import ApiClient, Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import digest_of, tenant_of_key
+from apps.tenants.services import secret_digest, tenant_of_key
 
 logger = logging.getLogger(__name__)
 
 
 class RefusedKeyMiddleware:
-    """Stands outside ``TenantTransactionMiddleware``: what it writes has a transaction of its own.
+    """Runs outside ``TenantTransactionMiddleware``, so that what it writes has a transaction of its own.
 
-    A key has 256 random bits, so there is nothing to guess; the limit bounds what refusals cost and how much they
-    write. A key that is in force is let in at any time: a forgotten machine with an old key must not stop the PACS
-    beside it.
+    A key has 256 random bits and cannot be guessed; the limit bounds the cost of refusals. A valid key is always
+    accepted: a forgotten machine with an old key must not stop a PACS at the same address.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -43,7 +42,7 @@ class RefusedKeyMiddleware:
         try:
             _record(request, address, place)
         except DatabaseError as error:
-            # The refusal itself stands; only its line is missing.
+            # The request stays refused; only its audit line is missing.
             logger.error("A refused key could not be recorded: %s.", type(error).__name__)
         if count.number <= settings.KEY_FAILURES_PER_ADDRESS:
             return response
@@ -60,9 +59,9 @@ class RefusedKeyMiddleware:
 def _record(request: HttpRequest, address: str | None, place: str) -> None:
     claimed = tenant_of_key(request.headers["Authorization"].partition(" ")[2].strip())
     tenant_id = claimed[0] if claimed and Tenant.objects.filter(pk=claimed[0]).exists() else None
-    # A flood leaves a line for its 1st, 2nd, 4th, 8th … request.
+    # Many refusals in a row write a line for the 1st, 2nd, 4th, 8th … only.
     key = rate_limits.key_of("api-key-of", place, str(tenant_id))
-    amount = coalesced(rate_limits.add(key, settings.SIGN_IN_WINDOW_SECONDS).number)
+    amount = attempts_per_line(rate_limits.add(key, settings.SIGN_IN_WINDOW_SECONDS).number)
     if not amount:
         return
     if claimed is None or tenant_id is None:
@@ -70,7 +69,7 @@ def _record(request: HttpRequest, address: str | None, place: str) -> None:
         return
     with tenant_tx(tenant_id):
         ended: UUID | None = (
-            ApiClient.objects.filter(key_hash=digest_of(claimed[1])).values_list("pk", flat=True).first()
+            ApiClient.objects.filter(key_hash=secret_digest(claimed[1])).values_list("pk", flat=True).first()
         )
         record(
             action=AuditEvent.Action.KEY_REFUSED,

@@ -1,4 +1,4 @@
-"""People. A user is known by e-mail across the platform; what they may do in a tenant is their Membership."""
+"""Users and invitations. A user has one account for the whole platform; a Membership gives a role in a tenant."""
 
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from apps.tenants.models import Role, TenantModel
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Make an account; the password policy holds here too, since commands and scripts come this way.
+        """Create an account. The password policy is checked here too, because commands and scripts call this.
 
         Raises:
             ValidationError: the password is too weak.
@@ -45,7 +45,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         "operator", default=False, help_text="May sign in to the operator's console; sees no patient there."
     )
     date_joined = models.DateTimeField(auto_now_add=True)
-    # Part of the session hash. A trigger raises it whenever the account is disabled, so that no session survives that.
+    # Part of the session hash. A trigger increments it when the account is disabled, which ends all its sessions.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects = UserManager()
@@ -69,14 +69,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         return str(self)
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        # Django's own, which covers the password, and the epoch beside it.
+        # Django's hash covers the password; ours covers the epoch as well.
         key_salt = "apps.accounts.models.User.session_auth_hash"
         value = f"{self.password}:{self.session_epoch}"
         return salted_hmac(key_salt, value, secret=secret, algorithm="sha256").hexdigest()
 
 
 class Invitation(TenantModel):
-    """A link by which somebody becomes a member of a tenant, or by which a member chooses a new password.
+    """A link with which a person becomes a member of a tenant, or with which a member chooses a new password.
 
     It works once and for a limited time. The secret is shown or mailed once and only its SHA-256 is stored.
     """

@@ -1,6 +1,6 @@
-"""The link by which an invited operator chooses a first password.
+"""The link with which an invited operator chooses a first password.
 
-It is Django's signed token: it ends with the password that it sets, and works for no account that has one, so that
+It is Django's signed token. It is invalid once a password is set, and for every account that has one, so that
 operators cannot set each other's passwords.
 """
 

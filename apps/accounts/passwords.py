@@ -1,4 +1,4 @@
-"""Passwords: what Django's list of common ones does not catch once twelve characters are asked for."""
+"""A password validator for variants of common passwords, which Django's list of common passwords does not contain."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ _REPEATED = re.compile(r"(.+?)\1+")
 class CommonPasswordVariantValidator:
     """Refuses a common password that was only made longer: ``Password2026!``, ``qwertyqwerty``, ``111111111111``.
 
-    What is left without digits and signs at its ends, and what is repeated, is looked up in Django's list.
+    It removes digits and signs at both ends, reduces a repeated text to one copy, and looks that up in Django's list.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class CommonPasswordVariantValidator:
 
     def _is_common(self, text: str) -> bool:
         repeated = _REPEATED.fullmatch(text)
-        # A single character, or one that is repeated, needs no list.
+        # A single character, repeated or not, is refused without the list.
         return text in self._common or (repeated is not None and (len(repeated[1]) == 1 or repeated[1] in self._common))
 
     def get_help_text(self) -> str:

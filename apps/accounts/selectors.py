@@ -1,4 +1,4 @@
-"""What the pages about people and keys show."""
+"""Selectors for the pages about members, invitations and API keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from apps.accounts.models import Invitation, User
 from apps.core.errors import NotFoundError
-from apps.tenants.models import ApiClient, Membership, Scope, Tenant, TenantModel
+from apps.tenants.models import ApiClient, ApiScope, Membership, Tenant, TenantModel
 
 T = TypeVar("T", bound=TenantModel)
 
 
 @dataclass(frozen=True)
 class KeyLine:
-    """An API key as a list shows it."""
+    """One API key with what its row in a list shows."""
 
     key: ApiClient
     creator: str
@@ -30,16 +30,16 @@ class KeyLine:
 
     @property
     def scopes(self) -> list[str]:
-        return [Scope(each).label if each in Scope.values else each for each in self.key.scopes]
+        return [ApiScope(each).label if each in ApiScope.values else each for each in self.key.scopes]
 
 
 def members() -> list[Membership]:
-    """The people of the tenant in force."""
+    """The members of the tenant in force."""
     return list(Membership.objects.select_related("user").order_by("user__full_name", "user__email"))
 
 
 def member(member_id: UUID) -> Membership:
-    """One person of the tenant in force.
+    """One member of the tenant in force.
 
     Raises:
         NotFoundError
@@ -51,7 +51,7 @@ def member(member_id: UUID) -> Membership:
 
 
 def open_invitations() -> list[Invitation]:
-    """The links of the tenant in force that may still be used, the newest first."""
+    """The invitations of the tenant in force that can still be used, the newest first."""
     waiting = Invitation.objects.filter(accepted=None, withdrawn=None, expires__gt=timezone.now())
     return list(waiting.select_related("created_by").order_by("-created"))
 
@@ -63,7 +63,7 @@ def keys() -> list[KeyLine]:
 
 
 def keys_made_by(user_id: UUID) -> list[KeyLine]:
-    """The keys of the tenant in force that this person made."""
+    """The keys of the tenant in force that this user made."""
     return _lines(ApiClient.objects.filter(created_by=user_id).order_by("-created"))
 
 
@@ -84,13 +84,13 @@ def _lines(clients: Iterable[ApiClient]) -> list[KeyLine]:
 
 
 def tenants_of_person(user_id: UUID) -> list[Membership]:
-    """Where a person works and as what, for operators; asked while no tenant is in force."""
+    """A user's memberships in all tenants, for operators; called while no tenant is in force."""
     found = Membership.objects.using("auth").filter(user=user_id).only("tenant_id", "user_id", "role")
     return _with_tenants(list(found))
 
 
 def keys_of_person(user_id: UUID) -> list[ApiClient]:
-    """The keys in force, of whatever tenant, that a person made; asked while no tenant is in force."""
+    """A user's API keys in force, in all tenants; called while no tenant is in force."""
     found = ApiClient.objects.using("auth").filter(created_by=user_id, revoked=None)
     live = found.exclude(expires__lte=timezone.now()).only("tenant_id", "name", "created_by_id")
     return _with_tenants(list(live))

@@ -1,4 +1,4 @@
-"""The sign-in forms of the portal and of the console, and their answer where the limits refuse."""
+"""The sign-in forms of the portal and of the console; they show a refusal by the rate limits."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from apps.core.errors import ChecxrayError
 from apps.core.problems import headers_of, status_of
 
-# As Django's forms for new passwords; a longer text is only work for the hasher.
+# As in Django's forms for new passwords: a longer text only costs time in the hasher.
 _LONGEST_PASSWORD = 4096
 
 
-class _Refusable(AuthenticationForm):
-    """Shows a refusal of the limits as the form's error, and leaves it for the answer's status."""
+class _RateLimitedForm(AuthenticationForm):
+    """Shows a refusal by the rate limits as the form's error, and keeps it for ``answer_refusal``."""
 
     password = forms.CharField(max_length=_LONGEST_PASSWORD, strip=False, widget=forms.PasswordInput)
     refusal: ChecxrayError | None = None
@@ -30,16 +30,16 @@ class _Refusable(AuthenticationForm):
             raise forms.ValidationError(error.detail, code=error.code) from error
 
 
-class SignInForm(_Refusable):
-    """The portal's."""
+class SignInForm(_RateLimitedForm):
+    """The portal's sign-in form."""
 
 
-class ConsoleSignInForm(_Refusable, AdminAuthenticationForm):
-    """The console's: operators only."""
+class ConsoleSignInForm(_RateLimitedForm, AdminAuthenticationForm):
+    """The console's sign-in form, for operators only."""
 
 
 def answer_refusal(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Give the page of a refused sign-in the status and the ``Retry-After`` of the refusal."""
+    """Set the status and ``Retry-After`` of a page that shows a refused sign-in."""
     refusal: ChecxrayError | None = getattr(request, "sign_in_refusal", None)
     if refusal is not None:
         response.status_code = status_of(refusal)

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from apps.api.openapi import ApiSchema
-from apps.tenants.models import Scope
+from apps.tenants.models import ApiScope
 
 
 class OneFormat(BaseContentNegotiation):
@@ -35,5 +35,5 @@ class ApiView(APIView):
 
 
 class ReadView(ApiView):
-    required_scope = Scope.READ
+    required_scope = ApiScope.READ
     http_method_names = ["get", "head", "options"]  # noqa: RUF012

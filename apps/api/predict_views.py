@@ -29,7 +29,7 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
-from apps.tenants.models import Scope
+from apps.tenants.models import ApiScope
 from apps.tenants.scope import tenant_tx
 
 # Few at a time: the decoders are those of the pages as well.
@@ -57,7 +57,7 @@ once are answered with 429 (yours) or 503 (everybody's) and `Retry-After`; so is
 
 
 class PredictView(ApiView):
-    required_scope = Scope.PREDICT
+    required_scope = ApiScope.PREDICT
     shows_findings = True
     parser_classes = ()
     http_method_names = ["post", "options"]  # noqa: RUF012

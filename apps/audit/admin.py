@@ -1,13 +1,13 @@
-"""What operators did in this console, and refused sign-ins and keys.
+"""The console's pages for what operators did in it, and for refused sign-ins and keys.
 
-The hospitals' own trails are theirs and are not shown here.
+The console does not show the audit trails of the tenants.
 """
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 
 from apps.audit.models import SecurityEvent
-from apps.tenants.console import OperatorAdmin
+from apps.tenants.operator_admin import OperatorAdmin
 
 
 @admin.register(LogEntry)

@@ -1,4 +1,4 @@
-"""Refused requests leave a line in the tenant's trail, although their own transaction was rolled back."""
+"""Middleware that records refused requests in the tenant's audit trail, although their transaction is rolled back."""
 
 import logging
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from apps.audit.services import actor_of, operation_of, record
 from apps.tenants.scope import tenant_tx
 
 logger = logging.getLogger(__name__)
-# An object of another tenant is answered like one that exists nowhere, so a missing object may be a forbidden one.
+# The answer for another tenant's object is "not found", so a missing object may be a forbidden one.
 _REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class RefusalAuditMiddleware:
-    """Stands outside ``TenantTransactionMiddleware``, so that its line has a transaction of its own."""
+    """Runs outside ``TenantTransactionMiddleware``, so that its line has a transaction of its own."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -42,5 +42,5 @@ def _record(request: HttpRequest) -> None:
                 outcome=AuditEvent.Outcome.MINOR_FAILURE,
             )
     except (DatabaseError, InterfaceError) as error:
-        # The refusal itself stands; only its line is missing.
+        # The request stays refused; only its audit line is missing.
         logger.error("A refused request could not be recorded: %s.", type(error).__name__)

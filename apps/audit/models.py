@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which object, written once."""
+"""The audit trail: append-only rows with an actor, an action and an object."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from apps.tenants.models import TenantModel
 
 
 class AuditEvent(TenantModel):
-    """One act on a tenant's data. It names rows by their keys; it holds no patient data."""
+    """One action on a tenant's data. It refers to rows by their primary keys and contains no patient data."""
 
     class Action(models.TextChoices):
         INSTANCE_STORED = "instance.stored", "Instance stored"
@@ -91,10 +91,10 @@ class AuditEvent(TenantModel):
 
 
 class SecurityEvent(models.Model):
-    """A refused sign-in or key of which no tenant is known yet. It holds no password and no typed text.
+    """A refused sign-in or API key for which no tenant is known. It contains no password and no typed text.
 
-    Refused sign-ins stand here whether the account exists or not: one statement for both, so that the time of the
-    answer says nothing. What concerns a tenant's people is found by ``user``.
+    A refused sign-in writes the same row whether the account exists or not, so that the time of the answer does not
+    reveal it. Refused sign-ins of a tenant's members are found by ``user``.
     """
 
     class Action(models.TextChoices):

@@ -9,7 +9,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 Point = tuple[float, float | None]
-# Okabe and Ito (2008): told apart by the colour-blind; the dashes tell them apart in a black and white print.
+# The colours of Okabe and Ito (2008), which colour-blind people can distinguish; the dashes do it in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#3E8FC4", "#7A7A7A")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _LETTER = 6.2
@@ -19,7 +19,7 @@ _MARKED_POINTS = 40
 
 
 @dataclass(frozen=True)
-class Series:
+class ChartSeries:
     """One line; a missing value breaks it."""
 
     name: str
@@ -70,7 +70,7 @@ class _Frame:
 
 def line_chart(
     title: str,
-    series: Sequence[Series],
+    series: Sequence[ChartSeries],
     *,
     x: Axis,
     y: Axis,
@@ -118,7 +118,7 @@ def ticks(low: float, high: float, *, count: int = 5, whole: bool = False) -> li
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _frame(series: Sequence[Series], x: Axis, y: Axis, width: int, height: int) -> _Frame:
+def _frame(series: Sequence[ChartSeries], x: Axis, y: Axis, width: int, height: int) -> _Frame:
     x_low, x_high = _reach(x, (point for each in series for point, _ in each.points), padded=False)
     y_low, y_high = _reach(y, (value for each in series for _, value in each.points if value is not None), padded=True)
     widest = max((len(_number(each)) for each in ticks(y_low, y_high)), default=3)
@@ -173,7 +173,7 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _line(series: Series, frame: _Frame, index: int) -> str:
+def _line(series: ChartSeries, frame: _Frame, index: int) -> str:
     colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
     known = [point for point in series.points if point[1] is not None and math.isfinite(point[1])]
     path, broken = "", True
@@ -197,7 +197,7 @@ def _within(at: float, frame: _Frame) -> float:
     return min(max(at, frame.top), frame.bottom)
 
 
-def _legend(series: Sequence[Series], width: int) -> list[tuple[str, int, float]]:
+def _legend(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int, float]]:
     """(name, row, x) of each entry."""
     placed = []
     at, row = _LEGEND_LEFT, 0
@@ -220,12 +220,12 @@ def _key(name: str, row: int, at: float, top: int, index: int) -> str:
     )
 
 
-def _description(series: Sequence[Series], x: Axis, y: Axis) -> str:
-    """The last values in words, for whoever cannot see the lines."""
+def _description(series: Sequence[ChartSeries], x: Axis, y: Axis) -> str:
+    """The last values as text, for screen readers."""
     if not series:
         return "No values yet."
-    said = []
+    texts = []
     for each in series:
         known = [value for _, value in each.points if value is not None and math.isfinite(value)]
-        said.append(f"{each.name}: {len(known)} points, last {_number(known[-1])}")
-    return f"{y.title} by {x.title}. " + "; ".join(said) + "."
+        texts.append(f"{each.name}: {len(known)} points, last {_number(known[-1])}")
+    return f"{y.title} by {x.title}. " + "; ".join(texts) + "."

@@ -1,8 +1,8 @@
-"""Who acts on the command line."""
+"""The actor of a management command."""
 
 import getpass
 
 
 def actor() -> str:
-    """The account on this machine, as the ledger and the audit name it."""
+    """The operating system's account, in the form that the activation ledger and the audit trail store."""
     return f"cli:{getpass.getuser()}"

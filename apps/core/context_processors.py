@@ -1,4 +1,4 @@
-"""What every page shows."""
+"""Template variables that every page uses."""
 
 from django.conf import settings
 from django.http import HttpRequest

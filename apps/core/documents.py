@@ -1,4 +1,4 @@
-"""HTML to PDF/A: nothing is fetched, nothing is executed."""
+"""HTML to PDF/A with WeasyPrint, which fetches no URL and executes no script."""
 
 import warnings
 from functools import lru_cache
@@ -21,7 +21,7 @@ INSTALL_FONT = (
 
 
 def require_pdf() -> None:
-    """Make sure, before any work, that this machine can make PDF.
+    """Check, before any work, that this machine can make PDF files.
 
     Raises:
         UnavailableError: it lacks Pango or fonts; the detail has the install line.
@@ -53,8 +53,8 @@ def only_data_urls(weasyprint: ModuleType) -> Any:
 
 @lru_cache(maxsize=1)
 def _weasyprint() -> ModuleType:
-    # Here and not above: it takes most of a second and 40 MB that workers and commands never need, and without Pango
-    # it cannot be imported at all.
+    # Imported here because it takes most of a second and 40 MB, which workers and commands never need. Without Pango
+    # the import fails.
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "No fonts configured|FontConfig cannot load", UserWarning)
         try:
@@ -62,7 +62,7 @@ def _weasyprint() -> ModuleType:
         except OSError as error:
             raise UnavailableError(INSTALL_PANGO, "pango-missing") from error
         except UserWarning as error:
-            # Laying out a page without any font would end the whole process with a segmentation fault.
+            # Without any font, the layout of a page ends the whole process with a segmentation fault.
             raise UnavailableError(INSTALL_FONT, "fonts-missing") from error
     return weasyprint
 

@@ -1,13 +1,13 @@
-"""One tree of refusals. Services raise them; ``apps.core.problems`` alone knows their HTTP status."""
+"""The exceptions that services raise. Only ``apps.core.problems`` maps them to an HTTP status."""
 
 from typing import ClassVar
 
 
 class ChecxrayError(Exception):
-    """A refusal that the caller can act on.
+    """A refused operation. The caller can act on its detail.
 
     Attributes:
-        code: stable kebab-case name of the refusal.
+        code: stable kebab-case name of the error.
         detail: what happened and what to do, without patient data.
         retry_after: seconds after which the same may be tried again, where they are known.
     """
@@ -60,9 +60,9 @@ class UnavailableError(ChecxrayError):
 
 
 class ObjectLostError(UnavailableError):
-    """A stored object is not there any more, or holds other bytes than were stored; sending it again restores it.
+    """A stored object is missing, or has other bytes than were stored. Sending it again restores it.
 
-    Who waits for a storage that is away must not wait for this one: time does not bring it back.
+    Code that waits for the end of a storage outage must not wait on this error: only the sender can repair it.
     """
 
     default_code = "object-damaged"

@@ -1,4 +1,4 @@
-"""Figures with their intervals, and tables, as the pages show them."""
+"""HTML for tables, and for figures with their confidence intervals."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Log lines without patient data: no request path (it carries UIDs), no row's values in a database error."""
+"""Log lines without patient data: no request path (it contains UIDs), no row's values in a database error."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""What every request passes: the count by view, and the refusal of NUL characters."""
+"""Middleware for every request: it counts requests by view, and refuses NUL characters."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 
 
 class MetricsMiddleware:
-    """Counts requests by the view's name: never by path, which carries UIDs."""
+    """Counts requests by the view's name, never by path, because a path contains UIDs."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

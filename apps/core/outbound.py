@@ -1,7 +1,8 @@
-"""Requests to addresses that a person typed in: public ones, and private ones only where a setting lists them.
+"""Outbound HTTP requests to addresses that a user entered, protected against server-side request forgery (SSRF).
 
-The name is resolved once and the connection goes to that very address, so a name that points elsewhere a moment later
-changes nothing. Redirects are not followed, proxies of the environment not used, and no answer's body is read.
+Only public addresses are allowed, and private ones that a setting lists. The host name is resolved once and the
+connection goes to that very address, so DNS rebinding has no effect. Redirects are not followed, proxies of the
+environment are not used, and the body of the answer is not read.
 """
 
 import http.client
@@ -35,7 +36,7 @@ class UnreachableError(Exception):
 
 
 def check_url(url: str) -> SplitResult:
-    """The parts of an address that requests may go to, as far as that can be told without asking for its name.
+    """Check a URL as far as that is possible without resolving its host name, and return its parts.
 
     Raises:
         InvalidInputError: the detail says what to change.
@@ -53,7 +54,7 @@ def check_url(url: str) -> SplitResult:
     if not url.isascii() or any(each.isspace() or not each.isprintable() for each in url):
         raise InvalidInputError("Leave out blanks, and write names and paths in ASCII (xn--…, %C3%A9).")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise InvalidInputError("Leave out user, password and fragment: the signature tells who sends.")
+        raise InvalidInputError("Leave out user, password and fragment: the signature identifies the sender.")
     try:
         literal = ipaddress.ip_address(parts.hostname)
     except ValueError:
@@ -64,10 +65,10 @@ def check_url(url: str) -> SplitResult:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """Send, and return the status of the answer, whatever it is.
+    """Send a POST request and return the status of the answer, also of an error.
 
     Raises:
-        UnreachableError: nothing was sent, or nobody answered within `SECONDS` of connecting.
+        UnreachableError: nothing was sent, or no answer came within `SECONDS` of connecting.
     """
     try:
         parts = check_url(url)
@@ -87,8 +88,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
         connection.close()
 
 
-def told(status: int) -> str:
-    """A status that is no success, in words."""
+def describe_status(status: int) -> str:
+    """Explain a status that is no success."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -103,9 +104,9 @@ def _resolved(parts: SplitResult) -> tuple[str, int]:
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UnreachableError(f"The name {parts.hostname} leads nowhere.") from error
+        raise UnreachableError(f"The host name {parts.hostname} cannot be resolved.") from error
     addresses = [str(each[4][0]) for each in found]
-    # All of them: whoever holds the name must not choose which one we look at.
+    # Every address is checked: the owner of the name must not choose which one is.
     for each in addresses:
         if not _is_allowed(ipaddress.ip_address(each)):
             raise UnreachableError(_refusal(each))
@@ -130,7 +131,7 @@ def _refusal(address: str) -> str:
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to one address, under the name of another, with an end to all patience."""
+    """A connection to an address that is already resolved, with a deadline for the whole exchange."""
 
     def __init__(self, parts: SplitResult, address: tuple[str, int]) -> None:
         super().__init__(address[0], address[1], timeout=SECONDS)
@@ -155,7 +156,7 @@ class _Pinned(http.client.HTTPConnection):
     def _run_out(self) -> None:
         self.ran_out = True
         try:
-            # Not TLS's own farewell, which would change the socket under the reading thread.
+            # Not the TLS shutdown, which would change the socket while another thread reads from it.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         except OSError:
             return

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the only place that maps refusals to HTTP status codes."""
+"""Errors as RFC 9457 problem documents: the only module that maps exceptions to HTTP status codes."""
 
 from http import HTTPStatus
 from typing import Any
@@ -57,7 +57,7 @@ def problem_response(status: int, detail: str, code: str, *, retry_after: int | 
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's hook. A refused request changes nothing: its transaction is rolled back."""
+    """The exception handler of REST framework. A refused request changes nothing: its transaction is rolled back."""
     headers: dict[str, str] = {}
     if isinstance(exc, errors.ChecxrayError):
         body = problem(status_of(exc), exc.detail, exc.code)
@@ -83,16 +83,17 @@ def _from_drf(exc: Exception, handled: Response) -> tuple[dict[str, Any], dict[s
     if isinstance(exc, Http404):
         return problem(HTTPStatus.NOT_FOUND, "There is no such object here.", "not-found"), headers
     if isinstance(exc, exceptions.ValidationError):
-        return problem(handled.status_code, _told(exc.detail), "invalid-input", errors=exc.detail), headers
+        return problem(handled.status_code, _first_errors(exc.detail), "invalid-input", errors=exc.detail), headers
     if isinstance(exc, exceptions.APIException):
         code = str(exc.get_codes()).replace("_", "-")
         return problem(handled.status_code, str(exc.detail), code), headers
     return problem(handled.status_code, HTTPStatus(handled.status_code).phrase, "error"), headers
 
 
-def _told(fields: Any) -> str:
-    """The first thing that is wrong with each field, in one line."""
+def _first_errors(fields: Any) -> str:
+    """The first error of each field, in one line."""
     if not isinstance(fields, dict):
         return "Some fields are not valid."
-    firsts = ((name, said[0] if isinstance(said, list) and said else said) for name, said in fields.items())
-    return " ".join(f"{name}: {said}" for name, said in firsts if isinstance(said, str)) or "Some fields are not valid."
+    firsts = ((name, found[0] if isinstance(found, list) and found else found) for name, found in fields.items())
+    texts = [f"{name}: {first}" for name, first in firsts if isinstance(first, str)]
+    return " ".join(texts) or "Some fields are not valid."

@@ -1,7 +1,7 @@
-"""Counts that all processes share, for limits on what one client may try.
+"""Rate limits: counters that all processes share, for example of failed sign-ins.
 
-Each key counts from its first attempt on, for a fixed time. The counts lie in the broker's Redis or Valkey; while that
-is away, each process counts for itself, so that limits become wider and people can still sign in.
+Each key counts from its first attempt on, for a fixed time. The counters are in the broker's Redis or Valkey. While
+that does not answer, each process counts for itself: the limits are then wider, and users can still sign in.
 """
 
 import functools
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _PREFIX = "checxray:limit:"
 _AWAY_SECONDS = 5
 _MOST_LOCAL_KEYS = 20_000
-# One round trip, atomic, and on Redis 6.2 as well, whose EXPIRE knows no NX.
+# One atomic round trip. It works on Redis 6.2 as well, whose EXPIRE has no option NX.
 _ADD = """
 local number = redis.call('INCRBY', KEYS[1], ARGV[1])
 local left = redis.call('TTL', KEYS[1])
@@ -32,7 +32,7 @@ return {number, left}
 
 
 class Count(NamedTuple):
-    """How often, and after how many seconds the count begins anew."""
+    """The number of attempts, and the seconds until the counter is reset."""
 
     number: int
     seconds_left: int
@@ -45,7 +45,7 @@ def key_of(kind: str, *parts: str) -> str:
 
 
 def add(key: str, seconds: int, amount: int = 1) -> Count:
-    """Count one more (or one less, with -1) and say how many there are now."""
+    """Add to a counter (an ``amount`` of -1 takes one back) and return its new state."""
     if time.monotonic() >= _local.away_until:
         try:
             number, left = _client().eval(_ADD, 1, _PREFIX + key, amount, seconds)
@@ -55,9 +55,9 @@ def add(key: str, seconds: int, amount: int = 1) -> Count:
     return _local.add(key, seconds, amount)
 
 
-def forget(key: str) -> None:
-    """Begin anew."""
-    _local.forget(key)
+def reset(key: str) -> None:
+    """Set a counter to zero."""
+    _local.reset(key)
     if time.monotonic() >= _local.away_until:
         try:
             _client().delete(_PREFIX + key)
@@ -72,7 +72,7 @@ def _client() -> "redis.Redis":
 
 
 class _LocalCounts:
-    """The counts of this process alone, while the shared store is away."""
+    """The counters of this process alone, while the shared store does not answer."""
 
     def __init__(self) -> None:
         self.away_until = 0.0
@@ -80,9 +80,9 @@ class _LocalCounts:
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def leave_store_alone(self, error: Exception) -> None:
-        """A store that did not answer is not asked for a while: every sign-in would wait for it."""
+        """Do not use a store that did not answer for a while: every sign-in would wait for it."""
         self.away_until = time.monotonic() + _AWAY_SECONDS
-        logger.warning("The shared store does not count (%s); each process counts for itself.", type(error).__name__)
+        logger.warning("The shared counters do not answer (%s); each process counts alone.", type(error).__name__)
 
     def add(self, key: str, seconds: int, amount: int) -> Count:
         now = time.monotonic()
@@ -96,7 +96,7 @@ class _LocalCounts:
                 self._counts.popitem(last=False)
         return Count(number, max(1, int(until - now)))
 
-    def forget(self, key: str) -> None:
+    def reset(self, key: str) -> None:
         with self._lock:
             self._counts.pop(key, None)
 

@@ -1,4 +1,4 @@
-"""What becomes of work that failed: it waits for an outage to end, or it spends one of its attempts.
+"""The retry policy: failed work waits for an outage to end, or it spends one of its attempts.
 
 A failure of the infrastructure (storage, database, device, broker) says nothing about the image: the work waits, and no
 attempt is spent however long the outage lasts. Every other failure spends an attempt. A refusal of the image is a
@@ -22,7 +22,7 @@ ATTEMPT_PAUSE_SECONDS = (5.0, 30.0)
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0
 
 
-class Outcome(enum.StrEnum):
+class Handling(enum.StrEnum):
     WAITS = "waits"
     SPENDS_ATTEMPT = "spends an attempt"
 
@@ -36,27 +36,27 @@ class Failure:
         longest: how many times in a row it may wait before it spends attempts; None: as long as the outage lasts.
     """
 
-    outcome: Outcome
+    handling: Handling
     what: str
     longest: int | None = None
 
 
 FAILURES: Mapping[str, Failure] = MappingProxyType(
     {
-        "storage-unavailable": Failure(Outcome.WAITS, "the object storage does not answer"),
-        "database-unavailable": Failure(Outcome.WAITS, "the database does not answer"),
-        "no-worker": Failure(Outcome.WAITS, "no AI worker has a model loaded"),
-        "device-failed": Failure(Outcome.WAITS, "the AI worker's device failed"),
-        "sandbox-unavailable": Failure(Outcome.WAITS, "the AI worker cannot start a decoding process"),
+        "storage-unavailable": Failure(Handling.WAITS, "the object storage does not answer"),
+        "database-unavailable": Failure(Handling.WAITS, "the database does not answer"),
+        "no-worker": Failure(Handling.WAITS, "no AI worker has a model loaded"),
+        "device-failed": Failure(Handling.WAITS, "the AI worker's device failed"),
+        "sandbox-unavailable": Failure(Handling.WAITS, "the AI worker cannot start a decoding process"),
         # The kernel ends the largest process when memory is short, and one image may be the cause: so not for ever.
-        "decoder-ended": Failure(Outcome.WAITS, "the decoding process was ended from outside", longest=10),
-        "source-unreadable": Failure(Outcome.SPENDS_ATTEMPT, "the stored image could not be read"),
-        "inference-error": Failure(Outcome.SPENDS_ATTEMPT, "the network failed on this image"),
-        "write-error": Failure(Outcome.SPENDS_ATTEMPT, "the result could not be stored"),
-        "worker-lost": Failure(Outcome.SPENDS_ATTEMPT, "the AI worker stopped while it read this study alone"),
+        "decoder-ended": Failure(Handling.WAITS, "the decoding process was ended from outside", longest=10),
+        "source-unreadable": Failure(Handling.SPENDS_ATTEMPT, "the stored image could not be read"),
+        "inference-error": Failure(Handling.SPENDS_ATTEMPT, "the network failed on this image"),
+        "write-error": Failure(Handling.SPENDS_ATTEMPT, "the result could not be stored"),
+        "worker-lost": Failure(Handling.SPENDS_ATTEMPT, "the AI worker stopped while it read this study alone"),
     }
 )
-UNKNOWN = Failure(Outcome.SPENDS_ATTEMPT, "the image could not be read")
+UNKNOWN = Failure(Handling.SPENDS_ATTEMPT, "the image could not be read")
 
 
 def failure_of(code: str) -> Failure:
@@ -70,15 +70,15 @@ def waits(code: str, times: int) -> bool:
         times: how many times in a row it has waited.
     """
     failure = failure_of(code)
-    return failure.outcome == Outcome.WAITS and (failure.longest is None or times < failure.longest)
+    return failure.handling == Handling.WAITS and (failure.longest is None or times < failure.longest)
 
 
 def outage_of(error: BaseException) -> str | None:
     """The code of the outage that an exception shows; None where the work itself may be the cause."""
-    # Other codes name what time does not mend, such as an object that is lost.
+    # The other codes are of errors that waiting does not repair, such as a lost object.
     if isinstance(error, UnavailableError) and error.code == UnavailableError.default_code:
         return "storage-unavailable"
-    # A value that PostgreSQL refuses comes from the work; whatever else the database says concerns all work alike.
+    # A value that PostgreSQL refuses comes from the work; every other error of the database concerns all work.
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, DataError | IntegrityError):
         return "database-unavailable"
     return None

@@ -1,10 +1,10 @@
-"""There is one database; its aliases are roles (``apps.tenants.roles``)."""
+"""Database router. There is one database; its aliases are roles (``apps.tenants.roles``)."""
 
 from typing import Any
 
 
 class RoleRouter:
-    """A row read as one role may be related to, and saved as, any other: by default as the application's."""
+    """Reads and writes as the application's role by default; rows that different roles read may be related."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "default"

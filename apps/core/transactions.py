@@ -1,4 +1,4 @@
-"""Transactions that PostgreSQL chose as the victim of a deadlock may simply be run again."""
+"""Transactions that run again after a deadlock."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def again_after_deadlock(transact: Callable[[], _T]) -> _T:
-    """Run a whole transaction, a few times where it met a deadlock."""
+    """Run a whole transaction, and again where PostgreSQL ended it because of a deadlock; ``ATTEMPTS`` times in all."""
     for _ in range(ATTEMPTS - 1):
         try:
             return transact()

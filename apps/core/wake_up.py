@@ -21,7 +21,7 @@ broker.config_from_object("django.conf:settings", namespace="CELERY")
 # A request waits for the broker once, and for no longer than this in each step.
 _PUBLISH_SECONDS = 0.5
 _PUBLISHERS = 16
-# A broker that did not answer is left alone for a while, so that a long upload does not wait for it film by film.
+# A broker that did not answer is not used for a while, so that a long upload does not wait for it at every instance.
 _AWAY_SECONDS = 5
 _away_until = 0.0
 _is_away = False
@@ -55,13 +55,13 @@ def wake_now(wake_up: WakeUp) -> bool:
         WAKE_UPS_LOST.inc()
         return False
     if _is_away:
-        # One thread asks whether it is back; the others do not wait for the answer.
+        # One thread tries whether the broker answers again; the others do not wait for it.
         _away_until = now + _AWAY_SECONDS
     try:
         with _publishers(broker, os.getpid()).acquire(block=True, timeout=_PUBLISH_SECONDS) as connection:
             if not connection.default_channel.client.llen(_queue(wake_up)):
                 broker.send_task(wake_up.value, retry=False, connection=connection)
-    # Whatever a broker's client raises, the work is safe in its row and the dispatcher sends it again.
+    # Any exception of the broker's client may be ignored: the row keeps the work, and the dispatcher sends it again.
     except Exception as error:
         WAKE_UPS_LOST.inc()
         _is_away, _away_until = True, time.monotonic() + _AWAY_SECONDS

@@ -1,4 +1,4 @@
-"""Messages to other people's systems as Standard Webhooks 1.0: signed, retried for days, each with an id that stays."""
+"""Standard Webhooks 1.0: signatures and pauses of messages to other systems; a retry keeps the id of its message."""
 
 import base64
 import hashlib
@@ -14,19 +14,19 @@ from django.utils.crypto import salted_hmac
 from apps.core.outbound import post
 
 _HOUR = 3600
-# What follows a failed attempt, and ends in a dead letter after two days.
+# The pauses after failed attempts. After two days a delivery is given up.
 _PAUSES = (30, 120, 600, 1800, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
-# Receivers that are down come back together; their senders should not.
+# After an outage of many receivers, the retries must not come all at the same moment.
 _JITTER = 0.1
 
 
 def secret_of(name: str) -> str:
-    """The secret by which a receiver knows us, in the standard's form. Derived from SECRET_KEY: stored nowhere."""
+    """The secret with which a receiver verifies signatures. It is derived from SECRET_KEY and stored nowhere."""
     return _secret(name, settings.SECRET_KEY)
 
 
 def secrets_of(names: Sequence[str]) -> list[str]:
-    """What to sign with: a secret for each name, and for each key that SECRET_KEY was before."""
+    """The secrets to sign with: for each name one of SECRET_KEY and one of each of SECRET_KEY_FALLBACKS."""
     return [_secret(name, key) for name in names for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
@@ -35,11 +35,14 @@ def _secret(name: str, key: str | bytes) -> str:
     return f"whsec_{base64.b64encode(derived).decode()}"
 
 
-def send(*, url: str, message_id: str, body: bytes, secrets: Sequence[str]) -> int:
-    """Send one message and return the answer's status.
+def send_message(*, url: str, message_id: str, body: bytes, secrets: Sequence[str]) -> int:
+    """Sign and send one message.
+
+    Returns:
+        The HTTP status of the answer.
 
     Raises:
-        UnreachableError: nothing was sent, or nobody answered.
+        UnreachableError: nothing was sent, or no answer came.
     """
     at = int(time.time())
     signatures = " ".join(_signature(secret, message_id, at, body) for secret in secrets)

@@ -15,7 +15,7 @@ from apps.core.wake_up import WakeUp, wake_after_commit
 
 
 class Work(models.Model):
-    """One wish, until its end. A worker holds it for the time of a lease, and three may try."""
+    """One job, from its request to its end. A worker holds it for the time of a lease; it has three attempts."""
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waits"
@@ -29,7 +29,7 @@ class Work(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     attempts = models.PositiveIntegerField(default=0)
-    # Raised by every claim: whoever holds an older one has lost the job, and may not end it.
+    # Every claim increments it: a worker with an older fence has lost the job, and may not end it.
     fence = models.PositiveIntegerField(default=0)
     worker = models.CharField(max_length=200, blank=True)
     not_before = models.DateTimeField(db_default=Now())
@@ -51,7 +51,7 @@ W = TypeVar("W", bound=Work)
 
 
 def _nothing(job: Any) -> None:
-    """Nobody waits for the end."""
+    """Do nothing when a job ends without a result."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Queue(Generic[W]):
         return self._rows().filter(_CLAIMABLE).exists()
 
     def claim(self, *, worker: str) -> W | None:
-        """The oldest job that nobody works on, now this worker's for the time of a lease."""
+        """The oldest job that no worker has, leased to this worker."""
         while True:
             with transaction.atomic():
                 rows = self._rows().select_for_update(skip_locked=True, of=("self",)).select_related(*self.related)
@@ -92,7 +92,7 @@ class Queue(Generic[W]):
         return self._rows().filter(pk=job.pk, fence=job.fence, state=Work.State.RUNNING)
 
     def extend(self, *, job: W) -> bool:
-        """Keep a job; False where it is another worker's by now."""
+        """Extend the lease; False where another worker has the job by now."""
         return bool(self.held(job).update(lease_expires=Now() + _lease()))
 
     def complete(self, *, job: W, **result: Any) -> None:

@@ -16,7 +16,7 @@ from apps.dicomweb.responses import DicomJsonRenderer, DicomXmlRenderer, build_r
 from apps.dicomweb.stow import store_parts
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
-from apps.tenants.models import Scope
+from apps.tenants.models import ApiScope
 
 # PS3.5 9.1
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
@@ -25,7 +25,7 @@ _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 class StoreView(APIView):
     """Store Instances (PS3.18 10.5). The body is streamed, so the transaction is opened only after it has come."""
 
-    required_scope = Scope.STORE
+    required_scope = ApiScope.STORE
     renderer_classes = (DicomJsonRenderer, JSONRenderer, DicomXmlRenderer)
     parser_classes = ()
     http_method_names = ("post", "options")

@@ -26,9 +26,9 @@ from apps.dimse.pdu import (
     AssociateRequest,
     reject,
 )
-from apps.routing.addresses import fingerprint_of, plain_address, subject_of
 from apps.routing.models import Refusal
-from apps.routing.selectors import Admission, Caller
+from apps.routing.peer_fields import fingerprint_of, plain_address, subject_of
+from apps.routing.selectors import Caller, PeerAdmission
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ class Acceptor:
         ports: list[Port],
         limits: Limits,
         *,
-        admit: Callable[[Caller], Admission],
+        admit: Callable[[Caller], PeerAdmission],
         hand_over: Callable[[socket.socket, Caller, int], None],
-        on_accepted: Callable[[Admission], None],
-        on_refused: Callable[[Admission, Caller], None],
+        on_accepted: Callable[[PeerAdmission], None],
+        on_refused: Callable[[PeerAdmission, Caller], None],
     ) -> None:
         self._ports = ports
         self._limits = limits
@@ -237,16 +237,16 @@ class Acceptor:
         elif not request.has_version_1:
             connection.finish(reject(VERSION_NOT_SUPPORTED))
         elif self._is_full(admission):
-            self._note_refused(Admission(admission.tenant, reason=Refusal.Reason.TOO_MANY), caller)
+            self._note_refused(PeerAdmission(admission.tenant, reason=Refusal.Reason.TOO_MANY), caller)
             connection.finish(reject(LOCAL_LIMIT))
         elif connection.state is State.DECIDING:
             await self._join(connection, request, caller, admission)
 
-    def _note_refused(self, admission: Admission, caller: Caller) -> None:
+    def _note_refused(self, admission: PeerAdmission, caller: Caller) -> None:
         ASSOCIATIONS.labels("refused").inc()
         self._on_refused(admission, caller)
 
-    def _is_full(self, admission: Admission) -> bool:
+    def _is_full(self, admission: PeerAdmission) -> bool:
         assert admission.tenant is not None
         assert admission.peer_id is not None
         tenants = [tenant_id for tenant_id, _ in self._associated.values()]
@@ -258,7 +258,7 @@ class Acceptor:
         )
 
     async def _join(
-        self, connection: Connection, request: AssociateRequest, caller: Caller, admission: Admission
+        self, connection: Connection, request: AssociateRequest, caller: Caller, admission: PeerAdmission
     ) -> None:
         """Give the association to pynetdicom, which gets the A-ASSOCIATE-RQ first."""
         assert admission.tenant is not None

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apps.audit.services import Actor
 from apps.routing.models import Refusal
-from apps.routing.selectors import Admission, Caller
+from apps.routing.selectors import Caller, PeerAdmission
 from apps.routing.services import note_refusal, note_seen
 from apps.tenants.scope import tenant_tx
 
@@ -58,14 +58,14 @@ class CallerLog:
         self._thread = threading.Thread(target=self._run, name="dimse-callers", daemon=True)
         self._thread.start()
 
-    def accepted(self, admission: Admission) -> None:
+    def accepted(self, admission: PeerAdmission) -> None:
         assert admission.tenant is not None
         assert admission.peer_id is not None
         with self._lock:
             seen = self._seen.setdefault(admission.peer_id, _Seen(admission.tenant.id))
             seen.waiting = True
 
-    def refused(self, admission: Admission, caller: Caller) -> None:
+    def refused(self, admission: PeerAdmission, caller: Caller) -> None:
         with self._lock:
             if admission.tenant is None or admission.reason is None:
                 self._unknown += 1

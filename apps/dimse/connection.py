@@ -24,7 +24,7 @@ from apps.dimse.pdu import (
     parse_header,
     parse_request,
 )
-from apps.routing.addresses import Address
+from apps.routing.peer_fields import Address
 
 MAX_PDU_BYTES: Final = 256 * 1024
 # From the connection to the end of its A-ASSOCIATE-RQ, a TLS handshake included.

@@ -23,7 +23,7 @@ from apps.dimse.connection import IDLE_SECONDS, MAX_PDU_BYTES
 from apps.dimse.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, supported_contexts
 from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, store
 from apps.dimse.tls import server_context
-from apps.routing.selectors import Admission, Caller, admit
+from apps.routing.selectors import Caller, PeerAdmission, admit_caller
 from apps.studies.spool import require_space
 
 logger = logging.getLogger(__name__)
@@ -105,11 +105,11 @@ class Listener:
         self._log.close()
         self._threads.shutdown()
 
-    def _admit(self, caller: Caller) -> Admission:
+    def _admit(self, caller: Caller) -> PeerAdmission:
         """Raises OutOfSpaceError and Django's DatabaseError, which are no answer yet."""
         require_space(0)
         close_old_connections()
-        return admit(caller)
+        return admit_caller(caller)
 
     def _hand_over(self, connection: socket.socket, caller: Caller, port: int) -> None:
         self._callers[connection.fileno()] = caller

@@ -13,7 +13,7 @@ from apps.core.metrics import INSTANCES
 from apps.dimse.part10 import spool_part10
 from apps.ingest.intake import inspect_file, take_in
 from apps.registry import engine
-from apps.routing.selectors import Caller, admit
+from apps.routing.selectors import Caller, admit_caller
 from apps.studies.services import StoredInstance
 from apps.studies.spool import open_spool
 
@@ -71,7 +71,7 @@ class _NotAdmittedError(Exception):
 
 def _take_in(arrival: Arrival) -> StoredInstance:
     close_old_connections()
-    admission = admit(arrival.caller)
+    admission = admit_caller(arrival.caller)
     tenant = admission.tenant
     if tenant is None or admission.peer_id is None:
         raise _NotAdmittedError

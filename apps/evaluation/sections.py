@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apps.core.charts import Axis, Chart, Series, line_chart
+from apps.core.charts import Axis, Chart, ChartSeries, line_chart
 from apps.evaluation.models import Evaluation
 from apps.registry import engine
 
@@ -61,7 +61,7 @@ def _roc_curves(report: Mapping[str, Any]) -> list[Chart]:
     return [
         line_chart(
             f"{label}, AUROC {entry['auroc']:.3f}",
-            [Series(label, [(x, y) for x, y in entry["roc"]])],
+            [ChartSeries(label, [(x, y) for x, y in entry["roc"]])],
             x=Axis("1 − specificity", 0.0, 1.0),
             y=Axis("sensitivity", 0.0, 1.0),
             diagonal=True,
@@ -80,7 +80,7 @@ def _reliability(label: str, points: Mapping[str, Sequence[Sequence[float]]]) ->
     reach = max((value for bins in points.values() for each in bins for value in each[:2]), default=1.0)
     return line_chart(
         label,
-        [Series(form, [(each[0], each[1]) for each in points[key]]) for key, form in _FORMS],
+        [ChartSeries(form, [(each[0], each[1]) for each in points[key]]) for key, form in _FORMS],
         x=Axis("predicted", 0.0, reach),
         y=Axis("observed", 0.0, reach),
         diagonal=True,

@@ -13,8 +13,8 @@ from apps.core.errors import ChecxrayError
 from apps.core.outbound import check_url
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.events.services import create_endpoint, ping, renew_secret, replay
-from apps.tenants.console import OperatorAdmin, run_service
 from apps.tenants.models import PLATFORM
+from apps.tenants.operator_admin import OperatorAdmin, run_service
 
 _WIDE = forms.TextInput(attrs={"size": 60})
 _DELIVERIES = "admin:events_webhookdelivery_changelist"

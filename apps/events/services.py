@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.core.outbound import check_url, told
+from apps.core.outbound import check_url, describe_status
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.webhooks import pause_after, secret_of
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
@@ -144,7 +144,7 @@ def finish_delivery(*, delivery: WebhookDelivery, outcome: Outcome) -> None:
     """Write what came of an attempt: delivered, again later, or given up."""
     failures = delivery.failures + 1
     pause = pause_after(failures)
-    reason = outcome.reason or ("" if outcome.is_success else told(outcome.status or 0))
+    reason = outcome.reason or ("" if outcome.is_success else describe_status(outcome.status or 0))
     changes: dict[str, Any] = {
         "held_until": None,
         "response_status": outcome.status,

@@ -10,15 +10,15 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 
-from apps.audit.console import ShowsTenants
+from apps.audit.operator_access import ShowsTenants
 from apps.audit.services import actor_of
 from apps.core.retry import FAILURES
 from apps.inference.models import InferenceJob, Worker
 from apps.inference.requeue import ended_jobs, requeue
 from apps.registry.models import ModelVersion
-from apps.tenants.console import OperatorAdmin
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
+from apps.tenants.operator_admin import OperatorAdmin
 
 _SHOWN = (
     "state", "attempt", "created", "run_after", "waiting_since", "is_suspect", "lease_until", "worker", "finished",

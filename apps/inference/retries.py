@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 
 from apps.core.metrics import JOBS, SHADOWS
-from apps.core.processes import has_ended
+from apps.core.process_names import has_ended
 from apps.core.retry import failure_of
 from apps.core.wake_up import WakeUp, wake_now
 from apps.inference.leases import (

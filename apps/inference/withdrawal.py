@@ -19,9 +19,9 @@ _FENCE_BITS = 62
 
 
 def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
-    """Withdraw a study and end its open job; a worker that holds it writes nothing. Raises as ``changes.withdraw``."""
+    """Withdraw a study and end its open job, whose worker then writes nothing; raises as ``changes.mark_withdrawn``."""
     with transaction.atomic():
-        study = changes.withdraw(study_id=study_id, reason=reason, user=user, membership=membership)
+        study = changes.mark_withdrawn(study_id=study_id, reason=reason, user=user, membership=membership)
         InferenceJob.objects.filter(study=study, state__in=OPEN_STATES).update(
             state=JobState.REJECTED,
             reason_code=WITHDRAWN,
@@ -35,10 +35,10 @@ def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membe
 
 
 def restore_study(*, study_id: UUID, user: User, membership: Membership | None) -> Study:
-    """Restore a study; it is read where it was not, or where images came meanwhile. Raises as ``changes.restore``."""
+    """Restore a study, and queue it where it has no result or new images; raises as ``changes.mark_restored``."""
     with transaction.atomic():
         before = Study.objects.filter(pk=study_id).values_list("withdrawn", flat=True).first()
-        study = changes.restore(study_id=study_id, user=user, membership=membership)
+        study = changes.mark_restored(study_id=study_id, user=user, membership=membership)
         latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
         came_meanwhile = study.series.filter(instances__received__gt=before).exists() if before else False
         if latest is None or latest.reason_code == WITHDRAWN or came_meanwhile:

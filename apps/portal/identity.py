@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from apps.studies.conflicts import open_conflicts_of, persons_under
 from apps.studies.models import DemographicsConflict, Patient, Study
-from apps.studies.settlement import Side, differing_between, sides_of, token_of
+from apps.studies.settlement import ConflictSide, differing_between, sides_of, token_of
 
 _ATTRIBUTES = {
     "PatientID": "patient ID",
@@ -23,7 +23,7 @@ class ShownConflict:
     """A conflict with what contradicts what."""
 
     conflict: DemographicsConflict
-    sides: list[Side]
+    sides: list[ConflictSide]
 
     @property
     def is_of_images(self) -> bool:
@@ -38,7 +38,7 @@ class ShownConflict:
         return [_ATTRIBUTES[name] for name in differing_between(self.sides)]
 
     @property
-    def numbered(self) -> list[tuple[int, Side]]:
+    def numbered(self) -> list[tuple[int, ConflictSide]]:
         return list(enumerate(self.sides, start=1))
 
 

@@ -1,11 +1,11 @@
-"""Who may send to a tenant by DIMSE, and who tried."""
+"""DICOM peers that may send to a tenant by DIMSE, and the callers that were refused."""
 
 from ipaddress import ip_address, ip_network
 from typing import ClassVar
 
 from django.db import models
 
-from apps.routing.addresses import AE_TITLE_LENGTH, show_network
+from apps.routing.peer_fields import AE_TITLE_LENGTH, show_network
 from apps.tenants.models import TenantModel
 
 NETWORK_LENGTH = 43
@@ -13,12 +13,12 @@ CERTIFICATE_LENGTH = 300
 
 
 class Peer(TenantModel):
-    """A DICOM application that may open associations with the tenant: who it says it is, and where it sends from."""
+    """A DICOM application that may open associations with the tenant: its AE title, its network, its certificate."""
 
     ae_title = models.CharField("AE title", max_length=AE_TITLE_LENGTH)
-    # CIDR notation, as `addresses.clean_network` writes it.
+    # CIDR notation, as `peer_fields.clean_network` writes it.
     network = models.CharField(max_length=NETWORK_LENGTH)
-    # A SHA-256 fingerprint or a subject, as `addresses.clean_certificate` writes it; empty: none is asked for.
+    # A SHA-256 fingerprint or a subject, as `peer_fields.clean_certificate` writes it; empty: none is required.
     certificate = models.CharField(max_length=CERTIFICATE_LENGTH, blank=True, default="")
     description = models.CharField(max_length=100, blank=True, default="")
     created = models.DateTimeField(auto_now_add=True)
@@ -43,7 +43,7 @@ class Peer(TenantModel):
 
 
 class Refusal(TenantModel):
-    """A caller that was turned away: one row for each AE title and address, which counts."""
+    """A caller that was refused: one row for each AE title and address, with the number of refusals."""
 
     class Reason(models.TextChoices):
         NOT_LISTED = "not-listed", "This AE title is not listed"

@@ -1,11 +1,11 @@
-"""Reading the peers: those of the tenant in force, and the one that calls before a tenant is in force."""
+"""Selectors for DICOM peers, and the decision whether a caller may open an association."""
 
 from dataclasses import dataclass
 from ipaddress import ip_network
 from uuid import UUID
 
-from apps.routing.addresses import Address, same_subject
 from apps.routing.models import Peer, Refusal
+from apps.routing.peer_fields import Address, same_subject
 from apps.tenants.models import Tenant
 
 _REFUSALS_SHOWN = 20
@@ -15,14 +15,14 @@ _TENANT_OF_PEER = tuple(f"tenant__{column}" for column in _TENANT_COLUMNS)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who opens an association: what the A-ASSOCIATE-RQ says (PS3.8 9.3.2) and what the connection shows.
+    """The caller that opens an association: the titles of its A-ASSOCIATE-RQ (PS3.8 9.3.2), and its connection.
 
     Attributes:
         called: the called AE title, which names the tenant.
         calling: the calling AE title.
-        address: where the connection comes from.
+        address: the address of its end of the connection.
         fingerprint: SHA-256 of the verified client certificate; empty without one.
-        subject: its subject.
+        subject: the subject of that certificate.
     """
 
     called: str
@@ -33,12 +33,12 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Admission:
-    """The answer to a caller: the peer's row if it may send, else why not, for the tenant's own eyes.
+class PeerAdmission:
+    """The decision about a caller: the peer's row if it may send, otherwise the reason, which only the tenant sees.
 
     Attributes:
-        tenant: whom it called; None if no tenant has this AE title.
-        peer_id: the row that lists it.
+        tenant: the tenant that it called; None if no tenant has this AE title.
+        peer_id: the row of the peer.
         reason: why it is refused; None with a peer.
     """
 
@@ -47,28 +47,28 @@ class Admission:
     reason: Refusal.Reason | None = None
 
 
-def admit(caller: Caller) -> Admission:
-    """Look a caller up in the list of the tenant that it calls; asked before any tenant is in force."""
+def admit_caller(caller: Caller) -> PeerAdmission:
+    """Look a caller up in the peers of the tenant that it calls; called before a tenant is in force."""
     named = Peer.objects.using("auth").filter(tenant__ae_title=caller.called, ae_title=caller.calling)
-    # With every image: one query, of the columns that this role may read.
+    # One query, because this runs for every instance; only the columns that this role may read.
     listed = list(named.select_related("tenant").only("network", "certificate", "tenant", *_TENANT_OF_PEER))
     if listed:
         tenant: Tenant | None = listed[0].tenant
     else:
         tenant = Tenant.objects.using("auth").filter(ae_title=caller.called).only(*_TENANT_COLUMNS).first()
     if tenant is None:
-        return Admission(None)
+        return PeerAdmission(None)
     if not tenant.is_active:
-        return Admission(tenant, reason=Refusal.Reason.CLOSED)
+        return PeerAdmission(tenant, reason=Refusal.Reason.CLOSED)
     if not listed:
-        return Admission(tenant, reason=Refusal.Reason.NOT_LISTED)
+        return PeerAdmission(tenant, reason=Refusal.Reason.NOT_LISTED)
     here = [peer for peer in listed if caller.address in ip_network(peer.network)]
     if not here:
-        return Admission(tenant, reason=Refusal.Reason.OTHER_ADDRESS)
+        return PeerAdmission(tenant, reason=Refusal.Reason.OTHER_ADDRESS)
     for peer in here:
         if _certificate_fits(peer.certificate, caller):
-            return Admission(tenant, peer_id=peer.id)
-    return Admission(tenant, reason=Refusal.Reason.OTHER_CERTIFICATE)
+            return PeerAdmission(tenant, peer_id=peer.id)
+    return PeerAdmission(tenant, reason=Refusal.Reason.OTHER_CERTIFICATE)
 
 
 def _certificate_fits(listed: str, caller: Caller) -> bool:
@@ -81,5 +81,5 @@ def peers() -> list[Peer]:
 
 
 def refusals() -> list[Refusal]:
-    """Who was refused last by the tenant in force, latest first."""
+    """The latest refusals of the tenant in force, latest first."""
     return list(Refusal.objects.order_by("-last")[:_REFUSALS_SHOWN])

@@ -1,4 +1,4 @@
-"""Keeping a tenant's list of peers, and noting who came."""
+"""Services for a tenant's DICOM peers, and for recording accepted and refused callers."""
 
 from datetime import datetime
 from typing import Final
@@ -11,10 +11,10 @@ from django.utils import timezone
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
-from apps.routing.addresses import clean_ae_title, clean_certificate, clean_network
 from apps.routing.models import Peer, Refusal
+from apps.routing.peer_fields import clean_ae_title, clean_certificate, clean_network
 
-# An attacker may call by any name: the tenant keeps the latest.
+# An attacker can use any AE title, so the number of rows is bounded: the latest are kept.
 REFUSALS_KEPT: Final = 200
 _ASSOCIATE: Final = "dimse:associate"
 
@@ -34,7 +34,7 @@ def add_peer(*, ae_title: str, network: str, certificate: str = "", description:
 
 
 def change_peer(*, peer_id: UUID, ae_title: str, network: str, certificate: str, description: str, by: Actor) -> Peer:
-    """Change a peer of the tenant in force; it holds from its next association and its next image on.
+    """Change a peer of the tenant in force; effective from its next association and its next instance on.
 
     Raises:
         NotFoundError, InvalidInputError, ConflictError
@@ -48,7 +48,7 @@ def change_peer(*, peer_id: UUID, ae_title: str, network: str, certificate: str,
 
 
 def remove_peer(*, peer_id: UUID, by: Actor) -> Peer:
-    """Take a peer off the list of the tenant in force. An association that it has open stores nothing more.
+    """Remove a peer of the tenant in force. An association that it has open stores nothing more.
 
     Raises:
         NotFoundError
@@ -72,7 +72,7 @@ def find_peer(peer_id: UUID) -> Peer:
 
 
 def note_seen(*, peer_id: UUID, at: datetime) -> None:
-    """Keep when a peer of the tenant in force was last accepted."""
+    """Store when a peer of the tenant in force was last accepted."""
     Peer.objects.filter(pk=peer_id).update(last_seen=at)
 
 

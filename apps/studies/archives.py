@@ -1,4 +1,4 @@
-"""ZIP archives of films. Members are read as streams into the spool under names of our own; nothing is extracted."""
+"""Reads ZIP archives of images. Each file is streamed into the spool under a name of ours; its own path is not used."""
 
 import stat
 import struct
@@ -15,7 +15,7 @@ from apps.studies.spool import Spool, SpooledFile
 
 MAX_MEMBERS = 1000
 MAX_DIRECTORY_BYTES = 4 * 1024 * 1024
-# Deflate reaches 1032:1 on zeros; a folder of films, black borders included, stays far under this.
+# Deflate reaches 1032:1 on zeros; a folder of X-ray images, black borders included, stays far below this ratio.
 MAX_RATIO = 200
 RATIO_GRACE_BYTES = 64 * 1024 * 1024
 LONGEST_NAME = 120
@@ -31,7 +31,7 @@ _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """One file of an archive: spooled, or refused with the reason."""
 
     name: str
@@ -52,10 +52,10 @@ def display_name(name: str) -> str:
     return "".join(letter for letter in last if letter.isprintable())[:LONGEST_NAME] or "unnamed"
 
 
-def read_archive(path: Path, spool: Spool) -> Iterator[Member]:
-    """The archive's files, each spooled and removed again when the next one is asked for.
+def read_archive(path: Path, spool: Spool) -> Iterator[ArchiveMember]:
+    """The archive's files. Each is spooled, and removed again when the caller takes the next one.
 
-    Folders, hidden files and what operating systems and DICOM media add are passed over.
+    Skipped are folders, hidden files, and files that operating systems and DICOM media add.
 
     Raises:
         InvalidInputError, TooLargeError: the archive as a whole is refused.
@@ -84,14 +84,14 @@ def _check_directory(path: Path) -> None:
         raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
 
 
-def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Iterator[Member]:
+def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Iterator[ArchiveMember]:
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
         raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
     ceiling = min(settings.MAX_UPLOAD_BYTES, RATIO_GRACE_BYTES + MAX_RATIO * archive_size)
     budget = _Budget(ceiling)
     for info in infos:
-        if _is_passed_over(info):
+        if _is_skipped(info):
             continue
         member = _read(archive, info, spool, budget)
         yield member
@@ -100,7 +100,7 @@ def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Itera
 
 
 class _Budget:
-    """The bytes that may still come out of the archive: counted as they come, whatever the headers claim."""
+    """The number of bytes that may still be unpacked: counted while they are read, since headers can be wrong."""
 
     def __init__(self, ceiling: int) -> None:
         self.left = ceiling
@@ -109,23 +109,25 @@ class _Budget:
         self.left -= count
         if self.left < 0:
             raise TooLargeError(
-                "The ZIP unpacks to more than is allowed. Send fewer films at once.", "archive-unpacks-too-large"
+                "The ZIP unpacks to more than is allowed. Send fewer images at once.", "archive-unpacks-too-large"
             )
 
 
-def _is_passed_over(info: zipfile.ZipInfo) -> bool:
+def _is_skipped(info: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(info.filename.replace("\\", "/")).parts
     if info.is_dir() or not parts or stat.S_ISLNK(info.external_attr >> 16):
         return True
     return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].upper() in ("DICOMDIR", "THUMBS.DB")
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: _Budget) -> Member:
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: _Budget) -> ArchiveMember:
     name = display_name(info.filename)
     if info.flag_bits & _ENCRYPTED:
-        return Member(name, None, InvalidInputError("The file is encrypted: pack it without a password.", "encrypted"))
+        return ArchiveMember(
+            name, None, InvalidInputError("The file is encrypted: pack it without a password.", "encrypted")
+        )
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Member(name, None, InvalidInputError("Pack the ZIP with the usual compression (Deflate).",
+        return ArchiveMember(name, None, InvalidInputError("Pack the ZIP with the usual compression (Deflate).",
                                                     "compression-not-supported"))  # fmt: skip
     writer = spool.open()
     try:
@@ -135,15 +137,15 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget:
                 writer.write(chunk)
         spooled = writer.close()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        return Member(name, None, InvalidInputError("This file is damaged inside the ZIP.", "archive-damaged"))
+        return ArchiveMember(name, None, InvalidInputError("This file is damaged inside the ZIP.", "archive-damaged"))
     except TooLargeError as error:
         if error.code != "instance-too-large":
             raise
-        return Member(name, None, error)
+        return ArchiveMember(name, None, error)
     finally:
         writer.abandon()
     if is_archive(spooled.path):
         spooled.path.unlink(missing_ok=True)
-        return Member(name, None, InvalidInputError("A ZIP inside a ZIP is not opened: send it by itself.",
+        return ArchiveMember(name, None, InvalidInputError("A ZIP inside a ZIP is not opened: send it by itself.",
                                                     "archive-in-archive"))  # fmt: skip
-    return Member(name, spooled)
+    return ArchiveMember(name, spooled)

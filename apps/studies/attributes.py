@@ -1,4 +1,4 @@
-"""From DICOM attributes to rows: dates, times and the bounds of each column."""
+"""Converts DICOM attributes to model fields: dates, times, and texts cut to each column's length."""
 
 import datetime
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from apps.studies.identity import demographics_key
 
 
 class InspectedInstance(Protocol):
-    """What the preflight found out about an instance (``ml.dicom.preflight.Preflight``)."""
+    """The result of the preflight of an instance (``ml.dicom.preflight.Preflight``)."""
 
     @property
     def sop_class_uid(self) -> str: ...
@@ -34,7 +34,7 @@ class InspectedInstance(Protocol):
     def unreadable(self) -> str: ...
 
 
-# What the gate and the technologist need; nothing that identifies a patient.
+# What the input check and the technologist need; nothing that identifies a patient.
 KEPT_WITH_INSTANCE = (
     "Modality",
     "BodyPartExamined",
@@ -58,12 +58,12 @@ KEPT_WITH_INSTANCE = (
 )
 
 
-# Of these, what the File Meta Information says (PS3.10 7.1): each route writes its own.
+# Those of the File Meta Information (PS3.10 7.1): every application that sends the instance on writes its own.
 OF_THE_FILE = ("ImplementationClassUID",)
 
 
 def parse_date(value: str) -> datetime.date | None:
-    """A DA value (PS3.5 6.2): YYYYMMDD, or the YYYY.MM.DD of old; None where it is neither."""
+    """A DA value (PS3.5 6.2): YYYYMMDD, or the retired form YYYY.MM.DD; None where it is neither."""
     digits = value.strip().replace(".", "")
     try:
         return datetime.date.fromisoformat(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}") if len(digits) == 8 else None
@@ -83,7 +83,7 @@ def parse_time(value: str) -> datetime.time | None:
 
 
 def demographics_fields(attributes: Mapping[str, str]) -> dict[str, object]:
-    """What an image says of its patient: the columns of ``apps.studies.models.Demographics``."""
+    """The demographics that an image states: the fields of ``apps.studies.models.Demographics``."""
     name = attributes.get("PatientName", "")[:324]
     birth_date = parse_date(attributes.get("PatientBirthDate", ""))
     sex = attributes.get("PatientSex", "")[:16]

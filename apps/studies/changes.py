@@ -1,4 +1,4 @@
-"""What a person changes about a study that arrived wrong: its patient, or whether it counts. All can be undone."""
+"""Services by which users correct a study: assign another patient, withdraw it, restore it. All can be undone."""
 
 import datetime
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ Action = StudyChange.Action
 
 @dataclass(frozen=True)
 class ChosenDemographics:
-    """What a person says of a study's patient instead of its images."""
+    """Demographics that a user entered for a study; they replace those that its images state."""
 
     name: str
     birth_date: datetime.date | None
@@ -52,14 +52,14 @@ def move_study(
     user: User,
     membership: Membership | None,
 ) -> Study:
-    """Let a study belong to another patient, or to a new one; its images no longer change that.
+    """Assign a study to another patient, or to a new one; its images no longer change that.
+
+    The user thereby decides that the study's demographics are of that patient, so this opens no conflict there.
 
     Args:
-        person_id: which of several persons that share the PatientID; None takes the one that the demographics fit, or
-            makes the patient where there is none.
-        demographics: what is said of the patient from now on; None leaves it to the images.
-
-    The move is a decision that these demographics are of that patient, so it opens no conflict there.
+        person_id: which of several persons that share the PatientID; None takes the one that the demographics match,
+            or creates the patient where there is none.
+        demographics: the study's demographics from now on; None leaves them as the images state them.
 
     Raises:
         NotPermittedError, NotFoundError
@@ -72,14 +72,14 @@ def move_study(
         raise InvalidInputError("This PatientID stands for a missing one: enter the patient's own.", "placeholder-id")
     with transaction.atomic():
         study = _locked(study_id)
-        before, former = said_of(study), study.patient
+        before, former = patient_snapshot(study), study.patient
         if demographics is not None:
             _choose(study, demographics)
         target = _target(patient_id, issuer, person_id, study)
         attach(study, target)
         study.patient_is_set = True
         study.save(update_fields=["patient_is_set", "demographics_are_set", *DEMOGRAPHICS])
-        if said_of(study) == before:
+        if patient_snapshot(study) == before:
             raise ConflictError("The study belongs to this patient already.", "study-not-moved")
         _change(study, Action.MOVED, user, reason, before)
         record(action=AuditEvent.Action.STUDY_MOVED, by=actor_for(user), object_id=study.pk)
@@ -90,11 +90,11 @@ def move_study(
 
 
 def follow_images(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
-    """Undo a move: the study belongs to the patient that its images name, and says of them what its images say.
+    """Undo ``move_study``: the study gets the patient and the demographics that its images state.
 
     Raises:
         NotPermittedError, NotFoundError
-        ConflictError: nothing was set by a person, or it is not known what the images say.
+        ConflictError: no user assigned the patient, or it is not known what the images state.
         InvalidInputError: there is no reason.
     """
     require_role(membership, *MAY_SETTLE)
@@ -104,7 +104,7 @@ def follow_images(*, study_id: UUID, reason: str, user: User, membership: Member
         image = instances_with_demographics(study).filter(is_held=False).first()
         if not study.patient_is_set or image is None:
             raise ConflictError("This study follows its images already.", "study-not-moved")
-        before, former = said_of(study), study.patient
+        before, former = patient_snapshot(study), study.patient
         copy_demographics(image, study)
         study.patient_is_set = study.demographics_are_set = False
         study.save(update_fields=["patient_is_set", "demographics_are_set", *DEMOGRAPHICS])
@@ -116,8 +116,8 @@ def follow_images(*, study_id: UUID, reason: str, user: User, membership: Member
     return study
 
 
-def withdraw(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
-    """Take a study out of worklists and answers. Nothing of it is deleted; ``restore`` brings it back.
+def mark_withdrawn(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
+    """Withdraw a study from worklists and answers. Nothing of it is deleted; ``mark_restored`` undoes it.
 
     The caller ends its open jobs, in the same transaction: see ``apps.inference.withdrawal``.
 
@@ -136,8 +136,8 @@ def withdraw(*, study_id: UUID, reason: str, user: User, membership: Membership 
         return _save_withdrawal(study, Action.WITHDRAWN, AuditEvent.Action.STUDY_WITHDRAWN, user, reason)
 
 
-def restore(*, study_id: UUID, user: User, membership: Membership | None) -> Study:
-    """Bring a withdrawn study back.
+def mark_restored(*, study_id: UUID, user: User, membership: Membership | None) -> Study:
+    """Undo the withdrawal of a study.
 
     Raises:
         NotPermittedError, NotFoundError
@@ -152,8 +152,8 @@ def restore(*, study_id: UUID, user: User, membership: Membership | None) -> Stu
         return _save_withdrawal(study, Action.RESTORED, AuditEvent.Action.STUDY_RESTORED, user, "")
 
 
-def said_of(study: Study) -> dict[str, Any]:
-    """The patient and demographics of a study, as its history keeps them."""
+def patient_snapshot(study: Study) -> dict[str, Any]:
+    """The patient and the demographics of a study, in the form that ``StudyChange`` stores."""
     return {
         "patient": str(study.patient_id),
         "patient_id": study.patient.patient_id,
@@ -177,7 +177,7 @@ def _save_withdrawal(
 def _locked(study_id: UUID) -> Study:
     if not Study.objects.select_for_update(no_key=True).filter(pk=study_id).exists():
         raise NotFoundError("There is no such study in this hospital.", "study-not-found")
-    # After the lock: rows that were joined before a wait are those of before it.
+    # Read again after the lock: joined rows that were read while waiting for it may be outdated.
     return Study.objects.select_related("patient").get(pk=study_id)
 
 
@@ -205,7 +205,9 @@ def _patient_of_images(study: Study, patient_id: str, issuer: str) -> Patient:
 
 
 def _change(study: Study, action: StudyChange.Action, user: User, reason: str, before: dict[str, Any]) -> None:
-    StudyChange.objects.create(study=study, action=action, by=user, reason=reason, before=before, after=said_of(study))
+    StudyChange.objects.create(
+        study=study, action=action, by=user, reason=reason, before=before, after=patient_snapshot(study)
+    )
 
 
 def _accept_as_moved(study: Study, target: Patient, user: User, reason: str) -> None:

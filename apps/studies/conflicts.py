@@ -1,7 +1,7 @@
-"""Demographics that contradict each other: found when an instance arrives, and again whenever something is changed.
+"""Finds demographics that contradict each other, when an instance arrives and after every change.
 
 Two studies of one patient, or two images of one study, may not differ in name, birth date or sex, and the images of one
-study may not name two patients. An image that names another patient than its study is held: it is stored, and neither
+study may not name two patients. An image that names another patient than its study is held: it is stored, but neither
 read nor shown.
 """
 
@@ -32,7 +32,7 @@ Settlement = DemographicsConflict.Settlement
 
 @dataclass(frozen=True)
 class Variant:
-    """What some images say of their patient."""
+    """The identity and demographics that one or several images state."""
 
     patient_id: str
     issuer: str
@@ -43,7 +43,7 @@ class Variant:
         return self.names_another_patient(other) or differ(self.key, other.key)
 
     def names_another_patient(self, other: "Variant") -> bool:
-        """Another PatientID, or the same one of another issuer. What identifies no person contradicts nothing."""
+        """Whether the PatientID or its issuer differ. An ID that identifies no person contradicts nothing."""
         if not (self.is_identified and other.is_identified):
             return False
         other_issuer = bool(self.issuer and other.issuer and self.issuer != other.issuer)
@@ -55,7 +55,7 @@ class Variant:
 
 
 def own_placeholders() -> frozenset[str]:
-    """The further placeholders of the tenant in force, in the form of ``placeholder_key``."""
+    """The placeholders that the tenant in force added, in the form of ``placeholder_key``."""
     return frozenset(PlaceholderPatientID.objects.values_list("key", flat=True))
 
 
@@ -66,9 +66,12 @@ def variant_of(instance: Instance, own: Iterable[str]) -> Variant:
 
 
 def review_instance(*, instance_id: UUID, by: Actor) -> bool:
-    """Compare a new instance with its study, and the study with its patient; whether a conflict is open then.
+    """Compare a new instance with its study, and the study with its patient.
 
-    The study's row, and that of the patient of a new study, are locked by the caller.
+    The caller has locked the study's row, and the patient's row of a new study.
+
+    Returns:
+        Whether a conflict is open afterwards.
     """
     instance = Instance.objects.select_related("series__study__patient").get(pk=instance_id)
     study = instance.series.study
@@ -90,7 +93,7 @@ def review_instance(*, instance_id: UUID, by: Actor) -> bool:
 
 
 def _is_held(study: Study, variant: Variant, known: Sequence[Variant]) -> bool:
-    """Whether an image names another patient than the study's other images, and no person accepted that."""
+    """Whether an image names another patient than the study's other images, and no user accepted that."""
     contradicting = [each for each in known if variant.names_another_patient(each)]
     return _is_set_aside(study, variant) or (
         bool(contradicting) and not _are_accepted(study, [*contradicting, variant])
@@ -98,7 +101,7 @@ def _is_held(study: Study, variant: Variant, known: Sequence[Variant]) -> bool:
 
 
 def hold_images(study: Study) -> None:
-    """Hold and release the study's images anew, after a decision: the patient of the study is the one that counts."""
+    """Decide again, after a user's decision, which of the study's images are held: those that name another patient."""
     own = own_placeholders()
     patient = study.patient
     reference = Variant(patient.patient_id, patient.issuer_of_patient_id, ("",) * 5, patient.is_identified)
@@ -110,9 +113,9 @@ def hold_images(study: Study) -> None:
 
 
 def review_images(study: Study, *, by: Actor) -> None:
-    """Compare the study's images anew, after one of them was rejected or is used again; the study's row is locked.
+    """Compare the study's images again, after one was rejected or its rejection withdrawn; the study's row is locked.
 
-    Where every image that is left names another patient, the study becomes that patient's, unless a person set it.
+    Where all remaining images name another patient, the study is assigned to that patient, unless a user assigned it.
     """
     own = own_placeholders()
     former = study.patient
@@ -131,29 +134,29 @@ def review_images(study: Study, *, by: Actor) -> None:
 
 
 def instances_with_demographics(study: Study) -> "QuerySet[Instance]":
-    """The study's images that are not rejected, oldest first, as far as it is known what they say of their patient."""
+    """The study's images that are not rejected and whose demographics are known, oldest first."""
     rejected = ImageRejection.objects.filter(study=study, withdrawn_at=None)
     images = Instance.objects.filter(series__study=study, demographics_key__isnull=False)
     return images.exclude(sop_instance_uid__in=rejected.values("sop_instance_uid")).order_by("received", "id")
 
 
 def open_conflicts_of(study: Study) -> "QuerySet[DemographicsConflict]":
-    """Of the study's own images, and of its patient's studies."""
+    """The open conflicts of the study's own images, and of its patient's studies."""
     unsettled = DemographicsConflict.objects.filter(settled__isnull=True)
     return unsettled.filter(study=study) | unsettled.filter(patient=study.patient_id)
 
 
 def persons_under(patient_id: str, issuer: str) -> "QuerySet[Patient]":
-    """The patients that share a PatientID: one, unless a person decided that there are several."""
+    """The patients that share a PatientID: one, unless a user decided that there are several."""
     return Patient.objects.filter(patient_id=patient_id, issuer_of_patient_id=issuer, is_identified=True).order_by(
         "person_number"
     )
 
 
 def patient_for(patient_id: str, issuer: str, *, key: Sequence[str]) -> Patient:
-    """The patient that demographics belong to: of several persons under one PatientID the one that they fit.
+    """The patient for some demographics: of several persons under one PatientID the one that they match.
 
-    Where they fit none, or more than one, the first person; ``recheck_patient`` then finds the contradiction.
+    Where they match none, or more than one, it is the first person; ``recheck_patient`` then finds the contradiction.
     """
     persons = list(persons_under(patient_id, issuer).select_for_update(no_key=True))
     if not persons:
@@ -164,7 +167,7 @@ def patient_for(patient_id: str, issuer: str, *, key: Sequence[str]) -> Patient:
 
 
 def copy_demographics(source: Demographics, target: Demographics) -> bool:
-    """Let one row say what another says of its patient; whether that changes it. The caller saves it."""
+    """Copy the demographics of one row to another, which the caller saves; return whether they differed."""
     changed = [name for name in DEMOGRAPHICS if getattr(source, name) != getattr(target, name)]
     for name in changed:
         setattr(target, name, getattr(source, name))
@@ -172,7 +175,7 @@ def copy_demographics(source: Demographics, target: Demographics) -> bool:
 
 
 def attach(study: Study, patient: Patient) -> None:
-    """Let a study belong to a patient."""
+    """Assign a study to a patient."""
     if study.patient_id != patient.pk:
         study.patient = patient
         study.save(update_fields=["patient"])
@@ -199,7 +202,7 @@ def recheck_patient(patient: Patient, *, by: Actor) -> None:
 
 
 def _accepted_groups(conflict: DemographicsConflict) -> list[list[DemographicsKey]]:
-    """The keys that a person said are of one person each."""
+    """The groups of keys that a user accepted as demographics of one person each."""
     return [conflict.decision.get("keys", []), *conflict.decision.get("groups", [])]
 
 
@@ -224,7 +227,7 @@ def recheck_study(study: Study, *, by: Actor) -> None:
 
 
 def _are_accepted(study: Study, variants: Sequence[Variant]) -> bool:
-    """Whether a person said that these variants are of one person."""
+    """Whether a user decided that these variants are of one person."""
     return any(
         all(_is_among(variant, conflict.decision.get("variants", [])) for variant in variants)
         for conflict in _decided(study=study)
@@ -239,7 +242,7 @@ def _is_among(variant: Variant, stored: Sequence[Sequence[Any]]) -> bool:
 
 
 def _is_set_aside(study: Study, variant: Variant) -> bool:
-    """Whether a person said that such images are of somebody else than the study."""
+    """Whether a user decided that such images are of another person than the study."""
     return any(variant.stored in conflict.decision.get("set_aside", []) for conflict in _decided(study=study))
 
 

@@ -1,4 +1,4 @@
-"""How much of a disk must stay free, so that databases and logs beside our files can still be written."""
+"""Checks free disk space, so that databases and logs on the same disk can still be written."""
 
 import errno
 import shutil
@@ -12,7 +12,7 @@ _SHARE = 20
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk or a quota is exhausted."""
+    """Whether an error means that a disk or a quota is exhausted."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
@@ -20,7 +20,7 @@ def require_free(folder: Path, expected_bytes: int, *, floor_bytes: int | None) 
     """Raise OutOfSpaceError where a folder's disk would fall under its floor.
 
     Args:
-        floor_bytes: None for the usual floor: 512 MiB, of a small disk a twentieth, so that it can be used at all.
+        floor_bytes: how many bytes must stay free; None for the default: 512 MiB, but at most a twentieth of the disk.
     """
     usage = shutil.disk_usage(folder)
     floor = min(_USUAL_FLOOR, usage.total // _SHARE) if floor_bytes is None else floor_bytes

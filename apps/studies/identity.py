@@ -1,4 +1,4 @@
-"""Whom a PatientID identifies, and when two sets of demographics contradict each other."""
+"""The rules for placeholder PatientIDs, and for demographics that contradict each other."""
 
 import datetime
 import re
@@ -11,7 +11,7 @@ from apps.studies.names import PersonName, comparable
 DemographicsKey = list[str]
 KEY_ATTRIBUTES: Final = ("PatientName", "PatientName", "PatientName", "PatientBirthDate", "PatientSex")
 
-# Values that systems and people enter where no PatientID is known, in the form of ``placeholder_key``.
+# Values that systems and users enter where no PatientID is known, in the form of ``placeholder_key``.
 PLACEHOLDERS: Final = frozenset({
     "anon", "anonym", "anonymised", "anonymized", "anonymous", "anonymus", "default", "desconocido", "dummy",
     "inconnu", "na", "nan", "nil", "nn", "no", "noid", "nomrn", "none", "nopatientid", "nopid", "notapplicable",
@@ -39,7 +39,7 @@ def is_placeholder(patient_id: str, own: Collection[str] = ()) -> bool:
 
 
 def demographics_key(name: str, birth_date: datetime.date | None, sex: str) -> DemographicsKey:
-    """What two studies are compared by. Case, spaces, trailing ^ and width of characters make no difference."""
+    """The key by which demographics are compared. Case, spaces, trailing ^ and character width make no difference."""
     sex = comparable(sex)
     return [
         *PersonName.parse(name).keys,
@@ -63,7 +63,7 @@ def any_differ(keys: Collection[Sequence[str]]) -> bool:
 
 
 def differing_attributes(keys: Collection[Sequence[str]]) -> list[str]:
-    """The DICOM keywords that the keys contradict each other in."""
+    """The DICOM keywords of the attributes in which the keys differ."""
     found = [
         keyword
         for keyword, values in zip(KEY_ATTRIBUTES, zip(*keys, strict=True), strict=True)

@@ -12,10 +12,10 @@ from apps.tenants.models import TenantModel
 
 
 class Patient(TenantModel):
-    """Whom studies belong to: an identity, and nothing else. What images say of a person is kept with each study.
+    """The identity of a patient, and nothing else. The demographics are stored with each study.
 
-    A PatientID that stands for a missing one identifies no person: each study with it has a patient of its own. Where a
-    member of the hospital decided that several persons share one PatientID, each has a ``person_number``.
+    A placeholder PatientID identifies no person: each study with one has a patient row of its own. Where a user decided
+    that several persons share one PatientID, each has a ``person_number``.
     """
 
     patient_id = models.CharField(max_length=64, blank=True)
@@ -39,7 +39,7 @@ class Patient(TenantModel):
 
 
 class Demographics(models.Model):
-    """What an image says of its patient. A null key: the row is older than these columns and was not filled yet."""
+    """The demographics that an image states. A null key: the row is older than these columns and not yet filled."""
 
     patient_name = models.CharField(
         max_length=324, blank=True, default="", db_default="", help_text="The raw PN value."
@@ -75,7 +75,7 @@ class Demographics(models.Model):
 
 
 class Study(Demographics, TenantModel):
-    """A study. Its demographics are those of the image that is read, unless a person set others for it."""
+    """A study. Its demographics are those of the image that was read, unless a user entered others."""
 
     patient = TenantForeignKey(Patient, on_delete=models.PROTECT, related_name="studies")
     study_instance_uid = models.CharField(max_length=64)
@@ -128,10 +128,10 @@ class Series(TenantModel):
 
 
 class Instance(Demographics, TenantModel):
-    """An image, with what it says of its patient.
+    """A DICOM instance, with the patient identity and demographics that it states.
 
-    A held one names another patient than its study. It is stored, and is neither read nor shown before a person settles
-    the conflict.
+    A held instance names another patient than its study. It is neither read nor shown before a user settles the
+    conflict.
     """
 
     series = TenantForeignKey(Series, on_delete=models.CASCADE, related_name="instances")
@@ -178,10 +178,10 @@ class Instance(Demographics, TenantModel):
 
 
 class ImageRejection(TenantModel):
-    """An image of a study is not to be used: a person said so, or a Key Object Selection document (IHE RAD IOCM).
+    """The rejection of an image by a user, or by a Key Object Selection document (IHE RAD IOCM): it must not be used.
 
-    It names the instance by its UID, because a document may come before the image that it rejects. A rejection that was
-    taken back stays as a row.
+    It refers to the instance by its UID, because a document may arrive before the image that it rejects. A withdrawn
+    rejection stays as a row.
     """
 
     class Code(models.TextChoices):
@@ -218,14 +218,15 @@ class ImageRejection(TenantModel):
 
 
 def object_key(tenant_id: Any, sha256: str) -> str:
-    """Where an object lives: by tenant and content, so that a key is never written twice with other bytes."""
+    """The storage key of an object, by tenant and content, so that no key is ever overwritten with other bytes."""
     return f"t/{tenant_id}/{sha256}"
 
 
 class DemographicsConflict(TenantModel):
     """Demographics that contradict each other: of the studies of one patient, or of the images of one study.
 
-    At most one is open for a patient and for a study. A settled one stays as history; a reopened one no longer counts.
+    At most one is open for a patient and for a study. A settled conflict stays as history; the decision of a reopened
+    one is no longer in force.
     """
 
     class Settlement(models.TextChoices):
@@ -271,7 +272,7 @@ class DemographicsConflict(TenantModel):
 
 
 class StudyChange(TenantModel):
-    """What a person changed about a study: written once, never changed."""
+    """A change that a user made to a study: written once, never changed."""
 
     class Action(models.TextChoices):
         MOVED = "moved", "Moved to another patient"
@@ -295,7 +296,7 @@ class StudyChange(TenantModel):
 
 
 class PlaceholderPatientID(TenantModel):
-    """A PatientID that stands for a missing one in this hospital, beside the list that every hospital has."""
+    """A placeholder PatientID that this tenant added to the common list."""
 
     value = models.CharField(max_length=64, help_text="As it was entered.")
     key = models.CharField(max_length=64, editable=False)

@@ -1,4 +1,4 @@
-"""Person names (DICOM PS3.5 6.2.1.2): three component groups, and how people read them."""
+"""Person names (DICOM PS3.5 6.2.1.2): their three component groups, and their forms for display and comparison."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ class PersonName:
 
     @classmethod
     def parse(cls, value: str) -> "PersonName":
-        """The groups of a raw PN value; what follows a third equals sign is not part of the standard and is ignored."""
+        """The groups of a raw PN value; text after a third equals sign is not part of the standard and is ignored."""
         groups = [group if group.replace("^", "").strip() else "" for group in value.split("=")]
         return cls(*[*groups, "", "", ""][:3])
 
@@ -46,7 +46,7 @@ class PersonName:
 
 
 def comparable(text: str) -> str:
-    """Text without what is no difference between two systems: case, width of characters, and spaces.
+    """Text without the differences that systems introduce: case, character width and spaces.
 
     NFKC makes the half-width katakana of ISO_IR 13 equal to the full-width ones of ISO 2022 IR 87.
     """
@@ -58,7 +58,7 @@ def _components(group: str) -> list[str]:
 
 
 def _western(group: str) -> str:
-    """Family name, given and middle name, suffix. The suffix tells a father from his son."""
+    """Family name, given and middle name, suffix. The suffix distinguishes a father from his son."""
     family, given, middle, _prefix, suffix = [*_components(group), "", "", "", "", ""][:5]
     return ", ".join(each for each in (family, f"{given} {middle}".strip(), suffix) if each) or group.strip("^ ")
 

@@ -1,4 +1,4 @@
-"""What an object storage must be able to do, and the file system as one. Keys are paths with ``/``."""
+"""The interface of an object storage, and its implementation on the file system. Keys are paths with ``/``."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from apps.core.errors import UnavailableError
 from apps.studies.disk import require_free
 
 _BLOCK = 1024 * 1024
-# What a file system answers that cannot give a file there a second name here.
+# The errors of file systems that cannot make this hard link.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -41,11 +41,11 @@ class ObjectStore(Protocol):
         ...
 
     def put(self, key: str, source: Path) -> None:
-        """Store a local file under a key, in the place of what is there. Readers see the one or the other, whole."""
+        """Store a local file under a key, atomically replacing an object that is there."""
         ...
 
     def renew(self, key: str, source: Path) -> None:
-        """Make an object that holds the very bytes of ``source`` young, so that no collector takes it for an orphan."""
+        """Set the time of an object with the bytes of ``source`` to now, so that it is not collected as an orphan."""
         ...
 
     def open(self, key: str) -> AbstractContextManager[BinaryIO]:
@@ -68,8 +68,8 @@ class ObjectStore(Protocol):
 class FileStore:
     """Objects as files below one folder.
 
-    A new file is written aside in ``INCOMING``, on the same file system as its place, reaches the disk, and only then
-    gets its name: a disk that fills up, or a machine that loses its power, leaves no part of a file under a key.
+    A new file is first written to ``INCOMING`` on the same file system and synchronised to disk, and only then gets its
+    name. A full disk or a power failure so leaves no partial file under a key.
     """
 
     INCOMING = "incoming"
@@ -83,12 +83,12 @@ class FileStore:
         """The file of an object that is there.
 
         Raises:
-            UnavailableError: no tenant has an object, as where a disk is not mounted: that says nothing about this one.
+            UnavailableError: the storage has no object of any tenant; probably its disk is not mounted.
         """
         path = self._root / key
         if not path.is_file():
             if key.startswith("t/") and not (self._root / "t").is_dir():
-                raise UnavailableError("The folder of the object storage is not there: is its disk mounted?")
+                raise UnavailableError("The folder of the object storage is missing: is its disk mounted?")
             raise FileNotFoundError("The object is missing from the storage.")
         return path
 
@@ -105,13 +105,13 @@ class FileStore:
         if self._file_mode is not None:
             source.chmod(self._file_mode)
         try:
-            # The usual case: the spool is on this file system, and its file has reached the disk already.
+            # The usual case: the spool is on this file system, and its file is synchronised to disk already.
             os.link(source, target)
         except FileExistsError:
-            self._put_aside(source, target)
+            self._copy_and_rename(source, target)
         except OSError as error:
             if error.errno in _NO_LINKS:
-                self._put_aside(source, target)
+                self._copy_and_rename(source, target)
             else:
                 raise
         _sync(target.parent)
@@ -151,28 +151,28 @@ class FileStore:
         return []
 
     def remove_abandoned(self, seconds: float) -> None:
-        """Remove the files that killed processes left aside, once they are this old."""
+        """Remove the files that killed processes left in ``INCOMING``, once they are this old."""
         for each in self.entries(self.INCOMING):
             if each.modified < time.time() - seconds:
                 self.delete(each.key)
 
-    def _put_aside(self, source: Path, target: Path) -> None:
-        aside = self._root / self.INCOMING / uuid.uuid4().hex
-        self._make_folder(aside.parent)
+    def _copy_and_rename(self, source: Path, target: Path) -> None:
+        incoming = self._root / self.INCOMING / uuid.uuid4().hex
+        self._make_folder(incoming.parent)
         require_free(self._root, source.stat().st_size, floor_bytes=settings.OBJECT_FREE_FLOOR_BYTES)
         try:
-            with source.open("rb") as content, aside.open("xb") as copy:
+            with source.open("rb") as content, incoming.open("xb") as copy:
                 shutil.copyfileobj(content, copy, _BLOCK)
                 copy.flush()
                 os.fsync(copy.fileno())
             if self._file_mode is not None:
-                aside.chmod(self._file_mode)
-            aside.replace(target)
+                incoming.chmod(self._file_mode)
+            incoming.replace(target)
         finally:
-            aside.unlink(missing_ok=True)
+            incoming.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:
-        """Create a folder and its parents so that they survive a loss of power, as the objects in them must."""
+        """Create a folder and its parents so that they survive a power failure, as the objects in them must."""
         if folder.is_dir():
             return
         self._make_folder(folder.parent)

@@ -1,4 +1,4 @@
-"""The PatientIDs that stand for a missing one: the hospital's own, beside the list that every hospital has."""
+"""Services for a tenant's placeholder PatientIDs, which it adds to the common list."""
 
 from uuid import UUID
 
@@ -17,12 +17,12 @@ from apps.tenants.services import require_role
 
 
 def add_placeholder(*, value: str, user: User, membership: Membership | None) -> PlaceholderPatientID:
-    """Let a PatientID identify no person any more. Studies that it put together get a patient of their own each.
+    """Declare a PatientID a placeholder. Each study that shares it gets a patient of its own.
 
     Raises:
         NotPermittedError: no administrator.
         InvalidInputError: the value has no letter or digit.
-        ConflictError: it is on the list already, or on that of every hospital.
+        ConflictError: it is on the tenant's or the common list already.
     """
     require_role(membership, Role.ADMIN)
     key = placeholder_key(value)
@@ -41,7 +41,7 @@ def add_placeholder(*, value: str, user: User, membership: Membership | None) ->
 
 
 def remove_placeholder(*, placeholder_id: UUID, user: User, membership: Membership | None) -> None:
-    """Let a PatientID identify a person again, for studies that arrive from now on. Stored studies stay as they are.
+    """Let a PatientID identify a person again, for studies that arrive from now on. Stored studies do not change.
 
     Raises:
         NotPermittedError, NotFoundError
@@ -54,7 +54,7 @@ def remove_placeholder(*, placeholder_id: UUID, user: User, membership: Membersh
 
 
 def separate(patient: Patient, *, by: Actor) -> None:
-    """Give each study of a patient whose ID identifies no person a patient of its own; a person's choice stays."""
+    """Give each study of a patient with a placeholder ID a patient of its own, except where a user assigned one."""
     for study in Study.objects.filter(patient=patient, patient_is_set=False).order_by("received", "id"):
         own = Patient.objects.create(
             patient_id=patient.patient_id, issuer_of_patient_id=patient.issuer_of_patient_id, is_identified=False

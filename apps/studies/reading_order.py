@@ -1,4 +1,4 @@
-"""Which image of a study is the one to read: the order, by attributes alone. Whether it may be read is the gate's."""
+"""The order in which the images of a study are tried, by attributes alone; the input check decides about each."""
 
 import re
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ _AP = re.compile(r"\b(AP|ANTERO ?-?POSTERIOR)\b")
 
 
 def reading_order(instances: Iterable[Instance]) -> list[Instance]:
-    """The images among instances of one study, the one to be read first.
+    """The images among the instances of one study, in the order in which they are tried.
 
-    An original before a CR or DX image that does not say what it is, and both before a derived one (PS3.3 C.7.6.1.1.2);
-    For Presentation before For Processing (C.8.11.2); CR and DX before Secondary Capture; posteroanterior before
-    anteroposterior before other views; and of equals the newest, which may be a repeat.
+    An original image precedes a CR or DX image without Image Type, and both precede a derived one (PS3.3
+    C.7.6.1.1.2). Then: For Presentation before For Processing (C.8.11.2); CR and DX before Secondary Capture;
+    posteroanterior before anteroposterior before other views. Of equals the newest is first: it may be a repeat.
     """
     images = [instance for instance in instances if instance.is_image]
     newest_first = sorted(images, key=lambda each: (each.received, each.pk), reverse=True)
@@ -24,11 +24,11 @@ def reading_order(instances: Iterable[Instance]) -> list[Instance]:
 
 
 def _rank(instance: Instance) -> tuple[int, ...]:
-    said = {name: str(text).strip().upper() for name, text in instance.attributes.items()}
-    image_type = [value.strip() for value in said.get("ImageType", "").split("\\")]
+    attributes = {name: str(text).strip().upper() for name, text in instance.attributes.items()}
+    image_type = [value.strip() for value in attributes.get("ImageType", "").split("\\")]
     is_capture = instance.sop_class_uid.startswith(_SECONDARY_CAPTURE)
     is_for_processing = (
-        instance.sop_class_uid == _FOR_PROCESSING or said.get("PresentationIntentType") == "FOR PROCESSING"
+        instance.sop_class_uid == _FOR_PROCESSING or attributes.get("PresentationIntentType") == "FOR PROCESSING"
     )
     return (
         {"ORIGINAL": 0, "DERIVED": 2}.get(image_type[0], 2 if is_capture else 1),

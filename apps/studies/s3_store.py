@@ -1,8 +1,8 @@
-"""An S3 bucket as object storage, with an end to every wait.
+"""An S3 bucket as object storage, with a timeout for every wait.
 
-The limits of one call (``S3_CONNECT_SECONDS``, ``S3_READ_SECONDS``, ``S3_ATTEMPTS``) bound a server that is silent; the
-deadline of an operation bounds one that drips. A server that has been silent three times in a row is left alone for
-``S3_PAUSE_SECONDS``, so that it does not hold every thread of this process.
+The limits of one call (``S3_CONNECT_SECONDS``, ``S3_READ_SECONDS``, ``S3_ATTEMPTS``) bound a server that does not
+answer; the deadline of an operation bounds one that answers very slowly. After three timeouts in a row the server is
+not called for ``S3_PAUSE_SECONDS`` (a circuit breaker), so that it does not block every thread of this process.
 """
 
 import base64
@@ -31,13 +31,13 @@ from apps.studies.object_store import StoredObject
 _MEBIBYTE = 1024 * 1024
 _ABSENT = ("NoSuchKey", "404")
 _FULL = ("InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "507")
-# An object that is older than this when it is sent again is written anew, so that it stays young.
+# An object that is older than this when it is sent again is written again, so that its time is new.
 _YOUNG_SECONDS = 3600
 _SILENT_IN_A_ROW = 3
 
 
-class SilenceBreaker:
-    """Fails calls at once while a server is known to be silent; one call in each pause tries whether it is back."""
+class CircuitBreaker:
+    """Fails calls at once while a server does not answer; one call after each pause tries it again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class SilenceBreaker:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Around one operation. Raises UnavailableError while the pause lasts."""
+        """The context of one operation. Raises UnavailableError while the pause lasts."""
         with self._lock:
             if self._silent >= _SILENT_IN_A_ROW:
                 if time.monotonic() < self._next_try:
@@ -88,7 +88,7 @@ class _TimedFile(io.FileIO):
 
 
 class _TimedBody(io.RawIOBase):
-    """The body of an answer, until the deadline. One that ends before its length is an error and no short object."""
+    """The body of an answer, until the deadline. A body that is shorter than announced is an error."""
 
     def __init__(self, answer: Any) -> None:
         # botocore's own reader waits until a whole block has come, however slowly.
@@ -110,7 +110,7 @@ class _TimedBody(io.RawIOBase):
 
     def close(self) -> None:
         if self._left:
-            # The rest of the body would be taken for the next answer.
+            # Otherwise the rest of the body would be read as the next answer.
             self._body.close()
         else:
             self._body.release_conn()
@@ -118,12 +118,12 @@ class _TimedBody(io.RawIOBase):
 
 
 class S3Store:
-    """One bucket. Its client may be used by several threads at once, and is made anew after a fork."""
+    """One bucket. Several threads may use its client at once; a forked process makes a client of its own."""
 
     def __init__(self, storage: Any) -> None:
         self._bucket = storage.bucket_name
         self._client = storage.connection.meta.client
-        self._breaker = SilenceBreaker()
+        self._breaker = CircuitBreaker()
 
     def size(self, key: str) -> int | None:
         try:
@@ -133,7 +133,7 @@ class S3Store:
             return None
 
     def put(self, key: str, source: Path) -> None:
-        """The server compares what came with its MD5 and refuses a body that was damaged or cut on the way."""
+        """Upload with the body's MD5: the server refuses a body that was damaged or cut off on the way."""
         with source.open("rb") as content:
             md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).digest()
         deadline = _Deadline(source.stat().st_size)

@@ -1,4 +1,4 @@
-"""Reading studies of the tenant in force."""
+"""Selectors for studies, images and rejections of the tenant in force."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,7 +10,7 @@ from apps.studies.models import DemographicsConflict, ImageRejection, Instance, 
 
 
 def get_study(study_instance_uid: str) -> Study:
-    """The study that DICOM and REST know by its StudyInstanceUID (PS3.3 C.7.2.1).
+    """The study with this StudyInstanceUID (PS3.3 C.7.2.1), for DICOM and REST.
 
     Raises:
         NotFoundError: the tenant in force has no such study.
@@ -20,11 +20,11 @@ def get_study(study_instance_uid: str) -> Study:
 
 
 def get_study_by_id(pk: UUID, *, even_withdrawn: bool = False) -> Study:
-    """The study of a page of the portal; its URLs carry our own key, because a StudyInstanceUID identifies a patient.
+    """The study with this primary key, for the portal: its URLs do not contain UIDs, which identify a patient.
 
     Raises:
         NotFoundError: the tenant in force has no such study.
-        WithdrawnError: it was withdrawn, and the caller did not ask for ``even_withdrawn``.
+        WithdrawnError: it was withdrawn, and the caller did not set ``even_withdrawn``.
     """
     return _get(Q(pk=pk), even_withdrawn=even_withdrawn)
 
@@ -42,7 +42,7 @@ def _get(condition: Q, *, even_withdrawn: bool) -> Study:
 
 
 def in_conflict() -> Q:
-    """For a query of studies: whether demographics of the study or of its patient contradict each other, unsettled."""
+    """A query condition: whether a study or its patient has a demographics conflict that is not settled."""
     unsettled = DemographicsConflict.objects.filter(settled__isnull=True)
     return Exists(unsettled.filter(study=OuterRef("pk"))) | Exists(unsettled.filter(patient=OuterRef("patient_id")))
 
@@ -58,24 +58,24 @@ def instances_of(study: Study) -> list[Instance]:
 
 
 def other_objects_of(study: Study) -> list[Instance]:
-    """What is stored with the study and is no image, oldest first: reports, presentation states, key objects."""
+    """The study's instances that are no images, oldest first: reports, presentation states, key objects."""
     return list(_of(study).filter(rows__isnull=True))
 
 
 def rejections_of(study: Study) -> dict[str, ImageRejection]:
-    """The rejections in force, by SOP Instance UID; also of images that have not come yet."""
+    """The rejections in force, by SOP Instance UID; also of images that have not arrived yet."""
     rows = ImageRejection.objects.filter(study=study, withdrawn_at=None).select_related("rejected_by")
     return {row.sop_instance_uid: row for row in rows}
 
 
 def count_images(study_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """How many images each of some studies has; one without images is left out."""
+    """The number of images of each study; a study without images is left out."""
     images = Instance.objects.filter(series__study__in=study_ids, rows__isnull=False, is_held=False)
     return dict(images.values_list("series__study").annotate(count=Count("id")).order_by())
 
 
 def studies_with_rejections(study_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of some studies of which an image was rejected, now or before."""
+    """The studies among these with a rejected image, even where the rejection was withdrawn."""
     return list(ImageRejection.objects.filter(study__in=study_ids).values_list("study_id", flat=True))
 
 

@@ -1,4 +1,4 @@
-"""Taking an instance in: first its object, then its rows."""
+"""Services that store an instance: first its object, then its rows."""
 
 import contextlib
 import json
@@ -35,10 +35,11 @@ _CONFLICTS: Final = {
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """Where the instance lies, and what its sender is to know.
+    """The result of storing an instance.
 
-    ``in_conflict``: its demographics contradict others of its study or patient, and no person has settled that yet.
-    ``is_withdrawn``: its study was withdrawn, so nothing of it is read.
+    Attributes:
+        in_conflict: its demographics contradict others of its study or patient, and no user has settled that yet.
+        is_withdrawn: its study was withdrawn, so the instance is not read.
     """
 
     study_id: UUID
@@ -57,9 +58,12 @@ class _Inserted:
 
 
 def put_instance(*, tenant_id: UUID, spooled: SpooledFile) -> bool:
-    """Write the object of an instance, outside of every transaction; whether it was not there, whole, before.
+    """Write the object of an instance, outside of every transaction.
 
     Where its rows are not committed afterwards, it is an orphan, which ``manage.py scrub_objects`` collects.
+
+    Returns:
+        False where the undamaged object was there already.
 
     Raises:
         OutOfSpaceError, UnavailableError: the storage did not take the object.
@@ -70,9 +74,9 @@ def put_instance(*, tenant_id: UUID, spooled: SpooledFile) -> bool:
 def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor) -> StoredInstance:
     """Write the rows of one instance that has passed the preflight, for the tenant in force.
 
-    Its object is there already (`put_instance`), so that a row without its object is never seen, and no transaction
-    stays open while a storage is slow. The same bytes again change nothing. The study's row stays locked until the
-    transaction ends, so that a job which completes meanwhile sees this instance. Demographics that contradict
+    Its object is stored before (`put_instance`), so that no row exists without its object, and no transaction stays
+    open while the storage is slow. Storing the same bytes again changes nothing. The study's row stays locked until
+    the transaction ends, so that a job which completes meanwhile sees this instance. Demographics that contradict
     those of the study or the patient are stored as a conflict.
 
     Raises:
@@ -94,16 +98,19 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
 def replace_lost_object(
     *, instance: Instance, spooled: SpooledFile, found: columns.InspectedInstance, by: Actor
 ) -> bool:
-    """Let the object of a resend take the place of one that is lost, for the tenant in force; whether it may.
+    """Replace the lost object of an instance of the tenant in force by one that was sent again.
 
-    Its bytes differ from those that are lost, as after another route, so nothing but what it says of itself can be
-    compared: it must name the same study and series and have the attributes that were kept.
+    Its bytes may differ from the lost ones, for example where it came from another system, so only attributes can be
+    compared: it must belong to the same study and series and have the attributes that the row keeps.
+
+    Returns:
+        False where the attributes differ; nothing is changed then.
     """
     kept = ("sop_class_uid", "rows", "columns", "unreadable", "view_position")
     new = columns.instance_fields(found)
-    # Rows from before an upgrade keep fewer attributes; those of group 0002 belong to the route, not to the instance.
-    said = {name: value for name, value in instance.attributes.items() if name not in columns.OF_THE_FILE}
-    if any(found.attributes.get(name) != value for name, value in said.items()):
+    # Rows from before an upgrade keep fewer attributes. Those of group 0002 are of the sender, not of the instance.
+    stored = {name: value for name, value in instance.attributes.items() if name not in columns.OF_THE_FILE}
+    if any(found.attributes.get(name) != value for name, value in stored.items()):
         return False
     if (instance.series.series_instance_uid, instance.series.study.study_instance_uid) != (
         found.series_instance_uid,
@@ -127,7 +134,7 @@ def replace_lost_object(
 
 
 def note_restored(sop_instance_uid: str) -> None:
-    """The object of a known instance of the tenant in force was lost or damaged, and has just been written again."""
+    """Record that the lost or damaged object of an instance of the tenant in force was written again."""
     Instance.objects.filter(sop_instance_uid=sop_instance_uid).update(restored=Now())
 
 
@@ -141,9 +148,9 @@ def drop_object(*, tenant_id: UUID, sha256: str) -> None:
 
 
 def follow_read_instances(*, instance_ids: Collection[UUID], by: Actor) -> None:
-    """Let each study say of its patient what the image says that was read, unless a person set something else.
+    """Give each study the demographics of the image that was read, unless a user entered others.
 
-    Of a study whose images agree nothing changes.
+    Where the images of a study agree, nothing changes.
     """
     read = Instance.objects.filter(pk__in=instance_ids).select_related("series__study__patient")
     for instance in read:
@@ -154,7 +161,7 @@ def follow_read_instances(*, instance_ids: Collection[UUID], by: Actor) -> None:
 
 
 def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, Any]]:
-    """The patient, study, series and instance that are to be there, by column, each with all columns of its table."""
+    """The rows of patient, study, series and instance, each with all columns of its table."""
     received = timezone.now()
     identity = columns.patient_identity(found.attributes)
     demographics = columns.demographics_fields(found.attributes)
@@ -186,9 +193,9 @@ def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInsta
     ]
 
 
-def _row(model: type[TenantModel], **said: Any) -> dict[str, Any]:
-    """A row by column, with the defaults of what is not said. The database fills in tenant and parent."""
-    return {name: said[name] if name in said else default() for name, default in _columns(model)}
+def _row(model: type[TenantModel], **values: Any) -> dict[str, Any]:
+    """A row by column, with defaults for missing values. The SQL function fills in tenant and parent."""
+    return {name: values[name] if name in values else default() for name, default in _columns(model)}
 
 
 @cache
@@ -198,7 +205,7 @@ def _columns(model: type[TenantModel]) -> list[tuple[str, Callable[[], Any]]]:
 
 
 def _default_of(field: "Field[Any, Any]") -> Callable[[], Any]:
-    """Of a field that only the database has a default for, that default."""
+    """The default of a field, or its database default where it has no other."""
     if field.has_default() or field.db_default is NOT_PROVIDED:
         return field.get_default
     value = field.db_default
@@ -206,7 +213,7 @@ def _default_of(field: "Field[Any, Any]") -> Callable[[], Any]:
 
 
 def _insert(rows: list[dict[str, Any]], placeholder: str) -> _Inserted:
-    """What became of the instance: one round trip, see ``studies/migrations/0005_demographics_conflicts.py``."""
+    """Store the rows in one round trip: see ``studies/migrations/0005_demographics_conflicts.py``."""
     with connection.cursor() as cursor:
         cursor.execute(
             "select outcome, of_study, needs_review, in_conflict, is_withdrawn"

@@ -1,4 +1,4 @@
-"""A person decides about demographics that contradict each other, and may take that back."""
+"""Services by which users settle a demographics conflict, and reopen it."""
 
 import hashlib
 import json
@@ -34,14 +34,14 @@ from apps.studies.models import DemographicsConflict, Instance, Patient, Study
 from apps.tenants.models import Membership, Role
 from apps.tenants.services import require_role
 
-# Who knows the patient: those who took the image, those who read it, and those who keep the hospital's data.
+# All roles of a tenant: they took the image, read it, or are responsible for the hospital's data.
 MAY_SETTLE = (Role.RADIOLOGIST, Role.TECHNOLOGIST, Role.ADMIN)
 LONGEST_REASON = 1000
 
 
 @dataclass
-class Side:
-    """What some of the studies, or some of a study's images, say of their patient."""
+class ConflictSide:
+    """One of the contradicting sets of demographics, with the studies or images that state it."""
 
     key: DemographicsKey
     patient_id: str
@@ -54,9 +54,9 @@ class Side:
     is_held: bool = False
 
 
-def sides_of(conflict: DemographicsConflict) -> list[Side]:
-    """The different things that are said, the oldest first: by the patient's studies, or by the study's images."""
-    found: dict[tuple[Any, ...], Side] = {}
+def sides_of(conflict: DemographicsConflict) -> list[ConflictSide]:
+    """The contradicting sets of demographics, oldest first: of the patient's studies, or of the study's images."""
+    found: dict[tuple[Any, ...], ConflictSide] = {}
     if conflict.patient_id is not None:
         studies = Study.objects.filter(
             patient=conflict.patient_id, withdrawn__isnull=True, demographics_key__isnull=False
@@ -66,15 +66,15 @@ def sides_of(conflict: DemographicsConflict) -> list[Side]:
             side.studies.append(study)
     elif conflict.study is not None:
         for instance in instances_with_demographics(conflict.study):
-            said = (instance.patient_id, instance.issuer_of_patient_id, *(instance.demographics_key or ()))
-            side = found.setdefault(said, _side(instance, instance))
+            stated = (instance.patient_id, instance.issuer_of_patient_id, *(instance.demographics_key or ()))
+            side = found.setdefault(stated, _side(instance, instance))
             side.images += 1
             side.is_held = side.is_held or instance.is_held
     return list(found.values())
 
 
-def _side(said: Study | Instance, identity: Patient | Instance) -> Side:
-    return Side(
+def _side(said: Study | Instance, identity: Patient | Instance) -> ConflictSide:
+    return ConflictSide(
         key=list(said.demographics_key or []),
         patient_id=identity.patient_id,
         issuer=identity.issuer_of_patient_id,
@@ -84,19 +84,19 @@ def _side(said: Study | Instance, identity: Patient | Instance) -> Side:
     )
 
 
-def differing_between(sides: Sequence[Side]) -> list[str]:
-    """The DICOM keywords of what the sides contradict each other in."""
+def differing_between(sides: Sequence[ConflictSide]) -> list[str]:
+    """The DICOM keywords of the attributes in which the sides differ."""
     found = ["PatientID"] if len({(side.patient_id, side.issuer) for side in sides}) > 1 else []
     return found + differing_attributes([side.key for side in sides])
 
 
-def token_of(sides: Sequence[Side]) -> str:
-    """Changes when anything is said that a person did not see when they decided."""
-    said = [
+def token_of(sides: Sequence[ConflictSide]) -> str:
+    """A digest of the sides. It changes when they change after a user has seen them."""
+    content = [
         [*side.key, side.patient_id, side.issuer, side.images, [str(study.pk) for study in side.studies]]
         for side in sides
     ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def settle_conflict(
@@ -112,21 +112,21 @@ def settle_conflict(
     """Decide about an open conflict.
 
     Args:
-        settlement: ``same-person``: all that is said is of one person and was corrected. ``different-persons``: of a
-            patient's studies, that they belong to several persons, each of whom becomes a patient; of a study's images,
-            that some of them are of somebody else.
-        choice: for ``different-persons`` one number for each of ``sides_of``: of studies the number of the person, of
+        settlement: ``same-person``: all sides are of one person whose data was corrected. ``different-persons``: a
+            patient's studies belong to several persons, each of whom becomes a patient; or some of a study's images
+            are of another person.
+        choice: for ``different-persons`` one number for each of ``sides_of``: for studies the number of the person, for
             images 1 where they belong to the study and 0 where they do not.
-        seen: ``token_of`` the sides that the person saw.
+        seen: ``token_of`` the sides that the user saw.
 
     Returns:
-        the studies that have to be read again, because other images of them may be read now.
+        The studies to read again, because other images of them may be read now.
 
     Raises:
-        NotPermittedError: no member of the hospital.
+        NotPermittedError: no member of the tenant.
         NotFoundError: no such conflict.
-        ConflictError: it is settled already, or something else is said by now.
-        InvalidInputError: the choice does not fit the sides, or divides nothing; there is no reason.
+        ConflictError: it is settled already, or the sides have changed.
+        InvalidInputError: the choice does not match the sides, or divides nothing; there is no reason.
     """
     require_role(membership, *MAY_SETTLE)
     reason = clean_reason(reason)
@@ -137,7 +137,7 @@ def settle_conflict(
         sides = sides_of(conflict)
         if token_of(sides) != seen:
             raise ConflictError(
-                "Something else has arrived meanwhile. Reload the page and look again.", "conflict-changed"
+                "A new image has arrived meanwhile. Reload the page and look again.", "conflict-changed"
             )
         if settlement == Settlement.SAME_PERSON:
             conflict.decision = _accepted(sides)
@@ -156,10 +156,10 @@ def settle_conflict(
 
 
 def reopen_conflict(*, conflict_id: UUID, user: User, membership: Membership | None) -> list[UUID]:
-    """Take a decision back: what it changed is as before, and the conflict is open again. The decision stays on record.
+    """Undo a decision: its changes are reverted, and the conflict is open again. The decision stays on record.
 
     Returns:
-        the studies that have to be read again.
+        The studies to read again.
 
     Raises:
         NotPermittedError, NotFoundError
@@ -183,10 +183,10 @@ def actor_for(user: User) -> Actor:
 
 
 def clean_reason(reason: str) -> str:
-    """Raises InvalidInputError where a person gave no reason, or a very long one."""
+    """The reason without spaces around it; raises InvalidInputError where it is empty or too long."""
     reason = reason.strip()
     if not reason:
-        raise InvalidInputError("Say why: the reason is kept with the change.", "reason-missing")
+        raise InvalidInputError("Enter a reason: it is kept with the change.", "reason-missing")
     if len(reason) > LONGEST_REASON:
         raise InvalidInputError(f"Shorten the reason to {LONGEST_REASON} characters.", "reason-too-long")
     return reason
@@ -204,26 +204,28 @@ def _locked(conflict_id: UUID) -> DemographicsConflict:
     return conflict
 
 
-def _check(choice: Sequence[int], sides: Sequence[Side]) -> None:
+def _check(choice: Sequence[int], sides: Sequence[ConflictSide]) -> None:
     if len(choice) != len(sides):
-        raise InvalidInputError("Say of each line to whom it belongs.", "choice-incomplete")
+        raise InvalidInputError("Choose for each line to whom it belongs.", "choice-incomplete")
     if len(set(choice)) < 2:
         raise InvalidInputError("Different persons need at least two different answers.", "choice-divides-nothing")
 
 
-def _stored(side: Side) -> list[Any]:
+def _stored(side: ConflictSide) -> list[Any]:
     return [side.patient_id, side.issuer, side.key]
 
 
-def _accepted(sides: Sequence[Side]) -> dict[str, Any]:
+def _accepted(sides: Sequence[ConflictSide]) -> dict[str, Any]:
     return {"keys": [side.key for side in sides], "variants": [_stored(side) for side in sides]}
 
 
-def _divide_patient(conflict: DemographicsConflict, sides: Sequence[Side], choice: Sequence[int]) -> dict[str, Any]:
-    """Give each further person a patient under the same PatientID. Whose study came first keeps the patient."""
+def _divide_patient(
+    conflict: DemographicsConflict, sides: Sequence[ConflictSide], choice: Sequence[int]
+) -> dict[str, Any]:
+    """Create a patient with the same PatientID for each further person. The first study's person keeps the patient."""
     patient = conflict.patient
     assert patient is not None
-    persons: dict[int, list[Side]] = defaultdict(list)
+    persons: dict[int, list[ConflictSide]] = defaultdict(list)
     for side, number in zip(sides, choice, strict=True):
         persons[number].append(side)
     known = persons_under(patient.patient_id, patient.issuer_of_patient_id)
@@ -237,14 +239,14 @@ def _divide_patient(conflict: DemographicsConflict, sides: Sequence[Side], choic
                 patient_id=patient.patient_id, issuer_of_patient_id=patient.issuer_of_patient_id, person_number=highest
             )
             decision["divided"].append(str(person.pk))
-            moved = [study.pk for side in group for study in side.studies]
-            Study.objects.filter(pk__in=moved).update(patient=person)
+            reassigned = [study.pk for side in group for study in side.studies]
+            Study.objects.filter(pk__in=reassigned).update(patient=person)
         decision["groups"].append([side.key for side in group])
     return decision
 
 
-def _set_aside(conflict: DemographicsConflict, sides: Sequence[Side], choice: Sequence[int]) -> dict[str, Any]:
-    """Hold the images that are of somebody else, and let the study belong to whom the others name."""
+def _set_aside(conflict: DemographicsConflict, sides: Sequence[ConflictSide], choice: Sequence[int]) -> dict[str, Any]:
+    """Hold the images of another person, and assign the study to the patient that the other images name."""
     study = _study_of(conflict)
     kept = [side for side, number in zip(sides, choice, strict=True) if number]
     former_patient = str(study.patient_id)
@@ -265,7 +267,7 @@ def _study_of(conflict: DemographicsConflict) -> Study:
 
 
 def _rejoin(conflict: DemographicsConflict) -> None:
-    """Undo what a decision moved."""
+    """Assign the studies to the patient that they had before the decision."""
     decision = conflict.decision
     if conflict.patient_id:
         Study.objects.filter(patient__in=decision.get("divided", []), patient_is_set=False).update(
@@ -278,7 +280,7 @@ def _rejoin(conflict: DemographicsConflict) -> None:
 
 
 def _apply(conflict: DemographicsConflict, by: Actor) -> list[UUID]:
-    """Hold, release and compare again what a decision is about; the studies that have to be read again."""
+    """Update held images and conflicts after a decision; return the studies to read again."""
     if conflict.patient_id:
         for patient in Patient.objects.filter(pk__in=[conflict.patient_id, *conflict.decision.get("divided", [])]):
             recheck_patient(patient, by=by)

@@ -1,4 +1,4 @@
-"""The spool: where bytes wait on this machine until they are judged. Nothing in it counts as received."""
+"""The spool: temporary files of received bytes until they are checked. Nothing in it counts as received."""
 
 import contextlib
 import datetime
@@ -29,7 +29,7 @@ class SpooledFile:
 
 
 class SpoolWriter:
-    """One file under way. ``close`` makes it durable where it may be kept, and says what it is."""
+    """Writes one file and computes its SHA-256. ``close`` synchronises a durable file to disk."""
 
     def __init__(self, path: Path, limit: int, *, durable: bool) -> None:
         try:
@@ -52,7 +52,7 @@ class SpoolWriter:
             self._next_check += _CHECK_SPACE_EVERY
         rest = memoryview(data)
         try:
-            # A disk that fills up takes a part first and says so only when it is asked again.
+            # A disk that fills up may write only a part; the error comes with the next call.
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
@@ -63,7 +63,7 @@ class SpoolWriter:
         try:
             if self._durable:
                 os.fsync(self._file.fileno())
-            # A network file system may say only now that it has no room.
+            # A network file system may report only now that it is full.
             self._file.close()
         except OSError as error:
             raise _no_space() from error
@@ -75,7 +75,7 @@ class SpoolWriter:
 
 
 class Spool:
-    """A folder of files that vanishes with the request that made it."""
+    """A folder of temporary files, removed at the end of the request that made it."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ class Spool:
         return writer.close()
 
     def adopt(self, path: Path) -> SpooledFile:
-        """A file that somebody else wrote into this folder."""
+        """Take a file that other code wrote into this folder, synchronised to disk."""
         try:
             with path.open("rb+") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -104,10 +104,10 @@ class Spool:
 
 @contextmanager
 def open_spool(expected_bytes: int = 0, *, durable: bool = True) -> Iterator[Spool]:
-    """A private folder on the spool's disk, removed on leaving, whatever happened.
+    """A private folder on the spool's disk, removed at the end in every case.
 
     Args:
-        durable: whether its files may be kept, and so must have reached the disk when they are closed.
+        durable: whether its files may be stored, and so must be synchronised to disk when they are closed.
 
     Raises:
         OutOfSpaceError: the disk would fall under its floor.
@@ -126,7 +126,7 @@ def open_spool(expected_bytes: int = 0, *, durable: bool = True) -> Iterator[Spo
 
 
 def _remove(folder: Path) -> None:
-    """A third of the price of ``rmtree`` for the usual folder, which holds plain files or nothing."""
+    """Remove a folder; for plain files only this takes a third of the time of ``rmtree``."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             path.unlink()
@@ -144,10 +144,10 @@ def _no_space() -> OutOfSpaceError:
 
 
 def remove_abandoned(age: datetime.timedelta = datetime.timedelta(days=1)) -> None:
-    """Remove what killed processes left in the spool."""
+    """Remove the folders that killed processes left in the spool."""
     oldest = time.time() - age.total_seconds()
     for folder in settings.SPOOL_DIR.iterdir():
-        # A request may end, and its folder go, in between.
+        # A request may end, and remove its folder, in between.
         with contextlib.suppress(FileNotFoundError):
             if folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)

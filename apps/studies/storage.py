@@ -1,7 +1,7 @@
-"""Objects: files in the default storage (the file system, or any S3), most of them under the SHA-256 of their content.
+"""Stored objects: files in the default storage (the file system, or any S3), most under the SHA-256 of their content.
 
-What is read for a result is compared with that SHA-256 first. What is there already is checked when it is sent again,
-and replaced where it is damaged.
+An object that is read for a result is compared with that SHA-256 first. An object that is sent again is checked, and
+replaced where it is damaged.
 """
 
 import contextlib
@@ -39,20 +39,20 @@ def object_store() -> ObjectStore:
 
 @functools.lru_cache(maxsize=4)
 def _s3_store(storage: Any, process: int) -> S3Store:
-    """One client for all threads of a process: making one takes a tenth of a second."""
+    """One client for all threads of a process, because creating one takes a tenth of a second."""
     return S3Store(storage)
 
 
-def is_local() -> bool:
-    """Whether objects are files of this machine, so that `local_path` copies nothing."""
+def is_local_storage() -> bool:
+    """Whether objects are files on this machine, so that `local_path` copies nothing."""
     return isinstance(storages["default"], FileSystemStorage)
 
 
 def put_file(key: str, spooled: SpooledFile) -> bool:
     """Store a spooled file under a key, unless exactly these bytes are there already.
 
-    What is there is read for that, so that an object that was damaged is repaired when it is sent again. One that is
-    whole becomes young again, as if it had just been stored.
+    An object that is there is read and compared, so that a damaged one is repaired. One that is not damaged gets a new
+    modification time, as if it had just been stored.
 
     Returns:
         Whether the object was written.
@@ -62,7 +62,7 @@ def put_file(key: str, spooled: SpooledFile) -> bool:
     """
     with _answering():
         store = object_store()
-        if holds(key, spooled):
+        if has_content(key, spooled):
             store.renew(key, spooled.path)
             return False
         store.put(key, spooled.path)
@@ -75,7 +75,7 @@ def put_bytes(key: str, data: bytes) -> None:
         put_file(key, spool.write(data))
 
 
-def holds(key: str, content: SpooledFile) -> bool:
+def has_content(key: str, content: SpooledFile) -> bool:
     """Whether the storage has exactly these bytes under a key.
 
     Raises:
@@ -90,18 +90,18 @@ def holds(key: str, content: SpooledFile) -> bool:
             with store.open(key) as stored:
                 if _digest(stored) == content.sha256:
                     return True
-    logger.warning("The object %s does not hold what is sent; it is replaced.", key)
+    logger.warning("The object %s has other bytes than its key says; it is replaced.", key)
     return False
 
 
 def matches_key(key: str) -> bool:
-    """Whether the object under a key that names a SHA-256 has it.
+    """Whether the object has the SHA-256 that its key contains.
 
     Raises:
         FileNotFoundError, UnavailableError
     """
     with _answering(), object_store().open(key) as stored:
-        return _digest(stored) == sha256_of(key)
+        return _digest(stored) == sha256_in_key(key)
 
 
 @contextmanager
@@ -128,15 +128,14 @@ def read_bytes(key: str) -> bytes:
 def local_path(key: str) -> Iterator[Path]:
     """The object as a file on this machine: its own path, or a spooled copy where the storage is remote.
 
-    A content's key names its SHA-256. The file is read for it, so that nothing is made of an object whose bytes
-    changed.
+    Where the key contains a SHA-256, the file is compared with it, so that a damaged object is never used.
 
     Raises:
-        ObjectLostError: a content that the key names is missing, or damaged.
-        FileNotFoundError: there is no object under a key of another kind.
+        ObjectLostError: the object of a key with a SHA-256 is missing or damaged.
+        FileNotFoundError: there is no object under a key without one.
         UnavailableError: the storage did not answer.
     """
-    wanted = sha256_of(key)
+    wanted = sha256_in_key(key)
     try:
         with _local_copy(key) as path:
             if wanted is not None:
@@ -160,8 +159,8 @@ def delete_object(key: str) -> None:
         object_store().delete(key)
 
 
-def sha256_of(key: str) -> str | None:
-    """The SHA-256 that the content of a key has, for a key that names it."""
+def sha256_in_key(key: str) -> str | None:
+    """The SHA-256 that the key contains; None for a key of another kind."""
     name = key.rpartition("/")[2]
     return name if _SHA256.fullmatch(name) else None
 
@@ -179,7 +178,7 @@ def _local_copy(key: str) -> Iterator[Path]:
                 shutil.copyfileobj(stored, target, _BLOCK)
             yield copy
     except OutOfSpaceError as error:
-        raise UnavailableError("This machine's disk has no room for a copy of the object; try again later.") from error
+        raise UnavailableError("This machine's disk is too full for a copy of the object; try again later.") from error
 
 
 def _digest(content: BinaryIO) -> str:
@@ -187,7 +186,7 @@ def _digest(content: BinaryIO) -> str:
 
 
 def _lost(key: str, kind: str) -> ObjectLostError:
-    """Also tells the operator, whom the sender's answer does not reach. The key holds no patient data."""
+    """Make the error, and log it for the operator, who does not see the answer. The key contains no patient data."""
     OBJECTS_LOST.labels(kind).inc()
     logger.error("The object %s is %s. Its sender can restore it by sending it again.", key, kind)
     return ObjectLostError(f"The stored image is {kind}: send it again.", f"object-{kind}")
@@ -195,7 +194,7 @@ def _lost(key: str, kind: str) -> ObjectLostError:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Whatever a storage's client raises, in our own terms; FileNotFoundError stays."""
+    """Convert every exception of a storage client to one of ``apps.core.errors``; FileNotFoundError stays."""
     try:
         yield
     except (ChecxrayError, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Bodies of requests, streamed: what was announced is what came, and files go straight into the spool."""
+"""Streams request bodies and uploaded files into the spool, and checks their length."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def announced_length(request: HttpRequest) -> int | None:
 
 
 def read_body(stream: Stream, *, length: int | None, limit: int) -> Iterator[bytes]:
-    """The body piece by piece, never beyond its end.
+    """The body in chunks.
 
     Args:
         length: the body's length where the client announced it.
@@ -32,7 +32,7 @@ def read_body(stream: Stream, *, length: int | None, limit: int) -> Iterator[byt
 
     Raises:
         TooLargeError: it is longer than the limit.
-        InvalidInputError: it ended before its end.
+        InvalidInputError: it is shorter than announced.
     """
     if length is not None and length > limit:
         raise _too_large(limit)
@@ -57,7 +57,7 @@ def _too_large(limit: int) -> TooLargeError:
 
 
 def _cut_off() -> InvalidInputError:
-    return InvalidInputError("The upload ended before its end; nothing was stored. Send it again.", "upload-cut-off")
+    return InvalidInputError("The upload was cut off; nothing was stored. Send it again.", "upload-cut-off")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ReceivedFile:
     spooled: SpooledFile
 
     def close(self) -> None:
-        """Django closes what a request brought; the spool removes it."""
+        """Do nothing: Django calls this at the end of a request, and the spool removes the file."""
 
 
 class SpoolUploadHandler(FileUploadHandler):
@@ -74,8 +74,8 @@ class SpoolUploadHandler(FileUploadHandler):
 
     Args:
         limit: the most bytes that one file may have.
-        field: the form's field that is taken; None takes every one.
-        most: the most files.
+        field: the form field whose files are accepted; None accepts all.
+        most: the largest number of files.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""REST framework's view of what the middleware found: an API key, or a signed-in member of the tenant."""
+"""REST framework authentication by what the tenant middleware found: an API key, or a signed-in member."""
 
 from typing import cast
 
@@ -38,7 +38,7 @@ def _enforce_csrf(request: Request) -> None:
 
 
 class HasTenant(BasePermission):
-    """Somebody of the tenant in force; an API key needs the view's ``required_scope`` as well."""
+    """Allows members and API keys of the tenant in force; a key needs the view's ``required_scope`` as well."""
 
     def has_permission(self, request: Request, view: object) -> bool:
         raw = cast(TenantRequest, request._request)

@@ -1,4 +1,4 @@
-"""Refuses database connections past which row-level security would not hold."""
+"""Refuses database connections whose role bypasses row-level security."""
 
 import logging
 from typing import Any
@@ -16,20 +16,20 @@ _REMEDY = (
 
 
 def check_roles() -> None:
-    """Ask every watched connection for its role.
+    """Check the role of every watched connection.
 
     Raises:
         ImproperlyConfigured: one of them is a superuser or bypasses row-level security.
-        DatabaseError: one of them does not answer.
+        DatabaseError: the database does not answer.
     """
     for alias in _WATCHED:
         _require_safe_role(connections[alias])
 
 
 def require_safe_start() -> None:
-    """What a process asks before it serves: with an unsafe role it must not start.
+    """Check the roles before a process serves: with an unsafe role it must not start.
 
-    A database that does not answer yet is no reason: each connection is judged again when it is opened.
+    A database that does not answer yet does not prevent the start: each connection is checked when it is opened.
 
     Raises:
         ImproperlyConfigured: as ``check_roles``.
@@ -43,7 +43,7 @@ def require_safe_start() -> None:
 
 
 def refuse_unsafe_role(sender: Any, connection: Any, **_: Any) -> None:
-    """Receiver of ``connection_created``: an unsafe connection is closed before anybody can use it."""
+    """Receiver of ``connection_created``: an unsafe connection is closed before it can be used."""
     if connection.alias in _WATCHED:
         try:
             _require_safe_role(connection)

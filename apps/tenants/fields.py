@@ -1,4 +1,4 @@
-"""Foreign keys that cannot leave the tenant."""
+"""Foreign keys that can only refer to rows of the same tenant."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from django.db import models
 class TenantForeignKey(models.ForeignKey):
     """A foreign key whose database constraint is the composite ``(tenant_id, x_id) -> x (tenant_id, id)``.
 
-    A plain foreign key to another tenant's row is accepted under row-level security, since referential checks run
-    past it. The constraint and its index are made by ``apps.tenants.rls.IsolateTenant``.
+    A plain foreign key could refer to another tenant's row, since PostgreSQL's referential checks bypass row-level
+    security. ``apps.tenants.rls.IsolateTenant`` makes the constraint and its index.
     """
 
     def __init__(self, to: Any, on_delete: Any, **kwargs: Any) -> None:

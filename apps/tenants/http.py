@@ -1,4 +1,4 @@
-"""The request, as the tenant middleware leaves it."""
+"""The type of a request after the tenant middleware."""
 
 from django.http import HttpRequest
 
@@ -9,9 +9,9 @@ class TenantRequest(HttpRequest):
     """A request behind ``TenantTransactionMiddleware``.
 
     Attributes:
-        tenant: the tenant in force, or None for somebody who has not entered one.
-        membership: the signed-in person's role there.
-        api_client: the machine that sent a valid key.
+        tenant: the tenant in force; None where the user has not entered one.
+        membership: the membership of the signed-in user in it.
+        api_client: the API key that the request was sent with.
     """
 
     tenant: Tenant | None

@@ -1,4 +1,4 @@
-"""When a key was used last, for who decides whether it is still needed."""
+"""Stores when an API key was last used, so that administrators see which keys are still needed."""
 
 import threading
 import time
@@ -18,9 +18,9 @@ _lock = threading.Lock()
 
 
 def note_use(client: ApiClient) -> None:
-    """Write down that the key is used; once a minute at most, since a PACS sends thousands of instances in that time.
+    """Store that the key is used; once a minute at most, since a PACS sends thousands of instances in that time.
 
-    Asked before the request's own transaction, which may be rolled back.
+    Called before the request's own transaction, which may be rolled back.
     """
     now = time.monotonic()
     with _lock:

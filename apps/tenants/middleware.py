@@ -1,4 +1,4 @@
-"""Opens the tenant's transaction around a whole request, rendering included.
+"""Middleware that opens the tenant's transaction around a whole request, including the rendering of templates.
 
 Django's ATOMIC_REQUESTS ends before a template response is rendered, so lazy querysets would show empty pages.
 """
@@ -55,18 +55,18 @@ class TenantTransactionMiddleware:
 
 
 def _identify(request: TenantRequest) -> Tenant | None:
-    """Find out who is there, by the key or else by the session, and of which tenant."""
+    """Identify the API key or the session's membership, and return its tenant."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    who: ApiClient | Membership | None = None
+    found: ApiClient | Membership | None = None
     if scheme.lower() == "bearer":
         claimed = tenant_of_key(key.strip())
         if claimed is not None:
-            who = request.api_client = find_api_client(tenant_id=claimed[0], secret=claimed[1])
+            found = request.api_client = find_api_client(tenant_id=claimed[0], secret=claimed[1])
             if request.api_client is not None:
                 note_use(request.api_client)
     elif request.session.get(SESSION_KEY) and request.user.is_authenticated:
-        who = request.membership = membership_of_session(request.session, request.user.pk)
-    return who.tenant if who is not None else None
+        found = request.membership = membership_of_session(request.session, request.user.pk)
+    return found.tenant if found is not None else None
 
 
 def _opens_own_transaction(request: HttpRequest) -> bool:

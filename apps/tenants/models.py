@@ -1,4 +1,4 @@
-"""Tenants, who belongs to them, and the machines that speak for them."""
+"""Tenants, their members and their API keys."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from apps.core.identifiers import uuid7
 from apps.tenants.scope import current_tenant_id
 
 PLATFORM = "whole platform"
-"""How the scope of a row is called that is for no single tenant."""
+"""The display name of the scope of rows that belong to no single tenant."""
 
 
 class Tenant(models.Model):
@@ -34,7 +34,7 @@ class Tenant(models.Model):
 
 
 class TenantModel(models.Model):
-    """A row that belongs to one tenant, and that only that tenant's transaction can see."""
+    """Base class for a row that belongs to one tenant and is visible only in that tenant's transaction."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(
@@ -78,7 +78,7 @@ class Membership(TenantModel):
         return f"{self.user_id} {self.role}"
 
 
-class Scope(models.TextChoices):
+class ApiScope(models.TextChoices):
     """What an API key may do."""
 
     STORE = "dicomweb.store", "Store instances"
@@ -87,11 +87,11 @@ class Scope(models.TextChoices):
 
 
 def all_scopes() -> list[str]:
-    return list(Scope.values)
+    return list(ApiScope.values)
 
 
 class ApiClient(TenantModel):
-    """A machine's key. The secret is shown once and only its SHA-256 is stored: 256 random bits need no salt."""
+    """An API key. The secret is shown once and only its SHA-256 is stored: 256 random bits need no salt."""
 
     name = models.CharField(max_length=100)
     key_hash = models.CharField(max_length=64, editable=False)

@@ -1,4 +1,4 @@
-"""Taking a key back."""
+"""Revocation of API keys."""
 
 from uuid import UUID
 

@@ -1,9 +1,9 @@
-"""The database roles, and what each may do. Tenant isolation stands on them.
+"""The database roles and their privileges. Tenant isolation depends on them.
 
 * ``chx_owner`` owns the tables and runs migrations; no web or worker process logs in as it.
 * ``chx_app`` is the web, API and worker role: it sees one tenant at a time, through row-level security.
 * ``chx_dispatch`` sees the job queue's own columns across tenants, and no patient.
-* ``chx_auth`` sees who may enter which tenant, before a tenant is in force.
+* ``chx_auth`` reads memberships and API keys before a tenant is in force.
 * ``chx_erase`` alone may delete or change what is otherwise written once: signed reports, audit. Only erasure and
   retention work as it; without a password of its own it cannot log in, and no other process may assume it.
 
@@ -99,7 +99,7 @@ def _let_login_assume(cur: cursor, role: str) -> None:
     row = cur.fetchone()
     if row is None or row[0]:
         return
-    # From version 16 on, whoever creates a role is its administrator, but may neither inherit nor assume it.
+    # From version 16 on, the creator of a role is its administrator, but may neither inherit nor assume it.
     options = " with inherit true, set true" if row[1] >= 160000 else ""
     cur.execute(sql.SQL("grant {} to current_user" + options).format(sql.Identifier(role)))
 
@@ -130,7 +130,7 @@ def _ensure_privileges(cur: cursor, database: str) -> None:
 def _login_needs_the_owner(cur: cursor, database: str) -> bool:
     """Whether only ``chx_owner`` may grant here: the login is no superuser, and the database is the owner's.
 
-    A grant by anybody else ends with a warning and grants nothing.
+    A grant by another role ends with a warning and grants nothing.
     """
     cur.execute(
         "select not r.rolsuper and d.datdba = (select oid from pg_roles where rolname = %s) "

@@ -15,7 +15,7 @@ _current: ContextVar[UUID | None] = ContextVar("tenant", default=None)
 
 
 class TenantScopeError(RuntimeError):
-    """The code asked for a tenant's rows without, or against, the tenant in force: a programming error."""
+    """The code used tenant rows while no tenant, or another one, was in force: a programming error."""
 
 
 def current_tenant_id() -> UUID:
@@ -52,10 +52,11 @@ def tenant_tx(tenant_id: UUID) -> Iterator[None]:
 
 
 @contextmanager
-def tenants_turn(tenant_id: UUID) -> Iterator[None]:
-    """The tenant in force for a few statements of a transaction that concerns several, such as a move of the platform.
+def inside_tenant(tenant_id: UUID) -> Iterator[None]:
+    """Put a tenant in force for some statements of a transaction that concerns several tenants.
 
-    What was in force before is again afterwards. An error inside must end the transaction, or its savepoint.
+    For example, an activation for the whole platform writes to the audit trail of each tenant. Afterwards the former
+    tenant, or none, is in force again. An error inside must end the transaction, or its savepoint.
     """
     if not connection.in_atomic_block:
         raise TenantScopeError("No transaction is open: use `with tenant_tx(tenant_id):`.")
@@ -70,7 +71,7 @@ def tenants_turn(tenant_id: UUID) -> Iterator[None]:
 
 
 def rows_in_tenant(tenant_id: UUID, model: type[M], query: str, params: Sequence[Any]) -> list[M]:
-    """What one query finds among the tenant's rows, in one round trip where ``tenant_tx`` takes four.
+    """Run one query in the tenant's own transaction, in one round trip where ``tenant_tx`` takes four.
 
     Statements that are sent together are one transaction (PostgreSQL, "Multiple Statements in a Simple Query"), and
     psycopg2 gives the rows of the last one.
@@ -81,7 +82,7 @@ def rows_in_tenant(tenant_id: UUID, model: type[M], query: str, params: Sequence
 
 
 def run_in_tenant(tenant_id: UUID, statement: str, params: Sequence[Any]) -> None:
-    """One statement without result in the tenant's own transaction, in one round trip, as ``rows_in_tenant``."""
+    """Run one statement without a result in the tenant's own transaction, as ``rows_in_tenant`` does a query."""
     if connection.in_atomic_block:
         raise TenantScopeError("A transaction is open: the tenant would stay in force until it ends.")
     with connection.cursor() as cursor:

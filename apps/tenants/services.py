@@ -1,4 +1,4 @@
-"""Tenants and their keys."""
+"""Services for tenants, their members and their API keys."""
 
 import base64
 import hashlib
@@ -29,10 +29,10 @@ def create_api_key(
     expires: datetime | None = None,
     created_by: UUID | None = None,
 ) -> str:
-    """A new key for the tenant in force; the only time that it can be read. Its audit is the caller's.
+    """Create an API key for the tenant in force and return its text, which is never stored. The caller records it.
 
-    The key names its tenant, so that the row-level policy is in force before the key is looked up; a forged name
-    finds nothing.
+    The key contains the id of its tenant, so that the key can be looked up under that tenant's row-level security. A
+    key with another tenant's id finds nothing.
     """
     token = tenant_token(KEY_MARK)
     client = ApiClient(name=name, key_hash=token.digest, prefix=token.secret[:_PREFIX_LENGTH], expires=expires)
@@ -45,7 +45,7 @@ def create_api_key(
 
 @dataclass(frozen=True)
 class TenantToken:
-    """A secret that names its tenant: ``text`` is given away once, ``digest`` (SHA-256) is stored."""
+    """A secret together with the id of its tenant: ``text`` is shown once, ``digest`` (SHA-256) is stored."""
 
     text: str
     secret: str
@@ -53,18 +53,18 @@ class TenantToken:
 
 
 def tenant_token(mark: str) -> TenantToken:
-    """A new secret of the tenant in force; ``mark`` says what it is for."""
+    """A new secret of the tenant in force; ``mark`` is the prefix for its kind."""
     secret = secrets.token_urlsafe(32)
     label = base64.urlsafe_b64encode(current_tenant_id().bytes).decode().rstrip("=")
-    return TenantToken(text=f"{mark}_{label}.{secret}", secret=secret, digest=digest_of(secret))
+    return TenantToken(text=f"{mark}_{label}.{secret}", secret=secret, digest=secret_digest(secret))
 
 
-def digest_of(secret: str) -> str:
+def secret_digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def tenant_of_key(key: str, mark: str = KEY_MARK) -> tuple[UUID, str] | None:
-    """The tenant that the key claims, and its secret part; None where it is no key of ours."""
+    """The tenant id and the secret that a key contains; None where the text is no key."""
     found, _, rest = key.partition("_")
     label, _, secret = rest.partition(".")
     if found != mark or not secret:
@@ -75,7 +75,7 @@ def tenant_of_key(key: str, mark: str = KEY_MARK) -> tuple[UUID, str] | None:
         return None
 
 
-# Written out: every request of a machine asks it, and the ORM needs longer to write it than PostgreSQL to answer it.
+# Plain SQL: every request with an API key runs it, and the ORM needs longer to build it than PostgreSQL to answer it.
 _LIVE_KEY = """
 select c.id, c.name, c.scopes, t.id, t.slug, t.name, t.ae_title, t.is_active
   from tenants_apiclient c join tenants_tenant t on t.id = c.tenant_id
@@ -85,9 +85,9 @@ select c.id, c.name, c.scopes, t.id, t.slug, t.name, t.ae_title, t.is_active
 
 
 def find_api_client(*, tenant_id: UUID, secret: str) -> ApiClient | None:
-    """The live key of an active tenant that has this secret; asked before any tenant is in force."""
+    """The valid key of an active tenant that has this secret; called before a tenant is in force."""
     with connections["auth"].cursor() as cursor:
-        cursor.execute(_LIVE_KEY, [tenant_id, digest_of(secret)])
+        cursor.execute(_LIVE_KEY, [tenant_id, secret_digest(secret)])
         row = cursor.fetchone()
     if row is None:
         return None
@@ -98,19 +98,19 @@ def find_api_client(*, tenant_id: UUID, secret: str) -> ApiClient | None:
 
 
 def find_membership(*, tenant_id: UUID, user_id: UUID) -> Membership | None:
-    """What a user is in an active tenant; asked before the tenant is in force."""
+    """The membership of a user in an active tenant; called before the tenant is in force."""
     memberships = Membership.objects.using("auth").select_related("tenant").only("user_id", "role", *_TENANT)
     return next(iter(memberships.filter(tenant=tenant_id, user=user_id, tenant__is_active=True)), None)
 
 
 def tenants_of_user(*, user_id: UUID) -> list[Tenant]:
-    """The active tenants that a user may enter; asked before any tenant is in force."""
+    """The active tenants that a user may enter; called before a tenant is in force."""
     ids = Membership.objects.using("auth").filter(user_id=user_id).values_list("tenant_id", flat=True)
     return list(Tenant.objects.filter(id__in=list(ids), is_active=True).order_by("name"))
 
 
 def find_tenant(slug: str) -> Tenant:
-    """The tenant that operators know by this short name.
+    """The tenant with this slug.
 
     Raises:
         NotFoundError
@@ -123,20 +123,20 @@ def find_tenant(slug: str) -> Tenant:
 
 
 def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
-    """Make a person a member without an invitation: for the demo's seed and for tests.
+    """Make a user a member without an invitation: for the demo's seed and for tests.
 
     Raises:
-        IntegrityError: the person is an operator.
+        IntegrityError: the user is an operator.
     """
     with tenant_tx(tenant.id):
         Membership.objects.update_or_create(user_id=user_id, defaults={"role": role})
 
 
 def sees_findings(membership: Membership | None) -> bool:
-    """Whether a person may see what the AI found and what a report says: readers only.
+    """Whether a user may see findings and the contents of reports: radiologists only.
 
-    Technologists acquire images and administrators run the hospital's account; neither treats the patient by the
-    result, so they get no finding in any form.
+    Technologists acquire images and administrators manage the hospital's account. Neither acts on a result, so they
+    get no finding in any form.
     """
     return membership is not None and membership.role == Role.RADIOLOGIST
 

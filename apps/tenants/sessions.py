@@ -1,4 +1,4 @@
-"""The hospital that a signed-in person has entered, as their session keeps it."""
+"""The tenant that a signed-in user has entered, as the session stores it."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from apps.tenants.models import Membership
 from apps.tenants.services import find_membership
 
 SESSION_KEY = "tenant_id"
-# A person who was removed and joins again has another membership: their former sessions stay ended.
+# A member who was removed and joins again has another membership, so that the former sessions stay ended.
 MEMBERSHIP_KEY = "membership_id"
 
 
@@ -19,7 +19,7 @@ def enter_tenant(session: SessionBase, membership: Membership) -> None:
 
 
 def membership_of_session(session: SessionBase, user_id: UUID) -> Membership | None:
-    """The membership by which the session entered its tenant; where it has ended, the session leaves the tenant."""
+    """The membership with which the session entered its tenant; where it has ended, the session leaves the tenant."""
     tenant_id = session.get(SESSION_KEY)
     if not tenant_id:
         return None

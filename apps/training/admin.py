@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.tenants.console import OperatorAdmin, reference
+from apps.tenants.operator_admin import OperatorAdmin, reference
 from apps.training.curves import training_curves
 from apps.training.models import TrainingRun
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from apps.core.charts import Axis, Chart, Series, line_chart
+from apps.core.charts import Axis, Chart, ChartSeries, line_chart
 from apps.training.models import TrainingEpoch, TrainingRun
 
 # More lines than this cannot be told apart: the fastest, the middle and the slowest rank stand for all.
@@ -26,7 +26,7 @@ def _curve(
     run: TrainingRun, rows: Sequence[TrainingEpoch], title: str, unit: str, field: str, low: float | None = None
 ) -> Chart:
     points = [(float(row.epoch), getattr(row, field)) for row in rows]
-    return line_chart(title, [Series(title, points)], x=_epochs(run), y=Axis(unit, low))
+    return line_chart(title, [ChartSeries(title, points)], x=_epochs(run), y=Axis(unit, low))
 
 
 def _epochs(run: TrainingRun) -> Axis:
@@ -39,12 +39,12 @@ def _step_times(run: TrainingRun, rows: Sequence[TrainingEpoch]) -> Chart:
     ]
     ranks = sorted({rank for _, by_rank in medians for rank in by_rank})
     if len(ranks) <= _MOST_RANKS:
-        series = [Series(f"rank {rank}", [(epoch, times.get(rank)) for epoch, times in medians]) for rank in ranks]
+        series = [ChartSeries(f"rank {rank}", [(epoch, times.get(rank)) for epoch, times in medians]) for rank in ranks]
     else:
         ordered = [(epoch, sorted(times.values())) for epoch, times in medians if times]
         series = [
-            Series("fastest rank", [(epoch, times[0]) for epoch, times in ordered]),
-            Series("middle rank", [(epoch, times[len(times) // 2]) for epoch, times in ordered]),
-            Series("slowest rank", [(epoch, times[-1]) for epoch, times in ordered]),
+            ChartSeries("fastest rank", [(epoch, times[0]) for epoch, times in ordered]),
+            ChartSeries("middle rank", [(epoch, times[len(times) // 2]) for epoch, times in ordered]),
+            ChartSeries("slowest rank", [(epoch, times[-1]) for epoch, times in ordered]),
         ]
     return line_chart("Step time of each rank (median)", series, x=_epochs(run), y=Axis("ms", 0.0))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apps.core.charts import Axis, Chart, Series, line_chart
+from apps.core.charts import Axis, Chart, ChartSeries, line_chart
 from apps.deployment.points import OperatingCurve, share_flagged
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Verdict
@@ -79,9 +79,11 @@ def charts(found: Sequence[Step]) -> list[Chart]:
         "sensitivity, by readers": [(each.threshold, each.reader_sensitivity) for each in found],
         "specificity, by readers": [(each.threshold, each.reader_specificity) for each in found],
     }
-    lines = [Series(name, points) for name, points in quality.items()]
+    lines = [ChartSeries(name, points) for name, points in quality.items()]
     return [
-        line_chart("Flags per day", [Series("Flags per day", per_day)], x=Axis("threshold"), y=Axis("per day", 0.0)),
+        line_chart(
+            "Flags per day", [ChartSeries("Flags per day", per_day)], x=Axis("threshold"), y=Axis("per day", 0.0)
+        ),
         line_chart("Sensitivity and specificity", lines, x=Axis("threshold"), y=Axis("share", 0.0, 1.0)),
     ]
 

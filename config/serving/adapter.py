@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from apps.core import problems
-from apps.core.addresses import network_of
+from apps.core.client_address import network_of
 from apps.core.errors import ChecxrayError
 from config.serving import admission
 from config.serving.admission import Admission, RefusedError
@@ -85,7 +85,7 @@ class _Incoming:
             self.has_ended = True
             raise RefusedError(
                 HTTPStatus.BAD_REQUEST,
-                "The upload ended before its end; nothing was stored. Send it again.",
+                "The upload was cut off; nothing was stored. Send it again.",
                 "upload-cut-off",
             )
         self.has_ended = not message.get("more_body", False)

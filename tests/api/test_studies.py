@@ -223,12 +223,12 @@ def test_a_study_without_result_has_neither_report_nor_heatmap(north: Any, store
 
 
 def test_nobody_and_a_key_without_the_scope_are_refused(north: Any) -> None:
-    from apps.tenants.models import Scope
+    from apps.tenants.models import ApiScope
     from apps.tenants.scope import tenant_tx
     from apps.tenants.services import create_api_key
 
     with tenant_tx(north.tenant.id):
-        store_only = create_api_key(name="modality", scopes=[Scope.STORE])
+        store_only = create_api_key(name="modality", scopes=[ApiScope.STORE])
 
     anonymous = Client().get(LIST)
     forged = Client().get(LIST, headers={"authorization": north.bearer["authorization"] + "x"})

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from apps.core.charts import Axis, Chart, Series, line_chart, ticks
+from apps.core.charts import Axis, Chart, ChartSeries, line_chart, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 X, Y = Axis("epoch", whole=True), Axis("loss")
@@ -33,7 +33,7 @@ def test_ticks_are_round_and_within(low: float, high: float, whole: bool, expect
 
 
 def test_a_line_is_drawn_where_its_values_are() -> None:
-    chart = line_chart("Loss", [Series("loss", [(1, 0.0), (2, 10.0), (3, 5.0)])], x=X, y=Axis("loss", 0.0, 10.0))
+    chart = line_chart("Loss", [ChartSeries("loss", [(1, 0.0), (2, 10.0), (3, 5.0)])], x=X, y=Axis("loss", 0.0, 10.0))
     (line,) = [each for each in parsed(chart).iter(f"{SVG}path") if each.get("stroke", "").startswith("#")]
     points = [tuple(map(float, pair.split())) for pair in re.findall(r"[ML]([\d.]+ [\d.]+)", line.get("d", ""))]
     (left, bottom), (middle, top), (right, half) = points
@@ -44,7 +44,7 @@ def test_a_line_is_drawn_where_its_values_are() -> None:
 
 
 def test_a_missing_value_breaks_the_line() -> None:
-    chart = line_chart("AUROC", [Series("auroc", [(1, 0.5), (2, None), (3, 0.7), (4, math.nan)])], x=X, y=Y)
+    chart = line_chart("AUROC", [ChartSeries("auroc", [(1, 0.5), (2, None), (3, 0.7), (4, math.nan)])], x=X, y=Y)
     (line,) = [each for each in parsed(chart).iter(f"{SVG}path") if each.get("stroke", "").startswith("#")]
     assert line.get("d", "").count("M") == 2
     assert "nan" not in chart.svg
@@ -55,7 +55,7 @@ def test_a_missing_value_breaks_the_line() -> None:
     "points", [[], [(1, None)], [(1, 0.0)], [(1, 5.0)], [(1, 1e-9), (2, 1e12)], [(1, -2.0), (1, -2.0)]]
 )
 def test_any_values_make_a_chart(points: list[tuple[float, float | None]]) -> None:
-    chart = line_chart("Any", [Series("any", points)], x=X, y=Y)
+    chart = line_chart("Any", [ChartSeries("any", points)], x=X, y=Y)
     numbers = [float(each) for each in re.findall(r'(?:x|y|cx|cy|x1|y1|x2|y2)="([-\d.e+]+)"', chart.svg)]
     assert all(-1 <= each <= 470 for each in numbers)
     assert ("No values yet" in chart.svg) == all(value is None for _, value in points)
@@ -63,7 +63,7 @@ def test_any_values_make_a_chart(points: list[tuple[float, float | None]]) -> No
 
 def test_a_chart_is_named_told_and_free_of_styles_and_markup_from_outside() -> None:
     bad = '<script>alert("1")</script>'
-    chart = line_chart(bad, [Series(bad, [(1, 1)]), Series("rank 1", [(1, 2)])], x=Axis(bad), y=Axis(bad))
+    chart = line_chart(bad, [ChartSeries(bad, [(1, 1)]), ChartSeries("rank 1", [(1, 2)])], x=Axis(bad), y=Axis(bad))
     root = parsed(chart)
     assert root.get("aria-label") == bad
     assert root.findtext(f"{SVG}title") == bad
@@ -76,7 +76,7 @@ def test_a_chart_is_named_told_and_free_of_styles_and_markup_from_outside() -> N
 
 
 def test_lines_are_told_apart_by_more_than_colour() -> None:
-    chart = line_chart("Ranks", [Series(f"rank {i}", [(1, i), (2, i)]) for i in range(4)], x=X, y=Y)
+    chart = line_chart("Ranks", [ChartSeries(f"rank {i}", [(1, i), (2, i)]) for i in range(4)], x=X, y=Y)
     lines = [each for each in parsed(chart).iter(f"{SVG}path") if each.get("stroke", "").startswith("#")]
     assert len({each.get("stroke") for each in lines}) == 4
     assert len({each.get("stroke-dasharray") for each in lines}) == 4

@@ -16,7 +16,7 @@ _ROW = re.compile(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 def follows(failure: Failure) -> str:
     if failure.longest is not None:
         return f"waits {failure.longest} times, then spends an attempt"
-    return str(failure.outcome)
+    return str(failure.handling)
 
 
 def test_the_documentation_shows_the_table() -> None:

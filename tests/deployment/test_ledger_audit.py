@@ -9,7 +9,7 @@ from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError
 from apps.deployment.services import activate, challenge, end_challenge, roll_back, unpin
-from apps.tenants.scope import TenantScopeError, current_tenant_id, tenant_tx, tenants_turn
+from apps.tenants.scope import TenantScopeError, current_tenant_id, inside_tenant, tenant_tx
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 
@@ -50,15 +50,15 @@ def test_a_move_that_fails_leaves_no_line(north: Any) -> None:
 
 
 def test_a_turn_ends_and_what_was_in_force_is_again(north: Any, south: Any) -> None:
-    with pytest.raises(TenantScopeError, match="No transaction"), tenants_turn(north.tenant.pk):
+    with pytest.raises(TenantScopeError, match="No transaction"), inside_tenant(north.tenant.pk):
         pass
     with tenant_tx(north.tenant.pk):
-        with tenants_turn(south.tenant.pk):
+        with inside_tenant(south.tenant.pk):
             assert current_tenant_id() == south.tenant.pk
             AuditEvent.objects.create(tenant=south.tenant, action="study.viewed", actor="test")
         assert current_tenant_id() == north.tenant.pk
         assert not AuditEvent.objects.exists()
     with transaction.atomic():
-        with tenants_turn(south.tenant.pk):
+        with inside_tenant(south.tenant.pk):
             assert AuditEvent.objects.count() == 1
         assert not AuditEvent.objects.exists()

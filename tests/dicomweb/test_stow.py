@@ -14,7 +14,7 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from apps.inference.models import InferenceJob
 from apps.studies.models import Instance, Study
-from apps.tenants.models import Scope
+from apps.tenants.models import ApiScope
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
 from tests.conftest import Hospital
@@ -195,7 +195,7 @@ def test_xml_where_only_xml_is_accepted(web: WebServer, north: Hospital, film: F
 
 def test_who_may_store(web: WebServer, north: Hospital, film: Film) -> None:
     with tenant_tx(north.tenant.id):
-        reader = create_api_key(name="reader", scopes=[Scope.READ])
+        reader = create_api_key(name="reader", scopes=[ApiScope.READ])
     nobody = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=10)
     assert nobody.status_code == 401
     assert nobody.headers["Content-Type"] == "application/problem+json"

@@ -13,7 +13,7 @@ from apps.audit.models import AuditEvent
 from apps.inference.models import OPEN_STATES, HeatmapGrids, InferenceJob, JobState
 from apps.reports.models import ReportDraft
 from apps.studies.models import Instance, Study
-from apps.studies.storage import sha256_of
+from apps.studies.storage import sha256_in_key
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
 from tests.conftest import Hospital
@@ -40,7 +40,7 @@ def _rows(accepted: Collection[str]) -> Iterator[str]:
 
 def _objects() -> Iterator[str]:
     for instance in Instance.objects.all():
-        found = sha256_of(instance.object_key)
+        found = sha256_in_key(instance.object_key)
         if found is None:
             yield f"the object of {instance.sop_instance_uid} is missing"
         elif found != instance.sha256:

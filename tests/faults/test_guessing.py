@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from apps.accounts.hashing import lane
+from apps.accounts.hashing import hashing_limit
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent, SecurityEvent
 from apps.core import rate_limits
@@ -65,7 +65,7 @@ def test_a_hundred_wrong_passwords(argon2: None, north: Hospital) -> None:
 def test_nothing_is_hashed_for_who_is_throttled(argon2: None, north: Hospital, settings: Any) -> None:
     settings.SIGN_IN_FAILURES_PER_ACCOUNT = 1
     sign_in(north.radiologist.email)
-    with lane.enter(), lane.enter():
+    with hashing_limit.enter(), hashing_limit.enter():
         began = time.monotonic()
         assert sign_in(north.radiologist.email).status_code == 429
         assert time.monotonic() - began < 1
@@ -142,7 +142,7 @@ def test_guesses_made_in_parallel_do_not_pass_the_limit(argon2: None, north: Hos
 
 
 def test_hashing_takes_a_bounded_part_of_the_process(argon2: None, north: Hospital) -> None:
-    with lane.enter(), lane.enter(), ThreadPoolExecutor(8) as pool:
+    with hashing_limit.enter(), hashing_limit.enter(), ThreadPoolExecutor(8) as pool:
 
         def enter(number: int) -> tuple[int, float, Any]:
             began = time.monotonic()

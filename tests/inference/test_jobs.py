@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.core.processes import has_ended
+from apps.core.process_names import has_ended
 from apps.core.retry import MAX_ATTEMPTS
 from apps.inference import retries, services
 from apps.inference.models import Finding, InferenceJob, JobState, Worker
@@ -118,7 +118,7 @@ def test_a_job_whose_worker_dies_is_read_alone_and_only_then_spends_attempts(
 
 def test_jobs_of_a_worker_that_has_ended_are_freed_before_their_lease_ends(queued: InferenceJob, starter: Any) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", "from apps.core.processes import *; print(name_of_this_process()); input()"],
+        [sys.executable, "-c", "from apps.core.process_names import *; print(name_of_this_process()); input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT,
     )  # fmt: skip
     with child:

@@ -66,7 +66,7 @@ def test_a_peer_is_added_changed_and_removed(unlisted: Any, south: Any, sign_in:
         ({"ae_title": "A\\B"}, "no backslash"),
         ({"network": "10.1.2.3/24"}, "write 10.1.2.0/24 or 10.1.2.3"),
         ({"network": "ct1.example"}, "Write an address such as"),
-        ({"network": "0.0.0.0/0"}, "holds every address"),
+        ({"network": "0.0.0.0/0"}, "contains every address"),
         ({"certificate": "CN=ct1"}, "TLS is off on this platform"),
         ({"ae_title": "MODALITY", "network": "127.0.0.1"}, "is listed already"),
     ],

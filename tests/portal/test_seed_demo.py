@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 
-from apps.tenants.models import ApiClient, Scope, Tenant
+from apps.tenants.models import ApiClient, ApiScope, Tenant
 from apps.tenants.scope import tenant_tx
 
 
@@ -19,11 +19,11 @@ def test_a_key_of_an_earlier_release_is_replaced_and_a_good_one_kept(db: Any) ->
     first = key()
     assert key() == first
     with tenant_tx(Tenant.objects.get(slug="north").id):
-        ApiClient.objects.update(scopes=[Scope.STORE, Scope.READ])
+        ApiClient.objects.update(scopes=[ApiScope.STORE, ApiScope.READ])
 
     second = key()
 
     assert second != first
     assert key() == second
     with tenant_tx(Tenant.objects.get(slug="north").id):
-        assert Scope.PREDICT in ApiClient.objects.latest("created").scopes
+        assert ApiScope.PREDICT in ApiClient.objects.latest("created").scopes

@@ -14,9 +14,9 @@ from django.utils import timezone
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError
-from apps.routing.addresses import clean_ae_title, clean_certificate, clean_network, plain_address, same_subject
 from apps.routing.models import Peer, Refusal
-from apps.routing.selectors import Caller, admit
+from apps.routing.peer_fields import clean_ae_title, clean_certificate, clean_network, plain_address, same_subject
+from apps.routing.selectors import Caller, admit_caller
 from apps.routing.services import REFUSALS_KEPT, add_peer, note_refusal
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
@@ -94,7 +94,7 @@ def test_who_is_admitted(north: Hospital, south: Hospital) -> None:
         caller("DX", fingerprint="cd" * 32, subject="O=Clinic,CN=dx"): named,
     }
     for each, peer in admitted.items():
-        admission = admit(each)
+        admission = admit_caller(each)
         assert (admission.tenant, admission.peer_id) == (north.tenant, peer.pk), each
     refused = {
         caller("CT2"): "not-listed",
@@ -105,13 +105,13 @@ def test_who_is_admitted(north: Hospital, south: Hospital) -> None:
         caller(called="SOUTH"): "not-listed",
     }
     for each, reason in refused.items():
-        admission = admit(each)
+        admission = admit_caller(each)
         assert (admission.peer_id, admission.reason) == (None, reason), each
-    assert admit(caller(called="NOBODY")).tenant is None
-    assert admit(caller(PEER, "127.0.0.1", "SOUTH")).tenant == south.tenant
+    assert admit_caller(caller(called="NOBODY")).tenant is None
+    assert admit_caller(caller(PEER, "127.0.0.1", "SOUTH")).tenant == south.tenant
     south.tenant.is_active = False
     south.tenant.save()
-    assert admit(caller(PEER, "127.0.0.1", "SOUTH")).reason == "closed"
+    assert admit_caller(caller(PEER, "127.0.0.1", "SOUTH")).reason == "closed"
 
 
 def test_the_role_that_looks_a_caller_up_sees_no_more_than_it_needs(north: Hospital) -> None:

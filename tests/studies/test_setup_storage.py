@@ -29,7 +29,7 @@ def test_the_bucket_is_made_and_tried_out(s3: str, tmp_path: Path, monkeypatch: 
         out = io.StringIO()
         call_command("setup_storage", stdout=out)
 
-    assert out.getvalue() == "Objects are kept in the bucket new-films.\n"
+    assert out.getvalue() == "Objects are stored in the bucket new-films.\n"
     assert (tmp_path / "s3" / "new-films").is_dir()
     assert [path for path in (tmp_path / "s3").rglob("*") if path.is_file()] == []
 
@@ -49,4 +49,4 @@ def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_file_system_needs_no_bucket() -> None:
     out = io.StringIO()
     call_command("setup_storage", stdout=out)
-    assert out.getvalue().startswith("Objects are kept in the folder ")
+    assert out.getvalue().startswith("Objects are stored in the folder ")

@@ -1,6 +1,6 @@
-"""The console's pages about tenants and people. Operators see who works where, invite, and end access.
+"""The console's pages for tenants and users. Operators see memberships, invite, and end access.
 
-They set no password, make no member and issue no key: each hospital's administrators do, in the portal.
+They set no password, add no member and create no API key: each hospital's administrators do, in the portal.
 """
 
 from apps.accounts.admin.people import UserAdmin

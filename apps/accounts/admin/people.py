@@ -1,4 +1,4 @@
-"""People's accounts. Their owners choose the passwords; what they may do in a hospital, its administrators decide."""
+"""The console's pages for user accounts. Users choose their passwords; a hospital's administrators assign the roles."""
 
 from typing import Any
 from uuid import UUID
@@ -16,10 +16,10 @@ from apps.accounts.models import User
 from apps.accounts.operator_links import operator_link
 from apps.accounts.selectors import keys_of_person, tenants_of_person
 from apps.accounts.services import disable_account, enable_account, invite_operator
-from apps.audit.console import shown_to_operator
+from apps.audit.operator_access import record_operator_access
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError
-from apps.tenants.console import OperatorAdmin
+from apps.tenants.operator_admin import OperatorAdmin
 
 admin.site.unregister(Group)
 
@@ -43,7 +43,7 @@ class UserAdmin(OperatorAdmin):
         person = self.get_object(request, object_id)
         if person is not None:
             tenants = [each.tenant_id for each in (*tenants_of_person(person.pk), *keys_of_person(person.pk))]
-            shown_to_operator(request, tenants, object_id=person.pk)
+            record_operator_access(request, tenants, object_id=person.pk)
         return response
 
     @admin.display(description="Hospitals")
@@ -53,7 +53,7 @@ class UserAdmin(OperatorAdmin):
 
     @admin.display(description="API keys that they made")
     def keys(self, person: User) -> SafeString:
-        """Those in force: they work on after the account is disabled, until they are revoked."""
+        """The keys in force: they stay valid after the account is disabled, until they are revoked."""
         rows = [
             (each.tenant, each.name, reverse("admin:tenants_tenant_revoke", args=[each.tenant_id, each.pk]))
             for each in keys_of_person(person.pk)
@@ -70,7 +70,7 @@ class UserAdmin(OperatorAdmin):
         ]
 
     def invite_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Another operator. People of hospitals are invited there."""
+        """Invite another operator. A hospital's administrator invites its members, in the portal."""
         form = OperatorForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
@@ -85,7 +85,7 @@ class UserAdmin(OperatorAdmin):
             title="Invite an operator",
             explanation=(
                 "Operators look after the platform and see no patient. The first administrator of a hospital is "
-                "invited on the hospital's page, everybody else by that administrator in the portal."
+                "invited on the hospital's page; that administrator invites all other members, in the portal."
             ),
             back_to=reverse("admin:accounts_user_changelist"),
             form=form,
@@ -93,10 +93,12 @@ class UserAdmin(OperatorAdmin):
         )
 
     def link_view(self, request: HttpRequest, user_id: UUID) -> HttpResponseBase:
-        """The link once more, for an operator who has not chosen a password yet."""
+        """Show a new link to an operator who has not chosen a password yet."""
         person = get_object_or_404(User, pk=user_id, is_staff=True, is_active=True)
         if person.has_usable_password():
-            messages.error(request, "This operator has a password. Who lost it: manage.py changepassword.")
+            messages.error(
+                request, "This operator has a password. If it is lost, set a new one with manage.py changepassword."
+            )
             return HttpResponseRedirect(_page_of(person))
         if request.method == "POST":
             self.log_change(request, person, "Made another link for the first password.")
@@ -104,7 +106,7 @@ class UserAdmin(OperatorAdmin):
         return self.page(
             request,
             title=f"Link for {person}",
-            explanation="By it this operator chooses a password. It works once, for three days.",
+            explanation="With this link the operator chooses a password. It works once, for three days.",
             back_to=_page_of(person),
             form=forms.Form(),
             submit="Make the link",
@@ -114,7 +116,7 @@ class UserAdmin(OperatorAdmin):
         return self.page(
             request,
             title=f"Link for {person}",
-            explanation=f"Give it to {person.email} and to nobody else: who opens it becomes this operator.",
+            explanation=f"Give it only to {person.email}: the person who opens it becomes this operator.",
             back_to=_page_of(person),
             secret=request.build_absolute_uri(operator_link(person)),
         )
@@ -132,7 +134,7 @@ class UserAdmin(OperatorAdmin):
                 self.log_change(request, person, f"{done} the account.")
                 messages.success(request, f"{done} the account of {person}.")
             return HttpResponseRedirect(_page_of(person))
-        ends = "All their sessions end now and stay ended. API keys that they made work on until they are revoked."
+        ends = "All their sessions end now and stay ended. API keys that they made stay valid until they are revoked."
         return self.page(
             request,
             title=f"Disable {person}" if person.is_active else f"Enable {person} again",

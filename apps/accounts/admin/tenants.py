@@ -1,4 +1,4 @@
-"""Tenants: who they are, who works there, which keys are in force; their first administrator is invited here."""
+"""The console's pages for tenants: their members and API keys, and the invitation of a first administrator."""
 
 from typing import Any
 from uuid import UUID
@@ -11,15 +11,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from apps.accounts.links import Link, deliver
+from apps.accounts.links import Link, send_link
 from apps.accounts.models import User
 from apps.accounts.services import invite_first_admin
 from apps.accounts.services.keys import revoke_key_as_operator
-from apps.audit.console import shown_to_operator
+from apps.audit.operator_access import record_operator_access
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, NotFoundError
-from apps.tenants.console import OperatorAdmin
 from apps.tenants.models import ApiClient, Membership, Tenant
+from apps.tenants.operator_admin import OperatorAdmin
 from apps.tenants.scope import tenant_tx
 
 
@@ -39,7 +39,7 @@ class TenantAdmin(OperatorAdmin):
     ordering = ("name",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        # A slug is in file names and in what people wrote down.
+        # A slug is in file names and in what users wrote down.
         return (*self.readonly_fields, "slug") if obj else self.readonly_fields
 
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
@@ -61,7 +61,7 @@ class TenantAdmin(OperatorAdmin):
         response = super().change_view(request, object_id, *args, **kwargs)
         tenant = self.get_object(request, object_id)
         if tenant is not None:
-            shown_to_operator(request, [tenant.pk])
+            record_operator_access(request, [tenant.pk])
         return response
 
     def get_urls(self) -> list[URLPattern]:
@@ -89,8 +89,8 @@ class TenantAdmin(OperatorAdmin):
             request,
             title=f"Administrator of {tenant}",
             explanation=(
-                "Invite the first administrator, who then invites everybody else and makes the API keys, in the "
-                "portal under Hospital settings. A hospital that has an administrator needs this no more."
+                "Invite the first administrator, who then invites all other members and makes the API keys, in the "
+                "portal under Hospital settings. A hospital that has an administrator does not need this."
             ),
             back_to=_page_of(tenant),
             form=form,
@@ -102,11 +102,11 @@ class TenantAdmin(OperatorAdmin):
         with tenant_tx(tenant.pk):
             invited = invite_first_admin(tenant=tenant, email=email, operator=_operator(request), by=actor_of(request))
             address = request.build_absolute_uri(reverse("portal:invitation", args=[invited.token]))
-            is_shown = deliver(Link(invited=invited, tenant=tenant, address=address))
+            is_shown = send_link(Link(invited=invited, tenant=tenant, address=address))
         self.log_change(request, tenant, f"Invited {email} as the first administrator.")
         title = f"Invitation to {tenant}"
         if is_shown:
-            explanation = f"Give the link to {email} and to nobody else. It works once, for seven days."
+            explanation = f"Give the link only to {email}. It works once, for seven days."
             return self.page(request, title=title, explanation=explanation, back_to=_page_of(tenant), secret=address)
         messages.success(request, f"The link was sent to {email}.")
         return HttpResponseRedirect(_page_of(tenant))
@@ -125,7 +125,7 @@ class TenantAdmin(OperatorAdmin):
         return self.page(
             request,
             title=f"Revoke an API key of {tenant}",
-            explanation="Whatever system uses the key is refused from then on. This cannot be undone.",
+            explanation="Every system that uses the key is refused from then on. This cannot be undone.",
             back_to=_page_of(tenant),
             form=forms.Form(),
             submit="Revoke the key",

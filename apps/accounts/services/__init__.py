@@ -1,4 +1,4 @@
-"""What is done to people and keys, with its permission and its line of audit."""
+"""Services for users, members, invitations and API keys. Each checks the permission and writes the audit trail."""
 
 from apps.accounts.services.invitations import (
     Invited,

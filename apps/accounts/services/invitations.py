@@ -1,7 +1,7 @@
-"""Links that work once: to become a member of a hospital, or to choose a new password.
+"""Invitations: links that work once, to become a member of a tenant or to choose a new password.
 
-The link is the proof of who was meant, so it is shown once, to the person who makes it, or sent to the address that it
-is for. An account that exists is never taken over by an invitation: its owner signs in to accept.
+The link alone identifies the invited person, so it is shown once, to the inviting user, or sent to the invited e-mail
+address. An invitation never takes over an existing account: its owner signs in to accept.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_tx
-from apps.tenants.services import digest_of, require_role, tenant_of_key, tenant_token
+from apps.tenants.services import require_role, secret_digest, tenant_of_key, tenant_token
 
 MARK = "inv"
 LASTS = timedelta(days=7)
@@ -37,10 +37,10 @@ class Invited:
 
 
 def invite_member(*, email: str, role: str, membership: Membership | None, by: Actor) -> Invited:
-    """Invite somebody into the tenant in force; an earlier invitation of the same address ends.
+    """Invite a person into the tenant in force; an earlier invitation of the same address ends.
 
     Raises:
-        NotPermittedError: the person who asks is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         InvalidInputError: no such role, or no e-mail address.
         ConflictError: the person is a member already.
     """
@@ -49,10 +49,10 @@ def invite_member(*, email: str, role: str, membership: Membership | None, by: A
 
 
 def invite_first_admin(*, tenant: Tenant, email: str, operator: User, by: Actor) -> Invited:
-    """Invite the administrator of a tenant that has none who can sign in. The others are invited by that one.
+    """Invite the administrator of a tenant that has none who can sign in.
 
     Raises:
-        NotPermittedError: the person who asks is no operator.
+        NotPermittedError: the caller is no operator.
         InvalidInputError: no e-mail address.
         ConflictError: the tenant has an administrator.
     """
@@ -68,12 +68,12 @@ def invite_first_admin(*, tenant: Tenant, email: str, operator: User, by: Actor)
 
 
 def link_for_new_password(*, member_id: UUID, membership: Membership | None, by: Actor) -> Invited:
-    """A link by which a member of the tenant in force, who has lost the password, chooses a new one.
+    """Make a link with which a member of the tenant in force chooses a new password.
 
     Raises:
-        NotPermittedError: the person who asks is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         NotFoundError: the tenant has no such member.
-        ConflictError: the person belongs to another hospital as well, whose patients the link would open.
+        ConflictError: the user is a member of another tenant as well, whose data the link would make accessible.
     """
     require_role(membership, Role.ADMIN)
     member = Membership.objects.select_related("user").filter(pk=member_id).first()
@@ -91,10 +91,10 @@ def link_for_new_password(*, member_id: UUID, membership: Membership | None, by:
 
 
 def withdraw_invitation(*, invitation_id: UUID, membership: Membership | None, by: Actor) -> Invitation:
-    """End a link of the tenant in force before it is used.
+    """End an invitation of the tenant in force before it is used.
 
     Raises:
-        NotPermittedError: the person who asks is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         NotFoundError: there is no such open invitation.
     """
     require_role(membership, Role.ADMIN)
@@ -108,10 +108,10 @@ def withdraw_invitation(*, invitation_id: UUID, membership: Membership | None, b
 
 
 def open_invitation(token: str) -> Invitation:
-    """The invitation of a link that still works, with its tenant; asked before any tenant is in force.
+    """The invitation of a valid link, with its tenant; called before a tenant is in force.
 
     Raises:
-        NotFoundError: the link is unknown, used, withdrawn or too old, which all answer alike.
+        NotFoundError: the link is unknown, used, withdrawn or too old; the error is the same for all of these.
     """
     claimed = tenant_of_key(token, MARK)
     if claimed is None or not Tenant.objects.filter(pk=claimed[0], is_active=True).exists():
@@ -124,8 +124,8 @@ def accept(*, token: str, user: User | None, full_name: str = "", password: str 
     """Make the invited person a member: the signed-in owner of the address, or a new account with this password.
 
     Raises:
-        NotFoundError: the link works no more.
-        NotPermittedError: somebody else is signed in, nobody is though the account exists, or it is an operator's.
+        NotFoundError: the link is no longer valid.
+        NotPermittedError: the account exists and its owner is not the signed-in user, or the account is an operator's.
         InvalidInputError: the password is too weak; the detail says why.
     """
     invitation = open_invitation(token)
@@ -142,10 +142,10 @@ def accept(*, token: str, user: User | None, full_name: str = "", password: str 
 
 
 def set_password_by_link(*, token: str, password: str, address: str | None) -> User:
-    """Give a member who lost the password the one that they chose; their sessions end.
+    """Set the new password of a member; the member's sessions end.
 
     Raises:
-        NotFoundError: the link works no more, or the person is no member any more.
+        NotFoundError: the link is no longer valid, or the user is no longer a member.
         InvalidInputError: the password is too weak; the detail says why.
     """
     invitation = open_invitation(token)
@@ -156,7 +156,7 @@ def set_password_by_link(*, token: str, password: str, address: str | None) -> U
         person = User.objects.select_for_update().filter(pk=invitation.for_user_id, is_active=True).first()
         if person is None or not Membership.objects.filter(user=person).exists():
             raise _gone()
-        # Somebody may have joined another hospital since the link was made.
+        # The user may have joined another tenant since the link was made.
         if Membership.objects.using("auth").filter(user=person).count() > 1:
             raise _gone()
         _require_strong(password, person)
@@ -208,7 +208,7 @@ def _find(secret: str = "", *, digest: str = "", lock: bool = False) -> Invitati
     if lock:
         invitations = invitations.select_for_update(of=("self",))
     live = invitations.filter(
-        token_hash=digest or digest_of(secret), accepted=None, withdrawn=None, expires__gt=timezone.now()
+        token_hash=digest or secret_digest(secret), accepted=None, withdrawn=None, expires__gt=timezone.now()
     )
     found = live.first()
     if found is None:
@@ -253,5 +253,6 @@ def _use(invitation: Invitation) -> None:
 
 def _gone() -> NotFoundError:
     return NotFoundError(
-        "This link is unknown, has been used or is too old. Ask for a new one where you got it.", "invitation-not-found"
+        "This link is unknown, has been used or is too old. Ask the person who gave it to you for a new one.",
+        "invitation-not-found",
     )

@@ -1,4 +1,4 @@
-"""API keys of a hospital, made and revoked by its administrators."""
+"""Services for API keys: a tenant's administrators create and revoke them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import InvalidInputError, NotPermittedError
-from apps.tenants.models import ApiClient, Membership, Role, Scope
+from apps.tenants.models import ApiClient, ApiScope, Membership, Role
 from apps.tenants.revocation import revoke_api_key
 from apps.tenants.services import create_api_key, require_role
 
@@ -18,17 +18,17 @@ from apps.tenants.services import create_api_key, require_role
 def create_key(
     *, name: str, scopes: Sequence[str], expires: datetime | None, membership: Membership | None, by: Actor
 ) -> str:
-    """A new key of the tenant in force; the text is returned once and never stored.
+    """Create a key of the tenant in force and return its text, which is never stored.
 
     Raises:
-        NotPermittedError: the person is no administrator here.
-        InvalidInputError: no scope, an unknown one, or an end that has passed.
+        NotPermittedError: the caller is no administrator here.
+        InvalidInputError: no scope, an unknown scope, or an expiry in the past.
     """
     require_role(membership, Role.ADMIN)
-    if not scopes or not set(scopes) <= set(Scope.values):
-        raise InvalidInputError(f"Choose one or more of the scopes {', '.join(Scope.values)}.", "scopes-unknown")
+    if not scopes or not set(scopes) <= set(ApiScope.values):
+        raise InvalidInputError(f"Choose one or more of the scopes {', '.join(ApiScope.values)}.", "scopes-unknown")
     if expires is not None and expires <= timezone.now():
-        raise InvalidInputError("The key would have ended already: choose a later day.", "expiry-passed")
+        raise InvalidInputError("The key would expire in the past: choose a later day.", "expiry-passed")
     key = create_api_key(name=name, scopes=list(scopes), expires=expires, created_by=by.user_id)
     made = ApiClient.objects.latest("created")
     record(action=AuditEvent.Action.KEY_CREATED, by=by, object_id=made.pk)
@@ -36,10 +36,10 @@ def create_key(
 
 
 def revoke_key(*, key_id: UUID, membership: Membership | None, by: Actor) -> ApiClient:
-    """End a key of the tenant in force at once.
+    """Revoke a key of the tenant in force at once.
 
     Raises:
-        NotPermittedError: the person is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         NotFoundError: the tenant has no such key.
     """
     require_role(membership, Role.ADMIN)
@@ -47,10 +47,10 @@ def revoke_key(*, key_id: UUID, membership: Membership | None, by: Actor) -> Api
 
 
 def revoke_key_as_operator(*, key_id: UUID, operator: User, by: Actor) -> ApiClient:
-    """As ``revoke_key``, by an operator: a leaked key must end although no administrator answers.
+    """Revoke a key as an operator: a leaked key must end also while no administrator is available.
 
     Raises:
-        NotPermittedError: the person is no operator.
+        NotPermittedError: the caller is no operator.
         NotFoundError: the tenant has no such key.
     """
     if not operator.is_staff:

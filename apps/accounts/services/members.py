@@ -1,4 +1,4 @@
-"""Members of a hospital: their role, and the end of their membership."""
+"""Services for the members of a tenant: change a role, end a membership."""
 
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from apps.tenants.services import require_role
 
 
 def change_role(*, member_id: UUID, role: str, membership: Membership | None, by: Actor) -> Membership:
-    """Give a member of the tenant in force another role; it holds from their next request on.
+    """Give a member of the tenant in force another role; it is effective from the member's next request on.
 
     Raises:
-        NotPermittedError: the person who asks is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         NotFoundError: the tenant has no such member.
         InvalidInputError: no such role.
         ConflictError: the hospital would be left without an administrator.
@@ -32,10 +32,10 @@ def change_role(*, member_id: UUID, role: str, membership: Membership | None, by
 
 
 def remove_member(*, member_id: UUID, membership: Membership | None, by: Actor) -> Membership:
-    """End a membership at once: the person's next request is refused. Their account and what they signed stay.
+    """End a membership at once: the user's next request is refused. The account and signed reports stay.
 
     Raises:
-        NotPermittedError: the person who asks is no administrator here.
+        NotPermittedError: the caller is no administrator here.
         NotFoundError: the tenant has no such member.
         ConflictError: the hospital would be left without an administrator.
     """
@@ -53,7 +53,7 @@ def has_working_admin() -> bool:
 
 
 def _locked(member_id: UUID) -> Membership:
-    """The member, while every administrator's row is locked: two who remove each other wait for one another."""
+    """The member, with every administrator's row locked, so that two administrators cannot remove each other."""
     list(Membership.objects.select_for_update(of=("self",)).filter(role=Role.ADMIN).order_by("pk"))
     members = Membership.objects.select_for_update(of=("self",)).select_related("user")
     member = members.filter(pk=member_id).first()

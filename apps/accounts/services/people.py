@@ -1,4 +1,4 @@
-"""Accounts, as the operators of the platform look after them: they end access and invite each other."""
+"""Services for accounts, for operators: disable and enable an account, invite another operator."""
 
 from django.db import transaction
 
@@ -7,14 +7,14 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.tenants.models import Membership
-from apps.tenants.scope import tenants_turn
+from apps.tenants.scope import inside_tenant
 
 
 def disable_account(*, person: User, operator: User, by: Actor) -> User:
-    """End a person's access everywhere. Their sessions are over for good, even where the account is enabled again.
+    """End a user's access to all tenants. The sessions stay ended, even where the account is enabled again.
 
     Raises:
-        NotPermittedError: the person who asks is no operator.
+        NotPermittedError: the caller is no operator.
         ConflictError: it is the operator's own account.
     """
     if person.pk == operator.pk:
@@ -23,19 +23,19 @@ def disable_account(*, person: User, operator: User, by: Actor) -> User:
 
 
 def enable_account(*, person: User, operator: User, by: Actor) -> User:
-    """Let a person sign in again, with a new session.
+    """Let a user sign in again, with a new session.
 
     Raises:
-        NotPermittedError: the person who asks is no operator.
+        NotPermittedError: the caller is no operator.
     """
     return _switch(person, operator, by, is_active=True, action=AuditEvent.Action.ACCOUNT_ENABLED)
 
 
 def invite_operator(*, email: str, full_name: str, operator: User) -> User:
-    """Make the account of another operator, without a password: its owner chooses one by a link.
+    """Create the account of another operator, without a password: its owner chooses one with a link.
 
     Raises:
-        NotPermittedError: the person who asks is no operator.
+        NotPermittedError: the caller is no operator.
         ConflictError: the address has an account.
     """
     if not operator.is_staff:
@@ -56,7 +56,7 @@ def _switch(person: User, operator: User, by: Actor, *, is_active: bool, action:
         locked.is_active = is_active
         locked.save(update_fields=["is_active"])
         for tenant_id in tenants:
-            with tenants_turn(tenant_id):
+            with inside_tenant(tenant_id):
                 record(action=action, by=by, object_id=person.pk)
     locked.refresh_from_db()
     return locked

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
-from apps.core.postgresql.deadlines import Connection
+from apps.core.postgresql.deadlines import DeadlineConnection
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -16,7 +16,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     def get_connection_params(self) -> dict[str, Any]:
-        return {**super().get_connection_params(), "connection_factory": Connection}
+        return {**super().get_connection_params(), "connection_factory": DeadlineConnection}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)

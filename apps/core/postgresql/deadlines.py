@@ -1,4 +1,4 @@
-"""Deadlines for PostgreSQL on this side of the connection.
+"""Client-side deadlines for PostgreSQL.
 
 A server that hangs (a stopped process, a storage that blocks, a lost network) sends nothing, and its own
 ``statement_timeout`` does not fire; libpq would wait for ever. psycopg2 calls a wait callback whenever it waits for the
@@ -15,7 +15,7 @@ from psycopg2 import extensions
 CONNECT_SECONDS = 5.0
 
 
-class Connection(extensions.connection):
+class DeadlineConnection(extensions.connection):
     """A connection whose server must answer each statement in time.
 
     Attributes:

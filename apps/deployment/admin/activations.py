@@ -19,8 +19,8 @@ from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
 from apps.deployment.models import Activation, ActivationRequest, Deployment
 from apps.deployment.points import Point, describe_point
 from apps.deployment.services import approve, roll_back, unpin, withdraw
-from apps.tenants.console import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference, run_service
 from apps.tenants.models import PLATFORM, Tenant
+from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference, run_service
 
 
 class ReasonForm(forms.Form):

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from apps.deployment.models import Offer
 from apps.deployment.services import offer, withdraw_offer
 from apps.registry.models import ModelVersion
-from apps.tenants.console import OperatorAdmin, operator_name
 from apps.tenants.models import PLATFORM
+from apps.tenants.operator_admin import OperatorAdmin, operator_name
 
 
 @admin.register(Offer)

@@ -9,14 +9,14 @@ from django.contrib import admin
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from apps.audit.console import ShowsTenants
+from apps.audit.operator_access import ShowsTenants
 from apps.core.html_tables import table
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.deployment.selectors import deployments
 from apps.deployment.services import is_current_preview
 from apps.registry.models import ModelVersion
-from apps.tenants.console import ScopeFilter
 from apps.tenants.models import Tenant
+from apps.tenants.operator_admin import ScopeFilter
 
 _LIVE = "admin/registry/modelversion/previews.html"
 

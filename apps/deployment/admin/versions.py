@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.audit.console import shown_to_operator
+from apps.audit.operator_access import record_operator_access
 from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure, table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
@@ -26,7 +26,7 @@ from apps.deployment.services import activate_or_request, request_evaluations, r
 from apps.evaluation.admin.sets import jobs_table
 from apps.evaluation.models import EvaluationSet
 from apps.registry.models import ModelVersion
-from apps.tenants.console import OperatorAdmin, operator_name, run_service
+from apps.tenants.operator_admin import OperatorAdmin, operator_name, run_service
 
 
 @admin.register(ModelVersion)
@@ -155,13 +155,13 @@ class ModelVersionAdmin(OperatorAdmin):
 
     def previews_view(self, request: HttpRequest, version_id: UUID) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=version_id)
-        shown_to_operator(request, tenants_previewed(version), object_id=version.pk, is_reload=True)
+        record_operator_access(request, tenants_previewed(version), object_id=version.pk, is_reload=True)
         return HttpResponse(render_previews(version))
 
     def _activation_page(
         self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
     ) -> TemplateResponse:
-        shown_to_operator(request, tenants_previewed(version), object_id=version.pk)
+        record_operator_access(request, tenants_previewed(version), object_id=version.pk)
         page = self.page(
             request,
             title=f"Put {version} into service",

@@ -6,7 +6,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.deployment.models import Activation, Challenger, Deployment
 from apps.tenants.models import Tenant
-from apps.tenants.scope import tenants_turn
+from apps.tenants.scope import inside_tenant
 
 Act, Action = Activation.Act, AuditEvent.Action
 # A version is retired where it reads for nobody.
@@ -30,7 +30,7 @@ def record_entry(line: Activation) -> None:
         action = Action.POINTS_CHANGED
     by = Actor(line.actor, line.by_id)
     for tenant_id in _concerned(line):
-        with tenants_turn(tenant_id):
+        with inside_tenant(tenant_id):
             record(action=action, by=by, object_id=line.pk)
 
 

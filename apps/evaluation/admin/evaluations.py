@@ -13,7 +13,7 @@ from apps.core.html_tables import figure
 from apps.evaluation.measuring import render_evaluation_pdf
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import sections
-from apps.tenants.console import OperatorAdmin
+from apps.tenants.operator_admin import OperatorAdmin
 
 
 @admin.register(Evaluation)

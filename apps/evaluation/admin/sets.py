@@ -12,7 +12,7 @@ from apps.core.html_tables import table
 from apps.evaluation.models import EvaluationJob, EvaluationSet
 from apps.evaluation.services import create_evaluation_set, use_evaluation_set
 from apps.registry.models import ModelVersion
-from apps.tenants.console import OperatorAdmin, run_service
+from apps.tenants.operator_admin import OperatorAdmin, run_service
 
 _WIDE = forms.TextInput(attrs={"size": 60})
 

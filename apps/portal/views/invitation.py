@@ -15,7 +15,7 @@ from apps.accounts.models import Invitation, User
 from apps.accounts.operator_links import first_password_tokens
 from apps.accounts.services import accept, open_invitation, set_password_by_link
 from apps.accounts.services.invitations import account_of
-from apps.core.addresses import client_address
+from apps.core.client_address import client_address
 from apps.core.errors import InvalidInputError
 from apps.portal.views.entrance import enter_hospital
 from apps.tenants.middleware import opens_own_transaction

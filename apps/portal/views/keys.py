@@ -16,7 +16,7 @@ from apps.accounts.services import create_key, revoke_key
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError
 from apps.portal.access import MemberRequest, members_only
-from apps.tenants.models import Role, Scope
+from apps.tenants.models import ApiScope, Role
 from apps.tenants.services import require_role
 
 _LASTS = timedelta(days=365)
@@ -25,7 +25,10 @@ _LASTS = timedelta(days=365)
 class KeyForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="The system that will use it, such as its AE title.")
     scopes = forms.MultipleChoiceField(
-        label="It may", choices=Scope.choices, widget=forms.CheckboxSelectMultiple, initial=[Scope.STORE, Scope.READ]
+        label="It may",
+        choices=ApiScope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=[ApiScope.STORE, ApiScope.READ],
     )
     expires = forms.DateField(
         label="Until the end of",

@@ -119,7 +119,7 @@ def placeholders(request: MemberRequest) -> HttpResponse:
 
 
 def _page(request: MemberRequest, study: Study, **more: Any) -> HttpResponse:
-    form = more.pop("form", None) or MoveForm(initial={**changes.said_of(study), "keep": True})
+    form = more.pop("form", None) or MoveForm(initial={**changes.patient_snapshot(study), "keep": True})
     context = {
         "study": study,
         "form": form,
@@ -141,7 +141,7 @@ def _uuid(text: str) -> UUID:
 def _settle(request: MemberRequest, study: Study) -> str:
     answers = request.POST.getlist("belongs")
     if not all(answer.isascii() and answer.isdigit() and len(answer) <= 3 for answer in answers):
-        raise InvalidInputError("Say of each line to whom it belongs.", "choice-incomplete")
+        raise InvalidInputError("Choose for each line to whom it belongs.", "choice-incomplete")
     study_ids = settlement.settle_conflict(
         conflict_id=_uuid(request.POST.get("conflict", "")),
         settlement=request.POST.get("settlement", ""),

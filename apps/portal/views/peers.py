@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError
 from apps.portal.access import MemberRequest, members_only
-from apps.routing import addresses, selectors, services
+from apps.routing import peer_fields, selectors, services
 from apps.routing.models import CERTIFICATE_LENGTH, Peer, Refusal
 from apps.tenants.models import Role
 from apps.tenants.services import require_role
@@ -43,13 +43,13 @@ class PeerForm(forms.Form):
     )
 
     def clean_ae_title(self) -> str:
-        return addresses.clean_ae_title(self.cleaned_data["ae_title"])
+        return peer_fields.clean_ae_title(self.cleaned_data["ae_title"])
 
     def clean_network(self) -> str:
-        return addresses.clean_network(self.cleaned_data["network"])
+        return peer_fields.clean_network(self.cleaned_data["network"])
 
     def clean_certificate(self) -> str:
-        certificate = addresses.clean_certificate(self.cleaned_data["certificate"])
+        certificate = peer_fields.clean_certificate(self.cleaned_data["certificate"])
         if certificate and not settings.DIMSE_TLS_PORT:
             raise forms.ValidationError(
                 "TLS is off on this platform, so no device can show a certificate: ask the operator, or leave it empty."

@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from apps.accounts.links import Link, deliver
+from apps.accounts.links import Link, send_link
 from apps.accounts.selectors import keys_made_by, member, members, open_invitations
 from apps.accounts.services import (
     change_role,
@@ -103,6 +103,6 @@ def _address(request: MemberRequest, token: str) -> str:
 
 def _show(request: MemberRequest, link: Link, what: str) -> HttpResponse:
     """The link itself, where no mail server is set; else that it was sent."""
-    shown = deliver(link)
+    shown = send_link(link)
     context = {"link": link, "shown": shown, "what": what}
     return render(request, "portal/settings/link.html", context)

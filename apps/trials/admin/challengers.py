@@ -12,13 +12,13 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from apps.audit.console import shown_to_operator
+from apps.audit.operator_access import record_operator_access
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
 from apps.deployment.models import Challenger
 from apps.deployment.services import challenge_or_request, end_challenge
 from apps.registry.models import ModelVersion
-from apps.tenants.console import OperatorAdmin, run_service
 from apps.tenants.middleware import opens_own_transaction
+from apps.tenants.operator_admin import OperatorAdmin, run_service
 from apps.trials.disagreement import canary_across, comparison_across
 from apps.trials.recommendation import recommend
 
@@ -125,7 +125,7 @@ class ChallengerAdmin(OperatorAdmin):
         """Numbers over all hospitals, and ids of studies; the films themselves are each hospital's own page."""
         row = get_object_or_404(Challenger.objects.select_related(*self.list_select_related), pk=challenger_id)
         found, by_tenant = comparison_across(row)
-        shown_to_operator(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)
+        record_operator_access(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)
         label = request.GET.get("label", "")
         disputed = [
             (tenant, [pair.study_id for pair in pairs if not label or label in pair.disputed][:MOST_IDS])

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from apps.audit.console import shown_to_operator
+from apps.audit.operator_access import record_operator_access
 from apps.core.errors import ChecxrayError
 from apps.deployment.models import OperatingPoint
 from apps.deployment.selectors import version_for
@@ -17,9 +17,9 @@ from apps.deployment.services import set_points
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
-from apps.tenants.console import OperatorAdmin, operator_id, operator_name
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
+from apps.tenants.operator_admin import OperatorAdmin, operator_id, operator_name
 from apps.tenants.scope import tenant_tx
 from apps.trials.point_form import PointForm, what_if
 from apps.trials.readings import readings_of, studies_named, studies_read_by
@@ -81,7 +81,7 @@ class OperatingPointAdmin(OperatorAdmin):
             return HttpResponseRedirect(request.path)
         with tenant_tx(tenant.pk):
             found = evidence(version=version, label=label)
-        shown_to_operator(request, [tenant.pk])
+        record_operator_access(request, [tenant.pk])
         form = PointForm.of(tenant, version, label, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
             return HttpResponseRedirect(request.get_full_path())
@@ -105,12 +105,12 @@ class OperatingPointAdmin(OperatorAdmin):
             if given["study"]:
                 readings = [each for study in studies_named(given["study"]) for each in readings_of(study)]
                 context["readings"] = readings
-                shown_to_operator(request, [each.tenant.pk for each in readings])
+                record_operator_access(request, [each.tenant.pk for each in readings])
             elif given["version"]:
                 context["version"] = given["version"]
                 read_by = studies_read_by(version=given["version"], label=given["label"], threshold=given["threshold"])
                 context["read_by"] = read_by
-                shown_to_operator(request, [each.tenant.pk for each in read_by])
+                record_operator_access(request, [each.tenant.pk for each in read_by])
         context |= self.admin_site.each_context(request)
         return TemplateResponse(request, "admin/deployment/operatingpoint/read_by.html", context)
 

@@ -1,4 +1,4 @@
-"""Show each tenant's DICOM peers, and who sends or tries to send without being listed."""
+"""Show each tenant's DICOM peers, and the applications that sent or tried to send without being listed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Prepare the object storage: make the bucket where it is missing, then write, read and delete one object."""
+"""Prepare the object storage: create the bucket where it is missing, then write, read and delete one object."""
 
 import uuid
 from typing import Any
@@ -14,7 +14,7 @@ _DEFAULT_REGION = "us-east-1"
 
 
 class Command(BaseCommand):
-    help = "Make the bucket of S3_BUCKET where it is missing, and see whether it takes and gives objects."
+    help = "Create the bucket of S3_BUCKET where it is missing, and check that objects can be written and read."
     requires_system_checks: list[str] = []  # noqa: RUF012
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,8 +27,8 @@ class Command(BaseCommand):
         try:
             _try_out()
         except (OSError, BotoCoreError, ClientError) as error:
-            raise CommandError(f"The {where} does not take and give objects: {error}") from error
-        self.stdout.write(f"Objects are kept in the {where}.")
+            raise CommandError(f"Objects cannot be written to and read from the {where}: {error}") from error
+        self.stdout.write(f"Objects are stored in the {where}.")
 
 
 def _ensure_bucket(storage: Any) -> None:
@@ -53,6 +53,6 @@ def _try_out() -> None:
     try:
         with default_storage.open(name, "rb") as stored:
             if stored.read() != content:
-                raise OSError("it gave back something else")
+                raise OSError("it returned other bytes than were written")
     finally:
         default_storage.delete(name)

@@ -1,4 +1,4 @@
-"""Prepare a PostgreSQL server of one's own: the roles, the database, its default privileges."""
+"""Prepare an external PostgreSQL server: the roles, the database, its default privileges."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _OLDEST_SERVER = 150000
 class Command(BaseCommand):
     help = (
         "Create the database roles on a PostgreSQL server of your own, or bring them up to date; run it before "
-        "migrate. May be repeated. The embedded server needs it not."
+        "migrate. You can repeat it. The embedded server does not need it."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012
 

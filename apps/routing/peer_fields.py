@@ -1,4 +1,4 @@
-"""What a tenant may write about a DICOM peer: its AE title, its network, its client certificate."""
+"""Validation of the fields of a DICOM peer: its AE title, its network, its client certificate."""
 
 import hashlib
 import ipaddress
@@ -47,7 +47,7 @@ def clean_network(text: str) -> str:
     """An address or a network as CIDR notation, such as ``10.1.2.3/32``. IPv4 written inside IPv6 becomes IPv4.
 
     Raises:
-        ValidationError: neither, or one that no peer can send from.
+        ValidationError: the text is neither, or no peer can send from there.
     """
     text = text.strip()
     try:
@@ -63,20 +63,20 @@ def clean_network(text: str) -> str:
     if mapped is not None and network.prefixlen >= 96:
         network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
     if network.prefixlen == 0:
-        raise ValidationError("This network holds every address there is. Write the network that the peer sends from.")
+        raise ValidationError("This network contains every address. Write the network that the peer sends from.")
     if network.is_multicast or (network.network_address.is_unspecified and network.num_addresses == 1):
-        raise ValidationError(f"Nothing can send from {network}.")
+        raise ValidationError(f"No peer can send from {network}.")
     return str(network)
 
 
 def show_network(network: str) -> str:
-    """The network as people write it: a single address without its prefix length."""
+    """The network for display: a single address without its prefix length."""
     parsed = ipaddress.ip_network(network)
     return str(parsed.network_address) if parsed.num_addresses == 1 else network
 
 
 def plain_address(text: str) -> Address:
-    """The address of a socket's peer, without a zone; IPv4 where IPv6 carries it (RFC 4291 2.5.5.2)."""
+    """The address of a socket's peer, without a zone; as IPv4 where it is IPv4-mapped (RFC 4291 2.5.5.2)."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
 
@@ -85,7 +85,7 @@ def clean_certificate(text: str) -> str:
     """A client certificate's SHA-256 fingerprint as 64 hexadecimal digits, or its subject such as ``CN=ct1,O=Clinic``.
 
     Raises:
-        ValidationError: neither.
+        ValidationError: the text is neither.
     """
     text = text.strip()
     digits = re.sub(r"[:\s]", "", text).lower()
@@ -100,7 +100,7 @@ def clean_certificate(text: str) -> str:
 
 
 def subject_of(certificate: Any) -> str:
-    """The subject of what ``ssl.SSLSocket.getpeercert`` returns, in the form of ``clean_certificate``."""
+    """The subject of a certificate from ``ssl.SSLSocket.getpeercert``, in the form of ``clean_certificate``."""
     relative = [pair for each in (certificate or {}).get("subject", ()) for pair in each]
     return _joined([(_SHORT_NAMES.get(name, name).upper(), value.strip()) for name, value in relative])
 
@@ -111,7 +111,7 @@ def same_subject(one: str, other: str) -> bool:
 
 
 def fingerprint_of(certificate: bytes) -> str:
-    """The SHA-256 of a certificate (DER) in hexadecimal, as ``openssl x509 -fingerprint -sha256`` says it."""
+    """The SHA-256 of a certificate (DER) in hexadecimal, as ``openssl x509 -fingerprint -sha256`` prints it."""
     return hashlib.sha256(certificate).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The name of a process, by which another process of the same machine can see that it has ended."""
+"""Names of processes: another process of the same machine can check by the name whether the process has ended."""
 
 import functools
 import hashlib
@@ -11,13 +11,13 @@ _MACHINE = 8
 
 
 def name_of_this_process() -> str:
-    """``host:pid:start:machine``; names one process for ever, although process ids are used again."""
+    """``host:pid:start:machine``: unique for ever, although process ids are used again."""
     process = psutil.Process()
     return f"{socket.gethostname()[:60]}:{process.pid}:{_start(process):x}:{_machine()}"
 
 
 def has_ended(name: str) -> bool:
-    """Whether the named process ran on this machine and runs no more; False where this machine cannot know."""
+    """Whether the named process ran on this machine and has ended; False for a process of another machine."""
     try:
         _, pid, start, machine = name.rsplit(":", 3)
         if machine != _machine():

@@ -1,4 +1,4 @@
-"""From where a request came, past the proxies that the operator names (``TRUSTED_PROXIES``)."""
+"""The client's address of a request, past the proxies that the operator names (``TRUSTED_PROXIES``)."""
 
 import functools
 import ipaddress
@@ -15,8 +15,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def client_address(request: HttpRequest) -> str | None:
     """The address of the client: the last one in ``X-Forwarded-For`` that is no trusted proxy.
 
-    Anybody can send that header, so it is read from the right, and only as far as trusted proxies wrote it. None where
-    the connection has no address (a Unix socket).
+    Any client can send that header, so it is read from the right, and only as far as trusted proxies wrote it. None
+    where the connection has no address (a Unix socket).
     """
     found = _parse(request.META.get("REMOTE_ADDR", ""))
     forwarded = request.headers.get("X-Forwarded-For", "")
@@ -71,7 +71,7 @@ def _networks(named: tuple[str, ...]) -> tuple[_Network, ...]:
 @functools.lru_cache(maxsize=64)
 def _warn_once(address: str) -> None:
     logger.warning(
-        "X-Forwarded-For from %s is not believed. If this is your proxy, name it in TRUSTED_PROXIES; else all who come "
-        "through it share its limit of failed sign-ins.",
+        "X-Forwarded-For from %s is ignored. If this is your proxy, name it in TRUSTED_PROXIES; otherwise all clients "
+        "behind it share one limit of failed sign-ins.",
         address,
     )

@@ -1,7 +1,7 @@
-"""What every page of the operator's console has in common: staff may look everywhere there, and change little.
+"""Base class and helpers for the pages of the operator's console, in which operators see everything and change little.
 
-The console shows the platform: tenants, people, versions, jobs, machines. It registers no table of films, patients or
-findings, and its database role could not read one.
+The console shows the platform: tenants, users, versions, jobs, machines. It registers no table of images, patients or
+findings, and its database role cannot read one.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class ScopeFilter(admin.RelatedFieldListFilter):
 
 
 class OperatorAdmin(admin.ModelAdmin):
-    """Read-only unless ``is_writable``. Nothing is deleted here: rows are referred to by what happened."""
+    """Read-only unless ``is_writable``. Rows are never deleted here: the audit trail and ledgers refer to them."""
 
     is_writable = False
     actions: Any = None
@@ -90,7 +90,7 @@ def reference(instance: Model | None) -> str:
 
 
 def run_service(form: Form, service: Callable[..., Any], **arguments: Any) -> Any:
-    """What a service returned for a form; None where it refused, and the form then shows why."""
+    """Call a service for a form and return its result; None where it refused, and the form then shows the reason."""
     try:
         return service(**arguments)
     except ChecxrayError as error:

@@ -1,4 +1,4 @@
-"""The operator's console as Django's admin site, with our limits at its doors."""
+"""The operator's console: Django's admin site with our rate limits at its sign-in."""
 
 from typing import Any
 
