@@ -43,7 +43,7 @@ class Api(litserve.LitAPI):
         return np.load(io.BytesIO(request), allow_pickle=False)
     def predict(self, images):
         prediction = self.predictor.predict_images(images)
-        return self.predictor.gate(prediction), self.predictor.probabilities(prediction)
+        return self.predictor.check_features(prediction), self.predictor.probabilities(prediction)
     def encode_response(self, output):
         labels = self.predictor.manifest.labels
         return [{"accepted": gate.accepted, "findings": dict(zip(labels, map(float, row)))}

@@ -340,7 +340,7 @@ def _forward(predictor: engine.Predictor, readings: list[Reading]) -> None:
     with FORWARD_SECONDS.time():
         prediction = predictor.predict(np.stack(squares))
     probabilities = predictor.probabilities(prediction)
-    for index, (reading, gate) in enumerate(zip(readings, predictor.gate(prediction), strict=True)):
+    for index, (reading, gate) in enumerate(zip(readings, predictor.check_features(prediction), strict=True)):
         if gate.accepted:
             by_label = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
             reading.score = Score(by_label, prediction.cams[index])

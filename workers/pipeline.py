@@ -44,7 +44,7 @@ class Reading:
     claim: Claim
     instances: list[Instance]
     instance: Instance | None = None
-    refusal: engine.GateResult | None = None
+    refusal: engine.InputCheckResult | None = None
     film: engine.LoadedInput | None = None
     score: Score | None = None
 
@@ -75,7 +75,7 @@ def _same_film(reading: Reading, job: InferenceJob | None) -> Reading:
     """The job is gone where its study was deleted after the claim."""
     reading.instance = job.instance if job else None
     if reading.instance is None:
-        reading.refusal = engine.GateResult(False, "no-image", "The film that was read is no longer there.")
+        reading.refusal = engine.InputCheckResult(False, "no-image", "The film that was read is no longer there.")
     return reading
 
 
@@ -92,7 +92,7 @@ def start_decoding(
         path = copies.enter_context(local_path(reading.instance.object_key))
     except ObjectLostError as error:
         # No other attempt brings it back: its sender must, and the study says so.
-        reading.refusal = engine.GateResult(False, error.code, error.detail)
+        reading.refusal = engine.InputCheckResult(False, error.code, error.detail)
         return None
     # A missing file, a full disk, or whatever the client of the object storage raises.
     except Exception as error:
@@ -139,7 +139,7 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
     except engine.InputRejected as error:
         if error.code in engine.RETRYABLE:
             raise DecodingFailed(error.code, error.detail) from error
-        reading.refusal = engine.GateResult(False, error.code, error.detail)
+        reading.refusal = engine.InputCheckResult(False, error.code, error.detail)
     except Exception as error:
         detail = f"The stored image could not be read ({type(error).__name__})."
         raise DecodingFailed(outage_of(error) or "source-unreadable", detail) from error

@@ -35,7 +35,7 @@ class DirectReading:
 
     name: str | None
     path: Path | None = None
-    gate: engine.GateResult = field(default_factory=lambda: engine.GateResult(True))
+    gate: engine.InputCheckResult = field(default_factory=lambda: engine.InputCheckResult(True))
     judged: bool = False
     rows: int = 0
     columns: int = 0
@@ -46,7 +46,7 @@ class DirectReading:
     warnings: list[engine.ImageWarning] = field(default_factory=list)
 
     def refuse(self, code: str, detail: str) -> None:
-        self.gate = engine.GateResult(False, code, detail)
+        self.gate = engine.InputCheckResult(False, code, detail)
 
     @property
     def accuses_the_machine(self) -> bool:
@@ -97,7 +97,7 @@ def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sa
         return
     # A picture has no tags that could refuse it; the network's own features judge it.
     tags = dict(found.attributes) if found.kind == "dicom" else {}
-    film.gate = engine.tag_gate(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
+    film.gate = engine.check_attributes(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
     film.judged = not film.gate.accepted
     film.warnings = [*found.warnings, *_age_warnings(tags, manifest)]
     if film.gate.accepted:
@@ -161,7 +161,7 @@ def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: 
             _predict([reading], batch[index : index + 1], predictor)
         return
     probabilities = predictor.probabilities(prediction)
-    for index, (reading, gate) in enumerate(zip(readings, predictor.gate(prediction), strict=True)):
+    for index, (reading, gate) in enumerate(zip(readings, predictor.check_features(prediction), strict=True)):
         reading.gate, reading.judged, reading.square = gate, True, None
         if gate.accepted:
             reading.probabilities, reading.cams = probabilities[index], prediction.cams[index]

@@ -38,7 +38,7 @@ class Choice:
     """The image to read; or the refusal of them all, with the image that it is about."""
 
     instance: Instance | None
-    refusal: "engine.GateResult | None" = None
+    refusal: "engine.InputCheckResult | None" = None
 
 
 def candidates_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
@@ -76,15 +76,15 @@ def choose_image(images: Iterable[Instance]) -> Choice:
         return Choice(min(allowed, key=lambda image: image.was_refused))
     if refused:
         return min(refused, key=_distance)
-    return Choice(None, engine.GateResult(False, NO_IMAGE, "The study has no image."))
+    return Choice(None, engine.InputCheckResult(False, NO_IMAGE, "The study has no image."))
 
 
-def _judge(image: Any) -> "engine.GateResult":
+def _judge(image: Any) -> "engine.InputCheckResult":
     if image.rejection_code:
         why = ImageRejection.Code(image.rejection_code).label.lower()
-        return engine.GateResult(False, IMAGE_REJECTED, f"The image was rejected: {why}.")
+        return engine.InputCheckResult(False, IMAGE_REJECTED, f"The image was rejected: {why}.")
     attributes = {"SeriesDescription": image.series_description, **image.attributes}
-    return engine.tag_gate(attributes, image.sop_class_uid, image.rows, image.columns, image.unreadable)
+    return engine.check_attributes(attributes, image.sop_class_uid, image.rows, image.columns, image.unreadable)
 
 
 def _distance(choice: Choice) -> int:

@@ -31,7 +31,7 @@ from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.model.age import VALIDATED_AGES, age_warning
 from ml.model.artifact import ArtifactInvalid, Manifest, load_artifact
-from ml.model.input_check import GateResult, tag_gate
+from ml.model.input_check import InputCheckResult, check_attributes
 from ml.model.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
 from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
@@ -64,12 +64,12 @@ __all__ = [
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
-    "GateResult",
     "Geometry",
     "ImageWarning",
     "ImportOptions",
     "ImportRefused",
     "Imported",
+    "InputCheckResult",
     "InputRejected",
     "InputSpace",
     "Interval",
@@ -91,6 +91,7 @@ __all__ = [
     "add_training_arguments",
     "age_warning",
     "check_architectures",
+    "check_attributes",
     "compare_versions",
     "demo_set",
     "describe",
@@ -118,7 +119,6 @@ __all__ = [
     "same_instance",
     "start_evaluation",
     "table2",
-    "tag_gate",
     "training_of_arguments",
     "wilson",
     "write_secondary_capture",

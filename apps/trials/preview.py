@@ -95,7 +95,7 @@ def _read_batch(
     if seen:
         prediction = predictor.predict(np.stack([square for square in squares if square is not None]))
         probabilities = predictor.probabilities(prediction)
-        for row, (index, gate) in enumerate(zip(seen, predictor.gate(prediction), strict=True)):
+        for row, (index, gate) in enumerate(zip(seen, predictor.check_features(prediction), strict=True)):
             if gate.accepted:
                 found[index] = dict(zip(predictor.manifest.labels, map(float, probabilities[row]), strict=True))
     return found

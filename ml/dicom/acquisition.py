@@ -1,4 +1,4 @@
-"""Whether an image is an acquisition, or was made from other images: by its attributes alone."""
+"""Tell an acquisition from an image that was made from other images, by the DICOM attributes alone."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ml.dicom.storage_classes import DX_FOR_PROCESSING, PICTURE_IMPLEMENTATION_CLASS, SECONDARY_CAPTURE
 
 _OWN = re.compile(r"\bCHECXRAY\b")
-# How other products name their results, as a description or a device; looked for in derived images and captures only.
+# Names that other products give to their results or devices. Only derived images and captures are searched for them.
 _RESULT = re.compile(
     r"\b(AI|CAD|CAD[EXT]|HEAT ?MAPS?|OVERLAYS?|ANNOTAT(ED|ION|IONS)|SALIENCY|GRAD ?CAM|ATTENTION MAPS?|"
     r"BOUNDING BOX(ES)?|ARTIFICIAL INTELLIGENCE|COMPUTER AIDED|SECOND READER|BONE SUPPRESS(ED|ION)|"
@@ -17,7 +17,7 @@ _RESULT = re.compile(
 _DESCRIBED_BY = (
     "SeriesDescription", "DerivationDescription", "ImageComments", "Manufacturer", "ManufacturerModelName",
 )  # fmt: skip
-# PS3.16 CID 7202: an image that was only compressed anew, or processed for presentation, is still the acquisition.
+# PS3.16 CID 7202: an image that was only compressed again, or processed for presentation, is still the acquisition.
 _FAITHFUL_PURPOSES = {"121320", "121358"}
 
 
@@ -29,11 +29,18 @@ def plain_text(attributes: Mapping[str, str], keyword: str) -> str:
 
 
 def not_an_acquisition(attributes: Mapping[str, str], sop_class_uid: str | None) -> str:
-    """Why an image is not what a modality made for reading (a key of `ml.model.input_check.CODES`), or an empty string.
+    """The reason why an image is not an acquisition for presentation, or an empty string where it is one.
 
-    It is a capture, an annotated copy or some product's result, by its Image Type (PS3.3 C.7.6.1.1.2), its description
-    or its source images; or it is For Processing. `attributes` maps DICOM keywords to text, as the preflight reads it.
-    A modality's DERIVED\\PRIMARY image For Presentation is an acquisition; so is a picture that a person uploaded here.
+    A screen capture, an annotated copy and the result of another product are none, by their Image Type
+    (PS3.3 C.7.6.1.1.2), their description or their source images. Nor is an image For Processing.
+    A modality's DERIVED\\PRIMARY image For Presentation is an acquisition, and so is a picture that a user uploaded.
+
+    Args:
+        attributes: DICOM keyword -> text, as the preflight reads them.
+        sop_class_uid: None or "" for a PNG or JPEG.
+
+    Returns:
+        A key of `ml.model.input_check.CODES`, or "".
     """
     captured = not sop_class_uid or sop_class_uid.startswith(SECONDARY_CAPTURE)
     reason = _made_from_others(attributes, captured)

@@ -149,7 +149,7 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
             prediction = predictor.predict(np.asarray(squares[start : start + len(names)]))
             logits.append(prediction.logits)
             cams |= {name: spread(prediction.cams[i], places) for i, name in enumerate(names) if name in keep_maps}
-            refused += sum(not result.accepted for result in predictor.gate(prediction))
+            refused += sum(not result.accepted for result in predictor.check_features(prediction))
             bar.update(len(names))
     return Said(spread(np.concatenate(logits).astype(np.float64).T, places).T, cams, refused)
 

@@ -1,4 +1,4 @@
-"""From a converted network to an artifact: heatmap scale, calibration where films are given, gate, card."""
+"""From a converted network to an artifact: heatmap scale, calibration where films are given, input check, card."""
 
 import hashlib
 import tempfile
@@ -21,13 +21,13 @@ from ml.labels import LABELS
 from ml.metrics import youden_threshold
 from ml.model.artifact import Manifest, Threshold, save_artifact
 from ml.model.calibration import Platt, calibrate, fit_platt
-from ml.model.input_check import FeatureGate
+from ml.model.input_check import FeatureCheck
 from ml.model.networks import CamNetwork, build
 from ml.model.saliency import CamScale, fit_cam_scale, identity_error
 from ml.model.transforms import to_square
 from ml.phantom import FINDINGS, generate
+from ml.training.feature_check import fit_feature_check
 from ml.training.forward import Outputs, run
-from ml.training.gate_fit import fit_feature_gate
 from ml.training.package import MIN_POSITIVES, golden_logits
 
 MAX_IDENTITY_ERROR: Final = 1e-4
@@ -36,7 +36,8 @@ MAX_FILMS: Final = 2000
 _CERTAIN: Final = 20.0
 MIN_GATE_PATIENTS: Final = 200
 _PHANTOM_SIDE: Final = 512
-_TAGS_ONLY: Final = "No feature statistics: the gate judges a film by its attributes, its size and its shape only."
+_FITTED: Final = "The feature statistics of the input check are from the same films."
+_TAGS_ONLY: Final = "No feature statistics: the input check uses a film's attributes, size and shape only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Fitted:
     calibration: dict[str, Platt]
     thresholds: dict[str, Threshold | None]
     threshold_notes: dict[str, str]
-    gate: FeatureGate | None
+    check: FeatureCheck | None
     metrics: dict[str, Any]
     how: tuple[str, ...]
 
@@ -85,7 +86,7 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
     )
     # Full precision: the source's own outputs are what an import promises.
     how = fitted.how + _saturated(trial, converted.choice.labels)
-    return save_artifact(directory, manifest, converted.tensors, fitted.gate), how
+    return save_artifact(directory, manifest, converted.tensors, fitted.check), how
 
 
 @lru_cache(maxsize=2)
@@ -119,7 +120,7 @@ def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:
         calibration={label: Platt() for label in labels},
         thresholds={label: converted.thresholds.get(label) for label in labels},
         threshold_notes={label: absent for label in labels if label not in converted.thresholds},
-        gate=None,
+        check=None,
         metrics={},
         how=(
             f"Heatmap scale from {len(trial.cams)} synthetic films, so colours may be too strong or too weak.",
@@ -171,12 +172,12 @@ def _on_films(network: CamNetwork, converted: Converted, listed: _Listed, synthe
         f"Heatmap scale and Platt calibration from {len(names)} films of {len(set(patients))} patients (SHA-256 of the "
         f"names {digest[:16]}). Whether the source was trained on them is not known, so no figure is given."
     )
-    gate, metrics = None, {}
+    check, metrics = None, {}
     if len(set(patients)) >= MIN_GATE_PATIENTS:
-        gate, metrics["gate"] = fit_feature_gate(network, squares, patients, converted.space, synthetic)
-    about_gate = "The gate's feature statistics are from the same films." if gate else _TAGS_ONLY
+        check, metrics["gate"] = fit_feature_check(network, squares, patients, converted.space, synthetic)
+    about_check = _FITTED if check else _TAGS_ONLY
     scale = {label: fit_cam_scale(outputs.cams[:, column]) for column, label in enumerate(labels)}
-    return Fitted(scale, calibration, thresholds, notes, gate, metrics, (how, about_gate))
+    return Fitted(scale, calibration, thresholds, notes, check, metrics, (how, about_check))
 
 
 def _points(

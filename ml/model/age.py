@@ -1,4 +1,4 @@
-"""A patient's age against the ages that a model version was validated on."""
+"""Compare a patient's age with the ages that a model version was validated on."""
 
 import datetime
 import re
@@ -17,13 +17,19 @@ _YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 def age_warning(
     data: Mapping[str, Any], birth_date: datetime.date | None, on: datetime.date, patient_age: str = ""
 ) -> ImageWarning | None:
-    """The warning `age-outside-validated-range`, or None where the age is inside, or where either is not known.
+    """Warn where the patient is younger or older than the validated ages.
+
+    The age from the birth date and the stated age are both checked; it is enough that one of them is outside.
 
     Args:
-        data: of the version's manifest.
+        data: the `data` of the version's manifest.
+        birth_date: None where it is unknown.
         on: the day of the study.
-        patient_age: Patient's Age (0010,1010), e.g. "006M" (PS3.5 section 6.2). Either of the two ages may be missing;
-            where they differ, one that is outside is enough.
+        patient_age: Patient's Age (0010,1010), e.g. "006M" (PS3.5 section 6.2), or "".
+
+    Returns:
+        The warning `age-outside-validated-range`; None where the age is inside, or where the age or the range is
+        unknown.
     """
     ages = data.get(VALIDATED_AGES)
     try:

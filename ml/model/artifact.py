@@ -1,6 +1,6 @@
-"""A model version on disk: one folder with `manifest.json` and `model.safetensors`, and nothing that runs code.
+"""A model version on disk: a folder with `manifest.json` and `model.safetensors`. Neither file holds code.
 
-The manifest says everything that serving, reports and auditors need; the web reads it without touching weights.
+The manifest holds all that serving, reports and auditors need. A web process reads it without loading the weights.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ml.labels import LABELS
 from ml.model.calibration import Platt
-from ml.model.input_check import FeatureGate
+from ml.model.input_check import FeatureCheck
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace
 
@@ -27,20 +27,20 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_WEIGHTS_BYTES = 2 << 30
-_GATE_PREFIX = "gate."
+_FEATURE_CHECK_PREFIX = "gate."
 _HEAD = ("classifier.weight", "classifier.bias")
 
 CODES: dict[str, str] = {
     "missing-file": "The folder lacks manifest.json or model.safetensors.",
     "manifest-invalid": "manifest.json is not a manifest of this schema.",
-    "labels-mismatch": "The labels are not those of ChestX-ray14, or some of them, in their order.",
+    "labels-mismatch": "The labels are not labels of ChestX-ray14 in their order.",
     "weights-hash-mismatch": "model.safetensors is not the file that the manifest was written for.",
     "weights-invalid": "model.safetensors is not a safetensors file.",
     "weights-shape-mismatch": "The tensors do not fit the architecture.",
     "weights-not-finite": "The tensors contain NaN or infinity.",
     "identity-mismatch": "The stored files are another version than the registered one.",
     "golden-mismatch": "The network does not repeat the answer to the golden image that it was packaged with.",
-    "gate-invalid": "The gate's parameters are incomplete or of unequal shape.",
+    "gate-invalid": "The input check's parameters are incomplete or of unequal shape.",
 }
 
 
@@ -57,7 +57,7 @@ class ArtifactInvalid(Exception):
 class Threshold:
     """Operating point of one label on calibrated probability: positive when probability >= value.
 
-    `positives` counts the validation films with the finding that it was chosen on; None where its source does not say.
+    `positives` is the number of validation images with the finding on which it was chosen; None where it is unknown.
     """
 
     value: float
@@ -67,10 +67,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a version except its weights. Raises ArtifactInvalid from `from_dict` on any defect.
+    """Everything about a version except its weights.
 
-    `labels` are what the network was trained to find: LABELS, or a part of them in that order. What it was not trained
-    on gets no output, so that nothing has to stand in for a probability.
+    `labels` are the findings that the network was trained on: LABELS or some of them, in that order. There is no output
+    for the others, so that no placeholder can pass for a probability. `gate` holds the scalars of the `FeatureCheck`.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Manifest:
     labels: tuple[str, ...] = LABELS
     schema_version: int = field(default=SCHEMA_VERSION)
     golden_logits: tuple[float, ...] | None = None
-    """What the network answered to `ml.model.golden_image.square` when it was packaged."""
+    """The network's logits for the golden image (`ml.model.golden_image.square`) when it was packaged."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -108,7 +108,7 @@ class Manifest:
         return value
 
     def canonical(self) -> bytes:
-        """The one byte string of this manifest that identities are computed over."""
+        """The byte string of this manifest from which identities are computed."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @cached_property
@@ -118,7 +118,11 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, value: Any) -> "Manifest":
-        """Validate and build; unknown fields are refused, so a typo cannot pass for a setting."""
+        """Validate and build. Unknown fields are refused, so that a misspelt setting is noticed.
+
+        Raises:
+            ArtifactInvalid: any field is missing, unknown or out of range.
+        """
         if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
             raise ArtifactInvalid("manifest-invalid", f"Expected schema_version {SCHEMA_VERSION}.")
         labels = value.get("labels")
@@ -175,13 +179,16 @@ def _golden(value: Any) -> tuple[float, ...] | None:
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A verified artifact: folder, manifest, head bias, number of pooled features, gate. Weights stay on disk."""
+    """A verified artifact: folder, manifest, head bias (L,), number of pooled features, feature check.
+
+    The weights stay on disk.
+    """
 
     path: Path
     manifest: Manifest
     bias: NDArray[np.float32]
     channels: int
-    gate: FeatureGate | None
+    feature_check: FeatureCheck | None
 
     @property
     def sha256(self) -> str:
@@ -195,7 +202,11 @@ class Artifact:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read and validate only the manifest (cheap: for web pages and listings). Raises ArtifactInvalid."""
+    """Read and validate only the manifest, which is fast enough for web pages and lists.
+
+    Raises:
+        ArtifactInvalid: the manifest is missing or invalid.
+    """
     path = Path(directory) / MANIFEST
     if not path.is_file():
         raise ArtifactInvalid("missing-file", "Give the folder that save_artifact wrote.")
@@ -210,9 +221,12 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def load_artifact(directory: Path) -> Artifact:
-    """Verify a whole artifact: manifest, hash, format, head and gate shapes, every value finite.
+    """Verify a whole artifact: manifest, hash, format, shapes of head and feature check, every value finite.
 
-    Raises ArtifactInvalid with a code of CODES; never unpickles.
+    Nothing is unpickled.
+
+    Raises:
+        ArtifactInvalid: with a code of CODES.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
@@ -232,20 +246,22 @@ def load_artifact(directory: Path) -> Artifact:
     ):
         raise ArtifactInvalid("weights-shape-mismatch", "Expected classifier.weight (labels, C) and classifier.bias.")
     channels = int(weight.shape[1])
-    return Artifact(directory, manifest, bias.astype(np.float32), channels, _gate_of(manifest, tensors, channels))
+    check = _feature_check(manifest, tensors, channels)
+    return Artifact(directory, manifest, bias.astype(np.float32), channels, check)
 
 
-def _gate_of(manifest: Manifest, tensors: Mapping[str, NDArray[Any]], channels: int) -> FeatureGate | None:
-    parts = {k.removeprefix(_GATE_PREFIX): v for k, v in tensors.items() if k.startswith(_GATE_PREFIX)}
-    if manifest.gate is None and not parts:
+def _feature_check(manifest: Manifest, tensors: Mapping[str, NDArray[Any]], channels: int) -> FeatureCheck | None:
+    prefix = _FEATURE_CHECK_PREFIX
+    arrays = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if manifest.gate is None and not arrays:
         return None
     try:
-        gate = FeatureGate.from_parts(parts, manifest.gate or {})
-        if gate.mean.shape != (channels,) or not (gate.scale > 0).all() or not (gate.variance > 0).all():
-            raise ValueError("the gate does not fit the features")
+        check = FeatureCheck.from_parts(arrays, manifest.gate or {})
+        if check.mean.shape != (channels,) or not (check.scale > 0).all() or not (check.variance > 0).all():
+            raise ValueError("The input check does not fit the features.")
     except ValueError as error:
         raise ArtifactInvalid("gate-invalid", str(error)) from error
-    return gate
+    return check
 
 
 def _checked_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -269,36 +285,45 @@ def file_sha256(path: Path) -> str:
 
 
 def network_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The network's own tensors of a weights file as float32, without the gate's; integers as they are."""
+    """The network's own tensors of a weights file, floats as float32, without those of the feature check."""
     tensors = _checked_tensors(path)
     return {
         k: v.astype(np.float32) if v.dtype.kind == "f" else v
         for k, v in tensors.items()
-        if not k.startswith(_GATE_PREFIX)
+        if not k.startswith(_FEATURE_CHECK_PREFIX)
     }
 
 
 def half_precision(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Store matrices and kernels as float16; vectors (biases, batch-norm statistics) keep float32 range."""
+    """Matrices and kernels as float16; vectors (biases, batch-norm statistics) stay float32 for their range."""
     return {k: v.astype(np.float16) if v.ndim > 1 and v.dtype == np.float32 else v for k, v in tensors.items()}
 
 
 def save_artifact(
-    directory: Path, manifest: Manifest, tensors: Mapping[str, NDArray[Any]], gate: FeatureGate | None = None
+    directory: Path, manifest: Manifest, tensors: Mapping[str, NDArray[Any]], check: FeatureCheck | None = None
 ) -> Manifest:
-    """Write an artifact folder and verify it by loading it again; returns the manifest with its weights' hash.
+    """Write an artifact folder, each file atomically, and verify it by loading it again.
 
-    `tensors` are the network's (float32 or float16). Each file is written aside, synced and renamed.
-    Raises ArtifactInvalid if what was written would not load.
+    Args:
+        directory: created where it is missing.
+        manifest: without the hash of the weights and the scalars of the feature check, which are filled in.
+        tensors: the network's, float32 or float16.
+        check: the parameters of the feature check, if the version has one.
+
+    Returns:
+        The manifest as it was written.
+
+    Raises:
+        ArtifactInvalid: the written artifact does not load.
     """
     from safetensors.numpy import save
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    parts = {f"{_GATE_PREFIX}{k}": v for k, v in gate.tensors().items()} if gate else {}
-    weights = save({k: np.ascontiguousarray(v) for k, v in {**tensors, **parts}.items()})
+    arrays = {f"{_FEATURE_CHECK_PREFIX}{name}": value for name, value in check.tensors().items()} if check else {}
+    weights = save({k: np.ascontiguousarray(v) for k, v in {**tensors, **arrays}.items()})
     complete = replace(
-        manifest, gate=gate.scalars() if gate else None, weights_sha256=hashlib.sha256(weights).hexdigest()
+        manifest, gate=check.scalars() if check else None, weights_sha256=hashlib.sha256(weights).hexdigest()
     )
     write_atomically(directory / WEIGHTS, weights)
     text = json.dumps(complete.to_dict(), indent=1, sort_keys=True, allow_nan=False)
@@ -307,7 +332,7 @@ def save_artifact(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write aside, sync, rename: a reader sees the old file or the whole new one."""
+    """Write a temporary file, sync and rename it, so that a reader sees the old file or the complete new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("wb") as stream:

@@ -1,9 +1,10 @@
-"""The gate: is this a frontal chest radiograph that the model may score at all?
+"""The input check: decide whether the model may score an image, that is, whether it is a frontal chest radiograph.
 
-Two steps, both explainable: the film's own DICOM attributes, then two statistics on the network's pooled features
-(a linear classifier against things that are no upright frontal chest film, and a Mahalanobis distance to the films
-of validation, after Lee et al. 2018; Cao et al. 2022 found simple classifiers on a model's own features the best
-detectors for chest films). A refusal is a result with a reason, never a score.
+It has two steps, and both can be explained. The first reads the DICOM attributes of the image. The second computes two
+statistics on the network's pooled features: a linear classifier between upright frontal chest radiographs and other
+pictures, and the Mahalanobis distance to the validation images (Lee et al. 2018). Cao et al. 2022 found simple
+classifiers on a model's own features the best detectors for chest radiographs. A refused image gets a reason and no
+score.
 """
 
 import re
@@ -50,29 +51,34 @@ _CHEST = re.compile(r"CHEST|THORAX|LUNG|TORAX|POUMON|BRUST")
 
 
 @dataclass(frozen=True)
-class GateResult:
-    """Outcome for one film: `reason` is a key of CODES when refused; `detail` is a sentence for a clinician."""
+class InputCheckResult:
+    """Outcome for one image: `reason` is a key of CODES when refused; `detail` is a sentence for a clinician."""
 
     accepted: bool
     reason: str | None = None
     detail: str = ""
 
 
-ACCEPTED = GateResult(True)
+ACCEPTED = InputCheckResult(True)
 
 
-def _refuse(reason: str, detail: str = "") -> GateResult:
-    return GateResult(False, reason, f"{CODES[reason]} {detail}".strip())
+def _refuse(reason: str, detail: str = "") -> InputCheckResult:
+    return InputCheckResult(False, reason, f"{CODES[reason]} {detail}".strip())
 
 
-def tag_gate(
+def check_attributes(
     attributes: Mapping[str, str], sop_class_uid: str | None, rows: int, columns: int, unreadable: str = ""
-) -> GateResult:
-    """Judge a film by its attributes (DICOM keyword -> text) and its size in pixels, without looking at pixels.
+) -> InputCheckResult:
+    """Check an image by its attributes and its size, without its pixels.
 
-    Pass `sop_class_uid` None or "" for a PNG or JPEG, and as `unreadable` what the preflight found
-    (`ml.dicom.preflight.Preflight`). Absent attributes never refuse a film; contradicting ones do (PS3.3 C.7.3.1.1.1
+    An absent attribute is no reason to refuse; one that contradicts a frontal chest radiograph is (PS3.3 C.7.3.1.1.1
     Modality, C.7.6.1.1.2 Image Type, C.8.11.5 DX positioning, Annex L body parts).
+
+    Args:
+        attributes: DICOM keyword -> text, as the preflight reads them.
+        sop_class_uid: None or "" for a PNG or JPEG.
+        rows, columns: size in pixels.
+        unreadable: the field of the same name in `ml.dicom.preflight.Preflight`.
     """
     modality = plain_text(attributes, "Modality")
     captured = not sop_class_uid or sop_class_uid.startswith(SECONDARY_CAPTURE)
@@ -100,7 +106,7 @@ def _is_lateral(attributes: Mapping[str, str]) -> bool:
     view = plain_text(attributes, "ViewPosition")
     if view:
         return bool(_LATERAL.search(view)) and not _FRONTAL.search(view)
-    # On a frontal film the row runs towards the patient's left or right; on a lateral one, front or back.
+    # In a frontal image the rows run towards the patient's left or right, in a lateral one towards front or back.
     orientation = plain_text(attributes, "PatientOrientation")
     if orientation[:1] in ("A", "P"):
         return True
@@ -113,12 +119,15 @@ _NUMBERS = ("bias", "min_score", "residual", "max_distance")
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureGate:
+class FeatureCheck:
     """Parameters of the feature statistics of one model version (C features, K principal directions).
 
-    mean, scale (C,): standardisation by validation films; weight (C,), bias: the linear classifier, score > 0 means
-    chest film after `min_score` is subtracted; basis (C, K), variance (K,), residual: a factor-model covariance
-    whose Mahalanobis distance, divided by C, must not pass `max_distance`.
+    Attributes:
+        mean, scale: (C,), standardisation by the validation images.
+        weight, bias: (C,) and a number, the linear classifier.
+        min_score: subtracted from the classifier's score; what is negative then is no chest radiograph.
+        basis, variance, residual: (C, K), (K,) and a number, the covariance as a factor model.
+        max_distance: largest Mahalanobis distance, divided by C, that is accepted.
     """
 
     mean: NDArray[np.float32]
@@ -140,40 +149,40 @@ class FeatureGate:
         return {name: getattr(self, name) for name in _NUMBERS}
 
     @classmethod
-    def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureGate":
+    def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureCheck":
         """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
         try:
             arrays = {name: np.asarray(tensors[name], dtype=np.float32) for name in _ARRAYS}
             numbers = {name: float(scalars[name]) for name in _NUMBERS}
-            parts: dict[str, Any] = {**arrays, **numbers}
-            gate = cls(**parts)
+            parameters: dict[str, Any] = {**arrays, **numbers}
+            check = cls(**parameters)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"The gate's parameters are incomplete: {error}.") from error
-        features = gate.mean.shape
+            raise ValueError(f"The input check's parameters are incomplete: {error}.") from error
+        features = check.mean.shape
         if (
-            gate.scale.shape != features
-            or gate.weight.shape != features
-            or gate.basis.ndim != 2
-            or gate.basis.shape != (features[0], len(gate.variance))
+            check.scale.shape != features
+            or check.weight.shape != features
+            or check.basis.ndim != 2
+            or check.basis.shape != (features[0], len(check.variance))
         ):
-            raise ValueError("The gate's parameters have unequal shapes.")
-        return gate
+            raise ValueError("The input check's parameters have unequal shapes.")
+        return check
 
     def score(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """Linear score (N,) of pooled features (N, C); negative is refused."""
+        """Linear score (N,) of pooled features (N, C); an image with a negative score is refused."""
         z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
         return np.asarray(z @ self.weight + self.bias - self.min_score)
 
     def distance(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """Squared Mahalanobis distance per feature, (N,), about 1 for a typical film."""
+        """Squared Mahalanobis distance per feature, (N,), about 1 for a typical image."""
         z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
         inside = z @ self.basis
         outside = np.maximum((z * z).sum(axis=1) - (inside * inside).sum(axis=1), 0.0)
         return np.asarray(((inside * inside / self.variance).sum(axis=1) + outside / self.residual) / z.shape[1])
 
 
-def feature_gate(features: NDArray[Any], params: FeatureGate | None) -> list[GateResult]:
-    """Judge films by their pooled features (N, C); a version without gate parameters accepts all.
+def check_features(features: NDArray[Any], params: FeatureCheck | None) -> list[InputCheckResult]:
+    """Check images by their pooled features (N, C); a version without parameters accepts all.
 
     Non-finite features are refused as "unlike-training".
     """

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ml.model import golden_image
 from ml.model.artifact import Artifact, ArtifactInvalid, Manifest, load_artifact
 from ml.model.calibration import calibrate
-from ml.model.input_check import GateResult, feature_gate
+from ml.model.input_check import InputCheckResult, check_features
 from ml.model.saliency import halved
 
 EXPORT_SECONDS = 300
@@ -97,9 +97,9 @@ class Predictor(ABC):
         """Calibrated probabilities (N, L) in [0, 1]."""
         return calibrate(prediction.logits, self.manifest.labels, self.manifest.calibration)
 
-    def gate(self, prediction: Prediction) -> list[GateResult]:
-        """The feature gate's word on each film."""
-        return feature_gate(prediction.features, self.artifact.gate)
+    def check_features(self, prediction: Prediction) -> list[InputCheckResult]:
+        """The input check's result for each image, by the features that the network computed."""
+        return check_features(prediction.features, self.artifact.feature_check)
 
     golden_tolerance: float = 1e-4
 

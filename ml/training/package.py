@@ -15,7 +15,7 @@ from ml.metrics import calibration_error, operating_curve, youden_threshold
 from ml.model import golden_image
 from ml.model.artifact import Manifest, Threshold, half_precision, save_artifact
 from ml.model.calibration import Platt, calibrate, fit_platt
-from ml.model.input_check import FeatureGate
+from ml.model.input_check import FeatureCheck
 from ml.model.networks import CamNetwork
 from ml.model.saliency import CamScale, fit_cam_scale
 from ml.model.transforms import InputSpace
@@ -187,7 +187,7 @@ def package(
     held: HeldOut,
     description: Description,
     metrics: Mapping[str, Any],
-    gate: FeatureGate | None,
+    gate: FeatureCheck | None,
 ) -> Manifest:
     """Write the artifact of `network` (weights as they are: round them before measuring). Raises ArtifactInvalid."""
     calibration = calibration_of(held)

@@ -32,11 +32,11 @@ from ml.model.artifact import Manifest
 from ml.model.networks import CamNetwork
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
+from ml.training.feature_check import FOLDS, fit_feature_check
 from ml.training.fit import Notice, fit, indices
 from ml.training.fitting import Execution, Films, Fit
 from ml.training.forecast import Forecast
 from ml.training.forward import run
-from ml.training.gate_fit import FOLDS, fit_feature_gate
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.training.world import World
 
@@ -163,7 +163,7 @@ def write_artifact(
     outputs = HeldOut(
         run(network, films.squares, config.space, min(config.recipe.batch_size, 64), held), films.truth[held], patients
     )
-    gate, gate_figures = fit_feature_gate(
+    gate, gate_figures = fit_feature_check(
         network, np.asarray(films.squares[held]), patients, config.space, seed=config.recipe.seed
     )
     metrics = {

@@ -43,10 +43,10 @@ from ml.model.calibration import calibrate
 from ml.model.networks import CamNetwork, build
 from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
+from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
 from ml.training.fitting import Films, mean_auroc
 from ml.training.forward import Outputs, run
-from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
 from ml.training.steering import pointing, steer
@@ -225,7 +225,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     boxes = boxes_by_film(read_boxes(data, films), names)
     network, held = cross_fit(squares, targets(films, names), patients, boxes, recipe, initial_weights())
     load_rounded(network, rounded_tensors(network))
-    gate, gate_figures = fit_feature_gate(network, squares, patients, SPACE, synthetic_films(synthetic))
+    gate, gate_figures = fit_feature_check(network, squares, patients, SPACE, synthetic_films(synthetic))
     validation = evaluate(held.truth, held.outputs.logits, patients)
     outputs = run(network, film_cache(data, test, SPACE, cache), SPACE, progress="Test films")
     truth, test_patients = targets(films, test), [films[n].patient for n in test]

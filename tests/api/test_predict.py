@@ -334,7 +334,7 @@ def recalibrated(folder: Path) -> Any:
     artifact = load_artifact(STARTER)
     tensors = load_file(artifact.weights_path)
     lower = {label: replace(fit, b=fit.b - 1) for label, fit in artifact.manifest.calibration.items()}
-    gate = artifact.gate
+    check = artifact.feature_check
     network = {name: value for name, value in tensors.items() if not name.startswith("gate.")}
-    save_artifact(folder / "other", replace(artifact.manifest, calibration=lower), network, gate)
+    save_artifact(folder / "other", replace(artifact.manifest, calibration=lower), network, check)
     return register(artifact_dir=folder / "other", name="other")

@@ -8,7 +8,7 @@ import torch
 from ml.labels import LABELS
 from ml.model.artifact import Manifest, Threshold, save_artifact
 from ml.model.calibration import Platt
-from ml.model.input_check import FeatureGate
+from ml.model.input_check import FeatureCheck
 from ml.model.networks import CamNetwork, build
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace
@@ -27,10 +27,10 @@ def network(seed: int = 0) -> CamNetwork:
     return made
 
 
-def open_gate(channels: int) -> FeatureGate:
+def accepting_feature_check(channels: int) -> FeatureCheck:
     """Accepts everything."""
     ones = np.ones(channels, np.float32)
-    return FeatureGate(0 * ones, ones, 0 * ones, 1.0, 0.0, np.eye(channels, 2, dtype=np.float32), ones[:2], 1.0, 1e9)
+    return FeatureCheck(0 * ones, ones, 0 * ones, 1.0, 0.0, np.eye(channels, 2, dtype=np.float32), ones[:2], 1.0, 1e9)
 
 
 def manifest() -> Manifest:
@@ -53,5 +53,5 @@ def manifest() -> Manifest:
 
 def artifact(folder: Path, seed: int = 0) -> Path:
     made = network(seed)
-    save_artifact(folder, manifest(), rounded_tensors(made), open_gate(made.classifier.in_features))
+    save_artifact(folder, manifest(), rounded_tensors(made), accepting_feature_check(made.classifier.in_features))
     return folder

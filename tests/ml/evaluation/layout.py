@@ -47,10 +47,10 @@ def artifact(folder: Path, seed: int = 0, labels: Sequence[str] = LABELS, **data
     }
     notes = {label: note for label, note in whole.threshold_notes.items() if label in labels}
     manifest = replace(whole, name=f"tiny-{seed}", data=card, labels=tuple(labels), threshold_notes=notes, **of_labels)
-    gate = tiny.open_gate(network.classifier.in_features)
+    check = tiny.accepting_feature_check(network.classifier.in_features)
     tensors, kept = rounded_tensors(network), [LABELS.index(label) for label in labels]
     for name in ("classifier.weight", "classifier.bias"):
         tensors[name] = tensors[name][kept]
-    save_artifact(folder, manifest, tensors, gate)
+    save_artifact(folder, manifest, tensors, check)
     assert read_manifest(folder).data == card
     return folder

@@ -266,7 +266,7 @@ def test_an_artifact_is_served_by_onnx_runtime(tmp_path: Path) -> None:
     assert imported.dropped == tuple(f"{name}: no finding of ChestX-ray14" for name in ("No Finding", "Lung Lesion"))
     artifact = load_artifact(folder)
     assert artifact.manifest.labels == ("Cardiomegaly", "Effusion", "Edema")
-    assert (artifact.gate, artifact.manifest.metrics) == (None, {})
+    assert (artifact.feature_check, artifact.manifest.metrics) == (None, {})
     for words in ("Not calibrated here", "CC0", "Not trained, so never reported: Atelectasis", "Lung Lesion"):
         assert words in artifact.manifest.card
     predictor = load_predictor(folder, "cpu", tmp_path / "cache")
@@ -277,7 +277,7 @@ def test_an_artifact_is_served_by_onnx_runtime(tmp_path: Path) -> None:
     assert identity_error(prediction.logits, prediction.cams, artifact.bias) <= 1e-3
     assert np.abs(predictor.probabilities(prediction) - torch.sigmoid(logits).numpy()).max() <= TOLERANCE
     assert artifact.manifest.thresholds == dict.fromkeys(artifact.manifest.labels)
-    assert all(result.accepted for result in predictor.gate(prediction))
+    assert all(result.accepted for result in predictor.check_features(prediction))
 
 
 def test_an_xrv_artifact_keeps_what_the_source_says(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_round_trip(folder: Path) -> None:
     assert artifact.manifest.labels == LABELS
     assert artifact.manifest.thresholds["Hernia"] is None
     assert artifact.bias.shape == (14,)
-    assert artifact.gate is not None
+    assert artifact.feature_check is not None
     expected = tiny.network().state_dict()
     assert set(network_tensors(artifact.weights_path)) == set(expected)
 

@@ -5,7 +5,7 @@ import pytest
 
 from ml.dicom.preflight import inspect
 from ml.dicom.radiograph import read_radiograph
-from ml.model.input_check import CODES, FeatureGate, feature_gate, tag_gate
+from ml.model.input_check import CODES, FeatureCheck, check_attributes, check_features
 from ml.model.predictor import Predictor, load_predictor
 from ml.model.transforms import to_square
 from ml.training.negatives import SPOILED, generated
@@ -34,7 +34,7 @@ GOOD = {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
     ],
 )
 def test_frontal_chest_films_pass(change: dict[str, str]) -> None:
-    assert tag_gate({**GOOD, **change}, DX, 2500, 2048).accepted
+    assert check_attributes({**GOOD, **change}, DX, 2500, 2048).accepted
 
 
 @pytest.mark.parametrize(
@@ -56,49 +56,49 @@ def test_frontal_chest_films_pass(change: dict[str, str]) -> None:
 def test_others_are_refused_with_a_reason(
     change: dict[str, str], sop_class: str, shape: tuple[int, int], reason: str
 ) -> None:
-    result = tag_gate({**GOOD, **change}, sop_class, *shape)
+    result = check_attributes({**GOOD, **change}, sop_class, *shape)
     assert (result.accepted, result.reason) == (False, reason)
     assert reason in CODES
     assert result.detail.endswith(".")
 
 
 def test_pictures_without_attributes_are_left_to_the_features() -> None:
-    assert tag_gate({}, None, 1024, 1024).accepted
-    assert tag_gate({"Modality": "OT"}, SC, 1024, 1024).accepted
+    assert check_attributes({}, None, 1024, 1024).accepted
+    assert check_attributes({"Modality": "OT"}, SC, 1024, 1024).accepted
 
 
-def gate_of(rng: np.random.Generator) -> FeatureGate:
+def sample_check(rng: np.random.Generator) -> FeatureCheck:
     ones = np.ones(6, np.float32)
     basis = np.linalg.qr(rng.normal(size=(6, 2)))[0].astype(np.float32)
-    return FeatureGate(0 * ones, ones, ones, 0.0, -1.0, basis, np.array([2.0, 1.0], np.float32), 0.5, 4.0)
+    return FeatureCheck(0 * ones, ones, ones, 0.0, -1.0, basis, np.array([2.0, 1.0], np.float32), 0.5, 4.0)
 
 
 def test_features_decide_row_by_row() -> None:
-    gate = gate_of(np.random.default_rng(0))
+    check = sample_check(np.random.default_rng(0))
     rows = np.array([[0.0] * 6, [-1.0] * 6, [9.0] * 6, [np.nan] * 6])
-    results = feature_gate(rows, gate)
+    results = check_features(rows, check)
     assert [r.reason for r in results] == [None, "not-chest-film", "unlike-training", "unlike-training"]
-    assert feature_gate(rows, None)[1].accepted
+    assert check_features(rows, None)[1].accepted
 
 
 def test_distance_is_the_mahalanobis_distance_of_the_factor_model() -> None:
     rng = np.random.default_rng(1)
-    gate = gate_of(rng)
-    covariance = gate.basis @ np.diag(gate.variance) @ gate.basis.T
-    covariance += gate.residual * (np.eye(6) - gate.basis @ gate.basis.T)
+    check = sample_check(rng)
+    covariance = check.basis @ np.diag(check.variance) @ check.basis.T
+    covariance += check.residual * (np.eye(6) - check.basis @ check.basis.T)
     x = rng.normal(size=(5, 6))
     expected = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x) / 6
-    assert gate.distance(x) == pytest.approx(expected, rel=1e-4)
+    assert check.distance(x) == pytest.approx(expected, rel=1e-4)
 
 
 def test_incomplete_parameters_are_refused() -> None:
-    gate = gate_of(np.random.default_rng(2))
-    again = FeatureGate.from_parts(gate.tensors(), gate.scalars())
-    assert np.array_equal(again.basis, gate.basis)
+    check = sample_check(np.random.default_rng(2))
+    again = FeatureCheck.from_parts(check.tensors(), check.scalars())
+    assert np.array_equal(again.basis, check.basis)
     with pytest.raises(ValueError, match="incomplete"):
-        FeatureGate.from_parts({**gate.tensors()}, {"bias": 0.0})
+        FeatureCheck.from_parts({**check.tensors()}, {"bias": 0.0})
     with pytest.raises(ValueError, match="unequal"):
-        FeatureGate.from_parts({**gate.tensors(), "weight": np.ones(5)}, gate.scalars())
+        FeatureCheck.from_parts({**check.tensors(), "weight": np.ones(5)}, check.scalars())
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 
 def accepted(predictor: Predictor, squares: np.ndarray) -> np.ndarray:
-    return np.array([r.accepted for r in predictor.gate(predictor.predict(squares))])
+    return np.array([r.accepted for r in predictor.check_features(predictor.predict(squares))])
 
 
 def test_starter_accepts_films_it_never_saw(starter: Predictor, test_data: Path) -> None:
@@ -127,7 +127,7 @@ def test_starter_refuses_what_is_no_chest_film(starter: Predictor, test_data: Pa
             attributes = inspect(path)
         except Exception:  # noqa: S112 - refused even earlier
             continue
-        by_tags = tag_gate(attributes.attributes, attributes.sop_class_uid, attributes.rows, attributes.columns)
+        by_tags = check_attributes(attributes.attributes, attributes.sop_class_uid, attributes.rows, attributes.columns)
         assert not by_tags.accepted
         film = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
         assert not accepted(starter, film[None])[0], path.name
@@ -136,6 +136,6 @@ def test_starter_refuses_what_is_no_chest_film(starter: Predictor, test_data: Pa
 def test_starter_accepts_a_real_dicom_chest_film(starter: Predictor, test_data: Path) -> None:
     (path,) = (test_data / "dicom" / "chest").iterdir()
     read = inspect(path)
-    assert tag_gate(read.attributes, read.sop_class_uid, read.rows, read.columns).accepted
+    assert check_attributes(read.attributes, read.sop_class_uid, read.rows, read.columns).accepted
     film = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
     assert accepted(starter, film[None])[0]

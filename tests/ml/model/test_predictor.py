@@ -92,7 +92,7 @@ def test_no_films(predictor: Predictor) -> None:
     result = predictor.predict(films(0))
     assert result.logits.shape == (0, 14)
     assert result.cams.shape == (0, 14, 2, 2)
-    assert predictor.gate(result) == []
+    assert predictor.check_features(result) == []
 
 
 @pytest.mark.parametrize("bad", [films(2).astype(np.float32), films(2)[:, :32], films(2)[0]])
@@ -106,7 +106,7 @@ def test_probabilities_and_gate(predictor: Predictor) -> None:
     probabilities = predictor.probabilities(result)
     expected = 1 / (1 + np.exp(-(0.9 * result.logits.astype(float) - 0.1)))
     assert np.abs(probabilities - expected).max() < 1e-6
-    assert all(r.accepted for r in predictor.gate(result))
+    assert all(r.accepted for r in predictor.check_features(result))
 
 
 def test_images_that_somebody_else_normalised_are_read_alike(predictor: Predictor, folder: Path) -> None:

@@ -11,10 +11,10 @@ from ml.metrics import auroc
 from ml.training.augment import DRAWS, augment
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
+from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
 from ml.training.fitting import Films, TrainingDiverged, learning_rate
 from ml.training.forward import Outputs, run
-from ml.training.gate_fit import fit_feature_gate
 from ml.training.heads import fit_heads
 from ml.training.negatives import SPOILED, generated
 from ml.training.order import uniforms
@@ -168,10 +168,10 @@ def test_gate_is_fitted_on_held_out_patients() -> None:
     base = 200 * np.exp(-((x - 0.3) ** 2 + (y - 0.4) ** 2) * 20) + 60 * y
     noise = np.random.default_rng(0).normal(0, 10, (60, 64, 64))
     films = np.clip(base + noise, 0, 255).astype(np.uint8)
-    gate, figures = fit_feature_gate(tiny.network(), films, [str(i // 2) for i in range(60)], tiny.SPACE)
+    check, figures = fit_feature_check(tiny.network(), films, [str(i // 2) for i in range(60)], tiny.SPACE)
     assert figures["refused_films"] <= 0.05
     assert figures["refused_other_pictures"] >= 0.9
-    assert gate.mean.shape == (tiny.network().classifier.in_features,)
+    assert check.mean.shape == (tiny.network().classifier.in_features,)
 
 
 def test_few_positives_give_no_operating_point() -> None:

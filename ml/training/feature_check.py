@@ -1,4 +1,4 @@
-"""Fit the feature gate of a version on its own pooled features."""
+"""Fit the input check of a version on the pooled features of its own network."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ml.data import patient_folds
 from ml.data.shards import FilmArray
-from ml.model.input_check import FeatureGate
+from ml.model.input_check import FeatureCheck
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
 from ml.training.augment import DRAWS, augment
@@ -27,35 +27,43 @@ MAX_FILMS = 1500
 _EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
 
 
-def fit_feature_gate(
+def fit_feature_check(
     network: CamNetwork,
     squares: FilmArray,
     patients: list[str],
     space: InputSpace,
     extra: NDArray[np.uint8] | None = None,
     seed: int = 0,
-) -> tuple[FeatureGate, dict[str, Any]]:
+) -> tuple[FeatureCheck, dict[str, Any]]:
     """Fit on frontal chest films (N, S, S) of `patients`; `extra` are further films to accept (synthetic ones).
 
-    Returns the gate and its figures on films held out by patient and on negatives not fitted on.
+    Returns the check and its figures on films held out by patient and on negatives not fitted on.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(squares))[:MAX_FILMS])
     films, patients = np.array(squares[chosen]), [patients[i] for i in chosen]
-    plain = run(network, films, space, progress="Gate: films").features
-    varied = run(network, _varied(films, space, seed), space, progress="Gate: exposures").features
+    plain = run(network, films, space, progress="Input check: films").features
+    varied = run(network, _varied(films, space, seed), space, progress="Input check: exposures").features
     other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]
-    bad_films = run(network, spoiled(films, seed), space, progress="Gate: spoiled films").features
+    bad_films = run(network, spoiled(films, seed), space, progress="Input check: spoiled films").features
     bad_pictures = run(
-        network, generated(space.size, min(len(films), 600), seed), space, progress="Gate: other pictures"
+        network, generated(space.size, min(len(films), 600), seed), space, progress="Input check: other pictures"
     ).features
     held, distance, refused, strange = _held_out(plain, varied, other, bad_films, bad_pictures, patients, seed)
     min_score = _cut(held, np.concatenate([refused, strange]))
-    gate = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
-    reach = gate.distance(other).max(initial=0.0)
+    check = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
+    reach = check.distance(other).max(initial=0.0)
     max_distance = max(float(np.quantile(distance, 1 - FALSE_REFUSAL)), float(reach)) * 1.1
-    final = FeatureGate(
-        gate.mean, gate.scale, gate.weight, gate.bias, min_score, gate.basis, gate.variance, gate.residual, max_distance
+    final = FeatureCheck(
+        check.mean,
+        check.scale,
+        check.weight,
+        check.bias,
+        min_score,
+        check.basis,
+        check.variance,
+        check.residual,
+        max_distance,
     )
     figures = {
         "films": len(films),
@@ -76,7 +84,7 @@ def _held_out(
     patients: list[str],
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and distances of films, scores of spoiled films and of pictures, each by a gate that never saw them."""
+    """Scores and distances of films, then scores of spoiled films and of pictures, by checks not fitted on them."""
     folds = patient_folds(patients, FOLDS, seed)
     # Kinds of pictures come in turn; whole turns go to one fold, so each fold has every kind.
     picture_fold = np.arange(len(bad_pictures)) // len(GENERATORS) % FOLDS
@@ -84,13 +92,13 @@ def _held_out(
     strange = np.zeros(len(bad_pictures))
     for fold in range(FOLDS):
         rest, inside, pictures = folds != fold, folds == fold, picture_fold == fold
-        gate = _fit(
+        check = _fit(
             np.concatenate([plain[rest], varied[rest], other]),
             plain[rest],
             np.concatenate([bad_films[rest], bad_pictures[~pictures]]),
         )
-        held[inside], distance[inside] = gate.score(plain[inside]), gate.distance(plain[inside])
-        refused[inside], strange[pictures] = gate.score(bad_films[inside]), gate.score(bad_pictures[pictures])
+        held[inside], distance[inside] = check.score(plain[inside]), check.distance(plain[inside])
+        refused[inside], strange[pictures] = check.score(bad_films[inside]), check.score(bad_pictures[pictures])
     return held, distance, refused, strange
 
 
@@ -112,7 +120,7 @@ def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
     return min(low, (low + high) / 2.0)
 
 
-def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: NDArray[np.float32]) -> FeatureGate:
+def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: NDArray[np.float32]) -> FeatureCheck:
     mean, scale = typical.mean(axis=0), typical.std(axis=0) + 1e-3
     both = (np.concatenate([accepted, refused]) - mean) / scale
     truth = np.concatenate([np.ones(len(accepted)), np.zeros(len(refused))])[:, None]
@@ -122,7 +130,7 @@ def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: N
     count = min(DIRECTIONS, len(z) // 4, z.shape[1])
     variance = singular**2 / len(z)
     residual = max(float(variance[count:].sum() / max(z.shape[1] - count, 1)), 1e-3)
-    return FeatureGate(
+    return FeatureCheck(
         mean,
         scale,
         head.weight[0],
