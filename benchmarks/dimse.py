@@ -20,7 +20,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks.films import film_bytes
+from benchmarks.images import image_bytes
 from benchmarks.stack import cpu_seconds, free_port, running_stack
 
 
@@ -72,7 +72,7 @@ def echo(port: int) -> float:
 def write_images(folder: Path, count: int, run: str) -> None:
     folder.mkdir()
     for number in range(count):
-        (folder / f"{number}.dcm").write_bytes(film_bytes(number, run))
+        (folder / f"{number}.dcm").write_bytes(image_bytes(number, run))
 
 
 @contextmanager

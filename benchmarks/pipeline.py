@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.client import store_all
-from benchmarks.films import SIDE, films
+from benchmarks.images import SIDE, images
 from benchmarks.raw import Rate, raw_predictor, squares
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
 from ml.model.artifact import read_manifest
@@ -83,7 +83,7 @@ def wait_for_workers(count: int) -> None:
 
 
 def store(stack: Stack, count: int, run: str) -> float:
-    instances = films(count, run)
+    instances = images(count, run)
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     started = time.perf_counter()
     store_all(stack.url, "/dicom-web/studies", instances, headers, connections=max(4, os.cpu_count() or 1))

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.client import store_all
-from benchmarks.films import films
+from benchmarks.images import images
 from benchmarks.stack import cpu_seconds, free_port, running_stack
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--per-turn", type=int, default=50)
     parser.add_argument("--connections", type=int, default=4)
     options = parser.parse_args()
-    sent = films(options.films + WARM_UP, "stow")
+    sent = images(options.films + WARM_UP, "stow")
     megabytes = sum(map(len, sent)) / len(sent) / 1e6
     print(f"{options.films} instances of {megabytes:.2f} MB, {options.connections} connections, one per request")
     with running_orthanc() as orthanc, running_stack(parts=("web",)) as stack:

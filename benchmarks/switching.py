@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.client import store_all
-from benchmarks.films import film_bytes
+from benchmarks.images import image_bytes
 from benchmarks.pipeline import OURS, STARTER, densenet, store, wait_for_jobs
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
 
@@ -56,7 +56,7 @@ for _ in sys.stdin:
 def bare_reader(artifact: Path, folder: Path) -> Iterator[Callable[[], float]]:
     """Reads a film on each call, in a process of its own: seconds of decoding and one forward with nothing between."""
     film = folder / "film.dcm"
-    film.write_bytes(film_bytes(0, "bare"))
+    film.write_bytes(image_bytes(0, "bare"))
     command = [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(film)]
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -112,7 +112,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     started, count = time.perf_counter(), int(seconds * rate)
     for number in range(count):
-        film = film_bytes(number, run)
+        film = image_bytes(number, run)
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
         store_all(stack.url, "/dicom-web/studies", [film], headers, connections=1)
     wait_for_jobs(len(known) + count)

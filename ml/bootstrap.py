@@ -41,7 +41,7 @@ class Draws:
             counts[index] = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
         return cls(group, counts)
 
-    def films(self, chosen: NDArray[Any]) -> "Draws":
+    def subset(self, chosen: NDArray[Any]) -> "Draws":
         """The same rounds for some films only, so that two subsets of films are compared on the same patients."""
         return Draws(self.group[chosen], self.counts)
 

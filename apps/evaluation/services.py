@@ -39,7 +39,7 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
         if path and not Path(path).is_absolute():
             raise InvalidInputError(f"{path}: give the whole path, beginning with /; workers start elsewhere.")
     try:
-        listed = engine.read_films(Path(folder), Path(split) if split else None)
+        listed = engine.read_image_list(Path(folder), Path(split) if split else None)
     except (engine.DatasetInvalid, OSError) as error:
         raise InvalidInputError(str(error), "evaluation-set-refused") from error
     # As `evaluate_model` will name the same films.

@@ -28,7 +28,7 @@ def load_version(version: ModelVersion, *, device: str, threads: int | None = No
         # Perhaps only this machine's copies are damaged: fetch once more, and export where the graph answered wrongly.
         forget_artifact(version)
         if error.code == "golden-mismatch":
-            engine.forget_exported(engine.Manifest.from_dict(version.manifest), _compiled())
+            engine.remove_exported(engine.Manifest.from_dict(version.manifest), _compiled())
         return _load(version, device, threads)
 
 

@@ -19,7 +19,7 @@ from ml.evaluation import (
     end_with_stdin,
     evaluate_version,
     paired_difference,
-    read_films,
+    read_image_list,
     report_tables,
     report_text,
     start_evaluation,
@@ -32,7 +32,7 @@ from ml.labels import LABELS
 from ml.model.age import VALIDATED_AGES, age_warning
 from ml.model.artifact import ArtifactInvalid, Manifest, load_artifact
 from ml.model.input_check import InputCheckResult, check_attributes
-from ml.model.predictor import Predictor, PredictorUnavailable, forget_exported, load_predictor
+from ml.model.predictor import Predictor, PredictorUnavailable, load_predictor, remove_exported
 from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
 from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
@@ -99,7 +99,6 @@ __all__ = [
     "evaluate_version",
     "failure_reason",
     "follow_progress",
-    "forget_exported",
     "heatmap_rgba",
     "import_file",
     "inspect",
@@ -111,8 +110,9 @@ __all__ = [
     "missing_protections",
     "opacity",
     "paired_difference",
-    "read_films",
+    "read_image_list",
     "read_orientation",
+    "remove_exported",
     "render_grey",
     "report_tables",
     "report_text",

@@ -5,14 +5,14 @@ gzipped), `train_val_list.txt`, `test_list.txt`, and where present `BBox_List_20
 """
 
 from ml.data.boxes import Box, read_boxes
-from ml.data.image_cache import film_cache
+from ml.data.image_cache import cached_images
 from ml.data.overview import age_range, describe, summary
-from ml.data.records import DatasetInvalid, Film, Split, targets
+from ml.data.records import DatasetInvalid, ImageRecord, Split, targets
 from ml.data.splits import (
     carve,
     check_disjoint,
     data_sha256,
-    evaluation_films,
+    evaluation_images,
     list_sha256,
     official_split,
     patient_folds,
@@ -23,15 +23,15 @@ from ml.data.tables import find_images, find_table, read_list, read_table
 __all__ = [
     "Box",
     "DatasetInvalid",
-    "Film",
+    "ImageRecord",
     "Split",
     "age_range",
+    "cached_images",
     "carve",
     "check_disjoint",
     "data_sha256",
     "describe",
-    "evaluation_films",
-    "film_cache",
+    "evaluation_images",
     "find_images",
     "find_table",
     "list_sha256",

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml.data.records import DatasetInvalid, Film
+from ml.data.records import DatasetInvalid, ImageRecord
 from ml.data.tables import open_text
 from ml.labels import LABELS
 
@@ -44,7 +44,7 @@ class Box:
         )
 
 
-def read_boxes(root: Path, films: dict[str, Film]) -> tuple[Box, ...]:
+def read_boxes(root: Path, records: dict[str, ImageRecord]) -> tuple[Box, ...]:
     """The boxes of the films in the table; none if the folder has no list of boxes.
 
     A box whose film is not in the table (of a part of the data set, say) is left out. Raises DatasetInvalid, naming the
@@ -64,7 +64,7 @@ def read_boxes(root: Path, films: dict[str, Film]) -> tuple[Box, ...]:
             for row in reader:
                 if any(row):
                     box = _box(f"{path.name} line {reader.line_num}", row)
-                    if box.image in films:
+                    if box.image in records:
                         boxes.append(box)
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
         raise DatasetInvalid(f"{path.name} is not a readable CSV file: {error}. Copy it again.") from error

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml.data.records import DatasetInvalid
-from ml.data.shard_build import FilmRefused, build_shards
+from ml.data.shard_build import ImageRefused, build_shards
 from ml.data.shards import FORMAT, Shards, ShardsInvalid
 from ml.data.tables import find_images, table_line
 from ml.errors import RETRYABLE
 from ml.model.transforms import InputSpace
 
 
-def film_cache(
+def cached_images(
     root: Path, names: Sequence[str], space: InputSpace, cache_dir: Path, progress: str | None = "Reading films"
 ) -> Shards:
     """The named films in their order as shards of uint8 (size, size), built in parallel when first asked for.
@@ -28,7 +28,7 @@ def film_cache(
         shards = build_shards(
             paths, space, cache_dir / f"films-{space.size}-{_key(root, paths, space)}", progress=progress
         )
-    except FilmRefused as error:
+    except ImageRefused as error:
         remedy = "" if error.code in RETRYABLE else " Copy the file again, or remove it from the table and lists."
         raise DatasetInvalid(
             f"{paths[error.name].relative_to(root)} ({table_line(root, error.name)}) can't be read: {error.code}. "

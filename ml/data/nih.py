@@ -6,7 +6,7 @@ Both vintages are read: the older one splits the bracketed headings at their com
 from collections.abc import Sequence
 from pathlib import Path
 
-from ml.data.records import DatasetInvalid, Film
+from ml.data.records import DatasetInvalid, ImageRecord
 from ml.labels import LABELS, NO_FINDING
 
 TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz")
@@ -33,7 +33,7 @@ def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def nih_film(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> Film:
+def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> ImageRecord:
     """One row. Raises DatasetInvalid, naming the line."""
     if len(row) <= max(columns.values()):
         raise DatasetInvalid(
@@ -51,4 +51,4 @@ def nih_film(path: Path, line: int, row: Sequence[str], columns: dict[str, int])
     if value["age"][-1:].upper() in ("M", "D"):
         age = 0
     patient = value["patient"].lstrip("0") or "0"
-    return Film(value["image"], patient, findings, age, value["sex"], value["view"], line=line)
+    return ImageRecord(value["image"], patient, findings, age, value["sex"], value["view"], line=line)

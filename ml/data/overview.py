@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from ml.data.boxes import read_boxes
-from ml.data.records import DatasetInvalid, Film
+from ml.data.records import DatasetInvalid, ImageRecord
 from ml.data.splits import read_split
 from ml.data.tables import find_table, has_own_table, images_present, read_table
 from ml.labels import LABELS, NO_FINDING
@@ -41,8 +41,8 @@ PUBLISHED: dict[str, Any] = {
     "films": _PUBLISHED_FILMS,
     "patients": 30805,
     "labels": {
-        label: {"films": films, "share": films / _PUBLISHED_FILMS, "patients": patients, "unknown": 0}
-        for label, (films, patients) in _PUBLISHED_LABELS.items()
+        label: {"films": images, "share": images / _PUBLISHED_FILMS, "patients": patients, "unknown": 0}
+        for label, (images, patients) in _PUBLISHED_LABELS.items()
     },
     "findings_per_film": {"0": 60361, "1": 30963, "2": 14306, "3": 4856, "4+": 1634},
     "views": {"PA": 67310, "AP": 44810},
@@ -53,58 +53,58 @@ PUBLISHED: dict[str, Any] = {
 """`counts` of the whole ChestX-ray14 by its table of 2020 (`Data_Entry_2017_v2020.csv`)."""
 
 
-def age_range(films: dict[str, Film], names: Sequence[str]) -> dict[str, int] | None:
+def age_range(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, int] | None:
     """The youngest and the oldest patient of some films, as a manifest names them; None where no age is known."""
-    ages = [age for name in names if (age := films[name].age) is not None]
+    ages = [age for name in names if (age := records[name].age) is not None]
     return {"from_years": min(ages), "to_years": max(ages)} if ages else None
 
 
-def summary(films: dict[str, Film], names: Sequence[str]) -> dict[str, Any]:
+def summary(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, Any]:
     """Counts for a card: films, patients, positives per label, views, sexes; how many are unknown, where any is."""
-    chosen = [films[name] for name in names]
-    count = Counter(finding for film in chosen for finding in film.findings)
-    unknown = Counter(label for film in chosen for label in film.unknown)
-    told = {
+    chosen = [records[name] for name in names]
+    count = Counter(finding for record in chosen for finding in record.findings)
+    unknown = Counter(label for record in chosen for label in record.unknown)
+    counted = {
         "films": len(chosen),
-        "patients": len({film.patient for film in chosen}),
+        "patients": len({record.patient for record in chosen}),
         "positives": {label: count[label] for label in LABELS},
-        "views": dict(sorted(Counter(film.view for film in chosen).items())),
-        "sexes": dict(sorted(Counter(film.sex for film in chosen).items())),
+        "views": dict(sorted(Counter(record.view for record in chosen).items())),
+        "sexes": dict(sorted(Counter(record.sex for record in chosen).items())),
     }
-    return told | ({"unknown": {label: unknown[label] for label in LABELS}} if unknown else {})
+    return counted | ({"unknown": {label: unknown[label] for label in LABELS}} if unknown else {})
 
 
-def counts(films: Iterable[Film]) -> dict[str, Any]:
+def counts(records: Iterable[ImageRecord]) -> dict[str, Any]:
     """Films and patients, in all and per label; findings per film, views, sexes, ages.
 
     `share` is of the films of which the table says whether they have the label. "No Finding" means none of the
     fourteen, all of them known.
     """
-    films = list(films)
-    with_label: dict[str, list[Film]] = defaultdict(list)
-    unknown = Counter(label for film in films for label in film.unknown)
-    for film in films:
-        for label in film.findings or ((NO_FINDING,) if not film.unknown else ()):
-            with_label[label].append(film)
-    unknown[NO_FINDING] = sum(bool(film.unknown and not film.findings) for film in films)
+    records = list(records)
+    with_label: dict[str, list[ImageRecord]] = defaultdict(list)
+    unknown = Counter(label for record in records for label in record.unknown)
+    for record in records:
+        for label in record.findings or ((NO_FINDING,) if not record.unknown else ()):
+            with_label[label].append(record)
+    unknown[NO_FINDING] = sum(bool(record.unknown and not record.findings) for record in records)
     labels = {}
     for label in (*LABELS, NO_FINDING):
-        known = len(films) - unknown[label]
+        known = len(records) - unknown[label]
         labels[label] = {
             "films": len(with_label[label]),
             "share": len(with_label[label]) / known if known else None,
-            "patients": len({film.patient for film in with_label[label]}),
+            "patients": len({record.patient for record in with_label[label]}),
             "unknown": unknown[label],
         }
-    ages = [film.age for film in films if film.age is not None]
+    ages = [record.age for record in records if record.age is not None]
     return {
-        "films": len(films),
-        "patients": len({film.patient for film in films}),
+        "films": len(records),
+        "patients": len({record.patient for record in records}),
         "labels": labels,
-        "findings_per_film": _tally((_several(len(film.findings)) for film in films), [*"0123", f"{MOST}+"]),
-        "views": _tally((film.view or "unknown" for film in films), ("PA", "AP")),
-        "sexes": _tally((film.sex or "unknown" for film in films), ("F", "M")),
-        "ages": _tally((age_band(film.age) for film in films), AGE_BANDS),
+        "findings_per_film": _tally((_several(len(record.findings)) for record in records), [*"0123", f"{MOST}+"]),
+        "views": _tally((record.view or "unknown" for record in records), ("PA", "AP")),
+        "sexes": _tally((record.sex or "unknown" for record in records), ("F", "M")),
+        "ages": _tally((age_band(record.age) for record in records), AGE_BANDS),
         "median_age": float(median(ages)) if ages else None,
     }
 
@@ -123,9 +123,9 @@ def _tally(values: Iterable[str], order: Sequence[str]) -> dict[str, int]:
     return {value: found[value] for value in order} | {v: n for v, n in sorted(found.items()) if v not in order}
 
 
-def co_occurrence(films: Iterable[Film]) -> dict[str, dict[str, int]]:
+def co_occurrence(records: Iterable[ImageRecord]) -> dict[str, dict[str, int]]:
     """How many films have both labels; on the diagonal, how many have the label."""
-    pairs = Counter((a, b) for film in films for a in film.findings for b in film.findings)
+    pairs = Counter((a, b) for record in records for a in record.findings for b in record.findings)
     return {a: {b: pairs[a, b] for b in LABELS} for a in LABELS}
 
 
@@ -135,17 +135,17 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
     `split` has each part's counts, or is None and `split_missing` says which list is missing. Raises DatasetInvalid.
     """
     table = find_table(root)
-    films = read_table(table)
+    records = read_table(table)
     missing = _missing_lists(root) if how == "official" else None
     return {
         "data": root.resolve().name,
         "table": table.name,
-        "images_present": images_present(root, list(films)),
-        "boxes": len(read_boxes(root, films)),
-        **counts(films.values()),
-        "split": None if missing else _parts(root, films, how),
+        "images_present": images_present(root, list(records)),
+        "boxes": len(read_boxes(root, records)),
+        **counts(records.values()),
+        "split": None if missing else _parts(root, records, how),
         "split_missing": missing,
-        "co_occurrence": co_occurrence(films.values()),
+        "co_occurrence": co_occurrence(records.values()),
         "published": PUBLISHED,
     }
 
@@ -157,10 +157,10 @@ def _missing_lists(root: Path) -> str | None:
     return f"no {' and no '.join(absent)} in the folder" if absent else None
 
 
-def _parts(root: Path, films: dict[str, Film], how: str) -> dict[str, Any]:
-    split = read_split(root, films, how)
+def _parts(root: Path, records: dict[str, ImageRecord], how: str) -> dict[str, Any]:
+    split = read_split(root, records, how)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    patients = {part: {films[name].patient for name in names} for part, names in parts.items()}
+    patients = {part: {records[name].patient for name in names} for part, names in parts.items()}
     shared = sum(map(len, patients.values())) - len(set().union(*patients.values()))
     if shared:
         raise DatasetInvalid(f"{shared} patients are in two parts of the split. Split by patient.")
@@ -168,6 +168,6 @@ def _parts(root: Path, films: dict[str, Film], how: str) -> dict[str, Any]:
         "how": split.how,
         "sha256": split.sha256,
         "patients_in_two_parts": shared,
-        "films_in_no_part": len(films) - sum(map(len, parts.values())),
-        "parts": {part: counts(films[name] for name in names) for part, names in parts.items()},
+        "films_in_no_part": len(records) - sum(map(len, parts.values())),
+        "parts": {part: counts(records[name] for name in names) for part, names in parts.items()},
     }

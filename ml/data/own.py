@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from ml.data.records import DatasetInvalid, Film
+from ml.data.records import DatasetInvalid, ImageRecord
 from ml.labels import LABELS, NO_FINDING
 
 TABLES = ("labels.csv", "labels.csv.gz")
@@ -56,7 +56,7 @@ def own_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def own_film(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> Film:
+def own_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> ImageRecord:
     """One row. Raises DatasetInvalid, naming the line."""
     where = f"{path.name} line {line}"
     if len(row) <= max(columns.values()):
@@ -68,7 +68,7 @@ def own_film(path: Path, line: int, row: Sequence[str], columns: dict[str, int])
         if name in value:
             value[name] = _chosen(where, name, value[name], choices)
     findings, unknown = _joined(where, value["labels"]) if "labels" in value else _cells(where, value)
-    return Film(
+    return ImageRecord(
         _relative(where, value["image"]),
         value["patient"],
         findings,

@@ -14,7 +14,7 @@ class DatasetInvalid(Exception):
 
 
 @dataclass(frozen=True)
-class Film:
+class ImageRecord:
     """One row of the table.
 
     `image` is the file's name (NIH) or its path relative to the folder (labels.csv). `age` in years, None when the
@@ -35,7 +35,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Split:
-    """Film names of each part; `sha256` identifies the lists themselves, `how` says where they come from."""
+    """Image names of each part; `sha256` identifies the lists themselves, `how` says where they come from."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -44,14 +44,14 @@ class Split:
     how: str = ""
 
 
-def targets(films: dict[str, Film], names: Sequence[str]) -> NDArray[np.float32]:
+def targets(records: dict[str, ImageRecord], names: Sequence[str]) -> NDArray[np.float32]:
     """Truth (N, 14) of 0 and 1, NaN where unknown, in the order of LABELS."""
     truth = np.zeros((len(names), len(LABELS)), dtype=np.float32)
     for row, name in enumerate(names):
-        film = films[name]
+        record = records[name]
         for column, label in enumerate(LABELS):
-            if label in film.findings:
+            if label in record.findings:
                 truth[row, column] = 1
-            elif label in film.unknown:
+            elif label in record.unknown:
                 truth[row, column] = np.nan
     return truth

@@ -32,7 +32,7 @@ from ml.model.transforms import InputSpace, to_square
 from ml.sandbox.pool import Sandbox
 from ml.sandbox.wire import contract
 
-SHARD_FILMS: Final = 4096
+SHARD_IMAGES: Final = 4096
 _CHUNK: Final = 16
 _MEMORY_BYTES: Final = 2 << 30
 _CHUNK_CPU_SECONDS: Final = 120
@@ -42,7 +42,7 @@ _WAIT_SECONDS: Final = 0.2
 _Answer = tuple[NDArray[np.uint8], tuple[int, str, str] | None]
 
 
-class FilmRefused(ShardsInvalid):
+class ImageRefused(ShardsInvalid):
     """One film can't be decoded: its name, a code of `ml.errors.CODES`, and what to do."""
 
     def __init__(self, name: str, code: str, detail: str) -> None:
@@ -62,12 +62,12 @@ def build_shards(
     *,
     workers: int | None = None,
     progress: str | None = "Reading films",
-    shard_films: int = SHARD_FILMS,
+    shard_images: int = SHARD_IMAGES,
 ) -> Shards:
     """The shards of `sources` {name: file}, fitted to the square of `space`; built now unless `folder` has them.
 
     Shards that an earlier, interrupted call completed are kept. Other processes that ask for the same folder wait, and
-    then open it. Raises FilmRefused for the first film that can't be decoded, ShardsInvalid when the folder can't be
+    then open it. Raises ImageRefused for the first film that can't be decoded, ShardsInvalid when the folder can't be
     written or the disk is full.
     """
     # First without the lock, which a folder that may only be read can't have.
@@ -80,7 +80,7 @@ def build_shards(
                 return Shards.open(folder)
             except ShardsInvalid:
                 (folder / MANIFEST).unlink(missing_ok=True)
-            _build(sources, space, folder, workers or cores(), progress, shard_films)
+            _build(sources, space, folder, workers or cores(), progress, shard_images)
         return Shards.open(folder)
     except OSError as error:
         raise ShardsInvalid(_explain(error, folder)) from error
@@ -120,12 +120,12 @@ def _build(
     folder: Path,
     workers: int,
     progress: str | None,
-    shard_films: int,
+    shard_images: int,
 ) -> None:
     for left in folder.glob(".shard-*"):
         left.unlink()
     names = sorted(sources)
-    parts = [names[start : start + shard_films] for start in range(0, len(names), shard_films)]
+    parts = [names[start : start + shard_images] for start in range(0, len(names), shard_images)]
     files = [folder / f"shard-{number:05d}.npy" for number in range(len(parts))]
     todo = [not intact(path, len(part), space.size) for path, part in zip(files, parts, strict=True)]
     needed = sum(shard_bytes(len(part), space.size) for part, wanted in zip(parts, todo, strict=True) if wanted)
@@ -148,8 +148,8 @@ def _build(
     ):
         for path, part, wanted in zip(files, parts, todo, strict=True):
             if wanted:
-                films = _decoded([(name, sources[name]) for name in part], space, sandbox, 2 * workers + 2)
-                sha256 = _write(path, len(part), space.size, films, bar)
+                images = _decoded([(name, sources[name]) for name in part], space, sandbox, 2 * workers + 2)
+                sha256 = _write(path, len(part), space.size, images, bar)
             else:
                 sha256 = sha256_of(path)
                 bar.update(len(part))
@@ -165,12 +165,12 @@ def _build(
     write_atomically(folder / MANIFEST, json.dumps(manifest).encode())
 
 
-def _write(path: Path, films: int, size: int, chunks: Iterable[NDArray[np.uint8]], bar: Any) -> str:
+def _write(path: Path, images: int, size: int, chunks: Iterable[NDArray[np.uint8]], bar: Any) -> str:
     """Write one shard aside, sync, rename; its SHA-256."""
     aside, digest = path.with_name(f".{path.name}.{os.getpid()}"), hashlib.sha256()
     try:
         with aside.open("wb") as stream:
-            header = array_header(films, size)
+            header = array_header(images, size)
             stream.write(header)
             digest.update(header)
             for chunk in chunks:
@@ -186,10 +186,10 @@ def _write(path: Path, films: int, size: int, chunks: Iterable[NDArray[np.uint8]
 
 
 def _decoded(
-    films: Sequence[tuple[str, Path]], space: InputSpace, sandbox: Sandbox, ahead: int
+    images: Sequence[tuple[str, Path]], space: InputSpace, sandbox: Sandbox, ahead: int
 ) -> Iterator[NDArray[np.uint8]]:
     """Chunks of films uint8 (n, S, S) in order, at most `ahead` of them under way."""
-    chunks = [films[start : start + _CHUNK] for start in range(0, len(films), _CHUNK)]
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     waiting: deque[tuple[Sequence[tuple[str, Path]], Future[_Answer]]] = deque()
     for chunk in chunks:
         waiting.append((chunk, _submit(sandbox, chunk, space)))
@@ -200,7 +200,7 @@ def _decoded(
 
 
 def _submit(sandbox: Sandbox, chunk: Sequence[tuple[str, Path]], space: InputSpace) -> "Future[_Answer]":
-    return sandbox.submit(fit_films, [path for _, path in chunk], space.to_dict())
+    return sandbox.submit(fit_images, [path for _, path in chunk], space.to_dict())
 
 
 def _received(
@@ -210,17 +210,17 @@ def _received(
         squares, refused = future.result()
     except InputRejected as error:
         if len(chunk) == 1:
-            raise FilmRefused(chunk[0][0], error.code, error.detail) from error
+            raise ImageRefused(chunk[0][0], error.code, error.detail) from error
         # The child died of one of these films; alone each tells which.
-        singles = [_received([film], _submit(sandbox, [film], space), space, sandbox) for film in chunk]
+        singles = [_received([image], _submit(sandbox, [image], space), space, sandbox) for image in chunk]
         return np.concatenate(singles)
     if refused is not None:
         index, code, detail = refused
-        raise FilmRefused(chunk[index][0], code, detail)
+        raise ImageRefused(chunk[index][0], code, detail)
     return squares
 
 
-def _accept_films(reply: Any, sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
+def _accept_images(reply: Any, sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
     squares, refused = reply
     size = InputSpace.from_dict(input_space).size
     count = len(sources) if refused is None else int(refused[0])
@@ -234,12 +234,12 @@ def _accept_films(reply: Any, sources: Sequence[Source], input_space: Mapping[st
     return squares, (index, code, str(detail))
 
 
-def _films_bytes(sources: Sequence[Source], input_space: Mapping[str, Any]) -> int:
+def _images_bytes(sources: Sequence[Source], input_space: Mapping[str, Any]) -> int:
     return len(sources) * int(InputSpace.from_dict(input_space).size ** 2)
 
 
-@contract(_accept_films, _films_bytes)
-def fit_films(sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
+@contract(_accept_images, _images_bytes)
+def fit_images(sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
     """What a child does: films (n, S, S) and None, or the films before the first refused one and (index, code, detail).
 
     The same reader and geometry as serving.

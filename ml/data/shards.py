@@ -25,7 +25,7 @@ class ShardsInvalid(Exception):
     """A folder of shards is incomplete or damaged, or can't be built. The message names the file and the remedy."""
 
 
-class FilmArray(Protocol):
+class ImageArray(Protocol):
     """What training and evaluation read films from: an array in memory, or `Shards`."""
 
     @property
@@ -48,16 +48,16 @@ class Shard:
     sha256: str
 
 
-def array_header(films: int, size: int) -> bytes:
+def array_header(images: int, size: int) -> bytes:
     """The .npy header (NumPy format 1.0) of a shard."""
     out = io.BytesIO()
-    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (films, size, size)})
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (images, size, size)})
     return out.getvalue()
 
 
-def shard_bytes(films: int, size: int) -> int:
+def shard_bytes(images: int, size: int) -> int:
     """Length of a shard's file."""
-    return len(array_header(films, size)) + films * size * size
+    return len(array_header(images, size)) + images * size * size
 
 
 def sha256_of(path: Path) -> str:
@@ -154,24 +154,24 @@ class Shards:
         places = rows - np.concatenate(([0], self._ends))[which]
         # One copy a film: fancy indexing of each map would copy twice and sort by shard first.
         for position, (number, place) in enumerate(zip(which.tolist(), places.tolist(), strict=True)):
-            films = self._maps.get(number)
-            out[position] = (self._map(number) if films is None else films)[place]
+            images = self._maps.get(number)
+            out[position] = (self._map(number) if images is None else images)[place]
         return out
 
     def _map(self, number: int) -> NDArray[np.uint8]:
         shard = self._shards[number]
         path = self.folder / shard.file
         try:
-            films = np.load(path, mmap_mode="r", allow_pickle=False)
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ShardsInvalid(f"{path} can't be opened: {error}. Delete the folder; it is built again.") from error
-        if films.shape != (shard.films, self.size, self.size) or films.dtype != np.uint8:
+        if images.shape != (shard.films, self.size, self.size) or images.dtype != np.uint8:
             raise ShardsInvalid(f"{path} is not what its manifest says. Delete the folder; it is built again.")
         # A plain view: slicing a memmap object costs more than copying the film.
-        self._maps[number] = films.view(np.ndarray)
+        self._maps[number] = images.view(np.ndarray)
         return self._maps[number]
 
 
-def intact(path: Path, films: int, size: int) -> bool:
+def intact(path: Path, images: int, size: int) -> bool:
     """Whether a shard's file is there in its full length."""
-    return path.is_file() and path.stat().st_size == shard_bytes(films, size)
+    return path.is_file() and path.stat().st_size == shard_bytes(images, size)

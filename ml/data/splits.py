@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.data.own import PARTS
-from ml.data.records import DatasetInvalid, Film, Split, targets
+from ml.data.records import DatasetInvalid, ImageRecord, Split, targets
 from ml.data.tables import find_table, has_own_table, read_list
 
 OFFICIAL_SHA256 = {
@@ -26,7 +26,7 @@ def list_sha256(names: Sequence[str]) -> str:
 
 
 def read_split(
-    root: Path, films: dict[str, Film], how: str = "official", validation: float = 0.125, seed: int = 0
+    root: Path, records: dict[str, ImageRecord], how: str = "official", validation: float = 0.125, seed: int = 0
 ) -> Split:
     """The split of a folder.
 
@@ -34,83 +34,85 @@ def read_split(
     its split column, else a division by patient. Raises DatasetInvalid, also when a patient is in two parts.
     """
     if how == "files":
-        return _files_split(root, films)
+        return _files_split(root, records)
     if how != "official":
         raise DatasetInvalid(f"There is no split {how!r}. Use official or files.")
     return (
-        own_split(root, films, validation, seed)
+        own_split(root, records, validation, seed)
         if has_own_table(root)
-        else official_split(root, films, validation, seed)
+        else official_split(root, records, validation, seed)
     )
 
 
-def evaluation_films(root: Path, films: dict[str, Film]) -> tuple[str, ...]:
+def evaluation_images(root: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
     """The films that a folder keeps for evaluation: test_list.txt, or for a labels.csv without one its own split.
 
     Raises DatasetInvalid.
     """
     if has_own_table(root) and not (root / "test_list.txt").is_file():
-        test = _own_parts(root, films)[2]
+        test = _own_parts(root, records)[2]
         if not test:
             raise DatasetInvalid(
                 f"{find_table(root).name}: no film has split test. Mark some, or give a list of films."
             )
         return test
-    return read_list(root / "test_list.txt", films)
+    return read_list(root / "test_list.txt", records)
 
 
-def official_split(root: Path, films: dict[str, Film], validation: float = 0.125, seed: int = 0) -> Split:
+def official_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
     """The split by `train_val_list.txt` and `test_list.txt`, with validation carved from the former by patient.
 
     `train_list.txt` and `val_list.txt`, where present, fix the validation instead. Raises DatasetInvalid on overlap.
     """
-    lists = {name: read_list(root / name, films) for name in OFFICIAL_SHA256}
+    lists = {name: read_list(root / name, records) for name in OFFICIAL_SHA256}
     both, test = lists["train_val_list.txt"], lists["test_list.txt"]
-    check_disjoint(lists, films, root)
+    check_disjoint(lists, records, root)
     official = all(list_sha256(lists[name]) == known for name, known in OFFICIAL_SHA256.items())
     title = "NIH's official lists" if official else "the folder's train_val_list and test_list"
     if (root / "train_list.txt").is_file() and (root / "val_list.txt").is_file():
-        train, held = read_list(root / "train_list.txt", films), read_list(root / "val_list.txt", films)
+        train, held = read_list(root / "train_list.txt", records), read_list(root / "val_list.txt", records)
         odd = set(both).symmetric_difference((*train, *held))
         if odd:
             raise DatasetInvalid(
                 f"train_list.txt and val_list.txt are not the films of train_val_list.txt, first {min(odd)}. "
                 "Correct or remove them, or choose the split 'files'."
             )
-        return _split(train, held, test, films, root, f"{title}, validation by val_list")
-    train, held = carve(both, films, validation, seed)
-    return _split(train, held, test, films, root, f"{title}, validation by patient")
+        return _split(train, held, test, records, root, f"{title}, validation by val_list")
+    train, held = carve(both, records, validation, seed)
+    return _split(train, held, test, records, root, f"{title}, validation by patient")
 
 
-def _files_split(root: Path, films: dict[str, Film]) -> Split:
-    train, held, test = (read_list(root / f"{part}_list.txt", films) for part in ("train", "val", "test"))
-    return _split(train, held, test, films, root, "the folder's train_list, val_list and test_list")
+def _files_split(root: Path, records: dict[str, ImageRecord]) -> Split:
+    train, held, test = (read_list(root / f"{part}_list.txt", records) for part in ("train", "val", "test"))
+    return _split(train, held, test, records, root, "the folder's train_list, val_list and test_list")
 
 
-def own_split(root: Path, films: dict[str, Film], validation: float = 0.125, seed: int = 0) -> Split:
+def own_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
     """The split of a labels.csv: its split column (validation carved from train if it has none), else by patient.
 
     Without a column a fifth of the patients, chosen by a hash of their name, is the test part: it stays the same when
     films are added and whatever the seed. Raises DatasetInvalid.
     """
-    train, held, test, how = _own_parts(root, films)
+    train, held, test, how = _own_parts(root, records)
     if not train:
         raise DatasetInvalid(f"{find_table(root).name}: no film is left to learn from. Add films, or mark some train.")
     if not held:
-        train, held = carve(train, films, validation, seed)
-    return _split(train, held, test, films, root, how)
+        train, held = carve(train, records, validation, seed)
+    return _split(train, held, test, records, root, how)
 
 
-def _own_parts(root: Path, films: dict[str, Film]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
+def _own_parts(
+    root: Path, records: dict[str, ImageRecord]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
     """Training, validation (empty: to be carved), test, and how they came about."""
     table = find_table(root).name
-    if any(film.part for film in films.values()):
-        parts = {part: tuple(n for n, film in films.items() if film.part == part) for part in PARTS}
-        check_disjoint(parts, films, root)
+    if any(record.part for record in records.values()):
+        parts = {part: tuple(n for n, record in records.items() if record.part == part) for part in PARTS}
+        check_disjoint(parts, records, root)
         return parts["train"], parts["validation"], parts["test"], f"the split column of {table}"
-    tested = {film.patient for film in films.values() if _share("test", film.patient) < TEST_SHARE}
-    rest = tuple(n for n, film in films.items() if film.patient not in tested)
-    test = tuple(n for n, film in films.items() if film.patient in tested)
+    tested = {record.patient for record in records.values() if _share("test", record.patient) < TEST_SHARE}
+    rest = tuple(n for n, record in records.items() if record.patient not in tested)
+    test = tuple(n for n, record in records.items() if record.patient in tested)
     if not test or not rest:
         raise DatasetInvalid(f"{table} has too few patients to divide. Add films, or a split column.")
     return rest, (), test, f"{table}, divided by a hash of the patient"
@@ -125,11 +127,11 @@ def _split(
     train: tuple[str, ...],
     validation: tuple[str, ...],
     test: tuple[str, ...],
-    films: dict[str, Film],
+    records: dict[str, ImageRecord],
     root: Path,
     how: str,
 ) -> Split:
-    check_disjoint({"train": train, "validation": validation, "test": test}, films, root)
+    check_disjoint({"train": train, "validation": validation, "test": test}, records, root)
     lines = "\n".join((*train, "", *validation, "", *test))
     return Split(train, validation, test, hashlib.sha256(lines.encode()).hexdigest(), how)
 
@@ -147,48 +149,50 @@ def patient_folds(patients: Sequence[str], count: int, seed: int = 0) -> NDArray
 
 
 def carve(
-    names: Sequence[str], films: dict[str, Film], fraction: float, seed: int = 0
+    names: Sequence[str], records: dict[str, ImageRecord], fraction: float, seed: int = 0
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Take about `fraction` of the patients out of a list: (rest, taken). Raises DatasetInvalid if a part is empty."""
-    patients = sorted({films[name].patient for name in names})
+    patients = sorted({records[name].patient for name in names})
     count = round(len(patients) * fraction)
     if not 0 < count < len(patients):
         raise DatasetInvalid(f"{len(patients)} patients leave no validation part. Use more films.")
     taken = set(np.random.default_rng(seed).permutation(patients)[:count].tolist())
     return (
-        tuple(n for n in names if films[n].patient not in taken),
-        tuple(n for n in names if films[n].patient in taken),
+        tuple(n for n in names if records[n].patient not in taken),
+        tuple(n for n in names if records[n].patient in taken),
     )
 
 
-def check_disjoint(parts: Mapping[str, Sequence[str]], films: dict[str, Film], root: Path | None = None) -> None:
+def check_disjoint(
+    parts: Mapping[str, Sequence[str]], records: dict[str, ImageRecord], root: Path | None = None
+) -> None:
     """Raise DatasetInvalid when a patient has films in two parts (lists or split values), with an example."""
     owner: dict[str, tuple[str, str]] = {}
     for part, names in parts.items():
         for name in names:
-            other, example = owner.setdefault(films[name].patient, (part, name))
+            other, example = owner.setdefault(records[name].patient, (part, name))
             if other != part:
                 raise DatasetInvalid(
-                    f"One patient is in both {_place(other, example, films, root)} and "
-                    f"{_place(part, name, films, root)}. Split by patient, or the figures will be too good."
+                    f"One patient is in both {_place(other, example, records, root)} and "
+                    f"{_place(part, name, records, root)}. Split by patient, or the figures will be too good."
                 )
 
 
-def _place(part: str, name: str, films: dict[str, Film], root: Path | None) -> str:
+def _place(part: str, name: str, records: dict[str, ImageRecord], root: Path | None) -> str:
     if root is not None and (root / part).is_file():
         lines = (root / part).read_text(encoding="utf-8-sig").splitlines()
         line = next((number for number, raw in enumerate(lines, start=1) if raw.strip() == name), 0)
         return f"{part} line {line} ({name})"
-    return f"{part} ({name}, line {films[name].line} of the table)"
+    return f"{part} ({name}, line {records[name].line} of the table)"
 
 
-def data_sha256(films: dict[str, Film], split: Split) -> str:
+def data_sha256(records: dict[str, ImageRecord], split: Split) -> str:
     """Identity of what a training learns from: the lists with each film's patient and truth.
 
     Two machines whose tables differ get two identities, even with the same lists.
     """
     digest = hashlib.sha256(split.sha256.encode())
     for names in (split.train, split.validation):
-        digest.update("\n".join(f"{n}\t{films[n].patient}" for n in names).encode())
-        digest.update(targets(films, names).tobytes())
+        digest.update("\n".join(f"{n}\t{records[n].patient}" for n in names).encode())
+        digest.update(targets(records, names).tobytes())
     return digest.hexdigest()

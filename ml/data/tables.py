@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ml.data import nih, own
-from ml.data.records import DatasetInvalid, Film
+from ml.data.records import DatasetInvalid, ImageRecord
 
 TABLES = (*nih.TABLES, *own.TABLES)
 
@@ -37,15 +37,15 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def read_table(path: Path) -> dict[str, Film]:
-    """Read NIH's table (either vintage) or a labels.csv into {image: Film}.
+def read_table(path: Path) -> dict[str, ImageRecord]:
+    """Read NIH's table (either vintage) or a labels.csv into {image: ImageRecord}.
 
     Raises DatasetInvalid, naming the line, for other columns, unknown labels, short lines and duplicates.
     """
-    find_columns, film_of = (
-        (own.own_columns, own.own_film) if path.name in own.TABLES else (nih.nih_columns, nih.nih_film)
+    find_columns, parse_row = (
+        (own.own_columns, own.own_record) if path.name in own.TABLES else (nih.nih_columns, nih.nih_record)
     )
-    films: dict[str, Film] = {}
+    records: dict[str, ImageRecord] = {}
     try:
         with open_text(path) as stream:
             reader = csv.reader(stream)
@@ -53,23 +53,23 @@ def read_table(path: Path) -> dict[str, Film]:
             for row in reader:
                 if not any(row):
                     continue
-                film = film_of(path, reader.line_num, row, columns)
-                if film.image in films:
+                record = parse_row(path, reader.line_num, row, columns)
+                if record.image in records:
                     raise DatasetInvalid(
-                        f"{path.name} line {film.line}: {film.image} appears twice, first on line "
-                        f"{films[film.image].line}. Remove one of the lines."
+                        f"{path.name} line {record.line}: {record.image} appears twice, first on line "
+                        f"{records[record.image].line}. Remove one of the lines."
                     )
-                films[film.image] = film
+                records[record.image] = record
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
         raise DatasetInvalid(
             f"{path.name} is not a readable CSV file: {error}. Save it as UTF-8, or copy it again."
         ) from error
-    if not films:
+    if not records:
         raise DatasetInvalid(f"{path.name} has no films. Copy it again.")
-    return films
+    return records
 
 
-def read_list(path: Path, films: dict[str, Film]) -> tuple[str, ...]:
+def read_list(path: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
     """Read a list of image names, one a line. Raises DatasetInvalid for absent files, unknown names, duplicates."""
     if not path.is_file():
         raise DatasetInvalid(f"No {path.name} in {path.parent}. Put the list there: image names, one a line.")
@@ -82,7 +82,7 @@ def read_list(path: Path, films: dict[str, Film]) -> tuple[str, ...]:
         name = raw.strip()
         if not name:
             continue
-        if name not in films:
+        if name not in records:
             raise DatasetInvalid(
                 f"{path.name} line {line}: {name} is not in the table. Use the lists of the same release."
             )
@@ -119,8 +119,8 @@ def images_present(root: Path, names: Sequence[str]) -> int:
 def table_line(root: Path, name: str) -> str:
     """Table and line that list a film, for messages."""
     table = find_table(root)
-    film = read_table(table).get(name)
-    return f"{table.name} line {film.line}" if film else f"not in {table.name}"
+    record = read_table(table).get(name)
+    return f"{table.name} line {record.line}" if record else f"not in {table.name}"
 
 
 def _nih_images(root: Path, wanted: set[str]) -> dict[str, Path]:

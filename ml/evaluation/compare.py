@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
-from ml.evaluation.films import ask, check_unseen, read_films
-from ml.evaluation.pairing import difference, judged_labels
+from ml.evaluation.image_list import ask, check_unseen, read_image_list
+from ml.evaluation.pairing import difference, measured_labels
 from ml.evaluation.version import SEED, described, known, open_predictor
 from ml.labels import LABELS
 from ml.metrics import evaluate, round_means
@@ -32,7 +32,7 @@ def compare_versions(
     """
     if len(artifact_dirs) < 2:
         raise ValueError("A comparison needs two versions or more.")
-    listed = read_films(data, split)
+    listed = read_image_list(data, split)
     unchecked = [check_unseen(read_manifest(path), listed) for path in artifact_dirs]
     predictors = [open_predictor(path, cache_dir, device) for path in artifact_dirs]
     patients = listed.patients
@@ -47,7 +47,7 @@ def compare_versions(
         report = evaluate(truth, logits, patients, LABELS, draws=draws, ranking=ranking)
         rows.append({"model": described(predictor), "split": split_card, **report})
     for row, samples in zip(rows[1:], means[1:], strict=True):
-        if judged_labels(row) == judged_labels(rows[0]):
+        if measured_labels(row) == measured_labels(rows[0]):
             row["difference"] = difference(row, rows[0], samples - means[0])
     notes = [f"{row['model']['name']}: {note}" for row, note in zip(rows, unchecked, strict=True) if note]
     return {

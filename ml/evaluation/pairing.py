@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bootstrap import interval
-from ml.evaluation.films import Listed
+from ml.evaluation.image_list import ImageList
 
 
 class NotComparable(ValueError):
     """The two evaluations did not see the same films in the same way; the message says what to do."""
 
 
-def films_sha256(listed: Listed) -> str:
+def images_sha256(listed: ImageList) -> str:
     """Identity of what versions are judged on, in whatever order: the films, whose they are, and their truth."""
     names, patients = listed.names, listed.patients
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -29,10 +29,10 @@ def films_sha256(listed: Listed) -> str:
     return digest.hexdigest()
 
 
-def rounds_of(listed: Listed, means: NDArray[np.float64], seed: int) -> dict[str, Any]:
+def rounds_of(listed: ImageList, means: NDArray[np.float64], seed: int) -> dict[str, Any]:
     """What a report keeps for later comparisons: the mean AUROC of every round (R,), as base64 of float32."""
     return {
-        "films_sha256": films_sha256(listed),
+        "films_sha256": images_sha256(listed),
         "seed": seed,
         "rounds": len(means),
         "mean_auroc": base64.b64encode(means.astype("<f4").tobytes()).decode(),
@@ -50,7 +50,7 @@ def paired_difference(report: Mapping[str, Any], first: Mapping[str, Any]) -> di
         raise NotComparable(f"{names}: one was evaluated by an earlier release, which kept no rounds. Evaluate again.")
     if any(mine[key] != other[key] for key in ("films_sha256", "seed", "rounds")):
         raise NotComparable(f"{names}: the films or their truth changed between the evaluations. Evaluate both again.")
-    if judged_labels(report) != judged_labels(first):
+    if measured_labels(report) != measured_labels(first):
         raise NotComparable(f"{names}: their means are over different findings.")
     found = difference(report, first, _means(mine) - _means(other))
     if found["mean_auroc"] is None or found["ci95"] is None:
@@ -73,6 +73,6 @@ def _means(kept: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.frombuffer(base64.b64decode(kept["mean_auroc"]), "<f4").astype(np.float64)
 
 
-def judged_labels(report: Mapping[str, Any]) -> set[str]:
+def measured_labels(report: Mapping[str, Any]) -> set[str]:
     """The findings that a report's mean is over."""
     return {label for label, entry in report["labels"].items() if entry["auroc"] is not None}

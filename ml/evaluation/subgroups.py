@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bootstrap import Draws, bootstrap_ranking, bootstrap_shares, interval
-from ml.data import Film
+from ml.data import ImageRecord
 from ml.evaluation.figures import Scored, share
 from ml.labels import LABELS
 from ml.metrics import auroc, mean_of
@@ -21,7 +21,7 @@ AGE_BANDS = (("<20", 0, 20), ("20-40", 20, 40), ("40-60", 40, 60), ("60-80", 60,
 DISCLOSED_GAP, DISCLOSED_POSITIVES = 0.15, 50
 
 
-def memberships(films: Sequence[Film]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+def memberships(films: Sequence[ImageRecord]) -> dict[str, dict[str, NDArray[np.bool_]]]:
     """{"sex": {"F": (N,), ...}, "age": ..., "view": ...}; a film whose attribute is unknown is in no group of it."""
     sex = np.array([film.sex for film in films])
     view = np.array([film.view for film in films])
@@ -33,7 +33,7 @@ def memberships(films: Sequence[Film]) -> dict[str, dict[str, NDArray[np.bool_]]
     }
 
 
-def subgroups(scored: Scored, films: Sequence[Film], draws: Draws) -> dict[str, Any]:
+def subgroups(scored: Scored, films: Sequence[ImageRecord], draws: Draws) -> dict[str, Any]:
     """Per family ("sex", "age", "view"): {"common_labels", "groups": {name: figures}}; groups without films are absent.
 
     `mean_auroc` of a group is over every label with both classes there; `mean_auroc_common` only over labels with
@@ -64,7 +64,7 @@ def _group(
     common: NDArray[np.bool_],
     draws: Draws,
 ) -> dict[str, Any]:
-    truth, logits, among = scored.truth[mask], scored.logits[mask], draws.films(mask)
+    truth, logits, among = scored.truth[mask], scored.logits[mask], draws.subset(mask)
     samples, _ = bootstrap_ranking(truth, logits, among)
     both = (truth > 0).any(axis=0) & (truth == 0).any(axis=0)
     values = {i: auroc(truth[:, i], logits[:, i]) for i in np.flatnonzero(both).tolist()}

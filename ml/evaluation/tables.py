@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ml.evaluation.films import OFFICIAL_TEST
+from ml.evaluation.image_list import OFFICIAL_TEST
 from ml.evaluation.published import CHEXNET, NOT_STATED, PAPER_121, PAPER_169, PAPER_201, WANG, YAO, Published
 from ml.labels import LABELS
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.data import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
-from ml.evaluation.films import OFFICIAL_TEST, Listed, Said, ask, check_unseen, read_films
+from ml.evaluation.image_list import OFFICIAL_TEST, ImageList, VersionOutputs, ask, check_unseen, read_image_list
 from ml.evaluation.localisation import Maps, localisation
 from ml.evaluation.pairing import rounds_of
 from ml.evaluation.subgroups import subgroups
@@ -39,7 +39,7 @@ def evaluate_version(
     "method", "bootstrap" (for `paired_difference`) and "not_run", the list of what these figures do not cover. Raises
     EvaluationRefused, DatasetInvalid, ArtifactInvalid, PredictorUnavailable.
     """
-    listed = read_films(data, split)
+    listed = read_image_list(data, split)
     unchecked = check_unseen(read_manifest(artifact_dir), listed)
     predictor = open_predictor(artifact_dir, cache_dir, device)
     every = read_boxes(listed.root, dict(listed.table))
@@ -96,7 +96,7 @@ def described(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def scored_films(manifest: Manifest, listed: Listed, said: Said) -> Scored:
+def scored_films(manifest: Manifest, listed: ImageList, said: VersionOutputs) -> Scored:
     """What figures are computed from. Of findings that the version was not trained for nothing counts as known."""
     return Scored(
         *known(listed.truth, said.logits),
@@ -114,7 +114,7 @@ def known(truth: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[np.float64
 
 
 def _located(
-    manifest: Manifest, listed: Listed, boxes: list[Box], every: tuple[Box, ...], said: Said, rounds: int
+    manifest: Manifest, listed: ImageList, boxes: list[Box], every: tuple[Box, ...], said: VersionOutputs, rounds: int
 ) -> tuple[dict[str, Any] | None, str | None]:
     if not every:
         return None, "The folder has no list of boxes (BBox_List_2017.csv)."

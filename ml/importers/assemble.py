@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.data import DatasetInvalid, Film, film_cache, find_table, read_list, read_table, targets
+from ml.data import DatasetInvalid, ImageRecord, cached_images, find_table, read_list, read_table, targets
 from ml.importers.card import card, provenance
 from ml.importers.errors import ImportRefused
 from ml.importers.formats import Converted
@@ -135,7 +135,7 @@ class _Listed:
     """The films of a calibration folder that are used."""
 
     folder: Path
-    films: dict[str, Film]
+    films: dict[str, ImageRecord]
     names: list[str]
 
 
@@ -159,7 +159,7 @@ def _on_films(network: CamNetwork, converted: Converted, listed: _Listed, synthe
     labels, films, names = converted.choice.labels, listed.films, listed.names
     try:
         with tempfile.TemporaryDirectory() as cache:
-            cached = film_cache(listed.folder, names, converted.space, Path(cache))
+            cached = cached_images(listed.folder, names, converted.space, Path(cache))
             squares = np.array(cached[np.arange(len(names))])
     except DatasetInvalid as error:
         raise ImportRefused(f"The calibration films can't be used: {error}") from error

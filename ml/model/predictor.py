@@ -26,7 +26,7 @@ from ml.model import golden_image
 from ml.model.artifact import Artifact, ArtifactInvalid, Manifest, load_artifact
 from ml.model.calibration import calibrate
 from ml.model.input_check import InputCheckResult, check_features
-from ml.model.saliency import halved
+from ml.model.saliency import as_float16
 
 EXPORT_SECONDS = 300
 EXPORT_REVISION = 2
@@ -91,7 +91,7 @@ class Predictor(ABC):
         logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not np.isfinite(logits).all():
             raise FloatingPointError("The network gave a non-finite logit; this version must not be served.")
-        return Prediction(logits, halved(cams), features)
+        return Prediction(logits, as_float16(cams), features)
 
     def probabilities(self, prediction: Prediction) -> NDArray[np.float64]:
         """Calibrated probabilities (N, L) in [0, 1]."""
@@ -196,7 +196,7 @@ def graph_key(manifest: Manifest) -> str:
     return f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}-{EXPORT_REVISION}"
 
 
-def forget_exported(manifest: Manifest, cache_dir: Path) -> None:
+def remove_exported(manifest: Manifest, cache_dir: Path) -> None:
     """Remove a version's ONNX files from `cache_dir`, so that they are made anew."""
     for graph in Path(cache_dir).glob(f"{graph_key(manifest)}*.onnx"):
         graph.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def identity_error(logits: NDArray[Any], cams: NDArray[Any], bias: NDArray[Any])
     return float(np.abs(rebuilt - logits).max())
 
 
-def halved(cams: NDArray[Any]) -> NDArray[np.float16]:
+def as_float16(cams: NDArray[Any]) -> NDArray[np.float16]:
     """Maps (..., h, w) as float16 whose mean stays that of the input, so that stored maps keep the identity.
 
     Each cell takes over the rounding error of the cells before it; plain rounding would shift the mean by 1e-4.

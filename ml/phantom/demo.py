@@ -8,7 +8,7 @@ from pydicom import uid
 from pydicom.dataset import FileDataset
 
 from ml.phantom.dicom import birth_date_of, write_dicom
-from ml.phantom.film import SyntheticFilm, generate
+from ml.phantom.image import SyntheticImage, generate
 
 FIRST_DAY = "20250101"
 TENANTS = ("north", "south")
@@ -35,7 +35,7 @@ _SYNTAXES = (uid.JPEG2000Lossless, uid.JPEGLosslessSV1, uid.ExplicitVRLittleEndi
 
 
 @dataclass(frozen=True)
-class DemoFilm:
+class DemoImage:
     """One study to seed: whose it is, when it was taken, and what the generator plants in it."""
 
     tenant: str
@@ -51,7 +51,7 @@ class DemoFilm:
     photometric: str
     transfer_syntax: str
 
-    def film(self, size: int = 1024) -> SyntheticFilm:
+    def film(self, size: int = 1024) -> SyntheticImage:
         return generate(self.seed, size, self.findings)
 
     def write(self, target: str | Path | BytesIO, size: int = 1024) -> FileDataset:
@@ -73,7 +73,7 @@ class DemoFilm:
         )
 
 
-def demo_set(n: int = 12) -> list[DemoFilm]:
+def demo_set(n: int = 12) -> list[DemoImage]:
     """The first `n` demo studies, alternating between the two tenants.
 
     From the fifth on, two of every six are follow-ups: the same patient as two studies before.
@@ -83,13 +83,13 @@ def demo_set(n: int = 12) -> list[DemoFilm]:
     return [_item(i) for i in range(n)]
 
 
-def _item(i: int) -> DemoFilm:
+def _item(i: int) -> DemoImage:
     tenant = TENANTS[i % 2]
     follow_up = i >= 4 and i % 6 in (4, 5)
     person = i - 2 if follow_up else i
     name = _NAMES[person % len(_NAMES)] + ("" if person < len(_NAMES) else f" {person // len(_NAMES) + 1}")
     day = 1 + (i * 5) % 27
-    return DemoFilm(
+    return DemoImage(
         tenant=tenant,
         seed=100 + person,
         findings=_CASES[i % len(_CASES)],

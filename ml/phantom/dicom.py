@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from ml.phantom.encode import CODECS, Frame, depth_for
-from ml.phantom.film import SyntheticFilm
+from ml.phantom.image import SyntheticImage
 
 UID_ROOT = uuid.UUID("5b1a3a5e-7a83-5d0c-9a55-0d6f2f6c9b11")
 FILM_BITS = 12
@@ -32,7 +32,7 @@ def synthetic_uid(*parts: object) -> str:
 
 
 def write_dicom(
-    film: SyntheticFilm,
+    film: SyntheticImage,
     target: str | Path | BytesIO,
     *,
     patient_name: str = "SYNTHETIC^Alpha",
@@ -104,14 +104,14 @@ def _empty(sop_uid: str, transfer_syntax: str) -> FileDataset:
     return dataset
 
 
-def birth_date_of(film: SyntheticFilm, day: str) -> str:
+def birth_date_of(film: SyntheticImage, day: str) -> str:
     """A birth date (YYYYMMDD) with which the film's patient has the film's age on `day`."""
     month, date = 1 + film.seed % 12, 1 + film.seed % 28
     ahead = f"{month:02d}{date:02d}" > day[4:]
     return f"{int(day[:4]) - film.age - ahead:04d}{month:02d}{date:02d}"
 
 
-def _patient(dataset: Dataset, film: SyntheticFilm, name: str, patient_id: str, birth: str, study_date: str) -> None:
+def _patient(dataset: Dataset, film: SyntheticImage, name: str, patient_id: str, birth: str, study_date: str) -> None:
     dataset.PatientName, dataset.PatientID = name, patient_id
     dataset.PatientBirthDate = birth
     age = (int(study_date) - int(birth)) // 10000
@@ -119,7 +119,7 @@ def _patient(dataset: Dataset, film: SyntheticFilm, name: str, patient_id: str, 
     dataset.PatientComments = "Synthetic film: no real person"
 
 
-def _acquisition(dataset: Dataset, film: SyntheticFilm, view: str) -> None:
+def _acquisition(dataset: Dataset, film: SyntheticImage, view: str) -> None:
     """Study to detector: every type 1 and type 2 attribute of the DX modules that an image of this kind needs."""
     dataset.StudyID, dataset.ReferringPhysicianName = "1", ""
     dataset.Modality, dataset.PresentationIntentType = "DX", "FOR PRESENTATION"
@@ -149,7 +149,7 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _pixels(dataset: Dataset, film: SyntheticFilm, photometric: str, transfer_syntax: str, bits: int) -> None:
+def _pixels(dataset: Dataset, film: SyntheticImage, photometric: str, transfer_syntax: str, bits: int) -> None:
     shift = bits - FILM_BITS
     stored = np.left_shift(film.pixels, shift) if shift > 0 else np.right_shift(film.pixels, -shift)
     inverse = photometric == "MONOCHROME1"

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.data import patient_folds
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 from ml.model.input_check import FeatureCheck
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
@@ -29,7 +29,7 @@ _EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
 
 def fit_feature_check(
     network: CamNetwork,
-    squares: FilmArray,
+    squares: ImageArray,
     patients: list[str],
     space: InputSpace,
     extra: NDArray[np.uint8] | None = None,

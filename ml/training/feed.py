@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 
 AHEAD = 2
 _SHARE_OF_MEMORY = 0.4
@@ -20,14 +20,14 @@ _SHARE_OF_MEMORY = 0.4
 class Resident:
     """All films on the GPU: nothing travels during a step."""
 
-    def __init__(self, squares: FilmArray, device: torch.device) -> None:
+    def __init__(self, squares: ImageArray, device: torch.device) -> None:
         self._films = torch.empty(tuple(squares.shape), dtype=torch.uint8, device=device)
         for start in range(0, len(squares), 1024):
             rows = torch.from_numpy(np.array(squares[start : start + 1024]))
             self._films[start : start + len(rows)] = rows.to(device)
 
     @staticmethod
-    def fits(squares: FilmArray, device: torch.device) -> bool:
+    def fits(squares: ImageArray, device: torch.device) -> bool:
         """Whether the films leave most of the GPU's free memory to the network."""
         if device.type != "cuda":
             return False
@@ -43,7 +43,7 @@ class Resident:
 class Prefetched:
     """Films from memory maps, gathered by a thread two parts ahead; pinned and copied aside the computation."""
 
-    def __init__(self, squares: FilmArray, device: torch.device) -> None:
+    def __init__(self, squares: ImageArray, device: torch.device) -> None:
         self._squares, self._device = squares, device
 
     def _read(self, plan: Sequence[NDArray[np.intp]], out: "queue.Queue[Any]", over: threading.Event) -> None:
@@ -82,6 +82,6 @@ class Prefetched:
             thread.join()
 
 
-def feed(squares: FilmArray, device: torch.device) -> Resident | Prefetched:
+def feed(squares: ImageArray, device: torch.device) -> Resident | Prefetched:
     """Films on the device where they fit, else read ahead."""
     return Resident(squares, device) if Resident.fits(squares, device) else Prefetched(squares, device)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 from ml.metrics import MetricUndefined, auroc
 from ml.training.config import Recipe
 
@@ -33,7 +33,7 @@ class Films:
     `squares` is an array, or shards that are indexed like one.
     """
 
-    squares: FilmArray
+    squares: ImageArray
     truth: NDArray[np.float32]
     train: NDArray[np.intp]
     validation: NDArray[np.intp]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
 
@@ -42,7 +42,7 @@ def normalised(grey: torch.Tensor, space: InputSpace) -> torch.Tensor:
 
 def run(
     network: CamNetwork,
-    squares: FilmArray,
+    squares: ImageArray,
     space: InputSpace,
     batch_size: int = 32,
     indices: Sequence[int] | NDArray[Any] | None = None,

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ml.data import (
     DatasetInvalid,
-    Film,
+    ImageRecord,
     Split,
     age_range,
+    cached_images,
     data_sha256,
-    film_cache,
     find_table,
     read_split,
     read_table,
@@ -25,7 +25,7 @@ from ml.data import (
     targets,
 )
 from ml.data.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 from ml.metrics import evaluate
 from ml.model.age import VALIDATED_AGES
 from ml.model.artifact import Manifest
@@ -52,10 +52,10 @@ _COMPRESS_BELOW = 0.95
 class Prepared:
     """Films, truth and split of a run, read and checked. `identity` differs when any of them differs."""
 
-    table: dict[str, Film]
+    table: dict[str, ImageRecord]
     split: Split
     names: tuple[str, ...]
-    squares: FilmArray
+    squares: ImageArray
     truth: NDArray[np.float32]
     identity: str
 
@@ -89,12 +89,12 @@ def prepare(config: TrainingConfig) -> Prepared:
             "Use more films, or a larger validation part."
         )
     names = (*split.train, *split.validation)
-    squares = film_cache(config.data, names, config.space, config.films_cache)
+    squares = cached_images(config.data, names, config.space, config.films_cache)
     truth = targets(table, names)
     return Prepared(table, split, names, squares, truth, _identity(table, split, squares))
 
 
-def _identity(table: dict[str, Film], split: Split, squares: FilmArray) -> str:
+def _identity(table: dict[str, ImageRecord], split: Split, squares: ImageArray) -> str:
     """Hash of the lists, of all labels and of some films' pixels: two nodes with the same one have the same data."""
     digest = hashlib.sha256(data_sha256(table, split).encode())
     chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))

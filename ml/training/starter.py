@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from ml.data import (
     Box,
     age_range,
+    cached_images,
     check_disjoint,
-    film_cache,
     find_table,
     patient_folds,
     read_boxes,
@@ -34,7 +34,7 @@ from ml.data import (
     targets,
 )
 from ml.data.provenance import SEEN_PATIENTS, lists_sha256, patient_fingerprint, source_kind
-from ml.data.shards import FilmArray
+from ml.data.shards import ImageArray
 from ml.labels import LABELS
 from ml.metrics import calibration_error, evaluate
 from ml.model.age import VALIDATED_AGES
@@ -122,7 +122,7 @@ def boxes_by_film(boxes: Sequence[Box], names: Sequence[str]) -> list[list[Box]]
 
 
 def fit_one(
-    squares: FilmArray,
+    squares: ImageArray,
     truth: NDArray[np.float32],
     train: NDArray[np.intp],
     features: NDArray[np.float32],
@@ -142,7 +142,7 @@ def fit_one(
     return network
 
 
-def frozen_features(squares: FilmArray, weights: Path) -> NDArray[np.float32]:
+def frozen_features(squares: ImageArray, weights: Path) -> NDArray[np.float32]:
     """Pooled ImageNet features of each film and of its mirror image, (N, 2, C)."""
     network = build(ARCHITECTURE, len(LABELS), weights).eval()
     return np.stack(
@@ -155,7 +155,7 @@ def frozen_features(squares: FilmArray, weights: Path) -> NDArray[np.float32]:
 
 
 def cross_fit(
-    squares: FilmArray,
+    squares: ImageArray,
     truth: NDArray[np.float32],
     patients: Sequence[str],
     boxes: Sequence[Sequence[Box]],
@@ -189,7 +189,7 @@ def cross_fit(
 
 
 def draw_to_boxes(
-    network: CamNetwork, squares: FilmArray, boxes: Sequence[Sequence[Box]], train: NDArray[np.intp]
+    network: CamNetwork, squares: ImageArray, boxes: Sequence[Sequence[Box]], train: NDArray[np.intp]
 ) -> None:
     """Steer the maps by the boxes of the films `train`; `boxes` are those of every film."""
     boxed = [index for index in train if boxes[index]]
@@ -220,14 +220,14 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     lists = {part: read_list(data / f"{part}_list.txt", films) for part in ("train_val", "test")}
     check_disjoint(dict(lists), films)
     names, test = lists["train_val"], lists["test"]
-    squares = film_cache(data, names, SPACE, cache)
+    squares = cached_images(data, names, SPACE, cache)
     patients = [films[n].patient for n in names]
     boxes = boxes_by_film(read_boxes(data, films), names)
     network, held = cross_fit(squares, targets(films, names), patients, boxes, recipe, initial_weights())
     load_rounded(network, rounded_tensors(network))
     gate, gate_figures = fit_feature_check(network, squares, patients, SPACE, synthetic_films(synthetic))
     validation = evaluate(held.truth, held.outputs.logits, patients)
-    outputs = run(network, film_cache(data, test, SPACE, cache), SPACE, progress="Test films")
+    outputs = run(network, cached_images(data, test, SPACE, cache), SPACE, progress="Test films")
     truth, test_patients = targets(films, test), [films[n].patient for n in test]
     metrics = {
         "validation": {**validation, "how": f"out of fold, {recipe.folds} patient-wise folds"},

@@ -14,7 +14,7 @@ from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
 from tests.dicomweb.web import MULTIPART, WebServer, multipart, values
-from tests.ml import films
+from tests.ml import samples
 
 SLOWEST = 2.0
 GROWTH = 50 * 2**20
@@ -83,11 +83,11 @@ def test_every_file_gets_a_typed_answer(folder: str, watch: Watch, test_data: Pa
 
 def test_bombs_are_refused_at_once(watch: Watch) -> None:
     bombs = {
-        "j2k": films.j2k_bomb(),
-        "deflate": films.deflate_bomb(),
-        "items": films.items_bomb(),
-        "depth": films.depth_bomb(),
-        "elements": films.elements_bomb(),
+        "j2k": samples.j2k_bomb(),
+        "deflate": samples.deflate_bomb(),
+        "items": samples.items_bomb(),
+        "depth": samples.depth_bomb(),
+        "elements": samples.elements_bomb(),
     }
     for name, bomb in bombs.items():
         assert watch.send(bomb).status_code == 409, name

@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from tests.conftest import Hospital
 from tests.dimse.listening import ListenerProcess
-from tests.ml import films
+from tests.ml import samples
 
 KNOWN_STATUSES = {0x0000, 0x0110, 0x0111, 0x0122, 0xA700, 0xA900, 0xC000, 0xC122}
 GROWTH = 50 * 2**20
@@ -53,7 +53,7 @@ def test_hostile_data_sets(
     settings: object,
 ) -> None:
     corpus = [path.read_bytes() for path in sorted((test_data / "dicom" / "hostile").iterdir())[::4]]
-    corpus += [films.items_bomb(), films.depth_bomb(), films.elements_bomb()]
+    corpus += [samples.items_bomb(), samples.depth_bomb(), samples.elements_bomb()]
     association = listener.associate("NORTH", film(1))
     assert association.send_c_store(film(1)).Status == 0x0000
     process = psutil.Process(listener.process.pid)

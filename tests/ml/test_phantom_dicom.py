@@ -13,7 +13,7 @@ import pytest
 from pydicom import uid
 from pydicom.encaps import get_frame
 
-from ml.phantom import TRANSFER_SYNTAXES, SyntheticFilm, demo_set, generate, synthetic_uid, write_dicom
+from ml.phantom import TRANSFER_SYNTAXES, SyntheticImage, demo_set, generate, synthetic_uid, write_dicom
 
 LOSSY = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000}
 # The decoders that pydicom lacks without further plugins, from the library that the product decodes with.
@@ -27,11 +27,11 @@ DECODERS = {
 
 
 @pytest.fixture(scope="module")
-def film() -> SyntheticFilm:
+def film() -> SyntheticImage:
     return generate(5, 128, ["Effusion"])
 
 
-def _written(film: SyntheticFilm, **options) -> pydicom.FileDataset:
+def _written(film: SyntheticImage, **options) -> pydicom.FileDataset:
     buffer = BytesIO()
     write_dicom(film, buffer, **options)
     buffer.seek(0)
@@ -47,7 +47,7 @@ def _stored(dataset: pydicom.FileDataset) -> np.ndarray:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
-def test_every_codec_gives_the_film_back(film: SyntheticFilm, syntax: str, photometric: str):
+def test_every_codec_gives_the_film_back(film: SyntheticImage, syntax: str, photometric: str):
     dataset = _written(film, transfer_syntax=syntax, photometric=photometric)
     stored, shift = _stored(dataset).astype(np.int64), dataset.BitsStored - 12
     if photometric == "MONOCHROME1":
@@ -62,14 +62,14 @@ def test_every_codec_gives_the_film_back(film: SyntheticFilm, syntax: str, photo
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_bit_depths_state_themselves(film: SyntheticFilm, bits: int):
+def test_bit_depths_state_themselves(film: SyntheticImage, bits: int):
     dataset = _written(film, bits=bits)
     assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (8 if bits == 8 else 16, bits, bits - 1)
     assert dataset.WindowWidth == 1 << bits
     assert dataset.pixel_array.max() > 0.8 * (1 << bits)
 
 
-def test_attributes_say_that_it_is_a_synthetic_frontal_chest_film(film: SyntheticFilm):
+def test_attributes_say_that_it_is_a_synthetic_frontal_chest_film(film: SyntheticImage):
     dataset = _written(
         film, patient_name="SYNTHETIC^Bravo", patient_id="SYN-9", accession_number="A1", view_position="AP"
     )
@@ -83,7 +83,7 @@ def test_attributes_say_that_it_is_a_synthetic_frontal_chest_film(film: Syntheti
     assert whole_years // 10000 == film.age
 
 
-def test_writing_again_is_the_same_instance(film: SyntheticFilm):
+def test_writing_again_is_the_same_instance(film: SyntheticImage):
     first, second = BytesIO(), BytesIO()
     write_dicom(film, first)
     write_dicom(film, second)
@@ -94,7 +94,7 @@ def test_writing_again_is_the_same_instance(film: SyntheticFilm):
     assert other.SOPInstanceUID != one.SOPInstanceUID
 
 
-def test_uids_are_valid_and_can_be_given(film: SyntheticFilm):
+def test_uids_are_valid_and_can_be_given(film: SyntheticImage):
     made = synthetic_uid("study", 1)
     assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", made)
     assert uid.UID(made).is_valid
@@ -113,14 +113,14 @@ def test_uids_are_valid_and_can_be_given(film: SyntheticFilm):
         ({"bits": 7}, "bits"),
     ],
 )
-def test_what_cannot_be_written_is_refused(film: SyntheticFilm, options: dict, message: str):
+def test_what_cannot_be_written_is_refused(film: SyntheticImage, options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         write_dicom(film, BytesIO(), **options)
 
 
 @pytest.mark.parametrize("syntax", [s for s in TRANSFER_SYNTAXES if s != uid.DeflatedExplicitVRLittleEndian])
 @pytest.mark.parametrize("view", ["PA", "AP"])
-def test_dciodvfy_finds_no_error(film: SyntheticFilm, tmp_path: Path, syntax: str, view: str):
+def test_dciodvfy_finds_no_error(film: SyntheticImage, tmp_path: Path, syntax: str, view: str):
     # Deflated files are left out: dciodvfy cannot inflate them, and their data set is that of explicit little endian.
     tool = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
     if tool is None:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from ml.data import (
     DatasetInvalid,
+    cached_images,
     carve,
     check_disjoint,
     data_sha256,
-    film_cache,
     find_images,
     find_table,
     list_sha256,
@@ -202,25 +202,25 @@ def test_folds_keep_patients_together() -> None:
 def test_cache_reads_each_film_once_in_the_order_asked_for(tmp_path: Path) -> None:
     root, cache = layout(tmp_path / "data"), tmp_path / "cache"
     names = ["00000003_001.png", "00000001_000.png", "00000002_001.png"]
-    store = film_cache(root, names, InputSpace(32), cache)
+    store = cached_images(root, names, InputSpace(32), cache)
     assert store.shape == (3, 32, 32)
     assert store[:][:, 5, 5].tolist() == [60, 20, 40]
     kept = next(cache.glob("*/shard-*.npy"))
     stamp = kept.stat().st_mtime_ns
-    again = film_cache(root, names[::-1], InputSpace(32, mean=(0.5, 0.5, 0.5)), cache)
+    again = cached_images(root, names[::-1], InputSpace(32, mean=(0.5, 0.5, 0.5)), cache)
     assert again[:][:, 5, 5].tolist() == [40, 20, 60]
     assert kept.stat().st_mtime_ns == stamp
     assert len(list(cache.iterdir())) == 1
-    film_cache(root, names[:2], InputSpace(32), cache)
-    film_cache(root, names, InputSpace(48), cache)
+    cached_images(root, names[:2], InputSpace(32), cache)
+    cached_images(root, names, InputSpace(48), cache)
     assert len(list(cache.iterdir())) == 3
 
 
 def test_cache_notices_that_a_film_changed(tmp_path: Path) -> None:
     root, names = layout(tmp_path / "data"), ["00000001_000.png"]
-    film_cache(root, names, InputSpace(32), tmp_path / "cache")
+    cached_images(root, names, InputSpace(32), tmp_path / "cache")
     Image.fromarray(np.full((80, 60), 7, np.uint8)).save(find_images(root, names)[names[0]])
-    assert film_cache(root, names, InputSpace(32), tmp_path / "cache")[0].max() == 7
+    assert cached_images(root, names, InputSpace(32), tmp_path / "cache")[0].max() == 7
 
 
 def test_a_film_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
@@ -231,18 +231,18 @@ def test_a_film_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> No
         match=r"images_001/images/00000002_001\.png \(Data_Entry_2017\.csv line 5\) can't be read: decode-failed\. "
         r"The PNG is damaged\. .* remove it from the table and lists\.",
     ):
-        film_cache(root, names, InputSpace(32), tmp_path / "cache")
+        cached_images(root, names, InputSpace(32), tmp_path / "cache")
     find_images(root, names)["00000001_000.png"].write_bytes(b"")
     with pytest.raises(
         DatasetInvalid, match=r"1 of 2 image files have no bytes, first 00000001_000\.png \(.* line 2\)"
     ):
-        film_cache(root, names, InputSpace(32), tmp_path / "cache")
+        cached_images(root, names, InputSpace(32), tmp_path / "cache")
     names = ["00000003_000.png"]
     (tmp_path / "file").touch()
     with pytest.raises(DatasetInvalid, match="Choose another folder"):
-        film_cache(root, names[:1], InputSpace(32), tmp_path / "file")
+        cached_images(root, names[:1], InputSpace(32), tmp_path / "file")
     with pytest.raises(DatasetInvalid, match="no films are left"):
-        film_cache(root, [], InputSpace(32), tmp_path / "cache")
+        cached_images(root, [], InputSpace(32), tmp_path / "cache")
 
 
 def test_missing_films_are_counted_and_the_first_is_named(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from PIL import Image
 
 from ml.data import (
     DatasetInvalid,
-    Film,
-    evaluation_films,
-    film_cache,
+    ImageRecord,
+    cached_images,
+    evaluation_images,
     find_images,
     find_table,
     read_split,
@@ -20,10 +20,10 @@ from ml.data import (
 )
 from ml.labels import LABELS
 from ml.model.transforms import InputSpace
-from tests.ml.films import chest, film
+from tests.ml.samples import chest, image_file
 
 
-def table(root: Path, text: str) -> dict[str, Film]:
+def table(root: Path, text: str) -> dict[str, ImageRecord]:
     root.mkdir(exist_ok=True)
     (root / "labels.csv").write_text(text)
     return read_table(find_table(root))
@@ -35,7 +35,7 @@ def test_joined_labels(tmp_path: Path) -> None:
         "Patient,IMAGE,labels,age,sex,view\np1,a.png,Effusion|pleural thickening,61,f,pa\np2,sub/b.jpg,No Finding,,,\n"
         "p3,./c.dcm,,,M,AP\n",
     )
-    assert films["a.png"] == Film("a.png", "p1", frozenset({"Effusion", "Pleural_Thickening"}), 61, "F", "PA")
+    assert films["a.png"] == ImageRecord("a.png", "p1", frozenset({"Effusion", "Pleural_Thickening"}), 61, "F", "PA")
     assert [films[n].line for n in films] == [2, 3, 4]
     truth = targets(films, list(films))
     assert truth[0].sum() == 2
@@ -98,7 +98,7 @@ def test_without_a_split_column_patients_are_divided_by_hash(tmp_path: Path) -> 
     patients = [{films[name].patient for name in part} for part in parts]
     assert sum(map(len, patients)) == len(set().union(*patients)) == 200
     # New films and another seed never move a film into or out of the test part.
-    assert evaluation_films(tmp_path, films) == split.test
+    assert evaluation_images(tmp_path, films) == split.test
     more = table(tmp_path, rows(260))
     assert set(split.test) == {n for n in read_split(tmp_path, more, seed=5).test if n in films}
     assert read_split(tmp_path, films, seed=5).validation != split.validation
@@ -124,7 +124,7 @@ def test_a_split_column_is_followed(tmp_path: Path) -> None:
     assert len({films[name].patient for name in split.validation}) == 1
     assert split.test == ()
     with pytest.raises(DatasetInvalid, match="no film has split test"):
-        evaluation_films(tmp_path, films)
+        evaluation_images(tmp_path, films)
     with pytest.raises(DatasetInvalid, match="no film is left to learn from"):
         read_split(tmp_path, table(tmp_path, text.replace("train", "test")))
 
@@ -135,15 +135,15 @@ def test_png_jpeg_and_dicom_become_squares(tmp_path: Path) -> None:
     grey = (chest(bits=8)).astype(np.uint8)
     Image.fromarray(grey).save(root / "a.png")
     Image.fromarray(grey).save(root / "sub" / "b.jpg", quality=95)
-    (root / "c.dcm").write_bytes(film(chest()))
+    (root / "c.dcm").write_bytes(image_file(chest()))
     films = table(root, "image,patient,labels\nsub/b.jpg,1,Mass\nc.dcm,2,\na.png,3,Effusion\n")
-    store = film_cache(root, list(films), InputSpace(48), tmp_path / "cache")[:].astype(int)
+    store = cached_images(root, list(films), InputSpace(48), tmp_path / "cache")[:].astype(int)
     assert store.shape == (3, 48, 48)
     assert np.abs(store[0] - store[2]).mean() < 2
     assert np.corrcoef(store[1].ravel(), store[2].ravel())[0, 1] > 0.99
     (root / "c.dcm").write_bytes(b"\0" * 200)
     with pytest.raises(DatasetInvalid, match=r"c\.dcm \(labels.csv line 3\) can't be read: format-not-recognised"):
-        film_cache(root, list(films), InputSpace(48), tmp_path / "cache")
+        cached_images(root, list(films), InputSpace(48), tmp_path / "cache")
     (root / "c.dcm").unlink()
     with pytest.raises(DatasetInvalid, match=r"1 of 3 films are not in the folder, first c\.dcm \(labels.csv line 3\)"):
         find_images(root, films)

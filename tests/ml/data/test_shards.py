@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml.data.shard_build import FilmRefused, build_shards
+from ml.data.shard_build import ImageRefused, build_shards
 from ml.data.shards import Shards, ShardsInvalid, shard_bytes
 from ml.model.transforms import InputSpace
 from tests.conftest import PROJECT_ROOT
@@ -36,7 +36,7 @@ def films(folder: Path, count: int = 40) -> dict[str, Path]:
 
 
 def build(sources: dict[str, Path], folder: Path, **settings: int) -> Shards:
-    return build_shards(sources, SPACE, folder, progress=None, **{"workers": 2, "shard_films": 16, **settings})
+    return build_shards(sources, SPACE, folder, progress=None, **{"workers": 2, "shard_images": 16, **settings})
 
 
 def greys(array: NDArray[np.uint8]) -> list[int]:
@@ -148,7 +148,7 @@ def test_what_was_lost_is_built_again_and_what_is_whole_is_kept(tmp_path: Path) 
 def test_a_film_that_cannot_be_read_stops_the_building_by_name(tmp_path: Path, damage: object, code: str) -> None:
     sources, cache = films(tmp_path / "images"), tmp_path / "cache"
     damage(sources["f020.png"])
-    with pytest.raises(FilmRefused, match=r"f020\.png") as told:
+    with pytest.raises(ImageRefused, match=r"f020\.png") as told:
         build(sources, cache)
     assert told.value.code == code
     # The first shard was complete before the bad film; nothing else may look so.
@@ -186,7 +186,7 @@ from ml.model.transforms import InputSpace
 source, cache = Path(sys.argv[1]), Path(sys.argv[2])
 try:
     shards = build_shards(
-        {path.name: path for path in source.iterdir()}, InputSpace(32), cache, workers=1, shard_films=16
+        {path.name: path for path in source.iterdir()}, InputSpace(32), cache, workers=1, shard_images=16
     )
 except ShardsInvalid as error:
     sys.exit(str(error))

@@ -13,7 +13,7 @@ from ml.dicom.radiograph import Radiograph, read_radiograph
 from ml.model.saliency import CamScale, zone
 from ml.model.serving_input import fit_input, render_grey
 from ml.model.transforms import Geometry, InputSpace, map_back
-from tests.ml import films
+from tests.ml import samples
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 SPACE = InputSpace(64)
@@ -35,13 +35,13 @@ def codes(film: Any) -> list[str]:
 
 
 def read(pixels: NDArray[Any], **attributes: Any) -> Radiograph:
-    return read_radiograph(films.film(np.ascontiguousarray(pixels), **attributes))
+    return read_radiograph(samples.image_file(np.ascontiguousarray(pixels), **attributes))
 
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_all_eight_orientations_give_one_picture(orientation: str) -> None:
-    upright = read(films.chest(), **WINDOW)
-    stored = np.ascontiguousarray(STORED[orientation](films.chest()))
+    upright = read(samples.chest(), **WINDOW)
+    stored = np.ascontiguousarray(STORED[orientation](samples.chest()))
     film = read(stored, PatientOrientation=orientation, ViewPosition="PA", **WINDOW)
     assert np.array_equal(film.pixels, upright.pixels)
     assert codes(film) == ([] if orientation == "L\\F" else ["orientation-corrected"])
@@ -49,7 +49,7 @@ def test_all_eight_orientations_give_one_picture(orientation: str) -> None:
     fitted, expected = fit_input(film, SPACE.to_dict()), fit_input(upright, SPACE.to_dict())
     assert np.array_equal(fitted.tensor_u8, expected.tensor_u8)
     assert (fitted.rows, fitted.columns) == (96, 80)
-    shown = render_grey(films.film(stored, PatientOrientation=orientation, **WINDOW), 1000)
+    shown = render_grey(samples.image_file(stored, PatientOrientation=orientation, **WINDOW), 1000)
     assert np.array_equal(shown, upright.pixels)
 
 
@@ -70,8 +70,8 @@ def test_all_eight_orientations_give_one_picture(orientation: str) -> None:
     ],
 )
 def test_an_orientation_that_is_no_help_turns_nothing(orientation: str, view: str, code: str | None) -> None:
-    film = read(films.chest(), PatientOrientation=orientation, ViewPosition=view, **WINDOW)
-    assert np.array_equal(film.pixels, read(films.chest(), **WINDOW).pixels)
+    film = read(samples.chest(), PatientOrientation=orientation, ViewPosition=view, **WINDOW)
+    assert np.array_equal(film.pixels, read(samples.chest(), **WINDOW).pixels)
     assert codes(film) == ([] if code is None else [code])
 
 
@@ -89,7 +89,7 @@ def test_a_map_of_a_turned_image_lies_where_the_reader_sees_it() -> None:
 
 
 def test_the_sample_of_a_mirrored_image_reads_like_its_twin() -> None:
-    folder = films.data_folder() / "dicom" / "cases"
+    folder = samples.data_folder() / "dicom" / "cases"
     mirrored, usual = (read_radiograph(folder / f"{name}.dcm") for name in ("d28_orientation_R_F", "h38_1_explicit"))
     assert codes(mirrored) == ["orientation-corrected"]
     assert codes(usual) == []
@@ -98,7 +98,7 @@ def test_the_sample_of_a_mirrored_image_reads_like_its_twin() -> None:
 
 def framed(level: int, **shutter: Any) -> Radiograph:
     """A film with a collimator of `level` around it, which the shutter of `shutter` hides."""
-    pixels = films.chest() // 4 + 500
+    pixels = samples.chest() // 4 + 500
     frame = np.full((136, 120), level, np.uint16)
     frame[20:116, 20:100] = pixels
     return read(frame, **shutter)
@@ -117,7 +117,7 @@ POLYGON = {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [21, 21
 @pytest.mark.parametrize("shutter", [RECTANGLE, POLYGON])
 @pytest.mark.parametrize("level", [0, 4095])
 def test_what_a_shutter_hides_is_black_and_counts_in_no_statistic(shutter: dict[str, Any], level: int) -> None:
-    film, alone = framed(level, **shutter), read(films.chest() // 4 + 500)
+    film, alone = framed(level, **shutter), read(samples.chest() // 4 + 500)
     assert np.abs(film.pixels[20:116, 20:100].astype(int) - alone.pixels).max() <= 6
     hidden = np.ones(film.pixels.shape, bool)
     hidden[20:116, 20:100] = False
@@ -143,7 +143,7 @@ def test_shutters_join_and_have_a_grey_of_their_own() -> None:
 
 def test_a_shutter_follows_the_turn_and_the_square_pixels() -> None:
     """The circle is one of the patient, not of the pixels: its radius counts in pixels along a row."""
-    wide = films.chest(64, 128)
+    wide = samples.chest(64, 128)
     circle = {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [32, 64], "RadiusOfCircularShutter": 40}
     film = read(wide, PixelAspectRatio=[2, 1], PatientOrientation="F\\L", **circle)
     assert film.pixels.shape == (128, 128)
@@ -183,11 +183,11 @@ def test_a_shutter_that_makes_no_sense_hides_nothing(broken: dict[str, Any]) -> 
     ],
 )
 def test_pixels_become_square(attributes: dict[str, Any], size: tuple[int, int]) -> None:
-    film = read(films.chest(), **attributes, **WINDOW)
+    film = read(samples.chest(), **attributes, **WINDOW)
     assert film.pixels.shape == size
     assert not film.warnings
     # The same picture in other pixels: the network's square, which both sides are stretched to, stays nearly the same.
-    square = read(films.chest(), **WINDOW)
+    square = read(samples.chest(), **WINDOW)
     both = [fit_input(each, InputSpace(48).to_dict()).tensor_u8.astype(int) for each in (film, square)]
     assert np.abs(both[0] - both[1]).max() <= 12
 
@@ -201,7 +201,7 @@ def test_pixels_become_square(attributes: dict[str, Any], size: tuple[int, int])
     ],
 )
 def test_proportions_that_make_no_sense_are_named(attributes: dict[str, Any], code: str, size: Any) -> None:
-    film = read(films.chest(), **attributes, **WINDOW)
+    film = read(samples.chest(), **attributes, **WINDOW)
     assert codes(film) == [code]
     assert film.pixels.shape == size
 
@@ -228,19 +228,19 @@ def test_proportions_that_make_no_sense_are_named(attributes: dict[str, Any], co
 def test_contradictions_are_warnings_and_the_photometric_interpretation_decides(
     attributes: dict[str, Any], expected: list[str]
 ) -> None:
-    film = read(films.chest(), **{**WINDOW, **attributes})
+    film = read(samples.chest(), **{**WINDOW, **attributes})
     assert codes(film) == expected
     if set(attributes) <= {"PresentationLUTShape", "PixelIntensityRelationshipSign", "Modality"}:
-        assert np.array_equal(film.pixels, read(films.chest(), **WINDOW).pixels)
+        assert np.array_equal(film.pixels, read(samples.chest(), **WINDOW).pixels)
 
 
 def test_a_negative_is_noticed_and_a_positive_is_not() -> None:
-    images = sorted((films.data_folder() / "nih-sample" / "images").glob("*.png"))[::25]
+    images = sorted((samples.data_folder() / "nih-sample" / "images").glob("*.png"))[::25]
     pictures = [read_radiograph(path).pixels for path in images]
     assert len(pictures) > 50
     assert not any(looks_negative(picture) for picture in pictures)
     assert sum(looks_negative(255 - picture) for picture in pictures) >= 0.9 * len(pictures)
-    folder = films.data_folder() / "dicom" / "cases"
+    folder = samples.data_folder() / "dicom" / "cases"
     film = fit_input(read_radiograph(folder / "h38_1_explicit.dcm"), SPACE.to_dict())
     assert not film.warnings
 

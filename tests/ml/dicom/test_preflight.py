@@ -16,7 +16,7 @@ from ml.dicom.preflight import inspect, valid_uid
 from ml.dicom.source import INFLATE_STEP, MAX_INFLATED_BYTES, inflate
 from ml.errors import InputRejected
 from ml.sandbox.pool import Sandbox
-from tests.ml import films
+from tests.ml import samples
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,21 +44,21 @@ def code_of(path: Path) -> str | None:
     return refused.code if refused else None
 
 
-@pytest.mark.parametrize("syntax", [*films.LOSSLESS, films.JPEG_EXTENDED])
+@pytest.mark.parametrize("syntax", [*samples.LOSSLESS, samples.JPEG_EXTENDED])
 def test_what_a_department_sends_is_described(tmp_path: Path, syntax: str) -> None:
-    found = inspect(save(tmp_path, films.film(films.chest(), syntax, ViewPosition="PA")))
+    found = inspect(save(tmp_path, samples.image_file(samples.chest(), syntax, ViewPosition="PA")))
     assert (found.kind, found.rows, found.columns) == ("dicom", 96, 80)
     assert (found.bits_allocated, found.bits_stored, found.number_of_frames) == (16, 12, 1)
-    assert (found.transfer_syntax_uid, found.sop_class_uid) == (syntax, films.DX)
-    assert found.study_instance_uid == f"{films.UID_ROOT}.1"
-    assert found.series_instance_uid == f"{films.UID_ROOT}.2"
-    assert found.sop_instance_uid == f"{films.UID_ROOT}.3"
+    assert (found.transfer_syntax_uid, found.sop_class_uid) == (syntax, samples.DX)
+    assert found.study_instance_uid == f"{samples.UID_ROOT}.1"
+    assert found.series_instance_uid == f"{samples.UID_ROOT}.2"
+    assert found.sop_instance_uid == f"{samples.UID_ROOT}.3"
     assert found.attributes["PatientName"] == "Test^Anna"
     assert found.attributes["ViewPosition"] == "PA"
 
 
 def test_the_real_chest_film_passes_and_the_mr_does_not() -> None:
-    folder = films.data_folder() / "dicom"
+    folder = samples.data_folder() / "dicom"
     found = inspect(folder / "chest" / "rsna_cr_chest_pa_jpeg_baseline.dcm")
     assert (found.rows, found.columns, found.attributes["Modality"]) == (1024, 1024, "CR")
     assert code_of(folder / "other" / "mr_orthanc_sample.dcm") == "sop-class-not-supported"
@@ -67,7 +67,7 @@ def test_the_real_chest_film_passes_and_the_mr_does_not() -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"SOPClassUID": films.CT}, "sop-class-not-supported"),
+        ({"SOPClassUID": samples.CT}, "sop-class-not-supported"),
         ({"SOPClassUID": None}, "uid-missing"),
         ({"StudyInstanceUID": None}, "uid-missing"),
         ({"SeriesInstanceUID": ""}, "uid-missing"),
@@ -88,13 +88,13 @@ def test_the_real_chest_film_passes_and_the_mr_does_not() -> None:
     ],
 )
 def test_a_contradiction_is_refused_with_its_reason(tmp_path: Path, change: dict[str, Any], code: str) -> None:
-    assert code_of(save(tmp_path, films.film(films.chest(), **change))) == code
+    assert code_of(save(tmp_path, samples.image_file(samples.chest(), **change))) == code
 
 
 @pytest.mark.parametrize("bits", [1, 32, 64])
 def test_unusual_depths_are_refused(tmp_path: Path, bits: int) -> None:
-    body = films.image_elements(8, 8, bits) + films.element(0x7FE0, 0x10, "OB", bytes(512))
-    assert code_of(save(tmp_path, films.part10(body))) == "pixel-format-not-supported"
+    body = samples.image_elements(8, 8, bits) + samples.element(0x7FE0, 0x10, "OB", bytes(512))
+    assert code_of(save(tmp_path, samples.part10(body))) == "pixel-format-not-supported"
 
 
 def test_uids_follow_the_standard(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_uids_follow_the_standard(tmp_path: Path) -> None:
     for bad in ("", "1..2", ".1", "1.", "1.02", "1.2a", "1.2 ", "1/2", "../1", "1.2\n", "1." + "9" * 63, "١.٢"):
         assert not valid_uid(bad)
     for bad in (b"1..2", b"1.2.03.4", b"../../etc", b"1." + b"9" * 64, b"1.2\0.3"):
-        data = films.part10(films.image_elements() + films.element(0x7FE0, 0x10, "OB", bytes(4096)))
-        good = films.element(0x20, 0x0D, "UI", films.uid(f"{films.UID_ROOT}.1"))
-        data = data.replace(good, films.element(0x20, 0x0D, "UI", bad + b"\0" * (len(bad) % 2)))
+        data = samples.part10(samples.image_elements() + samples.element(0x7FE0, 0x10, "OB", bytes(4096)))
+        good = samples.element(0x20, 0x0D, "UI", samples.uid(f"{samples.UID_ROOT}.1"))
+        data = data.replace(good, samples.element(0x20, 0x0D, "UI", bad + b"\0" * (len(bad) % 2)))
         assert code_of(save(tmp_path, data)) == "uid-invalid"
 
 
@@ -116,16 +116,16 @@ def test_uids_follow_the_standard(tmp_path: Path) -> None:
         (b"PK\3\4 not a film", "format-not-recognised"),
         (bytes(400), "format-not-recognised"),
         (b"\0" * 128 + b"DICM", "file-meta-invalid"),
-        (films.part10(b"", "1.2.840.10008.1.2.4.100"), "transfer-syntax-not-supported"),
-        (films.part10(b"", films.DEFLATED_LE), "truncated"),
-        (films.part10(b"\xff" * 64, films.DEFLATED_LE), "deflate-invalid"),
-        (films.part10(films.element(8, 0x60, "ZZ", b"DX")), "malformed"),
-        (films.part10(films.element(8, 0x60, "CS", b"DX", 40_000)), "truncated"),
-        (films.part10(films.element(8, 0x60, "CS", b"DX") * 2), "malformed"),
-        (films.part10(films.element(0, 2, "UI", b"1.")), "malformed"),
-        (films.part10(films.element(2, 0x99, "UI", b"1.", 65_000)), "file-meta-invalid"),
-        (films.part10(films.element(0x7FE0, 0x10, "OB", b"", 0xFFFFFFFF)), "malformed"),
-        (films.part10(films.element(9, 0x1010, "OB", bytes(17 << 20))), "metadata-too-large"),
+        (samples.part10(b"", "1.2.840.10008.1.2.4.100"), "transfer-syntax-not-supported"),
+        (samples.part10(b"", samples.DEFLATED_LE), "truncated"),
+        (samples.part10(b"\xff" * 64, samples.DEFLATED_LE), "deflate-invalid"),
+        (samples.part10(samples.element(8, 0x60, "ZZ", b"DX")), "malformed"),
+        (samples.part10(samples.element(8, 0x60, "CS", b"DX", 40_000)), "truncated"),
+        (samples.part10(samples.element(8, 0x60, "CS", b"DX") * 2), "malformed"),
+        (samples.part10(samples.element(0, 2, "UI", b"1.")), "malformed"),
+        (samples.part10(samples.element(2, 0x99, "UI", b"1.", 65_000)), "file-meta-invalid"),
+        (samples.part10(samples.element(0x7FE0, 0x10, "OB", b"", 0xFFFFFFFF)), "malformed"),
+        (samples.part10(samples.element(9, 0x1010, "OB", bytes(17 << 20))), "metadata-too-large"),
         (b"\x89PNG\r\n\x1a\n", "codestream-invalid"),
         (b"\xff\xd8\xff\xe0", "codestream-invalid"),
     ],
@@ -137,13 +137,13 @@ def test_what_is_no_film_is_named(tmp_path: Path, data: bytes, code: str) -> Non
 @pytest.mark.parametrize(
     ("make", "code"),
     [
-        (films.j2k_bomb, "codestream-mismatch"),
-        (films.deflate_bomb, "inflate-too-large"),
-        (films.items_bomb, "too-many-items"),
-        (lambda: films.items_bomb(vr="UN"), "too-many-items"),
-        (lambda: films.items_bomb(length=0xFFFFFFFF), "too-many-items"),
-        (films.depth_bomb, "too-deep"),
-        (films.elements_bomb, "too-many-elements"),
+        (samples.j2k_bomb, "codestream-mismatch"),
+        (samples.deflate_bomb, "inflate-too-large"),
+        (samples.items_bomb, "too-many-items"),
+        (lambda: samples.items_bomb(vr="UN"), "too-many-items"),
+        (lambda: samples.items_bomb(length=0xFFFFFFFF), "too-many-items"),
+        (samples.depth_bomb, "too-deep"),
+        (samples.elements_bomb, "too-many-elements"),
     ],
 )
 def test_bombs_are_refused_in_time_and_memory(tmp_path: Path, sandbox: Sandbox, make: Any, code: str) -> None:
@@ -158,7 +158,7 @@ def test_bombs_are_refused_in_time_and_memory(tmp_path: Path, sandbox: Sandbox, 
 
 
 def test_cut_off_anywhere_is_refused_and_never_more(tmp_path: Path) -> None:
-    whole = films.film(films.chest(24, 24), films.JPEG_LS)
+    whole = samples.image_file(samples.chest(24, 24), samples.JPEG_LS)
     assert code_of(save(tmp_path, whole)) is None
     for length in range(0, len(whole), 7):
         assert code_of(save(tmp_path, whole[:length])) is not None, length
@@ -168,7 +168,10 @@ def test_random_damage_is_refused_or_accepted_and_nothing_else(tmp_path: Path, s
     from ml.dicom.radiograph import read_radiograph
 
     random = np.random.default_rng(20)
-    sources = [films.film(films.chest(24, 20), syntax) for syntax in (films.EXPLICIT_LE, films.RLE, films.JPEG_2000)]
+    sources = [
+        samples.image_file(samples.chest(24, 20), syntax)
+        for syntax in (samples.EXPLICIT_LE, samples.RLE, samples.JPEG_2000)
+    ]
     outcomes = set()
     for round_ in range(240):
         data = bytearray(sources[round_ % len(sources)])
@@ -183,7 +186,7 @@ def test_random_damage_is_refused_or_accepted_and_nothing_else(tmp_path: Path, s
 
 @pytest.mark.parametrize("folder", ["odd", "hostile"])
 def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
-    files = sorted((films.data_folder() / "dicom" / folder).iterdir())
+    files = sorted((samples.data_folder() / "dicom" / folder).iterdir())
     slowest, before, codes = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for path in files:
         start = time.process_time()
@@ -198,8 +201,8 @@ def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
 def test_the_hostile_corpus_as_cr_reaches_the_deeper_checks(tmp_path: Path) -> None:
     """The corpus is made of CT objects; the same bytes as CR pass the first check, so that the others are tried."""
     codes = set()
-    for path in sorted((films.data_folder() / "dicom" / "hostile").iterdir()):
-        data = path.read_bytes().replace(f"{films.CT}\0".encode(), f"{films.CR}\0".encode())
+    for path in sorted((samples.data_folder() / "dicom" / "hostile").iterdir()):
+        data = path.read_bytes().replace(f"{samples.CT}\0".encode(), f"{samples.CR}\0".encode())
         codes.add(code_of(save(tmp_path, data)))
     assert {
         None,
@@ -213,11 +216,11 @@ def test_the_hostile_corpus_as_cr_reaches_the_deeper_checks(tmp_path: Path) -> N
 
 
 def text(group: int, number: int, vr: str, value: bytes) -> bytes:
-    return films.element(group, number, vr, films.padded(value))
+    return samples.element(group, number, vr, samples.padded(value))
 
 
 def test_text_is_decoded_cleaned_and_bounded(tmp_path: Path) -> None:
-    data = films.raw_film(
+    data = samples.raw_image_file(
         text(8, 5, "CS", b"ISO_IR 192"),
         text(0x10, 0x10, "PN", "Mu\u0308ller^Jo\u0308rg".encode()),
         text(8, 0x80, "LO", "a\u202eb\u0007c\0".encode()),
@@ -234,7 +237,10 @@ def test_text_is_decoded_cleaned_and_bounded(tmp_path: Path) -> None:
 
 def test_a_long_run_of_combining_marks_costs_nothing(tmp_path: Path) -> None:
     marks = ("\u0301\u0323" * 1_000_000).encode()
-    path = save(tmp_path, films.raw_film(text(8, 5, "CS", b"ISO_IR 192"), films.element(8, 0x1030, "UT", marks)))
+    path = save(
+        tmp_path,
+        samples.raw_image_file(text(8, 5, "CS", b"ISO_IR 192"), samples.element(8, 0x1030, "UT", marks)),
+    )
     start = time.process_time()
     assert len(inspect(path).attributes["StudyDescription"]) <= 1024
     assert time.process_time() - start < 1
@@ -255,7 +261,9 @@ def test_a_long_run_of_combining_marks_costs_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_character_sets(tmp_path: Path, charset: str, raw: bytes, expected: str, exact: bool) -> None:
-    found = inspect(save(tmp_path, films.raw_film(text(8, 5, "CS", charset.encode()), text(0x10, 0x10, "PN", raw))))
+    found = inspect(
+        save(tmp_path, samples.raw_image_file(text(8, 5, "CS", charset.encode()), text(0x10, 0x10, "PN", raw)))
+    )
     assert found.attributes["PatientName"] == expected
     assert exact is not any(warning.code.startswith("character-set") for warning in found.warnings)
 
@@ -271,7 +279,7 @@ def test_character_sets(tmp_path: Path, charset: str, raw: bytes, expected: str,
     ],
 )
 def test_neither_refusals_nor_warnings_quote_the_file(tmp_path: Path, extra: bytes) -> None:
-    path = save(tmp_path, films.raw_film(extra))
+    path = save(tmp_path, samples.raw_image_file(extra))
     try:
         said = str(inspect(path).warnings)
     except InputRejected as refused:
@@ -283,7 +291,7 @@ def test_neither_refusals_nor_warnings_quote_the_file(tmp_path: Path, extra: byt
 def test_png_and_jpeg_are_sized_by_their_headers(tmp_path: Path) -> None:
     import imagecodecs
 
-    picture = films.chest(40, 30, 8).astype(np.uint8)
+    picture = samples.chest(40, 30, 8).astype(np.uint8)
     png = inspect(save(tmp_path, bytes(imagecodecs.png_encode(picture))))
     assert (png.kind, png.rows, png.columns, png.bits_stored, png.sop_class_uid) == ("png", 40, 30, 8, "")
     jpeg = inspect(save(tmp_path, bytes(imagecodecs.jpeg8_encode(picture))))

@@ -18,7 +18,7 @@ from ml.dicom.image_layout import read_layout
 from ml.dicom.parser import walk
 from ml.dicom.radiograph import Radiograph, read_radiograph
 from ml.errors import InputRejected
-from tests.ml import films
+from tests.ml import samples
 
 
 @pytest.fixture(autouse=True)
@@ -50,29 +50,29 @@ def peer_display(data: bytes) -> NDArray[np.float64]:
 
 
 def reading(**attributes: Any) -> Radiograph:
-    return read_radiograph(films.film(films.chest(), **attributes))
+    return read_radiograph(samples.image_file(samples.chest(), **attributes))
 
 
-@pytest.mark.parametrize("syntax", films.LOSSLESS)
+@pytest.mark.parametrize("syntax", samples.LOSSLESS)
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_lossless_syntaxes_give_back_every_stored_value(syntax: str, bits: int) -> None:
-    pixels = films.chest(33, 47, bits).astype(np.uint8 if bits == 8 else np.uint16)
-    index = walk(films.film(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
+    pixels = samples.chest(33, 47, bits).astype(np.uint8 if bits == 8 else np.uint16)
+    index = walk(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
     assert np.array_equal(decode_frame(index, read_layout(index)), pixels)
 
 
-@pytest.mark.parametrize("syntax", films.LOSSLESS)
+@pytest.mark.parametrize("syntax", samples.LOSSLESS)
 def test_one_film_looks_the_same_in_every_lossless_syntax(syntax: str) -> None:
     reference = reading(WindowCenter=2000, WindowWidth=3000)
-    shown = read_radiograph(films.film(films.chest(), syntax, WindowCenter=2000, WindowWidth=3000))
+    shown = read_radiograph(samples.image_file(samples.chest(), syntax, WindowCenter=2000, WindowWidth=3000))
     assert shown.pixels.dtype == np.uint8
     assert np.array_equal(shown.pixels, reference.pixels)
 
 
-@pytest.mark.parametrize(("syntax", "bits"), [(films.JPEG_BASELINE, 8), (films.JPEG_EXTENDED, 12)])
+@pytest.mark.parametrize(("syntax", "bits"), [(samples.JPEG_BASELINE, 8), (samples.JPEG_EXTENDED, 12)])
 def test_lossy_jpeg_is_close(syntax: str, bits: int) -> None:
-    pixels = films.chest(bits=bits).astype(np.uint8 if bits == 8 else np.uint16)
-    index = walk(films.film(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
+    pixels = samples.chest(bits=bits).astype(np.uint8 if bits == 8 else np.uint16)
+    index = walk(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
     error = np.abs(decode_frame(index, read_layout(index)).astype(int) - pixels)
     assert error.max() <= (1 << bits) // 32
 
@@ -80,7 +80,7 @@ def test_lossy_jpeg_is_close(syntax: str, bits: int) -> None:
 @pytest.mark.parametrize("folder", ["odd", "chest", "other"])
 def test_real_files_agree_with_pydicom(folder: str) -> None:
     compared = 0
-    for path in sorted((films.data_folder() / "dicom" / folder).iterdir()):
+    for path in sorted((samples.data_folder() / "dicom" / folder).iterdir()):
         data = path.read_bytes()
         try:
             film = read_radiograph(data)
@@ -124,7 +124,7 @@ def test_real_files_agree_with_pydicom(folder: str) -> None:
     ],
 )
 def test_windows_are_those_of_the_standard(attributes: dict[str, Any]) -> None:
-    data = films.film(films.chest(), **attributes)
+    data = samples.image_file(samples.chest(), **attributes)
     dataset = pydicom.dcmread(io.BytesIO(data))
     stored_range = (-2048, 2047) if attributes.get("PixelRepresentation") else (0, 4095)
     ends = apply_modality_lut(np.array([stored_range], np.float64), dataset)
@@ -150,7 +150,7 @@ def test_modality_and_voi_luts_apply_in_order() -> None:
     halve = lut(0, [value // 2 for value in range(4096)], 16)
     square = lut(100, [value * value // 1024 for value in range(1024)], 10)
     film = reading(ModalityLUTSequence=[halve], VOILUTSequence=[square], WindowCenter=1, WindowWidth=2)
-    position = np.clip(films.chest().astype(int) // 2 - 100, 0, 1023)
+    position = np.clip(samples.chest().astype(int) // 2 - 100, 0, 1023)
     assert film.voi == "voi-lut"
     assert np.abs(film.pixels - (position * position // 1024) / 1023 * 255).max() <= 0.51
 
@@ -181,18 +181,18 @@ def test_a_useless_window_is_ignored_with_a_warning(attributes: dict[str, Any]) 
 
 @pytest.mark.parametrize("bad", [b"NaN ", b"inf ", b"1e99", b"\x00\x00", b"--1 ", b"1_0 ", b"\\", "٣".encode()])
 def test_numbers_that_are_none_never_reach_the_pixels(bad: bytes) -> None:
-    window = films.element(0x28, 0x1050, "DS", bad) + films.element(0x28, 0x1051, "DS", bad)
-    assert read_radiograph(films.raw_film(window)).voi == "full-range"
+    window = samples.element(0x28, 0x1050, "DS", bad) + samples.element(0x28, 0x1051, "DS", bad)
+    assert read_radiograph(samples.raw_image_file(window)).voi == "full-range"
     with pytest.raises(InputRejected) as refused:
-        read_radiograph(films.raw_film(films.element(0x28, 0x1053, "DS", bad if bad.strip(b"\0") else b"0 ")))
+        read_radiograph(samples.raw_image_file(samples.element(0x28, 0x1053, "DS", bad if bad.strip(b"\0") else b"0 ")))
     assert refused.value.code == "modality-lut-invalid"
 
 
 def test_without_window_percentiles_stretch_and_padding_does_not_count() -> None:
-    pixels = films.chest() // 4 + 1000
+    pixels = samples.chest() // 4 + 1000
     pixels[:40] = 4095
-    plain = read_radiograph(films.film(pixels))
-    padded = read_radiograph(films.film(pixels, PixelPaddingValue=4095))
+    plain = read_radiograph(samples.image_file(pixels))
+    padded = read_radiograph(samples.image_file(pixels, PixelPaddingValue=4095))
     assert plain.pixels[60:].max() < 150
     assert padded.pixels[60:].max() == 255
     assert not padded.pixels[:40].any()
@@ -200,60 +200,65 @@ def test_without_window_percentiles_stretch_and_padding_does_not_count() -> None
 
 
 def test_eight_bit_films_without_window_are_shown_as_they_are() -> None:
-    pixels = films.chest(bits=8).astype(np.uint8) // 2
-    film = read_radiograph(films.film(pixels))
+    pixels = samples.chest(bits=8).astype(np.uint8) // 2
+    film = read_radiograph(samples.image_file(pixels))
     assert film.voi == "full-range"
     assert np.array_equal(film.pixels, pixels)
 
 
 @pytest.mark.parametrize("value", [0, 7, 4095])
 def test_a_film_of_one_grey_is_read(value: int) -> None:
-    film = read_radiograph(films.film(np.full((20, 20), value, np.uint16), WindowCenter=2048, WindowWidth=4096))
+    film = read_radiograph(samples.image_file(np.full((20, 20), value, np.uint16), WindowCenter=2048, WindowWidth=4096))
     assert np.ptp(film.pixels) == 0
-    assert np.ptp(read_radiograph(films.film(np.full((20, 20), value, np.uint16))).pixels) == 0
+    assert np.ptp(read_radiograph(samples.image_file(np.full((20, 20), value, np.uint16))).pixels) == 0
 
 
 def test_bits_outside_bits_stored_are_not_pixels() -> None:
-    pixels = films.chest()
+    pixels = samples.chest()
     shown = {"WindowCenter": 2048, "WindowWidth": 4096}
-    overlay = read_radiograph(films.film(pixels | 0x7000, **shown))
-    shifted = read_radiograph(films.film(pixels << 4 | 3, HighBit=15, **shown))
+    overlay = read_radiograph(samples.image_file(pixels | 0x7000, **shown))
+    shifted = read_radiograph(samples.image_file(pixels << 4 | 3, HighBit=15, **shown))
     assert np.array_equal(overlay.pixels, reading(**shown).pixels)
     assert np.array_equal(shifted.pixels, reading(**shown).pixels)
 
 
 def test_a_palette_becomes_luminance() -> None:
-    pixels = films.chest(bits=8).astype(np.uint8)
+    pixels = samples.chest(bits=8).astype(np.uint8)
     ramps = {"Red": range(256), "Green": range(255, -1, -1), "Blue": [128] * 256}
     attributes: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
     for colour, ramp in ramps.items():
         attributes[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         attributes[f"{colour}PaletteColorLookupTableData"] = np.array([v * 257 for v in ramp], "<u2").tobytes()
     expected = 0.299 * pixels + 0.587 * (255.0 - pixels) + 0.114 * 128
-    assert np.abs(read_radiograph(films.film(pixels, **attributes)).pixels - expected).max() <= 1
+    assert np.abs(read_radiograph(samples.image_file(pixels, **attributes)).pixels - expected).max() <= 1
     del attributes["RedPaletteColorLookupTableData"]
     with pytest.raises(InputRejected) as refused:
-        read_radiograph(films.film(pixels, **attributes))
+        read_radiograph(samples.image_file(pixels, **attributes))
     assert refused.value.code == "pixel-format-not-supported"
 
 
-@pytest.mark.parametrize("syntax", [films.EXPLICIT_LE, films.EXPLICIT_BE, films.RLE, films.JPEG_LS, films.JPEG_2000])
+@pytest.mark.parametrize(
+    "syntax",
+    [samples.EXPLICIT_LE, samples.EXPLICIT_BE, samples.RLE, samples.JPEG_LS, samples.JPEG_2000],
+)
 def test_colour_becomes_luminance(syntax: str) -> None:
-    grey = films.chest(bits=8).astype(np.uint8)
+    grey = samples.chest(bits=8).astype(np.uint8)
     colour = np.dstack([grey, 255 - grey, grey // 2])
-    film = read_radiograph(films.film(colour, syntax))
+    film = read_radiograph(samples.image_file(colour, syntax))
     assert np.abs(film.pixels - colour @ np.array([0.299, 0.587, 0.114])).max() <= 1
     assert film.chroma > 0.2
-    assert read_radiograph(films.film(np.dstack([grey] * 3), syntax)).chroma == 0
+    assert read_radiograph(samples.image_file(np.dstack([grey] * 3), syntax)).chroma == 0
 
 
 def test_of_many_frames_the_first_is_read() -> None:
-    for syntax in (films.EXPLICIT_LE, films.JPEG_LS):
-        assert np.array_equal(read_radiograph(films.film(films.chest(), syntax, frames=3)).pixels, reading().pixels)
+    for syntax in (samples.EXPLICIT_LE, samples.JPEG_LS):
+        assert np.array_equal(
+            read_radiograph(samples.image_file(samples.chest(), syntax, frames=3)).pixels, reading().pixels
+        )
 
 
 def test_png_and_jpeg_of_every_mode(tmp_path: Path) -> None:
-    grey = films.chest(bits=8).astype(np.uint8)
+    grey = samples.chest(bits=8).astype(np.uint8)
     for mode in ("L", "LA", "RGB", "RGBA", "P", "1", "I;16"):
         image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
         path = tmp_path / "film.png"
@@ -270,7 +275,7 @@ def test_png_and_jpeg_of_every_mode(tmp_path: Path) -> None:
 
 
 def test_a_rotated_photograph_is_turned_upright() -> None:
-    grey, out = films.chest(40, 60, 8).astype(np.uint8), io.BytesIO()
+    grey, out = samples.chest(40, 60, 8).astype(np.uint8), io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(grey).save(out, "JPEG", quality=95, exif=exif)
@@ -280,7 +285,7 @@ def test_a_rotated_photograph_is_turned_upright() -> None:
 
 
 def test_damaged_pictures_are_refused() -> None:
-    grey = films.chest(bits=8).astype(np.uint8)
+    grey = samples.chest(bits=8).astype(np.uint8)
     for kind in ("PNG", "JPEG"):
         out = io.BytesIO()
         Image.fromarray(grey).save(out, kind)
@@ -291,7 +296,7 @@ def test_damaged_pictures_are_refused() -> None:
 
 
 def test_a_real_nih_film_is_taken_as_it_is() -> None:
-    path = next((films.data_folder() / "nih-sample" / "images").glob("*.png"))
+    path = next((samples.data_folder() / "nih-sample" / "images").glob("*.png"))
     with Image.open(path) as image:
         assert np.array_equal(read_radiograph(path).pixels, np.asarray(image.convert("L")))
 
@@ -304,9 +309,9 @@ def test_apply_table_is_plain_indexing() -> None:
 
 
 def test_one_megabyte_costs_eight_milliseconds(tmp_path: Path) -> None:
-    for number, pixels in enumerate((films.chest(720, 720), films.chest(1024, 1024, 8).astype(np.uint8))):
+    for number, pixels in enumerate((samples.chest(720, 720), samples.chest(1024, 1024, 8).astype(np.uint8))):
         path = tmp_path / f"{number}.dcm"
-        path.write_bytes(films.film(pixels))
+        path.write_bytes(samples.image_file(pixels))
         spent = []
         for _ in range(9):
             start = time.process_time()

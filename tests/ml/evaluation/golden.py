@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml.data import Film, read_table, targets
+from ml.data import ImageRecord, read_table, targets
 from ml.evaluation.figures import Scored
 from ml.labels import LABELS
 from ml.metrics import youden_threshold
@@ -16,7 +16,7 @@ from ml.model.artifact import Threshold
 @dataclass(frozen=True, eq=False)
 class Golden:
     scored: Scored
-    films: list[Film]
+    films: list[ImageRecord]
     names: list[str]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ml.bootstrap import Draws
-from ml.data import Film
+from ml.data import ImageRecord
 from ml.evaluation.figures import Scored, classification, operating_points
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
@@ -79,9 +79,11 @@ def test_a_label_of_which_nothing_is_known() -> None:
     assert report["labels_in_mean"] == 13
 
 
-def people(count: int) -> list[Film]:
+def people(count: int) -> list[ImageRecord]:
     return [
-        Film(str(i), str(i // 2), frozenset(), [10, 30, 50, 70, None][i % 5], "FM"[i % 2], ("PA", "AP", "")[i % 3])
+        ImageRecord(
+            str(i), str(i // 2), frozenset(), [10, 30, 50, 70, None][i % 5], "FM"[i % 2], ("PA", "AP", "")[i % 3]
+        )
         for i in range(count)
     ]
 
@@ -121,7 +123,7 @@ def test_underdiagnosis_is_a_finding_on_which_nothing_fires() -> None:
     given.logits[:] = -5
     given.logits[10:40, 5] = 5
     given.logits[50:60, 5] = 5
-    films = [Film(str(i), str(i), frozenset(), None, "F", "PA") for i in range(100)]
+    films = [ImageRecord(str(i), str(i), frozenset(), None, "F", "PA") for i in range(100)]
     group = subgroups(given, films, Draws.of(given.patients, 30))["view"]["groups"]["PA"]
     assert group["underdiagnosis"] == pytest.approx(0.25)
     assert group["underdiagnosis_films"] == 40

@@ -98,7 +98,7 @@ def test_youden_points_on_other_patients(
             patients=[scored.patients[i] for i in held],
             thresholds={**scored.thresholds, label: Threshold(value, "youden", 1)},
         )
-        found.append(operating_points(part, draws.films(held))[label])
+        found.append(operating_points(part, draws.subset(held))[label])
     for name, expected in (("sensitivity", sensitivity), ("specificity", specificity)):
         assert np.mean([point[name] for point in found]) == pytest.approx(expected, abs=0.05)
         assert all(point[f"{name}_ci95"][0] < point[name] < point[f"{name}_ci95"][1] for point in found)

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.evaluation.films import OFFICIAL_TEST
+from ml.evaluation.image_list import OFFICIAL_TEST
 from ml.evaluation.published import CHEXNET, PAPER_121, WANG, YAO
 from ml.evaluation.tables import SPLITS_DIFFER, table2, table3
 from ml.labels import LABELS

@@ -17,7 +17,7 @@ from ml.evaluation import (
     report_text,
 )
 from ml.evaluation.__main__ import main
-from ml.evaluation.films import OFFICIAL_TEST, check_unseen, read_films
+from ml.evaluation.image_list import OFFICIAL_TEST, check_unseen, read_image_list
 from ml.labels import LABELS
 from ml.model.artifact import read_manifest
 from ml.model.predictor import load_predictor
@@ -99,7 +99,7 @@ def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, rep
     from ml.model.transforms import to_square
 
     predictor = load_predictor(version, "cpu", cache / "graphs", threads=1)
-    listed = read_films(data, None)
+    listed = read_image_list(data, None)
     threshold = predictor.manifest.thresholds["Effusion"]
     assert threshold is not None
     column, hits, positives = LABELS.index("Effusion"), 0, 0
@@ -130,34 +130,34 @@ def test_the_lists_hash_tells_where_the_manifest_lists_no_patients(data: Path, c
     by_lists = layout.artifact(tmp_path / "lists", split_sha256=read_split(data, table, "official").sha256)
     with pytest.raises(EvaluationRefused):
         evaluate_version(by_lists, data, data / "train_val_list.txt", cache, "cpu", rounds=10)
-    assert check_unseen(read_manifest(by_lists), read_films(data, None)) is None
+    assert check_unseen(read_manifest(by_lists), read_image_list(data, None)) is None
 
 
 def test_the_shipped_starter_is_not_judged_on_its_own_films(test_data: Path) -> None:
     root = test_data / "nih-sample"
     starter = read_manifest(ROOT / "models" / "starter")
-    assert check_unseen(starter, read_films(root, None)) is None
+    assert check_unseen(starter, read_image_list(root, None)) is None
     with pytest.raises(EvaluationRefused, match="852 of the 852 patients"):
-        check_unseen(starter, read_films(root, root / "train_val_list.txt"))
+        check_unseen(starter, read_image_list(root, root / "train_val_list.txt"))
 
 
 def test_where_it_cannot_be_told_the_report_says_so(data: Path, tmp_path: Path) -> None:
     silent = layout.artifact(tmp_path / "silent")
-    told = check_unseen(read_manifest(silent), read_films(data, data / "train_val_list.txt"))
+    told = check_unseen(read_manifest(silent), read_image_list(data, data / "train_val_list.txt"))
     assert told is not None
     assert "not checked" in told
 
 
 def test_only_nihs_own_list_is_called_official(test_data: Path, tmp_path: Path) -> None:
     root = test_data / "nih-official"
-    assert read_films(root, None).split_id == OFFICIAL_TEST
+    assert read_image_list(root, None).split_id == OFFICIAL_TEST
     names = (root / "test_list.txt").read_text().split()
     shuffled = tmp_path / "mine.txt"
     shuffled.write_text("\r\n".join(reversed(names)))
-    assert read_films(root, shuffled).split_id == OFFICIAL_TEST
+    assert read_image_list(root, shuffled).split_id == OFFICIAL_TEST
     shorter = tmp_path / "test_list.txt"
     shorter.write_text("\n".join(names[1:]))
-    assert read_films(root, shorter).split_id == "list test_list.txt"
+    assert read_image_list(root, shorter).split_id == "list test_list.txt"
 
 
 def test_no_boxes_is_a_reason_not_a_figure(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:

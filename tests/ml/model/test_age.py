@@ -8,7 +8,7 @@ import pytest
 
 from ml.data import age_range, find_table, read_list, read_table
 from ml.model.age import age_warning
-from tests.ml import films
+from tests.ml import samples
 
 DATA = {"validated_ages": {"from_years": 2, "to_years": 86}}
 DAY = datetime.date(2026, 11, 20)
@@ -44,7 +44,7 @@ def test_a_version_that_names_no_range_warns_of_nothing(data: dict) -> None:
 
 
 def test_the_starter_names_the_ages_of_its_validation_films() -> None:
-    folder = films.data_folder() / "nih-sample"
+    folder = samples.data_folder() / "nih-sample"
     table = read_table(find_table(folder))
     manifest = json.loads((Path(__file__).parents[3] / "models" / "starter" / "manifest.json").read_text())
     assert manifest["data"]["validated_ages"] == age_range(table, read_list(folder / "train_val_list.txt", table))

@@ -3,9 +3,9 @@ import pytest
 
 from ml.model.saliency import (
     CamScale,
+    as_float16,
     colour_table,
     fit_cam_scale,
-    halved,
     heatmap_rgba,
     identity_error,
     opacity,
@@ -18,9 +18,9 @@ from ml.model.transforms import Geometry, InputSpace
 def test_halved_maps_keep_their_mean() -> None:
     cams = np.random.default_rng(0).normal(0, 5, (20, 14, 7, 7)).astype(np.float32)
     logits = cams.mean(axis=(2, 3)) + 0.5
-    assert identity_error(logits, halved(cams), np.full(14, 0.5)) < 1e-4
+    assert identity_error(logits, as_float16(cams), np.full(14, 0.5)) < 1e-4
     assert identity_error(logits, cams.astype(np.float16), np.full(14, 0.5)) > 1e-4
-    assert np.abs(halved(cams).astype(np.float32) - cams).max() < 0.02
+    assert np.abs(as_float16(cams).astype(np.float32) - cams).max() < 0.02
 
 
 def test_the_scale_is_fixed_not_per_film() -> None:

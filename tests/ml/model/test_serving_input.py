@@ -9,7 +9,7 @@ from ml.errors import CODES, RETRYABLE, InputRejected
 from ml.model.serving_input import LoadedInput, load_input, render_grey
 from ml.model.transforms import InputSpace, to_square
 from ml.sandbox.pool import Sandbox
-from tests.ml import films
+from tests.ml import samples
 
 SPACE = InputSpace(size=64)
 
@@ -23,7 +23,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     path = tmp_path / "film.dcm"
-    path.write_bytes(films.film(films.chest(120, 90), films.JPEG_LS))
+    path.write_bytes(samples.image_file(samples.chest(120, 90), samples.JPEG_LS))
     return path
 
 
@@ -50,7 +50,7 @@ def test_every_shared_file_is_loaded_or_refused_by_one_child(sandbox: Sandbox) -
     before = sandbox.pids()
     loaded = 0
     for folder in ("odd", "hostile"):
-        for path in sorted((films.data_folder() / "dicom" / folder).iterdir()):
+        for path in sorted((samples.data_folder() / "dicom" / folder).iterdir()):
             refused = sandbox.submit(load_input, path, SPACE.to_dict()).exception(timeout=20)
             assert refused is None or (isinstance(refused, InputRejected) and refused.code in set(CODES) - RETRYABLE)
             loaded += refused is None
@@ -62,8 +62,8 @@ def test_a_bomb_that_agrees_with_its_header_meets_the_limits(tmp_path: Path, san
     """Rows, Columns and SIZ all say 16,384 x 6,100, and there are no pixels behind it."""
     rows, columns = 6_100, 16_384
     path = tmp_path / "film"
-    stream = films.encapsulated(films.j2k_header(rows, columns))
-    path.write_bytes(films.part10(films.image_elements(rows, columns) + stream, films.JPEG_2000))
+    stream = samples.encapsulated(samples.j2k_header(rows, columns))
+    path.write_bytes(samples.part10(samples.image_elements(rows, columns) + stream, samples.JPEG_2000))
     with pytest.raises(InputRejected) as refused:
         sandbox.submit(load_input, path, SPACE.to_dict()).result(timeout=20)
     assert refused.value.code in ("decode-failed", "decode-memory", "decode-timeout")

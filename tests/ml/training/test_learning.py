@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.data import film_cache, find_table, read_list, read_table, targets
+from ml.data import cached_images, find_table, read_list, read_table, targets
 from ml.labels import LABELS
 from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
@@ -26,7 +26,7 @@ class Sample:
         table = read_table(find_table(root))
         lists = [read_list(root / f"{part}_list.txt", table) for part in ("train_val", "test")]
         names = [name for each in lists for name in each]
-        self.squares = film_cache(root, names, SPACE, cache, progress=None)[:]
+        self.squares = cached_images(root, names, SPACE, cache, progress=None)[:]
         self.truth = targets(table, names)
         self.train = np.arange(len(lists[0]))
         self.test = np.arange(len(lists[0]), len(names))

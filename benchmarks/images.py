@@ -1,24 +1,24 @@
-"""Films for benchmarks: distinct instances of about 1 MB, uncompressed, as a CR or DX room sends them."""
+"""Images for benchmarks: distinct instances of about 1 MB, uncompressed, like those that a CR or DX device sends."""
 
 import io
 from functools import lru_cache
 
-from ml.phantom import SyntheticFilm, generate, synthetic_uid, write_dicom
+from ml.phantom import SyntheticImage, generate, synthetic_uid, write_dicom
 
 SIDE = 720  # 720 × 720 × 2 bytes = 1.04 MB
 _SEEDS = 8
 
 
 @lru_cache(maxsize=_SEEDS)
-def _film(seed: int) -> SyntheticFilm:
+def _image(seed: int) -> SyntheticImage:
     return generate(seed, size=SIDE)
 
 
-def film_bytes(number: int, run: str) -> bytes:
-    """The ``number``-th film of a run: its own patient, study and instance."""
+def image_bytes(number: int, run: str) -> bytes:
+    """The ``number``-th image of a run: its own patient, study and instance."""
     buffer = io.BytesIO()
     write_dicom(
-        _film(number % _SEEDS),
+        _image(number % _SEEDS),
         buffer,
         patient_id=f"BENCH-{run}-{number}",
         study_uid=synthetic_uid("benchmark", "study", run, number),
@@ -28,5 +28,5 @@ def film_bytes(number: int, run: str) -> bytes:
     return buffer.getvalue()
 
 
-def films(count: int, run: str) -> list[bytes]:
-    return [film_bytes(number, run) for number in range(count)]
+def images(count: int, run: str) -> list[bytes]:
+    return [image_bytes(number, run) for number in range(count)]

@@ -51,7 +51,7 @@ def chest(rows: int = 96, columns: int = 80, bits: int = 12) -> NDArray[np.uint1
     return np.rint(np.clip(smooth + noise, 0, 1) * ((1 << bits) - 1)).astype(np.uint16)
 
 
-def film(pixels: NDArray[Any], syntax: str = EXPLICIT_LE, frames: int = 1, **attributes: Any) -> bytes:
+def image_file(pixels: NDArray[Any], syntax: str = EXPLICIT_LE, frames: int = 1, **attributes: Any) -> bytes:
     """A DX film of stored values (rows, columns) or (rows, columns, 3); `attributes` replace, or with None remove."""
     dataset = dataset_of(pixels, frames)
     for keyword, value in attributes.items():
@@ -180,7 +180,7 @@ def image_elements(rows: int = 64, columns: int = 64, bits: int = 8) -> bytes:
     )
 
 
-def raw_film(*extra: bytes) -> bytes:
+def raw_image_file(*extra: bytes) -> bytes:
     """An acceptable 64 x 64 film with elements that no careful writer would produce."""
     return part10(b"".join(extra) + image_elements() + element(0x7FE0, 0x10, "OB", bytes(4096)))
 

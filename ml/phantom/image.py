@@ -43,7 +43,7 @@ BONE_PER_CM = 0.36  # what compact bone attenuates beyond the soft tissue in its
 
 
 @dataclass(frozen=True)
-class SyntheticFilm:
+class SyntheticImage:
     """`pixels` uint16 (size, size), 0..4095, MONOCHROME2; `boxes` in pixels (x, y, width, height) by NIH label."""
 
     pixels: NDArray[np.uint16]
@@ -55,7 +55,7 @@ class SyntheticFilm:
     spacing_mm: float
 
 
-def generate(seed: int, size: int = 1024, findings: Sequence[str] = ()) -> SyntheticFilm:
+def generate(seed: int, size: int = 1024, findings: Sequence[str] = ()) -> SyntheticImage:
     """A film of the patient that `seed` names, with `findings` planted. The same arguments give the same pixels.
 
     seed: >= 0. size: rows and columns, 64..4096. findings: any of FINDINGS, each at most once; the order is free.
@@ -72,7 +72,7 @@ def generate(seed: int, size: int = 1024, findings: Sequence[str] = ()) -> Synth
     picture = _expose(canvas, depth, fields, streams[5])
     _mark(picture, streams[5])
     pixels = np.clip(picture * FULL_SCALE + 0.5, 0, FULL_SCALE).astype(np.uint16)
-    return SyntheticFilm(pixels, boxes, wanted, anatomy.sex, anatomy.age, seed, anatomy.field_cm * 10 / size)
+    return SyntheticImage(pixels, boxes, wanted, anatomy.sex, anatomy.age, seed, anatomy.field_cm * 10 / size)
 
 
 def _checked(size: int, findings: Sequence[str]) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from ml.data import (
     DatasetInvalid,
-    Film,
-    evaluation_films,
-    film_cache,
+    ImageRecord,
+    cached_images,
+    evaluation_images,
     find_table,
     list_sha256,
     read_list,
@@ -35,17 +35,17 @@ class EvaluationRefused(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
+class ImageList:
     """The films of one list, in its order, with everything that the folder's table knows."""
 
     root: Path
     names: tuple[str, ...]
-    table: Mapping[str, Film]
+    table: Mapping[str, ImageRecord]
     split_id: str
     sha256: str
 
     @property
-    def films(self) -> list[Film]:
+    def films(self) -> list[ImageRecord]:
         """One row of the table for each name."""
         return [self.table[name] for name in self.names]
 
@@ -60,22 +60,22 @@ class Listed:
         return targets(dict(self.table), self.names).astype(np.float64)
 
 
-def read_films(data: Path, split: Path | None) -> Listed:
+def read_image_list(data: Path, split: Path | None) -> ImageList:
     """The films of the list `split`, or without one those that the folder keeps for evaluation.
 
     Only NIH's own 25,596 names are called the official test list, whatever the file is called. Raises DatasetInvalid.
     """
     root = Path(data)
     table = read_table(find_table(root))
-    names = read_list(Path(split), table) if split else evaluation_films(root, table)
+    names = read_list(Path(split), table) if split else evaluation_images(root, table)
     sha256 = list_sha256(names)
     official = sha256 == OFFICIAL_SHA256["test_list.txt"]
     file = Path(split or root / "test_list.txt")
     title = f"list {file.name}" if file.is_file() else f"test part of {find_table(root).name}"
-    return Listed(root, names, table, OFFICIAL_TEST if official else title, sha256)
+    return ImageList(root, names, table, OFFICIAL_TEST if official else title, sha256)
 
 
-def check_unseen(manifest: Manifest, listed: Listed) -> str | None:
+def check_unseen(manifest: Manifest, listed: ImageList) -> str | None:
     """None if no patient of the list took part in training or selection; the reason if that cannot be told.
 
     Raises EvaluationRefused, naming a film, where the manifest shows that a patient did.
@@ -99,7 +99,7 @@ def check_unseen(manifest: Manifest, listed: Listed) -> str | None:
     return None
 
 
-def _patients_by_lists(manifest: Manifest, listed: Listed) -> set[str] | None:
+def _patients_by_lists(manifest: Manifest, listed: ImageList) -> set[str] | None:
     """Training and validation patients, where the folder's lists are those that the manifest names by hash."""
     wanted = manifest.data.get("split_sha256")
     settings = manifest.data.get("settings", {})
@@ -122,7 +122,7 @@ def _patients_by_lists(manifest: Manifest, listed: Listed) -> set[str] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class VersionOutputs:
     """logits (N, 14), maps {image: (14, h, w)} of the films asked for, and the films that the feature gate refuses.
 
     What the version was not trained to find is NaN.
@@ -133,12 +133,12 @@ class Said:
     refused: int
 
 
-def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collection[str] = ()) -> Said:
+def ask(predictor: Predictor, listed: ImageList, cache_dir: Path, keep_maps: Collection[str] = ()) -> VersionOutputs:
     """Run the version over the list by the same transforms and predictor as serving, with a progress bar.
 
     Raises DatasetInvalid for missing or unreadable films, FloatingPointError for a logit that is no number.
     """
-    squares = film_cache(listed.root, listed.names, predictor.manifest.input_space, cache_dir)
+    squares = cached_images(listed.root, listed.names, predictor.manifest.input_space, cache_dir)
     places = [LABELS.index(label) for label in predictor.manifest.labels]
     logits: list[NDArray[np.float32]] = []
     cams: dict[str, NDArray[Any]] = {}
@@ -151,7 +151,7 @@ def ask(predictor: Predictor, listed: Listed, cache_dir: Path, keep_maps: Collec
             cams |= {name: spread(prediction.cams[i], places) for i, name in enumerate(names) if name in keep_maps}
             refused += sum(not result.accepted for result in predictor.check_features(prediction))
             bar.update(len(names))
-    return Said(spread(np.concatenate(logits).astype(np.float64).T, places).T, cams, refused)
+    return VersionOutputs(spread(np.concatenate(logits).astype(np.float64).T, places).T, cams, refused)
 
 
 def spread(values: NDArray[Any], places: Sequence[int]) -> NDArray[Any]:
