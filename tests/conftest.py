@@ -171,7 +171,7 @@ def make_film(tmp_path: Path) -> Callable[..., Path]:
 def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
     """Take a synthetic film in for a hospital, as STOW or an upload would; its instance and study."""
     from apps.audit.services import Actor
-    from apps.ingest.intake import inspect_file, take_in
+    from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.models import Instance
     from apps.studies.spool import open_spool
     from apps.tenants.scope import tenant_tx
@@ -179,7 +179,7 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
     def stored(hospital: Hospital, **film: Any) -> Any:
         with open_spool() as spool:
             inspected = inspect_file(spool.write(make_film(**film).read_bytes()))
-            taken = take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+            taken = ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
         with tenant_tx(hospital.tenant.id):
             instances = Instance.objects.select_related("series__study")
             instance = instances.get(sop_instance_uid=inspected.found.sop_instance_uid)
@@ -192,13 +192,13 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
 def send(db: None) -> Callable[..., Any]:
     """Take the bytes of an object in for a hospital, as every way in does; whether it is new, and its study."""
     from apps.audit.services import Actor
-    from apps.ingest.intake import inspect_file, take_in
+    from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.spool import open_spool
 
     def sent(hospital: Hospital, data: bytes) -> Any:
         with open_spool() as spool:
             inspected = inspect_file(spool.write(data))
-            return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+            return ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
     return sent
 

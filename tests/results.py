@@ -60,7 +60,7 @@ def version(db: None) -> Any:
 @pytest.fixture
 def read(version: Any) -> Callable[..., None]:
     """Complete a study's waiting job; the probabilities of labels that are not given are 0.1."""
-    from apps.inference.services import Result, claim_jobs, complete
+    from apps.inference.services import JobResult, claim_jobs, complete_jobs
     from apps.reports.services import draft
     from apps.tenants.scope import tenant_tx
 
@@ -70,8 +70,8 @@ def read(version: Any) -> Callable[..., None]:
         cams[:, 4, 2] = 2.0
         given = {label: probabilities.get(label, 0.1) for label in LABELS}
         with tenant_tx(job.tenant_id):
-            result = Result(job=job, instance=instance, instances_seen=1, probabilities=given, cams=cams)
-            draft(jobs=complete(results=[result], version=version))
+            result = JobResult(job=job, instance=instance, instances_seen=1, probabilities=given, cams=cams)
+            draft(jobs=complete_jobs(results=[result], version=version))
 
     return completed
 

@@ -47,7 +47,7 @@ def _try(queue: Queue[W], job: W, attempt: Callable[[W, Attend], None], stopping
     try:
         attempt(job, lambda child: _attend(queue, job, child, stopping))
     except _Stopped:
-        queue.give_back(job=job)
+        queue.release(job=job)
     # Another attempt follows, and the reason is shown.
     except Exception as error:
         logger.exception("%s %s failed.", queue.kind.__name__, job.pk)

@@ -31,7 +31,7 @@ from apps.core.retry import failure_of, outage_of
 from apps.inference import services as inference
 from apps.inference import shadows
 from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
-from apps.inference.retries import free_ended_workers, give_back
+from apps.inference.retries import free_ended_workers, return_after_failure
 from apps.inference.selectors import suspects_wait
 from apps.registry import engine
 from apps.studies.storage import is_local_storage
@@ -265,7 +265,7 @@ class Drain:
 
     def _give_back(self, claim: Claim, code: str, detail: str = "") -> None:
         try:
-            give_back(job=claim, code=code, detail=detail)
+            return_after_failure(job=claim, code=code, detail=detail)
         except (DatabaseError, InterfaceError):
             self._heartbeat.fail([claim], code)
 

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from apps.inference.leases import Claim, extend_leases
 from apps.inference.models import Worker
-from apps.inference.retries import give_back
+from apps.inference.retries import return_after_failure
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
@@ -100,7 +100,7 @@ class Heartbeat:
         with self._lock:
             failed = list(self._failed.values())
         for claim, code in failed:
-            give_back(job=claim, code=code)
+            return_after_failure(job=claim, code=code)
             with self._lock:
                 if self._failed.get(claim.id) == (claim, code):
                     del self._failed[claim.id]

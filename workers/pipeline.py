@@ -15,10 +15,10 @@ from apps.core.retry import outage_of
 from apps.core.transactions import again_after_deadlock
 from apps.inference import services as inference
 from apps.inference import shadows
-from apps.inference.image_choice import candidates_in_tenant, choose_image
+from apps.inference.image_choice import candidate_images_in_tenant, choose_image
 from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
 from apps.inference.models import InferenceJob
-from apps.inference.services import Result
+from apps.inference.services import JobResult
 from apps.inference.shadows import ShadowResult
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -57,7 +57,7 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
         jobs = [claim for claim in own if isinstance(claim, ClaimedJob)]
         again = [claim for claim in own if isinstance(claim, ClaimedShadow)]
         if jobs:
-            images = candidates_in_tenant(tenant_id, [job.study_id for job in jobs])
+            images = candidate_images_in_tenant(tenant_id, [job.study_id for job in jobs])
             readings += [_chosen(job, images.get(job.study_id, [])) for job in jobs]
         if again:
             with tenant_tx(tenant_id):
@@ -158,7 +158,7 @@ def _write_refusal(reading: Reading) -> None:
         if isinstance(claim, ClaimedShadow):
             shadows.refuse_shadow(claim=claim, code=code, reason=reading.refusal.detail)
         elif isinstance(claim, ClaimedJob):
-            inference.reject(
+            inference.reject_job(
                 job=claim,
                 code=code,
                 reason=reading.refusal.detail,
@@ -180,7 +180,7 @@ def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
     with tenant_tx(readings[0].claim.tenant_id):
         jobs = [_result(reading, reading.claim) for reading in readings if isinstance(reading.claim, ClaimedJob)]
         if jobs:
-            draft(jobs=inference.complete(results=jobs, version=version))
+            draft(jobs=inference.complete_jobs(results=jobs, version=version))
             follow_read_instances(instance_ids=[job.instance.pk for job in jobs], by=Actor(name="worker"))
         again = [
             ShadowResult(reading.claim, reading.score.probabilities)
@@ -191,11 +191,11 @@ def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
             shadows.complete_shadows(results=again, version=version)
 
 
-def _result(reading: Reading, claim: ClaimedJob) -> Result:
+def _result(reading: Reading, claim: ClaimedJob) -> JobResult:
     assert reading.instance is not None
     assert reading.score is not None
     assert reading.film is not None
-    return Result(
+    return JobResult(
         job=claim,
         instance=reading.instance,
         instances_seen=len(reading.instances),

@@ -10,7 +10,7 @@ from django.utils.http import parse_header_parameters
 
 from apps.core.errors import InvalidInputError, TooLargeError, UnsupportedTypeError
 from apps.inference.direct import DirectReading
-from apps.inference.tensors import inflate
+from apps.inference.tensors import decompress_gzip
 from apps.studies.archives import display_name
 from apps.studies.spool import Spool
 from apps.studies.uploads import SpoolUploadHandler, Stream, announced_length, read_body
@@ -44,7 +44,7 @@ def receive_tensor(request: HttpRequest) -> bytes:
     limit: int = settings.PREDICT_MAX_TENSOR_BYTES
     body = b"".join(read_body(request, length=announced_length(request), limit=limit))
     if request.headers.get("Content-Encoding", "").lower() == "gzip":
-        return inflate(body, limit)
+        return decompress_gzip(body, limit)
     return body
 
 

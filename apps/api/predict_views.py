@@ -21,9 +21,9 @@ from apps.audit.services import actor_of, record
 from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
 from apps.deployment.selectors import thresholds_for
-from apps.inference.direct import DirectReading, entry_of, read_files, read_images
+from apps.inference.direct import DirectReading, prediction_json, read_files, read_images
 from apps.inference.rendering import sandbox
-from apps.inference.serving import Answering, Requested, admission, requested_version
+from apps.inference.serving import Answering, RequestedVersion, predict_limits, requested_version
 from apps.inference.tensors import read_tensor
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -80,7 +80,7 @@ class PredictView(ApiView):
         raw: Any = request._request
         query = read_query(request.query_params, PredictQuerySerializer)
         kind = kind_of(raw)
-        with admission().pending(raw.tenant.id):
+        with predict_limits().pending(raw.tenant.id):
             wish = requested_version(query.get("model_version"), raw.tenant.id)
             if kind == NPY:
                 readings, (version, predictor) = _read_tensor(receive_tensor(raw), wish, query["heatmaps"])
@@ -102,20 +102,20 @@ class PredictView(ApiView):
 _Readings = tuple[Sequence[DirectReading], Answering]
 
 
-def _read_tensor(data: bytes, wish: Requested, heatmaps: bool) -> _Readings:
+def _read_tensor(data: bytes, wish: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
     version, predictor = wish.loaded(deadline, is_fitted=True)
     images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
     _require_few(len(images), heatmaps)
-    with admission().running(deadline):
+    with predict_limits().running(deadline):
         return read_images(images, predictor), (version, predictor)
 
 
-def _read_files(films: list[DirectReading], wish: Requested, heatmaps: bool) -> _Readings:
+def _read_files(films: list[DirectReading], wish: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
     _require_few(len(films), heatmaps)
     version, predictor = wish.loaded(deadline, is_fitted=False)
-    with admission().running(deadline):
+    with predict_limits().running(deadline):
         readings = list(read_files(films, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline))
     return readings, (version, predictor)
 
@@ -140,7 +140,8 @@ def _entries(
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
     name = str(version)
     return [
-        entry_of(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps) | notice
+        prediction_json(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps)
+        | notice
         for each in readings
     ]
 
@@ -150,6 +151,6 @@ def _unreadable(readings: Sequence[DirectReading]) -> InvalidInputError | Unavai
     first = readings[0].gate
     assert first.reason is not None
     PREDICTIONS.labels("unreadable").inc(len(readings))
-    kind = UnavailableError if readings[0].accuses_the_machine else InvalidInputError
+    kind = UnavailableError if readings[0].is_technical_failure else InvalidInputError
     several = f"None of the {len(readings)} images can be read. The first: " if len(readings) > 1 else ""
     return kind(f"{several}{first.detail}", first.reason)

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.selectors import RECEIVED
-from apps.inference.warnings import Warned, warnings_of
+from apps.inference.warnings import CodedWarning, warnings_of
 from apps.reports.status import ReportState, report_states
 from apps.studies.models import Study
 
@@ -59,7 +59,7 @@ class StudyResult:
     former_reports: list[FormerReport] = field(default_factory=list)
     new_images_since_report: bool = False
     report_image_rejected: bool = False
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[CodedWarning] = field(default_factory=list)
     intended_use: str = field(default_factory=lambda: settings.INTENDED_USE_NOTICE)
 
 

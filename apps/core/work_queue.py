@@ -119,7 +119,7 @@ class Queue(Generic[W]):
         waiting: dict[str, Any] = {"not_before": Now() + _PAUSE, "lease_expires": None, "attempts": F("attempts") - 1}
         self.held(job).update(state=Work.State.WAITING, reason=_short(reason), **waiting)
 
-    def give_back(self, *, job: W) -> None:
+    def release(self, *, job: W) -> None:
         """The worker stops: the attempt does not count."""
         waiting: dict[str, Any] = {"not_before": Now(), "lease_expires": None, "attempts": F("attempts") - 1}
         self.held(job).update(state=Work.State.WAITING, **waiting)

@@ -10,7 +10,7 @@ from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
-from apps.ingest.intake import InspectedFile, inspect_file, take_in_all
+from apps.ingest.intake import InspectedFile, ingest_instances, inspect_file
 from apps.registry import engine
 
 SOURCE = "stow"
@@ -107,7 +107,7 @@ def _count(refusal: Refusal) -> Refusal:
 
 def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> Outcome:
     outcome = Outcome()
-    stored = take_in_all(inspected, tenant_id=tenant_id, by=by, source=SOURCE)
+    stored = ingest_instances(inspected, tenant_id=tenant_id, by=by, source=SOURCE)
     for each, became in zip(inspected, stored, strict=True):
         found = each.found
         if isinstance(became, Exception):

@@ -11,7 +11,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError, UnavailableError
 from apps.core.metrics import INSTANCES
 from apps.dimse.part10 import spool_part10
-from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.registry import engine
 from apps.routing.selectors import Caller, admit_caller
 from apps.studies.services import StoredInstance
@@ -86,7 +86,7 @@ def _take_in(arrival: Arrival) -> StoredInstance:
         inspected = inspect_file(spooled)
         try:
             by = Actor(name=f"dimse:{arrival.caller.calling}", address=str(arrival.caller.address))
-            return take_in(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
+            return ingest_instance(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
         except ConflictError:
             INSTANCES.labels(SOURCE, "refused").inc()
             raise

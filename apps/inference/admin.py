@@ -1,4 +1,4 @@
-"""The queue and the machines. Jobs are read as the dispatcher's role, which can see no patient and no finding."""
+"""The console's pages for inference jobs and workers. Jobs are read as the dispatcher's role, which sees no patient."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _SHOWN = (
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """By the known codes: to ask the table which ones there are would read all of it."""
+    """Offers the known codes; a query for the codes in use would scan the whole table."""
 
     title = "reason"
     parameter_name = "reason"
@@ -40,7 +40,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
 
 class RequeueForm(forms.Form):
-    """The confirmation of the list's action; what the list had sent is sent again."""
+    """The confirmation of the list's action; it repeats the values that the list sent."""
 
     action = forms.CharField(widget=forms.HiddenInput)
     select_across = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -67,7 +67,7 @@ class JobAdmin(ShowsTenants):
     list_per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[InferenceJob]":
-        # Only what the role may read; that role sees neither tenants nor versions either, so they are put in below.
+        # Only the columns that the role may read. It may not read tenants or versions, so `_name` adds their names.
         return (
             InferenceJob.objects.using("dispatch").only("id", "tenant_id", "model_version_id", *_SHOWN).order_by("-id")
         )
@@ -75,7 +75,7 @@ class JobAdmin(ShowsTenants):
     def get_urls(self) -> list[URLPattern]:
         urls = super().get_urls()
         for url in urls:
-            # The list's action enters each tenant in turn, whichever one the operator may be signed in to as well.
+            # The action enters each tenant in its own transaction, also where the operator has entered one.
             opens_own_transaction(url.callback)
         return urls
 

@@ -1,4 +1,4 @@
-"""Films read at once, for a caller who waits: nothing of them is stored. Workers have the pipeline instead."""
+"""Reads images synchronously, for ``/predict`` and the command line, and stores nothing."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,20 +17,20 @@ from apps.inference.rendering import overlay_uri
 from apps.registry import engine
 from apps.studies.attributes import parse_date
 
-# Refusals that say nothing of the film as a chest film: it could not be read at all.
+# Refusals of technical causes: the image could not be read at all.
 _UNREADABLE = {"file-unreadable", "inference-error"}
 
 
 @dataclass
 class DirectReading:
-    """One image on its way; ``gate`` is the last word so far.
+    """One image and its reading so far; ``gate`` is the latest result of the input check.
 
     Attributes:
-        name: what the caller calls it, if anything.
-        path: the file; None for an image that came preprocessed.
-        judged: whether the gate spoke, and not only a reader that failed.
-        rows, columns: of the picture that a reader sees, for the maps.
-        warnings: what is odd about the image or its patient.
+        name: the caller's name for it, or None.
+        path: the file; None for an image that the caller preprocessed.
+        judged: whether the input check decided; False where the image could not be read.
+        rows, columns: the size of the displayed image, for the heatmaps.
+        warnings: what a reader should know about the image or its patient.
     """
 
     name: str | None
@@ -49,8 +49,8 @@ class DirectReading:
         self.gate = engine.InputCheckResult(False, code, detail)
 
     @property
-    def accuses_the_machine(self) -> bool:
-        """Whether it was refused for a reason that lies with the caller's machine or with ours, not with the film."""
+    def is_technical_failure(self) -> bool:
+        """Whether it was refused for a technical cause, and not because of the image."""
         return self.gate.reason in _UNREADABLE | engine.RETRYABLE
 
 
@@ -62,23 +62,24 @@ def read_files(
     batch: int,
     deadline: float | None = None,
 ) -> Iterator[DirectReading]:
-    """Read files in their order. While one batch is in the network the next is being decoded.
+    """Read files in their order. The next batch is decoded while the network computes one.
 
     Args:
+        batch: the number of images that the network computes at once.
         deadline: on the clock of ``time.monotonic``.
 
     Raises:
         UnavailableError: the deadline passed.
     """
-    under_way: Sequence[DirectReading] = []
+    decoding: Sequence[DirectReading] = []
     try:
         for first in range(0, len(films), batch):
             started = films[first : first + batch]
             for film in started:
                 _start(film, predictor.manifest, sandbox)
-            yield from _finish(under_way, predictor, deadline)
-            under_way = started
-        yield from _finish(under_way, predictor, deadline)
+            yield from _finish(decoding, predictor, deadline)
+            decoding = started
+        yield from _finish(decoding, predictor, deadline)
     finally:
         for film in films:
             if film.decoding is not None:
@@ -95,7 +96,7 @@ def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sa
     except OSError as error:
         film.refuse("file-unreadable", f"The file cannot be read: {error.strerror}.")
         return
-    # A picture has no tags that could refuse it; the network's own features judge it.
+    # A PNG or JPEG has no DICOM attributes to check; only its features in the network are checked.
     tags = dict(found.attributes) if found.kind == "dicom" else {}
     film.gate = engine.check_attributes(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
     film.judged = not film.gate.accepted
@@ -133,7 +134,7 @@ def _take(film: DirectReading, decoding: "Future[engine.LoadedInput]", deadline:
         film.refuse(error.code, error.detail)
     except FutureTimeoutError as error:
         raise UnavailableError(
-            "The images were not read in time and nothing was kept: send fewer at once, or try again.",
+            "The images were not read in time and nothing was stored: send fewer at once, or try again.",
             "predict-timeout",
         ) from error
     else:
@@ -142,7 +143,7 @@ def _take(film: DirectReading, decoding: "Future[engine.LoadedInput]", deadline:
 
 
 def read_images(images: NDArray[np.float32], predictor: "engine.Predictor") -> list[DirectReading]:
-    """Read images that the caller preprocessed, float32 (N, 3, S, S) in the version's input space."""
+    """Read images that the caller preprocessed: float32 (N, 3, S, S) in the version's input space."""
     size = predictor.manifest.input_space.size
     readings = [DirectReading(None, rows=size, columns=size) for _ in images]
     _predict(readings, images, predictor)
@@ -156,7 +157,7 @@ def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: 
         if len(readings) == 1:
             readings[0].refuse("inference-error", str(error))
             return
-        # One image must not fail its neighbours.
+        # One image must not fail the others of its batch.
         for index, reading in enumerate(readings):
             _predict([reading], batch[index : index + 1], predictor)
         return
@@ -167,7 +168,7 @@ def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: 
             reading.probabilities, reading.cams = probabilities[index], prediction.cams[index]
 
 
-def entry_of(
+def prediction_json(
     reading: DirectReading,
     *,
     model_version: str,
@@ -175,10 +176,10 @@ def entry_of(
     thresholds: Mapping[str, float | None],
     heatmaps: bool = False,
 ) -> dict[str, Any]:
-    """The contract's JSON of one image: a refused one has a reason and no score.
+    """The JSON of one image in the public contract: a refused image has a reason and no findings.
 
     Args:
-        thresholds: what each finding is judged by for the caller (``registry.selectors.thresholds_for``).
+        thresholds: the operating point of each finding (``deployment.selectors.thresholds_for``); None where missing.
     """
     findings = []
     if reading.probabilities is not None:

@@ -1,9 +1,9 @@
-"""Whose film is next: the urgent ones first, and among equals the hospitals in turns.
+"""The order of the job queue: by priority, and among jobs of equal priority the tenants take turns.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996): a job gets its turn when it is queued, one after the tenant's
-last waiting job and not before the turn that is being served. So a claim follows one index, however many wait, and a
-hospital with one film stands behind one film of each of the others. The database gives the turns out, by its function
-``inference_next_turn``.
+Start-time fair queueing (Goyal, Vin and Cheng, 1996): a job gets its turn number when it is queued, one after the
+tenant's last waiting job and not before the turn that is being served. So a claim reads one index, however many jobs
+wait, and a tenant's single job waits for at most one job of each other tenant. The SQL function
+``inference_next_turn`` computes the number.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ _PRIORITIES = {
 
 
 def priority_of(attributes: Mapping[str, str]) -> Priority:
-    """What the sender asked for; routine where it said nothing that we know."""
-    said = attributes.get("RequestedProcedurePriority") or attributes.get("StudyPriorityID") or ""
-    return _PRIORITIES.get(said.strip().upper(), Priority.ROUTINE)
+    """The priority that the sender requested; routine where there is none or an unknown one."""
+    requested = attributes.get("RequestedProcedurePriority") or attributes.get("StudyPriorityID") or ""
+    return _PRIORITIES.get(requested.strip().upper(), Priority.ROUTINE)
 
 
-# Writes down, by priority, the turn that is being served: the claim's own statement ends with it.
+# Stores the turn that is being served, by priority; it is the last part of the claim's statement.
 REMEMBER = """
 insert into inference_servedturn (priority, turn) select * from unnest(%(priorities)s::smallint[], %(turns)s::bigint[])
 on conflict (priority) do update set turn = excluded.turn

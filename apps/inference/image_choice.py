@@ -1,4 +1,4 @@
-"""Which image of a study is read, and whether another reading is due: decided anew whenever something arrives."""
+"""Decides which image of a study is read, and whether the study must be read again after an image arrived."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from apps.studies.models import ImageRejection, Instance
 from apps.studies.reading_order import reading_order
 from apps.tenants.scope import rows_in_tenant
 
-# With each image: whether it is rejected now, and whether a reading ended with its refusal (decoding, the network), but
-# for the loss of an object that has been restored since.
+# Each image with two facts: whether it is rejected now, and whether a job ended with its refusal (in decoding or in the
+# network). A refusal because of a lost object does not count once the object has been restored.
 _CANDIDATES: Final = """
 select i.*, s.study_id, s.series_description,
        (select r.code from studies_imagerejection r
@@ -28,21 +28,21 @@ select i.*, s.study_id, s.series_description,
 IMAGE_REJECTED: Final = "image-rejected"
 LOST_OBJECTS: Final = ("object-missing", "object-damaged")
 NO_IMAGE: Final = "no-image"
-# Where no image can be read, the study says why of the one that came nearest to it.
+# Where no image can be read, the study shows the reason of the image that came nearest to being read.
 _NEAREST: Final = (IMAGE_REJECTED, "codestream-mismatch", "multi-frame", "for-processing")
 _FARTHEST: Final = ("not-for-clinical-use", "derived-image", "own-object")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The image to read; or the refusal of them all, with the image that it is about."""
+class ImageChoice:
+    """The image to read; or the image whose refusal is shown, where all are refused."""
 
     instance: Instance | None
     refusal: "engine.InputCheckResult | None" = None
 
 
-def candidates_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
-    """The images of some studies, by study; outside a transaction, in one round trip."""
+def candidate_images_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
+    """The images of several studies, by study; called outside a transaction, in one round trip."""
     found: dict[UUID, list[Instance]] = {}
     rows: Iterable[Any] = rows_in_tenant(tenant_id, Instance, _CANDIDATES, _parameters(study_ids))
     for instance in rows:
@@ -50,7 +50,7 @@ def candidates_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUI
     return found
 
 
-def candidates(study_id: UUID) -> list[Instance]:
+def candidate_images(study_id: UUID) -> list[Instance]:
     """The images of a study of the tenant in force."""
     return list(Instance.objects.raw(_CANDIDATES, _parameters([study_id])))
 
@@ -59,27 +59,28 @@ def _parameters(study_ids: Sequence[UUID]) -> list[Any]:
     return [IMAGE_REJECTED, list(LOST_OBJECTS), list(study_ids)]
 
 
-def choose_image(images: Iterable[Instance]) -> Choice:
-    """The first image in reading order that the tags allow, those that were refused before after all others.
+def choose_image(images: Iterable[Instance]) -> ImageChoice:
+    """The first image in reading order that passes the check of its attributes; those refused before come last.
 
-    ``images`` are of one study, as ``candidates`` gives them.
+    Args:
+        images: the images of one study, from ``candidate_images``.
     """
     allowed: list[Any] = []
-    refused: list[Choice] = []
+    refused: list[ImageChoice] = []
     for image in reading_order(images):
-        result = _judge(image)
+        result = _check(image)
         if result.accepted:
             allowed.append(image)
         else:
-            refused.append(Choice(image, result))
+            refused.append(ImageChoice(image, result))
     if allowed:
-        return Choice(min(allowed, key=lambda image: image.was_refused))
+        return ImageChoice(min(allowed, key=lambda image: image.was_refused))
     if refused:
         return min(refused, key=_distance)
-    return Choice(None, engine.InputCheckResult(False, NO_IMAGE, "The study has no image."))
+    return ImageChoice(None, engine.InputCheckResult(False, NO_IMAGE, "The study has no image."))
 
 
-def _judge(image: Any) -> "engine.InputCheckResult":
+def _check(image: Any) -> "engine.InputCheckResult":
     if image.rejection_code:
         why = ImageRejection.Code(image.rejection_code).label.lower()
         return engine.InputCheckResult(False, IMAGE_REJECTED, f"The image was rejected: {why}.")
@@ -87,7 +88,7 @@ def _judge(image: Any) -> "engine.InputCheckResult":
     return engine.check_attributes(attributes, image.sop_class_uid, image.rows, image.columns, image.unreadable)
 
 
-def _distance(choice: Choice) -> int:
+def _distance(choice: ImageChoice) -> int:
     assert choice.refusal is not None
     code = choice.refusal.reason or ""
     if code in _NEAREST:
@@ -96,15 +97,15 @@ def _distance(choice: Choice) -> int:
 
 
 def is_reading_due(study_id: UUID) -> bool:
-    """Whether the image to read is another one than that of the study's latest reading.
+    """Whether the image to read is another one than that of the study's latest job.
 
-    Call it with the study's row locked. A worse image and one that no reading could use before make none due; a
-    reading that is open makes none due either, because it chooses, or looks again, before it ends.
+    The caller has locked the study's row. A worse image, or one that was refused before, needs no new job. An open job
+    needs none either, because it chooses its image later, or checks for new images before it ends.
     """
     latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
     if latest is not None and latest.state in OPEN_STATES:
         return False
-    images: list[Any] = candidates(study_id)
+    images: list[Any] = candidate_images(study_id)
     choice = choose_image(images)
     if choice.instance is None:
         return False

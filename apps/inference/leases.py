@@ -1,4 +1,4 @@
-"""How a worker holds rows of a queue: by a claim with a fence, and a lease on the database's clock."""
+"""Claims and leases of queued readings: a claim has a fence, and a lease on the database's clock."""
 
 import datetime
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ _FIELDS = ("id", "tenant_id", "state", "attempt", "fence", "created", "is_suspec
 _MOST_WAITS = 10_000
 
 
-# What a claim writes into a row; the attempt counts from here, so that one which kills its worker counts too.
+# What a claim writes into a row. The attempt is counted now, so that a job that kills its worker is counted too.
 TAKEN = """
     state = 'running', attempt = attempt + 1, run_after = null, reason_code = '', reason = '',
     lease_until = now() + %(lease)s * interval '1 second', worker = %(worker)s
 """
-# A row that a claim may take now. A suspect is claimed alone.
+# The condition of rows that a claim may take now. A suspect is claimed alone.
 WAITING = "state = 'queued' and is_suspect = %(suspect)s and (run_after is null or run_after <= now())"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A reading that this worker holds until its lease ends, as ``fence`` proves, and the version that makes it."""
+    """A reading that this worker holds until its lease ends; ``fence`` proves it. ``version_id`` is used to read it."""
 
     queue: ClassVar[type[QueuedReading]]
     id: UUID
@@ -54,26 +54,30 @@ class ClaimedShadow(Claim):
 
 
 def extend_leases(*, claims: Sequence[Claim], worker: str) -> None:
-    """Say that this worker still works on these; what another has claimed since is left alone."""
+    """Extend the leases of this worker's claims; rows that another worker has claimed since do not change."""
     for queue, held in groupby(sorted(claims, key=lambda each: each.queue.__name__), lambda each: each.queue):
         rows = queue._default_manager.using("dispatch").filter(id__in=[each.id for each in held], worker=worker)
         rows.filter(state=JobState.RUNNING).update(lease_until=Now() + LEASE)
 
 
 def held_row(claim: Claim) -> QueuedReading | None:
-    """The claim's row, locked; None where it was lost meanwhile."""
+    """The claim's row, locked; None where another worker has claimed it since, or it has ended."""
     rows = claim.queue._default_manager.using("dispatch").select_for_update(no_key=True)
     return rows.filter(id=claim.id, fence=claim.fence, state=JobState.RUNNING).only(*_fields(claim.queue)).first()
 
 
 def running_rows(queue: type[QueuedReading], **condition: Any) -> list[QueuedReading]:
-    """Running rows that meet a condition, locked; what somebody else has locked is left out."""
+    """Running rows that meet a condition, locked; rows that another session has locked are skipped."""
     rows = queue._default_manager.using("dispatch").select_for_update(skip_locked=True, no_key=True)
     return list(rows.filter(state=JobState.RUNNING, **condition).only(*_fields(queue)))
 
 
 def retry_or_fail(row: QueuedReading, code: str, detail: str) -> bool:
-    """Return a locked row to the queue after a failure, or end it as failed at the last attempt. Whether it failed."""
+    """Return a locked row to the queue after a failure, or end it as failed after the last attempt.
+
+    Returns:
+        Whether it ended as failed.
+    """
     if waits(code, row.waits):
         return_to_queue(row, code)
         return False
@@ -81,7 +85,7 @@ def retry_or_fail(row: QueuedReading, code: str, detail: str) -> bool:
 
 
 def return_to_queue(row: QueuedReading, code: str) -> None:
-    """Queue a locked row again until an outage ends; the attempt does not count."""
+    """Queue a locked row again, to wait for the end of an outage; the attempt does not count."""
     _update(
         row,
         **_QUEUED,
@@ -95,7 +99,11 @@ def return_to_queue(row: QueuedReading, code: str) -> None:
 
 
 def spend_attempt(row: QueuedReading, code: str, detail: str) -> bool:
-    """Queue a locked row again after a pause; at the last attempt end it as failed. Whether it failed."""
+    """Queue a locked row again after a pause, or end it as failed after the last attempt.
+
+    Returns:
+        Whether it ended as failed.
+    """
     if row.attempt >= MAX_ATTEMPTS:
         reason = f"AI result unavailable: {detail}"
         _update(row, state=JobState.FAILED, lease_until=None, reason_code=code, reason=reason, finished=Now())
@@ -105,12 +113,12 @@ def spend_attempt(row: QueuedReading, code: str, detail: str) -> bool:
 
 
 def mark_suspect(row: QueuedReading) -> None:
-    """Queue a locked row again, to be read alone: its worker died, and so far nothing says that this row was why."""
+    """Queue a locked row again, to be read alone: its worker died, and it is not known which row was the cause."""
     _update(row, **_QUEUED, attempt=F("attempt") - 1, is_suspect=True)
 
 
 def waiting_reason(code: str, since: datetime.datetime | None = None) -> str:
-    """What clinicians read while a study waits for the end of an outage."""
+    """The text that users see while a study waits for the end of an outage."""
     began = (since or timezone.now()).astimezone(datetime.UTC)
     return f"Waiting since {began:%Y-%m-%d %H:%M} UTC: {failure_of(code).what}. It is read as soon as that ends."
 

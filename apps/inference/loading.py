@@ -1,4 +1,4 @@
-"""From a registered version to a predictor: the same way for workers, web processes and the command line."""
+"""Loads and verifies the predictor of a registered version, for workers, web processes and the command line."""
 
 from pathlib import Path
 
@@ -10,22 +10,22 @@ from apps.registry.services import fetch_artifact, forget_artifact
 
 
 def load_version(version: ModelVersion, *, device: str, threads: int | None = None) -> "engine.Predictor":
-    """Fetch a version to this machine, load it, and verify files, identity and its answer to the golden image.
+    """Fetch a version to this machine, load it, and verify its files, its identity and its output for the golden image.
 
-    May take minutes the first time.
+    It may take minutes the first time.
 
     Args:
         device: auto, cpu or cuda.
-        threads: bounds the CPU's lanes; None takes every core.
+        threads: the number of CPU threads; None uses every core.
 
     Raises:
-        ArtifactInvalid: what is stored must not be served.
+        ArtifactInvalid: the stored artifact must not be served.
         PredictorUnavailable, UnavailableError, OSError
     """
     try:
         return _load(version, device, threads)
     except engine.ArtifactInvalid as error:
-        # Perhaps only this machine's copies are damaged: fetch once more, and export where the graph answered wrongly.
+        # Perhaps only this machine's copies are damaged: fetch again, and export again where the golden image differed.
         forget_artifact(version)
         if error.code == "golden-mismatch":
             engine.remove_exported(engine.Manifest.from_dict(version.manifest), _compiled())
@@ -40,7 +40,7 @@ def _load(version: ModelVersion, device: str, threads: int | None) -> "engine.Pr
         threads=threads,
     )
     if predictor.artifact.sha256 != version.sha256:
-        raise engine.ArtifactInvalid("identity-mismatch", "Register what is stored there as a version of its own.")
+        raise engine.ArtifactInvalid("identity-mismatch", "Register the stored artifact as a version of its own.")
     predictor.verify()
     return predictor
 

@@ -1,7 +1,7 @@
-"""InferenceJob: one model version's look at one study. The row is the queue; a message only wakes a worker.
+"""InferenceJob: the reading of one study by one model version. The rows are the queue; a message only wakes a worker.
 
-A ShadowReading is a challenger's look at the same film. It is kept apart from jobs and findings, so that nothing which
-shows those can show it.
+A ShadowReading is a challenger's reading of the same image. It has a table of its own, so that no page that shows jobs
+and findings can show it.
 """
 
 from typing import ClassVar
@@ -38,9 +38,9 @@ OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 class QueuedReading(TenantModel):
     """States: queued → running → complete | rejected | failed; a failure leads back to queued (`apps.core.retry`).
 
-    ``fence`` is another with every claim. Only the holder of the current one may end the reading, so a worker that was
-    thought dead and comes back writes nothing. A queued reading has a ``reason_code`` and a ``reason`` while it waits
-    for the end of an outage.
+    Every claim sets a new ``fence``. Only the holder of the current one may end the reading, so a worker whose lease
+    has expired writes nothing. A queued reading has a ``reason_code`` and a ``reason`` while it waits for the end of an
+    outage.
     """
 
     state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
@@ -66,7 +66,7 @@ class QueuedReading(TenantModel):
 
 
 class InferenceJob(QueuedReading):
-    """The look whose result the clinician sees."""
+    """The reading whose result users see."""
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="jobs")
     priority = models.SmallIntegerField(choices=Priority, default=Priority.ROUTINE, help_text="Higher goes first.")
@@ -124,7 +124,7 @@ class InferenceJob(QueuedReading):
 
 
 class ServedTurn(models.Model):
-    """The turn that is being served, by priority. It belongs to the platform and tells nothing of any tenant."""
+    """The turn that is being served, by priority. It belongs to the platform and contains no data of a tenant."""
 
     priority = models.SmallIntegerField(primary_key=True)
     turn = models.BigIntegerField()
@@ -134,7 +134,7 @@ class ServedTurn(models.Model):
 
 
 class Finding(TenantModel):
-    """One pathology in a job's result: the calibrated probability, and the operating point it was judged by."""
+    """One pathology in a job's result: the calibrated probability, and the operating point that was applied."""
 
     job = TenantForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="findings")
     label = models.CharField(max_length=40)
@@ -172,9 +172,9 @@ class HeatmapGrids(TenantModel):
 
 
 class ShadowReading(QueuedReading):
-    """A challenger's look at the film of a complete job, to be compared with it and shown to no clinician.
+    """A challenger's reading of the image of a complete job, for comparison; no clinician sees it.
 
-    ``probabilities`` are calibrated; ``thresholds`` are those that the hospital would have judged them by. Both by
+    ``probabilities`` are calibrated; ``thresholds`` are those that would have been applied in this tenant. Both are by
     label.
     """
 
@@ -207,7 +207,7 @@ class ShadowReading(QueuedReading):
 
 
 class Worker(models.Model):
-    """An inference worker, as it last said of itself. It belongs to the platform and names no tenant."""
+    """The latest report of an inference worker. It belongs to the platform and names no tenant."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100, unique=True)

@@ -1,4 +1,4 @@
-"""Rejecting an image, and taking that back: by a person, or by a Key Object Selection document (IHE RAD IOCM)."""
+"""Services that reject an image and withdraw a rejection: by a user, or by a Key Object Selection (IHE RAD IOCM)."""
 
 import unicodedata
 from typing import Final
@@ -26,11 +26,11 @@ _ROWS_AT_ONCE: Final = 500
 def reject_image(
     *, study: Study, sop_instance_uid: str, code: str, reason: str, user: User, membership: Membership | None
 ) -> ImageRejection:
-    """Take an image out of use. If it was the one that was read, the study is read again from the next best.
+    """Reject an image. If it was the one that was read, the study is read again from its next image.
 
     Args:
         code: of `ImageRejection.Code` (PS3.16 CID 7011).
-        reason: what the person adds; may be empty.
+        reason: the user's comment; may be empty.
 
     Raises:
         NotPermittedError: the member is neither technologist nor radiologist.
@@ -58,7 +58,7 @@ def reject_image(
 
 
 def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membership: Membership | None) -> None:
-    """Take a rejection back: the image may be read again, and is if it is the best one.
+    """Withdraw a rejection: the image may be read again, and is read if it is the first in reading order.
 
     Raises:
         NotPermittedError: the member is neither technologist nor radiologist.
@@ -80,7 +80,7 @@ def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membe
 
 
 def record_rejection_note(*, study_id: UUID, document: Instance, note: "engine.RejectionNote", by: Actor) -> None:
-    """Reject what a document of the study names, also where it has not come yet; the study's row is locked."""
+    """Reject the images that a document of the study names, also those that have not arrived; its row is locked."""
     rows = [
         ImageRejection(study_id=study_id, sop_instance_uid=uid, code=note.code, document=document, actor=by.name)
         for uid in note.instances
@@ -92,7 +92,7 @@ def record_rejection_note(*, study_id: UUID, document: Instance, note: "engine.R
 
 
 def _lock(study_id: UUID) -> Study:
-    """The study. Whatever stores instances of it or ends its readings waits until the transaction ends."""
+    """The study, locked: code that stores its instances or ends its jobs waits until the transaction ends."""
     study = Study.objects.select_for_update(no_key=True).filter(pk=study_id).first()
     if study is None:
         raise NotFoundError("There is no such study in this hospital.", "study-not-found")

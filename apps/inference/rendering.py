@@ -1,4 +1,4 @@
-"""Pictures for people: the film, and a finding's heatmap over it. Decoding happens in sandboxed children."""
+"""Renders the displayed image of an instance, and a finding's heatmap. Sandboxed child processes decode the pixels."""
 
 import base64
 import contextlib
@@ -17,22 +17,22 @@ from apps.registry import engine
 from apps.studies.models import Instance
 from apps.studies.storage import local_path, put_bytes, read_bytes
 
-FILM_SIDE = 1536
+IMAGE_SIDE = 1536
 HEATMAP_SIDE = 768
 OVERLAY_SIDE = 320
 
 
 @lru_cache(maxsize=1)
 def sandbox() -> "engine.Sandbox":
-    """The decoders of this web process, started when first needed."""
+    """The decoder processes of this web process, started at their first use."""
     return engine.Sandbox(workers=settings.RENDER_PROCESSES)
 
 
-def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
-    """The film as an 8-bit PNG no larger than ``max_side``, made once and kept beside the object.
+def image_png(instance: Instance, max_side: int = IMAGE_SIDE) -> bytes:
+    """The displayed image as an 8-bit PNG no larger than ``max_side``, rendered once and stored beside the object.
 
     Raises:
-        InvalidInputError: the film cannot be decoded.
+        InvalidInputError: the image cannot be decoded.
         ObjectLostError: the object is missing or damaged.
         UnavailableError: the storage did not answer, or no decoder could be started.
     """
@@ -45,18 +45,18 @@ def film_png(instance: Instance, max_side: int = FILM_SIDE) -> bytes:
     except engine.InputRejected as error:
         kind = UnavailableError if error.code in engine.RETRYABLE else InvalidInputError
         raise kind(error.detail, error.code) from error
-    # Written here and not by the child, whose bytes no reader of PNG may have to trust.
+    # Encoded here and not in the child process, so that no PNG decoder has to trust bytes of the child.
     buffer = io.BytesIO()
     Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     png = buffer.getvalue()
-    # Kept for the next reader; this one has it at hand.
+    # A storage that fails now must not fail this request: the PNG is stored only for later ones.
     with contextlib.suppress(OutOfSpaceError, UnavailableError):
         put_bytes(key, png)
     return png
 
 
-def same_instance(one: Path, other: Path) -> bool:
-    """Whether two DICOM files are one instance that came by two routes (see ``ml.dicom.same_instance``).
+def is_same_instance(one: Path, other: Path) -> bool:
+    """Whether two DICOM files are the same instance, sent by two systems (see ``ml.dicom.same_instance``).
 
     Raises:
         InvalidInputError: the pixels of one cannot be decoded.
@@ -71,12 +71,12 @@ def same_instance(one: Path, other: Path) -> bool:
 
 
 def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
-    """A finding's map as a transparent PNG in the film's own proportions, on the version's fixed scale."""
+    """A finding's map as a transparent PNG in the image's proportions, on the version's fixed scale."""
     return _overlay_png(heatmap.grid, heatmap.scale, heatmap.opacity, heatmap.geometry, max_side)
 
 
 def overlay_uri(grid: NDArray[Any], scale: "engine.CamScale", opacity: float, geometry: "engine.Geometry") -> str:
-    """A map as a data URI (RFC 2397) of a small PNG: the grid has too few cells for a large one to show more."""
+    """A map as a data URI (RFC 2397) of a small PNG: a larger one would not show more of the coarse grid."""
     png = _overlay_png(grid, scale, opacity, geometry, OVERLAY_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 

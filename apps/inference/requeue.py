@@ -1,4 +1,4 @@
-"""Reading studies once more whose latest reading failed or was rejected: an operator asks for it."""
+"""Services for operators that queue studies again whose latest job failed or was rejected."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def ended_jobs(
     """The jobs of all tenants, or of one, that may be queued again, by tenant.
 
     Args:
-        since: only those that ended then or later.
+        since: only jobs that ended then or later.
         ids: only jobs of this query, which must use the dispatcher's alias.
     """
     jobs = InferenceJob.objects.using("dispatch")
@@ -60,13 +60,16 @@ def ended_jobs(
 
 
 def requeue(*, jobs: Iterable[EndedJob], by: Actor, operation: str) -> list[EndedJob]:
-    """Queue the studies of these jobs; those of the jobs whose study was queued.
+    """Queue the studies of these jobs.
 
-    A study that was queued, read, withdrawn or deleted meanwhile is left out, so a repetition changes nothing. Each
-    tenant's audit trail says how many studies were queued.
+    A study that was queued, read, withdrawn or deleted since is left out, so a repetition changes nothing. Each
+    tenant's audit trail records how many studies were queued.
 
     Args:
-        operation: what was asked for, as the audit trail names it.
+        operation: the name of the operation in the audit trail.
+
+    Returns:
+        The jobs whose study was queued.
     """
     queued: list[EndedJob] = []
     for tenant_id, own in groupby(jobs, key=lambda job: job.tenant_id):
@@ -83,7 +86,7 @@ def requeue(*, jobs: Iterable[EndedJob], by: Actor, operation: str) -> list[Ende
 
 
 def _is_latest(job: EndedJob) -> bool:
-    """Asked with the study's row locked, so that two who ask at the same time queue it once."""
+    """Check with the study's row locked, so that two operators at the same time queue it once."""
     studies = Study.objects.select_for_update(no_key=True).filter(pk=job.study_id, withdrawn__isnull=True)
     if not studies.exists():
         return False

@@ -1,4 +1,4 @@
-"""What becomes of jobs that failed, that lost their worker, or that wait for an outage to end.
+"""Services for jobs that failed, that lost their worker, or that wait for the end of an outage.
 
 `apps.core.retry` has the policy.
 """
@@ -32,16 +32,16 @@ from apps.inference.services import request_inference
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 
-# Of the jobs that ended last, so many are looked at for a sign that the device works.
-_LOOKED_AT = 100
+# So many of the latest jobs are checked for a complete one, which shows that the device works.
+_LATEST_JOBS = 100
 
 
-def give_back(*, job: Claim, code: str, detail: str = "") -> None:
-    """Return a held job after a failure; what follows depends on its code.
+def return_after_failure(*, job: Claim, code: str, detail: str = "") -> None:
+    """Return a held job to the queue after a failure, or end it as failed; the code decides.
 
     Args:
         code: one of `apps.core.retry.FAILURES`.
-        detail: what the clinician reads where this was the last attempt; by default what the code stands for.
+        detail: the text that users see where this was the last attempt; by default the description of the code.
     """
     with transaction.atomic(using="dispatch"):
         row = held_row(job)
@@ -56,22 +56,22 @@ def give_back(*, job: Claim, code: str, detail: str = "") -> None:
 
 
 def expire_leases() -> int:
-    """Take back the jobs whose worker fell silent; how many there were."""
-    return _take_back(lambda queue: running_rows(queue, lease_until__lt=Now()))
+    """Queue the jobs with an expired lease again; return how many there were."""
+    return _queue_again(lambda queue: running_rows(queue, lease_until__lt=Now()))
 
 
 def free_ended_workers() -> int:
-    """Take back, before their leases end, the jobs of workers of this machine that have ended; how many there were."""
+    """Queue the jobs of ended workers of this machine again, before their leases expire; return how many there were."""
     Worker.objects.filter(pk__in=[row.pk for row in Worker.objects.only("name") if has_ended(row.name)]).delete()
     names: set[str] = set()
     for queue in QUEUES:
         running = queue._default_manager.using("dispatch").filter(state=JobState.RUNNING)
         names |= set(running.values_list("worker", flat=True).distinct())
     ended = [name for name in names if has_ended(name)]
-    return _take_back(lambda queue: running_rows(queue, worker__in=ended)) if ended else 0
+    return _queue_again(lambda queue: running_rows(queue, worker__in=ended)) if ended else 0
 
 
-def _take_back(find: Callable[[type[QueuedReading]], list[QueuedReading]]) -> int:
+def _queue_again(find: Callable[[type[QueuedReading]], list[QueuedReading]]) -> int:
     with transaction.atomic(using="dispatch"):
         lost = [row for queue in QUEUES for row in find(queue)]
         for row in lost:
@@ -80,7 +80,7 @@ def _take_back(find: Callable[[type[QueuedReading]], list[QueuedReading]]) -> in
 
 
 def _after_worker_died(row: QueuedReading) -> None:
-    """Only the death of a worker that held nothing else spends an attempt: a batch may have died of any of its jobs."""
+    """Spend an attempt only where the worker held this job alone: any job of a batch may be the cause of a crash."""
     if not row.is_suspect:
         mark_suspect(row)
     elif spend_attempt(row, "worker-lost", "The AI worker stopped three times while it read this study alone."):
@@ -88,7 +88,7 @@ def _after_worker_died(row: QueuedReading) -> None:
 
 
 def _after_device_failed(row: QueuedReading) -> None:
-    """A device that fails is an outage, unless it reads other images meanwhile and fails again on this one alone."""
+    """Treat the failure of a device as an outage, unless other images were read since and this one fails alone."""
     if not row.is_suspect:
         return_to_queue(row, "device-failed")
         type(row)._default_manager.using("dispatch").filter(id=row.pk).update(is_suspect=True)
@@ -99,20 +99,20 @@ def _after_device_failed(row: QueuedReading) -> None:
 
 
 def _any_complete_since(since: datetime.datetime) -> bool:
-    ended = InferenceJob.objects.using("dispatch").order_by("-id").values_list("state", "finished")[:_LOOKED_AT]
+    ended = InferenceJob.objects.using("dispatch").order_by("-id").values_list("state", "finished")[:_LATEST_JOBS]
     return any(state == JobState.COMPLETE and finished > since for state, finished in ended if finished)
 
 
 def _failed(row: QueuedReading) -> None:
     if isinstance(row, InferenceJob):
         JOBS.labels(JobState.FAILED).inc()
-        transaction.on_commit(partial(_request_what_came_later, row), using="dispatch", robust=True)
+        transaction.on_commit(partial(_read_later_images, row), using="dispatch", robust=True)
     else:
         SHADOWS.labels(JobState.FAILED).inc()
 
 
-def _request_what_came_later(failed: InferenceJob) -> None:
-    """An image that arrived after the failed job was made deserves a reading of its own."""
+def _read_later_images(failed: InferenceJob) -> None:
+    """Queue the study again where an image arrived after the failed job was created."""
     with tenant_tx(cast(UUID, failed.tenant_id)):
         study = Study.objects.select_for_update(no_key=True).filter(pk=failed.study_id).first()
         if study is None:
@@ -122,14 +122,14 @@ def _request_what_came_later(failed: InferenceJob) -> None:
 
 
 def note_outage(code: str) -> None:
-    """Let all waiting jobs say what they wait for. May be repeated; those that were queued meanwhile are added."""
+    """Set the outage as the reason of all waiting jobs. It can be repeated, to include jobs that were queued since."""
     for queue in QUEUES:
         rows = queue._default_manager.using("dispatch").filter(state=JobState.QUEUED).exclude(reason_code=code)
         rows.update(reason_code=code, reason=waiting_reason(code), waiting_since=Coalesce("waiting_since", Now()))
 
 
 def end_outage(code: str) -> None:
-    """The outage is over: what waited for its end may be claimed at once."""
+    """Let the jobs that waited for the end of an outage be claimed at once."""
     freed = 0
     for queue in QUEUES:
         rows = queue._default_manager.using("dispatch").filter(state=JobState.QUEUED, reason_code=code)

@@ -1,4 +1,4 @@
-"""Reading jobs and results of the tenant in force."""
+"""Selectors for jobs and results of the tenant in force, and for workers and the queue."""
 
 import datetime
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
-from apps.inference.warnings import knows_its_sides
+from apps.inference.warnings import has_known_sides
 from apps.registry import engine
 from apps.studies.models import Instance, Study
 from apps.studies.selectors import in_conflict
@@ -22,8 +22,8 @@ STUDY_STATUSES = (RECEIVED, *JobState.values)
 def studies_with_status() -> "QuerySet[Study]":
     """Studies that are not withdrawn, newest first.
 
-    With ``demographics_conflict``, and of their latest job ``status``, ``reason``, ``top_label``, ``top_probability``
-    and ``positive_count``.
+    Each has ``demographics_conflict``, and ``status``, ``reason``, ``top_label``, ``top_probability`` and
+    ``positive_count`` of its latest job.
     """
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id")
 
@@ -46,7 +46,7 @@ def studies_with_status() -> "QuerySet[Study]":
 
 
 def latest_job(study: Study) -> InferenceJob | None:
-    """The job that tells the study's status."""
+    """The latest job of a study, which determines its status."""
     return (
         InferenceJob.objects.filter(study=study)
         .select_related("model_version", "instance")
@@ -58,7 +58,7 @@ def latest_job(study: Study) -> InferenceJob | None:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What a page needs to draw one finding's map: grid in logits, and the fixed scale of the version that made it."""
+    """The data to draw one finding's map: the grid in logits, and the fixed scale of the version that computed it."""
 
     finding: Finding
     instance: Instance
@@ -66,12 +66,12 @@ class Heatmap:
     scale: "engine.CamScale"
     geometry: "engine.Geometry"
     opacity: float
-    knows_its_sides: bool = True
+    has_known_sides: bool = True
 
     @property
     def zone(self) -> str | None:
-        """Where the strongest contribution lies, in words; None where there is none or the sides are not known."""
-        return engine.zone(self.grid, self.scale) if self.knows_its_sides else None
+        """The name of the zone with the strongest contribution; None where there is none or the sides are unknown."""
+        return engine.zone(self.grid, self.scale) if self.has_known_sides else None
 
 
 def get_heatmap(*, study: Study, label: str) -> Heatmap:
@@ -86,7 +86,7 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
     if job is None or finding is None or grids is None or job.instance is None or job.model_version is None:
         raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams, geometry = maps_on_the_picture(job, grids, manifest.input_space)
+    cams, geometry = displayed_maps(job, grids, manifest.input_space)
     return Heatmap(
         finding=finding,
         instance=job.instance,
@@ -94,16 +94,16 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
         scale=manifest.cam_scale[label],
         geometry=geometry,
         opacity=engine.opacity(finding.probability, finding.threshold),
-        knows_its_sides=knows_its_sides(job),
+        has_known_sides=has_known_sides(job),
     )
 
 
-def maps_on_the_picture(
+def displayed_maps(
     job: InferenceJob, grids: HeatmapGrids, space: "engine.InputSpace"
 ) -> "tuple[NDArray[np.float16], engine.Geometry]":
-    """A job's maps (labels, rows, columns), and how the picture that people see lies in the model's input.
+    """A job's maps (labels, rows, columns), and the geometry of the displayed image in the model's input.
 
-    A job from before images were turned has maps of the stored image; the picture is turned now, and so are they.
+    Jobs from before images were turned have maps of the stored image; they are turned here, as the image is.
     """
     assert job.instance is not None
     cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
@@ -115,7 +115,7 @@ def maps_on_the_picture(
 
 
 def live_workers() -> "QuerySet[Worker]":
-    """Workers that were heard of within the last half minute."""
+    """Workers that reported within the last half minute."""
     return Worker.objects.filter(last_seen__gt=Now() - datetime.timedelta(seconds=30))
 
 
@@ -139,14 +139,14 @@ def suspects_wait() -> bool:
 
 
 def oldest_outage() -> tuple[str, int] | None:
-    """The reason of the job that waits longest for the end of an outage, and how many jobs wait for such an end."""
+    """The reason of the job that waits longest for the end of an outage, and the number of jobs that wait for one."""
     waiting = InferenceJob.objects.using("dispatch").filter(state=JobState.QUEUED).exclude(reason_code="")
     first = waiting.order_by("waiting_since").values_list("reason", flat=True).first()
     return (first, waiting.count()) if first is not None else None
 
 
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
-    """How many jobs of all tenants wait, longer than a time."""
+    """The number of jobs of all tenants that have waited longer than a time."""
     return (
         InferenceJob.objects.using("dispatch")
         .filter(state=JobState.QUEUED, created__lte=Now() - older_than)
@@ -156,7 +156,7 @@ def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
 
 
 def jobs_by_state() -> dict[str, int]:
-    """Open and ended jobs of all tenants."""
+    """The number of jobs of all tenants by state."""
     counts = dict.fromkeys(JobState.values, 0)
     states = InferenceJob.objects.using("dispatch").values_list("state", flat=True)
     for state in JobState.values:

@@ -1,4 +1,4 @@
-"""The life of a job. Claims and leases are taken across tenants; results are written inside one."""
+"""Services for inference jobs: request, claim, complete, reject. A claim is across tenants, a result inside one."""
 
 import datetime
 import json
@@ -66,7 +66,7 @@ NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Canary:
-    """A challenger that reads a share of the studies in the place of the version that serves."""
+    """A challenger that reads a share of the studies in place of the serving version."""
 
     challenger_id: UUID
     percent: int
@@ -74,7 +74,7 @@ class Canary:
 
 
 def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study of the tenant in force, unless a job of it is open already; that one may become more urgent.
+    """Queue a study of the tenant in force. Where it has an open job, only that job's priority may rise.
 
     A withdrawn study is not queued.
 
@@ -89,7 +89,7 @@ def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> No
     wake_after_commit(WakeUp.INFER)
 
 
-# One round trip where the study has no result yet, as nearly every study of which an image arrives.
+# One round trip where the study has no result yet, which is the usual case when an image arrives.
 _QUEUE_FIRST = """
 select inference_queue_job(%s, %s, %s::smallint, %s)
  where not exists (select from inference_inferencejob j where j.study_id = %s and j.state in ('complete', 'rejected'))
@@ -97,7 +97,10 @@ select inference_queue_job(%s, %s, %s::smallint, %s)
 
 
 def request_reading_of_new_image(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study of a new image, whose row is locked; once it was read, only if the new image is to be read."""
+    """Queue the study of a new image; where it was read before, only if the new image is the one to read.
+
+    The caller has locked the study's row.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_QUEUE_FIRST, [uuid7(), study_id, priority, timezone.now(), study_id])
         is_queued = cursor.fetchone() is not None
@@ -108,7 +111,7 @@ def request_reading_of_new_image(*, study_id: UUID, priority: int = Priority.ROU
 
 
 def request_reading_if_due(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study, whose row is locked, if another image than that of its latest reading is to be read."""
+    """Queue the study, whose row is locked, if the image to read is another one than that of its latest job."""
     if is_reading_due(study_id):
         request_inference(study_id=study_id, priority=priority)
 
@@ -122,19 +125,19 @@ def claim_jobs(
     canaries: Mapping[UUID | None, Canary | None] = NO_CANARIES,
     suspect: bool = False,
 ) -> list[ClaimedJob]:
-    """Take up to ``limit`` waiting jobs for a worker, the hospitals in turns, and fix the version that reads each.
+    """Claim up to ``limit`` waiting jobs for a worker, tenants in turns, and set the version that reads each.
 
-    The attempt is counted before the work, so that a job which kills its worker counts too. The claim does not wait for
-    the disk: one that the database loses in a crash is a job that waits again, and its fence was drawn at random, so
-    that it is never that of the next claim.
+    The attempt is counted at the claim, so that a job that kills its worker is counted too. The commit does not wait
+    for the disk: after a crash of the database a lost claim is a waiting job again, and fences are random numbers, so
+    the next claim has another one.
 
     Args:
-        version: reads the jobs of every tenant that has no pin; None where this worker cannot read them now.
-        pins: the version of each tenant that has one of its own; None likewise.
-        canaries: that of each tenant which has a challenger of its own, None where it reads for no patient; and under
-            None the canary of all who have neither pin nor challenger. Only such as are at hand: patients do not wait
-            for an experiment.
-        suspect: take those whose worker died, and no others; the caller reads one at a time and nothing beside it.
+        version: the version for tenants without a pin; None where this worker cannot read their jobs now.
+        pins: the version of each tenant with a pin; None where this worker cannot read its jobs now.
+        canaries: the canary of each tenant with a challenger of its own, None where that is a shadow; the key None has
+            the canary of all tenants with neither pin nor challenger. Only canaries that are loaded: patients do not
+            wait for an experiment.
+        suspect: claim only jobs whose worker died; the caller reads each of them alone.
     """
     with transaction.atomic(using="dispatch"):
         waiting = list(waiting_in_turn(limit, version, pins, suspect=suspect))
@@ -192,10 +195,10 @@ def _claimed(row: InferenceJob, version: ModelVersion) -> ClaimedJob:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What the network said of a job's film: probabilities by label, and class activation maps in logits.
+class JobResult:
+    """The network's output for a job's image: probabilities by label, and class activation maps in logits.
 
-    ``picture`` has the rows and columns of the picture that the maps lie on; ``warnings`` are those of its decoding.
+    ``picture`` has the rows and columns of the displayed image; ``warnings`` are those of the decoding.
     """
 
     job: ClaimedJob
@@ -207,15 +210,17 @@ class Result:
     warnings: Sequence[engine.ImageWarning] = ()
 
 
-# In the order of the model's fields, as `from_db` wants them.
+# In the order of the model's fields, as `from_db` requires.
 _COMPLETED = ("id", "study_id", "priority", "model_version_id")
 
 
-def complete(*, results: Sequence[Result], version: ModelVersion) -> list[InferenceJob]:
+def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> list[InferenceJob]:
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
-    A job whose claim was lost meanwhile is left out: another worker writes it. The jobs that are now complete. One
-    round trip: see ``inference/migrations/0008_how_the_image_was_read.py``.
+    One round trip: see ``inference/migrations/0008_how_the_image_was_read.py``.
+
+    Returns:
+        The jobs that are complete now. A job whose claim was lost is not among them: another worker completes it.
     """
     points = thresholds_for(version, current_tenant_id())
     findings = [_findings(result, points) for result in results]
@@ -230,7 +235,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
         )
         completed = cursor.fetchall()
     jobs = []
-    # Asked for after the studies were locked: a rejection that came meanwhile is seen here, or sees the job ended.
+    # Read after the studies were locked: a concurrent rejection is either seen here, or sees that the job has ended.
     rejected = set(studies_with_rejections([study_id for _, study_id, *_ in completed]))
     for *values, has_unseen, _ in completed:
         job = InferenceJob.from_db("default", _COMPLETED, values)
@@ -244,7 +249,7 @@ def complete(*, results: Sequence[Result], version: ModelVersion) -> list[Infere
     return jobs
 
 
-def _findings(result: Result, points: Mapping[str, float | None]) -> list[dict[str, Any]]:
+def _findings(result: JobResult, points: Mapping[str, float | None]) -> list[dict[str, Any]]:
     return [
         {
             "id": uuid7(),
@@ -258,11 +263,11 @@ def _findings(result: Result, points: Mapping[str, float | None]) -> list[dict[s
     ]
 
 
-def _row(place: int, result: Result, findings: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """What ``inference_complete_jobs`` reads of one result; ``place`` is that of its grids, from one."""
+def _row(place: int, result: JobResult, findings: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """The argument of ``inference_complete_jobs`` for one result; ``place`` is the position of its grids, from one."""
     flagged = [finding for finding in findings if finding["positive"]]
-    judged = [finding for finding in findings if finding["threshold"] is not None]
-    top = max(flagged or judged or findings, key=lambda finding: finding["probability"])
+    with_threshold = [finding for finding in findings if finding["threshold"] is not None]
+    top = max(flagged or with_threshold or findings, key=lambda finding: finding["probability"])
     _, grid_rows, grid_columns = result.cams.shape
     picture_rows, picture_columns = result.picture or (None, None)
     return {
@@ -287,7 +292,7 @@ def _stored(warnings: Sequence[engine.ImageWarning]) -> list[dict[str, str]]:
     return [{"code": warning.code, "detail": warning.detail} for warning in warnings]
 
 
-def reject(
+def reject_job(
     *,
     job: ClaimedJob,
     code: str,
@@ -296,9 +301,10 @@ def reject(
     instance: Instance | None = None,
     warnings: Sequence[engine.ImageWarning] = (),
 ) -> InferenceJob | None:
-    """End a held job with a refusal that the clinician sees: the film is not one that the model may score.
+    """End a held job with a reason that users see: the model must not score the image.
 
-    None where the claim was lost meanwhile.
+    Returns:
+        The job; None where the claim was lost.
     """
     held = InferenceJob.objects.select_for_update(no_key=True, of=("self", "study")).select_related("study")
     row = held.filter(pk=job.id, fence=job.fence, state=JobState.RUNNING).first()
@@ -315,15 +321,12 @@ def reject(
 
 
 def request_again_if_failed(*, study_id: UUID) -> None:
-    """Sending a known film again is how a sender asks for another try of a reading that failed.
-
-    So it is where the stored object could not be used; by now it was found whole, or restored.
-    """
+    """Queue a study again whose job failed, or whose object could not be used, when an image of it is sent again."""
     latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
     if latest is not None and (latest.state == JobState.FAILED or latest.reason_code in LOST_OBJECTS):
         request_inference(study_id=study_id, priority=latest.priority)
 
 
-def forget_silent_workers() -> None:
-    """Drop the rows of workers that were not heard of for a day."""
+def delete_silent_workers() -> None:
+    """Delete the rows of workers that have not reported for a day."""
     Worker.objects.filter(last_seen__lt=Now() - datetime.timedelta(days=1)).delete()

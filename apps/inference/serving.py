@@ -1,4 +1,4 @@
-"""What one web process holds to answer /predict: loaded versions, and bounds on how much it takes on at once."""
+"""The state of a web process that answers ``/predict``: its loaded versions, and its limits on concurrent requests."""
 
 import logging
 import threading
@@ -24,15 +24,15 @@ from apps.registry.services import find_version
 
 logger = logging.getLogger(__name__)
 Answering = tuple[ModelVersion, "engine.Predictor"]
-# A version that could not be loaded is tried again after a while, not for each request.
+# A version that could not be loaded is tried again after this time, not at each request.
 _RETRY_SECONDS = 30.0
 
 
 class LoadedVersions:
-    """The predictors that were asked for last, on the CPU: a GPU belongs to the workers, and torch stays out.
+    """A cache of the latest predictors, on the CPU and without torch: a GPU is for the workers.
 
-    Loading happens in a thread of its own, one version at a time, so that a caller's patience may end before it does,
-    and whoever named no version is answered by the former one meanwhile.
+    One thread loads one version at a time, so that a request can end at its deadline while a version is loading.
+    Meanwhile the former version answers requests that name no version.
     """
 
     def __init__(self, capacity: int, threads: int) -> None:
@@ -45,7 +45,7 @@ class LoadedVersions:
         self._answered: dict[UUID | None, ModelVersion] = {}
 
     def known(self, version_id: UUID | None) -> ModelVersion | None:
-        """A version that is held already; versions never change, so the database need not be asked."""
+        """A version in the cache. Versions never change, so no query is needed."""
         with self._lock:
             return self._versions.get(version_id) if version_id else None
 
@@ -71,16 +71,16 @@ class LoadedVersions:
                 f"{version} cannot be loaded here; the operator finds the reason in the log.", "model-unusable"
             ) from error
 
-    def in_service(self, wish: "Requested", deadline: float, *, is_fitted: bool) -> Answering:
-        """The version that a pointer names; while it loads, or if it cannot be, the one that answered before it.
+    def in_service(self, requested: "RequestedVersion", deadline: float, *, is_fitted: bool) -> Answering:
+        """The version in service. While it loads, or if it cannot be loaded, the version that answered before it.
 
         Args:
-            is_fitted: the caller has fitted the images to the input space of the pointer's version.
+            is_fitted: whether the images are already in the input space of the version in service.
 
         Raises:
-            UnavailableError: as `predictor`, where there is none to go on with either.
+            UnavailableError: as `predictor`, where no former version can answer either.
         """
-        version, before = wish.version, self._before(wish)
+        version, before = requested.version, self._before(requested)
         if before is not None and is_fitted and not _share_input(before, version):
             before = None
         is_loading = before is not None and not self._asked_for(version).done()
@@ -91,20 +91,20 @@ class LoadedVersions:
         except UnavailableError as error:
             if error.code != "model-unusable":
                 raise
-            former = former_version(wish.scope, version.pk) or before
+            former = former_version(requested.scope, version.pk) or before
             if former is None or not _may_read(former) or (is_fitted and not _share_input(former, version)):
                 raise
             version, predictor = former, self.predictor(former, deadline)
-        self._answered[wish.scope] = version
+        self._answered[requested.scope] = version
         return version, predictor
 
-    def _before(self, wish: "Requested") -> ModelVersion | None:
-        """What answered last in the scope; before a tenant was pinned, that was the platform's version."""
-        before = self._answered.get(wish.scope) or self._answered.get(None)
-        return None if before == wish.version else before
+    def _before(self, requested: "RequestedVersion") -> ModelVersion | None:
+        """The version that answered last in this scope: before a tenant had a pin, the platform's version."""
+        before = self._answered.get(requested.scope) or self._answered.get(None)
+        return None if before == requested.version else before
 
     def forget_pin(self, tenant_id: UUID) -> None:
-        """The tenant follows the platform: what answered it by a pin of its own answers no more."""
+        """Forget the pinned version that answered a tenant, which now follows the platform."""
         self._answered.pop(tenant_id, None)
 
     def _is_ready(self, version: ModelVersion) -> bool:
@@ -138,8 +138,8 @@ class LoadedVersions:
         return predictor
 
 
-class Admission:
-    """How many requests of /predict one process has, from the first byte of a body to the answer."""
+class PredictLimits:
+    """Limits on the concurrent requests to /predict in one process, from the first byte of a body to the answer."""
 
     def __init__(self, at_once: int, pending: int, pending_per_caller: int) -> None:
         self._running = threading.BoundedSemaphore(at_once)
@@ -149,11 +149,11 @@ class Admission:
 
     @contextmanager
     def pending(self, caller: UUID) -> Iterator[None]:
-        """One request of a tenant.
+        """Count one request of a tenant while the context is open.
 
         Raises:
-            TooManyRequestsError: the tenant has enough of them under way.
-            UnavailableError: the process has.
+            TooManyRequestsError: the tenant has too many requests.
+            UnavailableError: the process has too many requests.
         """
         with self._lock:
             if self._pending[caller] >= self._limit_per_caller:
@@ -173,10 +173,10 @@ class Admission:
 
     @contextmanager
     def running(self, deadline: float) -> Iterator[None]:
-        """One of the few turns in which images are decoded and go through the network.
+        """Wait for a slot in which images are decoded and read.
 
         Raises:
-            UnavailableError: none came free before the deadline.
+            UnavailableError: no slot was free before the deadline.
         """
         if not self._running.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise _busy()
@@ -191,7 +191,7 @@ def _share_input(version: ModelVersion, other: ModelVersion) -> bool:
 
 
 def _may_read(version: ModelVersion) -> bool:
-    """Asked of the database: it may have been retired since it was loaded."""
+    """Whether the version may still be used: it may have been retired since it was loaded."""
     return ModelVersion.objects.filter(pk=version.pk, retired=None).exists()
 
 
@@ -201,40 +201,40 @@ def _busy() -> UnavailableError:
 
 @lru_cache(maxsize=1)
 def loaded_versions() -> LoadedVersions:
-    """Those of this web process, held from its first request on."""
+    """The cache of this web process, created at its first request."""
     return LoadedVersions(settings.PREDICT_VERSIONS, settings.PREDICT_THREADS)
 
 
 @lru_cache(maxsize=1)
-def admission() -> Admission:
-    """That of this web process."""
-    return Admission(settings.PREDICT_AT_ONCE, settings.PREDICT_PENDING, settings.PREDICT_PENDING_PER_CALLER)
+def predict_limits() -> PredictLimits:
+    """The limits of this web process."""
+    return PredictLimits(settings.PREDICT_AT_ONCE, settings.PREDICT_PENDING, settings.PREDICT_PENDING_PER_CALLER)
 
 
 @dataclass(frozen=True)
-class Requested:
-    """The version that is to answer; ``scope`` is whose pointer named it, where the caller did not."""
+class RequestedVersion:
+    """The version for a request. ``scope`` is the tenant with the pin, or None, where the caller named no version."""
 
     version: ModelVersion
     is_named: bool
     scope: UUID | None = None
 
     def loaded(self, deadline: float, *, is_fitted: bool) -> Answering:
-        """What answers and its predictor: a version that was named itself, or else as `LoadedVersions.in_service`."""
+        """The version that answers and its predictor: the named version itself, or as `LoadedVersions.in_service`."""
         if self.is_named:
             return self.version, loaded_versions().predictor(self.version, deadline)
         return loaded_versions().in_service(self, deadline, is_fitted=is_fitted)
 
 
-def requested_version(reference: str | None, tenant_id: UUID) -> Requested:
-    """The version that a caller names as ``name:number``, or else the one that reads for its tenant.
+def requested_version(reference: str | None, tenant_id: UUID) -> RequestedVersion:
+    """The version that a caller names as ``name:number``, or else the version in service for its tenant.
 
     Raises:
-        InvalidInputError, NotFoundError: there is none of that name, or none that the tenant may name.
+        InvalidInputError, NotFoundError: there is no such version, or the tenant may not name it.
         UnavailableError: none is in service.
     """
     if reference is not None:
-        return Requested(find_version(reference, among=nameable_versions(tenant_id)), is_named=True)
+        return RequestedVersion(find_version(reference, among=nameable_versions(tenant_id)), is_named=True)
     pointers = deployments()
     scope = tenant_id if tenant_id in pointers else None
     if scope is None:
@@ -242,4 +242,4 @@ def requested_version(reference: str | None, tenant_id: UUID) -> Requested:
     version = loaded_versions().known(pointers.get(scope)) or version_for(tenant_id)
     if version is None:
         raise UnavailableError("No model version is in service: an operator must activate one.", "no-model-in-service")
-    return Requested(version, is_named=False, scope=scope)
+    return RequestedVersion(version, is_named=False, scope=scope)

@@ -1,6 +1,6 @@
-"""The life of a shadow reading: written with the job that it is compared with, read when no job waits, shown to nobody.
+"""Services for shadow readings: created with the job that they are compared with, and read when no job waits.
 
-Its queue is read like that of the jobs, across tenants; what it says is written inside one.
+They are claimed across tenants, like jobs; a result is written inside one tenant. No clinician sees it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from apps.tenants.scope import current_tenant_id, tenant_tx
 
 
 def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
-    """Let the shadow of the tenant in force read the films of these jobs, in the transaction that completed them."""
+    """Queue shadow readings of these jobs of the tenant in force, in the transaction that completed the jobs."""
     challenger = challenger_for(current_tenant_id())
     if challenger is None or challenger.mode != Challenger.Mode.SHADOW:
         return
-    # While the workers change versions, some jobs still end on another one than the shadow is measured against.
+    # While the workers change versions, some jobs still complete on another version than the shadow is compared with.
     paired = [job for job in jobs if job.model_version_id == challenger.against_id]
     ShadowReading.objects.bulk_create([ShadowReading(job=job, challenger=challenger) for job in paired])
     if paired:
@@ -45,11 +45,11 @@ update inference_shadowreading s set {TAKEN}, fence = fence + 1
 def claim_shadows(
     *, limit: int, versions: Mapping[UUID, UUID], worker: str, suspect: bool = False
 ) -> list[ClaimedShadow]:
-    """Take up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted before the work.
+    """Claim up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted at the claim.
 
     Args:
-        versions: of the challengers that this worker can read for, by their ids.
-        suspect: as `apps.inference.services.claim_jobs` takes it.
+        versions: the versions of the challengers that this worker has loaded, by the challenger's id.
+        suspect: as in `apps.inference.services.claim_jobs`.
     """
     with transaction.atomic(using="dispatch"), connections["dispatch"].cursor() as cursor:
         cursor.execute(
@@ -71,14 +71,14 @@ def claim_shadows(
 
 @dataclass(frozen=True)
 class ShadowResult:
-    """What a challenger said of a film: calibrated probabilities by label."""
+    """A challenger's output for an image: calibrated probabilities by label."""
 
     claim: ClaimedShadow
     probabilities: dict[str, float]
 
 
 def complete_shadows(*, results: Sequence[ShadowResult], version: ModelVersion) -> None:
-    """Write what a challenger said of films of the tenant in force; a claim that was lost meanwhile is left out."""
+    """Write a challenger's results for images of the tenant in force; claims that were lost are left out."""
     points = thresholds_for(version, current_tenant_id())
     held = {row.pk: row for row in _held([result.claim for result in results])}
     for result in results:
@@ -90,7 +90,7 @@ def complete_shadows(*, results: Sequence[ShadowResult], version: ModelVersion) 
 
 
 def refuse_shadow(*, claim: ClaimedShadow, code: str, reason: str) -> None:
-    """End a held reading of the tenant in force: the challenger refuses a film that the serving version read."""
+    """End a held reading of the tenant in force: the challenger refuses an image that the serving version read."""
     for row in _held([claim]):
         row.reason_code, row.reason = code, reason
         _end(row, JobState.REJECTED)
@@ -109,7 +109,7 @@ def _end(row: ShadowReading, state: JobState) -> None:
 
 
 def drop_ended_shadows() -> int:
-    """Forget what still waits for challengers that ended or became canaries; how many readings that were."""
+    """Delete waiting readings of challengers that ended or became canaries; return how many there were."""
     shadows = [row.pk for row in open_challengers().values() if row.mode == Challenger.Mode.SHADOW]
     waiting = ShadowReading.objects.using("dispatch").filter(state=JobState.QUEUED).exclude(challenger__in=shadows)
     dropped = 0

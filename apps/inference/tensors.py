@@ -1,4 +1,4 @@
-"""Images that a caller preprocessed: a NumPy array file (NEP 1), judged before the network sees it."""
+"""Validates images that a caller preprocessed: a NumPy array file (NEP 1) in a version's input space."""
 
 import io
 import zlib
@@ -11,15 +11,15 @@ from apps.core.errors import InvalidInputError, TooLargeError
 from apps.registry import engine
 
 MAX_HEADER_BYTES: Final = 4096
-# How far beyond black and white a grey may lie, in their distance. A sharper filter than ours overshoots by little and
-# other preparation by more, which the gate judges; greys of 0 to 255 do not pass.
+# How far a grey value may lie outside the range from black to white, relative to that range. A sharper filter than ours
+# overshoots a little. Values from other preprocessing are left to the input check; values of 0 to 255 do not pass.
 OVERSHOOT: Final = 1.0
 _DTYPE: Final = np.dtype("<f4")
 _HOW: Final = "GET /api/v1/models/{name}/{number}/ describes the input"
 
 
-def inflate(data: bytes, limit: int) -> bytes:
-    """A gzip body (RFC 1952) in full, of at most ``limit`` bytes.
+def decompress_gzip(data: bytes, limit: int) -> bytes:
+    """Decompress a gzip body (RFC 1952) of at most ``limit`` bytes.
 
     Raises:
         InvalidInputError: it is damaged.
@@ -33,7 +33,7 @@ def inflate(data: bytes, limit: int) -> bytes:
     if len(inflated) > limit:
         raise TooLargeError(f"The array may have {limit // 2**20} MiB at most: send fewer images at once.")
     if not inflater.eof:
-        raise InvalidInputError("The gzip body ended before its end.", "upload-cut-off")
+        raise InvalidInputError("The gzip body was cut off.", "upload-cut-off")
     return inflated
 
 
@@ -41,7 +41,7 @@ def read_tensor(data: bytes, space: "engine.InputSpace", most: int) -> NDArray[n
     """A ``.npy`` file with float32 (N, 3, size, size) in a version's input space, without a copy.
 
     Raises:
-        InvalidInputError: it is not that; the detail says what is expected.
+        InvalidInputError: it is no such file; the detail says what is expected.
         TooLargeError: more than ``most`` images.
     """
     shape, offset = _header(data)
@@ -73,7 +73,7 @@ def _header(data: bytes) -> tuple[tuple[int, ...], int]:
             raise ValueError
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, dtype = read(head, max_header_size=MAX_HEADER_BYTES)
-    # A hostile header fails in the literal's parser or in the making of its type, in many ways.
+    # A hostile header can raise many exceptions, in the parser of literals or in the constructor of the dtype.
     except Exception as error:
         raise InvalidInputError("The body is not a NumPy array file (.npy, version 1 or 2).", "npy-invalid") from error
     if dtype != _DTYPE or is_fortran:
@@ -95,7 +95,7 @@ def _require_plausible(images: NDArray[np.float32], space: "engine.InputSpace") 
     slack = OVERSHOOT / std
     low, high = -mean / std - slack, (1 - mean) / std + slack
     least, most = images.min(axis=(0, 2, 3)), images.max(axis=(0, 2, 3))
-    # A NaN is neither within nor without, so only what is within passes.
+    # Every comparison with NaN is false, so an image with NaN does not pass.
     within = (least >= low) & (most <= high)
     if not within.all():
         channel = int(np.argmin(within))

@@ -1,4 +1,4 @@
-"""What a reader should know about an image that was read all the same: one list for page, report and API."""
+"""Warnings about an image that was read: one list for the page, the report and the API."""
 
 import datetime
 from collections.abc import Iterable, Mapping
@@ -12,24 +12,24 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.studies.models import Study
 
-# A sentence from before warnings had codes.
+# For stored warnings from before they had codes.
 _UNCODED = "image-note"
-# Where the picture's sides are not known, a zone would name the wrong one.
+# Where left and right of the image are not known, a zone could name the wrong side.
 _SIDES_UNKNOWN = frozenset({"orientation-unclear", "orientation-contradicts-view"})
 
 
 @dataclass(frozen=True)
-class Warned:
-    """A stable code, and a sentence for the reader."""
+class CodedWarning:
+    """A stable code, and a text for the reader."""
 
     code: str
     detail: str
 
 
-def warnings_of(*, study: Study, job: InferenceJob | None) -> list[Warned]:
-    """What is odd about the image that a job read and about its patient; empty where no image was read.
+def warnings_of(*, study: Study, job: InferenceJob | None) -> list[CodedWarning]:
+    """The warnings about the image that a job read and about its patient; empty where no image was read.
 
-    The patient's age is compared here and not when the image was read, so that a corrected birth date counts.
+    The patient's age is checked here and not when the image was read, so that a corrected birth date is used.
     """
     if job is None or job.instance is None:
         return []
@@ -44,26 +44,26 @@ def warnings_of(*, study: Study, job: InferenceJob | None) -> list[Warned]:
 
 def age_warnings(
     version_id: UUID, *, birth_date: datetime.date | None, on: datetime.date, patient_age: str
-) -> list[Warned]:
+) -> list[CodedWarning]:
     """Whether a patient's age is outside the range that a version was validated on; empty where it is not known."""
     odd = engine.age_warning(_data_of(version_id), birth_date, on, patient_age)
-    return [Warned(odd.code, odd.detail)] if odd else []
+    return [CodedWarning(odd.code, odd.detail)] if odd else []
 
 
-def knows_its_sides(job: InferenceJob) -> bool:
-    """Whether the left of the picture that a job read is the patient's right."""
+def has_known_sides(job: InferenceJob) -> bool:
+    """Whether it is known that the left side of the image that a job read is the patient's right."""
     return _SIDES_UNKNOWN.isdisjoint(warned.code for warned in _coded(job.warnings))
 
 
-def _coded(stored: Iterable[Any]) -> list[Warned]:
+def _coded(stored: Iterable[Any]) -> list[CodedWarning]:
     return [
-        Warned(each["code"], each["detail"]) if isinstance(each, dict) else Warned(_UNCODED, str(each))
+        CodedWarning(each["code"], each["detail"]) if isinstance(each, dict) else CodedWarning(_UNCODED, str(each))
         for each in stored
     ]
 
 
 @lru_cache(maxsize=64)
 def _data_of(version_id: UUID) -> Mapping[str, Any]:
-    """A version is never changed, and its manifest is large."""
+    """The part of a version's manifest that is needed; it is cached, as versions never change."""
     ages = ModelVersion.objects.values_list(f"manifest__data__{engine.VALIDATED_AGES}", flat=True).get(pk=version_id)
     return {engine.VALIDATED_AGES: ages}

@@ -1,4 +1,4 @@
-"""Withdrawing and restoring a study, with its jobs; and reading again what a decision about its images changed."""
+"""Services that withdraw and restore a study with its jobs, and that queue studies after a decision about images."""
 
 import secrets
 from collections.abc import Collection
@@ -26,7 +26,7 @@ def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membe
             state=JobState.REJECTED,
             reason_code=WITHDRAWN,
             reason="The study was withdrawn.",
-            # Another fence: the claim of a worker that reads the study now is void.
+            # A new fence: it invalidates the claim of a worker that reads the study now.
             fence=secrets.randbits(_FENCE_BITS),
             lease_until=None,
             finished=Now(),
@@ -40,13 +40,13 @@ def restore_study(*, study_id: UUID, user: User, membership: Membership | None) 
         before = Study.objects.filter(pk=study_id).values_list("withdrawn", flat=True).first()
         study = changes.mark_restored(study_id=study_id, user=user, membership=membership)
         latest = InferenceJob.objects.filter(study=study).order_by("-id").first()
-        came_meanwhile = study.series.filter(instances__received__gt=before).exists() if before else False
-        if latest is None or latest.reason_code == WITHDRAWN or came_meanwhile:
+        has_new_images = study.series.filter(instances__received__gt=before).exists() if before else False
+        if latest is None or latest.reason_code == WITHDRAWN or has_new_images:
             request_inference(study_id=study.pk)
     return study
 
 
 def read_again(*, study_ids: Collection[UUID]) -> None:
-    """Queue studies whose images may be read differently since a decision, unless they are withdrawn."""
+    """Queue studies that are not withdrawn, after a decision that may change which of their images is read."""
     for study in Study.objects.filter(pk__in=study_ids, withdrawn__isnull=True):
         request_inference(study_id=study.pk)

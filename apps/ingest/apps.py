@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class IngestConfig(AppConfig):
-    """The one way in for an instance, and what keeps the stored objects whole."""
+    """Storing of DICOM instances, and checks of the stored objects."""
 
     name = "apps.ingest"
     label = "ingest"

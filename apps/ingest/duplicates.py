@@ -1,10 +1,10 @@
-"""A known SOPInstanceUID that comes with other bytes: the same instance by another route, or another instance?"""
+"""Resolves a known SOPInstanceUID with other bytes: it may be the same instance, sent by another system."""
 
 from uuid import UUID
 
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError, ObjectLostError
-from apps.inference.rendering import same_instance
+from apps.inference.rendering import is_same_instance
 from apps.registry import engine
 from apps.studies.models import Instance
 from apps.studies.services import replace_lost_object
@@ -18,7 +18,7 @@ def resolve_duplicate(
 ) -> tuple[UUID, bool] | None:
     """Compare a refused duplicate with the stored instance, outside of every transaction.
 
-    Where the stored object is lost, the duplicate takes its place if it says the same of itself.
+    Where the stored object is lost, the duplicate replaces it if its attributes are the same.
 
     Returns:
         The study and whether its object was restored; None where the duplicate is another instance.
@@ -33,7 +33,7 @@ def resolve_duplicate(
         return None
     try:
         with local_path(known.object_key) as stored:
-            is_same = same_instance(stored, spooled.path)
+            is_same = is_same_instance(stored, spooled.path)
     except InvalidInputError:
         is_same = False
     except ObjectLostError:

@@ -1,4 +1,4 @@
-"""Studies from before demographics were kept with each study: filled from their stored objects."""
+"""Fills the demographics of studies that are older than these columns, from their stored objects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ _BATCH = 100
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """An instance whose object could not be read, and why; by our own keys, without patient data."""
+class UnreadableInstance:
+    """An instance whose object could not be read, and the reason; with primary keys and without patient data."""
 
     study_id: UUID
     instance_id: UUID
@@ -43,29 +43,31 @@ class Unreadable:
 
 
 @dataclass
-class Filled:
-    """What one run did for one tenant."""
+class FillSummary:
+    """The numbers of one run for one tenant."""
 
     studies: int = 0
     unreadable: int = 0
 
 
 def count_unfilled(tenant: Tenant) -> int:
-    """How many studies of a tenant are not filled, or have an image that is not."""
+    """The number of a tenant's studies that are not filled, or have an image that is not filled."""
     with tenant_tx(tenant.pk):
         return _unfilled().count()
 
 
-def fill(*, tenant: Tenant, by: Actor, report: Callable[[Unreadable], None], progress: Callable[[int], None]) -> Filled:
-    """Read the objects of a tenant's unfilled studies and keep what they say of the patient, one study a transaction.
+def fill_demographics(
+    *, tenant: Tenant, by: Actor, report: Callable[[UnreadableInstance], None], progress: Callable[[int], None]
+) -> FillSummary:
+    """Read the objects of a tenant's unfilled studies and store their demographics, one study a transaction.
 
-    A run that was stopped goes on where it was, because filled studies are passed over. No transaction is open while an
-    object is read. An object that is lost or damaged is reported; the next run tries it again.
+    A run that was stopped can be repeated: filled studies are skipped. No transaction is open while an object is read.
+    A lost or damaged object is reported; the next run tries it again.
 
     Raises:
         UnavailableError: the storage did not answer; run it again.
     """
-    done = Filled()
+    done = FillSummary()
     last: UUID | None = None
     while ids := _next(tenant, last):
         for study_id in ids:
@@ -92,7 +94,7 @@ def _next(tenant: Tenant, last: UUID | None) -> list[UUID]:
         return list((studies.filter(pk__gt=last) if last else studies)[:_BATCH])
 
 
-def _fill_study(tenant: Tenant, study_id: UUID, by: Actor) -> list[Unreadable]:
+def _fill_study(tenant: Tenant, study_id: UUID, by: Actor) -> list[UnreadableInstance]:
     with tenant_tx(tenant.pk):
         waiting = list(Instance.objects.filter(series__study=study_id, demographics_key__isnull=True).order_by("pk"))
     found: dict[UUID, dict[str, Any]] = {}
@@ -102,21 +104,21 @@ def _fill_study(tenant: Tenant, study_id: UUID, by: Actor) -> list[Unreadable]:
             with local_path(instance.object_key) as path:
                 attributes = engine.inspect(path).attributes
         except (FileNotFoundError, ObjectLostError):
-            unreadable.append(Unreadable(study_id, instance.pk, "the object is missing or damaged"))
+            unreadable.append(UnreadableInstance(study_id, instance.pk, "the object is missing or damaged"))
         except engine.InputRejected as error:
-            unreadable.append(Unreadable(study_id, instance.pk, error.code))
+            unreadable.append(UnreadableInstance(study_id, instance.pk, error.code))
         else:
             found[instance.pk] = {**columns.patient_identity(attributes), **columns.demographics_fields(attributes)}
     with tenant_tx(tenant.pk):
-        _keep(study_id, found, by)
+        _store(study_id, found, by)
     return unreadable
 
 
-def _keep(study_id: UUID, found: dict[UUID, dict[str, Any]], by: Actor) -> None:
+def _store(study_id: UUID, found: dict[UUID, dict[str, Any]], by: Actor) -> None:
     Study.objects.select_for_update(no_key=True).get(pk=study_id)
     study = Study.objects.select_related("patient").get(pk=study_id)
-    for instance_id, said in found.items():
-        Instance.objects.filter(pk=instance_id, demographics_key__isnull=True).update(**said)
+    for instance_id, demographics in found.items():
+        Instance.objects.filter(pk=instance_id, demographics_key__isnull=True).update(**demographics)
     job = latest_job(study)
     instances = list(instances_with_demographics(study))
     read = [each for each in instances if job is not None and each.pk == job.instance_id]
@@ -127,15 +129,15 @@ def _keep(study_id: UUID, found: dict[UUID, dict[str, Any]], by: Actor) -> None:
         study.save(update_fields=DEMOGRAPHICS)
     former = study.patient
     if not study.patient_is_set:
-        _place(study, source)
+        _assign_patient(study, source)
     hold_images(study)
     recheck_study(study, by=by)
     for patient in {former, study.patient}:
         recheck_patient(patient, by=by)
 
 
-def _place(study: Study, source: Instance) -> None:
-    """Take a study away from a patient that a placeholder made of several people; give it the one that it names."""
+def _assign_patient(study: Study, source: Instance) -> None:
+    """Give a study with a placeholder ID a patient of its own, or the patient that its image names."""
     patient = study.patient
     own = own_placeholders()
     if patient.is_identified and is_placeholder(patient.patient_id, own):

@@ -1,4 +1,4 @@
-"""One door for every film, whatever brought it: judge the bytes, store them, ask for their reading."""
+"""The one entry point for DICOM instances: check the bytes, store them, queue their study."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,7 +12,7 @@ from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
 from apps.inference.fairness import priority_of
-from apps.inference.image_choice import candidates, choose_image
+from apps.inference.image_choice import candidate_images, choose_image
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.rejections import record_rejection_note
 from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
@@ -42,7 +42,7 @@ class InspectedFile:
 
 
 def inspect_file(spooled: SpooledFile) -> InspectedFile:
-    """Judge the bytes without decoding them and without a transaction.
+    """Check the bytes of a file, without decoding its pixels and without a transaction.
 
     Raises:
         InvalidInputError: ``code`` is one of ``ml.errors.CODES``.
@@ -54,28 +54,31 @@ def inspect_file(spooled: SpooledFile) -> InspectedFile:
         raise InvalidInputError(error.detail, error.code) from error
 
 
-def take_in(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str) -> StoredInstance:
+def ingest_instance(inspected: InspectedFile, *, tenant_id: UUID, by: Actor, source: str) -> StoredInstance:
     """Store an inspected instance for a tenant and queue its study: first its object, then all rows or none.
 
     Raises:
         ConflictError, OutOfSpaceError, UnavailableError
     """
-    (outcome,) = take_in_all([inspected], tenant_id=tenant_id, by=by, source=source)
+    (outcome,) = ingest_instances([inspected], tenant_id=tenant_id, by=by, source=source)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def take_in_all(
+def ingest_instances(
     inspected: Sequence[InspectedFile], *, tenant_id: UUID, by: Actor, source: str
 ) -> list[StoredInstance | ConflictError | DatabaseError]:
-    """Store instances for a tenant and queue their studies, in one transaction: what became of each.
+    """Store instances for a tenant and queue their studies, in one transaction.
 
-    All objects are written before the transaction, and instances are compared after it: while it is open, nothing but
-    the database is waited for.
+    All objects are written before the transaction, and duplicates are compared after it: while it is open, it waits
+    for nothing but the database.
+
+    Returns:
+        For each instance the stored instance, or the error.
 
     Raises:
-        OutOfSpaceError, UnavailableError: send all of these again; some may be stored, and will be known then.
+        OutOfSpaceError, UnavailableError: send all of these again; some may be stored already.
     """
     written = [put_instance(tenant_id=tenant_id, spooled=each.spooled) for each in inspected]
 
@@ -92,7 +95,7 @@ def take_in_all(
         if isinstance(outcome, ConflictError) and outcome.code == DUPLICATE:
             outcomes[number] = _resolved(each, outcome, tenant_id, by)
         if isinstance(outcome, Exception) and written[number]:
-            # No row names these bytes, unless a duplicate has just taken the place of a lost object.
+            # No row refers to this object, unless a duplicate has just replaced a lost object.
             drop_object(tenant_id=tenant_id, sha256=each.spooled.sha256)
     for outcome in outcomes:
         if isinstance(outcome, StoredInstance):
@@ -108,7 +111,7 @@ def _store_and_queue(
             with tenant_tx(tenant_id):
                 return _queued(inspected, by, is_written=is_written)
         except IntegrityError:
-            # Another request was faster; now its instance is known.
+            # Another request has stored the same rows meanwhile: now they are known.
             with tenant_tx(tenant_id):
                 return _queued(inspected, by, is_written=is_written)
     except (ConflictError, DataError, IntegrityError) as error:
@@ -116,13 +119,13 @@ def _store_and_queue(
 
 
 def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredInstance:
-    """Only an image asks for a reading; a document may reject images, and changes nothing else of its study."""
+    """Store the rows and queue the study of an image. A document queues nothing, but may reject images."""
     found = inspected.found
     stored = store_instance(spooled=inspected.spooled, found=found, by=by)
     if not found.is_image:
         if stored.is_new and found.rejection is not None and found.rejection.instances:
             document = Instance.objects.get(sop_instance_uid=found.sop_instance_uid)
-            # A document that names another patient waits for a person, as an image does.
+            # A document that names another patient is held until a user decides, as an image is.
             if not document.is_held:
                 record_rejection_note(study_id=stored.study_id, document=document, note=found.rejection, by=by)
         return stored
@@ -131,7 +134,7 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
     if stored.is_new:
         request_reading_of_new_image(study_id=stored.study_id, priority=priority_of(found.attributes))
     elif is_written:
-        # The object of a known instance was missing or damaged, and what was made of it may be wrong.
+        # The object of a known instance was missing or damaged, and a result from it may be wrong.
         note_restored(found.sop_instance_uid)
         request_inference(study_id=stored.study_id, priority=priority_of(found.attributes))
     else:
@@ -140,10 +143,10 @@ def _queued(inspected: InspectedFile, by: Actor, *, is_written: bool) -> StoredI
 
 
 def _follow_image_to_read(study_id: UUID, by: Actor) -> None:
-    """Before a study was read, it says of its patient what the image says that would be read."""
+    """Give a study that has no result yet the demographics of the image that would be read."""
     if InferenceJob.objects.filter(study=study_id, state=JobState.COMPLETE).exists():
         return
-    choice = choose_image(candidates(study_id))
+    choice = choose_image(candidate_images(study_id))
     if choice.instance is not None:
         follow_read_instances(instance_ids=[choice.instance.pk], by=by)
 
@@ -151,7 +154,7 @@ def _follow_image_to_read(study_id: UUID, by: Actor) -> None:
 def _resolved(
     inspected: InspectedFile, conflict: ConflictError, tenant_id: UUID, by: Actor
 ) -> StoredInstance | ConflictError:
-    """A duplicate that is the same instance by another route is known, as one with the same bytes is."""
+    """Treat a duplicate that is the same instance, sent by another system, like one with the same bytes."""
     resolved = resolve_duplicate(spooled=inspected.spooled, found=inspected.found, tenant_id=tenant_id, by=by)
     if resolved is None:
         return conflict

@@ -1,7 +1,7 @@
-"""Whether the storage still holds what the rows name, and nothing else: objects read again, orphans collected.
+"""Compares the object storage with the database: it finds damaged, missing and orphaned objects.
 
-It goes through one tenant after the other in the order of the keys and keeps its place in the storage itself, so that a
-run which was stopped goes on where it was.
+It goes through the tenants one after the other, in the order of the keys, and stores its position in the storage, so
+that a run that was stopped can continue.
 """
 
 import logging
@@ -17,7 +17,7 @@ from uuid import UUID
 from django.apps import apps
 from django.db import models
 
-from apps.ingest.scrub_state import Place, Tally, forget_place, keep_place
+from apps.ingest.scrub_state import ScrubPosition, Tally, clear_position, save_position
 from apps.studies.models import Instance, object_key
 from apps.studies.object_store import FileStore, StoredObject
 from apps.studies.storage import matches_key, object_store
@@ -27,18 +27,18 @@ from apps.tenants.scope import tenant_tx
 logger = logging.getLogger(__name__)
 
 ORPHAN_SECONDS: Final = 24 * 3600
-"""An object without a row may belong to an upload under way; this long none takes."""
+"""An object without a row may belong to an upload in progress, but no upload takes this long."""
 QUARANTINE: Final = "quarantine"
 _SHA256_DIGITS = 64
-_KEEP_PLACE_EVERY_SECONDS = 5.0
-# An object, or a picture that was drawn of it (`apps.inference.rendering`).
+_SAVE_EVERY_SECONDS = 5.0
+# An object, or a PNG that was rendered from it (`apps.inference.rendering`).
 _NAME = re.compile(r"[0-9a-f]{64}(\.\d+\.png)?")
 
 
 def object_fields() -> list[tuple[type[models.Model], str]]:
-    """The fields that name objects: every tenant's table and each column of 64 characters whose name ends in sha256.
+    """The model fields that refer to objects: in tenant tables, those of 64 characters whose names end in sha256.
 
-    By this convention a table that comes later cannot lose its objects to the collector.
+    By this convention the objects of a new table are never collected as orphans.
     """
     return [
         (model, each.name)
@@ -54,41 +54,41 @@ class Scrub:
     """One run.
 
     Args:
-        share: of the objects, how many are read and hashed, from 0 to 1. All are looked for, and their sizes compared.
+        share: the share of objects that are read and hashed, from 0 to 1. Of the others the size is compared.
         repair: whether damaged objects are moved into quarantine and orphans removed.
-        report: takes one line for each thing that is wrong, and progress. No line holds patient data.
+        report: called with a line for each problem, and for progress. No line contains patient data.
     """
 
     share: float
     repair: bool
     report: Callable[[str], None]
-    place: Place
+    position: ScrubPosition
 
     def __post_init__(self) -> None:
-        self.tally = self.place.tally
+        self.tally = self.position.tally
         self._store = object_store()
-        self._kept = self._said = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def run(self, tenants: Sequence[Tenant]) -> Tally:
         """Go through the tenants. Raises UnavailableError where the storage does not answer; run it again then."""
         for tenant in sorted(tenants, key=lambda each: str(each.pk)):
-            if str(tenant.pk) >= self.place.tenant:
+            if str(tenant.pk) >= self.position.tenant:
                 self._scrub_tenant(tenant)
         return self.tally
 
     def end(self) -> None:
-        """Remove what killed processes left beside the objects, and the place: the next run begins anew."""
+        """Remove temporary objects of killed processes, and the position, so that the next run starts again."""
         if self.repair:
             if isinstance(self._store, FileStore):
                 self._store.remove_abandoned(ORPHAN_SECONDS)
             for entry in self._store.entries("health"):
                 if is_old(entry):
                     self._store.delete(entry.key)
-        forget_place()
+        clear_position()
 
     def _scrub_tenant(self, tenant: Tenant) -> None:
         folder = f"t/{tenant.pk}"
-        after = self.place.after if self.place.tenant == str(tenant.pk) else ""
+        after = self.position.after if self.position.tenant == str(tenant.pk) else ""
         sizes = _named_objects(tenant.pk)
         expected = deque(sha256 for sha256 in sorted(sizes) if f"{folder}/{sha256}" > after)
         for entry in self._store.entries(folder, after):
@@ -101,7 +101,7 @@ class Scrub:
                 self._check(tenant, entry, sizes[name])
             elif sha256 not in sizes:
                 self._unnamed(tenant, entry, name)
-            self._keep_place(tenant, entry.key)
+            self._save_position(tenant, entry.key)
         for sha256 in expected:
             self._missing(tenant, sha256)
 
@@ -117,16 +117,16 @@ class Scrub:
         if self.repair:
             self._store.move(entry.key, f"{QUARANTINE}/{entry.key}")
             self.tally.repaired += 1
-        self._say_lost(tenant, entry.key, "damaged, moved into quarantine" if self.repair else "damaged")
+        self._report_lost(tenant, entry.key, "damaged, moved into quarantine" if self.repair else "damaged")
 
     def _missing(self, tenant: Tenant, sha256: str) -> None:
         key = object_key(tenant.pk, sha256)
         # Not where its rows were removed, or it was stored again, since this run read the rows.
         if sha256 in _named_objects(tenant.pk, sha256) and self._store.size(key) is None:
             self.tally.missing += 1
-            self._say_lost(tenant, key, "missing")
+            self._report_lost(tenant, key, "missing")
 
-    def _say_lost(self, tenant: Tenant, key: str, how: str) -> None:
+    def _report_lost(self, tenant: Tenant, key: str, how: str) -> None:
         with tenant_tx(tenant.pk):
             instance = Instance.objects.select_related("series").filter(sha256=key[-_SHA256_DIGITS:]).first()
         what = (
@@ -139,7 +139,7 @@ class Scrub:
 
     def _unnamed(self, tenant: Tenant, entry: StoredObject, name: str) -> None:
         if not _NAME.fullmatch(name):
-            self.report(f"{tenant.slug}: {entry.key} is none of ours and is left alone.")
+            self.report(f"{tenant.slug}: {entry.key} is not an object of Checxray; it is not changed.")
             return
         if not is_old(entry) or _named_objects(tenant.pk, name[:_SHA256_DIGITS]):
             return
@@ -149,23 +149,23 @@ class Scrub:
             self.tally.repaired += 1
         self.report(f"{tenant.slug}: {entry.key} belongs to no row{' and is removed' if self.repair else ''}.")
 
-    def _keep_place(self, tenant: Tenant, key: str) -> None:
-        if time.monotonic() - self._kept < _KEEP_PLACE_EVERY_SECONDS:
+    def _save_position(self, tenant: Tenant, key: str) -> None:
+        if time.monotonic() - self._saved_at < _SAVE_EVERY_SECONDS:
             return
-        self._kept = time.monotonic()
-        self.place.tenant, self.place.after = str(tenant.pk), key
-        keep_place(self.place)
+        self._saved_at = time.monotonic()
+        self.position.tenant, self.position.after = str(tenant.pk), key
+        save_position(self.position)
         self.report(f"{tenant.slug}: {self.tally}")
 
 
 def unknown_tenants() -> list[str]:
-    """Folders of tenants that this database does not know. They are never touched: it may be the wrong database."""
+    """Folders of tenants that are not in this database. They are never changed: it may be the wrong database."""
     known = {str(pk) for pk in Tenant.objects.values_list("pk", flat=True)}
     return [name for name in object_store().folders("t") if name not in known]
 
 
 def _named_objects(tenant_id: UUID, only: str | None = None) -> dict[str, int | None]:
-    """The SHA-256 of every object that a row of the tenant names, and its size where a row says it."""
+    """The SHA-256 of every object that a row of the tenant refers to, and its size where a row has it."""
     found: dict[str, int | None] = {}
     with tenant_tx(tenant_id):
         for model, name in object_fields():
@@ -186,5 +186,5 @@ def _values(model: type[models.Model], name: str, only: str | None) -> Iterator[
 
 
 def is_old(entry: StoredObject) -> bool:
-    """Whether no upload under way can still be about to name it."""
+    """Whether an object is so old that no upload in progress can still create its row."""
     return entry.modified < time.time() - ORPHAN_SECONDS

@@ -1,4 +1,4 @@
-"""The files of model versions in the storage: whole, or to be registered again; of no version, or too many."""
+"""Checks the stored files of model versions: damaged, missing, or of a version that is not registered."""
 
 import hashlib
 import json

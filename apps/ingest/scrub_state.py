@@ -1,4 +1,4 @@
-"""How far a scrub has come, kept in the storage that it scrubs: any machine may go on with it."""
+"""The position of a scrub, kept in the storage that it checks, so that any machine can continue it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ _KEY = "scrub/place.json"
 
 @dataclass
 class Tally:
-    """What was found so far."""
+    """The numbers of what was found so far."""
 
     objects: int = 0
     hashed: int = 0
@@ -33,8 +33,8 @@ class Tally:
 
 
 @dataclass
-class Place:
-    """Where a run with these options stopped: everything up to the key ``after`` of the tenant is done."""
+class ScrubPosition:
+    """Where a run with these options stopped: the tenant's objects up to the key ``after`` are done."""
 
     options: dict[str, Any]
     tenant: str = ""
@@ -42,27 +42,27 @@ class Place:
     tally: Tally = field(default_factory=Tally)
 
 
-def last_place(options: dict[str, Any], *, restart: bool = False) -> Place:
-    """Where the last run with the same options stopped; the beginning where none did.
+def load_position(options: dict[str, Any], *, restart: bool = False) -> ScrubPosition:
+    """The position where the last run with the same options stopped, or the beginning.
 
     Raises:
         UnavailableError: the storage did not answer.
     """
     if restart:
-        return Place(options)
+        return ScrubPosition(options)
     try:
         kept = json.loads(read_bytes(_KEY))
         if kept["options"] == options:
-            return Place(options, kept["tenant"], kept["after"], Tally(**kept["tally"]))
+            return ScrubPosition(options, kept["tenant"], kept["after"], Tally(**kept["tally"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         pass
-    return Place(options)
+    return ScrubPosition(options)
 
 
-def keep_place(place: Place) -> None:
+def save_position(position: ScrubPosition) -> None:
     with open_spool() as spool:
-        object_store().put(_KEY, spool.write(json.dumps(asdict(place)).encode()).path)
+        object_store().put(_KEY, spool.write(json.dumps(asdict(position)).encode()).path)
 
 
-def forget_place() -> None:
+def clear_position() -> None:
     delete_object(_KEY)

@@ -7,7 +7,7 @@ from uuid import UUID
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
-from apps.inference.warnings import Warned, warnings_of
+from apps.inference.warnings import CodedWarning, warnings_of
 from apps.portal.identity import ShownConflict, shown_conflicts
 from apps.reports.models import Report
 from apps.reports.selectors import draft_of, has_new_images, heatmaps_of, reviews_of, versions_of
@@ -51,7 +51,7 @@ class StudyPage:
     others: list[Instance]
     has_new_images: bool
     membership: Membership
-    warnings: list[Warned]
+    warnings: list[CodedWarning]
     conflicts: list[ShownConflict]
 
     @property

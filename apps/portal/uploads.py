@@ -9,8 +9,8 @@ from django.urls import reverse
 
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
-from apps.ingest.intake import InspectedFile, inspect_file, take_in
-from apps.ingest.pictures import wrap_picture
+from apps.ingest.intake import InspectedFile, ingest_instance, inspect_file
+from apps.ingest.secondary_capture import wrap_picture
 from apps.studies.archives import is_archive, read_archive
 from apps.studies.services import StoredInstance
 from apps.studies.spool import Spool, SpooledFile
@@ -74,7 +74,7 @@ class Intake:
     def _take_one(self, name: str, spooled: SpooledFile) -> Outcome:
         try:
             inspected = self._inspect(spooled)
-            stored = take_in(inspected, tenant_id=self.tenant.id, by=self.by, source="portal")
+            stored = ingest_instance(inspected, tenant_id=self.tenant.id, by=self.by, source="portal")
             url = reverse("portal:study", args=[stored.study_id])
         except ChecxrayError as error:
             return _refused(name, error)

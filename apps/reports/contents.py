@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import Heatmap, latest_job
-from apps.inference.warnings import Warned, warnings_of
+from apps.inference.warnings import CodedWarning, warnings_of
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.pictures import film_picture, load_film, overlay_picture
@@ -56,7 +56,7 @@ class ReportContents:
     lines: Sequence[Line]
     overlays: Sequence[Overlay]
     superseded: str
-    warnings: Sequence[Warned]
+    warnings: Sequence[CodedWarning]
     image_rejected: str = ""
     is_in_conflict: bool = False
     original_signed_at: datetime.datetime | None = None
@@ -146,7 +146,7 @@ def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay
 
 
 def _place(heatmap: Heatmap) -> str:
-    if not heatmap.knows_its_sides:
+    if not heatmap.has_known_sides:
         return "Zone not stated: which side of the picture is the patient's right is not known."
     zone = heatmap.zone
     return f"Strongest contribution: {zone}." if zone else "No region stands out on this version's fixed scale."

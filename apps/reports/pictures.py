@@ -6,12 +6,12 @@ import io
 from PIL import Image, ImageDraw, ImageFont
 
 from apps.core.errors import InvalidInputError, UnavailableError
-from apps.inference.rendering import film_png
+from apps.inference.rendering import image_png
 from apps.inference.selectors import Heatmap
 from apps.registry import engine
 from apps.studies.models import Instance
 
-FILM_SIDE = 1100
+IMAGE_SIDE = 1100
 OVERLAY_SIDE = 640
 OVERLAY_TAG = "AI overlay"
 _JPEG_QUALITY = 88
@@ -27,7 +27,7 @@ def load_film(instance: Instance) -> Image.Image:
         UnavailableError: it was readable when the model read it and is not now.
     """
     try:
-        film = Image.open(io.BytesIO(film_png(instance)))
+        film = Image.open(io.BytesIO(image_png(instance)))
     except InvalidInputError as error:
         raise UnavailableError(f"The film cannot be shown: {error.detail}", error.code) from error
     return film.convert("L")
@@ -35,7 +35,7 @@ def load_film(instance: Instance) -> Image.Image:
 
 def film_picture(film: Image.Image) -> str:
     """The film as a data URI."""
-    return _data_uri(_shrunk(film, FILM_SIDE))
+    return _data_uri(_shrunk(film, IMAGE_SIDE))
 
 
 def overlay_picture(film: Image.Image, heatmap: Heatmap) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from django.db.models import QuerySet
 
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob
-from apps.inference.selectors import Heatmap, maps_on_the_picture
-from apps.inference.warnings import knows_its_sides
+from apps.inference.selectors import Heatmap, displayed_maps
+from apps.inference.warnings import has_known_sides
 from apps.registry import engine
 from apps.reports.models import FindingReview, Report, ReportDraft, ReportStatus
 from apps.studies.models import ImageRejection, Study
@@ -66,7 +66,7 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
     if grids is None or job.instance is None or job.model_version is None:
         return {}
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams, geometry = maps_on_the_picture(job, grids, manifest.input_space)
+    cams, geometry = displayed_maps(job, grids, manifest.input_space)
     return {
         finding.label: Heatmap(
             finding=finding,
@@ -75,7 +75,7 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
             scale=manifest.cam_scale[finding.label],
             geometry=geometry,
             opacity=engine.opacity(finding.probability, finding.threshold),
-            knows_its_sides=knows_its_sides(job),
+            has_known_sides=has_known_sides(job),
         )
         for finding in findings
     }

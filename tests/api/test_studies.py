@@ -96,13 +96,15 @@ def test_a_waiting_study_has_no_findings_and_no_report(north: Any, store_film: A
 
 
 def test_a_rejected_study_says_why_and_has_no_score(north: Any, store_film: Any, version: Any, uid_of: Any) -> None:
-    from apps.inference.services import claim_jobs, reject
+    from apps.inference.services import claim_jobs, reject_job
     from apps.tenants.scope import tenant_tx
 
     instance = store_film(north).instance
     (job,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(job.tenant_id):
-        reject(job=job, code="not-frontal", reason="The film is a lateral view.", instances_seen=1, instance=instance)
+        reject_job(
+            job=job, code="not-frontal", reason="The film is a lateral view.", instances_seen=1, instance=instance
+        )
 
     body = ask(north, f"{LIST}{uid_of(instance)}/").json()
 

@@ -62,7 +62,7 @@ def test_what_fails_within(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(module, "take_in", fail)
+    monkeypatch.setattr(module, "ingest_instance", fail)
     assert store(arrival) == status
     assert "SECRET" not in caplog.text
     assert type(error).__name__ in caplog.text

@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 from apps.audit.services import Actor
 from apps.inference.models import InferenceJob, Priority
 from apps.inference.services import ClaimedJob, claim_jobs, request_inference, waiting_in_turn
-from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.studies.models import Patient, Study
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx
@@ -95,7 +95,7 @@ def test_an_urgent_image_makes_its_waiting_study_urgent(
     dataset.save_as(tmp_path / "urgent.dcm")
     with open_spool() as spool:
         film = inspect_file(spool.write((tmp_path / "urgent.dcm").read_bytes()))
-        take_in(film, tenant_id=north.tenant.id, by=Actor(name="test"), source="test")
+        ingest_instance(film, tenant_id=north.tenant.id, by=Actor(name="test"), source="test")
     with tenant_tx(north.tenant.id):
         assert InferenceJob.objects.get().priority == (Priority.STAT if value == "STAT" else Priority.HIGH)
 

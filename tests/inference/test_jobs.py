@@ -36,8 +36,8 @@ def end_pauses() -> None:
     InferenceJob.objects.using("dispatch").update(run_after=None)
 
 
-def as_result(job: services.ClaimedJob, probability: float = 0.5) -> services.Result:
-    return services.Result(
+def as_result(job: services.ClaimedJob, probability: float = 0.5) -> services.JobResult:
+    return services.JobResult(
         job=job,
         instance=Instance.objects.get(series__study=job.study_id),
         instances_seen=1,
@@ -69,10 +69,10 @@ def test_a_late_worker_writes_nothing_after_its_lease_was_taken(queued: Inferenc
     assert retries.expire_leases() == 1
     (current,) = claim(starter, suspect=True)
     with tenant_tx(queued.tenant_id):
-        assert services.complete(results=[as_result(late)], version=starter) == []
-        assert services.reject(job=late, code="not-chest", reason="Late.", instances_seen=1) is None
+        assert services.complete_jobs(results=[as_result(late)], version=starter) == []
+        assert services.reject_job(job=late, code="not-chest", reason="Late.", instances_seen=1) is None
         assert not Finding.objects.exists()
-        assert len(services.complete(results=[as_result(current)], version=starter)) == 1
+        assert len(services.complete_jobs(results=[as_result(current)], version=starter)) == 1
         assert Finding.objects.count() == len(LABELS)
 
 
@@ -83,12 +83,12 @@ def test_a_claim_that_the_database_lost_writes_nothing_into_the_next(queued: Inf
     InferenceJob.objects.using("dispatch").update(**before, model_version_id=None)
     (current,) = claim(starter)
     with tenant_tx(queued.tenant_id):
-        assert services.complete(results=[as_result(lost)], version=starter) == []
-        assert services.reject(job=lost, code="not-chest", reason="Lost.", instances_seen=1) is None
-    retries.give_back(job=lost, code="inference-error")
+        assert services.complete_jobs(results=[as_result(lost)], version=starter) == []
+        assert services.reject_job(job=lost, code="not-chest", reason="Lost.", instances_seen=1) is None
+    retries.return_after_failure(job=lost, code="inference-error")
     assert refreshed(queued).state == JobState.RUNNING
     with tenant_tx(queued.tenant_id):
-        assert len(services.complete(results=[as_result(current)], version=starter)) == 1
+        assert len(services.complete_jobs(results=[as_result(current)], version=starter)) == 1
 
 
 def test_a_job_whose_worker_dies_is_read_alone_and_only_then_spends_attempts(
@@ -113,7 +113,7 @@ def test_a_job_whose_worker_dies_is_read_alone_and_only_then_spends_attempts(
     assert row.reason.startswith("AI result unavailable")
     (other,) = claim(starter, suspect=True)
     with tenant_tx(north.tenant.id):
-        assert len(services.complete(results=[as_result(other)], version=starter)) == 1
+        assert len(services.complete_jobs(results=[as_result(other)], version=starter)) == 1
 
 
 def test_jobs_of_a_worker_that_has_ended_are_freed_before_their_lease_ends(queued: InferenceJob, starter: Any) -> None:
@@ -142,7 +142,7 @@ def test_an_outage_spends_no_attempt_however_long_it_lasts(queued: InferenceJob,
     for _ in range(70):
         end_pauses()
         (held,) = claim(starter)
-        retries.give_back(job=held, code="storage-unavailable")
+        retries.return_after_failure(job=held, code="storage-unavailable")
     row = refreshed(queued)
     assert (row.state, row.attempt, row.waits, row.reason_code) == (JobState.QUEUED, 0, 70, "storage-unavailable")
     assert row.run_after is not None
@@ -165,7 +165,7 @@ def test_jobs_that_were_never_claimed_say_what_they_wait_for_too(queued: Inferen
     (held,) = claim(starter)
     assert refreshed(queued).reason == ""
     with tenant_tx(queued.tenant_id):
-        services.complete(results=[as_result(held)], version=starter)
+        services.complete_jobs(results=[as_result(held)], version=starter)
     assert refreshed(queued).reason == ""
 
 
@@ -174,7 +174,7 @@ def test_a_decoder_that_is_always_ended_from_outside_fails_in_the_end(queued: In
     while refreshed(queued).state == JobState.QUEUED:
         end_pauses()
         (held,) = claim(starter)
-        retries.give_back(job=held, code="decoder-ended")
+        retries.return_after_failure(job=held, code="decoder-ended")
         tries += 1
     assert (refreshed(queued).state, refreshed(queued).reason_code) == (JobState.FAILED, "decoder-ended")
     assert 10 < tries <= 10 * MAX_ATTEMPTS + MAX_ATTEMPTS
@@ -185,15 +185,15 @@ def test_a_device_that_fails_on_one_image_alone_while_it_reads_others_is_no_outa
 ) -> None:
     (held,) = claim(starter)
     for _ in range(5):
-        retries.give_back(job=held, code="device-failed")
+        retries.return_after_failure(job=held, code="device-failed")
         end_pauses()
         (held,) = claim(starter, suspect=True)
     assert refreshed(queued).attempt == 1, "Nothing else was read meanwhile: the device may be away."
     store_film(north, seed=2, size=128)
     (other,) = claim(starter)
     with tenant_tx(north.tenant.id):
-        services.complete(results=[as_result(other)], version=starter)
-    retries.give_back(job=held, code="device-failed")
+        services.complete_jobs(results=[as_result(other)], version=starter)
+    retries.return_after_failure(job=held, code="device-failed")
     end_pauses()
     claim(starter, suspect=True)
     assert refreshed(queued).attempt == 2
@@ -201,7 +201,7 @@ def test_a_device_that_fails_on_one_image_alone_while_it_reads_others_is_no_outa
 
 def test_a_retry_waits_before_it_is_claimed_again(queued: InferenceJob, starter: Any) -> None:
     (held,) = claim(starter)
-    retries.give_back(job=held, code="source-unreadable")
+    retries.return_after_failure(job=held, code="source-unreadable")
     row = refreshed(queued)
     assert row.state == JobState.QUEUED
     assert row.run_after is not None
@@ -218,7 +218,7 @@ def test_an_instance_that_arrives_while_a_job_runs_is_read_by_another(
         uid = result.instance.series.study.study_instance_uid
     store_film(north, seed=2, size=256, study_uid=uid, patient_id="SYN-000001")
     with tenant_tx(north.tenant.id):
-        services.complete(results=[result], version=starter)
+        services.complete_jobs(results=[result], version=starter)
         assert list(InferenceJob.objects.order_by("id").values_list("state", flat=True)) == [
             JobState.COMPLETE,
             JobState.QUEUED,
@@ -235,7 +235,7 @@ def fail_for_good(job: InferenceJob, starter: Any) -> None:
     for _ in range(MAX_ATTEMPTS):
         end_pauses()
         (held,) = claim(starter)
-        retries.give_back(job=held, code="inference-error")
+        retries.return_after_failure(job=held, code="inference-error")
     assert refreshed(job).state == JobState.FAILED
 
 

@@ -10,7 +10,7 @@ from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.rejections import reject_image, withdraw_rejection
-from apps.inference.services import claim_jobs, complete
+from apps.inference.services import claim_jobs, complete_jobs
 from apps.reports.selectors import draft_of
 from apps.studies.models import ImageRejection, Instance, Study
 from apps.studies.selectors import get_study, is_in_conflict
@@ -94,7 +94,7 @@ def test_a_rejection_that_comes_while_the_image_is_read_is_seen_at_the_end(
     with tenant_tx(north.tenant.id):
         reject(north, FIRST)
     with tenant_tx(north.tenant.id):
-        complete(results=[as_result(held)], version=starter)
+        complete_jobs(results=[as_result(held)], version=starter)
     assert outcome(north)[0] == JobState.QUEUED
 
 

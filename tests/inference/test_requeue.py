@@ -32,7 +32,7 @@ def ended(starter: Any, north: Hospital, south: Hospital, store_film: Callable[.
             with tenant_tx(north.tenant.pk):
                 services.reject(job=rejected, code="not-chest", reason="No chest.", instances_seen=1)
         for job in held:
-            retries.give_back(job=job, code="inference-error")
+            retries.return_after_failure(job=job, code="inference-error")
 
 
 def states(hospital: Hospital) -> list[str]:

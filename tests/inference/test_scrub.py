@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from apps.audit.services import Actor
 from apps.inference.models import InferenceJob
 from apps.ingest import scrub as module
-from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.ingest.scrub import object_fields
 from apps.studies.models import Instance
 from apps.studies.spool import open_spool
@@ -49,7 +49,7 @@ def scrub(*arguments: str) -> tuple[int, str]:
 def send(hospital: Hospital, data: bytes) -> Any:
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        return ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
 
 def path_of(hospital: Hospital, data: bytes) -> Path:
@@ -152,7 +152,7 @@ def test_a_stopped_run_goes_on_where_it_was(
         scrub()
     code, said = scrub()
     assert code == 0
-    assert "Going on where the last run stopped: 2 objects" in said
+    assert "Continuing where the last run stopped: 2 objects" in said
     assert "4 objects, 4 of them hashed" in said
     assert len(seen) == 5, "The third one is begun again, and no other."
     assert "Going on" not in scrub()[1]

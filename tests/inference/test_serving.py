@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apps.core.errors import ChecxrayError, TooManyRequestsError, UnavailableError
 from apps.inference import serving
-from apps.inference.serving import Admission, LoadedVersions, Requested
+from apps.inference.serving import LoadedVersions, PredictLimits, RequestedVersion
 from apps.registry.models import ModelVersion
 
 
@@ -20,28 +20,28 @@ def soon(seconds: float = 5.0) -> float:
 
 
 def test_one_caller_cannot_take_every_place() -> None:
-    admission, north, south = Admission(at_once=1, pending=3, pending_per_caller=2), uuid4(), uuid4()
+    predict_limits, north, south = PredictLimits(at_once=1, pending=3, pending_per_caller=2), uuid4(), uuid4()
 
-    with admission.pending(north), admission.pending(north):
+    with predict_limits.pending(north), predict_limits.pending(north):
         with pytest.raises(TooManyRequestsError):
-            admission.pending(north).__enter__()
-        with admission.pending(south), pytest.raises(UnavailableError, match="busy"):
-            admission.pending(uuid4()).__enter__()
-    with admission.pending(north), admission.pending(north):
+            predict_limits.pending(north).__enter__()
+        with predict_limits.pending(south), pytest.raises(UnavailableError, match="busy"):
+            predict_limits.pending(uuid4()).__enter__()
+    with predict_limits.pending(north), predict_limits.pending(north):
         pass
 
 
 def test_a_turn_is_waited_for_and_no_longer_than_the_deadline() -> None:
-    admission, order = Admission(at_once=1, pending=3, pending_per_caller=3), []
+    predict_limits, order = PredictLimits(at_once=1, pending=3, pending_per_caller=3), []
 
     def later() -> None:
-        with admission.running(soon()):
+        with predict_limits.running(soon()):
             order.append("second")
 
-    with admission.running(soon()):
+    with predict_limits.running(soon()):
         waiting = threading.Thread(target=later)
         waiting.start()
-        with pytest.raises(UnavailableError, match="busy"), admission.running(soon(0.05)):
+        with pytest.raises(UnavailableError, match="busy"), predict_limits.running(soon(0.05)):
             order.append("never")
         order.append("first")
     waiting.join(5)
@@ -67,8 +67,8 @@ def version(number: int, size: int = 224) -> ModelVersion:
     return ModelVersion(name="net", number=number, manifest={"input_space": {"size": size}})
 
 
-def pointed(version: ModelVersion) -> Requested:
-    return Requested(version, is_named=False)
+def pointed(version: ModelVersion) -> RequestedVersion:
+    return RequestedVersion(version, is_named=False)
 
 
 def test_a_version_is_loaded_once_and_the_oldest_is_let_go(loads: dict[UUID, Callable[[], Any]]) -> None:

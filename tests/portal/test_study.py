@@ -15,7 +15,7 @@ from PIL import Image
 from apps.audit.models import AuditEvent
 from apps.inference.models import InferenceJob
 from apps.inference.retries import note_outage
-from apps.inference.services import claim_jobs, reject
+from apps.inference.services import claim_jobs, reject_job
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
@@ -103,7 +103,7 @@ def test_a_refusal_is_shown_in_place_of_scores(
     study = store_film(north).study
     (job,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
-        reject(job=job, code="lateral-view", reason="This is a lateral film.", instances_seen=1)
+        reject_job(job=job, code="lateral-view", reason="This is a lateral film.", instances_seen=1)
     page = words(client.get(at(study)))
     assert "This is a lateral film." in page
     assert " %" not in page

@@ -15,7 +15,7 @@ from apps.accounts.models import User
 from apps.deployment.models import Challenger
 from apps.deployment.services import activate, challenge, end_challenge
 from apps.inference.models import InferenceJob, ShadowReading
-from apps.inference.services import Result, claim_jobs, complete
+from apps.inference.services import JobResult, claim_jobs, complete_jobs
 from apps.registry.models import ModelVersion
 from apps.reports.services import draft
 from apps.studies.models import Study
@@ -133,8 +133,8 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
         (job,) = claim_jobs(limit=1, version=reader, worker="test")
         with tenant_tx(north.tenant.id):
             cams = np.zeros((len(LABELS), 7, 7), np.float16)
-            result = Result(job, film, 1, dict.fromkeys(LABELS, probability), cams)
-            draft(jobs=complete(results=[result], version=reader))
+            result = JobResult(job, film, 1, dict.fromkeys(LABELS, probability), cams)
+            draft(jobs=complete_jobs(results=[result], version=reader))
     with tenant_tx(north.tenant.id):
         study = InferenceJob.objects.filter(model_version=tried).latest("id").study
     review(north, study, "Mass", "agree")

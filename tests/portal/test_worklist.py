@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.inference.models import InferenceJob, JobState
-from apps.inference.services import claim_jobs, reject
+from apps.inference.services import claim_jobs, reject_job
 from apps.portal.worklist import PAGE_SIZE, WorklistQuery, worklist_page
 from apps.studies.models import Patient, Study
 from apps.tenants.scope import tenant_tx
@@ -46,7 +46,7 @@ def test_a_refused_film_shows_its_reason_and_no_score(
     store_film(north)
     (job,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
-        reject(job=job, code="lateral-view", reason="This is a lateral film.", instances_seen=1)
+        reject_job(job=job, code="lateral-view", reason="This is a lateral film.", instances_seen=1)
     page = client.get("/").text
     assert "This is a lateral film." in page
     assert "Not read" in page

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from apps.inference.models import InferenceJob
-from apps.inference.services import Result, claim_jobs, complete
+from apps.inference.services import JobResult, claim_jobs, complete_jobs
 from apps.registry.models import ModelVersion
 from apps.reports.services import draft
 from apps.studies.models import Instance, Study
@@ -62,14 +62,14 @@ def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
         (claimed,) = claim_jobs(limit=1, version=version, worker="test")
         with tenant_tx(hospital.tenant.id):
             instances = list(Instance.objects.filter(series__study_id=claimed.study_id).order_by("received"))
-            result = Result(
+            result = JobResult(
                 job=claimed,
                 instance=instances[-1],
                 instances_seen=len(instances),
                 probabilities={label: probabilities.get(label, 0.02) for label in LABELS},
                 cams=cams_of_lower_right(),
             )
-            (job,) = complete(results=[result], version=version)
+            (job,) = complete_jobs(results=[result], version=version)
             draft(jobs=[job])
         return job
 

@@ -13,7 +13,7 @@ from django.db import connection
 from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, UnavailableError
 from apps.inference.models import Finding, InferenceJob, JobState
-from apps.inference.services import claim_jobs, reject, request_inference
+from apps.inference.services import claim_jobs, reject_job, request_inference
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import draft_of, report_of, reviews_of
@@ -155,7 +155,7 @@ def test_only_a_complete_reading_has_a_report(
             sign_as_radiologist(north, study)
     (claimed,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
-        reject(job=claimed, code="not-frontal", reason="The film is a lateral view.", instances_seen=1)
+        reject_job(job=claimed, code="not-frontal", reason="The film is a lateral view.", instances_seen=1)
         with pytest.raises(NotFoundError, match=r"was rejected: The film is a lateral view\.$"):
             render_pdf(study=study)
         InferenceJob.objects.all().delete()
@@ -245,7 +245,7 @@ def test_a_study_that_is_read_anew_waits_for_its_signature(
         assert "Strongest contribution: patient's right" in words(render_pdf(study=study))
     (claimed,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
-        reject(job=claimed, code="not-frontal", reason="A lateral view.", instances_seen=1)
+        reject_job(job=claimed, code="not-frontal", reason="A lateral view.", instances_seen=1)
         with pytest.raises(ConflictError, match="gave no result"):
             sign_as_radiologist(north, study)
         assert "gave no result (A lateral view); this report tells of the earlier one." in words(

@@ -8,7 +8,7 @@ from typing import Any
 import pydicom
 
 from apps.audit.services import Actor
-from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.studies.spool import open_spool
 from tests.conftest import Hospital
 
@@ -33,4 +33,4 @@ def film_of(make_film: Callable[..., Path], seed: int, *, study: str = "", **ele
 def send(hospital: Hospital, data: bytes) -> Any:
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        return ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")

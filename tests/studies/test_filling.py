@@ -27,7 +27,7 @@ def as_before(hospital: Hospital) -> None:
             Patient.objects.filter(pk=first.pk).update(is_identified=True)
 
 
-def fill() -> str:
+def fill_demographics() -> str:
     out = io.StringIO()
     call_command("fill_study_demographics", stdout=out, stderr=out)
     return out.getvalue()
@@ -49,7 +49,7 @@ def test_studies_from_before_are_filled_and_compared(
         as_before(hospital)
     assert names(north) == ["Name not verified"] * 4
 
-    assert "north  4 of 4 studies" in fill()
+    assert "north  4 of 4 studies" in fill_demographics()
 
     for hospital in (north, south):
         assert names(hospital) == ["Doe, John", "Doe, John", "Smith, Jane", "Smith, Jane"]
@@ -59,7 +59,7 @@ def test_studies_from_before_are_filled_and_compared(
             assert conflict.patient.patient_id == "P-1"
             unknown = Study.objects.filter(patient__patient_id="UNKNOWN")
             assert unknown.values("patient").distinct().count() == 2
-    assert "0 studies looked at" in fill()
+    assert "0 studies checked" in fill_demographics()
 
 
 def test_an_object_that_cannot_be_read_is_listed_and_tried_again(
@@ -75,9 +75,9 @@ def test_an_object_that_cannot_be_read_is_listed_and_tried_again(
     default_storage.delete(lost.object_key)
 
     with pytest.raises(CommandError, match="1 images could not be read"):
-        fill()
+        fill_demographics()
     assert names(north) == ["Name not verified", "Smith, Jane"]
 
     send(north, content)
-    fill()
+    fill_demographics()
     assert names(north) == ["Doe, John", "Smith, Jane"]

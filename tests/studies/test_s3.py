@@ -15,7 +15,7 @@ from django.core.files.storage import default_storage
 from apps.core.errors import UnavailableError
 from apps.deployment.services import activate
 from apps.inference.models import InferenceJob, JobState
-from apps.inference.rendering import film_png
+from apps.inference.rendering import image_png
 from apps.registry.services import fetch_artifact, register
 from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
@@ -82,7 +82,7 @@ def test_films_and_models_live_on_s3(
         assert drain.run() == 4
     with tenant_tx(north.tenant.id):
         assert [(job.state, job.reason) for job in InferenceJob.objects.all()] == [(JobState.COMPLETE, "")] * 4
-    assert film_png(instance).startswith(b"\x89PNG")
+    assert image_png(instance).startswith(b"\x89PNG")
 
 
 def test_a_store_that_is_away_says_so(
@@ -106,7 +106,7 @@ def test_a_store_that_is_away_says_so(
 
     for act in (
         copied,
-        lambda: film_png(instance),
+        lambda: image_png(instance),
         lambda: register(artifact_dir=STARTER),
         lambda: fetch_artifact(version),
     ):

@@ -16,7 +16,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError
 from apps.inference.models import InferenceJob
-from apps.ingest.intake import inspect_file, take_in
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.studies.models import Instance, Patient, Series, Study, object_key
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx
@@ -26,7 +26,7 @@ from tests.conftest import Hospital
 def send(hospital: Hospital, data: bytes) -> Any:
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        return ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
 
 def counts(hospital: Hospital) -> dict[str, int]:

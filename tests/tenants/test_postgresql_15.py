@@ -27,7 +27,7 @@ from django.core.management import call_command
 from django.db import connections
 call_command("migrate", verbosity=0)
 from apps.audit.services import Actor
-from apps.inference.intake import inspect_file, take_in
+from apps.inference.intake import inspect_file, ingest_instance
 from apps.reports.models import ReportDraft
 from apps.studies.models import Instance, Study
 from apps.studies.spool import open_spool
@@ -38,7 +38,7 @@ north = Tenant.objects.create(slug="north", name="North", ae_title="NORTH")
 write_dicom(generate(1, size=256), Path("film.dcm"))
 with open_spool() as spool:
     inspected = inspect_file(spool.write(Path("film.dcm").read_bytes()))
-    take_in(inspected, tenant_id=north.id, by=Actor(name="test"), source="test")
+    ingest_instance(inspected, tenant_id=north.id, by=Actor(name="test"), source="test")
 with tenant_tx(north.id):
     print("inside", Instance.objects.count())
 print("outside", Study.objects.count(), Study.objects.using("owner").count())

@@ -10,8 +10,8 @@ from django.core.files.storage import default_storage
 from apps.audit.services import Actor
 from apps.core.errors import ObjectLostError
 from apps.inference.models import InferenceJob, JobState
-from apps.inference.rendering import film_png
-from apps.ingest.intake import inspect_file, take_in
+from apps.inference.rendering import image_png
+from apps.ingest.intake import ingest_instance, inspect_file
 from apps.studies.models import Instance
 from apps.studies.spool import open_spool
 from apps.tenants.scope import tenant_tx
@@ -32,7 +32,7 @@ def damage(path: Path, kind: str) -> None:
 def send(hospital: Hospital, data: bytes) -> Any:
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        return take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        return ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
 
 
 def ended(hospital: Hospital) -> dict[Any, tuple[str, str]]:
@@ -66,7 +66,7 @@ def test_a_damaged_object_is_never_read_and_sending_it_again_restores_it(
     assert len(alerts) == len(DAMAGES)
     for kind in DAMAGES:
         with pytest.raises(ObjectLostError, match="send it again"):
-            film_png(instances[studies[kind]])
+            image_png(instances[studies[kind]])
 
     for kind in DAMAGES:
         assert not send(north, films[kind]).is_new

@@ -66,12 +66,12 @@ def test_the_extremity_film_is_refused_by_its_tags(
     starter: Any, north: Hospital, read_studies: Callable[[], int], test_data: Path
 ) -> None:
     from apps.audit.services import Actor
-    from apps.ingest.intake import inspect_file, take_in
+    from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.spool import open_spool
 
     with open_spool() as spool:
         film = inspect_file(spool.write((test_data / "dicom/other/rg3_cr_extremity_j2k.dcm").read_bytes()))
-        take_in(film, tenant_id=north.tenant.id, by=Actor(name="test"), source="test")
+        ingest_instance(film, tenant_id=north.tenant.id, by=Actor(name="test"), source="test")
     read_studies()
     assert only_job(north).state == JobState.REJECTED
 
@@ -226,14 +226,14 @@ def test_a_write_that_fails_for_one_film_keeps_the_others(
     bad = store_film(north, seed=1, size=256).study
     store_film(north, seed=2, size=256)
     store_film(south, seed=3, size=256)
-    real = inference.complete
+    real = inference.complete_jobs
 
-    def complete(*, results: list[Any], version: Any) -> Any:
+    def complete_jobs(*, results: list[Any], version: Any) -> Any:
         if any(result.job.study_id == bad.pk for result in results):
             raise DataError("a value that PostgreSQL refuses")
         return real(results=results, version=version)
 
-    monkeypatch.setattr(inference, "complete", complete)
+    monkeypatch.setattr(inference, "complete_jobs", complete_jobs)
     read_studies()
     with tenant_tx(north.tenant.id):
         states = dict(InferenceJob.objects.values_list("study_id", "state"))

@@ -14,7 +14,7 @@ from django.test import Client
 from PIL import Image
 
 from apps.inference.models import HeatmapGrids, InferenceJob
-from apps.inference.rendering import film_png
+from apps.inference.rendering import image_png
 from apps.inference.selectors import get_heatmap
 from apps.reports.selectors import draft_of
 from apps.reports.services import contents_of
@@ -50,12 +50,12 @@ def twins(make_film: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple
 
 def take(hospital: Hospital, data: bytes) -> Instance:
     from apps.audit.services import Actor
-    from apps.ingest.intake import inspect_file, take_in
+    from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.spool import open_spool
 
     with open_spool() as spool:
         inspected = inspect_file(spool.write(data))
-        take_in(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
+        ingest_instance(inspected, tenant_id=hospital.tenant.id, by=Actor(name="test"), source="test")
     with tenant_tx(hospital.tenant.id):
         return Instance.objects.select_related("series__study__patient").get(
             sop_instance_uid=inspected.found.sop_instance_uid
@@ -68,7 +68,7 @@ def test_result_picture_map_zone_and_report_are_those_of_the_usual_image(
 ) -> None:
     usual, turned = (take(north, data) for data in twins(orientation))
     assert read_studies() == 2
-    assert film_png(usual) == film_png(turned)
+    assert image_png(usual) == image_png(turned)
     uids = [each.series.study.study_instance_uid for each in (usual, turned)]
     found = [Client().get(f"/api/v1/studies/{uid}/", headers=north.bearer).json() for uid in uids]
     values = [{one["label"]: one["probability"] for one in study["findings"]} for study in found]
@@ -152,7 +152,7 @@ def test_a_picture_is_drawn_as_large_as_the_image_with_square_pixels(
     instance = take(north, twins(HALF_THE_ROWS, PixelSpacing=[0.2, 0.1], ImagerPixelSpacing=[0.2, 0.1])[1])
     read_studies()
     assert (instance.rows, instance.columns) == (256, 512)
-    with Image.open(io.BytesIO(film_png(instance))) as picture:
+    with Image.open(io.BytesIO(image_png(instance))) as picture:
         assert picture.size == (512, 512)
     with tenant_tx(north.tenant.id):
         job = InferenceJob.objects.get()

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, operation_of, record_once
 from apps.core.errors import NotFoundError
-from apps.inference.rendering import film_png, heatmap_png
+from apps.inference.rendering import heatmap_png, image_png
 from apps.inference.selectors import get_heatmap, latest_job
 from apps.portal.access import MemberRequest, members_only
 from apps.registry import engine
@@ -32,7 +32,7 @@ def film(request: MemberRequest, pk: UUID) -> HttpResponse:
     tag = f'"{instance.sha256}-{engine.DISPLAY_VERSION}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)
-    return _picture(film_png(instance), tag)
+    return _picture(image_png(instance), tag)
 
 
 def _instance(pk: UUID, number: str) -> Instance:

@@ -11,7 +11,7 @@ from apps.core.errors import ChecxrayError
 from apps.deployment.management.options import add_decision_options, decision_arguments, warn_of_lost_points
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.services import activate_or_request, roll_back, unpin
-from apps.inference.rollout import last_words, rollout
+from apps.inference.rollout import last_seen_of_workers, rollout
 from apps.registry.services import find_version
 from apps.tenants.services import find_tenant
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             raise CommandError("Give either name:number or --rollback or --unpin.")
         if options["unpin"] and not options["tenant"]:
             raise CommandError("Say whom to unpin: --tenant SLUG.")
-        before = last_words()
+        before = last_seen_of_workers()
         try:
             move = _move(options)
         except ChecxrayError as error:
@@ -75,7 +75,7 @@ class Command(BaseCommand):
                 f"Workers cannot load {move.to_version} and go on with what read before. {told}. Register it anew, or "
                 f"go back: manage.py activate_model {back}"
             )
-        self.stdout.write(found.in_words)
+        self.stdout.write(found.description)
 
 
 def _what_moved(move: Activation) -> str:

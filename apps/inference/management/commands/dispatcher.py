@@ -1,4 +1,4 @@
-"""The dispatcher: sees to it that no job is forgotten. Two may run at once; every step is safe to repeat."""
+"""The dispatcher: sends lost wake-up messages again and expires leases. Two may run at once; each step is repeatable."""
 
 import datetime
 import logging
@@ -18,21 +18,21 @@ from apps.events.services import due_deliveries
 from apps.inference.leases import LEASE
 from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
 from apps.inference.selectors import serving_workers, waiting_jobs
-from apps.inference.services import forget_silent_workers
+from apps.inference.services import delete_silent_workers
 from apps.inference.shadows import drop_ended_shadows
 from apps.studies.spool import remove_abandoned
 from apps.tenants.checks import require_safe_start
 
 logger = logging.getLogger(__name__)
-FORGOTTEN = datetime.timedelta(seconds=10)
+FORGOTTEN_AFTER = datetime.timedelta(seconds=10)
 HOUSEKEEPING_EVERY = 720
-# Between two looks, however short the leases are.
+# The longest time between two sweeps, however short the leases are.
 _LONGEST_GAP_SECONDS = 10.0
 
 
 class Command(BaseCommand):
     help = (
-        "Send lost wake-up messages again, take back the jobs of dead workers, and tidy up; runs until it is stopped."
+        "Send lost wake-up messages again, queue the jobs of dead workers again, and tidy up; runs until it is stopped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
         sweeps = 0
-        leases = LeaseWatch()
+        leases = LeaseExpiry()
         while not stop.is_set():
             sweep(leases, tidy=sweeps % HOUSEKEEPING_EVERY == 0)
             sweeps += 1
@@ -55,56 +55,56 @@ class Command(BaseCommand):
             stop.wait(options["interval"])
 
 
-class LeaseWatch:
-    """Takes jobs back from workers that fell silent.
+class LeaseExpiry:
+    """Queues the jobs of dead workers again.
 
-    While the database is away no worker can extend its leases. So after an outage, and after any gap in which this
-    process did not look, each worker has the time of one lease to be heard of again.
+    While the database does not answer, no worker can extend its leases. So after an outage, and after every longer
+    time in which this process did not run, each worker has the time of one lease to extend its leases.
     """
 
     def __init__(self) -> None:
-        self._looked: float | None = None
+        self._last_run: float | None = None
         self._wait_until = 0.0
 
-    def look(self) -> int:
-        """How many jobs were taken back."""
+    def expire(self) -> int:
+        """Queue the jobs of dead workers again; return how many there were."""
         lost = free_ended_workers()
         now = time.monotonic()
-        if self._looked is not None and now - self._looked > max(LEASE.total_seconds() / 2, _LONGEST_GAP_SECONDS):
+        if self._last_run is not None and now - self._last_run > max(LEASE.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             self._wait_until = now + LEASE.total_seconds()
-        self._looked = now
+        self._last_run = now
         if now >= self._wait_until:
             lost += expire_leases()
         if lost:
-            logger.warning("%d jobs were taken back from workers that ended or fell silent.", lost)
+            logger.warning("%d jobs were queued again: their workers ended, or did not extend their leases.", lost)
         return lost
 
 
-def sweep(leases: LeaseWatch, *, tidy: bool = False) -> None:
-    """Each step, whatever became of the ones before it."""
+def sweep(leases: LeaseExpiry, *, tidy: bool = False) -> None:
+    """Run each step, also where an earlier one failed."""
     steps: list[Callable[[], object]] = [
-        leases.look, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker, _wake_for_deliveries,
+        leases.expire, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker, _wake_for_deliveries,
     ]  # fmt: skip
-    for step in [*steps, forget_silent_workers, remove_abandoned] if tidy else steps:
+    for step in [*steps, delete_silent_workers, remove_abandoned] if tidy else steps:
         try:
             close_old_connections()
             step()
-        # Nothing may end the dispatcher: without it lost wake-up messages and dead workers go unnoticed.
+        # No error may end the dispatcher: without it, lost wake-up messages and dead workers are not noticed.
         except Exception as error:
             name = step.__name__.strip("_")
             logger.warning("%s failed (%s); the next sweep tries again.", name, type(error).__name__)
 
 
 def _note_missing_worker() -> None:
-    """Jobs that no worker can read say so: no worker runs, its device is away, or it cannot load the version."""
+    """Set the reason of jobs that no worker can read: none runs, its device failed, or it cannot load the version."""
     if serving_workers().exists():
         end_outage("no-worker")
-    elif waiting_jobs(older_than=FORGOTTEN):
+    elif waiting_jobs(older_than=FORGOTTEN_AFTER):
         note_outage("no-worker")
 
 
 def _wake_workers() -> None:
-    if waiting_jobs(older_than=FORGOTTEN):
+    if waiting_jobs(older_than=FORGOTTEN_AFTER):
         wake_now(WakeUp.INFER)
 
 

@@ -1,4 +1,4 @@
-"""Read films on the command line; nothing is stored."""
+"""Read image files on the command line; nothing is stored."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
 from apps.deployment.selectors import require_platform_version
-from apps.inference.direct import DirectReading, entry_of, read_files
+from apps.inference.direct import DirectReading, prediction_json, read_files
 from apps.inference.loading import load_version
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON list instead of tables")
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        # Django's own --version would take the name that the contract gives to the model's.
+        # Django's own option --version would conflict with the contract's.
         return super().create_parser(prog_name, subcommand, conflict_handler="resolve", **kwargs)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,8 +41,8 @@ class Command(BaseCommand):
             waiting = [DirectReading(str(path), path) for path in paths]
             films = read_files(waiting, predictor, sandbox, batch=settings.INFERENCE_BATCH_SIZE)
             for film in tqdm(films, total=len(paths), unit="film", disable=None, leave=False):
-                entry = entry_of(film, model_version=str(version), predictor=predictor, thresholds=thresholds)
-                if film.accuses_the_machine:
+                entry = prediction_json(film, model_version=str(version), predictor=predictor, thresholds=thresholds)
+                if film.is_technical_failure:
                     unhandled += 1
                     tqdm.write(f"{film.name}: {film.gate.detail}", file=self.stderr)
                 if options["json"]:

@@ -1,4 +1,4 @@
-"""``manage.py requeue_jobs``: studies whose reading failed or was rejected are read once more."""
+"""``manage.py requeue_jobs``: queue studies again whose job failed or was rejected."""
 
 import argparse
 import datetime
@@ -19,8 +19,8 @@ from apps.tenants.models import Tenant
 
 class Command(BaseCommand):
     help = (
-        "Read studies once more whose latest reading failed (or was rejected, with --state rejected), say after a "
-        "fault was mended. Studies that wait or were read meanwhile are left alone, so the command may be repeated."
+        "Read studies again whose latest job failed (or was rejected, with --state rejected), for example after a "
+        "fault was repaired. Studies that wait or were read since do not change, so the command can be repeated."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,7 +50,9 @@ class Command(BaseCommand):
                 by = Actor(name=f"cli:{getpass.getuser()}"[:100])
                 jobs = requeue(jobs=jobs, by=by, operation="requeue_jobs")
         except DatabaseError as error:
-            raise CommandError("The database did not answer. What was queued before stays so; run it again.") from error
+            raise CommandError(
+                "The database did not answer. Studies that were queued before stay queued; run the command again."
+            ) from error
         counts = Counter((job.tenant_id, job.reason_code) for job in jobs)
         for (tenant_id, code), amount in sorted(counts.items(), key=lambda entry: (slugs[entry[0][0]], entry[0][1])):
             self.stdout.write(f"{slugs[tenant_id]}  {code}  {amount}")

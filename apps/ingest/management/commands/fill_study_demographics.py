@@ -1,4 +1,4 @@
-"""``manage.py fill_study_demographics``: after an upgrade, each study says of its patient what its own images say."""
+"""``manage.py fill_study_demographics``: after an upgrade, fill each study's demographics from its own images."""
 
 import getpass
 import time
@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from apps.audit.services import Actor
 from apps.core.errors import UnavailableError
-from apps.ingest.filling import Unreadable, count_unfilled, fill
+from apps.ingest.filling import UnreadableInstance, count_unfilled, fill_demographics
 from apps.tenants.models import Tenant
 
 _EVERY_SECONDS = 5.0
@@ -17,8 +17,8 @@ _EVERY_SECONDS = 5.0
 
 class Command(BaseCommand):
     help = (
-        "Fill name, birth date and sex of studies from before they were kept with each study, from the stored objects. "
-        "It may be stopped and run again at any time; what is filled is passed over."
+        "Fill name, birth date and sex of studies that are older than these columns, from the stored objects. "
+        "You can stop it and run it again at any time; filled studies are skipped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,20 +30,20 @@ class Command(BaseCommand):
         try:
             for tenant in self._tenants(options["tenant"]):
                 progress = _Progress(self, tenant, count_unfilled(tenant))
-                done = fill(tenant=tenant, by=by, report=self._report, progress=progress.show)
+                done = fill_demographics(tenant=tenant, by=by, report=self._report, progress=progress.show)
                 studies, unreadable = studies + done.studies, unreadable + done.unreadable
         except (DatabaseError, UnavailableError) as error:
             raise CommandError(
-                "The database or the object storage did not answer. What was filled stays so; run it again."
+                "The database or the object storage did not answer. Filled studies stay filled; run it again."
             ) from error
-        self.stdout.write(f"{studies} studies looked at.")
+        self.stdout.write(f"{studies} studies checked.")
         if unreadable:
             raise CommandError(
                 f"{unreadable} images could not be read, see above. Let their senders send them again, then run this "
                 "command again."
             )
 
-    def _report(self, found: Unreadable) -> None:
+    def _report(self, found: UnreadableInstance) -> None:
         self.stderr.write(f"study {found.study_id}  image {found.instance_id}  {found.reason}")
 
     @staticmethod

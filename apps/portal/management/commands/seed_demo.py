@@ -16,8 +16,8 @@ from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError
 from apps.deployment.models import Deployment
 from apps.deployment.services import activate
-from apps.ingest.intake import inspect_file, take_in
-from apps.ingest.pictures import wrap_picture
+from apps.ingest.intake import ingest_instance, inspect_file
+from apps.ingest.secondary_capture import wrap_picture
 from apps.registry import engine
 from apps.registry.services import register
 from apps.routing.selectors import peers
@@ -157,6 +157,6 @@ def _take_in(tenant: Tenant, data: bytes, name: str, *, is_picture: bool = False
             if is_picture:
                 spooled = wrap_picture(spooled=spooled, spool=spool, tenant=tenant)
             inspected = inspect_file(spooled)
-            take_in(inspected, tenant_id=tenant.id, by=SEED, source="demo")
+            ingest_instance(inspected, tenant_id=tenant.id, by=SEED, source="demo")
         except ChecxrayError as error:
             tqdm.write(f"  {name} was left out: {error.detail}")

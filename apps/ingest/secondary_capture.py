@@ -1,4 +1,4 @@
-"""Pictures (PNG, JPEG) become Secondary Capture instances; the decoding happens in a sandboxed child."""
+"""Converts PNG and JPEG files to Secondary Capture instances; a sandboxed child process decodes them."""
 
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.inference.rendering import sandbox
