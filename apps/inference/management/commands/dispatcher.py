@@ -1,4 +1,4 @@
-"""The dispatcher: sends lost wake-up messages again and expires leases. Two may run at once; each step is repeatable."""
+"""The dispatcher: sends lost wake-up messages again and expires leases. Two may run at once; steps are repeatable."""
 
 import datetime
 import logging
