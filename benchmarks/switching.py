@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.audit.services import Actor
 from benchmarks.client import store_all
 from benchmarks.images import image_bytes
 from benchmarks.pipeline import OURS, STARTER, densenet, store, wait_for_jobs
@@ -128,9 +129,9 @@ def switch(others: list[Any], every: float, stop: threading.Event, moves: list[f
     try:
         while not stop.wait(every):
             if len(moves) % 2:
-                roll_back(actor="benchmark")
+                roll_back(by=Actor(name="benchmark"))
             else:
-                activate(version=others[len(moves) // 2 % len(others)], actor="benchmark")
+                activate(version=others[len(moves) // 2 % len(others)], by=Actor(name="benchmark"))
             moves.append(time.perf_counter())
     finally:
         connections.close_all()
@@ -203,13 +204,13 @@ def compile_each(versions: list[Any]) -> None:
     from apps.inference.models import Worker
 
     for version in versions:
-        activate(version=version, actor="benchmark")
+        activate(version=version, by=Actor(name="benchmark"))
         deadline = time.monotonic() + 300
         while not Worker.objects.filter(model_version=version).exists():
             if time.monotonic() > deadline:
                 raise SystemExit(f"The worker did not take {version} within five minutes.")
             time.sleep(0.5)
-        roll_back(actor="benchmark")
+        roll_back(by=Actor(name="benchmark"))
 
 
 def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespace) -> None:

@@ -146,11 +146,12 @@ def enter(client: Client, hospital: Hospital, user: Any) -> None:
 @pytest.fixture
 def starter(db: None) -> Any:
     """The shipped model version, registered and in service."""
+    from apps.audit.services import Actor
     from apps.deployment.services import activate
     from apps.registry.services import register
 
     version = register(artifact_dir=STARTER)
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     return version
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apps.audit.services import Actor
 from ml.labels import LABELS
 from ml.model.artifact import Manifest, Threshold
 from ml.model.calibration import Platt
@@ -53,7 +54,7 @@ def version(db: None) -> Any:
     version = ModelVersion.objects.create(
         name="chest-net", number=3, sha256=described.sha256, manifest=described.to_dict(), device_uid="2.25.1"
     )
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     return version
 
 

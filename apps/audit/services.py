@@ -1,6 +1,7 @@
 """Services that write the audit trail."""
 
 import datetime
+import getpass
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -36,6 +37,11 @@ def actor_of(request: HttpRequest) -> Actor:
     membership = getattr(request, "membership", None)
     user_id = request.user.pk if membership is None else membership.user_id
     return Actor(name=f"user:{user_id}", user_id=user_id, address=address)
+
+
+def command_actor() -> Actor:
+    """The account on this machine that runs a management command."""
+    return Actor(name=f"cli:{getpass.getuser()}"[:100])
 
 
 def operation_of(request: HttpRequest) -> str:

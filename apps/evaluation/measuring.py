@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.template.loader import render_to_string
 
+from apps.audit.services import Actor
 from apps.core.documents import require_pdf, stylesheet, to_pdf
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.evaluation.models import Evaluation
@@ -18,7 +19,7 @@ from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
 
 
-def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: str) -> Evaluation:
+def evaluate(*, version: ModelVersion, data: Path, split: Path | None, by: Actor) -> Evaluation:
     """Read the list's films with the version as a worker would, and keep what was found.
 
     Raises:
@@ -27,7 +28,7 @@ def evaluate(*, version: ModelVersion, data: Path, split: Path | None, actor: st
     """
     with _refusals():
         report = engine.evaluate_version(fetch_artifact(version), data, split, _cache(), _device())
-    return keep_evaluation(version=version, report=report, data=data, split=split, actor=actor)
+    return keep_evaluation(version=version, report=report, data=data, split=split, by=by)
 
 
 def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:

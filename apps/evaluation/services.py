@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import Queue
@@ -82,12 +83,12 @@ def request_measurements(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -
 
 
 def keep_evaluation(
-    *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, actor: str
+    *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, by: Actor
 ) -> Evaluation:
     """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
     known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
     with transaction.atomic():
-        kept = _written(version, known.first(), report, actor)
+        kept = _written(version, known.first(), report, by.name)
         _announce(kept.model_version, kept.evaluation_set, kept)
         return kept
 

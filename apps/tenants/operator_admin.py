@@ -6,7 +6,6 @@ findings, and its database role cannot read one.
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Model
@@ -75,14 +74,6 @@ class OperatorAdmin(admin.ModelAdmin):
             "back_to": back_to,
         }
         return TemplateResponse(request, "operator/form.html", context)
-
-
-def operator_name(request: HttpRequest) -> str:
-    return f"user:{request.user.pk}"
-
-
-def operator_id(request: HttpRequest) -> UUID | None:
-    return request.user.pk
 
 
 def reference(instance: Model | None) -> str:

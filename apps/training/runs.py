@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from apps.audit.services import Actor
 from apps.registry.services import register
 from apps.training.models import TrainingEpoch, TrainingRun
 
@@ -50,7 +51,7 @@ def start_training_run(
     epochs: int,
     folder: Path,
     nodes: str,
-    actor: str,
+    by: Actor,
     run_id: UUID,
 ) -> TrainingRun:
     """The row of a training that begins."""
@@ -63,7 +64,7 @@ def start_training_run(
         epochs=epochs,
         folder=str(folder),
         nodes=nodes,
-        actor=actor,
+        actor=by.name,
         heartbeat=timezone.now(),
     )
 

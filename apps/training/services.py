@@ -18,6 +18,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
+from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError, ConflictError, InvalidInputError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry import engine
@@ -51,7 +52,7 @@ class _Training:
     config: engine.TrainingConfig
     nodes: engine.Nodes
     settings: dict[str, Any]
-    actor: str
+    by: Actor
     run: TrainingRun | None
     run_id: UUID
 
@@ -68,13 +69,13 @@ class _Training:
             epochs=self.config.recipe.epochs,
             folder=self.config.out,
             nodes=_told(self.nodes),
-            actor=self.actor,
+            by=self.by,
         )
         return self.run
 
 
 def train(
-    *, config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, actor: str, terminal: TextIO
+    *, config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor, terminal: TextIO
 ) -> TrainingRun | None:
     """Train, and register what came of it as a candidate. None where another machine's node is the chief.
 
@@ -87,7 +88,7 @@ def train(
         TrainingEndedError: it failed or was stopped.
         UnavailableError: it is done and cannot be registered now; the detail says how to do it later.
     """
-    training = _prepared(config, nodes, out, actor)
+    training = _prepared(config, nodes, out, by)
     if not engine.keeps_meeting(nodes):
         with _told_apart(training):
             engine.launch(training.config, nodes, out=terminal)
@@ -124,7 +125,7 @@ def _told_apart(training: _Training) -> Iterator[None]:
         ) from error
 
 
-def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, actor: str) -> _Training:
+def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor) -> _Training:
     known = {**config.describe(), "data": str(config.data.resolve()), "name": config.version_name}
     run = find_unfinished(settings=known, folder=out) if config.resume else None
     run_id = uuid7()
@@ -143,7 +144,7 @@ def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | No
         raise InvalidInputError(
             f"The folder {folder} cannot be made ({error.strerror}): choose another by --out."
         ) from error
-    return _Training(replace(config, out=folder.resolve()), nodes, known, actor, run, run_id)
+    return _Training(replace(config, out=folder.resolve()), nodes, known, by, run, run_id)
 
 
 def _home() -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, ObjectLostError, UnavailableError
 from apps.deployment.models import SwitchPreview
 from apps.deployment.selectors import version_for
@@ -29,7 +30,7 @@ def preview_switch(
     tenant: Tenant,
     version: ModelVersion,
     last: int,
-    actor: str,
+    by: Actor,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> SwitchPreview:
     """Let a candidate read the tenant's last studies, and keep what would change.
@@ -38,7 +39,7 @@ def preview_switch(
         ConflictError, UnavailableError: as `read_switch`.
     """
     serving, read = read_switch(tenant=tenant, version=version, last=last, progress=progress)
-    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, actor=actor)
+    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, by=by)
 
 
 def read_switch(

@@ -5,6 +5,7 @@ import json
 
 from django.db import transaction
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.deployment.selectors import version_for
@@ -29,14 +30,14 @@ def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: Read)
             from_version=from_version,
             to_version=job.model_version,
             read=read,
-            actor=job.actor,
+            by=Actor(name=job.actor),
         )
         PREVIEWS.complete(job=job, preview=kept)
         return kept
 
 
 def store_preview(
-    *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: Read, actor: str
+    *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: Read, by: Actor
 ) -> SwitchPreview:
     """Count what the switch would change with the points that are in force now, and keep it.
 
@@ -54,5 +55,5 @@ def store_preview(
         studies=read.studies,
         report_json=text,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
-        actor=actor,
+        actor=by.name,
     )

@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
@@ -34,5 +35,5 @@ def operator(operator_named: Callable[[str], Client]) -> Client:
 def pair(db: None) -> tuple[ModelVersion, ModelVersion]:
     """The version in service, and another one."""
     first = registered(1)
-    activate(version=first, actor="test")
+    activate(version=first, by=Actor(name="test"))
     return first, registered(2, scale=0.5)

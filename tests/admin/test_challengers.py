@@ -6,6 +6,7 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
+from apps.audit.services import Actor
 from apps.deployment.models import Activation, ActivationRequest, Challenger
 from apps.deployment.selectors import challenger_for
 from apps.deployment.services import challenge
@@ -70,7 +71,7 @@ def test_a_canary_waits_for_a_second_operator(
 def test_the_disagreement_is_counted_over_all_hospitals_and_shows_ids_alone(
     operator: Client, north: Any, south: Any, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
-    challenge(version=pair[1], actor="test")
+    challenge(version=pair[1], by=Actor(name="test"))
     row = Challenger.objects.select_related("model_version", "against").get()
     address = reverse("admin:deployment_challenger_disagreement", args=[row.pk])
     assert "100 more studies" in operator.get(address).content.decode()
@@ -92,7 +93,7 @@ def test_the_disagreement_is_counted_over_all_hospitals_and_shows_ids_alone(
 
 
 def test_only_operators_enter(north: Any, pair: tuple[ModelVersion, ModelVersion], sign_in: Any) -> None:
-    challenge(version=pair[1], actor="test")
+    challenge(version=pair[1], by=Actor(name="test"))
     row = Challenger.objects.get()
     for name, argument in (("disagreement", row.pk), ("end", row.pk), ("start", pair[1].pk)):
         address = reverse(f"admin:deployment_challenger_{name}", args=[argument])

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
+from apps.audit.services import Actor
 from apps.core.identifiers import uuid7
 from apps.deployment.models import Activation, Deployment
 from apps.deployment.selectors import version_for
@@ -35,7 +36,7 @@ def filled(north: Any, south: Any, store_film: Any, version: Any) -> Iterator[An
     Worker.objects.create(name="gpu-1", device="H200", model_version=version, last_seen=Now())
     run = start_training_run(
         name="chest-net", architecture="densenet121", settings={}, epochs=4, folder=Path("/training"), nodes="3",
-        actor="cli:test", run_id=uuid7(),
+        by=Actor(name="cli:test"), run_id=uuid7(),
     )  # fmt: skip
     record_progress(run_id=run.pk, events=[start(), epoch(1)])
     return version

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from apps.audit.services import Actor
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.points import Choice
 from apps.deployment.selectors import thresholds_for, version_for
@@ -19,7 +20,11 @@ def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
 ) -> None:
     first, second = pair
     set_points(
-        tenant=north.tenant, version=first, choices={"Mass": Choice("sensitivity", 0.8)}, recent={}, actor="test"
+        tenant=north.tenant,
+        version=first,
+        choices={"Mass": Choice("sensitivity", 0.8)},
+        recent={},
+        by=Actor(name="test"),
     )
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
@@ -37,7 +42,7 @@ def test_a_choice_that_cannot_be_kept_is_said_in_the_form(
 ) -> None:
     first, second = pair
     by_hand = Choice("manual", value=0.3, reason="As before.")
-    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, actor="test")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     refused = operator.post(address, {"keeps_points": "on", "reason": "Better."})
     assert b"preview_switch chest-net:2 --tenant north" in refused.content
@@ -68,7 +73,7 @@ def test_a_second_operator_confirms_in_the_console(
     assert str(asked.by) in listed
     shown = other.get(confirm).content
     assert b"Better." in shown
-    assert b"Gates" in shown
+    assert b"Release gates" in shown
     assert b"What would change" in shown
     assert other.post(confirm).status_code == 302
     assert version_for(north.tenant.pk) == second

@@ -5,6 +5,7 @@ from typing import Any
 from django.test import Client
 from django.urls import reverse
 
+from apps.audit.services import Actor
 from apps.deployment.models import PreviewJob
 from apps.deployment.services import PREVIEWS, activate, note_progress, request_preview, retire
 from apps.registry.models import ModelVersion
@@ -45,16 +46,16 @@ def test_only_for_whom_another_version_reads(
 ) -> None:
     first, second = pair
     assert FORM not in operator.get(address("activate", first)).content
-    activate(version=second, tenant=north.tenant, actor="test")
+    activate(version=second, tenant=north.tenant, by=Actor(name="test"))
     for version, other, served in ((first, north, south), (second, south, north)):
         form = operator.get(address("activate", version)).context["preview_form"]
         assert list(form.fields["tenant"].queryset) == [other.tenant]
         assert operator.post(address("preview", version), {"tenant": served.tenant.pk, "last": "5"}).status_code == 200
-    activate(version=second, actor="test")
+    activate(version=second, by=Actor(name="test"))
     assert FORM not in operator.get(address("activate", second)).content
     unused = registered(3)
     assert FORM in operator.get(address("activate", unused)).content
-    retire(version=unused, actor="test", reason="Old.")
+    retire(version=unused, by=Actor(name="test"), reason="Old.")
     assert FORM not in operator.get(address("activate", unused)).content
     assert operator.post(address("preview", unused), {"tenant": north.tenant.pk, "last": "5"}).status_code == 302
     assert not PreviewJob.objects.exists()
@@ -74,7 +75,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(north: Hospital, pair: tupl
     labels = first.manifest["labels"]
     nothing: dict[str, list[float]] = {label: [] for label in labels}
     read = Read(former=nothing, candidate=nothing, studies=0, refused=0)
-    request_preview(tenant=north.tenant, version=second, last=5, actor="test")
+    request_preview(tenant=north.tenant, version=second, last=5, by=Actor(name="test"))
     late = PREVIEWS.claim(worker="first")
     assert late is not None
     PreviewJob.objects.update(lease_expires=late.created)

@@ -6,6 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.audit.models import AuditEvent
+from apps.audit.services import Actor
 from apps.deployment.models import Challenger
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, challenge, roll_back, set_points, unpin
@@ -39,12 +40,12 @@ def test_all_studies_read_by_a_version(
 def test_which_version_read_a_study_and_who_put_it_there(
     operator: Client, north: Any, version: Any, store_film: Any, read: Any, uid_of: Any
 ) -> None:
-    pinned = activate(version=version, actor="user:the-head", tenant=north.tenant, reason="Trial.")
+    pinned = activate(version=version, by=Actor(name="user:the-head"), tenant=north.tenant, reason="Trial.")
     film = store_film(north, size=256).instance
     read(film, Mass=0.7)
     # What is changed later did not read it.
     set_points(
-        tenant=north.tenant, version=version, actor="user:another", recent={},
+        tenant=north.tenant, version=version, by=Actor(name="user:another"), recent={},
         choices={"Mass": Choice("manual", value=0.9, reason="Later.")},
     )  # fmt: skip
     study_id = InferenceJob.objects.using("dispatch").values_list("study_id", flat=True).get()
@@ -65,24 +66,24 @@ def test_which_version_read_a_study_and_who_put_it_there(
 def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since(
     north: Any, south: Any, version: Any, store_film: Any, read: Any
 ) -> None:
-    pinned = activate(version=version, actor="test", tenant=north.tenant)
-    activate(version=registered(4), actor="test")
-    again = activate(version=version, actor="test")
+    pinned = activate(version=version, by=Actor(name="test"), tenant=north.tenant)
+    activate(version=registered(4), by=Actor(name="test"))
+    again = activate(version=version, by=Actor(name="test"))
     for hospital, line in ((north, pinned), (south, again)):
         film = store_film(hospital, size=256)
         read(film.instance, Mass=0.7)
         assert [each.line for each in readings_of(film.study.pk)] == [line]
     # A change of points and its taking back let no version read.
     by_hand = {"Mass": Choice("manual", value=0.9, reason="Tried.")}
-    set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, actor="test")
-    roll_back(tenant=north.tenant, actor="test")
+    set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, by=Actor(name="test"))
+    roll_back(tenant=north.tenant, by=Actor(name="test"))
     film = store_film(north, seed=3, size=256)
     read(film.instance, Mass=0.7)
     assert [each.line for each in readings_of(film.study.pk)] == [pinned]
     with tenant_tx(north.tenant.pk):
         assert AuditEvent.objects.filter(action="operating-points.changed").count() == 2
         assert not AuditEvent.objects.filter(action="model.rolled_back").exists()
-    unpinned = unpin(tenant=north.tenant, actor="test")
+    unpinned = unpin(tenant=north.tenant, by=Actor(name="test"))
     film = store_film(north, seed=2, size=256)
     read(film.instance, Mass=0.7)
     assert [each.line for each in readings_of(film.study.pk)] == [unpinned]
@@ -92,7 +93,7 @@ def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(
     north: Any, version: Any, store_film: Any, read: Any
 ) -> None:
     tried = registered(4)
-    line = challenge(version=tried, actor="user:the-head", tenant=north.tenant, percent=99)
+    line = challenge(version=tried, by=Actor(name="user:the-head"), tenant=north.tenant, percent=99)
     canary = Canary(Challenger.objects.get().pk, 100, tried)
     study = store_film(north, size=256).study
     (job,) = claim_jobs(limit=1, version=version, worker="test", canaries={north.tenant.pk: canary})

@@ -65,7 +65,7 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     assert b"Candidate: gate failed" in operator.get(reverse("admin:registry_modelversion_changelist")).content
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert b"It may be worse than chest-net:1" in operator.get(address).content
-    assert b"did not pass the gate" in operator.post(address, {"reason": "Newer."}).content
+    assert b"did not pass the release gate" in operator.post(address, {"reason": "Newer."}).content
     assert operator.post(address, {"reason": "Portable films.", "despite_gate": "on"}).status_code == 302
     line = Activation.objects.first()
     assert line is not None

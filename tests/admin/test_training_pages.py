@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.core.identifiers import uuid7
 from apps.training.models import TrainingRun
 from apps.training.runs import complete_training_run, fail_training_run, record_progress, start_training_run
@@ -22,7 +23,7 @@ from tests.training.progress import artifact, epoch, start, step
 def run(db: None) -> TrainingRun:
     return start_training_run(
         name="chexnet-densenet121", architecture="densenet121", settings={"seed": 3}, epochs=4, folder=Path("/out"),
-        nodes="2:3", actor="cli:test", run_id=uuid7(),
+        nodes="2:3", by=Actor(name="cli:test"), run_id=uuid7(),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.test import Client
 
+from apps.audit.services import Actor
 from apps.deployment.models import Offer
 from apps.deployment.services import activate, challenge, end_challenge, retire
 from apps.registry.models import ModelVersion
@@ -53,21 +54,21 @@ def test_versions_are_for_known_callers(db: None) -> None:
 
 def test_what_reads_or_has_read_somewhere_may_be_named_there(north: Any, south: Any) -> None:
     former, serving, pinned, _candidate = (registered(number) for number in range(1, 5))
-    activate(version=former, actor="test")
-    activate(version=serving, actor="test")
-    activate(version=pinned, tenant=south.tenant, actor="test")
+    activate(version=former, by=Actor(name="test"))
+    activate(version=serving, by=Actor(name="test"))
+    activate(version=pinned, tenant=south.tenant, by=Actor(name="test"))
 
     assert named_by(north) == ["chest-net:1", "chest-net:2"]
     assert named_by(south) == ["chest-net:1", "chest-net:2", "chest-net:3"]
-    retire(version=former, actor="test")
+    retire(version=former, by=Actor(name="test"))
     assert named_by(north) == ["chest-net:2"]
 
 
 def test_the_platforms_version_as_a_pinned_tenants_shadow_is_no_name_there(north: Any, south: Any) -> None:
     own, platforms = registered(1), registered(2)
-    activate(version=platforms, actor="test")
-    activate(version=own, actor="test", tenant=north.tenant)
-    challenge(version=platforms, actor="test", tenant=north.tenant)
+    activate(version=platforms, by=Actor(name="test"))
+    activate(version=own, by=Actor(name="test"), tenant=north.tenant)
+    challenge(version=platforms, by=Actor(name="test"), tenant=north.tenant)
 
     assert named_by(north) == ["chest-net:1"]
     assert named_by(south) == ["chest-net:2"]
@@ -75,13 +76,13 @@ def test_the_platforms_version_as_a_pinned_tenants_shadow_is_no_name_there(north
 
 def test_an_offered_candidate_may_be_named_until_it_is_a_shadow(north: Any, south: Any) -> None:
     serving, candidate = registered(1), registered(2)
-    activate(version=serving, actor="test")
+    activate(version=serving, by=Actor(name="test"))
     Offer.objects.create(model_version=candidate, for_tenant=north.tenant, actor="test")
 
     assert named_by(north) == ["chest-net:1", "chest-net:2"]
     assert named_by(south) == ["chest-net:1"]
-    challenge(version=candidate, actor="test")
+    challenge(version=candidate, by=Actor(name="test"))
     assert named_by(north) == ["chest-net:1"]
-    end_challenge(actor="test")
-    challenge(version=candidate, actor="test", percent=10)
+    end_challenge(by=Actor(name="test"))
+    challenge(version=candidate, by=Actor(name="test"), percent=10)
     assert named_by(south) == ["chest-net:1", "chest-net:2"], "A canary reads patients of everyone."

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from apps.audit.models import AuditEvent
+from apps.audit.services import Actor
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, set_points
 from apps.inference.serving import loaded_versions
@@ -307,9 +308,9 @@ def test_each_hospital_is_answered_by_its_own_version_and_operating_points(
     north: Any, south: Any, serving: Any, tmp_path: Path
 ) -> None:
     other = recalibrated(tmp_path)
-    activate(version=other, actor="test", tenant=south.tenant, reason="trial")
+    activate(version=other, by=Actor(name="test"), tenant=south.tenant, reason="trial")
     choice = Choice("manual", value=0.123, reason="few radiologists at night")
-    set_points(tenant=north.tenant, version=serving, choices={"Effusion": choice}, recent={}, actor="test")
+    set_points(tenant=north.tenant, version=serving, choices={"Effusion": choice}, recent={}, by=Actor(name="test"))
     loaded_versions().predictor(other, time.monotonic() + 240)
 
     points = {}

@@ -12,6 +12,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
+from apps.audit.services import Actor
 from apps.deployment.services import activate
 from apps.inference.loading import load_version
 from apps.studies.models import Study
@@ -118,7 +119,7 @@ def test_a_version_that_resamples_otherwise_is_sent_the_film_itself(
 ) -> None:
     space = {**starter.manifest["input_space"], **way}
     imported = registered(tmp_path / "imported", "Imported.", input_space=space)
-    activate(version=imported, actor="test")
+    activate(version=imported, by=Actor(name="test"))
     page, film = enter(north.radiologist, expect_statuses=(503,)), noisy((700, 1000))
     page.goto("/quick-check/")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from apps.audit.services import Actor
 from apps.deployment.models import Challenger
 from apps.deployment.services import activate, challenge
 from tests.browser.audit import defects
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.browser
 
 
 def test_from_the_figures_to_the_disagreements(north: Hospital, enter: Callable[..., Page]) -> None:
-    activate(version=registered(1), actor="test")
-    challenge(version=registered(2, scale=0.5), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
+    challenge(version=registered(2, scale=0.5), by=Actor(name="test"))
     trial = Challenger.objects.select_related("model_version", "against").get()
     read_by_both(north, trial, [({"Mass": 0.9}, {"Mass": 0.1}), ({}, {"Edema": 0.4})] + [({}, {})] * 118)
     page = enter(north.admin)

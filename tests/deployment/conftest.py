@@ -2,6 +2,7 @@
 
 import pytest
 
+from apps.audit.services import Actor
 from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
 from tests.registry.versions import registered
@@ -10,7 +11,7 @@ from tests.registry.versions import registered
 @pytest.fixture
 def first(db: None) -> ModelVersion:
     version = registered(1)
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     return version
 
 

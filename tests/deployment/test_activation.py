@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 from django.db.migrations.loader import MigrationLoader
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.rollback import former_version
 from apps.deployment.models import Activation, Deployment
@@ -116,41 +117,41 @@ def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, sec
 def test_rollbacks_go_back_one_move_each_and_never_to_what_was_rolled_back(db: None) -> None:
     good, better, bad, other = (registered(number) for number in range(1, 5))
     for version in (good, better, bad):
-        activate(version=version, actor="test")
-    back = [roll_back(actor="test").to_version for _ in range(2)]
+        activate(version=version, by=Actor(name="test"))
+    back = [roll_back(by=Actor(name="test")).to_version for _ in range(2)]
     assert back == [better, good]
     with pytest.raises(ConflictError, match="no earlier version"):
-        roll_back(actor="test")
-    activate(version=other, actor="test")
-    assert roll_back(actor="test").to_version == good
+        roll_back(by=Actor(name="test"))
+    activate(version=other, by=Actor(name="test"))
+    assert roll_back(by=Actor(name="test")).to_version == good
     assert bad not in deployments().values()
 
 
 def test_a_rollback_passes_over_what_was_retired(db: None) -> None:
     good, poor, bad = (registered(number) for number in range(1, 4))
     for version in (good, poor, bad):
-        activate(version=version, actor="test")
-    retire(version=poor, actor="test")
-    line = roll_back(actor="test", reason="Worse.")
+        activate(version=version, by=Actor(name="test"))
+    retire(version=poor, by=Actor(name="test"))
+    line = roll_back(by=Actor(name="test"), reason="Worse.")
     assert (line.from_version, line.to_version) == (bad, good)
     with pytest.raises(ConflictError, match="no earlier version"):
-        roll_back(actor="test")
+        roll_back(by=Actor(name="test"))
 
 
 def test_passing_over_ends_at_what_serves_already(db: None) -> None:
     good, poor = registered(1), registered(2)
     for version in (good, poor, good):
-        activate(version=version, actor="test")
-    retire(version=poor, actor="test")
+        activate(version=version, by=Actor(name="test"))
+    retire(version=poor, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="chest-net:2 is retired"):
-        roll_back(actor="test")
+        roll_back(by=Actor(name="test"))
     assert require_platform_version() == good
 
 
 def test_rollbacks_of_old_are_filled_in(north: Any) -> None:
     fill = import_module("apps.registry.migrations.0018_what_former_rollbacks_took_back").fill
     good, bad = registered(1), registered(2)
-    there = [activate(version=version, actor="test") for version in (good, bad)][-1]
+    there = [activate(version=version, by=Actor(name="test")) for version in (good, bad)][-1]
     old = Activation.objects.create(
         number=3, act="rolled-back", from_version=bad, to_version=good, thresholds={}, actor="test"
     )
@@ -164,20 +165,20 @@ def test_rollbacks_of_old_are_filled_in(north: Any) -> None:
     assert old.undoes == there
     assert former_version(None, good.pk) is None
     with pytest.raises(ConflictError, match="no earlier version"):
-        roll_back(actor="test")
+        roll_back(by=Actor(name="test"))
 
 
 def test_a_rollback_keeps_a_pin_on_the_platforms_own_version(north: Any) -> None:
     first, second = registered(1), registered(2)
-    activate(version=first, actor="test")
-    activate(version=first, actor="test", tenant=north.tenant)
-    activate(version=second, actor="test", tenant=north.tenant)
-    roll_back(actor="test", tenant=north.tenant)
+    activate(version=first, by=Actor(name="test"))
+    activate(version=first, by=Actor(name="test"), tenant=north.tenant)
+    activate(version=second, by=Actor(name="test"), tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert deployments() == {None: first.pk, north.tenant.pk: first.pk}
-    unpin(actor="test", tenant=north.tenant)
-    roll_back(actor="test", tenant=north.tenant)
+    unpin(by=Actor(name="test"), tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert deployments() == {None: first.pk, north.tenant.pk: first.pk}
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert deployments() == {None: first.pk}, "The pin itself is taken back last."
 
 
@@ -188,7 +189,7 @@ def test_one_of_two_who_move_at_once_is_told(north: Any, starter: Any, second: M
     def move(step: int) -> str:
         try:
             version = (starter, second)[step % 2]
-            activate(version=version, actor=f"thread-{step}", tenant=tenants[step // 2 % 2])
+            activate(version=version, by=Actor(name=f"thread-{step}"), tenant=tenants[step // 2 % 2])
         except ConflictError as error:
             return error.detail
         finally:

@@ -4,6 +4,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.deployment.card.sections import render_card_pdf
 from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
@@ -21,7 +22,7 @@ WORDS = (
 
 def version_in_use() -> ModelVersion:
     version = registered(1)
-    activate(version=version, actor="test", reason="First of all.")
+    activate(version=version, by=Actor(name="test"), reason="First of all.")
     return version
 
 

@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, Challenger, canary_reads
 from apps.deployment.points import Choice
@@ -66,13 +67,13 @@ def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second
     row = Challenger.objects.get()
     run("chest-net:2", "--canary", "25")
     assert challenger_for(north.tenant.pk) == row, "a larger share is the same canary, so that no study changes sides"
-    activate(version=second, actor="test")
+    activate(version=second, by=Actor(name="test"))
     assert challenger_for(north.tenant.pk) is None
     assert acts() == [
         ("activated", None), ("shadow", None), ("canary", 10), ("canary", 25), ("activated", None),
         ("challenge-ended", None),
     ]  # fmt: skip
-    roll_back(actor="test")
+    roll_back(by=Actor(name="test"))
     assert version_for(north.tenant.pk) == first
 
 
@@ -95,7 +96,7 @@ def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second
 def test_what_cannot_be_is_refused(
     first: ModelVersion, second: ModelVersion, north: Any, arguments: list[str], word: str
 ) -> None:
-    retire(version=registered(3), actor="test")
+    retire(version=registered(3), by=Actor(name="test"))
     lines = Activation.objects.count()
     with pytest.raises(CommandError, match=word):
         run(*arguments)
@@ -107,31 +108,31 @@ def test_one_challenger_for_each_and_a_challenger_is_not_retired(
     first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
     third = registered(3, scale=0.7)
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="under way: end it first"):
-        challenge(version=third, actor="test")
+        challenge(version=third, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="under way already"):
-        challenge(version=second, actor="test")
+        challenge(version=second, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="is a challenger"):
-        retire(version=second, actor="test")
+        retire(version=second, by=Actor(name="test"))
     with pytest.raises(IntegrityError):
         Challenger.objects.create(model_version=third, against=first, mode="shadow", keeps_points=True, actor="test")
-    challenge(version=third, actor="test", tenant=north.tenant)
-    activate(version=first, actor="test", tenant=south.tenant)
+    challenge(version=third, by=Actor(name="test"), tenant=north.tenant)
+    activate(version=first, by=Actor(name="test"), tenant=south.tenant)
     assert challenger_for(north.tenant.pk).model_version == third
     assert challenger_for(south.tenant.pk) is None, "the platform's trial leaves a pinned hospital alone"
-    end_challenge(actor="test", tenant=north.tenant)
+    end_challenge(by=Actor(name="test"), tenant=north.tenant)
     assert challenger_for(north.tenant.pk).model_version == second
-    end_challenge(actor="test")
-    retire(version=second, actor="test")
+    end_challenge(by=Actor(name="test"))
+    retire(version=second, by=Actor(name="test"))
     assert state(second) == "Retired"
 
 
 def test_nothing_is_challenged_where_nothing_serves(db: None) -> None:
     with pytest.raises(ConflictError, match="activate one first"):
-        challenge(version=registered(1), actor="test")
+        challenge(version=registered(1), by=Actor(name="test"))
     with pytest.raises(InvalidInputError):
-        challenge(version=registered(2), actor="test", percent=100)
+        challenge(version=registered(2), by=Actor(name="test"), percent=100)
 
 
 def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
@@ -139,10 +140,10 @@ def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
 ) -> None:
 
     def choose(choice: Choice) -> None:
-        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
+        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
 
     choose(Choice("sensitivity", 0.8))
-    challenge(version=second, actor="test", percent=20)
+    challenge(version=second, by=Actor(name="test"), percent=20)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
     choose(Choice("sensitivity", 0.95))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.1)
@@ -151,21 +152,21 @@ def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
     with pytest.raises(ConflictError, match="on trial and cannot keep this choice"):
         choose(Choice("manual", value=0.3, reason="As before."))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.2)
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
-    end_challenge(actor="test")
+    end_challenge(by=Actor(name="test"))
     choose(Choice("manual", value=0.3, reason="As before."))
     with pytest.raises(ConflictError, match="threshold of its own"):
-        challenge(version=second, actor="test", percent=20)
-    challenge(version=second, actor="test", percent=20, keeps_points=False)
+        challenge(version=second, by=Actor(name="test"), percent=20)
+    challenge(version=second, by=Actor(name="test"), percent=20, keeps_points=False)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == second.thresholds["Mass"]["value"]
 
 
 def test_a_rollback_is_never_held_up_by_a_canary(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     for choice in (Choice("manual", value=0.3, reason="As ever."), Choice("sensitivity", 0.8)):
-        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, actor="test")
-    challenge(version=second, actor="test", percent=20)
-    roll_back(actor="test", tenant=north.tenant)
+        set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
+    challenge(version=second, by=Actor(name="test"), percent=20)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
     assert challenger_for(north.tenant.pk) is None
     assert Activation.objects.first().act == "challenge-ended"
@@ -177,26 +178,30 @@ def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
     third = registered(3)
     for hospital in (north, south):
         set_points(
-            tenant=hospital.tenant, version=first, choices={"Mass": Choice("sensitivity", 0.8)}, recent={}, actor="test"
+            tenant=hospital.tenant,
+            version=first,
+            choices={"Mass": Choice("sensitivity", 0.8)},
+            recent={},
+            by=Actor(name="test"),
         )
-    activate(version=first, actor="test", tenant=north.tenant)
-    challenge(version=third, actor="test", tenant=south.tenant)
-    challenge(version=second, actor="test", percent=20)
+    activate(version=first, by=Actor(name="test"), tenant=north.tenant)
+    challenge(version=third, by=Actor(name="test"), tenant=south.tenant)
+    challenge(version=second, by=Actor(name="test"), percent=20)
     own = second.thresholds["Mass"]["value"]
     assert [thresholds_for(second, each.tenant.pk)["Mass"] for each in (north, south)] == [own, own]
-    unpin(tenant=north.tenant, actor="test")
-    end_challenge(actor="test", tenant=south.tenant)
+    unpin(tenant=north.tenant, by=Actor(name="test"))
+    end_challenge(by=Actor(name="test"), tenant=south.tenant)
     for hospital in (north, south):
         assert challenger_for(hospital.tenant.pk).model_version == second
         assert thresholds_for(second, hospital.tenant.pk)["Mass"] == pytest.approx(0.2)
-    set_points(tenant=north.tenant, version=first, choices={"Mass": None}, recent={}, actor="test")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": None}, recent={}, by=Actor(name="test"))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == own
 
 
 def test_a_shadow_holds_no_hospital_s_choice_up(first: ModelVersion, second: ModelVersion, north: Any) -> None:
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     by_hand = Choice("manual", value=0.3, reason="As before.")
-    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, actor="test")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
     assert challenger_for(north.tenant.pk) is not None
 
@@ -205,10 +210,10 @@ def test_another_version_in_service_ends_the_trial_of_those_whom_it_serves(
     first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
     third = registered(3)
-    activate(version=first, actor="test", tenant=south.tenant)
+    activate(version=first, by=Actor(name="test"), tenant=south.tenant)
     for tenant in (None, north.tenant, south.tenant):
-        challenge(version=second, actor="test", tenant=tenant)
-    activate(version=third, actor="test")
+        challenge(version=second, by=Actor(name="test"), tenant=tenant)
+    activate(version=third, by=Actor(name="test"))
     assert challenger_for(north.tenant.pk) is None
     assert challenger_for(south.tenant.pk) is not None
     ended = Activation.objects.filter(act="challenge-ended")
@@ -220,16 +225,20 @@ def test_a_second_operator_confirms_a_canary_but_no_shadow(
     first: ModelVersion, second: ModelVersion, north: Any, settings: Any
 ) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
-    assert isinstance(challenge_or_request(version=second, actor="test"), Activation)
+    assert isinstance(challenge_or_request(version=second, by=Actor(name="test")), Activation)
     with pytest.raises(NotPermittedError):
-        challenge(version=second, actor="test", percent=20)
+        challenge(version=second, by=Actor(name="test"), percent=20)
     one, two = (User.objects.create_user(f"{name}@platform.example", PASSWORD) for name in ("one", "two"))
-    request = challenge_or_request(version=second, actor="test", percent=20, by_id=one.pk)
+    request = challenge_or_request(version=second, by=Actor(name="test", user_id=one.pk), percent=20)
     assert isinstance(request, ActivationRequest)
     assert str(request) == "chest-net:2 as canary, 20 %, for whole platform"
     with pytest.raises(NotPermittedError, match="second operator"):
-        approve(request=request, by_id=one.pk)
-    line = approve(request=request, by_id=two.pk)
+        approve(request=request, by=Actor(name="test", user_id=one.pk))
+    line = approve(request=request, by=Actor(name="test", user_id=two.pk))
     assert (line.act, line.percent, line.second_id) == ("canary", 20, two.pk)
-    assert isinstance(challenge_or_request(version=second, actor="test", percent=5), Activation), "fewer patients"
-    assert isinstance(challenge_or_request(version=second, actor="test", percent=50, by_id=one.pk), ActivationRequest)
+    assert isinstance(challenge_or_request(version=second, by=Actor(name="test"), percent=5), Activation), (
+        "fewer patients"
+    )
+    assert isinstance(
+        challenge_or_request(version=second, by=Actor(name="test", user_id=one.pk), percent=50), ActivationRequest
+    )

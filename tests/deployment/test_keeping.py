@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.point_changes import point_changes
 from apps.deployment.models import Activation, ActivationRequest, SwitchPreview
@@ -28,7 +29,9 @@ BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
 
 
 def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
-    return set_points(tenant=hospital.tenant, version=version, choices={label: choice}, recent={}, actor="test")
+    return set_points(
+        tenant=hospital.tenant, version=version, choices={label: choice}, recent={}, by=Actor(name="test")
+    )
 
 
 def read_alike(version: ModelVersion, scores: list[float]) -> Read:
@@ -65,27 +68,29 @@ def test_a_preview_without_a_proposal_says_why_in_the_refusal(
     kept = previewed(north, first, second, [0.1] * 30)
     assert is_current_preview(kept)
     with pytest.raises(ConflictError, match=r"proposes none. 0 of 30 studies were flagged"):
-        activate(version=second, actor="test")
+        activate(version=second, by=Actor(name="test"))
     choose(north, first, "Mass", Choice("manual", value=0.5, reason="Fewer."))
     assert not is_current_preview(kept), "Other points are in force."
 
 
 def previewed(hospital: Any, before: ModelVersion, after: ModelVersion, scores: list[float]) -> SwitchPreview:
     read = read_alike(before, scores)
-    return store_preview(tenant=hospital.tenant, from_version=before, to_version=after, read=read, actor="test")
+    return store_preview(
+        tenant=hospital.tenant, from_version=before, to_version=after, read=read, by=Actor(name="test")
+    )
 
 
 def test_whoever_unpins_may_give_the_points_up(north: Any, first: ModelVersion, second: ModelVersion) -> None:
-    activate(version=second, actor="test", tenant=north.tenant)
+    activate(version=second, by=Actor(name="test"), tenant=north.tenant)
     choose(north, second, "Mass", BY_HAND)
     with pytest.raises(CommandError, match="--own-points"):
         call_command("activate_model", unpin=True, tenant="north")
     call_command("activate_model", unpin=True, tenant="north", own_points=True)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.33
     with pytest.raises(ConflictError, match="preview_switch"):
-        unpin(tenant=north.tenant, actor="test")
+        unpin(tenant=north.tenant, by=Actor(name="test"))
 
 
 def test_a_request_that_could_not_be_confirmed_is_refused(
@@ -94,9 +99,9 @@ def test_a_request_that_could_not_be_confirmed_is_refused(
     choose(north, first, "Mass", BY_HAND)
     for percent in (None, 10):
         with pytest.raises(ConflictError, match="preview_switch chest-net:2"):
-            request_activation(version=second, actor="one", by_id=north.admin.pk, percent=percent)
-    request_activation(version=second, actor="one", by_id=north.admin.pk, keeps_points=False)
-    retire(version=second, actor="test")
+            request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk), percent=percent)
+    request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk), keeps_points=False)
+    retire(version=second, by=Actor(name="test"))
     assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
 
 
@@ -105,7 +110,7 @@ def test_a_change_of_nothing_is_no_line_that_a_rollback_could_take_back(north: A
     for label, choice in (("Mass", BY_HAND), ("Fibrosis", None)):
         with pytest.raises(ConflictError, match="in force already"):
             choose(north, first, label, choice)
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
 
 
@@ -113,7 +118,7 @@ def test_the_history_is_of_what_judged_and_names_the_versions_own_points(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     choose(north, first, "Hernia", BY_HAND)
     told = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]
     assert told == [

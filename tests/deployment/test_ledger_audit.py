@@ -7,6 +7,7 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.services import activate, challenge, end_challenge, roll_back, unpin
 from apps.tenants.scope import TenantScopeError, current_tenant_id, inside_tenant, tenant_tx
@@ -22,13 +23,13 @@ def trail(hospital: Any) -> list[str]:
 def test_each_hospital_that_a_move_concerns_has_a_line_of_it(north: Any, south: Any) -> None:
     first, second = registered(1), registered(2)
     operator = User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
-    line = activate(version=first, actor="user:1", by_id=operator.pk, reason="For DOE^JANE")
-    activate(version=second, actor="test", tenant=south.tenant)
-    activate(version=second, actor="test")
-    roll_back(actor="test")
-    unpin(tenant=south.tenant, actor="test")
-    challenge(version=second, actor="test")
-    end_challenge(actor="test")
+    line = activate(version=first, by=Actor(name="user:1", user_id=operator.pk), reason="For DOE^JANE")
+    activate(version=second, by=Actor(name="test"), tenant=south.tenant)
+    activate(version=second, by=Actor(name="test"))
+    roll_back(by=Actor(name="test"))
+    unpin(tenant=south.tenant, by=Actor(name="test"))
+    challenge(version=second, by=Actor(name="test"))
+    end_challenge(by=Actor(name="test"))
 
     trial = ["model.shadow", "model.challenge_ended"]
     assert trail(north) == ["model.activated", "model.activated", "model.rolled_back", *trial]
@@ -40,11 +41,11 @@ def test_each_hospital_that_a_move_concerns_has_a_line_of_it(north: Any, south: 
 
 def test_a_move_that_fails_leaves_no_line(north: Any) -> None:
     first = registered(1)
-    activate(version=first, actor="test")
+    activate(version=first, by=Actor(name="test"))
     with pytest.raises(ConflictError):
-        activate(version=first, actor="test")
+        activate(version=first, by=Actor(name="test"))
     with transaction.atomic():
-        activate(version=registered(2), actor="test")
+        activate(version=registered(2), by=Actor(name="test"))
         transaction.set_rollback(True)
     assert trail(north) == ["model.activated"]
 

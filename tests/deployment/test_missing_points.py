@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management import call_command
 
+from apps.audit.services import Actor
 from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, challenge, roll_back, set_points
@@ -26,22 +27,22 @@ def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion)
     said, told = io.StringIO(), io.StringIO()
     call_command("activate_model", "chest-net:2", stdout=said, stderr=told)
     assert "chest-net:2 is in service (before: chest-net:1)" in said.getvalue()
-    assert "No longer judged, so never flagged: Atelectasis, Cardiomegaly" in told.getvalue()
-    assert "Hernia" not in told.getvalue(), "It was judged by neither."
+    assert "No operating point any more, so never flagged: Atelectasis, Cardiomegaly" in told.getvalue()
+    assert "Hernia" not in told.getvalue(), "Neither version has an operating point for it."
     assert (
         missing_points_warning(bare)
         == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
     )
-    assert lost_points_warning(roll_back(actor="test")) == ""
+    assert lost_points_warning(roll_back(by=Actor(name="test"))) == ""
 
 
 def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> None:
-    line = challenge(version=without_points(2), percent=None, actor="test")
+    line = challenge(version=without_points(2), percent=None, by=Actor(name="test"))
     assert lost_points_warning(line).startswith("Not compared: Atelectasis, Cardiomegaly")
 
 
 def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
-    line = activate(version=without_points(1, "Mass", "Hernia"), actor="test")
+    line = activate(version=without_points(1, "Mass", "Hernia"), by=Actor(name="test"))
     assert lost_points_warning(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
     assert lost_points(line) == []
 
@@ -49,20 +50,20 @@ def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
 def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion) -> None:
     def choose(version: ModelVersion, label: str) -> None:
         by_hand = Choice("manual", value=0.3, reason="By the tumour board.")
-        set_points(tenant=north.tenant, version=version, choices={label: by_hand}, recent={}, actor="test")
+        set_points(tenant=north.tenant, version=version, choices={label: by_hand}, recent={}, by=Actor(name="test"))
 
     lacking = without_points(2, "Mass")
     choose(first, "Hernia")
-    line = activate(version=lacking, actor="test", tenant=south.tenant)
+    line = activate(version=lacking, by=Actor(name="test"), tenant=south.tenant)
     assert lost_points(line) == ["Mass"]
     # One tenant chose a point for what neither version judges: it loses that, and the rest of the platform Mass.
-    line = activate(version=lacking, actor="test", keeps_points=False)
+    line = activate(version=lacking, by=Actor(name="test"), keeps_points=False)
     assert lost_points(line) == ["Hernia", "Mass"]
     choose(lacking, "Mass")
-    back = activate(version=first, actor="test", tenant=north.tenant, keeps_points=False)
+    back = activate(version=first, by=Actor(name="test"), tenant=north.tenant, keeps_points=False)
     assert lost_points(back) == []
 
 
 def test_a_challenger_is_told_of_too(first: ModelVersion) -> None:
     lacking = without_points(2, "Mass")
-    assert lost_points(challenge(version=lacking, actor="test", percent=10)) == ["Mass"]
+    assert lost_points(challenge(version=lacking, by=Actor(name="test"), percent=10)) == ["Mass"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from apps.audit.services import Actor
 from apps.deployment.models import Offer
 from apps.deployment.selectors import nameable_versions
 from apps.deployment.services import activate, retire
@@ -20,7 +21,7 @@ def run(*arguments: str) -> str:
 
 def test_an_offer_from_the_command_line_and_its_end(north: Any, south: Any) -> None:
     serving, candidate = registered(1), registered(2)
-    activate(version=serving, actor="test")
+    activate(version=serving, by=Actor(name="test"))
     for _ in range(2):
         assert run("chest-net:2", "--tenant", "north") == f"chest-net:2 may be named ({north.tenant}).\n"
     assert Offer.objects.get().actor.startswith("cli:")
@@ -36,7 +37,7 @@ def test_an_offer_from_the_command_line_and_its_end(north: Any, south: Any) -> N
 
 
 def test_what_cannot_be_offered_says_why(north: Any) -> None:
-    retire(version=registered(1), actor="test")
+    retire(version=registered(1), by=Actor(name="test"))
     with pytest.raises(CommandError, match="chest-net:1 is retired"):
         run("chest-net:1")
     with pytest.raises(CommandError, match="Registered: chest-net:1"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, OperatingPoint
 from apps.deployment.points import Choice, OperatingCurve, Point, resolve_choice, threshold_for_rate
@@ -34,7 +35,7 @@ def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | No
         version=version,
         choices={label: choice},
         recent={label: RECENT},
-        actor="test",
+        by=Actor(name="test"),
         reason="Tried for a month.",
     )
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_judged_is_refused(
             version=first,
             choices={"Effusion": Choice("sensitivity", 0.8), label: choice},
             recent={label: RECENT},
-            actor="test",
+            by=Actor(name="test"),
         )
     assert not OperatingPoint.objects.exists()
     assert Activation.objects.count() == 1
@@ -127,7 +128,7 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
     north: Any, south: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     choose(north, first, "Effusion", Choice("sensitivity", 0.8))
-    line = activate(version=second, actor="test")
+    line = activate(version=second, by=Actor(name="test"))
 
     # The same threshold would have cut the sensitivity from 0.8 to 0.3.
     assert thresholds_for(second, north.tenant.pk)["Effusion"] == pytest.approx(0.2)
@@ -137,7 +138,7 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
 
     # Whatever is written for a version that does not serve, a rollback restores what was in force.
     OperatingPoint.objects.filter(model_version=first).update(value=0.99)
-    roll_back(actor="test")
+    roll_back(by=Actor(name="test"))
     assert version_for(north.tenant.pk) == first
     assert thresholds_for(first, north.tenant.pk)["Effusion"] == 0.4
 
@@ -145,11 +146,11 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
 def test_a_choice_that_needs_a_preview_stops_the_switch(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     choose(north, first, "Mass", Choice("alert_rate", 0.1))
     with pytest.raises(ConflictError, match="preview_switch chest-net:2 --tenant north"):
-        activate(version=second, actor="test")
+        activate(version=second, by=Actor(name="test"))
     assert version_for(north.tenant.pk) == first
     assert not OperatingPoint.objects.filter(model_version=second).exists()
 
-    activate(version=second, actor="test", keeps_points=False)
+    activate(version=second, by=Actor(name="test"), keeps_points=False)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.25
 
 
@@ -157,42 +158,42 @@ def test_a_version_without_a_curve_stops_the_switch(north: Any, first: ModelVers
     bare = registered(3, curve=False)
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
     with pytest.raises(ConflictError, match="evaluate_model --version chest-net:3"):
-        activate(version=bare, actor="test")
+        activate(version=bare, by=Actor(name="test"))
 
 
 def test_the_platform_leaves_a_pinned_tenants_points_alone(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
-    activate(version=first, actor="test", tenant=north.tenant)
+    activate(version=first, by=Actor(name="test"), tenant=north.tenant)
     choose(north, first, "Mass", Choice("alert_rate", 0.1))
-    line = activate(version=second, actor="test")
+    line = activate(version=second, by=Actor(name="test"))
     assert line.points_after == {}
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.905)
 
     # To follow the platform is a switch like any other.
     with pytest.raises(ConflictError, match="preview_switch"):
-        unpin(tenant=north.tenant, actor="test")
+        unpin(tenant=north.tenant, by=Actor(name="test"))
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
-    unpin(tenant=north.tenant, actor="test")
+    unpin(tenant=north.tenant, by=Actor(name="test"))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
 
 
 def test_points_are_for_the_version_that_was_looked_at(north: Any, first: ModelVersion, second: ModelVersion) -> None:
-    activate(version=second, actor="test")
+    activate(version=second, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="chest-net:2 serves North Hospital by now"):
         choose(north, first, "Mass", Choice("sensitivity", 0.8))
 
 
 def test_a_retired_version_serves_nobody(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     with pytest.raises(ConflictError, match="is in service"):
-        retire(version=first, actor="test")
-    activate(version=second, actor="test")
-    retire(version=first, actor="test", reason="Too many false alarms.")
+        retire(version=first, by=Actor(name="test"))
+    activate(version=second, by=Actor(name="test"))
+    retire(version=first, by=Actor(name="test"), reason="Too many false alarms.")
     for refused in (
-        lambda: activate(version=first, actor="test"),
-        lambda: activate(version=first, actor="test", tenant=north.tenant),
-        lambda: roll_back(actor="test"),
-        lambda: retire(version=first, actor="test"),
+        lambda: activate(version=first, by=Actor(name="test")),
+        lambda: activate(version=first, by=Actor(name="test"), tenant=north.tenant),
+        lambda: roll_back(by=Actor(name="test")),
+        lambda: retire(version=first, by=Actor(name="test")),
     ):
         with pytest.raises(ConflictError, match="retired"):
             refused()
@@ -204,31 +205,31 @@ def test_a_retired_version_serves_nobody(north: Any, first: ModelVersion, second
 def test_a_second_operator_confirms(north: Any, first: ModelVersion, second: ModelVersion, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     with pytest.raises(NotPermittedError, match="second operator"):
-        activate(version=second, actor="test")
-    asked = request_activation(version=second, actor="one", by_id=north.admin.pk, reason="Better.")
+        activate(version=second, by=Actor(name="test"))
+    asked = request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk), reason="Better.")
     assert version_for(north.tenant.pk) == first
     with pytest.raises(NotPermittedError, match="second operator"):
-        approve(request=asked, by_id=north.admin.pk)
+        approve(request=asked, by=Actor(name="test", user_id=north.admin.pk))
 
-    line = approve(request=asked, by_id=north.radiologist.pk)
+    line = approve(request=asked, by=Actor(name="test", user_id=north.radiologist.pk))
     assert version_for(north.tenant.pk) == second
     assert (line.by, line.second, line.reason) == (north.admin, north.radiologist, "Better.")
     with pytest.raises(ConflictError, match="already"):
-        approve(request=asked, by_id=north.technologist.pk)
+        approve(request=asked, by=Actor(name="test", user_id=north.technologist.pk))
     # Back goes without waiting: it was approved once.
-    roll_back(actor="test")
+    roll_back(by=Actor(name="test"))
     assert version_for(north.tenant.pk) == first
 
 
 def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelVersion, second: ModelVersion) -> None:
-    old = request_activation(version=second, actor="one", by_id=north.admin.pk)
-    new = request_activation(version=second, actor="one", by_id=north.admin.pk)
-    assert new.in_words.endswith(f"It replaces the request for chest-net:2 for whole platform of {north.admin}.")
+    old = request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk))
+    new = request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk))
+    assert new.waiting_message.endswith(f"It replaces the request for chest-net:2 for whole platform of {north.admin}.")
     with pytest.raises(ConflictError, match="replaced by the one for chest-net:2 for whole platform"):
-        approve(request=old, by_id=north.radiologist.pk)
-    activate(version=registered(3), actor="test")
-    with pytest.raises(ConflictError, match="chest-net:3 serves by now"):
-        approve(request=new, by_id=north.radiologist.pk)
+        approve(request=old, by=Actor(name="test", user_id=north.radiologist.pk))
+    activate(version=registered(3), by=Actor(name="test"))
+    with pytest.raises(ConflictError, match="chest-net:3 is in service now"):
+        approve(request=new, by=Actor(name="test", user_id=north.radiologist.pk))
     withdraw(request=new)
     with pytest.raises(ConflictError, match="withdrawn already"):
         withdraw(request=new)
@@ -244,7 +245,7 @@ def test_points_and_versions_that_move_at_once_stay_together(
     def move(step: int) -> str:
         try:
             if step % 2:
-                activate(version=(first, second)[step // 2 % 2], actor="test")
+                activate(version=(first, second)[step // 2 % 2], by=Actor(name="test"))
             else:
                 choose(north, (first, second)[step // 2 % 2], "Mass", Choice("sensitivity", 0.95))
         except ConflictError as error:
@@ -290,7 +291,7 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     assert (report["labels"]["Mass"]["flagged_before"], report["labels"]["Mass"]["turned_off"]) == (2, 2)
     assert report["labels"]["Nodule"]["flagged_after"] == 2
 
-    activate(version=fewer, actor="test")
+    activate(version=fewer, by=Actor(name="test"))
     assert "Mass" not in thresholds_for(fewer, north.tenant.pk)
     with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
         choose(north, fewer, "Nodule", Choice("sensitivity", 0.9))
@@ -301,5 +302,5 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     fewer.save()
     with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
         choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
-    roll_back(actor="test")
+    roll_back(by=Actor(name="test"))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.release_gates import ReleaseGateState, release_gates_of
@@ -94,14 +95,14 @@ def test_what_cannot_be_compared_says_why(
     films = synthetic.a_set()
     found = synthetic.report(1.0)
     change(found)
-    keep_evaluation(version=first, report=found, data=Path(films.folder), split=None, actor="test")
+    keep_evaluation(version=first, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
     synthetic.measured(second, films, 1.0)
     gate = only_gate(second)
     assert gate.state == state
     assert words in gate.reason
     with pytest.raises(ConflictError, match=words):
-        activate(version=second, actor="test")
-    (kept,) = activate(version=second, actor="test", despite_gate=True, reason="Read by hand.").despite_gates
+        activate(version=second, by=Actor(name="test"))
+    (kept,) = activate(version=second, by=Actor(name="test"), despite_gate=True, reason="Read by hand.").despite_gates
     assert words in kept["reason"]
 
 
@@ -138,8 +139,8 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
             assert state_of(second) == "Candidate: gate waits"
         else:
             EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
-        with pytest.raises(ConflictError, match="did not pass the gate"):
-            activate(version=second, actor="test")
+        with pytest.raises(ConflictError, match="did not pass the release gate"):
+            activate(version=second, by=Actor(name="test"))
     gate = only_gate(second)
     assert gate.state == ReleaseGateState.NOT_COMPARABLE
     assert gate.reason == f"{first} could not be measured: It was trained on 3 of the patients."
@@ -151,7 +152,7 @@ def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
     first = registered(1)
     request_evaluations(version=first)
     assert only_gate(first).state == ReleaseGateState.WAITING
-    assert activate(version=first, actor="test").despite_gates == []
+    assert activate(version=first, by=Actor(name="test")).despite_gates == []
 
 
 @pytest.fixture
@@ -164,38 +165,38 @@ def worse(first: ModelVersion, second: ModelVersion) -> ModelVersion:
 
 def test_a_failed_gate_is_in_the_way(worse: ModelVersion, first: ModelVersion, north: Any) -> None:
     for tenant in (None, north.tenant):
-        with pytest.raises(ConflictError, match=r"did not pass the gate.*--despite-gate") as refusal:
-            activate(version=worse, actor="test", reason="Newer.", tenant=tenant)
+        with pytest.raises(ConflictError, match=r"did not pass the release gate.*--despite-gate") as refusal:
+            activate(version=worse, by=Actor(name="test"), reason="Newer.", tenant=tenant)
         assert refusal.value.code == "gate-failed"
     with pytest.raises(InvalidInputError, match="Say why"):
-        activate(version=worse, actor="test", despite_gate=True)
+        activate(version=worse, by=Actor(name="test"), despite_gate=True)
     assert version_for(north.tenant.pk) == first
     assert Activation.objects.count() == 1
 
-    line = activate(version=worse, actor="test", despite_gate=True, reason="It reads portable films.")
+    line = activate(version=worse, by=Actor(name="test"), despite_gate=True, reason="It reads portable films.")
     (kept,) = line.despite_gates
     assert (kept["set"], kept["serving"]) == ("public", str(first))
     assert kept["ci95"][0] < -0.02
     # The way back is open: it returns to what was approved.
-    assert roll_back(actor="test").despite_gates == []
+    assert roll_back(by=Actor(name="test")).despite_gates == []
     assert version_for(north.tenant.pk) == first
 
 
 def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVersion) -> None:
     with pytest.raises(ConflictError, match="for no patient") as refusal:
-        challenge(version=worse, actor="test", percent=10)
+        challenge(version=worse, by=Actor(name="test"), percent=10)
     assert refusal.value.code == "gate-failed"
-    assert challenge(version=worse, actor="test").act == Activation.Act.SHADOW
+    assert challenge(version=worse, by=Actor(name="test")).act == Activation.Act.SHADOW
     with pytest.raises(InvalidInputError, match="Say why"):
-        challenge(version=worse, actor="test", percent=10, despite_gate=True)
-    line = challenge(version=worse, actor="test", percent=10, despite_gate=True, reason="Portable films.")
+        challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True)
+    line = challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True, reason="Portable films.")
     assert (line.act, len(line.despite_gates)) == (Activation.Act.CANARY, 1)
     # Fewer patients need no word.
-    assert challenge(version=worse, actor="test", percent=5).percent == 5
+    assert challenge(version=worse, by=Actor(name="test"), percent=5).percent == 5
 
 
 def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, first: ModelVersion) -> None:
-    with pytest.raises(CommandError, match="did not pass the gate"):
+    with pytest.raises(CommandError, match="did not pass the release gate"):
         call_command("activate_model", str(worse))
     with pytest.raises(CommandError, match="Say why"):
         call_command("activate_model", str(worse), "--despite-gate")
@@ -207,30 +208,32 @@ def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, first: M
 def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     people = [User.objects.create_user(f"{name}@platform.example", PASSWORD) for name in ("one", "two")]
-    with pytest.raises(ConflictError, match="did not pass the gate"):
-        request_activation(version=worse, actor="test", by_id=people[0].pk)
-    asked = request_activation(version=worse, actor="test", by_id=people[0].pk, despite_gate=True, reason="Portable.")
-    assert len(approve(request=asked, by_id=people[1].pk).despite_gates) == 1
+    with pytest.raises(ConflictError, match="did not pass the release gate"):
+        request_activation(version=worse, by=Actor(name="test", user_id=people[0].pk))
+    asked = request_activation(
+        version=worse, by=Actor(name="test", user_id=people[0].pk), despite_gate=True, reason="Portable."
+    )
+    assert len(approve(request=asked, by=Actor(name="test", user_id=people[1].pk)).despite_gates) == 1
 
 
 def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(second: Any, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     one = User.objects.create_user("one@platform.example", PASSWORD, is_staff=True)
     User.objects.create_user("reader@platform.example", PASSWORD)
-    with pytest.raises(CommandError, match="say who asks"):
+    with pytest.raises(CommandError, match="name the operator who requests it"):
         call_command("activate_model", str(second))
     with pytest.raises(CommandError, match="no active operator"):
         call_command("activate_model", str(second), "--operator", "reader@platform.example")
     call_command("activate_model", str(second), "--operator", "ONE@platform.example", stdout=io.StringIO())
     asked = ActivationRequest.objects.get()
     with pytest.raises(NotPermittedError, match="second operator"):
-        approve(request=asked, by_id=one.pk)
+        approve(request=asked, by=Actor(name="test", user_id=one.pk))
 
 
 def test_without_sets_nothing_is_in_the_way(second: ModelVersion) -> None:
     assert request_evaluations(version=second) == 0
     assert release_gates_of(second) == []
-    activate(version=second, actor="test")
+    activate(version=second, by=Actor(name="test"))
 
 
 def test_a_measurement_by_hand_counts_for_the_set(first: ModelVersion, second: ModelVersion) -> None:

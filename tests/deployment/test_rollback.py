@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.models import OperatingPoint
 from apps.deployment.points import Choice
@@ -14,40 +15,40 @@ from tests.registry.versions import registered
 
 
 def choose(hospital: Any, version: ModelVersion, choice: Choice) -> None:
-    set_points(tenant=hospital.tenant, version=version, choices={"Mass": choice}, recent={}, actor="test")
+    set_points(tenant=hospital.tenant, version=version, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
 
 
 def test_a_change_of_points_is_rolled_back_too(north: Any, first: ModelVersion) -> None:
-    activate(version=first, actor="test", tenant=north.tenant)
+    activate(version=first, by=Actor(name="test"), tenant=north.tenant)
     choose(north, first, Choice("sensitivity", 0.8))
     choose(north, first, Choice("specificity", 0.9))
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4
     assert north.tenant.pk in deployments()
     # Once more takes back the change before it, and then the pin.
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert north.tenant.pk not in deployments()
 
 
 def test_points_of_a_version_that_serves_no_more_stand_in_no_way_back(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
-    activate(version=second, actor="test", tenant=north.tenant)
-    unpin(actor="test", tenant=north.tenant)
+    activate(version=second, by=Actor(name="test"), tenant=north.tenant)
+    unpin(by=Actor(name="test"), tenant=north.tenant)
     choose(north, first, Choice("sensitivity", 0.8))
-    activate(version=registered(3), actor="test")
-    line = roll_back(actor="test", tenant=north.tenant)
+    activate(version=registered(3), by=Actor(name="test"))
+    line = roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert (line.undoes and line.undoes.act, version_for(north.tenant.pk)) == ("unpinned", second)
-    roll_back(actor="test", tenant=north.tenant)
+    roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert version_for(north.tenant.pk) == first, "What read then reads again, though the platform has moved on."
     with pytest.raises(ConflictError, match="no earlier version to roll back to"):
-        roll_back(actor="test", tenant=north.tenant)
+        roll_back(by=Actor(name="test"), tenant=north.tenant)
 
 
 def test_a_point_stays_its_choosers(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     choose(north, first, Choice("sensitivity", 0.8))
-    activate(version=second, actor="another")
-    roll_back(actor="another")
+    activate(version=second, by=Actor(name="another"))
+    roll_back(by=Actor(name="another"))
     assert OperatingPoint.objects.get(model_version=first).actor == "test"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.audit.services import Actor
 from apps.evaluation.models import EvaluationSet
 from apps.evaluation.services import keep_evaluation
 from apps.registry.models import ModelVersion
@@ -48,7 +49,7 @@ class Films:
 def measured(version: ModelVersion, films: EvaluationSet, quality: float, **how: int) -> None:
     """Keep an evaluation of that quality."""
     found = report(quality, **how)
-    keep_evaluation(version=version, report=found, data=Path(films.folder), split=None, actor="test")
+    keep_evaluation(version=version, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
 
 
 def a_set(name: str = "public") -> EvaluationSet:

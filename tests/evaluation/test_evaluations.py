@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.deployment.card.sections import card_sections
 from apps.deployment.services import activate
 from apps.evaluation.measuring import render_evaluation_pdf
@@ -44,7 +45,7 @@ def evaluate(data: Path, **options: Any) -> str:
 
 
 def test_the_version_in_service_is_measured_kept_and_told(version: ModelVersion, films: Path, tmp_path: Path) -> None:
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     told = evaluate(films, json=tmp_path / "out.json")
 
     written = json.loads((tmp_path / "out.json").read_text())

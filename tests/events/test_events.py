@@ -14,6 +14,7 @@ from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.webhooks import pause_after
 from apps.deployment.services import activate, retire, roll_back, unpin
@@ -61,16 +62,16 @@ def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None
     assert register(artifact_dir=STARTER) == first
     second = registered(2)
     films = synthetic.a_set()
-    activate(version=first, actor="test", reason="For DOE^JANE")
+    activate(version=first, by=Actor(name="test"), reason="For DOE^JANE")
     synthetic.measured(first, films, 1.0)
     synthetic.measured(second, films, 0.5, noise=2)
     synthetic.measured(second, films, 0.5, noise=3)
     synthetic.measured(second, films, 1.2, noise=2)
-    activate(version=second, actor="test", tenant=north.tenant)
-    unpin(tenant=north.tenant, actor="test")
-    activate(version=second, actor="user:1")
-    roll_back(actor="test")
-    retire(version=second, actor="test")
+    activate(version=second, by=Actor(name="test"), tenant=north.tenant)
+    unpin(tenant=north.tenant, by=Actor(name="test"))
+    activate(version=second, by=Actor(name="user:1"))
+    roll_back(by=Actor(name="test"))
+    retire(version=second, by=Actor(name="test"))
     assert types() == [
         "model.registered", "model.activated", "model.verified", "model.gate_failed", "model.verified",
         "model.activated", "model.unpinned", "model.activated", "model.rolled_back", "model.retired",
@@ -94,15 +95,15 @@ def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None
 
 def test_a_move_that_fails_tells_nothing(endpoint: Any) -> None:
     version = registered(1)
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     with pytest.raises(ConflictError):
-        activate(version=version, actor="test")
+        activate(version=version, by=Actor(name="test"))
     assert types() == ["model.activated"]
     assert WebhookDelivery.objects.count() == 1
 
 
 def test_events_are_written_once(db: None) -> None:
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     for change in (lambda: ModelEvent.objects.update(type="x"), lambda: ModelEvent.objects.all().delete()):
         with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
             change()
@@ -110,7 +111,7 @@ def test_events_are_written_once(db: None) -> None:
 
 def test_a_message_arrives_signed_and_only_its_kind(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
     other, _ = create_endpoint(url=there.url, types=["model.retired"])
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     assert due_deliveries()
     deliver()
     ((headers, body),) = there.got
@@ -129,7 +130,7 @@ def test_a_message_arrives_signed_and_only_its_kind(there: Receiver, endpoint: t
 
 def test_a_failure_is_tried_again_under_the_same_id(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
     there.answers = [500, 200]
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     deliver()
     delivery = WebhookDelivery.objects.get()
     assert (delivery.state, delivery.response_status, delivery.failures) == (State.WAITING, 500, 1)
@@ -160,7 +161,7 @@ def test_pauses_grow_to_a_day_and_end() -> None:
 
 def test_after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again(there: Receiver, endpoint: Any) -> None:
     there.answers = [503] * 10
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     for _ in range(12):
         make_due()
         deliver()
@@ -177,7 +178,7 @@ def test_after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again(there
 
 def test_gone_is_gone(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
     there.answers = [410]
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     deliver()
     endpoint[0].refresh_from_db()
     assert not endpoint[0].is_enabled
@@ -188,13 +189,13 @@ def test_gone_is_gone(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) ->
     with pytest.raises(ConflictError, match="disabled"):
         replay(delivery=WebhookDelivery.objects.get())
     roll_back_target = registered(2)
-    activate(version=roll_back_target, actor="test")
+    activate(version=roll_back_target, by=Actor(name="test"))
     assert WebhookDelivery.objects.count() == 1
 
 
 def test_redirects_and_private_addresses_are_failures(there: Receiver, endpoint: Any, settings: Any) -> None:
     there.answers = [301]
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     deliver()
     assert "redirects are not followed" in WebhookDelivery.objects.get().reason
     settings.WEBHOOK_NETWORKS = []
@@ -293,5 +294,5 @@ def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator
     assert operator.post(page, {**given, "types": ["model.retired"], "is_enabled": "on"}).status_code == 302
     row.refresh_from_db()
     assert row.types == ["model.retired"]
-    activate(version=registered(1), actor="test")
+    activate(version=registered(1), by=Actor(name="test"))
     assert b"model.activated" in operator.get(reverse("admin:events_modelevent_changelist")).content

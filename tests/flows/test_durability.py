@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
+from apps.audit.services import Actor
 from apps.deployment.services import activate, challenge
 from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading, Worker
 from apps.registry.services import fetch_artifact, register
@@ -113,7 +114,7 @@ def test_a_version_damaged_in_the_storage_leaves_the_old_one_serving(
         weights = stored.read()
     default_storage.delete(key)
     default_storage.save(key, ContentFile(damaged(weights, damage)))
-    activate(version=candidate, actor="test")
+    activate(version=candidate, by=Actor(name="test"))
     wait_for(
         lambda: read_studies() or Worker.objects.exclude(error="").exists(), 30, "The worker's word on the version"
     )
@@ -127,7 +128,7 @@ def test_a_copy_damaged_on_this_machine_is_fetched_anew(
 ) -> None:
     weights = fetch_artifact(candidate) / "model.safetensors"
     weights.write_bytes(damaged(weights.read_bytes(), "truncated"))
-    activate(version=candidate, actor="test")
+    activate(version=candidate, by=Actor(name="test"))
     wait_for(lambda: read_studies() or Worker.objects.filter(model_version=candidate).exists(), 90, "The switch")
     store_film(north, seed=1, size=256)
     job = read_one(north, read_studies)
@@ -137,7 +138,7 @@ def test_a_copy_damaged_on_this_machine_is_fetched_anew(
 def test_an_idle_worker_loads_the_version_that_came_into_service(starter: Any, candidate: Any) -> None:
     with Drain(device="cpu") as drain, closing(Watch(drain, quiet=0.2)) as watch:
         watch.start()
-        activate(version=candidate, actor="test")
+        activate(version=candidate, by=Actor(name="test"))
         wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 90, "The switch of an idle worker")
 
 
@@ -166,7 +167,7 @@ def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
 ) -> None:
     for seed in range(12):
         store_film(north, seed=seed, size=256)
-    challenge(version=candidate, actor="test")
+    challenge(version=candidate, by=Actor(name="test"))
     log = tmp_path / "worker.log"
     worker = start("worker", log, **QUICK)
     wait_for(lambda: shadow_states(north).count(JobState.RUNNING), 120, "A first shadow batch")

@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 
 from apps.audit.models import AuditEvent
+from apps.audit.services import Actor
 from apps.deployment.models import Activation
 from apps.deployment.points import Choice
 from apps.deployment.selectors import thresholds_for
@@ -24,7 +25,7 @@ BY_HAND = {"strategy": "manual", "value": "0.8", "reason": "Fewer false alarms a
 @pytest.fixture
 def serving(db: None) -> Any:
     version = registered(1)
-    activate(version=version, actor="test", reason="Internal: hospital south complained.")
+    activate(version=version, by=Actor(name="test"), reason="Internal: hospital south complained.")
     return version
 
 
@@ -91,7 +92,7 @@ def test_refusals_are_said_in_the_form(north: Any, serving: Any, sign_in: Any) -
     few = {"strategy": "alert_rate", "target": "0.1", "reason": "x", "version": str(serving)}
     assert b"at least 20 recent studies" in admin.post(MASS, few).content
     assert admin.get(reverse("portal:point", args=["Fracture"])).status_code == 404
-    activate(version=registered(2), actor="test")
+    activate(version=registered(2), by=Actor(name="test"))
     moved = admin.post(MASS, {**BY_HAND, "version": str(serving)})
     assert moved.status_code == 409
     assert b"chest-net:2 reads here by now" in moved.content
@@ -108,7 +109,7 @@ def test_operators_may_keep_the_points_to_themselves(north: Any, serving: Any, s
     # What the operator set is told, without the operator's name.
     set_points(
         tenant=north.tenant, version=serving, choices={"Mass": Choice("manual", value=0.7, reason="Asked for.")},
-        recent={}, actor="user:1", reason="Asked for.",
+        recent={}, by=Actor(name="user:1"), reason="Asked for.",
     )  # fmt: skip
     shown = admin.get(LIST).content.decode()
     assert "The platform&#x27;s operator" in shown
@@ -123,8 +124,8 @@ def test_without_a_version_the_page_says_so(north: Any, sign_in: Any) -> None:
 
 def test_a_switch_of_versions_is_part_of_the_history(north: Any, serving: Any, sign_in: Any) -> None:
     kept = {"Mass": Choice("sensitivity", 0.8)}
-    set_points(tenant=north.tenant, version=serving, choices=kept, recent={}, actor="test", reason="Ours.")
-    activate(version=registered(2, scale=0.5), actor="test", reason="Internal.")
+    set_points(tenant=north.tenant, version=serving, choices=kept, recent={}, by=Actor(name="test"), reason="Ours.")
+    activate(version=registered(2, scale=0.5), by=Actor(name="test"), reason="Internal.")
     shown = sign_in(north, north.admin).get(LIST).content.decode()
     assert "0.200 (fixed sensitivity 0.80)" in shown
     assert "The platform's version was switched." in shown

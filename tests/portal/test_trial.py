@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver, reverse
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.deployment.models import Challenger
 from apps.deployment.services import activate, challenge, end_challenge
 from apps.inference.models import InferenceJob, ShadowReading
@@ -31,8 +32,8 @@ MARK = 0.7654321
 
 @pytest.fixture
 def trial(db: None) -> Challenger:
-    activate(version=registered(1), actor="test")
-    challenge(version=registered(2, scale=0.5), actor="test", reason="Trial.")
+    activate(version=registered(1), by=Actor(name="test"))
+    challenge(version=registered(2, scale=0.5), by=Actor(name="test"), reason="Trial.")
     return Challenger.objects.select_related("model_version", "against").get()
 
 
@@ -109,25 +110,25 @@ def test_nothing_on_trial_says_so_and_an_ended_trial_can_be_looked_up(
     client = sign_in(north, north.admin)
     assert "No model version is on trial here" in client.get("/trial/").text
     assert client.get("/trial/disagreement.csv").status_code == 404
-    activate(version=version, actor="test")
-    challenge(version=registered(2), actor="test")
+    activate(version=version, by=Actor(name="test"))
+    challenge(version=registered(2), by=Actor(name="test"))
     assert "0 studies read by both" in client.get("/trial/").text
     read_by_both(north, Challenger.objects.select_related("model_version", "against").get(), [({}, {})])
-    end_challenge(actor="test")
+    end_challenge(by=Actor(name="test"))
     page = client.get("/trial/").text
     assert "ended" in page
     assert "1 study read by both" in page
     assert client.get("/trial/", {"trial": str(north.tenant.pk)}).status_code == 404
-    challenge(version=registered(3), actor="test", percent=20)
+    challenge(version=registered(3), by=Actor(name="test"), percent=20)
     assert "it reads 20 % of the studies" in client.get("/trial/").text
 
 
 def test_a_canary_is_shown_beside_what_was_read_meanwhile(
     north: Hospital, version: ModelVersion, store_film: Callable[..., Any], sign_in: Callable[..., Client]
 ) -> None:
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     tried = registered(2)
-    challenge(version=tried, actor="test", percent=50)
+    challenge(version=tried, by=Actor(name="test"), percent=50)
     for seed, (reader, probability) in enumerate([(tried, 0.9), (version, 0.9), (version, 0.1), (tried, 0.8)]):
         film = store_film(north, seed=seed, size=256).instance
         (job,) = claim_jobs(limit=1, version=reader, worker="test")
@@ -185,9 +186,9 @@ def test_every_page_is_known_here() -> None:
 def test_what_a_shadow_says_is_shown_to_no_clinician(
     north: Hospital, version: ModelVersion, read_study: Callable[..., Study], sign_in: Callable[..., Client]
 ) -> None:
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     shadow = registered(2)
-    challenge(version=shadow, actor="test")
+    challenge(version=shadow, by=Actor(name="test"))
     study = read_study(north, {"size": 256}, Effusion=0.8)
     with tenant_tx(north.tenant.id):
         waiting = ShadowReading.objects.get()

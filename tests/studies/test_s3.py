@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 from django.core.files.storage import default_storage
 
+from apps.audit.services import Actor
 from apps.core.errors import UnavailableError
 from apps.deployment.services import activate
 from apps.inference.models import InferenceJob, JobState
@@ -71,7 +72,7 @@ def test_films_and_models_live_on_s3(
     weights.write_bytes(b"damaged")
     assert register(artifact_dir=STARTER) == version
     assert weights.read_bytes() == (STARTER / WEIGHTS).read_bytes(), "The same artifact mends what is stored."
-    activate(version=version, actor="test")
+    activate(version=version, by=Actor(name="test"))
     instance = store_film(north, size=256).instance
     assert default_storage.exists(instance.object_key)
 

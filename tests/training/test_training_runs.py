@@ -14,6 +14,7 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
+from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry.models import ModelVersion
@@ -40,7 +41,7 @@ SETTINGS = {"architecture": "densenet121", "epochs": 4}
 def run(db: None, tmp_path: Path) -> TrainingRun:
     return start_training_run(
         name="chexnet-densenet121", architecture="densenet121", settings=SETTINGS, epochs=4, folder=tmp_path,
-        nodes="3", actor="cli:test", run_id=uuid7(),
+        nodes="3", by=Actor(name="cli:test"), run_id=uuid7(),
     )  # fmt: skip
 
 

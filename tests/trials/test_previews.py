@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.models import SwitchPreview
 from apps.deployment.points import Choice
@@ -56,7 +57,7 @@ def test_a_preview_proposes_what_keeps_the_share_flagged(
         "Effusion": Choice("alert_rate", 0.3),
         "Mass": Choice("manual", value=sorted(probabilities["Mass"])[10], reason="Half of them."),
     }
-    set_points(tenant=north.tenant, version=starter, choices=choices, recent=probabilities, actor="test")
+    set_points(tenant=north.tenant, version=starter, choices=choices, recent=probabilities, by=Actor(name="test"))
 
     told = preview("starter:2", "--tenant", "north")
     kept = SwitchPreview.objects.get()
@@ -70,12 +71,12 @@ def test_a_preview_proposes_what_keeps_the_share_flagged(
         # What a switch without its threshold would have done: the harm that a preview is for.
         assert entry["flagged_at_former_threshold"] < flagged
 
-    line = activate(version=lower, actor="test")
+    line = activate(version=lower, by=Actor(name="test"))
     assert line.previews == {str(north.tenant.pk): kept.sha256}
     for label in choices:
         proposed = kept.report["labels"][label]["proposed"]["value"]
         assert thresholds_for(lower, north.tenant.pk)[label] == proposed
-    roll_back(actor="test")
+    roll_back(by=Actor(name="test"))
     assert thresholds_for(starter, north.tenant.pk)["Mass"] == choices["Mass"].value
     with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
         SwitchPreview.objects.update(studies=1)
@@ -96,11 +97,11 @@ def test_a_preview_of_a_changed_choice_is_no_longer_of_use(
     read_studies()
     for value in (0.2, 0.3):
         by_hand = Choice("manual", value=value, reason="Tried.")
-        set_points(tenant=north.tenant, version=starter, choices={"Mass": by_hand}, recent={}, actor="test")
+        set_points(tenant=north.tenant, version=starter, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
         # One study says nothing of a share, so there is no proposal either.
         assert "20 are needed" in preview("starter:2", "--tenant", "north", "--last", "5")
         with pytest.raises(ConflictError, match="preview_switch"):
-            activate(version=lower, actor="test")
+            activate(version=lower, by=Actor(name="test"))
 
 
 def test_a_move_of_the_platform_keeps_the_preview_of_every_tenant_that_it_concerns(
@@ -115,9 +116,11 @@ def test_a_move_of_the_platform_keeps_the_preview_of_every_tenant_that_it_concer
     assert len(hashes) == 2
     serving = version_for(south.tenant.pk)
     assert serving is not None
-    activate(version=serving, actor="test", tenant=south.tenant)
-    assert activate(version=lower, actor="test").previews == {str(north.tenant.pk): hashes[str(north.tenant.pk)]}
-    assert activate(version=lower, actor="test", tenant=south.tenant).previews == {
+    activate(version=serving, by=Actor(name="test"), tenant=south.tenant)
+    assert activate(version=lower, by=Actor(name="test")).previews == {
+        str(north.tenant.pk): hashes[str(north.tenant.pk)]
+    }
+    assert activate(version=lower, by=Actor(name="test"), tenant=south.tenant).previews == {
         str(south.tenant.pk): hashes[str(south.tenant.pk)]
     }
 

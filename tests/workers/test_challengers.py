@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
+from apps.audit.services import Actor
 from apps.deployment.models import Challenger, canary_reads
 from apps.deployment.services import challenge, end_challenge
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
@@ -37,7 +38,7 @@ def jobs(hospital: Hospital) -> list[InferenceJob]:
 def test_a_shadow_reads_after_the_clinicians_films_and_leaves_only_its_own_row(
     starter: Any, second: ModelVersion, north: Hospital, south: Hospital, store_film: Callable[..., Any]
 ) -> None:
-    challenge(version=second, actor="test", tenant=north.tenant)
+    challenge(version=second, by=Actor(name="test"), tenant=north.tenant)
     for hospital in (north, south):
         for seed in (1, 2):
             store_film(hospital, seed=seed, size=256)
@@ -61,7 +62,7 @@ def test_a_shadow_reads_after_the_clinicians_films_and_leaves_only_its_own_row(
 def test_a_clinicians_film_that_comes_while_shadows_are_read_goes_first(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     order: list[str] = []
     real = Drain._predict
 
@@ -87,7 +88,7 @@ def test_a_clinicians_film_that_comes_while_shadows_are_read_goes_first(
 def test_a_canary_reads_its_share_and_the_job_says_so(
     starter: Any, second: ModelVersion, north: Hospital, south: Hospital, store_film: Callable[..., Any]
 ) -> None:
-    challenge(version=second, actor="test", tenant=north.tenant, percent=50)
+    challenge(version=second, by=Actor(name="test"), tenant=north.tenant, percent=50)
     row = Challenger.objects.get()
     with working() as drain:
         run_until_held(drain, second, "canary")
@@ -107,8 +108,8 @@ def test_a_challenger_that_cannot_be_loaded_keeps_nobody_waiting(
 ) -> None:
     bad = registered(tmp_path / "bad", "A bad one.")
     default_storage.delete(f"{bad.object_prefix}/{MANIFEST}")
-    challenge(version=bad, actor="test", tenant=north.tenant, percent=99)
-    challenge(version=bad, actor="test", tenant=south.tenant)
+    challenge(version=bad, by=Actor(name="test"), tenant=north.tenant, percent=99)
+    challenge(version=bad, by=Actor(name="test"), tenant=south.tenant)
     for hospital in (north, south):
         store_film(hospital, seed=1, size=256)
     with working() as drain:
@@ -122,7 +123,7 @@ def test_a_challenger_that_cannot_be_loaded_keeps_nobody_waiting(
 def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     with working() as drain:
         run_until_held(drain, second, "shadow")
         store_film(north, seed=1, size=256)
@@ -135,7 +136,7 @@ def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
         assert drain.run() == 1
     assert [each.state for each in shadows(north)] == [JobState.COMPLETE, JobState.QUEUED]
     assert drop_ended_shadows() == 0
-    end_challenge(actor="test")
+    end_challenge(by=Actor(name="test"))
     with working() as drain:
         drain.run()
         assert str(second) not in held()
@@ -147,7 +148,7 @@ def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
 def test_a_shadow_reading_is_tried_three_times_and_its_job_stays_as_it_was(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
 ) -> None:
-    challenge(version=second, actor="test")
+    challenge(version=second, by=Actor(name="test"))
     row = Challenger.objects.get()
     film = store_film(north, seed=1, size=256)
     wait_for(lambda: read_studies() or shadows(north), 30, "The clinicians' reading")

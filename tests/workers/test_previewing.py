@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.accounts.models import User
+from apps.audit.services import Actor
 from apps.deployment.models import Activation, PreviewJob, SwitchPreview
 from apps.deployment.points import Choice
 from apps.deployment.selectors import version_for
@@ -61,7 +62,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
     with tenant_tx(north.tenant.pk):
         recent = {"Mass": [each.probabilities["Mass"] for each in recent_readings(version=version, last=FILMS)]}
     share = {"Mass": Choice("alert_rate", 0.3)}
-    set_points(tenant=north.tenant, version=version, choices=share, recent=recent, actor="test")
+    set_points(tenant=north.tenant, version=version, choices=share, recent=recent, by=Actor(name="test"))
     page = reverse("admin:registry_modelversion_activate", args=[candidate.pk])
     ask = reverse("admin:registry_modelversion_preview", args=[candidate.pk])
     live = reverse("admin:registry_modelversion_previews", args=[candidate.pk])
@@ -90,7 +91,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
     north: Hospital, candidate: ModelVersion, store_film: Any, read: Any, tmp_path: Path
 ) -> None:
     read(store_film(north, size=256).instance, Mass=0.9)
-    request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+    request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
     quick = {"JOB_LEASE_SECONDS": "3"}
     worker = start("jobs", tmp_path / "log", **quick)
     with running("dispatcher", tmp_path / "dispatcher.log", **quick):
@@ -118,7 +119,7 @@ def test_a_child_that_is_killed_leaves_its_reason(
     north: Hospital, candidate: ModelVersion, store_film: Any, read: Any
 ) -> None:
     read(store_film(north, size=256).instance, Mass=0.9)
-    request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+    request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
 
     def kill() -> None:
         def children() -> list[psutil.Process]:
@@ -140,7 +141,7 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     page = reverse("admin:registry_modelversion_activate", args=[candidate.pk])
-    request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+    request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
     work()
     assert (job().state, job().attempts) == (State.REFUSED, 1)
     assert "Refused: chest-net:3 has read no study of North Hospital yet" in operator.get(page).content.decode()
@@ -152,7 +153,7 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
         environment.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
         environment.setenv("AWS_ACCESS_KEY_ID", "key")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        request_preview(tenant=north.tenant, version=candidate, last=5, actor="test")
+        request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
         work()
     assert (job().state, job().attempts) == (State.WAITING, 0)
     monkeypatch.setenv("DATABASE_URL", "no-address")

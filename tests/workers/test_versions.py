@@ -19,6 +19,7 @@ from django.db import connections
 from safetensors.numpy import load_file, save
 
 from apps.api.readiness import Check, forget, readiness
+from apps.audit.services import Actor
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, retire, roll_back, set_points, unpin
 from apps.inference.models import Finding, InferenceJob, JobState, Worker
@@ -38,7 +39,7 @@ __all__ = ["second"]
 def test_each_hospital_is_read_by_the_version_that_it_is_pinned_to(
     starter: Any, second: ModelVersion, north: Hospital, south: Hospital, store_film: Callable[..., Any]
 ) -> None:
-    activate(version=second, tenant=north.tenant, actor="test")
+    activate(version=second, tenant=north.tenant, by=Actor(name="test"))
     for hospital in (north, south):
         store_film(hospital, seed=1, size=256)
     with working() as drain:
@@ -46,7 +47,7 @@ def test_each_hospital_is_read_by_the_version_that_it_is_pinned_to(
         assert (of(north).model_version, of(south).model_version) == (second, starter)
         wait_for(lambda: set(held().values()) == {"serving"} and len(held()) == 2, 10, "Two versions in the row")
 
-        unpin(tenant=north.tenant, actor="test")
+        unpin(tenant=north.tenant, by=Actor(name="test"))
         store_film(north, seed=5, size=256)
         assert drain.run() == 1
         assert of(north).model_version == starter
@@ -57,7 +58,7 @@ def test_findings_are_judged_by_the_hospital_s_own_operating_points(
     starter: Any, north: Hospital, south: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
 ) -> None:
     set_points(
-        version=starter, tenant=north.tenant, actor="test", recent={},
+        version=starter, tenant=north.tenant, by=Actor(name="test"), recent={},
         choices={"Effusion": Choice("manual", value=1e-6, reason="Flag every film.")},
     )  # fmt: skip
     for hospital in (north, south):
@@ -127,7 +128,7 @@ def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
     damage(folder)
     store_instead(bad, folder)
     with working() as drain:
-        activate(version=bad, tenant=north.tenant, actor="test")
+        activate(version=bad, tenant=north.tenant, by=Actor(name="test"))
         wait_for(lambda: drain.run() or Worker.objects.filter(error__contains=reason).exists(), 30, "The refusal")
         for hospital in (north, south):
             store_film(hospital, seed=1, size=256)
@@ -150,17 +151,17 @@ def test_a_worker_that_starts_on_a_bad_version_of_the_platform_reads_with_the_on
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
     for version in (second, starter, bad):
-        activate(version=version, actor="test")
+        activate(version=version, by=Actor(name="test"))
         if version == starter:
-            roll_back(actor="test")
+            roll_back(by=Actor(name="test"))
     store_film(north, seed=1, size=256)
     with working() as drain:
         assert drain.run() == 1
         assert of(north).model_version == second, "What was rolled back is no way back."
         assert held()[str(bad)] == "refused"
     store_film(north, seed=2, size=256)
-    retire(version=starter, actor="test")
-    roll_back(actor="test")
+    retire(version=starter, by=Actor(name="test"))
+    roll_back(by=Actor(name="test"))
     with working() as drain:
         assert drain.run() == 1
         assert held() == {str(second): "serving"}
@@ -173,9 +174,9 @@ def test_a_worker_goes_on_with_no_version_that_was_retired(
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
     with working() as drain:
-        activate(version=bad, actor="test")
+        activate(version=bad, by=Actor(name="test"))
         run_until_held(drain, bad, "refused")
-        retire(version=starter, actor="test")
+        retire(version=starter, by=Actor(name="test"))
         store_film(north, seed=1, size=256)
         assert drain.run() == 0
         assert of(north).state == JobState.QUEUED
@@ -198,10 +199,10 @@ def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
     def move() -> None:
         try:
             for version, state in ((second, "serving"), (third, "serving"), (bad, "refused")) * 2:
-                activate(version=version, actor="test")
+                activate(version=version, by=Actor(name="test"))
                 wait_for(lambda: held().get(str(version)) == state, 20, state)  # noqa: B023 (waited for here)
                 one_more()
-                roll_back(actor="test")
+                roll_back(by=Actor(name="test"))
                 one_more()
         finally:
             connections.close_all()
@@ -227,9 +228,9 @@ def test_a_rollback_swaps_back_at_once(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any]
 ) -> None:
     with working() as drain:
-        activate(version=second, actor="test")
+        activate(version=second, by=Actor(name="test"))
         run_until_held(drain, second, "serving", 90)
-        roll_back(actor="test")
+        roll_back(by=Actor(name="test"))
         store_film(north, seed=1, size=256)
         assert drain.run() == 1
         assert of(north).model_version == starter

@@ -1,4 +1,4 @@
-"""The console's pages of versions, of what is in service for whom, and of the ledger."""
+"""Console pages of versions, deployments, requests, offers, previews and the ledger."""
 
 from apps.deployment.admin.activations import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
 from apps.deployment.admin.offers import OfferAdmin

@@ -1,4 +1,4 @@
-"""What serves whom, the ledger, and the forms that move a pointer."""
+"""Console pages of what is in service, of activation requests and of the ledger, with the forms that change it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from apps.audit.services import actor_of
 from apps.core.html_tables import table
 from apps.deployment.admin.release_checks import with_release_checks
 from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
@@ -20,7 +21,7 @@ from apps.deployment.models import Activation, ActivationRequest, Deployment
 from apps.deployment.points import Point, describe_point
 from apps.deployment.services import approve, roll_back, unpin, withdraw
 from apps.tenants.models import PLATFORM, Tenant
-from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, operator_id, operator_name, reference, run_service
+from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, reference, run_service
 
 
 class ReasonForm(forms.Form):
@@ -32,7 +33,7 @@ class UnpinForm(ReasonForm):
         required=False,
         initial=True,
         label="Keep what tenants chose",
-        help_text="Their sensitivity or share of flagged studies goes on; else the version's own points hold.",
+        help_text="Carry over their sensitivity or share of flagged studies; else the version's own points apply.",
     )
     field_order: Sequence[str] = ("keeps_points", "reason")
 
@@ -41,43 +42,45 @@ class ActivationForm(UnpinForm):
     tenant = forms.ModelChoiceField(
         Tenant.objects.order_by("name"),
         required=False,
-        empty_label="The whole platform, except who is pinned",
+        empty_label="The whole platform, except pinned tenants",
         label="For",
-        help_text="A tenant that is chosen here keeps this version when the platform moves on.",
+        help_text="A tenant that is chosen here is pinned: it keeps this version when the platform gets another one.",
     )
     despite_gate = forms.BooleanField(
         required=False,
-        label="Although a gate was not passed",
-        help_text="Only where one was not: the gate and your reason stand in the ledger.",
+        label="Override the release gate",
+        help_text="Only where a gate was not passed. The ledger keeps the gate and your reason.",
     )
     field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
 
 
 def decision_arguments(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
-    return {"actor": operator_name(request), "by_id": operator_id(request), "reason": form.cleaned_data["reason"]}
+    """The service arguments of every change: who and why."""
+    return {"by": actor_of(request), "reason": form.cleaned_data["reason"]}
 
 
 def redirect_after_change(
-    page: OperatorAdmin, request: HttpRequest, move: Activation | ActivationRequest
+    page: OperatorAdmin, request: HttpRequest, made: Activation | ActivationRequest
 ) -> HttpResponseBase:
-    if isinstance(move, ActivationRequest):
-        page.log_change(request, move.to_version, f"Asked for it, {move.scope}: {move.reason}")
-        messages.warning(request, move.in_words)
+    """Log a change in the console, report what follows from it, and show the list where it appears."""
+    if isinstance(made, ActivationRequest):
+        page.log_change(request, made.to_version, f"Requested, {made.scope}: {made.reason}")
+        messages.warning(request, made.waiting_message)
         return HttpResponseRedirect(reverse("admin:deployment_activationrequest_changelist"))
-    page.log_change(request, move.to_version, f"{move.get_act_display()}, {move.scope}: {move.reason}")
-    if warning := lost_points_warning(move):
+    page.log_change(request, made.to_version, f"{made.get_act_display()}, {made.scope}: {made.reason}")
+    if warning := lost_points_warning(made):
         messages.warning(request, warning)
-    if move.act in Activation.ASIDE:
-        messages.success(request, f"{move.to_version}, {move.scope}: {move.get_act_display().lower()}.")
+    if made.act in Activation.ASIDE:
+        messages.success(request, f"{made.to_version}, {made.scope}: {made.get_act_display().lower()}.")
         return HttpResponseRedirect(reverse("admin:deployment_challenger_changelist"))
     messages.success(
         request,
         format_html(
-            "In service for {}: {} (before: {}). Workers load it and go on with what they have until then: "
-            '<a href="{}">Workers</a> tell how far they are.',
-            move.scope,
-            move.to_version,
-            reference(move.from_version),
+            "In service for {}: {} (before: {}). Each worker keeps its present version until it has loaded this one; "
+            '<a href="{}">Workers</a> shows which have.',
+            made.scope,
+            made.to_version,
+            reference(made.from_version),
             reverse("admin:inference_worker_changelist"),
         ),
     )
@@ -86,7 +89,7 @@ def redirect_after_change(
 
 @admin.register(Deployment)
 class DeploymentAdmin(OperatorAdmin):
-    list_display = ("scope", "model_version", "since", "ways_back")
+    list_display = ("scope", "model_version", "since", "rollback")
     list_display_links = None
     list_select_related = ("for_tenant", "model_version")
 
@@ -97,8 +100,8 @@ class DeploymentAdmin(OperatorAdmin):
     def scope(self, deployment: Deployment) -> Any:
         return deployment.for_tenant or PLATFORM.capitalize()
 
-    @admin.display(description="Ways back")
-    def ways_back(self, deployment: Deployment) -> SafeString:
+    @admin.display(description="Rollback")
+    def rollback(self, deployment: Deployment) -> SafeString:
         roll_back_at = reverse("admin:deployment_deployment_roll_back")
         if deployment.for_tenant is None:
             return format_html('<a href="{}">Roll back</a>', roll_back_at)
@@ -125,7 +128,7 @@ class DeploymentAdmin(OperatorAdmin):
             roll_back,
             tenant,
             title=f"Roll back: {tenant or PLATFORM}",
-            explanation="Takes back the last move: the version that was there before it, operating points included.",
+            explanation="Takes back the last activation or change of operating points: the former state returns.",
             submit="Roll back",
         )
 
@@ -143,7 +146,7 @@ class DeploymentAdmin(OperatorAdmin):
     def _act(
         self,
         request: HttpRequest,
-        move: Callable[..., Activation],
+        service: Callable[..., Activation],
         tenant: Tenant | None,
         form_class: type[ReasonForm] = ReasonForm,
         **page: str,
@@ -151,15 +154,15 @@ class DeploymentAdmin(OperatorAdmin):
         form = form_class(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: value for name, value in form.cleaned_data.items() if name == "keeps_points"}
-            line = run_service(form, move, tenant=tenant, **chosen, **decision_arguments(request, form))
-            if line is not None:
-                return redirect_after_change(self, request, line)
+            entry = run_service(form, service, tenant=tenant, **chosen, **decision_arguments(request, form))
+            if entry is not None:
+                return redirect_after_change(self, request, entry)
         return self.page(request, back_to=reverse("admin:deployment_deployment_changelist"), form=form, **page)
 
 
 @admin.register(Activation)
 class ActivationAdmin(OperatorAdmin):
-    list_display = ("number", "at", "scope", "act", "move", "who", "reason")
+    list_display = ("number", "at", "scope", "act", "versions", "who", "reason")
     list_filter = ("act", ("for_tenant", ScopeFilter))
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
@@ -177,7 +180,7 @@ class ActivationAdmin(OperatorAdmin):
         return activation.scope
 
     @admin.display(description="From → to")
-    def move(self, activation: Activation) -> str:
+    def versions(self, activation: Activation) -> str:
         return f"{reference(activation.from_version)} → {activation.to_version}{_share(activation.percent)}"
 
     @admin.display(description="Previews (SHA-256)")
@@ -186,12 +189,12 @@ class ActivationAdmin(OperatorAdmin):
         rows = [(names[key], sha256) for key, sha256 in activation.previews.items()]
         return table(("For", "Preview"), rows) if rows else "None."
 
-    @admin.display(description="Despite the gates")
+    @admin.display(description="Release gates overridden")
     def overridden(self, activation: Activation) -> SafeString | str:
         rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
-        return table(("Set", "What it said"), rows) if rows else "–"
+        return table(("Set", "Why it was not passed"), rows) if rows else "–"
 
-    @admin.display(description="No longer judged")
+    @admin.display(description="Lost operating points")
     def missing_points(self, activation: Activation) -> str:
         return ", ".join(lost_points(activation)) or "–"
 
@@ -214,11 +217,11 @@ class ActivationAdmin(OperatorAdmin):
 
 @admin.register(ActivationRequest)
 class ActivationRequestAdmin(OperatorAdmin):
-    """Moves that one operator asked for and another one confirms."""
+    """Activations and canaries that one operator requested and another one confirms."""
 
-    list_display = ("at", "scope", "move", "who", "standing")
+    list_display = ("at", "scope", "versions", "who", "status")
     list_select_related = ("for_tenant", "from_version", "to_version", "line", "by", "replaced_by")
-    fields = ("at", "scope", "move", "keeps_points", "despite_gate", "by", "actor", "reason", "standing")
+    fields = ("at", "scope", "versions", "keeps_points", "despite_gate", "by", "actor", "reason", "status")
     readonly_fields = fields
 
     @admin.display(description="For")
@@ -226,17 +229,17 @@ class ActivationRequestAdmin(OperatorAdmin):
         return request.scope
 
     @admin.display(description="From → to")
-    def move(self, request: ActivationRequest) -> str:
+    def versions(self, request: ActivationRequest) -> str:
         return f"{reference(request.from_version)} → {request.to_version}{_share(request.percent)}"
 
-    @admin.display(description="Asked by")
+    @admin.display(description="Requested by")
     def who(self, request: ActivationRequest) -> Any:
         return request.who
 
-    @admin.display(description="Standing")
-    def standing(self, request: ActivationRequest) -> str:
+    @admin.display(description="Status")
+    def status(self, request: ActivationRequest) -> str:
         if request.line is not None:
-            return f"Confirmed: line {request.line.number}"
+            return f"Confirmed: ledger entry {request.line.number}"
         if hasattr(request, "replaced_by"):
             return f"Replaced by {request.replaced_by.who}'s request for {request.replaced_by}"
         return "Withdrawn" if request.withdrawn else "Waits for a second operator"
@@ -250,37 +253,37 @@ class ActivationRequestAdmin(OperatorAdmin):
         ]
 
     def confirm_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
-        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        waiting = get_object_or_404(ActivationRequest, pk=request_id)
         form = forms.Form(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            line = run_service(form, approve, request=asked, by_id=operator_id(request))
-            if line is not None:
-                return redirect_after_change(self, request, line)
+            entry = run_service(form, approve, request=waiting, by=actor_of(request))
+            if entry is not None:
+                return redirect_after_change(self, request, entry)
         page = self.page(
             request,
-            title=f"Confirm: {asked}",
-            explanation=_asked(asked),
+            title=f"Confirm: {waiting}",
+            explanation=_explanation(waiting),
             back_to=reverse("admin:deployment_activationrequest_changelist"),
             form=form,
-            submit="Put into service" if asked.percent is None else "Start the canary",
+            submit="Put into service" if waiting.percent is None else "Start the canary",
         )
-        return with_release_checks(page, asked.to_version)
+        return with_release_checks(page, waiting.to_version)
 
     def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
-        asked = get_object_or_404(ActivationRequest, pk=request_id)
+        waiting = get_object_or_404(ActivationRequest, pk=request_id)
         form = forms.Form(request.POST if request.method == "POST" else None)
         back_to = reverse("admin:deployment_activationrequest_changelist")
-        if request.method == "POST" and form.is_valid() and run_service(form, withdraw, request=asked):
-            self.log_change(request, asked.to_version, f"Withdrew the request, {asked.scope}.")
+        if request.method == "POST" and form.is_valid() and run_service(form, withdraw, request=waiting):
+            self.log_change(request, waiting.to_version, f"Withdrew the request, {waiting.scope}.")
             return HttpResponseRedirect(back_to)
-        return self.page(request, title=f"Withdraw: {asked}", back_to=back_to, form=form, submit="Withdraw")
+        return self.page(request, title=f"Withdraw: {waiting}", back_to=back_to, form=form, submit="Withdraw")
 
 
-def _asked(asked: ActivationRequest) -> str:
-    points = "What tenants chose is kept" if asked.keeps_points else "The version's own operating points hold"
-    gate = " It goes ahead although a gate was not passed." if asked.despite_gate else ""
-    reason = (asked.reason or "no reason given").rstrip(".")
-    return f"{asked.who} asked for it: {reason}. It replaces {reference(asked.from_version)}. {points}.{gate}"
+def _explanation(waiting: ActivationRequest) -> str:
+    points = "What tenants chose is kept" if waiting.keeps_points else "The version's own operating points apply"
+    gate = " It overrides the release gate." if waiting.despite_gate else ""
+    reason = (waiting.reason or "no reason given").rstrip(".")
+    return f"{waiting.who} requested it: {reason}. It replaces {reference(waiting.from_version)}. {points}.{gate}"
 
 
 def _share(percent: int | None) -> str:

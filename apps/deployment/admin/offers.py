@@ -1,4 +1,4 @@
-"""Versions that hospitals may name before they read there."""
+"""Console page of offers: versions that hospitals may name before they are in service there."""
 
 from typing import Any
 
@@ -7,16 +7,17 @@ from django.db.models import ForeignKey
 from django.forms import ModelChoiceField, ModelForm
 from django.http import HttpRequest
 
+from apps.audit.services import actor_of
 from apps.deployment.models import Offer
 from apps.deployment.services import offer, withdraw_offer
 from apps.registry.models import ModelVersion
 from apps.tenants.models import PLATFORM
-from apps.tenants.operator_admin import OperatorAdmin, operator_name
+from apps.tenants.operator_admin import OperatorAdmin
 
 
 @admin.register(Offer)
 class OfferAdmin(OperatorAdmin):
-    """An offer moves nothing, so it may be taken back by deleting it; the console's log keeps both."""
+    """An offer puts nothing into service, so it can be deleted; the console's log keeps both actions."""
 
     is_writable = True
     list_display = ("__str__", "actor", "at")
@@ -39,7 +40,7 @@ class OfferAdmin(OperatorAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Offer, form: ModelForm, change: bool) -> None:
-        obj.pk = offer(version=obj.model_version, tenant=obj.for_tenant, actor=operator_name(request)).pk
+        obj.pk = offer(version=obj.model_version, tenant=obj.for_tenant, by=actor_of(request)).pk
 
     def delete_model(self, request: HttpRequest, obj: Offer) -> None:
         withdraw_offer(version=obj.model_version, tenant=obj.for_tenant)

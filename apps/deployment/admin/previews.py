@@ -1,4 +1,4 @@
-"""What a switch would change: counts on a tenant's recent studies, and the wish for them."""
+"""Previews of a switch in the console: the form that requests one, its progress, and the counts that it found."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +27,7 @@ _HEADS = (
     "Newly flagged",
     "No longer flagged",
     "At the old threshold",
-    "How",
+    "Note",
 )
 
 
@@ -60,7 +60,7 @@ class PreviewForm(forms.Form):
         max_value=PreviewJob.MOST,
         initial=200,
         label="Last studies",
-        help_text="As many of the latest that were read for it are read once more. No reader sees any of it.",
+        help_text="So many of the studies that were read last are read once more. No clinician sees the results.",
     )
 
     def __init__(self, version: ModelVersion, data: Any = None) -> None:
@@ -69,7 +69,7 @@ class PreviewForm(forms.Form):
 
 
 def _others(version: ModelVersion) -> Any:
-    """The tenants that another version reads for."""
+    """The tenants that another version serves."""
     serving = deployments()
     pinned = {tenant for tenant in serving if tenant is not None}
     others = {tenant for tenant in pinned if serving[tenant] != version.pk}
@@ -79,7 +79,7 @@ def _others(version: ModelVersion) -> Any:
 
 
 def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
-    """None where there is nothing to compare: the version is retired, or it serves everybody already."""
+    """None where there is nothing to compare: the version is retired, or serves every tenant already."""
     return PreviewForm(version, data) if version.retired is None and _others(version).exists() else None
 
 
@@ -90,23 +90,23 @@ def tenants_previewed(version: ModelVersion) -> set[UUID]:
 
 def render_previews(version: ModelVersion) -> str:
     """The part of the page that changes while a preview is made."""
-    # Of each tenant the latest one: what whoever moves the pointer should have seen.
+    # Only the latest of each tenant: an operator should see it before the activation.
     previews = SwitchPreview.objects.filter(to_version=version).select_related("for_tenant", "from_version")
     latest = list(previews.order_by("for_tenant", "-id").distinct("for_tenant"))
     jobs = PreviewJob.objects.filter(model_version=version).select_related("for_tenant")
-    asked = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
+    latest_jobs = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
     return render_to_string(
         _LIVE,
         {
-            "jobs": _without_preview(asked, latest),
-            "is_open": any(job.state in PreviewJob.OPEN for job in asked),
+            "jobs": _without_preview(latest_jobs, latest),
+            "is_open": any(job.state in PreviewJob.OPEN for job in latest_jobs),
             "previews": [(each, changes_table(each), is_current_preview(each)) for each in latest],
         },
     )
 
 
 def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]) -> list[PreviewJob]:
-    """What still waits, and what ended for nothing, unless a preview was made since by whatever way."""
+    """Jobs that are open or ended without a preview, unless a newer preview exists."""
     made = {each.for_tenant_id: each.at for each in latest}
     return [
         job

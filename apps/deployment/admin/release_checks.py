@@ -1,4 +1,4 @@
-"""What an operator should see before a version moves: its gates, what it judges, and the previews of the switch."""
+"""What an operator sees before an activation: release gates, missing operating points, previews of the switch."""
 
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -11,25 +11,29 @@ from apps.registry.models import ModelVersion
 
 
 def release_gates_table(version: ModelVersion) -> SafeString | str:
-    """Each gate of a version: how it stands, and by what."""
+    """A version's release gate on each active set, with its state and the reason."""
     rows = []
     for gate in release_gates_of(version):
         interval = f" ({gate.ci95[0]:+.3f} to {gate.ci95[1]:+.3f})" if gate.ci95 else ""
         difference = "–" if gate.difference is None else f"{gate.difference:+.3f}{interval}"
         rows.append((gate.evaluation_set, gate.state.label, difference, gate.reason))
-    return table(("Set", "Gate", "Mean AUROC minus the serving one's (95 % CI)", "Why"), rows) if rows else "None"
+    return (
+        table(("Set", "Release gate", "Mean AUROC minus that of the version in service (95 % CI)", "Why"), rows)
+        if rows
+        else "None"
+    )
 
 
 def with_release_checks(
     page: TemplateResponse, version: ModelVersion, preview_form: PreviewForm | None = None
 ) -> TemplateResponse:
-    """The page of a form, with how the version stands below it; with a form of its own a preview can be asked for."""
+    """Add the release checks below the page's form; with ``preview_form``, also the form that requests a preview."""
     page.template_name = "admin/registry/modelversion/activate.html"
     page.context_data = {
         **(page.context_data or {}),
         "version": version,
         "gates": release_gates_table(version),
-        "unjudged": missing_points_warning(version),
+        "missing_points": missing_points_warning(version),
         "preview_form": preview_form,
         "live": render_previews(version),
     }

@@ -1,4 +1,4 @@
-"""Model versions and what is in service. Versions are immutable: a person only moves the pointer, with a reason."""
+"""Console pages of model versions. A version is immutable; operators evaluate, activate and retire it here."""
 
 import json
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.audit.operator_access import record_operator_access
+from apps.audit.services import actor_of
 from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure, table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
@@ -26,25 +27,25 @@ from apps.deployment.services import activate_or_request, request_evaluations, r
 from apps.evaluation.admin.sets import jobs_table
 from apps.evaluation.models import EvaluationSet
 from apps.registry.models import ModelVersion
-from apps.tenants.operator_admin import OperatorAdmin, operator_name, run_service
+from apps.tenants.operator_admin import OperatorAdmin, run_service
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(OperatorAdmin):
-    list_display = ("__str__", "standing", "architecture", "mean_auroc", "short_sha256", "registered")
+    list_display = ("__str__", "state", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
-        "__str__", "standing", "training", "measured", "gates", "jobs", "architecture", "sha256", "device_uid",
+        "__str__", "state", "training", "measured", "gates", "jobs", "architecture", "sha256", "device_uid",
         "registered", "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
-    # The state of a version is judged against the one that serves, on each set.
+    # The state of each version takes several queries: its release gates compare it on every set.
     list_per_page = 25
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[ModelVersion]":
         return with_state(super().get_queryset(request))
 
     @admin.display(description="State")
-    def standing(self, version: ModelVersion) -> str:
+    def state(self, version: ModelVersion) -> str:
         return version_state(version)
 
     @admin.display(description="Training")
@@ -57,11 +58,11 @@ class ModelVersionAdmin(OperatorAdmin):
             "None yet: manage.py evaluate_model"
         )
 
-    @admin.display(description="Gates")
+    @admin.display(description="Release gates")
     def gates(self, version: ModelVersion) -> SafeString | str:
         return release_gates_table(version)
 
-    @admin.display(description="Measurements asked for")
+    @admin.display(description="Evaluation jobs")
     def jobs(self, version: ModelVersion) -> SafeString | str:
         return jobs_table(version)
 
@@ -133,11 +134,11 @@ class ModelVersionAdmin(OperatorAdmin):
         form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points", "despite_gate")}
-            move = run_service(
+            made = run_service(
                 form, activate_or_request, version=version, **chosen, **decision_arguments(request, form)
             )
-            if move is not None:
-                return redirect_after_change(self, request, move)
+            if made is not None:
+                return redirect_after_change(self, request, made)
         return self._activation_page(request, version, form, preview_form(version))
 
     def preview_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
@@ -147,9 +148,9 @@ class ModelVersionAdmin(OperatorAdmin):
         if request.method != "POST" or form is None:
             return HttpResponseRedirect(back_to)
         if form.is_valid():
-            job = run_service(form, request_preview, version=version, actor=operator_name(request), **form.cleaned_data)
+            job = run_service(form, request_preview, version=version, by=actor_of(request), **form.cleaned_data)
             if job is not None:
-                self.log_change(request, version, f"Asked for a preview for {job.for_tenant}: {job.last} studies.")
+                self.log_change(request, version, f"Requested a preview for {job.for_tenant}: {job.last} studies.")
                 return HttpResponseRedirect(f"{back_to}#previews")
         return self._activation_page(request, version, ActivationForm(), form)
 
@@ -159,18 +160,18 @@ class ModelVersionAdmin(OperatorAdmin):
         return HttpResponse(render_previews(version))
 
     def _activation_page(
-        self, request: HttpRequest, version: ModelVersion, form: ActivationForm, asks: PreviewForm | None
+        self, request: HttpRequest, version: ModelVersion, form: ActivationForm, request_form: PreviewForm | None
     ) -> TemplateResponse:
         record_operator_access(request, tenants_previewed(version), object_id=version.pk)
         page = self.page(
             request,
             title=f"Put {version} into service",
-            explanation="Operating points included. Workers load it, and go on with what they have until then.",
+            explanation="Operating points included. Each worker keeps its version until it has loaded this one.",
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
             submit="Put into service",
         )
-        return with_release_checks(page, version, asks)
+        return with_release_checks(page, version, request_form)
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
@@ -201,15 +202,15 @@ class ModelVersionAdmin(OperatorAdmin):
         form = ReasonForm(request.POST if request.method == "POST" else None)
         back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
         if request.method == "POST" and form.is_valid():
-            line = run_service(form, retire, version=version, **decision_arguments(request, form))
-            if line is not None:
-                self.log_change(request, version, f"Retired: {line.reason}")
+            entry = run_service(form, retire, version=version, **decision_arguments(request, form))
+            if entry is not None:
+                self.log_change(request, version, f"Retired: {entry.reason}")
                 messages.success(request, f"Retired: {version}.")
                 return HttpResponseRedirect(back_to)
         return self.page(
             request,
             title=f"Retire {version}",
-            explanation="It will read for nobody again. What it has read stays. This cannot be undone.",
+            explanation="It can never be in service again. What it has read stays. This cannot be undone.",
             back_to=back_to,
             form=form,
             submit="Retire",
@@ -223,14 +224,14 @@ def _links(page: str, instances: Iterable[Model]) -> SafeString:
 
 
 def evaluate_view(page: OperatorAdmin, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
-    """Ask for a version's measurement on all active sets."""
+    """Request the evaluation of a version on all active sets."""
     version = get_object_or_404(ModelVersion, pk=version_id)
     back_to = reverse("admin:registry_modelversion_change", args=[version.pk])
     sets = EvaluationSet.objects.filter(is_active=True)
     if request.method == "POST":
-        wanted = request_evaluations(version=version)
-        page.log_change(request, version, f"Asked for {wanted} evaluations.")
-        messages.success(request, f"Waiting for the jobs worker: {wanted}. This page shows how they stand.")
+        queued = request_evaluations(version=version)
+        page.log_change(request, version, f"Requested {queued} evaluations.")
+        messages.success(request, f"Waiting for the jobs worker: {queued}. This page shows their state.")
         return HttpResponseRedirect(back_to)
     names = ", ".join(f"{each} ({each.films} films)" for each in sets)
     return page.page(

@@ -1,4 +1,4 @@
-"""A line of the ledger in the audit trail of each hospital that it concerns."""
+"""Audit events of a ledger entry: one for each tenant that the entry concerns."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from apps.tenants.models import Tenant
 from apps.tenants.scope import inside_tenant
 
 Act, Action = Activation.Act, AuditEvent.Action
-# A version is retired where it reads for nobody.
+# No audit event for a retirement: a retired version reads for no tenant.
 _OF_ACTS = {
     Act.ACTIVATED: Action.MODEL_ACTIVATED,
     Act.ROLLED_BACK: Action.MODEL_ROLLED_BACK,
@@ -21,25 +21,26 @@ _OF_ACTS = {
 }
 
 
-def record_entry(line: Activation) -> None:
-    """Write it into the trails, in the transaction of the move; why it was made is the ledger's alone."""
-    action = _OF_ACTS.get(Act(line.act))
+def record_entry(entry: Activation) -> None:
+    """Write the audit events in the transaction of the entry; the reason stays in the ledger alone."""
+    action = _OF_ACTS.get(Act(entry.act))
     if action is None:
         return
-    if line.undoes is not None and line.undoes.act == Act.POINTS:
+    if entry.undoes is not None and entry.undoes.act == Act.POINTS:
         action = Action.POINTS_CHANGED
-    by = Actor(line.actor, line.by_id)
-    for tenant_id in _concerned(line):
+    by = Actor(name=entry.actor, user_id=entry.by_id)
+    for tenant_id in _concerned(entry):
         with inside_tenant(tenant_id):
-            record(action=action, by=by, object_id=line.pk)
+            record(action=action, by=by, object_id=entry.pk)
 
 
-def _concerned(line: Activation) -> list[UUID]:
-    if line.for_tenant_id is not None:
-        return [line.for_tenant_id]
-    apart = Deployment.objects.exclude(for_tenant=None).values("for_tenant")
-    tenants = Tenant.objects.exclude(pk__in=apart)
-    if line.act in (Act.CANARY, Act.SHADOW, Act.CHALLENGE_ENDED):
+def _concerned(entry: Activation) -> list[UUID]:
+    """The entry's own tenant, or every tenant that follows the platform."""
+    if entry.for_tenant_id is not None:
+        return [entry.for_tenant_id]
+    pinned = Deployment.objects.exclude(for_tenant=None).values("for_tenant")
+    tenants = Tenant.objects.exclude(pk__in=pinned)
+    if entry.act in (Act.CANARY, Act.SHADOW, Act.CHALLENGE_ENDED):
         tenants = tenants.exclude(
             pk__in=Challenger.objects.filter(ended=None).exclude(for_tenant=None).values("for_tenant")
         )

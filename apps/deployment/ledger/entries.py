@@ -1,4 +1,4 @@
-"""The transaction in which a pointer or an operating point moves, and the line that it leaves."""
+"""Changes of what is in service: the transaction in which one is made, and the ledger entry that it leaves."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.ledger.audit import record_entry
@@ -25,10 +26,14 @@ Chosen = Mapping[uuid.UUID, Mapping[str, Point]]
 
 @dataclass(frozen=True)
 class Decision:
-    """Who acts, and why."""
+    """Who changes what is in service, and why.
 
-    actor: str
-    by_id: uuid.UUID | None
+    Attributes:
+        second_id: the operator who confirmed it, where the platform requires a second one.
+        despite_gate: the change overrides release gates that were not passed.
+    """
+
+    by: Actor
     reason: str
     second_id: uuid.UUID | None = None
     despite_gate: bool = False
@@ -36,7 +41,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Scope:
-    """Whom a move is for, and what serves there before it."""
+    """The tenant that a change is for (None: the platform), and what is in service there before it."""
 
     tenant: Tenant | None
     own: Deployment | None
@@ -44,24 +49,29 @@ class Scope:
 
     @property
     def serving(self) -> ModelVersion | None:
-        pointer = self.own or self.platform
-        return pointer.model_version if pointer else None
+        deployment = self.own or self.platform
+        return deployment.model_version if deployment else None
 
 
 @contextmanager
 def locked_scope(tenant: Tenant | None) -> Iterator[Scope]:
-    """One transaction in which nobody else moves a pointer or an operating point.
+    """Open the transaction of one change; no other deployment or operating point can change until it ends.
 
-    Every move locks the platform's pointer. Where there is none yet, unique keys let one of two moves through.
+    Every change locks the platform's deployment. Where there is none yet, unique keys let only one change through.
+
+    Raises:
+        ConflictError: another first activation was made at the same moment.
     """
     try:
         with transaction.atomic():
-            # Without a join: the row that was waited for may point elsewhere by then, and a join would lose it.
+            # No join: while this waits for the lock, the row may get another version, and a join would lose the row.
             platform = Deployment.objects.select_for_update().filter(for_tenant=None).first()
             own = Deployment.objects.filter(for_tenant=tenant).first() if tenant else platform
             yield Scope(tenant, own, platform)
     except IntegrityError as error:
-        raise ConflictError("Somebody else moved a pointer at the same moment; look, and try again.") from error
+        raise ConflictError(
+            "Another operator changed what is in service at the same moment: look at it, and try again."
+        ) from error
 
 
 def append_entry(
@@ -69,7 +79,7 @@ def append_entry(
     tenant: Tenant | None,
     from_version: ModelVersion | None,
     to_version: ModelVersion,
-    by: Decision,
+    decision: Decision,
     *,
     before: Chosen | None = None,
     after: Chosen | None = None,
@@ -79,8 +89,8 @@ def append_entry(
     undoes: Activation | None = None,
     own_before: bool | None = None,
 ) -> Activation:
-    """Write the next line, also into the hospitals' trails, and tell the workers and whoever wants to hear of it."""
-    line = Activation.objects.create(
+    """Write the next ledger entry and its audit events, publish it, and wake the workers after the commit."""
+    entry = Activation.objects.create(
         number=(Activation.objects.aggregate(last=Max("number"))["last"] or 0) + 1,
         act=act,
         for_tenant=tenant,
@@ -94,15 +104,15 @@ def append_entry(
         despite_gates=[gate.to_dict() for gate in despite_gates],
         undoes=undoes,
         own_before=own_before,
-        by_id=by.by_id,
-        second_id=by.second_id,
-        actor=by.actor,
-        reason=by.reason,
+        by_id=decision.by.user_id,
+        second_id=decision.second_id,
+        actor=decision.by.name,
+        reason=decision.reason,
     )
-    publish_entry(line)
-    record_entry(line)
+    publish_entry(entry)
+    record_entry(entry)
     wake_after_commit(WakeUp.INFER)
-    return line
+    return entry
 
 
 def _points_to_json(chosen: Chosen) -> dict[str, dict[str, Any]]:
@@ -113,7 +123,7 @@ def _points_to_json(chosen: Chosen) -> dict[str, dict[str, Any]]:
 
 
 def points_from_json(stored: Mapping[str, Mapping[str, Any]]) -> Chosen:
-    """What a line had kept of the tenants' choices."""
+    """The tenants' operating points, as a ledger entry stores them."""
     return {
         uuid.UUID(tenant_id): {label: Point(**point) for label, point in points.items()}
         for tenant_id, points in stored.items()

@@ -8,31 +8,31 @@ from apps.registry.missing_points import missing_points_warning
 from apps.registry.models import ModelVersion
 
 
-def lost_points(line: Activation) -> list[str]:
-    """The findings that were judged for somebody before a move, and are not after it."""
-    if line.from_version is None or line.act not in (*Activation.LETS_READ, Activation.Act.SHADOW):
+def lost_points(entry: Activation) -> list[str]:
+    """The findings that had an operating point for some tenant before the entry, and have none after it."""
+    if entry.from_version is None or entry.act not in (*Activation.LETS_READ, Activation.Act.SHADOW):
         return []
-    own_before, own_after = _own(line.from_version), _own(line.to_version)
-    lost = set() if line.for_tenant_id else own_before - own_after
-    for tenant_id in {*line.points_before, *line.points_after}:
-        judged_before = own_before | _labels(line.points_before, tenant_id)
-        lost |= judged_before - own_after - _labels(line.points_after, tenant_id)
+    own_before, own_after = _own(entry.from_version), _own(entry.to_version)
+    lost = set() if entry.for_tenant_id else own_before - own_after
+    for tenant_id in {*entry.points_before, *entry.points_after}:
+        with_point_before = own_before | _labels(entry.points_before, tenant_id)
+        lost |= with_point_before - own_after - _labels(entry.points_after, tenant_id)
     return sorted(lost)
 
 
-def lost_points_warning(line: Activation) -> str:
-    """What whoever made a move should hear of it; empty where nothing is flagged less for want of a point."""
-    lost = lost_points(line)
+def lost_points_warning(entry: Activation) -> str:
+    """The warning for the operator who made a change; empty where no finding lost its operating point."""
+    lost = lost_points(entry)
     if not lost:
-        return missing_points_warning(line.to_version) if line.from_version is None else ""
-    if line.act == Activation.Act.SHADOW:
+        return missing_points_warning(entry.to_version) if entry.from_version is None else ""
+    if entry.act == Activation.Act.SHADOW:
         return (
-            f"Not compared: {', '.join(lost)}. {line.to_version} has no operating point for them; choose some, or the "
-            "trial says nothing of them."
+            f"Not compared: {', '.join(lost)}. {entry.to_version} has no operating point for them. Choose their "
+            "operating points, or the trial cannot compare them."
         )
     return (
-        f"No longer judged, so never flagged: {', '.join(lost)}. {line.to_version} has no operating point for them; "
-        "choose some, or take it back."
+        f"No operating point any more, so never flagged: {', '.join(lost)}. {entry.to_version} has none for them: "
+        "choose operating points, or roll back."
     )
 
 

@@ -1,4 +1,4 @@
-"""How a tenant's operating points came to be: the lines of the ledger that changed them."""
+"""The history of a tenant's operating points, from the ledger entries that changed them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from django.db.models import Q
 from apps.deployment.models import Activation
 from apps.deployment.points import Point, describe_point
 
-_LINES = 200
+_MOST_ENTRIES = 200
 
 
 @dataclass(frozen=True)
 class PointChange:
-    """One finding's point before and after one line, in words."""
+    """One finding's operating point before and after one ledger entry, as text."""
 
     at: datetime
     number: int
@@ -30,28 +30,29 @@ class PointChange:
 
 
 def point_changes(tenant_id: UUID, label: str | None = None) -> list[PointChange]:
-    """Newest first, without the points of versions on trial, by which nothing is judged that is shown as serving.
+    """The changes of a tenant's operating points, newest first.
 
-    Why the platform moved everybody's version is the platform's own: the reason is left out there.
+    Points of challengers are left out: the tenant sees only what the serving version flags. The reason of an entry of
+    the platform is left out too, because it may concern other tenants.
     """
     key = str(tenant_id)
-    lines = Activation.objects.filter(Q(points_before__has_key=key) | Q(points_after__has_key=key))
-    lines = lines.exclude(act__in=Activation.ASIDE).select_related("from_version", "to_version")
+    entries = Activation.objects.filter(Q(points_before__has_key=key) | Q(points_after__has_key=key))
+    entries = entries.exclude(act__in=Activation.ASIDE).select_related("from_version", "to_version")
     found = []
-    for line in lines[:_LINES]:
-        before, after = line.points_before.get(key, {}), line.points_after.get(key, {})
-        is_own = line.for_tenant_id == tenant_id
+    for entry in entries[:_MOST_ENTRIES]:
+        before, after = entry.points_before.get(key, {}), entry.points_after.get(key, {})
+        is_own = entry.for_tenant_id == tenant_id
         found += [
             PointChange(
-                at=line.at,
-                number=line.number,
+                at=entry.at,
+                number=entry.number,
                 label=each,
-                before=describe_point(_point(before, each), line.from_version, each),
-                after=describe_point(_point(after, each), line.to_version, each),
-                version=str(line.to_version),
-                by_id=line.by_id,
+                before=describe_point(_point(before, each), entry.from_version, each),
+                after=describe_point(_point(after, each), entry.to_version, each),
+                version=str(entry.to_version),
+                by_id=entry.by_id,
                 is_own=is_own,
-                reason=line.reason if is_own else "",
+                reason=entry.reason if is_own else "",
             )
             for each in sorted({*before, *after})
             if before.get(each) != after.get(each) and label in (None, each)

@@ -1,4 +1,4 @@
-"""Which line of the ledger a rollback takes back, and what read before."""
+"""The rollback target: which ledger entry a rollback takes back, and which version read before it."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -9,54 +9,55 @@ from apps.registry.models import ModelVersion
 
 
 def entries_not_rolled_back(tenant_id: UUID | None) -> Iterator[Activation]:
-    """A scope's moves and changes of points that no rollback has taken back, newest first."""
-    lines = Activation.objects.filter(for_tenant_id=tenant_id).exclude(act__in=Activation.ASIDE)
+    """A scope's activations and changes of operating points that no rollback has taken back, newest first."""
+    entries = Activation.objects.filter(for_tenant_id=tenant_id).exclude(act__in=Activation.ASIDE)
     below = None
-    for line in lines.select_related("from_version", "to_version", "undoes").iterator(chunk_size=50):
-        if below is not None and line.number >= below:
+    for entry in entries.select_related("from_version", "to_version", "undoes").iterator(chunk_size=50):
+        if below is not None and entry.number >= below:
             continue
-        if line.undoes is None:
-            yield line
+        if entry.undoes is None:
+            yield entry
         else:
-            below = line.undoes.number
+            below = entry.undoes.number
 
 
 def rollback_target(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation:
-    """The line to take back: the last that stands, or an earlier one where that would bring a retired version back.
+    """The ledger entry that a rollback takes back.
 
-    A tenant's change of points on a version that no longer serves it is passed over: nothing is judged by them now.
+    It is the last one that no rollback has taken back, or an earlier one where that would bring a retired version
+    back. A tenant's change of points on a version that no longer serves it is skipped: those points flag nothing now.
 
     Raises:
-        ConflictError: there is no earlier version, or none that may read.
+        ConflictError: there is no earlier version, or all earlier versions are retired.
     """
-    retired = passed = elsewhere = None
-    for line in entries_not_rolled_back(tenant_id):
-        if passed is None and line.act == Activation.Act.POINTS and line.to_version != serving:
-            elsewhere = line.to_version
+    retired = skipped = elsewhere = None
+    for entry in entries_not_rolled_back(tenant_id):
+        if skipped is None and entry.act == Activation.Act.POINTS and entry.to_version != serving:
+            elsewhere = entry.to_version
             continue
-        if line.from_version is None or passed not in (None, line.to_version):
+        if entry.from_version is None or skipped not in (None, entry.to_version):
             break
-        # Passing over may lead back to what serves now, whose points have changed since.
-        if line.from_version.retired is None and (passed is None or line.from_version != serving):
-            return line
-        passed = line.from_version
-        retired = retired or passed
+        # After a skipped entry, the former version may be the one in service now, with other points since.
+        if entry.from_version.retired is None and (skipped is None or entry.from_version != serving):
+            return entry
+        skipped = entry.from_version
+        retired = retired or skipped
     if retired is None:
-        told = f" The points that were changed on {elsewhere} read for nobody now." if elsewhere else ""
-        raise ConflictError(f"There is no earlier version to roll back to.{told}")
+        note = f" The operating points that were changed on {elsewhere} are not in use now." if elsewhere else ""
+        raise ConflictError(f"There is no earlier version to roll back to.{note}")
     raise ConflictError(
-        f"{retired} is retired and must not read for anybody again, and nothing read before it: activate a version.",
+        f"{retired} is retired and must not read again, and no version read before it: activate a version instead.",
         "version-retired",
     )
 
 
 def former_version(tenant_id: UUID | None, version_id: UUID) -> ModelVersion | None:
-    """What read in a scope before this version, as far as no rollback took it back; None where nothing did.
+    """The version that read in a scope before this one; None where there was none, or rollbacks took it back.
 
-    For whoever cannot load the version that a pointer names.
+    A worker uses it that cannot load the version in service.
     """
-    for line in entries_not_rolled_back(tenant_id):
-        former = line.from_version
+    for entry in entries_not_rolled_back(tenant_id):
+        former = entry.from_version
         if former is not None and former.pk != version_id and former.retired is None:
             return former
     return None

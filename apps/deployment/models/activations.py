@@ -176,7 +176,7 @@ class ActivationRequest(models.Model):
         return self.line_id is None and self.withdrawn is None
 
     @property
-    def closed_in_words(self) -> str:
+    def closed_because(self) -> str:
         """What became of a request that is not open."""
         if self.line_id is not None:
             return "This request is confirmed already."
@@ -184,7 +184,7 @@ class ActivationRequest(models.Model):
         return f"This request was replaced by the one for {later}." if later else "This request is withdrawn already."
 
     @property
-    def in_words(self) -> str:
+    def waiting_message(self) -> str:
         """That it waits, and what it put aside."""
         aside = f" It replaces the request for {self.replaces} of {self.replaces.who}." if self.replaces else ""
         return f"{self} waits for a second operator, who confirms it in the console.{aside}"

@@ -1,13 +1,13 @@
-"""Moving the pointers: into service for the platform or for one tenant, and back.
+"""Activation, rollback and unpinning: which version is in service for the platform or for one tenant.
 
-A version and the operating points that tenants chose move in one transaction. Each move is a line of the ledger.
+The version and the operating points that tenants chose change in one transaction, which leaves one ledger entry.
 """
 
-import uuid
 from typing import Any
 
 from django.conf import settings
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, NotPermittedError
 from apps.deployment.ledger.entries import Chosen, Decision, Scope, append_entry, locked_scope, points_from_json
 from apps.deployment.ledger.rollback import rollback_target
@@ -29,8 +29,7 @@ from apps.tenants.models import Tenant
 def activate(
     *,
     version: ModelVersion,
-    actor: str,
-    by_id: uuid.UUID | None = None,
+    by: Actor,
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
@@ -39,89 +38,85 @@ def activate(
     """Put a version into service, for the whole platform or pinned for one tenant.
 
     Args:
-        keeps_points: carry on what the tenants chose, such as a sensitivity; else the version's own points hold.
-        despite_gate: although a gate was not passed; the reason and the gate go into the ledger.
+        keeps_points: carry over what the tenants chose, such as a sensitivity; else the version's own points apply.
+        despite_gate: override release gates that were not passed; the ledger keeps the gates and the reason.
 
     Raises:
-        ConflictError: it serves there already, is retired, did not pass a gate, or cannot keep what a tenant chose; the
-            detail says more.
-        InvalidInputError: a gate was overridden without a reason.
-        NotPermittedError: this platform asks for a second operator, so the move must be requested.
+        ConflictError: it serves there already, is retired, did not pass a release gate, or cannot keep what a tenant
+            chose; the detail says more.
+        InvalidInputError: a release gate was overridden without a reason.
+        NotPermittedError: this platform requires a second operator, so the activation must be requested.
     """
     with locked_scope(tenant) as scope:
         if settings.ACTIVATION_NEEDS_SECOND_APPROVER and scope.serving is not None:
             raise NotPermittedError(
-                "This platform asks for a second operator: request the move, and let another one confirm it.",
+                "This platform requires a second operator: request the activation, and let another one confirm it.",
                 "second-approver-needed",
             )
-        by = Decision(actor, by_id, reason, despite_gate=despite_gate)
-        return put_into_service(scope, version, by, keeps_points=keeps_points)
+        decision = Decision(by, reason, despite_gate=despite_gate)
+        return put_into_service(scope, version, decision, keeps_points=keeps_points)
 
 
-def put_into_service(scope: Scope, version: ModelVersion, by: Decision, *, keeps_points: bool) -> Activation:
-    """`activate`, inside the transaction of a scope."""
+def put_into_service(scope: Scope, version: ModelVersion, decision: Decision, *, keeps_points: bool) -> Activation:
+    """Do the work of `activate` inside the transaction of a scope."""
     check_can_serve(scope, version)
-    overridden = check_release_gates(version, by)
+    overridden = check_release_gates(version, decision)
     previous = scope.serving
     before = points_to_carry(scope, previous, version)
-    seen = current_previews(scope.tenant, previous, version)
+    previews = current_previews(scope.tenant, previous, version)
     if previous is None or not keeps_points:
         after: Chosen = {tenant_id: {} for tenant_id in before}
     elif previous == version:
         after = before
     else:
         after = carry_over(before, previous, version)
-    kept: dict[str, Any] = {"previews": seen, "despite_gates": overridden}
-    return _apply(scope, version, Activation.Act.ACTIVATED, by, before=before, after=after, **kept)
+    kept: dict[str, Any] = {"previews": previews, "despite_gates": overridden}
+    return _apply(scope, version, Activation.Act.ACTIVATED, decision, before=before, after=after, **kept)
 
 
 def check_can_serve(scope: Scope, version: ModelVersion) -> None:
-    """Refuse what is retired or serves there already."""
+    """Refuse a version that is retired, or in service there already."""
     if scope.own is not None and scope.own.model_version_id == version.pk:
         raise ConflictError(f"{version} is in service already.")
     if ModelVersion.objects.filter(pk=version.pk, retired__isnull=False).exists():
-        raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
+        raise ConflictError(f"{version} is retired: it must not read again.", "version-retired")
 
 
-def roll_back(
-    *, actor: str, by_id: uuid.UUID | None = None, reason: str = "", tenant: Tenant | None = None
-) -> Activation:
-    """Take back the last move or change of points: what read before reads again, with the points of that time.
+def roll_back(*, by: Actor, reason: str = "", tenant: Tenant | None = None) -> Activation:
+    """Take back the last activation or change of points: the former version reads again, with its former points.
 
-    Once more, and the move before it is taken back; a version that was retired meanwhile is passed over. A tenant that
-    followed the platform follows it again, if what it read by then is what the platform has now.
+    A second rollback takes back the entry before that. A version that was retired meanwhile is skipped. A tenant that
+    followed the platform follows it again, if its former version is the platform's version now.
 
     Raises:
         ConflictError: there is nothing to take back.
     """
     with locked_scope(tenant) as scope:
         current = scope.serving
-        undone = rollback_target(tenant.pk if tenant else None, current)
-        if undone.from_version is None or current is None:
+        target = rollback_target(tenant.pk if tenant else None, current)
+        if target.from_version is None or current is None:
             raise ConflictError("There is no earlier version to roll back to.")
-        after = without_pinned(scope, points_from_json(undone.points_before))
+        after = without_pinned(scope, points_from_json(target.points_before))
         return _apply(
             scope,
-            undone.from_version,
+            target.from_version,
             Activation.Act.ROLLED_BACK,
-            Decision(actor, by_id, reason),
+            Decision(by, reason),
             before=chosen_points(current, after),
             after=after,
-            moves_pointer=undone.act != Activation.Act.POINTS,
-            undoes=undone,
+            changes_version=target.act != Activation.Act.POINTS,
+            undoes=target,
         )
 
 
-def unpin(
-    *, tenant: Tenant, actor: str, by_id: uuid.UUID | None = None, reason: str = "", keeps_points: bool = True
-) -> Activation:
-    """Let a tenant follow the platform's pointer again.
+def unpin(*, tenant: Tenant, by: Actor, reason: str = "", keeps_points: bool = True) -> Activation:
+    """Let a tenant follow the platform's version again.
 
     Args:
-        keeps_points: carry on what it chose; else the version's own points hold.
+        keeps_points: carry over what the tenant chose; else the version's own points apply.
 
     Raises:
-        ConflictError: it does already, there is nothing to follow, or a choice cannot be kept.
+        ConflictError: the tenant is not pinned, the platform has no version, or a choice cannot be kept.
     """
     with locked_scope(tenant) as scope:
         if scope.own is None:
@@ -133,40 +128,41 @@ def unpin(
         after: Chosen = {tenant.pk: {}}
         if keeps_points:
             after = before if version == previous else carry_over(before, previous, version)
-        seen = current_previews(tenant, previous, version)
-        by = Decision(actor, by_id, reason)
-        return _apply(scope, version, Activation.Act.UNPINNED, by, before=before, after=after, previews=seen)
+        previews = current_previews(tenant, previous, version)
+        decision = Decision(by, reason)
+        return _apply(scope, version, Activation.Act.UNPINNED, decision, before=before, after=after, previews=previews)
 
 
 def _apply(
     scope: Scope,
     version: ModelVersion,
     act: str,
-    by: Decision,
+    decision: Decision,
     *,
     before: Chosen,
     after: Chosen,
-    moves_pointer: bool = True,
+    changes_version: bool = True,
     undoes: Activation | None = None,
     **kept: Any,
 ) -> Activation:
+    """Store the points and the deployment, append the ledger entry, and bring the challengers up to date."""
     previous = scope.serving
     for tenant_id, points in after.items():
-        store_points(version, tenant_id, points, by.actor)
-    if moves_pointer:
+        store_points(version, tenant_id, points, decision.by)
+    if changes_version:
         _set_deployment(scope, version, act, undoes)
     kept |= {"undoes": undoes, "own_before": scope.own is not None}
-    line = append_entry(act, scope.tenant, previous, version, by, before=before, after=after, **kept)
-    if moves_pointer:
-        end_outdated_challenges(by)
+    entry = append_entry(act, scope.tenant, previous, version, decision, before=before, after=after, **kept)
+    if changes_version:
+        end_outdated_challenges(decision)
     for tenant_id in after:
-        former = NO_POINTS if moves_pointer else before.get(tenant_id, NO_POINTS)
-        update_challenger_points(tenant_id, by, former=former, or_end=True)
-    return line
+        former = NO_POINTS if changes_version else before.get(tenant_id, NO_POINTS)
+        update_challenger_points(tenant_id, decision, former=former, or_end=True)
+    return entry
 
 
 def _set_deployment(scope: Scope, version: ModelVersion, act: str, undoes: Activation | None) -> None:
-    # Lines of old do not say whether the tenant had a pointer of its own.
+    # Entries of earlier releases do not record whether the tenant was pinned.
     keeps_own = act == Activation.Act.ACTIVATED or (undoes is not None and undoes.own_before is True)
     follows = scope.tenant is not None and scope.platform is not None and scope.platform.model_version == version
     if follows and not keeps_own:

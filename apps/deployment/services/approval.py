@@ -1,16 +1,21 @@
-"""Moves that wait for a second operator, and versions that must not serve again."""
+"""Activation requests, which a second operator confirms, and the retirement of versions."""
 
-import uuid
 from typing import Any
 
 from django.utils import timezone
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation, ActivationRequest, Challenger, Deployment
 from apps.deployment.services.activation import activate, check_can_serve, put_into_service
 from apps.deployment.services.carry_points import carry_over, points_to_carry
-from apps.deployment.services.challenge import challenge, check_can_challenge, start_challenge, without_own_challenger
+from apps.deployment.services.challenge import (
+    challenge,
+    check_can_challenge,
+    start_challenge,
+    without_own_challenger,
+)
 from apps.deployment.services.check_release_gates import check_release_gates
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -19,34 +24,37 @@ from apps.tenants.models import Tenant
 def request_activation(
     *,
     version: ModelVersion,
-    actor: str,
-    by_id: uuid.UUID | None = None,
+    by: Actor,
     reason: str = "",
     tenant: Tenant | None = None,
     keeps_points: bool = True,
     percent: int | None = None,
     despite_gate: bool = False,
 ) -> ActivationRequest:
-    """Ask for a move that another operator confirms; one that waited for the same tenant is replaced.
+    """Request an activation that another operator confirms; it replaces an open request for the same tenant.
 
     Args:
-        percent: of a canary; None asks for the whole service.
+        percent: the share of a canary; None requests the whole service.
 
     Raises:
-        InvalidInputError: nobody asks, so nobody could be told from the one who confirms; or as `activate`.
+        InvalidInputError: no operator is named, so a second one could not be recognised; or as `activate`.
         ConflictError: the version cannot serve there, or cannot keep what a tenant chose, as `activate`.
     """
-    if by_id is None:
-        raise InvalidInputError("A second operator must confirm it: say who asks, --operator EMAIL.", "person-missing")
+    if by.user_id is None:
+        raise InvalidInputError(
+            "A second operator must confirm it, so name the operator who requests it: --operator EMAIL.",
+            "person-missing",
+        )
     with locked_scope(tenant) as scope:
         if percent is None:
             check_can_serve(scope, version)
         else:
             check_can_challenge(scope, version, percent)
-        check_release_gates(version, Decision(actor, by_id, reason, despite_gate=despite_gate))
+        check_release_gates(version, Decision(by, reason, despite_gate=despite_gate))
         if keeps_points and scope.serving is not None:
-            at_stake = points_to_carry(scope, scope.serving, version)
-            carry_over(at_stake if percent is None else without_own_challenger(scope, at_stake), scope.serving, version)
+            # Only to refuse now what could not be confirmed later; the confirmation carries the points over.
+            points = points_to_carry(scope, scope.serving, version)
+            carry_over(points if percent is None else without_own_challenger(scope, points), scope.serving, version)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None).first()
         if waiting is not None:
             withdraw(request=waiting)
@@ -57,75 +65,78 @@ def request_activation(
             percent=percent,
             keeps_points=keeps_points,
             despite_gate=despite_gate,
-            by_id=by_id,
-            actor=actor,
+            by_id=by.user_id,
+            actor=by.name,
             reason=reason,
             replaces=waiting,
         )
 
 
-def activate_or_request(**move: Any) -> Activation | ActivationRequest:
-    """`activate`, or `request_activation` where this platform asks for a second operator."""
+def activate_or_request(**arguments: Any) -> Activation | ActivationRequest:
+    """Call `activate`, or `request_activation` where this platform requires a second operator."""
     try:
-        return activate(**move)
+        return activate(**arguments)
     except NotPermittedError:
-        return request_activation(**move)
+        return request_activation(**arguments)
 
 
-def challenge_or_request(**trial: Any) -> Activation | ActivationRequest:
-    """`challenge`, or `request_activation` where this platform asks for a second operator."""
+def challenge_or_request(**arguments: Any) -> Activation | ActivationRequest:
+    """Call `challenge`, or `request_activation` where this platform requires a second operator."""
     try:
-        return challenge(**trial)
+        return challenge(**arguments)
     except NotPermittedError:
-        return request_activation(**trial)
+        return request_activation(**arguments)
 
 
-def approve(*, request: ActivationRequest, by_id: uuid.UUID) -> Activation:
-    """Confirm another operator's request, and move.
+def approve(*, request: ActivationRequest, by: Actor) -> Activation:
+    """Confirm another operator's request, and carry it out.
 
     Raises:
-        NotPermittedError: it is one's own.
-        ConflictError: it is done or withdrawn, or something else serves by now than when it was made.
+        NotPermittedError: the operator made the request.
+        ConflictError: it is confirmed or withdrawn, or another version is in service now than when it was made.
     """
     with locked_scope(request.for_tenant) as scope:
-        # Locked: whoever withdraws it meanwhile waits, and finds it confirmed.
+        # Locked: a withdrawal at the same moment waits, and then finds the request confirmed.
         fresh = ActivationRequest.objects.select_for_update(of=("self",)).get(pk=request.pk)
         if not fresh.is_open:
-            raise ConflictError(fresh.closed_in_words)
-        if fresh.by_id in (None, by_id):
-            raise NotPermittedError("A second operator must confirm what you asked for.", "second-approver-needed")
+            raise ConflictError(fresh.closed_because)
+        if fresh.by_id in (None, by.user_id):
+            raise NotPermittedError("A second operator must confirm your request.", "second-approver-needed")
         if scope.serving != fresh.from_version:
-            raise ConflictError(f"{scope.serving} serves by now, not {fresh.from_version}: request the move again.")
-        by = Decision(fresh.actor, fresh.by_id, fresh.reason, by_id, fresh.despite_gate)
+            raise ConflictError(
+                f"{scope.serving} is in service now, not {fresh.from_version}: request the activation again."
+            )
+        requested_by = Actor(name=fresh.actor, user_id=fresh.by_id)
+        decision = Decision(requested_by, fresh.reason, by.user_id, fresh.despite_gate)
         if fresh.percent is None:
-            fresh.line = put_into_service(scope, fresh.to_version, by, keeps_points=fresh.keeps_points)
+            fresh.line = put_into_service(scope, fresh.to_version, decision, keeps_points=fresh.keeps_points)
         else:
             fresh.line = start_challenge(
-                scope, fresh.to_version, by, percent=fresh.percent, keeps_points=fresh.keeps_points
+                scope, fresh.to_version, decision, percent=fresh.percent, keeps_points=fresh.keeps_points
             )
         fresh.save(update_fields=["line"])
         return fresh.line
 
 
 def withdraw(*, request: ActivationRequest) -> ActivationRequest:
-    """Let a request be forgotten.
+    """Withdraw an open request.
 
     Raises:
         ConflictError: it is not open any more.
     """
     waiting = ActivationRequest.objects.filter(pk=request.pk, line=None, withdrawn=None)
     if not waiting.update(withdrawn=timezone.now()):
-        raise ConflictError(ActivationRequest.objects.get(pk=request.pk).closed_in_words)
+        raise ConflictError(ActivationRequest.objects.get(pk=request.pk).closed_because)
     return request
 
 
-def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None, reason: str = "") -> Activation:
-    """Say that a version must not read for anybody again. Its results, and what is known of it, stay.
+def retire(*, version: ModelVersion, by: Actor, reason: str = "") -> Activation:
+    """Mark a version so that it can never serve again. Its results, evaluations and card stay.
 
     Requests for it are withdrawn.
 
     Raises:
-        ConflictError: it serves or challenges somewhere, or is retired already.
+        ConflictError: it is in service, is a challenger, or is retired already.
     """
     with locked_scope(None):
         if Deployment.objects.filter(model_version=version).exists():
@@ -134,6 +145,6 @@ def retire(*, version: ModelVersion, actor: str, by_id: uuid.UUID | None = None,
             raise ConflictError(f"{version} is a challenger: end that first.")
         if not ModelVersion.objects.filter(pk=version.pk, retired=None).update(retired=timezone.now()):
             raise ConflictError(f"{version} is retired already.")
-        asked = ActivationRequest.objects.filter(to_version=version, line=None, withdrawn=None)
-        asked.update(withdrawn=timezone.now())
-        return append_entry(Activation.Act.RETIRED, None, None, version, Decision(actor, by_id, reason))
+        requests = ActivationRequest.objects.filter(to_version=version, line=None, withdrawn=None)
+        requests.update(withdrawn=timezone.now())
+        return append_entry(Activation.Act.RETIRED, None, None, version, Decision(by, reason))

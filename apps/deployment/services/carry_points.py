@@ -1,9 +1,10 @@
-"""The operating points that tenants chose, and how they are carried from one version to the next."""
+"""Carrying the operating points that tenants chose from one version over to the next."""
 
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.entries import Chosen, Scope
 from apps.deployment.models import Deployment, OperatingPoint, SwitchPreview
@@ -14,15 +15,15 @@ from apps.tenants.models import Tenant
 
 
 def chosen_points(version: ModelVersion, tenant_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Point]]:
-    """What these tenants chose for a version; an entry for each tenant."""
+    """The operating points that these tenants chose for a version, with an item for each tenant."""
     found: dict[uuid.UUID, dict[str, Point]] = {each: {} for each in tenant_ids}
     for row in OperatingPoint.objects.filter(model_version=version, for_tenant__in=found):
         found[row.for_tenant_id][row.label] = Point.of(row)
     return found
 
 
-def store_points(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Point], actor: str) -> None:
-    """Put exactly these points into force; one that holds already stays its chooser's."""
+def store_points(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[str, Point], by: Actor) -> None:
+    """Store exactly these points. A point that does not change keeps the name of the person who chose it."""
     OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id).exclude(label__in=points).delete()
     held = chosen_points(version, [tenant_id])[tenant_id]
     for label, point in points.items():
@@ -32,23 +33,23 @@ def store_points(version: ModelVersion, tenant_id: uuid.UUID, points: Mapping[st
             model_version=version,
             for_tenant_id=tenant_id,
             label=label,
-            defaults={**point.to_dict(), "actor": actor},
+            defaults={**point.to_dict(), "actor": by.name},
         )
 
 
 def points_to_carry(scope: Scope, previous: ModelVersion | None, version: ModelVersion) -> Chosen:
-    """What the tenants whose version changes had chosen on the former one."""
+    """The points that the tenants whose version changes had chosen for the former version."""
     if scope.tenant is not None:
         ids = {scope.tenant.pk}
     else:
         rows = OperatingPoint.objects.filter(model_version__in=[each for each in (previous, version) if each])
         ids = set(rows.values_list("for_tenant_id", flat=True))
-    at_stake = chosen_points(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
-    return without_pinned(scope, at_stake)
+    points = chosen_points(previous or version, sorted(ids)) if previous else {tenant_id: {} for tenant_id in ids}
+    return without_pinned(scope, points)
 
 
 def without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
-    """The platform's moves leave a pinned tenant's points alone."""
+    """Leave out pinned tenants: a change for the platform does not change their points."""
     if scope.tenant is not None:
         return by_tenant
     pinned = pinned_tenants()
@@ -56,35 +57,35 @@ def without_pinned(scope: Scope, by_tenant: Chosen) -> Chosen:
 
 
 def carry_over(before: Chosen, from_version: ModelVersion, to_version: ModelVersion) -> Chosen:
-    """The points that keep, on another version, what each tenant chose.
+    """The points on another version that keep what each tenant chose.
 
-    What a tenant had chosen on the other version stays where it chose nothing on this one.
+    A point that a tenant chose earlier for the other version stays where it chose none for the former one.
 
     Raises:
         ConflictError: a choice can be kept only after a preview or an evaluation; the detail says which.
     """
-    known = operating_curves(to_version)
-    there = chosen_points(to_version, before)
+    curves = operating_curves(to_version)
+    stored = chosen_points(to_version, before)
     after: dict[uuid.UUID, dict[str, Point]] = {}
     for tenant_id, points in before.items():
         preview = fitting_preview(tenant_id, points, from_version, to_version)
-        seen = preview.report["labels"] if preview else {}
+        previewed = preview.report["labels"] if preview else {}
         kept = {
             label: _carried_point(
-                tenant_id, to_version, label, point, known.get(label), seen.get(label), there[tenant_id]
+                tenant_id, to_version, label, point, curves.get(label), previewed.get(label), stored[tenant_id]
             )
             for label, point in points.items()
-            # A version may read fewer findings: where it says nothing there is nothing to judge.
+            # The other version may read fewer findings.
             if label in to_version.manifest["labels"]
         }
-        after[tenant_id] = {**there[tenant_id], **kept}
+        after[tenant_id] = {**stored[tenant_id], **kept}
     return after
 
 
 def current_previews(
     tenant: Tenant | None, from_version: ModelVersion | None, to_version: ModelVersion
 ) -> dict[str, str]:
-    """The hashes of the previews of this switch that hold now, by the id of each tenant that it concerns."""
+    """The SHA-256 of the previews of this switch that are current, by the id of each tenant that it concerns."""
     rows = SwitchPreview.objects.filter(from_version=from_version, to_version=to_version)
     if tenant is not None:
         rows = rows.filter(for_tenant=tenant)
@@ -112,7 +113,7 @@ def fitting_preview(
 
 
 def is_current_preview(preview: SwitchPreview) -> bool:
-    """Whether a move now would be what the preview showed: the same version serves, by the same points."""
+    """Whether an activation now would do what the preview showed: the same version serves, with the same points."""
     tenant_id = preview.for_tenant_id
     if version_for(tenant_id) != preview.from_version:
         return False
@@ -126,12 +127,12 @@ def _carried_point(
     label: str,
     point: Point,
     curve: OperatingCurve | None,
-    seen: Mapping[str, Any] | None,
-    there: Mapping[str, Point],
+    previewed: Mapping[str, Any] | None,
+    stored: Mapping[str, Point],
 ) -> Point:
-    if seen and seen["proposed"]:
-        return Point(**seen["proposed"])
-    same = there.get(label)
+    if previewed and previewed["proposed"]:
+        return Point(**previewed["proposed"])
+    same = stored.get(label)
     if same is not None and (same.strategy, same.target) == (point.strategy, point.target):
         return same
     try:
@@ -140,14 +141,14 @@ def _carried_point(
     except InvalidInputError as error:
         raise ConflictError(f"{error.detail} {_remedy(tenant_id, version)}", "points-not-kept") from error
     raise ConflictError(
-        f"{Tenant.objects.get(pk=tenant_id)} judges {label} by a threshold of its own ({point.value:.3f}), and "
-        f"{version} scores otherwise. {_remedy(tenant_id, version, seen['note'] if seen else '')}",
+        f"{Tenant.objects.get(pk=tenant_id)} has a threshold of its own for {label} ({point.value:.3f}), and "
+        f"the scores of {version} differ. {_remedy(tenant_id, version, previewed['note'] if previewed else '')}",
         "points-not-kept",
     )
 
 
 def _remedy(tenant_id: uuid.UUID, version: ModelVersion, note: str = "") -> str:
-    """What to do; ``note`` is why the preview that was made proposes nothing."""
+    """The remedy, as text for the user; ``note`` says why an existing preview proposes no point."""
     preview = (
         f"manage.py preview_switch {version} --tenant {Tenant.objects.get(pk=tenant_id).slug}, or Preview this switch "
         "on its page"
@@ -157,4 +158,4 @@ def _remedy(tenant_id: uuid.UUID, version: ModelVersion, note: str = "") -> str:
         if note
         else f"Preview the switch, which proposes one where enough studies were read: {preview}"
     )
-    return f"{first}; or give the tenants' choices up for the version's own points: --own-points."
+    return f"{first}; or use the version's own points in place of what the tenants chose: --own-points."

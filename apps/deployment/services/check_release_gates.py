@@ -1,4 +1,4 @@
-"""What stands in the way of a version that is to read for patients."""
+"""The release gate as a condition: a version reads for patients only if it passed, or an operator overrides it."""
 
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.entries import Decision
@@ -6,21 +6,24 @@ from apps.deployment.release_gates import ReleaseGate, blocking_gates, release_g
 from apps.registry.models import ModelVersion
 
 
-def check_release_gates(version: ModelVersion, by: Decision) -> list[ReleaseGate]:
-    """The gates that a version has not passed and this move overrides.
+def check_release_gates(version: ModelVersion, decision: Decision) -> list[ReleaseGate]:
+    """The release gates that a version has not passed and that this decision overrides.
 
     Raises:
-        ConflictError: nobody said to override them.
-        InvalidInputError: nobody said why.
+        ConflictError: a gate was not passed, and the decision does not override it.
+        InvalidInputError: the override has no reason.
     """
-    found = blocking_gates(release_gates_of(version))
-    if found and not by.despite_gate:
-        told = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in found)
+    blocking = blocking_gates(release_gates_of(version))
+    if blocking and not decision.despite_gate:
+        reasons = " ".join(f"{gate.evaluation_set}: {gate.reason}" for gate in blocking)
         raise ConflictError(
-            f"{version} did not pass the gate, so it may read as a shadow and for no patient. {told} To let it read "
-            "all the same, say so and why: --despite-gate --reason TEXT, or the same in the console.",
+            f"{version} did not pass the release gate, so it may read as a shadow and for no patient. {reasons} To "
+            "override the release gate, give a reason: --despite-gate --reason TEXT, or Override the release gate in "
+            "the console.",
             "gate-failed",
         )
-    if found and not by.reason.strip():
-        raise InvalidInputError(f"Say why {version} is to serve although it did not pass the gate.", "reason-missing")
-    return found
+    if blocking and not decision.reason.strip():
+        raise InvalidInputError(
+            f"{version} did not pass the release gate: give the reason for overriding it.", "reason-missing"
+        )
+    return blocking

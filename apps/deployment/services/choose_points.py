@@ -1,8 +1,8 @@
-"""Changing the operating points by which a tenant's findings are judged."""
+"""A tenant's choice of operating points for the version that serves it."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation
@@ -19,39 +19,39 @@ def set_points(
     version: ModelVersion,
     choices: Mapping[str, Choice | None],
     recent: Mapping[str, Sequence[float]],
-    actor: str,
-    by_id: uuid.UUID | None = None,
+    by: Actor,
     reason: str = "",
 ) -> Activation:
-    """Judge a tenant's findings by other operating points from the next result on; all of them or none.
+    """Change a tenant's operating points, from the next result on; all of the choices or none.
 
     Args:
-        version: the one that serves the tenant, as whoever chooses has seen it.
-        choices: by label; None goes back to the version's own point.
-        recent: the version's probabilities by label on the tenant's recent studies, for shares of flagged studies.
+        version: the version that the person saw in service when choosing.
+        choices: by label; None returns to the version's own point.
+        recent: the version's calibrated probabilities, 0 to 1, by label on the tenant's recent studies; the strategy
+            `alert_rate` needs them.
 
     Raises:
         InvalidInputError: a choice cannot be met.
-        ConflictError: another version serves the tenant by now, nothing would change, or a canary there could not
-            follow.
+        ConflictError: another version serves the tenant now, nothing would change, or a canary there could not keep
+            the choice.
     """
     with locked_scope(tenant) as scope:
         if scope.serving != version:
-            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} by now, not {version}: look again.")
-        known = operating_curves(version)
+            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} now, not {version}: look again.")
+        curves = operating_curves(version)
         before = chosen_points(version, [tenant.pk])
         after = dict(before[tenant.pk])
         for label, choice in choices.items():
             if choice is None:
                 after.pop(label, None)
             else:
-                after[label] = resolve_choice(version, label, choice, known.get(label), recent.get(label, ()))
+                after[label] = resolve_choice(version, label, choice, curves.get(label), recent.get(label, ()))
         if after == before[tenant.pk]:
-            raise ConflictError("Nothing would change: that is in force already.", "unchanged")
-        store_points(version, tenant.pk, after, actor)
-        by = Decision(actor, by_id, reason)
-        line = append_entry(
-            Activation.Act.POINTS, tenant, version, version, by, before=before, after={tenant.pk: after}
+            raise ConflictError("Nothing would change: these operating points are in force already.", "unchanged")
+        store_points(version, tenant.pk, after, by)
+        decision = Decision(by, reason)
+        entry = append_entry(
+            Activation.Act.POINTS, tenant, version, version, decision, before=before, after={tenant.pk: after}
         )
-        update_challenger_points(tenant.pk, by, former=before[tenant.pk])
-        return line
+        update_challenger_points(tenant.pk, decision, former=before[tenant.pk])
+        return entry

@@ -1,9 +1,10 @@
-"""Previews that operators ask for, until a worker has made them."""
+"""Preview jobs: an operator requests one, and the jobs worker makes the preview."""
 
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import Queue
@@ -15,12 +16,12 @@ from apps.tenants.models import Tenant
 PREVIEWS = Queue(PreviewJob, WakeUp.PREVIEW, ("for_tenant", "model_version"))
 
 
-def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: str) -> PreviewJob:
-    """Have a worker read the tenant's last studies once more, with this version.
+def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, by: Actor) -> PreviewJob:
+    """Queue a preview: a worker will read the tenant's last studies once more, with this version.
 
     Raises:
-        InvalidInputError: nobody reads so few or so many studies.
-        ConflictError: there is nothing to compare, the version is retired, or the same is asked for already.
+        InvalidInputError: the number of studies is out of range.
+        ConflictError: there is nothing to compare, the version is retired, or the same preview is queued already.
     """
     if not 1 <= last <= PreviewJob.MOST:
         raise InvalidInputError(f"Give a number of studies between 1 and {PreviewJob.MOST}.")
@@ -31,7 +32,7 @@ def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: 
         raise ConflictError(f"There is nothing to compare: {serving or 'no version'} serves {tenant}.")
     try:
         with transaction.atomic():
-            job = PreviewJob.objects.create(for_tenant=tenant, model_version=version, last=last, actor=actor)
+            job = PreviewJob.objects.create(for_tenant=tenant, model_version=version, last=last, actor=by.name)
     except IntegrityError as error:
         raise ConflictError(f"A preview of {version} for {tenant} is under way: wait for its end.") from error
     wake_after_commit(PREVIEWS.wake_up)
@@ -39,10 +40,11 @@ def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, actor: 
 
 
 def held_preview(*, job_id: UUID, fence: int) -> PreviewJob | None:
-    """The job as its worker claimed it; None where another one took it up."""
+    """The job as a worker claimed it; None where another worker has claimed it since."""
     jobs = PreviewJob.objects.select_related(*PREVIEWS.related)
     return jobs.filter(pk=job_id, fence=fence, state=PreviewJob.State.RUNNING).first()
 
 
 def note_progress(*, job: PreviewJob, done: int, of: int) -> None:
+    """Store how many studies have been read."""
     PREVIEWS.held(job).update(done=done, of=of)

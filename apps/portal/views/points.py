@@ -84,8 +84,7 @@ def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: 
             version=version,
             choices={label: form.choice()},
             recent={label: found.recent},
-            actor=actor_of(request).name,
-            by_id=request.user.pk,
+            by=actor_of(request),
             reason=form.cleaned_data["reason"],
         )
     except ChecxrayError as error:

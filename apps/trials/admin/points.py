@@ -10,6 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from apps.audit.operator_access import record_operator_access
+from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError
 from apps.deployment.models import OperatingPoint
 from apps.deployment.selectors import version_for
@@ -19,7 +20,7 @@ from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
-from apps.tenants.operator_admin import OperatorAdmin, operator_id, operator_name
+from apps.tenants.operator_admin import OperatorAdmin
 from apps.tenants.scope import tenant_tx
 from apps.trials.point_form import PointForm, what_if
 from apps.trials.readings import readings_of, studies_named, studies_read_by
@@ -129,8 +130,7 @@ class OperatingPointAdmin(OperatorAdmin):
                 version=version,
                 choices={label: form.choice()},
                 recent={label: found.recent},
-                actor=operator_name(request),
-                by_id=operator_id(request),
+                by=actor_of(request),
                 reason=form.cleaned_data["reason"],
             )
         except ChecxrayError as error:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 
-from apps.core.command_line import actor
+from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.deployment.selectors import require_platform_version
 from apps.evaluation.measuring import contract_json, evaluate
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
         try:
             version = find_version(options["reference"]) if options["reference"] else require_platform_version()
-            evaluation = evaluate(version=version, data=options["data"], split=options["split"], actor=actor())
+            evaluation = evaluate(version=version, data=options["data"], split=options["split"], by=command_actor())
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         except ProgrammingError as error:

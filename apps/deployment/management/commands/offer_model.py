@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.core.command_line import actor
+from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.deployment.services import offer, withdraw_offer
 from apps.registry.services import find_version
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             if options["withdraw"]:
                 withdraw_offer(version=version, tenant=tenant)
             else:
-                offer(version=version, tenant=tenant, actor=actor())
+                offer(version=version, tenant=tenant, by=command_actor())
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         offered = "is offered no more" if options["withdraw"] else "may be named"

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import getpass
 from collections import Counter
 from typing import Any
 
@@ -11,7 +10,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from apps.audit.services import Actor
+from apps.audit.services import command_actor
 from apps.inference.models import JobState
 from apps.inference.requeue import ended_jobs, requeue
 from apps.tenants.models import Tenant
@@ -47,7 +46,7 @@ class Command(BaseCommand):
                 since=options["since"],
             )
             if not options["dry_run"]:
-                by = Actor(name=f"cli:{getpass.getuser()}"[:100])
+                by = command_actor()
                 jobs = requeue(jobs=jobs, by=by, operation="requeue_jobs")
         except DatabaseError as error:
             raise CommandError(

@@ -1,13 +1,12 @@
 """``manage.py fill_study_demographics``: after an upgrade, fill each study's demographics from its own images."""
 
-import getpass
 import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from apps.audit.services import Actor
+from apps.audit.services import command_actor
 from apps.core.errors import UnavailableError
 from apps.ingest.filling import UnreadableInstance, count_unfilled, fill_demographics
 from apps.tenants.models import Tenant
@@ -25,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", metavar="SLUG", help="only this tenant's; default: all")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = Actor(name=f"cli:{getpass.getuser()}"[:100])
+        by = command_actor()
         studies = unreadable = 0
         try:
             for tenant in self._tenants(options["tenant"]):

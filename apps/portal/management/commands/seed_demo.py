@@ -66,7 +66,7 @@ class Command(BaseCommand):
         if Deployment.objects.exists():
             return
         try:
-            activate(version=register(artifact_dir=STARTER), actor=SEED.name, reason="The demo's first version")
+            activate(version=register(artifact_dir=STARTER), by=SEED, reason="The demo's first version")
         except ChecxrayError as error:
             raise CommandError(f"The starter model in {STARTER} cannot be used: {error.detail}") from error
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 
-from apps.core.command_line import actor
+from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError, InvalidInputError
 from apps.evaluation.measuring import compare
 from apps.registry import engine
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         chosen = Namespace(**{**options, "arch": architecture})
         config, nodes = engine.training_of_arguments(chosen, Path())
         with stoppable():
-            run = train(config=config, nodes=nodes, out=None, actor=actor(), terminal=sys.stderr)
+            run = train(config=config, nodes=nodes, out=None, by=command_actor(), terminal=sys.stderr)
         if run is None or run.model_version is None:
             raise InvalidInputError("A comparison needs the chief on this machine: run it where the nodes meet.")
         self.stderr.write(f"{architecture}: {run.model_version}")

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import ProgrammingError
 
-from apps.core.command_line import actor
+from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
 from apps.registry.management.registered import what_next
@@ -33,7 +33,7 @@ class Command(BaseCommand):
                     config=config,
                     nodes=nodes,
                     out=options["out"],
-                    actor=actor(),
+                    by=command_actor(),
                     terminal=sys.stderr,
                 )
         except (ChecxrayError, ValueError) as error:

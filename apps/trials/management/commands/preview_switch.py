@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from apps.core.command_line import actor
+from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.registry.services import find_version
@@ -29,7 +29,7 @@ class Command(BaseCommand):
                     tenant=find_tenant(options["tenant"]),
                     version=find_version(options["version"]),
                     last=options["last"],
-                    actor=actor(),
+                    by=command_actor(),
                     progress=lambda done, of: _show(bar, done, of),
                 )
         except ChecxrayError as error:
