@@ -62,7 +62,7 @@ def version(db: None) -> Any:
 def read(version: Any) -> Callable[..., None]:
     """Complete a study's waiting job; the probabilities of labels that are not given are 0.1."""
     from apps.inference.services import JobResult, claim_jobs, complete_jobs
-    from apps.reports.services import draft
+    from apps.reports.services import create_drafts
     from apps.tenants.scope import tenant_tx
 
     def completed(instance: Any, **probabilities: float) -> None:
@@ -72,7 +72,7 @@ def read(version: Any) -> Callable[..., None]:
         given = {label: probabilities.get(label, 0.1) for label in LABELS}
         with tenant_tx(job.tenant_id):
             result = JobResult(job=job, instance=instance, instances_seen=1, probabilities=given, cams=cams)
-            draft(jobs=complete_jobs(results=[result], version=version))
+            create_drafts(jobs=complete_jobs(results=[result], version=version))
 
     return completed
 

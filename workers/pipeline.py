@@ -22,7 +22,7 @@ from apps.inference.services import JobResult
 from apps.inference.shadows import ShadowResult
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.reports.services import draft
+from apps.reports.services import create_drafts
 from apps.studies.models import Instance
 from apps.studies.services import follow_read_instances
 from apps.studies.storage import local_path
@@ -180,7 +180,7 @@ def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
     with tenant_tx(readings[0].claim.tenant_id):
         jobs = [_result(reading, reading.claim) for reading in readings if isinstance(reading.claim, ClaimedJob)]
         if jobs:
-            draft(jobs=inference.complete_jobs(results=jobs, version=version))
+            create_drafts(jobs=inference.complete_jobs(results=jobs, version=version))
             follow_read_instances(instance_ids=[job.instance.pk for job in jobs], by=Actor(name="worker"))
         again = [
             ShadowResult(reading.claim, reading.score.probabilities)

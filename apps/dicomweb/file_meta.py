@@ -1,4 +1,4 @@
-"""Which instance a refused file says it is: the answer to the sender names it, nothing else relies on it."""
+"""Reads the UIDs of a refused file, so that the answer to its sender can name the instance; not used otherwise."""
 
 import re
 import struct

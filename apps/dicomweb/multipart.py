@@ -1,4 +1,4 @@
-"""Reads a Store Instances request (PS3.18 8.6.1.2, RFC 2387) from its stream: each part is spooled as it comes."""
+"""Reads a Store Instances request (PS3.18 8.6.1.2, RFC 2387) from its stream and spools each part."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=
 
 @dataclass(frozen=True)
 class RefusedPart:
-    """A part that was not kept; ``code`` says why."""
+    """A part that was not spooled; ``code`` is the reason."""
 
     code: str
 
@@ -34,14 +34,14 @@ def receive(stream: Stream, *, content_type: str, length: int | None, spool: Spo
     """Spool every part of a request's body, in its order.
 
     Args:
-        stream: the body; never read beyond its end.
+        stream: the body.
         content_type: the request's Content-Type.
         length: the body's length where the client announced it.
         spool: where the parts go.
 
     Raises:
         UnsupportedTypeError: neither DICOM parts nor one DICOM object.
-        InvalidInputError: the body is malformed, or ended before its end.
+        InvalidInputError: the body is malformed or cut off.
         TooLargeError, OutOfSpaceError
     """
     kind, parameters = parse_options_header(content_type)
@@ -62,7 +62,7 @@ def receive(stream: Stream, *, content_type: str, length: int | None, spool: Spo
 
 def _boundary(parameters: dict[bytes, bytes]) -> bytes:
     if parameters.get(b"type", DICOM.encode()).lower() != DICOM.encode():
-        raise UnsupportedTypeError(f'Only type="{DICOM}" is taken: send each instance as a DICOM file.')
+        raise UnsupportedTypeError(f'Only type="{DICOM}" is accepted: send each instance as a DICOM file.')
     boundary = parameters.get(b"boundary", b"")
     if not _BOUNDARY.fullmatch(boundary):
         raise InvalidInputError("The Content-Type has no valid boundary (RFC 2046 5.1.1).", "boundary-invalid")
@@ -70,7 +70,7 @@ def _boundary(parameters: dict[bytes, bytes]) -> bytes:
 
 
 class _PartWriter:
-    """One part on its way to the spool; a part without bytes costs no file, and too large a one is refused alone."""
+    """Spools one part. A part without bytes makes no file; a part that is too large is refused, the others are not."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -130,7 +130,7 @@ class _Multipart:
         self._value = b""
         self._type = b""
         self._ended = False
-        # A preamble may stand before the first delimiter (RFC 2046 5.1.1), which a form parser does not expect.
+        # A preamble may precede the first delimiter (RFC 2046 5.1.1), which a form parser does not expect.
         self._delimiter = b"--" + boundary
         self._preamble: bytes | None = b""
         self._parser = MultipartParser(
@@ -171,7 +171,7 @@ class _Multipart:
             self._writer.abandon()
 
     def _skip_preamble(self, data: bytes) -> bytes:
-        """What begins with the first delimiter; nothing while it has not come."""
+        """The data from the first delimiter on; empty while the delimiter has not arrived."""
         start = 0 if data.startswith(self._delimiter) else data.find(b"\r\n" + self._delimiter)
         if start < 0:
             if len(data) > MAX_PREAMBLE_BYTES:

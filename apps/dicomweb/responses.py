@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 
 from rest_framework.renderers import JSONRenderer
 
-from apps.dicomweb.stow import Accepted, Outcome, Refusal
+from apps.dicomweb.stow import Accepted, FailedInstance, StoreOutcome
 
 Dataset = dict[str, dict[str, Any]]
 
-# PS3.18 table I.2-2. The first one is for an instance whose patient contradicts what is stored: the study keeps the
-# patient that it has, which is what a coercion does to the instance.
+# PS3.18 table I.2-2. The first one is for an instance whose patient contradicts the stored study: the study keeps its
+# patient, which is a coercion of the instance's data elements.
 COERCION_OF_DATA_ELEMENTS: Final = 0xB000
 DATA_SET_DOES_NOT_MATCH_SOP_CLASS: Final = 0xB007
 KEYWORDS: Final = {
@@ -27,16 +27,16 @@ KEYWORDS: Final = {
 _NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
 
-def status_of(outcome: Outcome) -> HTTPStatus:
-    """PS3.18 table 10.5.3-1."""
+def response_status(outcome: StoreOutcome) -> HTTPStatus:
+    """The HTTP status of the response (PS3.18 table 10.5.3-1)."""
     if not outcome.refused:
         in_conflict = any(accepted.in_conflict for accepted in outcome.accepted)
         return HTTPStatus.ACCEPTED if in_conflict else HTTPStatus.OK
     return HTTPStatus.ACCEPTED if outcome.accepted else HTTPStatus.CONFLICT
 
 
-def warning_of(outcome: Outcome) -> str | None:
-    """A Warning header with the stable codes: the module itself has room for numbers only."""
+def warning_header(outcome: StoreOutcome) -> str | None:
+    """The Warning header with the stable codes; the response module has only numeric reasons."""
     codes = sorted({refusal.code for refusal in outcome.refused})
     warnings = [f'299 checxray "Not stored: {", ".join(codes)}"'] if codes else []
     if any(accepted.in_conflict for accepted in outcome.accepted):
@@ -44,8 +44,8 @@ def warning_of(outcome: Outcome) -> str | None:
     return ", ".join(warnings) or None
 
 
-def build_response(outcome: Outcome) -> Dataset:
-    """The module. It has no RetrieveURL (type 2C and 3), because nothing can be retrieved here by DICOMweb."""
+def build_response(outcome: StoreOutcome) -> Dataset:
+    """The response module. It has no RetrieveURL (type 2C and 3), because DICOMweb retrieval is not offered here."""
     dataset: Dataset = {}
     named = [refusal for refusal in outcome.refused if refusal.sop_instance_uid]
     unnamed = [refusal for refusal in outcome.refused if not refusal.sop_instance_uid]
@@ -68,7 +68,7 @@ def _referenced(accepted: Accepted) -> Dataset:
     return item
 
 
-def _failed(refusal: Refusal) -> Dataset:
+def _failed(refusal: FailedInstance) -> Dataset:
     return _named(refusal.sop_class_uid, refusal.sop_instance_uid) | _reason(refusal)
 
 
@@ -76,7 +76,7 @@ def _named(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return {"00081150": _value("UI", sop_class_uid), "00081155": _value("UI", sop_instance_uid)}
 
 
-def _reason(refusal: Refusal) -> Dataset:
+def _reason(refusal: FailedInstance) -> Dataset:
     return {"00081197": _value("US", refusal.failure_reason)}
 
 
@@ -90,7 +90,7 @@ class DicomJsonRenderer(JSONRenderer):
 
 
 class DicomXmlRenderer(JSONRenderer):
-    """Data sets as XML; a problem document stays JSON (its Content-Type says so)."""
+    """Renders data sets as XML; a problem document stays JSON, with that Content-Type."""
 
     media_type = "application/dicom+xml"
     format = "dicom-xml"

@@ -1,4 +1,4 @@
-"""STOW-RS (PS3.18 10.5): check every part first, then store what is good in one transaction of the tenant."""
+"""STOW-RS (PS3.18 10.5): check every part first, then store the accepted instances in one transaction of the tenant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ DUPLICATE_SOP_INSTANCE: Final = 0x0111
 PROCESSING_FAILURE: Final = 0x0110
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
-# Refusals that come from here and not from the preflight (PS3.18 table I.2-2).
+# Failure reasons (PS3.18 table I.2-2) of the codes that this module raises; the preflight has its own.
 _REASONS: Final = {
     "duplicate-with-other-content": DUPLICATE_SOP_INSTANCE,
     "study-does-not-match": DATA_SET_DOES_NOT_MATCH,
@@ -28,7 +28,7 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True)
-class Refusal:
+class FailedInstance:
     """One part that is not stored; its UIDs are empty where they are not known."""
 
     code: str
@@ -42,7 +42,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Accepted:
-    """One part that is stored, now or before."""
+    """One instance that is stored, by this request or an earlier one."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -53,29 +53,29 @@ class Accepted:
 
 
 @dataclass
-class Outcome:
+class StoreOutcome:
     accepted: list[Accepted] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[FailedInstance] = field(default_factory=list)
 
 
-def store_parts(*, tenant_id: UUID, parts: Sequence[Part], study_instance_uid: str | None, by: Actor) -> Outcome:
-    """Store the parts that are good films, of one study where the request's path names it.
+def store_parts(*, tenant_id: UUID, parts: Sequence[Part], study_instance_uid: str | None, by: Actor) -> StoreOutcome:
+    """Store the parts that are valid DICOM instances; only of one study, where the request's path names it.
 
     Raises:
         OutOfSpaceError, UnavailableError: nothing of the request was stored.
     """
-    outcome = Outcome()
+    outcome = StoreOutcome()
     inspected = []
     for part in parts:
-        judged = _judge(part, study_instance_uid)
-        if isinstance(judged, Refusal):
-            outcome.refused.append(judged)
+        checked = _check(part, study_instance_uid)
+        if isinstance(checked, FailedInstance):
+            outcome.refused.append(checked)
         else:
-            inspected.append(judged)
-    # Everybody takes the rows' locks in the same order.
+            inspected.append(checked)
+    # In a fixed order, so that concurrent requests lock rows in the same order and do not deadlock.
     inspected.sort(key=lambda each: (each.found.attributes.get("PatientID", ""), *_uids(each)))
     if inspected:
-        stored = _take_in_all(tenant_id, inspected, by)
+        stored = _ingest(tenant_id, inspected, by)
         outcome.accepted += stored.accepted
         outcome.refused += stored.refused
     return outcome
@@ -85,36 +85,36 @@ def _uids(inspected: InspectedFile) -> tuple[str, str]:
     return inspected.found.study_instance_uid, inspected.found.sop_instance_uid
 
 
-def _judge(part: Part, study_instance_uid: str | None) -> InspectedFile | Refusal:
+def _check(part: Part, study_instance_uid: str | None) -> InspectedFile | FailedInstance:
     if isinstance(part, RefusedPart):
-        return _count(Refusal(part.code))
+        return _count(FailedInstance(part.code))
     try:
         inspected = inspect_file(part)
     except InvalidInputError as error:
-        return Refusal(error.code, *(read_file_meta_uids(part.path) or ()))
+        return FailedInstance(error.code, *(read_file_meta_uids(part.path) or ()))
     found = inspected.found
     if found.kind != "dicom":
-        return _count(Refusal("format-not-recognised"))
+        return _count(FailedInstance("format-not-recognised"))
     if study_instance_uid not in (None, found.study_instance_uid):
-        return _count(Refusal("study-does-not-match", found.sop_class_uid, found.sop_instance_uid))
+        return _count(FailedInstance("study-does-not-match", found.sop_class_uid, found.sop_instance_uid))
     return inspected
 
 
-def _count(refusal: Refusal) -> Refusal:
+def _count(refusal: FailedInstance) -> FailedInstance:
     INSTANCES.labels(SOURCE, "refused").inc()
     return refusal
 
 
-def _take_in_all(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> Outcome:
-    outcome = Outcome()
+def _ingest(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> StoreOutcome:
+    outcome = StoreOutcome()
     stored = ingest_instances(inspected, tenant_id=tenant_id, by=by, source=SOURCE)
-    for each, became in zip(inspected, stored, strict=True):
+    for each, result in zip(inspected, stored, strict=True):
         found = each.found
-        if isinstance(became, Exception):
-            code = became.code if isinstance(became, ConflictError) else "not-stored"
-            outcome.refused.append(_count(Refusal(code, found.sop_class_uid, found.sop_instance_uid)))
+        if isinstance(result, Exception):
+            code = result.code if isinstance(result, ConflictError) else "not-stored"
+            outcome.refused.append(_count(FailedInstance(code, found.sop_class_uid, found.sop_instance_uid)))
         else:
-            outcome.accepted.append(_accepted(found, in_conflict=became.in_conflict))
+            outcome.accepted.append(_accepted(found, in_conflict=result.in_conflict))
     return outcome
 
 

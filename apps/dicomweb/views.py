@@ -1,4 +1,4 @@
-"""DICOMweb's HTTP side. The tenant comes from the credential, never from the address or the data set."""
+"""The DICOMweb views. The tenant comes from the credential, never from the URL or the data set."""
 
 import re
 from http import HTTPStatus
@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from apps.audit.services import actor_of
 from apps.core.errors import InvalidInputError, NotFoundError, UnsupportedTypeError
 from apps.dicomweb.multipart import DICOM, MULTIPART, receive
-from apps.dicomweb.responses import DicomJsonRenderer, DicomXmlRenderer, build_response, status_of, warning_of
+from apps.dicomweb.responses import DicomJsonRenderer, DicomXmlRenderer, build_response, response_status, warning_header
 from apps.dicomweb.stow import store_parts
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
@@ -23,7 +23,7 @@ _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 
 
 class StoreView(APIView):
-    """Store Instances (PS3.18 10.5). The body is streamed, so the transaction is opened only after it has come."""
+    """Store Instances (PS3.18 10.5). The body is streamed, and the transaction is opened after it was received."""
 
     required_scope = ApiScope.STORE
     renderer_classes = (DicomJsonRenderer, JSONRenderer, DicomXmlRenderer)
@@ -43,10 +43,10 @@ class StoreView(APIView):
             outcome = store_parts(
                 tenant_id=raw.tenant.id, parts=parts, study_instance_uid=study_instance_uid, by=actor_of(raw)
             )
-        warning = warning_of(outcome)
+        warning = warning_header(outcome)
         return Response(
             build_response(outcome),
-            status=status_of(outcome),
+            status=response_status(outcome),
             headers={"Warning": warning} if warning else None,
         )
 
@@ -55,7 +55,7 @@ class StoreView(APIView):
 
 
 class AbsentView(APIView):
-    """What DICOMweb does not offer here: a problem document, as everywhere below this address."""
+    """Answers 404 with a problem document for every other DICOMweb address."""
 
     permission_classes = ()
     schema = None

@@ -1,4 +1,4 @@
-"""Accepts the connections of the DIMSE ports, and lets those through to pynetdicom that a tenant lists (PS3.8 7.1)."""
+"""Accepts connections on the DIMSE ports and passes those of listed peers to pynetdicom (PS3.8 7.1)."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from apps.dimse.pdu import (
     REFUSED,
     VERSION_NOT_SUPPORTED,
     AssociateRequest,
-    reject,
+    associate_rj,
 )
 from apps.routing.models import Refusal
 from apps.routing.peer_fields import fingerprint_of, plain_address, subject_of
@@ -32,8 +32,8 @@ from apps.routing.selectors import Caller, PeerAdmission
 
 logger = logging.getLogger(__name__)
 
-# Connections without an association at once. Beyond it the oldest of the address that has the most is closed, so that
-# a peer that sends at once is served. All descriptors stay below 1024, where select() ends.
+# The largest number of connections without an association. Beyond it, the oldest connection of the address with the
+# most is closed, so that a peer that sends its request at once is served. select() supports descriptors below 1024.
 MAX_WAITING: Final = 384
 MAX_WAITING_PER_ADDRESS: Final = 256
 # asyncio gives each TLS connection a buffer of 256 KB.
@@ -42,7 +42,7 @@ MAX_WAITING_TLS_PER_ADDRESS: Final = 48
 MAX_DECIDING: Final = 128
 DECIDING_THREADS: Final = 2
 DECIDING_SECONDS: Final = 5
-# A refusal leaves this long after its request, so that the time does not tell which list was looked at.
+# A refusal is sent this long after its request, so that its time does not reveal the reason.
 REFUSAL_SECONDS: Final = 0.1
 TLS_SHUTDOWN_SECONDS: Final = 2
 _WATCH_SECONDS: Final = 0.25
@@ -51,8 +51,8 @@ _NO_DESCRIPTOR_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Associations at once."""
+class AssociationLimits:
+    """The largest numbers of concurrent associations."""
 
     total: int
     per_tenant: int
@@ -89,18 +89,18 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Acceptor:
-    """Runs in a thread of its own. The callables are called there, or in its threads for decisions, as they say.
+    """An asyncio server in a thread of its own.
 
     Args:
-        admit: looks a caller up; in a thread for decisions.
-        hand_over: gives pynetdicom its end of an association, the caller and the peer's port.
-        on_accepted, on_refused: note what became of a caller; must not wait.
+        admit: looks a caller up; called in one of the threads for decisions.
+        hand_over: gives pynetdicom the socket of an association, the caller and the peer's port; must not block.
+        on_accepted, on_refused: record the decision about a caller; must not block.
     """
 
     def __init__(
         self,
         ports: list[Port],
-        limits: Limits,
+        limits: AssociationLimits,
         *,
         admit: Callable[[Caller], PeerAdmission],
         hand_over: Callable[[socket.socket, Caller, int], None],
@@ -125,11 +125,11 @@ class Acceptor:
         self._thread.start()
 
     def stop_accepting(self) -> None:
-        """Take no more connections, and close those that have no association yet."""
+        """Accept no more connections, and close those that have no association yet."""
         asyncio.run_coroutine_threadsafe(self._stop_accepting(), self._loop).result()
 
     def close(self) -> None:
-        """Close what is left and end the thread."""
+        """Close all connections and end the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._threads.shutdown()
@@ -184,7 +184,7 @@ class Acceptor:
             connection.drop()
 
     def _wait(self, connection: Connection) -> None:
-        """Count a connection among those without an association, and make room for it."""
+        """Add a connection to those without an association, and drop another one where there are too many."""
         port = self._port_of[connection]
         total, per_address = port.limits
         same = [each for each in port.waiting if each.address == connection.address]
@@ -204,7 +204,7 @@ class Acceptor:
 
     def on_request(self, connection: Connection, request: AssociateRequest) -> None:
         if self._deciding >= MAX_DECIDING:
-            connection.finish(reject(CONGESTION))
+            connection.finish(associate_rj(CONGESTION))
             return
         self._start(self._decide(connection, request))
 
@@ -226,19 +226,19 @@ class Acceptor:
             expected = isinstance(error, DatabaseError | OutOfSpaceError | TimeoutError)
             level = logging.WARNING if expected else logging.ERROR
             logger.log(level, "An association was rejected for now: %s.", type(error).__name__)
-            connection.finish(reject(CONGESTION))
+            connection.finish(associate_rj(CONGESTION))
             return
         finally:
             self._deciding -= 1
         if admission.peer_id is None:
             self._note_refused(admission, caller)
             await asyncio.sleep(began + REFUSAL_SECONDS - self._loop.time())
-            connection.finish(reject(REFUSED))
+            connection.finish(associate_rj(REFUSED))
         elif not request.has_version_1:
-            connection.finish(reject(VERSION_NOT_SUPPORTED))
+            connection.finish(associate_rj(VERSION_NOT_SUPPORTED))
         elif self._is_full(admission):
             self._note_refused(PeerAdmission(admission.tenant, reason=Refusal.Reason.TOO_MANY), caller)
-            connection.finish(reject(LOCAL_LIMIT))
+            connection.finish(associate_rj(LOCAL_LIMIT))
         elif connection.state is State.DECIDING:
             await self._join(connection, request, caller, admission)
 
@@ -260,13 +260,13 @@ class Acceptor:
     async def _join(
         self, connection: Connection, request: AssociateRequest, caller: Caller, admission: PeerAdmission
     ) -> None:
-        """Give the association to pynetdicom, which gets the A-ASSOCIATE-RQ first."""
+        """Pass the association to pynetdicom, beginning with the A-ASSOCIATE-RQ."""
         assert admission.tenant is not None
         assert admission.peer_id is not None
         try:
             ours, theirs = socket.socketpair()
         except OSError:
-            connection.finish(reject(CONGESTION))
+            connection.finish(associate_rj(CONGESTION))
             return
         self._port_of[connection].waiting.pop(connection, None)
         self._associated[connection] = (admission.tenant.id, admission.peer_id)

@@ -1,4 +1,4 @@
-"""What the listener notes about its callers in their tenant's rows: bounded in number, and never in a caller's way."""
+"""Records accepted and refused callers in the tenant's rows: bounded in number, and without delaying an association."""
 
 import logging
 import threading
@@ -19,9 +19,9 @@ from apps.tenants.scope import tenant_tx
 
 logger = logging.getLogger(__name__)
 
-# The first refusal of a caller is written at once, the next ones together after this time; so is when a peer was seen.
+# The first refusal of a caller is written at once, later ones together after this time, as are accepted peers.
 TOGETHER_SECONDS: Final = 60
-# An attacker may call by any name: beyond this many callers of a tenant, the others count as one.
+# An attacker can use any AE title: beyond this many callers of a tenant, the others count as one.
 CALLERS_PER_TENANT: Final = 50
 SEVERAL: Final = "(several)"
 _TICK_SECONDS: Final = 0.5
@@ -45,7 +45,7 @@ class _Seen:
 
 @dataclass
 class CallerLog:
-    """Collects in memory what ``accepted`` and ``refused`` say; a thread of its own writes it."""
+    """Collects accepted and refused callers in memory; a thread of its own writes them to the database."""
 
     _refused: dict[tuple[UUID, str, str], _Refused] = field(default_factory=dict)
     _seen: dict[UUID, _Seen] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class CallerLog:
             refused.waiting += 1
 
     def close(self) -> None:
-        """Write what is left, as far as the database answers soon."""
+        """Write the remaining entries, if the database answers within seconds."""
         self._ending.set()
         self._thread.join(_LAST_TRY_SECONDS)
 
@@ -99,7 +99,7 @@ class CallerLog:
             self._write_seen(due)
             self._write_refused(due)
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("Who called could not be noted yet: %s.", type(error).__name__)
+            logger.warning("Callers could not be recorded yet: %s.", type(error).__name__)
         if self._unknown and self._unknown_written < due:
             with self._lock:
                 unknown, self._unknown = self._unknown, 0
@@ -112,7 +112,7 @@ class CallerLog:
                 del self._seen[peer_id]
             waiting = [(key, each) for key, each in self._seen.items() if each.waiting and each.written < due]
         for peer_id, seen in waiting:
-            # Before the writing: who calls meanwhile waits for the next time.
+            # Reset before writing: a call that comes meanwhile is written next time.
             seen.waiting = False
             try:
                 with tenant_tx(seen.tenant_id):
@@ -129,7 +129,7 @@ class CallerLog:
             waiting = [(key, each) for key, each in self._refused.items() if each.waiting and each.written < due]
         for (tenant_id, calling, _), refused in waiting:
             amount = refused.waiting
-            # Without the tenant's row there is no one to note it for.
+            # The tenant may have been deleted meanwhile.
             with suppress(IntegrityError), tenant_tx(tenant_id):
                 note_refusal(
                     ae_title=calling,

@@ -1,8 +1,8 @@
-"""One connection of a peer: its A-ASSOCIATE-RQ is read whole, then its PDUs are passed on to pynetdicom, one by one.
+"""One connection of a peer: reads its whole A-ASSOCIATE-RQ, then passes its PDUs on to pynetdicom, one by one.
 
-pynetdicom 3.0.4 gives each connection two threads, waits in them for the rest of a PDU, and believes any length. Here a
-connection costs a few kilobytes until a listed peer has asked for an association, and what it sends is bounded in size
-and time.
+pynetdicom 3.0.4 gives each connection two threads, which wait for the rest of a PDU, and accepts any length. Here a
+connection costs a few kilobytes until a listed peer has requested an association, and its data is bounded in size and
+time.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from apps.dimse.pdu import (
     AssociateRequest,
     PduError,
     PduType,
-    abort,
+    a_abort,
     ends_data_set,
-    parse_header,
+    parse_pdu_header,
     parse_request,
 )
 from apps.routing.peer_fields import Address
@@ -31,8 +31,8 @@ MAX_PDU_BYTES: Final = 256 * 1024
 REQUEST_SECONDS: Final = 5
 # Between two messages.
 IDLE_SECONDS: Final = 60
-# Inside a message: after the first seconds, this many bytes a second on average.
-UNHURRIED_SECONDS: Final = 10
+# Inside a message: after these first seconds, so many bytes a second on average.
+GRACE_SECONDS: Final = 10
 SLOWEST_BYTES_PER_SECOND: Final = 16 * 1024
 # How long a peer may take to close after our last PDU; closing at once could destroy that PDU on its way.
 CLOSING_SECONDS: Final = 1
@@ -49,15 +49,15 @@ class State(Enum):
 
 
 class Owner(Protocol):
-    """What a connection tells the acceptor."""
+    """The events that a connection reports to the acceptor."""
 
     def on_request(self, connection: "Connection", request: AssociateRequest) -> None: ...
     def on_closing(self, connection: "Connection") -> None: ...
     def on_closed(self, connection: "Connection") -> None: ...
 
 
-class Pace:
-    """How fast the peer sends the message that it has begun. Time in which we did not read from it does not count."""
+class TransferRate:
+    """The rate at which the peer sends a message. Time in which we did not read from its socket does not count."""
 
     def __init__(self) -> None:
         self._began: float | None = None
@@ -71,17 +71,17 @@ class Pace:
     def end_message(self) -> None:
         self._began = None
 
-    def excuse(self, seconds: float) -> None:
+    def exclude(self, seconds: float) -> None:
         if self._began is not None:
             self._began += seconds
 
     def is_too_slow(self, now: float) -> bool:
-        allowed = max(UNHURRIED_SECONDS, self._bytes / SLOWEST_BYTES_PER_SECOND)
+        allowed = max(GRACE_SECONDS, self._bytes / SLOWEST_BYTES_PER_SECOND)
         return self._began is not None and now - self._began > allowed
 
 
 class Connection(asyncio.Protocol):
-    """The peer's side. ``serve`` joins it to pynetdicom; until then it takes an A-ASSOCIATE-RQ and nothing else."""
+    """The connection to the peer. Until ``serve`` connects it to pynetdicom, it accepts only an A-ASSOCIATE-RQ."""
 
     def __init__(
         self, owner: Owner, accepted: socket.socket, address: Address, port: int, now: Callable[[], float]
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._now = now
         self._deadline = now() + REQUEST_SECONDS
         self._buffer = bytearray()
-        self._pace = Pace()
+        self._pace = TransferRate()
         self._scp: ScpSide | None = None
         self._last_byte = now()
         self._stopped_reading: float | None = None
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._read_request()
         except PduError as error:
-            self.finish(abort(error.reason))
+            self.finish(a_abort(error.reason))
 
     def _read_request(self) -> None:
         if self.state is State.DECIDING:
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
             raise PduError(AbortReason.UNEXPECTED_PDU)
         if len(self._buffer) < HEADER_BYTES:
             return
-        kind, length = parse_header(self._buffer)
+        kind, length = parse_pdu_header(self._buffer)
         if kind is not PduType.ASSOCIATE_RQ:
             raise PduError(AbortReason.UNEXPECTED_PDU)
         if length > MAX_REQUEST_BYTES:
@@ -145,10 +145,10 @@ class Connection(asyncio.Protocol):
         self._owner.on_request(self, request)
 
     def _pass_on(self) -> None:
-        """Write every whole PDU of the buffer to pynetdicom, after a look at its type, length and fragments."""
+        """Pass every complete PDU of the buffer to pynetdicom, after a check of its type, length and fragments."""
         start = 0
         while len(self._buffer) - start >= HEADER_BYTES:
-            kind, length = parse_header(self._buffer[start : start + HEADER_BYTES])
+            kind, length = parse_pdu_header(self._buffer[start : start + HEADER_BYTES])
             if kind not in _IN_AN_ASSOCIATION:
                 raise PduError(AbortReason.UNEXPECTED_PDU)
             if length > (MAX_PDU_BYTES if kind is PduType.P_DATA else _RELEASE_OR_ABORT_BYTES):
@@ -165,13 +165,13 @@ class Connection(asyncio.Protocol):
             del self._buffer[:start]
 
     def serve(self, scp: "ScpSide") -> None:
-        """From now on the peer talks with pynetdicom."""
+        """Connect the peer with pynetdicom."""
         self._scp = scp
         self.state = State.ASSOCIATED
         self._last_byte = self._now()
 
     def answer(self, data: bytes) -> None:
-        """Send what pynetdicom answers."""
+        """Send an answer of pynetdicom to the peer."""
         if self.state is State.ASSOCIATED and self.transport is not None:
             self._last_byte = self._now()
             if not self._buffer:
@@ -179,21 +179,21 @@ class Connection(asyncio.Protocol):
             self.transport.write(data)
 
     def stop_reading(self) -> None:
-        """pynetdicom is slower than the peer."""
+        """Pause reading, because pynetdicom is slower than the peer."""
         if self.state is State.ASSOCIATED and self.transport is not None and self._stopped_reading is None:
             self._stopped_reading = self._now()
             self.transport.pause_reading()
 
-    def go_on_reading(self) -> None:
+    def resume_reading(self) -> None:
         if self._stopped_reading is None or self.transport is None:
             return
         self._last_byte = self._now()
-        self._pace.excuse(self._last_byte - self._stopped_reading)
+        self._pace.exclude(self._last_byte - self._stopped_reading)
         self._stopped_reading = None
         self.transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """The peer does not read our answers."""
+        """Stop reading from pynetdicom, because the peer does not read our answers."""
         self._cannot_write_since = self._now()
         if self._scp is not None:
             self._scp.stop_reading()
@@ -201,20 +201,20 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._cannot_write_since = None
         if self._scp is not None:
-            self._scp.go_on_reading()
+            self._scp.resume_reading()
 
     def finish(self, last: bytes = b"") -> None:
-        """Send a last PDU, say that nothing follows, and give the peer a moment to close."""
+        """Send a last PDU and the end of the stream, and give the peer a moment to close."""
         if self.state in (State.CLOSING, State.CLOSED):
             return
-        self.go_on_reading()
+        self.resume_reading()
         self._leave(State.CLOSING)
         self._deadline = self._now() + CLOSING_SECONDS
         if self.transport is None or self.transport.is_closing():
             return
         self.transport.write(last)
         if self._peer_has_ended or not self.transport.can_write_eof():
-            # TLS has a message of its own for the end, and waits for the peer's.
+            # TLS sends its own close message, and waits for the peer's.
             self.transport.close()
         else:
             self.transport.write_eof()
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
         self._closed()
 
     def check(self, now: float) -> None:
-        """End what takes too long; called several times a second."""
+        """End the connection where a timeout has passed; called several times a second."""
         if self.state in (State.REQUESTING, State.CLOSING):
             if now > self._deadline:
                 self.drop()
@@ -240,12 +240,12 @@ class Connection(asyncio.Protocol):
             elif self._stopped_reading is None and (
                 self._pace.is_too_slow(now) or now - self._last_byte > IDLE_SECONDS
             ):
-                self.finish(abort(AbortReason.NOT_SPECIFIED))
+                self.finish(a_abort(AbortReason.NOT_SPECIFIED))
 
     def eof_received(self) -> bool:
         self._peer_has_ended = True
         if self.state is State.ASSOCIATED and self._scp is not None:
-            # What it sent is read to the end and answered, as far as it still listens.
+            # pynetdicom still reads what the peer sent, and answers if the peer still reads.
             self._scp.end_of_input()
             return self.transport is not None and self.transport.can_write_eof()
         return False
@@ -254,7 +254,7 @@ class Connection(asyncio.Protocol):
         self._closed()
 
     def scp_closed(self) -> None:
-        """pynetdicom has ended the association."""
+        """Close the connection, because pynetdicom has ended the association."""
         self._scp = None
         self.finish()
 
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
 
 
 class ScpSide(asyncio.Protocol):
-    """Our end of the pair of sockets behind which pynetdicom serves one association."""
+    """Our end of the socket pair whose other end pynetdicom uses for one association."""
 
     def __init__(self, connection: Connection, on_closed: Callable[[], None]) -> None:
         self._connection = connection
@@ -295,13 +295,13 @@ class ScpSide(asyncio.Protocol):
         self._connection.stop_reading()
 
     def resume_writing(self) -> None:
-        self._connection.go_on_reading()
+        self._connection.resume_reading()
 
     def stop_reading(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def go_on_reading(self) -> None:
+    def resume_reading(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
 

@@ -1,4 +1,4 @@
-"""What the listener negotiates: the presentation contexts, and how it names itself (PS3.8 annex D, PS3.7 D.3.3.2)."""
+"""The listener's presentation contexts, and its implementation identification (PS3.8 annex D, PS3.7 D.3.3.2)."""
 
 from typing import Final
 
@@ -7,11 +7,11 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from apps.core.version import VERSION
 
-# A UID of this implementation (PS3.5 B.2), and its name. Both are written into every received file and so are part of
-# its identity: the same data set must be the same file in every release.
+# The UID of this implementation (PS3.5 B.2), and its name. Both are written into every received file, so they never
+# change: the same data set must give the same file in every release.
 IMPLEMENTATION_CLASS_UID: Final = "2.25.214743061296205313021203430868116834209"
 FILE_VERSION_NAME: Final = "CHECXRAY"
-# What a peer sees of an association (PS3.7 D.3.3.2.3): at most 16 characters.
+# The version name that peers see (PS3.7 D.3.3.2.3): at most 16 characters.
 IMPLEMENTATION_VERSION_NAME: Final = f"CHECXRAY_{VERSION}"
 
 STORAGE_CLASSES: Final = (
@@ -24,7 +24,7 @@ STORAGE_CLASSES: Final = (
     uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
-# What a whole study brings beside its images, stored and never read (``ml.dicom.storage_classes``).
+# Documents of a study, which are stored and never read by the model (``ml.dicom.storage_classes``).
 DOCUMENT_CLASSES: Final = (
     uid.BasicTextSRStorage,
     uid.EnhancedSRStorage,

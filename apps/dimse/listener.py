@@ -1,4 +1,4 @@
-"""The DIMSE listener: C-ECHO and C-STORE of the peers that a tenant lists, by called AE title (PS3.7, PS3.8)."""
+"""The DIMSE listener: C-ECHO and C-STORE for listed peers; the called AE title names the tenant (PS3.7, PS3.8)."""
 
 import logging
 import queue
@@ -17,11 +17,11 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from apps.core.errors import OutOfSpaceError
-from apps.dimse.acceptor import Acceptor, Limits, Port, listen
+from apps.dimse.acceptor import Acceptor, AssociationLimits, Port, listen
 from apps.dimse.callers import CallerLog
 from apps.dimse.connection import IDLE_SECONDS, MAX_PDU_BYTES
 from apps.dimse.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, supported_contexts
-from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, store
+from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, store_arrival
 from apps.dimse.tls import server_context
 from apps.routing.selectors import Caller, PeerAdmission, admit_caller
 from apps.studies.spool import require_space
@@ -32,15 +32,15 @@ STORE_THREADS: Final = 4
 REQUEST_SECONDS: Final = 10
 RECEIVE_SECONDS: Final = 8
 POLL_SECONDS: Final = 0.005
-FAREWELL_SECONDS: Final = 10
+SHUTDOWN_SECONDS: Final = 10
 ABORT_SECONDS: Final = 2
-FORGOTTEN_SECONDS: Final = 15 * 60
+ABANDONED_SECONDS: Final = 15 * 60
 # No tenant can have this title (it has a dot). Each association gets the title that its peer called.
 _NO_TENANT: Final = "NO.TENANT"
 
 
 class _Server(ThreadedAssociationServer):
-    """pynetdicom's server without a port: it is given the associations that the acceptor has let in."""
+    """pynetdicom's server without a port: it gets the associations that the acceptor has accepted."""
 
     def server_bind(self) -> None:
         pass
@@ -50,13 +50,13 @@ class _Server(ThreadedAssociationServer):
 
 
 class Listener:
-    """A running listener. ``port`` and ``tls_port`` are what it listens on; 0 where it does not."""
+    """A running listener on ``port`` and ``tls_port``; 0 where it does not listen."""
 
     def __init__(self, host: str, port: int, arrivals: Path) -> None:
         self._arrivals = arrivals
         ports = _ports(host, port)
         self.port, self.tls_port = (_number(ports, is_tls=is_tls) for is_tls in (False, True))
-        # These threads hold the database's connections: few, and kept from one association to the next.
+        # Few threads, because each keeps a database connection from one association to the next.
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="dimse-store")
         self._storing: set[Future[int]] = set()
         self._callers: dict[int, Caller] = {}
@@ -67,7 +67,7 @@ class Listener:
         self._log = CallerLog()
         self._acceptor = Acceptor(
             ports,
-            Limits(
+            AssociationLimits(
                 total=settings.DIMSE_ASSOCIATIONS,
                 per_tenant=settings.DIMSE_ASSOCIATIONS_PER_TENANT,
                 per_peer=settings.DIMSE_ASSOCIATIONS_PER_PEER,
@@ -90,9 +90,9 @@ class Listener:
         ]
 
     def close(self) -> None:
-        """Take no more associations, let the stores under way be answered within a bound, then end what is open."""
+        """Accept no more associations, wait a bounded time for running stores, then end the open associations."""
         self._acceptor.stop_accepting()
-        deadline = time.monotonic() + FAREWELL_SECONDS
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
         while self._storing and time.monotonic() < deadline:
             time.sleep(0.02)
         for association in self._server.active_associations:
@@ -106,7 +106,7 @@ class Listener:
         self._threads.shutdown()
 
     def _admit(self, caller: Caller) -> PeerAdmission:
-        """Raises OutOfSpaceError and Django's DatabaseError, which are no answer yet."""
+        """Look a caller up; raises OutOfSpaceError and DatabaseError, after which the caller may try again."""
         require_space(0)
         close_old_connections()
         return admit_caller(caller)
@@ -116,22 +116,22 @@ class Listener:
         self._server.process_request(connection, (str(caller.address), port))
 
     def _on_open(self, event: evt.Event) -> None:
-        """Remember who calls; the acceptor passes on whole PDUs, so none is waited for."""
+        """Keep the caller with the association. The acceptor passes on whole PDUs, so a short timeout suffices."""
         association: Any = event.assoc
         connection = association.dul.socket.socket
         connection.settimeout(RECEIVE_SECONDS)
-        # How long pynetdicom sleeps while nothing comes; its own millisecond costs 4 % of a core for each association.
+        # How long pynetdicom sleeps without data; its default of 1 ms costs 4 % of a core for each association.
         association.dul._run_loop_delay = POLL_SECONDS
         association.caller = self._callers.pop(connection.fileno())
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Answer by the title that was called: the acceptor has found its tenant, and the peer on its list."""
+        """Answer with the called AE title: the acceptor has found its tenant and the peer."""
         association: Any = event.assoc
         self._tidy()
         association.acceptor.ae_title = association.caller.called
 
     def _on_pdu(self, event: evt.Event) -> None:
-        """End an association whose data set outgrows the limit or the disk."""
+        """Abort an association whose data set exceeds the limit, or for which the disk is too full."""
         message: Any = event.assoc.dimse.message
         file = message._data_set_file if message is not None else None
         if file is None:
@@ -158,7 +158,7 @@ class Listener:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
         )
-        stored = self._threads.submit(store, arrival)
+        stored = self._threads.submit(store_arrival, arrival)
         self._storing.add(stored)
         try:
             return stored.result()
@@ -166,7 +166,7 @@ class Listener:
             self._storing.discard(stored)
 
     def _on_close(self, event: evt.Event) -> None:
-        """Remove what was received and will not be answered."""
+        """Remove received files of requests that will not be answered."""
         dimse: Any = event.assoc.dimse
         if dimse.message is not None and dimse.message._data_set_file is not None:
             _discard(dimse.message._data_set_file)
@@ -179,9 +179,9 @@ class Listener:
                 _discard(primitive._dataset_file)
 
     def _tidy(self) -> None:
-        """Keep the folder there, and free of what an association left that ended without a close."""
+        """Create the folder where it is missing, and remove old files of associations that ended without a close."""
         self._arrivals.mkdir(mode=0o700, exist_ok=True)
-        oldest = time.time() - FORGOTTEN_SECONDS
+        oldest = time.time() - ABANDONED_SECONDS
         for path in self._arrivals.iterdir():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
@@ -192,7 +192,7 @@ def _end(association: Any) -> None:
     if association.is_established:
         association.abort(block=False)
         return
-    # A peer that has not finished its request would be read from until its time is up.
+    # Otherwise pynetdicom would wait for the rest of a request until its timeout.
     with suppress(OSError, AttributeError):
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
@@ -206,7 +206,7 @@ def _application_entity() -> AE:
     entity = AE(ae_title=_NO_TENANT)
     entity.supported_contexts = supported_contexts()
     entity.require_called_aet = True
-    # The acceptor keeps the number; this counts associations as well whose peer is gone and whose store is under way.
+    # The acceptor limits the number; this also counts associations whose peer is gone while their store still runs.
     entity.maximum_associations = settings.DIMSE_ASSOCIATIONS
     entity.maximum_pdu_size = MAX_PDU_BYTES
     entity.acse_timeout = REQUEST_SECONDS
@@ -231,14 +231,14 @@ def _number(ports: list[Port], *, is_tls: bool) -> int:
 
 @contextmanager
 def running_listener(host: str, port: int) -> Iterator[Listener]:
-    """A listener for as long as the block runs. One per process: pynetdicom's ways of receiving are global.
+    """A listener for as long as the block runs; one per process, because pynetdicom's settings are global.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     with tempfile.TemporaryDirectory(dir=settings.SPOOL_DIR, ignore_cleanup_errors=True) as arrivals:
         _config.STORE_RECV_CHUNKED_DATASET = True
-        # Its default handlers format every PDU for a log that nobody keeps.
+        # Its default handlers would format every PDU for a log that is not used.
         _config.LOG_HANDLER_LEVEL = "none"
         tempfile.tempdir = arrivals
         listener = Listener(host, port, Path(arrivals))

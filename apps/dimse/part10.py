@@ -1,4 +1,4 @@
-"""A received data set as a file (PS3.10 7.1), with a group 0002 that is the same whenever the same film comes."""
+"""Writes a received data set as a file (PS3.10 7.1); the same instance always gets the same group 0002."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _CHUNK = 1024 * 1024
 def spool_part10(
     received: Path, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, spool: Spool
 ) -> SpooledFile:
-    """Copy the data set of a file that pynetdicom wrote behind our own File Meta Information.
+    """Copy the data set of a file that pynetdicom wrote, with our own File Meta Information.
 
     Raises:
         ValueError: a UID cannot be written.

@@ -1,4 +1,4 @@
-"""The PDUs of the DICOM Upper Layer, as far as they are looked at before pynetdicom sees them (PS3.8 9.3)."""
+"""Parses PDUs of the DICOM Upper Layer as far as needed before pynetdicom gets them (PS3.8 9.3)."""
 
 import re
 import struct
@@ -47,7 +47,7 @@ class Rejection(tuple[int, int, int]):
     __slots__ = ()
 
 
-# What every caller gets that is not listed, whatever was wrong: permanent, by the service user, no reason given.
+# For every caller that may not send, whatever the reason: permanent, by the service user, no reason given.
 REFUSED: Final = Rejection((0x01, 0x01, 0x01))
 VERSION_NOT_SUPPORTED: Final = Rejection((0x01, 0x02, 0x02))
 # Transient, by the presentation service provider: the caller may try again.
@@ -56,14 +56,14 @@ LOCAL_LIMIT: Final = Rejection((0x02, 0x03, 0x02))
 
 
 class PduError(Exception):
-    """The peer sent what the protocol does not allow, and is answered with an A-ABORT."""
+    """The peer violated the protocol; the answer is an A-ABORT."""
 
     def __init__(self, reason: AbortReason) -> None:
         super().__init__(reason.name)
         self.reason = reason
 
 
-def parse_header(data: bytes | bytearray) -> tuple[PduType, int]:
+def parse_pdu_header(data: bytes | bytearray) -> tuple[PduType, int]:
     """Type and length of a PDU, from its first six bytes.
 
     Raises:
@@ -75,12 +75,12 @@ def parse_header(data: bytes | bytearray) -> tuple[PduType, int]:
     return PduType(kind), length
 
 
-def reject(rejection: Rejection) -> bytes:
+def associate_rj(rejection: Rejection) -> bytes:
     """An A-ASSOCIATE-RJ."""
     return struct.pack(">BxIxBBB", PduType.ASSOCIATE_RJ, 4, *rejection)
 
 
-def abort(reason: AbortReason) -> bytes:
+def a_abort(reason: AbortReason) -> bytes:
     """An A-ABORT by the service provider."""
     return struct.pack(">BxIxxBB", PduType.ABORT, 4, 0x02, reason)
 
@@ -90,10 +90,10 @@ class AssociateRequest:
     """An A-ASSOCIATE-RQ.
 
     Attributes:
-        called, calling: the AE titles without the padding around them. A backslash, which no AE title has, stands for
-            each character that may not be in one.
-        has_version_1: whether the peer speaks version 1 of the protocol, among others.
-        pdu: the whole PDU with titles and version written in the one usual form.
+        called, calling: the AE titles without padding. A backslash, which no AE title has, replaces each invalid
+            character.
+        has_version_1: whether the peer supports version 1 of the protocol.
+        pdu: the whole PDU with titles and version in normal form.
     """
 
     called: str
@@ -103,10 +103,10 @@ class AssociateRequest:
 
 
 def parse_request(pdu: bytes) -> AssociateRequest:
-    """Read a whole A-ASSOCIATE-RQ: its titles, its version and whether its items fill it.
+    """Read a whole A-ASSOCIATE-RQ: its titles and its version; check the lengths of its items.
 
     Raises:
-        PduError: it is cut short or its items do not add up.
+        PduError: it is too short, or the lengths of its items do not match.
     """
     if len(pdu) < HEADER_BYTES + _FIXED_BYTES:
         raise PduError(AbortReason.INVALID_PARAMETER_VALUE)
@@ -122,14 +122,14 @@ def ends_data_set(data: bytes | bytearray, start: int, end: int) -> bool:
     """Whether the P-DATA-TF in ``data[start:end]`` holds the last fragment of a data set (PS3.8 9.3.5.1, annex E.2).
 
     Raises:
-        PduError: its presentation data values do not add up.
+        PduError: the lengths of its presentation data values do not match.
     """
     position, found = start + HEADER_BYTES, False
     while position < end:
         if position + _ITEM_HEADER_BYTES + _PDV_HEADER_BYTES > end:
             raise PduError(AbortReason.INVALID_PARAMETER_VALUE)
         (length,) = struct.unpack_from(">I", data, position)
-        # A presentation context ID and a message control header come first.
+        # The value begins with a presentation context ID and a message control header.
         control = data[position + _ITEM_HEADER_BYTES + 1]
         position += _ITEM_HEADER_BYTES + length
         if length < _PDV_HEADER_BYTES or position > end:
@@ -150,5 +150,5 @@ def _require_whole_items(items: bytes) -> None:
 
 
 def _title(field: bytes) -> str:
-    """An AE title; some senders pad it with NUL where PS3.8 says space."""
+    """An AE title; some senders pad it with NUL instead of spaces."""
     return _NOT_OF_A_TITLE.sub("\\\\", field.strip(b" \0").decode("latin-1"))

@@ -1,4 +1,4 @@
-"""C-STORE as SCP (PS3.4 annex B): the received file through the same door as every other film, and an honest status."""
+"""C-STORE as SCP (PS3.4 annex B): ingest a received instance, and return the status of the response."""
 
 import logging
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SOURCE = "dimse"
 
 # PS3.4 table B.2-1 and PS3.7 annex C.
 SUCCESS: Final = 0x0000
-# The instance is stored, and its patient contradicts what is stored already.
+# The instance is stored, but its patient contradicts what is stored already.
 COERCION_OF_DATA_ELEMENTS: Final = 0xB000
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
@@ -33,7 +33,7 @@ CANNOT_UNDERSTAND: Final = 0xC000
 
 @dataclass(frozen=True)
 class Arrival:
-    """One C-STORE request whose data set lies on this machine."""
+    """One C-STORE request with the file of its data set."""
 
     path: Path
     caller: Caller
@@ -42,34 +42,34 @@ class Arrival:
     transfer_syntax_uid: str
 
 
-def store(arrival: Arrival) -> int:
-    """Take one instance in for the tenant that was called; the status to answer with. Never raises."""
+def store_arrival(arrival: Arrival) -> int:
+    """Ingest one instance for the called tenant and return the response status (PS3.4 table B.2-1). Never raises."""
     try:
-        stored = _take_in(arrival)
+        stored = _ingest(arrival)
     except InvalidInputError as error:
         return engine.failure_reason(error.code)
     except ConflictError as error:
         return DUPLICATE_SOP_INSTANCE if error.code == "duplicate-with-other-content" else PROCESSING_FAILURE
     except (OutOfSpaceError, TooLargeError, UnavailableError, DatabaseError, InterfaceError) as error:
-        # The peer keeps what was refused for want of resources, and sends it again.
-        logger.warning("An instance was refused for want of resources: %s.", type(error).__name__)
+        # A peer keeps an instance that was refused with this status, and sends it again.
+        logger.warning("An instance was refused because resources are missing: %s.", type(error).__name__)
         return OUT_OF_RESOURCES
     except _NotAdmittedError:
         return NOT_AUTHORISED
     except ValueError:
         return CANNOT_UNDERSTAND
     except Exception as error:
-        # One film must not end the association that brings the next; the message may hold what the film holds.
-        logger.error("An instance could not be taken in: %s.", type(error).__name__)
+        # One instance must not end the association. The exception's message may contain patient data.
+        logger.error("An instance could not be ingested: %s.", type(error).__name__)
         return PROCESSING_FAILURE
     return COERCION_OF_DATA_ELEMENTS if stored.in_conflict else SUCCESS
 
 
 class _NotAdmittedError(Exception):
-    """The tenant was closed, or took the peer off its list, while the association lasted."""
+    """The tenant was closed, or removed the peer, while the association was open."""
 
 
-def _take_in(arrival: Arrival) -> StoredInstance:
+def _ingest(arrival: Arrival) -> StoredInstance:
     close_old_connections()
     admission = admit_caller(arrival.caller)
     tenant = admission.tenant

@@ -1,4 +1,4 @@
-"""TLS for DIMSE, by the profile that follows BCP 195 (PS3.15 annex B.10): TLS 1.2 or newer, forward secrecy, AEAD."""
+"""TLS for DIMSE with the BCP 195 profile (PS3.15 annex B.10): TLS 1.2 or newer, forward secrecy, AEAD."""
 
 import ssl
 from typing import Final
@@ -10,9 +10,9 @@ _CIPHERS_OF_TLS_1_2: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def server_context() -> ssl.SSLContext | None:
-    """The context of the TLS port; None where none is set.
+    """The SSL context of the TLS port; None where no TLS port is set.
 
-    With ``DIMSE_TLS_CLIENT_CA`` every peer must show a certificate that these authorities vouch for.
+    With ``DIMSE_TLS_CLIENT_CA`` every peer must have a certificate of these authorities.
 
     Raises:
         ImproperlyConfigured: a file cannot be used.

@@ -1,4 +1,4 @@
-"""What a report says, in words and pictures ready for the page."""
+"""Collects the contents of a report, as texts and images that the template shows."""
 
 import datetime
 import re
@@ -9,8 +9,8 @@ from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import Heatmap, latest_job
 from apps.inference.warnings import CodedWarning, warnings_of
 from apps.registry.models import ModelVersion
+from apps.reports.images import heatmap_overlay_uri, image_uri, load_image
 from apps.reports.models import FindingReview, Report, ReportStatus
-from apps.reports.pictures import film_picture, load_film, overlay_picture
 from apps.reports.selectors import heatmaps_of, rejection_of_image, reviews_of
 from apps.studies.models import Instance, Study
 from apps.studies.selectors import is_in_conflict
@@ -21,8 +21,8 @@ _FEW_OVERLAYS = 4
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row of the table of findings."""
+class FindingLine:
+    """One row of the report's table of findings."""
 
     name: str
     probability: str
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One positive finding on the film; ``picture`` is empty where no map can be drawn."""
+    """The heatmap of one positive finding on the image; ``picture`` is empty where none can be drawn."""
 
     name: str
     probability: str
@@ -52,8 +52,8 @@ class ReportContents:
     finished: datetime.datetime | None
     patient_age: str
     patient_sex: str
-    film: str
-    lines: Sequence[Line]
+    image: str
+    lines: Sequence[FindingLine]
     overlays: Sequence[Overlay]
     superseded: str
     warnings: Sequence[CodedWarning]
@@ -66,12 +66,12 @@ class ReportContents:
         return self.report.status == ReportStatus.PRELIMINARY
 
     @property
-    def told_at(self) -> datetime.datetime | None:
-        """When this state of the report came about."""
+    def as_of(self) -> datetime.datetime | None:
+        """When the report was signed, or else when its result was computed."""
         return self.report.signed_at or self.finished
 
     @property
-    def positives(self) -> Sequence[Line]:
+    def positives(self) -> Sequence[FindingLine]:
         return [line for line in self.lines if line.positive]
 
     @property
@@ -79,7 +79,7 @@ class ReportContents:
         return [line.name for line in self.lines if not line.operating_point]
 
     @property
-    def judges_nothing(self) -> bool:
+    def has_no_operating_points(self) -> bool:
         return bool(self.lines) and len(self.without_operating_point) == len(self.lines)
 
     @property
@@ -88,21 +88,21 @@ class ReportContents:
 
 
 def contents_of(report: Report) -> ReportContents:
-    """Gather what the report says of its own reading, which need not be the study's latest.
+    """Collect the contents of a report about its own reading, which may be older than the study's latest.
 
     Raises:
-        UnavailableError: the film's object cannot be read.
+        UnavailableError: the image's object cannot be read.
     """
     job = report.job
     findings = sorted(job.findings.all(), key=lambda finding: (not finding.positive, -finding.probability))
     reviews = reviews_of(job)
-    film = load_film(job.instance) if job.instance is not None else None
+    image = load_image(job.instance) if job.instance is not None else None
     positives = [finding for finding in findings if finding.positive]
-    heatmaps = heatmaps_of(job, positives) if film is not None else {}
+    heatmaps = heatmaps_of(job, positives) if image is not None else {}
     overlays = []
     for finding in positives:
         heatmap = heatmaps.get(finding.label)
-        picture = overlay_picture(film, heatmap) if film is not None and heatmap is not None else ""
+        picture = heatmap_overlay_uri(image, heatmap) if image is not None and heatmap is not None else ""
         overlays.append(_overlay(finding, heatmap, picture))
     return ReportContents(
         report=report,
@@ -112,7 +112,7 @@ def contents_of(report: Report) -> ReportContents:
         finished=job.finished,
         patient_age=_age(report.study.patient_age),
         patient_sex=_SEXES.get(report.study.patient_sex.upper(), report.study.patient_sex),
-        film="" if film is None else film_picture(film),
+        image="" if image is None else image_uri(image),
         lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
         overlays=overlays,
         superseded=_superseded(report.study, job),
@@ -123,9 +123,9 @@ def contents_of(report: Report) -> ReportContents:
     )
 
 
-def _line(finding: Finding, review: FindingReview | None) -> Line:
+def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
     judged = "Flagged" if finding.positive else "Below"
-    return Line(
+    return FindingLine(
         name=readable(finding.label),
         probability=percent(finding.probability),
         operating_point="" if finding.threshold is None else percent(finding.threshold),
@@ -147,7 +147,7 @@ def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay
 
 def _place(heatmap: Heatmap) -> str:
     if not heatmap.has_known_sides:
-        return "Zone not stated: which side of the picture is the patient's right is not known."
+        return "Zone not stated: it is not known which side of the image is the patient's right."
     zone = heatmap.zone
     return f"Strongest contribution: {zone}." if zone else "No region stands out on this version's fixed scale."
 
@@ -157,11 +157,11 @@ def _superseded(study: Study, job: InferenceJob) -> str:
     if latest is None or latest.pk == job.pk:
         return ""
     if latest.state in OPEN_STATES:
-        return "This study is being read anew; this report tells of the earlier reading."
+        return "This study is being read again; this report is about the earlier reading."
     if latest.state == JobState.COMPLETE:
         return "This study was read again since; this report is about the earlier reading."
     why = latest.reason.rstrip(".")
-    return f"A later reading of this study gave no result ({why}); this report tells of the earlier one."
+    return f"A later reading of this study gave no result ({why}); this report is about the earlier one."
 
 
 def _original_signed_at(report: Report) -> datetime.datetime | None:
@@ -180,7 +180,7 @@ def readable(label: str) -> str:
 
 
 def percent(value: float) -> str:
-    """One decimal; what would be rounded to certainty is said as a bound."""
+    """A probability with one decimal; it is never rounded to 0 or 100 per cent."""
     if value < 0.0005:
         return "<0.1%"
     if value > 0.9995:
@@ -189,6 +189,6 @@ def percent(value: float) -> str:
 
 
 def _age(value: str) -> str:
-    """An AS value (PS3.5 6.2) in words; whatever else it is as it is."""
+    """An AS value (PS3.5 6.2) as text; any other value unchanged."""
     match = re.fullmatch(r"(\d{3})([DWMY])", value.strip())
     return f"{int(match[1])} {_AGE_UNITS[match[2]]}" if match else value

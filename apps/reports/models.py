@@ -1,4 +1,4 @@
-"""Report, in the states of the FHIR DiagnosticReport, and what the reader said of each finding."""
+"""Reports, with the states of the FHIR DiagnosticReport, and a reader's verdicts on findings."""
 
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ class ReportStatus(models.TextChoices):
 
 
 class ReportDraft(TenantModel):
-    """The preliminary report on a study's latest result. After a signature, it is the draft of an amendment."""
+    """The preliminary report on a study's latest result. Once a report is signed, it is the draft of an amendment."""
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="report_drafts")
     job = TenantForeignKey(InferenceJob, on_delete=models.PROTECT, related_name="report_drafts")
@@ -36,10 +36,10 @@ class ReportDraft(TenantModel):
 
 
 class Report(TenantModel):
-    """A signed version of what is said of a study: the first is final, each later one amends the one before.
+    """A signed version of a study's report: the first is final, each later one amends the one before.
 
-    The row is written once. Its PDF is stored and never rendered again. Whatever came later, such as a newer version or
-    new images, is derived and not written here.
+    The row is written once. Its PDF is stored and never rendered again. Later facts, such as a newer version or new
+    images, are derived and not stored here.
     """
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="reports")

@@ -1,4 +1,4 @@
-"""From a report's contents to its PDF; every text is escaped by the template."""
+"""Renders a report's contents as PDF; the template escapes every text."""
 
 from django.conf import settings
 from django.template.loader import render_to_string

@@ -1,4 +1,4 @@
-"""Whom signed reports name, and whether that is still what their studies say."""
+"""Compares the patient that signed reports name with the patient of their studies now."""
 
 import datetime
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from apps.studies.models import Study
 
 
 def patient_of(study: Study) -> dict[str, Any]:
-    """What a report that is made now says of the study's patient, as it is kept with a signed one."""
+    """The study's patient in the form that is stored with a signed report."""
     return {
         "name": study.patient_name,
         "patient_id": study.patient.patient_id,
@@ -33,7 +33,7 @@ class Difference:
 def differing_reports() -> Iterator[Difference]:
     """The signed reports of the tenant in force that name another patient than their studies do, oldest first.
 
-    Case, spaces and the like make no difference. A study that is not filled yet says nothing, so it differs in nothing.
+    Differences in case and spaces do not count. Studies whose demographics are not filled yet are left out.
     """
     signed = Report.objects.exclude(status=ReportStatus.PRELIMINARY).filter(
         printed__isnull=False, study__demographics_key__isnull=False
@@ -45,10 +45,10 @@ def differing_reports() -> Iterator[Difference]:
             yield Difference(report, printed, current)
 
 
-def _identity(said: dict[str, Any]) -> tuple[str, str]:
-    return said["patient_id"], said["issuer"]
+def _identity(patient: dict[str, Any]) -> tuple[str, str]:
+    return patient["patient_id"], patient["issuer"]
 
 
-def _key(said: dict[str, Any]) -> list[str]:
-    birth_date = datetime.date.fromisoformat(said["birth_date"]) if said["birth_date"] else None
-    return demographics_key(said["name"], birth_date, said["sex"])
+def _key(patient: dict[str, Any]) -> list[str]:
+    birth_date = datetime.date.fromisoformat(patient["birth_date"]) if patient["birth_date"] else None
+    return demographics_key(patient["name"], birth_date, patient["sex"])

@@ -1,4 +1,4 @@
-"""Reading reports, verdicts and heatmaps of the tenant in force."""
+"""Selectors for reports, verdicts and heatmaps of the tenant in force."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ _WITH_ITS_READING = ("study__patient", "study__tenant", "job__model_version", "j
 
 
 def report_of(study: Study) -> Report | None:
-    """The signed report that is in force, with the reading that it is about and its signer."""
+    """The signed report that is in force, with its reading and its signer."""
     return versions_of(study).first()
 
 
@@ -27,7 +27,7 @@ def versions_of(study: Study) -> "QuerySet[Report]":
 
 
 def draft_of(study: Study) -> Report | None:
-    """The unsigned report on the last result, as it would be signed; none where its image was rejected since."""
+    """The unsigned report on the latest result, as it would be signed; None where its image was rejected since."""
     draft = ReportDraft.objects.filter(study=study).select_related(*_WITH_ITS_READING).first()
     if draft is None or rejection_of_image(draft.job) is not None:
         return None
@@ -47,7 +47,7 @@ def rejection_of_image(job: InferenceJob) -> ImageRejection | None:
 
 
 def has_new_images(report: Report) -> bool:
-    """Whether images of the study came after the signature."""
+    """Whether images of the study arrived after the signature."""
     return count_images([report.study_id]).get(report.study_id, 0) > report.image_count
 
 
@@ -60,7 +60,7 @@ def reviews_of(job: InferenceJob) -> dict[str, FindingReview]:
 def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Heatmap]:
     """The maps of some of a job's findings, by label; empty where none can be drawn.
 
-    Unlike ``get_heatmap`` it does not ask whether the job is the study's latest: a report shows its own reading.
+    Unlike in ``get_heatmap``, the job need not be the study's latest: a report shows its own reading.
     """
     grids = HeatmapGrids.objects.filter(job=job).first()
     if grids is None or job.instance is None or job.model_version is None:

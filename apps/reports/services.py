@@ -1,4 +1,4 @@
-"""The life of a report: drafted with the result, reviewed, signed, and from then on only amended by a new version."""
+"""Services for reports: a draft with each result, verdicts, signature, and amendment by a new version."""
 
 import hashlib
 import unicodedata
@@ -32,7 +32,7 @@ LONGEST_REASON = 1_000
 _SIGNED = "This report is signed already and no longer changes; it can be amended."
 
 
-# One statement for the draft that is there and the one that is not.
+# One statement, which updates a draft or inserts a new one.
 _DRAFT = """
 insert into reports_reportdraft (id, tenant_id, study_id, job_id, created)
 select id, %(tenant)s, study_id, job_id, %(now)s
@@ -41,10 +41,10 @@ on conflict (tenant_id, study_id) do update set job_id = excluded.job_id
 """
 
 
-def draft(*, jobs: Sequence[InferenceJob]) -> None:
+def create_drafts(*, jobs: Sequence[InferenceJob]) -> None:
     """Give the studies of complete jobs a preliminary report, in the transaction that completed them.
 
-    A preliminary report on an earlier job is now about the new one; a signed report stays, with the draft beside it.
+    A preliminary report on an earlier job becomes one on the new job; a signed report stays beside the draft.
 
     Raises:
         ConflictError: a job has no result.
@@ -66,7 +66,7 @@ def draft(*, jobs: Sequence[InferenceJob]) -> None:
         )
 
 
-def sign(
+def sign_report(
     *,
     study: Study,
     user: User,
@@ -75,10 +75,10 @@ def sign(
     amends: int = 0,
     reason: str = "",
 ) -> Report:
-    """Sign the study's draft in a radiologist's name, or amend the signed report, and keep the PDF of the new version.
+    """Sign the study's draft in a radiologist's name, or amend the signed report, and store the PDF.
 
-    An amendment is about the draft where there is one, else it corrects the text on the same reading. The study's row
-    stays locked until the transaction ends: of two signatures the second is refused, and an image that arrives
+    An amendment is about the draft where there is one; otherwise it corrects the text on the same reading. The study's
+    row stays locked until the transaction ends: of two signatures the second is refused, and an image that arrives
     meanwhile counts as new.
 
     Args:
@@ -88,7 +88,7 @@ def sign(
     Raises:
         NotPermittedError: the member is no radiologist.
         NotFoundError: the study has no report.
-        ConflictError: another version was signed meanwhile, or the study has been read, or is being read, anew.
+        ConflictError: another version was signed meanwhile, or the study was, or is being, read again.
         InvalidInputError: the impression is too long, or an amendment has no reason.
         UnavailableError: the PDF could not be made or stored.
     """
@@ -121,7 +121,7 @@ def sign(
 
 
 def review_finding(*, finding: Finding, verdict: str, user: User, membership: Membership | None) -> FindingReview:
-    """Write down, or change, what the reader says of one finding while its report is preliminary.
+    """Store or change a reader's verdict on one finding while its report is preliminary.
 
     Raises:
         NotPermittedError: the member is no radiologist.
@@ -149,14 +149,14 @@ def review_finding(*, finding: Finding, verdict: str, user: User, membership: Me
 
 
 def render_pdf(*, study: Study, number: int | None = None, draft: bool = False) -> bytes:
-    """The report as PDF: the very bytes that were signed, or the preliminary one as it stands now.
+    """The report as PDF: the stored bytes of a signed one, or the preliminary one, rendered now.
 
     Args:
-        number: a signed version; without it the one in force, else the preliminary report.
-        draft: the preliminary report, even beside a signed one.
+        number: a signed version; None for the one in force, or else the preliminary report.
+        draft: the preliminary report, even where there is a signed one.
 
     Raises:
-        NotFoundError: the study has no such report; the detail says why.
+        NotFoundError: the study has no such report; the detail has the reason.
         UnavailableError: the PDF could not be made or read.
     """
     if number is not None:
@@ -174,7 +174,7 @@ def render_pdf(*, study: Study, number: int | None = None, draft: bool = False) 
 
 
 def _lock(study: Study) -> None:
-    """Whatever stores instances of a study, ends its readings or signs its report waits for the transaction's end."""
+    """Lock the study: code that stores its instances, ends its jobs or signs its report waits for the transaction."""
     if Study.objects.select_for_update(no_key=True).filter(pk=study.pk).first() is None:
         raise NotFoundError("There is no such study in this hospital.", "study-not-found")
 
@@ -194,7 +194,7 @@ def _job_to_sign(study: Study, current: Report | None) -> InferenceJob:
     if draft is None and current is None:
         raise _absence(study)
     if latest is not None and latest.state in OPEN_STATES:
-        raise ConflictError("This study is being read anew. Sign when the new result is there.", "reading-open")
+        raise ConflictError("This study is being read again. Sign when the new result is there.", "reading-open")
     if draft is not None and latest is not None and latest.pk == draft.job_id:
         return draft.job
     if current is not None:
@@ -218,12 +218,12 @@ def _absence(study: Study) -> NotFoundError:
 def _reason(reason: str) -> str:
     text = _clean(reason, "reason", LONGEST_REASON)
     if not text:
-        raise InvalidInputError("Say why the signed report is amended.", "amendment-reason-missing")
+        raise InvalidInputError("Enter the reason for the amendment.", "amendment-reason-missing")
     return text
 
 
 def _clean(given: str, name: str, longest: int) -> str:
-    """Text as a person means it: line ends as LF, no control characters."""
+    """The text in normal form: NFC, line ends as LF, no control characters."""
     text = unicodedata.normalize("NFC", given.replace("\r\n", "\n").replace("\r", "\n"))
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cs")).strip()
     if len(text) > longest:

@@ -1,4 +1,4 @@
-"""What lists show of the reports of many studies: status, former versions, and what came after the signature."""
+"""Report states of many studies for lists: status, former versions, and changes after the signature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from apps.studies.selectors import count_images
 
 @dataclass(frozen=True)
 class ReportState:
-    """``status`` is that of the signed report as long as there is one."""
+    """The state of a study's report; ``status`` is of the signed report where there is one."""
 
     status: str | None = None
     former: list[Report] = field(default_factory=list)
@@ -25,10 +25,10 @@ class ReportState:
 
 
 def report_states(study_ids: Sequence[UUID], latest_jobs: Sequence[UUID]) -> dict[UUID, ReportState]:
-    """The reports of some studies, by study, with as many queries as for one; studies without a report are left out.
+    """The report states of several studies, with a fixed number of queries; studies without a report are left out.
 
     Args:
-        latest_jobs: the latest reading of each; an unsigned report on an earlier one is not shown.
+        latest_jobs: the latest job of each study; an unsigned report on an earlier one is not shown.
     """
     drafts = ReportDraft.objects.filter(job_id__in=latest_jobs).values_list("study_id", flat=True)
     states = {study_id: ReportState(ReportStatus.PRELIMINARY) for study_id in drafts}
@@ -52,7 +52,7 @@ def report_states(study_ids: Sequence[UUID], latest_jobs: Sequence[UUID]) -> dic
 
 
 def with_report_state(studies: "QuerySet[Any]") -> "QuerySet[Any]":
-    """Studies with ``report_status`` as above and ``has_new_images`` since the signature."""
+    """Studies annotated with ``report_status`` as above, and with ``has_new_images`` since the signature."""
     signed = Report.objects.filter(study=OuterRef("pk")).order_by("-number")
     latest = InferenceJob.objects.filter(study=OuterRef("study")).order_by("-id").values("id")[:1]
     draft = ReportDraft.objects.filter(study=OuterRef("pk"), job=Subquery(latest))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.reports.services import sign
+from apps.reports.services import sign_report
 from apps.studies.models import Instance, Study
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
@@ -80,7 +80,7 @@ def test_studies_are_found_by_report_patient_and_accession_number(
         assert uids(ask(north, LIST, **query)) == found, query
     with tenant_tx(north.tenant.id):
         study = Study.objects.get(study_instance_uid=first)
-        sign(study=study, user=north.radiologist, membership=Membership.objects.get(user=north.radiologist))
+        sign_report(study=study, user=north.radiologist, membership=Membership.objects.get(user=north.radiologist))
     assert uids(ask(north, LIST, report_status="final")) == [first]
     assert uids(ask(north, LIST, report_status="preliminary")) == []
 

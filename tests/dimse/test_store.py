@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from apps.core.errors import UnavailableError
 from apps.dimse import store as module
-from apps.dimse.store import Arrival, store
+from apps.dimse.store import Arrival, store_arrival
 from apps.routing.models import Peer
 from apps.routing.selectors import Caller
 from apps.tenants.scope import tenant_tx
@@ -32,24 +32,24 @@ def arrival(film: Callable[..., Dataset], tmp_path: Path, north: Hospital) -> Ar
 
 
 def test_stored(arrival: Arrival) -> None:
-    assert store(arrival) == 0x0000
+    assert store_arrival(arrival) == 0x0000
 
 
 def test_no_space(arrival: Arrival, settings: object) -> None:
     settings.SPOOL_FREE_FLOOR_BYTES = 2**62
-    assert store(arrival) == 0xA700
+    assert store_arrival(arrival) == 0xA700
 
 
 def test_a_tenant_closed_meanwhile(arrival: Arrival, north: Hospital) -> None:
     north.tenant.is_active = False
     north.tenant.save()
-    assert store(arrival) == 0x0124
+    assert store_arrival(arrival) == 0x0124
 
 
 def test_a_peer_that_was_taken_off_the_list_meanwhile(arrival: Arrival, north: Hospital) -> None:
     with tenant_tx(north.tenant.id):
         Peer.objects.all().delete()
-    assert store(arrival) == 0x0124
+    assert store_arrival(arrival) == 0x0124
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_what_fails_within(
         raise error
 
     monkeypatch.setattr(module, "ingest_instance", fail)
-    assert store(arrival) == status
+    assert store_arrival(arrival) == status
     assert "SECRET" not in caplog.text
     assert type(error).__name__ in caplog.text

@@ -11,7 +11,7 @@ from django.test import Client
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.services import claim_jobs
 from apps.reports.printed import differing_reports
-from apps.reports.services import sign
+from apps.reports.services import sign_report
 from apps.studies.models import DemographicsConflict, Instance, Patient, Study
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
@@ -180,7 +180,7 @@ def test_a_signed_report_that_names_somebody_else_is_listed(
     study = read_study(north, {"patient_name": "Doe^John", "patient_id": "P-1"}, Effusion=0.7)
     with tenant_tx(north.tenant.id):
         membership = Membership.objects.get(user=north.radiologist)
-        sign(study=study, user=north.radiologist, membership=membership)
+        sign_report(study=study, user=north.radiologist, membership=membership)
         assert list(differing_reports()) == []
     chosen = {"name": "Doe^Jim", "birth_date": "1950-01-01", "sex": "M"}
     client.post(page_of(study), {"action": "move", "patient_id": "P-2", "issuer": "", "reason": "mixed up", **chosen})

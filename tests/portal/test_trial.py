@@ -18,7 +18,7 @@ from apps.deployment.services import activate, challenge, end_challenge
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.inference.services import JobResult, claim_jobs, complete_jobs
 from apps.registry.models import ModelVersion
-from apps.reports.services import draft
+from apps.reports.services import create_drafts
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
@@ -135,7 +135,7 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
         with tenant_tx(north.tenant.id):
             cams = np.zeros((len(LABELS), 7, 7), np.float16)
             result = JobResult(job, film, 1, dict.fromkeys(LABELS, probability), cams)
-            draft(jobs=complete_jobs(results=[result], version=reader))
+            create_drafts(jobs=complete_jobs(results=[result], version=reader))
     with tenant_tx(north.tenant.id):
         study = InferenceJob.objects.filter(model_version=tried).latest("id").study
     review(north, study, "Mass", "agree")

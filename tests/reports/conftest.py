@@ -9,7 +9,7 @@ import pytest
 from apps.inference.models import InferenceJob
 from apps.inference.services import JobResult, claim_jobs, complete_jobs
 from apps.registry.models import ModelVersion
-from apps.reports.services import draft
+from apps.reports.services import create_drafts
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
@@ -56,7 +56,7 @@ def cams_of_lower_right() -> np.ndarray:
 
 @pytest.fixture
 def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
-    """End a hospital's waiting job with findings, as a worker does, and draft its report."""
+    """End a hospital's waiting job with findings, as a worker does, and create_drafts its report."""
 
     def finished(hospital: Hospital, **probabilities: float) -> InferenceJob:
         (claimed,) = claim_jobs(limit=1, version=version, worker="test")
@@ -70,7 +70,7 @@ def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
                 cams=cams_of_lower_right(),
             )
             (job,) = complete_jobs(results=[result], version=version)
-            draft(jobs=[job])
+            create_drafts(jobs=[job])
         return job
 
     return finished

@@ -13,7 +13,7 @@ from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, No
 from apps.inference.models import InferenceJob
 from apps.reports.models import Report, ReportDraft, ReportStatus
 from apps.reports.selectors import draft_of, report_of
-from apps.reports.services import render_pdf, sign
+from apps.reports.services import render_pdf, sign_report
 from apps.studies.models import Study
 from apps.studies.selectors import get_study
 from apps.tenants.models import Membership
@@ -28,7 +28,7 @@ STUDY = "1.2.826.0.1.77"
 def sign_as(hospital: Hospital, study: Study, user: Any = None, **words: Any) -> Report:
     user = user or hospital.radiologist
     membership = Membership.objects.get(user_id=user.pk)
-    return sign(study=study, user=user, membership=membership, **words)
+    return sign_report(study=study, user=user, membership=membership, **words)
 
 
 def shown(study: Study) -> StudyResult:
@@ -124,7 +124,7 @@ def test_a_study_that_is_read_anew_waits_for_its_amendment(
     north: Hospital, signed: Study, send: Callable[..., Any]
 ) -> None:
     send(north, objects.image(STUDY, 2))
-    with tenant_tx(north.tenant.id), pytest.raises(ConflictError, match="being read anew"):
+    with tenant_tx(north.tenant.id), pytest.raises(ConflictError, match="being read again"):
         sign_as(north, signed, amends=1, reason="Too early.")
 
 

@@ -17,7 +17,7 @@ from apps.inference.services import claim_jobs, reject_job, request_inference
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import draft_of, report_of, reviews_of
-from apps.reports.services import LONGEST_IMPRESSION, draft, render_pdf, review_finding, sign
+from apps.reports.services import LONGEST_IMPRESSION, create_drafts, render_pdf, review_finding, sign_report
 from apps.studies.models import Study, object_key
 from apps.studies.object_store import FileStore
 from apps.tenants.models import Membership
@@ -32,7 +32,7 @@ def membership_of(user: Any) -> Membership:
 
 def sign_as_radiologist(hospital: Hospital, study: Study, impression: str = "") -> Report:
     user = hospital.radiologist
-    return sign(study=study, user=user, membership=membership_of(user), impression=impression)
+    return sign_report(study=study, user=user, membership=membership_of(user), impression=impression)
 
 
 def words(data: bytes) -> str:
@@ -130,7 +130,7 @@ def test_a_draft_is_made_once_and_follows_the_newest_reading(
     with tenant_tx(north.tenant.id):
         first = draft_of(study)
         assert first is not None
-        draft(jobs=[first.job])
+        create_drafts(jobs=[first.job])
         assert study.report_drafts.get().pk == first.pk
         request_inference(study_id=study.pk)
     second_job = finish(north, Mass=0.9)
@@ -148,7 +148,7 @@ def test_only_a_complete_reading_has_a_report(
     with tenant_tx(north.tenant.id):
         job = InferenceJob.objects.get(study=study)
         with pytest.raises(ConflictError):
-            draft(jobs=[job])
+            create_drafts(jobs=[job])
         with pytest.raises(NotFoundError, match="because its reading is not finished"):
             render_pdf(study=study)
         with pytest.raises(NotFoundError):
@@ -239,16 +239,16 @@ def test_a_study_that_is_read_anew_waits_for_its_signature(
     study = read_study(north, Effusion=0.71)
     with tenant_tx(north.tenant.id):
         request_inference(study_id=study.pk)
-        with pytest.raises(ConflictError, match="being read anew"):
+        with pytest.raises(ConflictError, match="being read again"):
             sign_as_radiologist(north, study)
-        assert "this report tells of the earlier reading" in words(render_pdf(study=study))
+        assert "this report is about the earlier reading" in words(render_pdf(study=study))
         assert "Strongest contribution: patient's right" in words(render_pdf(study=study))
     (claimed,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
         reject_job(job=claimed, code="not-frontal", reason="A lateral view.", instances_seen=1)
         with pytest.raises(ConflictError, match="gave no result"):
             sign_as_radiologist(north, study)
-        assert "gave no result (A lateral view); this report tells of the earlier one." in words(
+        assert "gave no result (A lateral view); this report is about the earlier one." in words(
             render_pdf(study=study)
         )
 
@@ -262,7 +262,7 @@ def test_only_a_radiologist_signs_and_reviews(
     with tenant_tx(north.tenant.id):
         membership = membership_of(user) if role else None
         with pytest.raises(NotPermittedError):
-            sign(study=study, user=user, membership=membership)
+            sign_report(study=study, user=user, membership=membership)
         finding = Finding.objects.get(job__study=study, label="Effusion")
         with pytest.raises(NotPermittedError):
             review_finding(finding=finding, verdict="agree", user=user, membership=membership)

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, ProgrammingError, connection, connections
 
 from apps.reports.models import Report, ReportDraft
-from apps.reports.services import sign
+from apps.reports.services import sign_report
 from apps.studies.models import Study
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
@@ -21,7 +21,7 @@ def signed(north: Hospital, read_study: Callable[..., Study]) -> Study:
     study = read_study(north)
     with tenant_tx(north.tenant.id):
         membership = Membership.objects.get(user=north.radiologist)
-        sign(study=study, user=north.radiologist, membership=membership, impression="No effusion.")
+        sign_report(study=study, user=north.radiologist, membership=membership, impression="No effusion.")
     return study
 
 

@@ -12,7 +12,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from apps.dimse.store import Arrival, store
+from apps.dimse.store import Arrival, store_arrival
 from apps.inference.models import InferenceJob
 from apps.routing.selectors import Caller
 from apps.studies.models import Instance, object_key
@@ -38,7 +38,7 @@ def c_store(tmp_path: Path, data: bytes) -> int:
     data_set = pydicom.dcmread(BytesIO(data), stop_before_pixels=True)
     path = tmp_path / "received.dcm"
     path.write_bytes(data)
-    return store(
+    return store_arrival(
         Arrival(
             path=path,
             caller=Caller(called="NORTH", calling=PEER, address=ip_address("127.0.0.1")),

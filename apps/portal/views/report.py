@@ -53,7 +53,7 @@ def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
     _job_on_page(request, study)
     impression = request.POST.get("impression", "")
     amends = request.POST.get("amends", "")
-    services.sign(
+    services.sign_report(
         study=study,
         user=request.user,
         membership=request.membership,

@@ -14,7 +14,7 @@ _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
-    help = "Take images by C-STORE from the peers that each tenant lists; runs until it is stopped."
+    help = "Receive instances by C-STORE from the peers that each tenant lists; runs until it is stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.DIMSE_HOST)
@@ -22,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_safe_start()
-        # Blocked in every thread and waited for in this one: a handler runs only when the main thread happens to wake.
+        # Block the signals in every thread and wait for them here: a handler would run only when the main thread wakes.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             with running_listener(options["host"], options["port"]) as listener:

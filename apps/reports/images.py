@@ -1,4 +1,4 @@
-"""The pictures of a report: the film, and each positive finding's heatmap burnt into it."""
+"""The images of a report: the image that was read, and each positive finding's heatmap drawn on it."""
 
 import base64
 import io
@@ -20,27 +20,27 @@ _STRENGTH = 0.6
 _TAG_COLOUR = "#ffd24d"
 
 
-def load_film(instance: Instance) -> Image.Image:
-    """The film as the portal shows it.
+def load_image(instance: Instance) -> Image.Image:
+    """The image as the portal shows it.
 
     Raises:
-        UnavailableError: it was readable when the model read it and is not now.
+        UnavailableError: it was readable when the model read it, but is not now.
     """
     try:
-        film = Image.open(io.BytesIO(image_png(instance)))
+        image = Image.open(io.BytesIO(image_png(instance)))
     except InvalidInputError as error:
-        raise UnavailableError(f"The film cannot be shown: {error.detail}", error.code) from error
-    return film.convert("L")
+        raise UnavailableError(f"The image cannot be shown: {error.detail}", error.code) from error
+    return image.convert("L")
 
 
-def film_picture(film: Image.Image) -> str:
-    """The film as a data URI."""
-    return _data_uri(_shrunk(film, IMAGE_SIDE))
+def image_uri(image: Image.Image) -> str:
+    """The image as a data URI."""
+    return _data_uri(_shrunk(image, IMAGE_SIDE))
 
 
-def overlay_picture(film: Image.Image, heatmap: Heatmap) -> str:
-    """The film under a finding's heatmap as a data URI, marked as an overlay in the picture itself."""
-    picture = _shrunk(film, OVERLAY_SIDE).convert("RGBA")
+def heatmap_overlay_uri(image: Image.Image, heatmap: Heatmap) -> str:
+    """The image with a finding's heatmap as a data URI; a text in the image marks it as an overlay."""
+    picture = _shrunk(image, OVERLAY_SIDE).convert("RGBA")
     rgba = engine.heatmap_rgba(
         heatmap.grid,
         heatmap.scale,
@@ -64,8 +64,8 @@ def _tag(picture: Image.Image) -> None:
     draw.text((size // 2, size // 2), OVERLAY_TAG, font=font, fill="black")
 
 
-def _shrunk(film: Image.Image, side: int) -> Image.Image:
-    picture = film.copy()
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    picture = image.copy()
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return picture
 
