@@ -1,14 +1,14 @@
-"""The one way in which an image is refused, and the stable codes that say why."""
+"""The exception for a refused file, and the stable codes that name the reason."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 
 class InputRejected(Exception):
-    """A file is refused; nothing else is affected.
+    """A file was refused.
 
-    `code` is one of `CODES` and never changes meaning. `detail` tells the sender what to do and holds neither a value
-    of the file nor a path, so it may be logged and shown.
+    `code` is one of `CODES` and never changes its meaning. `detail` explains to the sender what to do. It contains no
+    value of the file and no path, so it may be logged and shown.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -58,7 +58,7 @@ CODES: Mapping[str, str] = MappingProxyType(
 )
 
 RETRYABLE: frozenset[str] = frozenset({"source-unreadable", "sandbox-unavailable", "decoder-ended"})
-"""Codes that accuse the machine and not the file: the same file may succeed later."""
+"""Codes whose cause is the machine and not the file, so that the same file may succeed later."""
 
 _NOT_SUPPORTED = 0x0122
 _OUT_OF_RESOURCES = 0xA700
@@ -89,6 +89,6 @@ _FAILURE_REASONS: Mapping[str, int] = MappingProxyType(
 def failure_reason(code: str) -> int:
     """Failure Reason (0008,1197) of a Store Instances Response for a code of `CODES` (PS3.18 annex I.2, table I.2-2).
 
-    What is not listed apart is C000H, "cannot understand".
+    A code that is not listed gives C000H, "cannot understand".
     """
     return _FAILURE_REASONS.get(code, _CANNOT_UNDERSTAND)

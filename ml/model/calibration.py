@@ -29,7 +29,10 @@ def sigmoid(values: NDArray[Any]) -> NDArray[np.float64]:
 def fit_platt(logits: NDArray[Any], truth: NDArray[Any], iterations: int = 100) -> Platt:
     """Fit one label's Platt parameters on held-out logits (N,) and truth (N,) of 0, 1 or NaN (unknown, left out).
 
-    The slope stays positive, so calibration never reverses a ranking. Raises ValueError without both classes.
+    The slope stays positive, so calibration never reverses a ranking.
+
+    Raises:
+        ValueError: the truth lacks one of the two classes, or the arrays do not fit.
     """
     x = np.asarray(logits, dtype=np.float64)
     wanted = np.asarray(truth, dtype=np.float64)

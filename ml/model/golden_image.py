@@ -1,4 +1,4 @@
-"""The golden image: one fixed input whose answer is kept with a version, so that whoever loads it can replay it."""
+"""The golden image: a fixed input whose logits are stored with a version, so that each load can check them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,10 @@ from ml.model.artifact import ArtifactInvalid, Manifest
 
 
 def square(size: int) -> NDArray[np.uint8]:
-    """uint8 (size, size): a bright middle between dark fields, with fine texture. The same on every machine, since it
-    is made of whole numbers alone."""
+    """The golden image, uint8 (size, size): a bright middle between dark fields, with fine texture.
+
+    It is computed with integers only, so it is the same on every machine.
+    """
     x = np.arange(size, dtype=np.int64) * 512 // size
     middle = 255 - np.abs(x[None, :] - 256) * 3 // 4
     fields = (np.abs(x[:, None] - 256) + np.abs(np.abs(x[None, :] - 256) - 128)) // 3
@@ -17,10 +19,15 @@ def square(size: int) -> NDArray[np.uint8]:
 
 
 def check(manifest: Manifest, logits: NDArray[np.float32], tolerance: float) -> None:
-    """Compare the answer (L,) to `square` with the manifest's; nothing where it has none.
+    """Compare the logits (L,) for `square` with those in the manifest, if it has any.
 
-    tolerance: largest difference in logit units, or as a share of the largest logit where that is above 1.
-    Raises ArtifactInvalid.
+    Args:
+        manifest: of the version.
+        logits: what the network computed.
+        tolerance: largest difference, in logit units, or as a share of the largest logit where that is above 1.
+
+    Raises:
+        ArtifactInvalid: the difference is larger.
     """
     if manifest.golden_logits is None:
         return

@@ -95,7 +95,7 @@ _TORCHVISION: dict[str, Callable[[str], tuple[nn.Module, int]]] = {
 
 
 ARCHITECTURES = tuple(_TORCHVISION)
-"""Known by torchvision's names and layout; every other name is timm's."""
+"""Architectures by their torchvision names; any other name is looked up in timm."""
 
 
 def _timm(name: str) -> tuple[nn.Module, int]:
@@ -116,7 +116,9 @@ def _timm(name: str) -> tuple[nn.Module, int]:
 def build(architecture: str, n_labels: int, init_weights: Path | None = None) -> CamNetwork:
     """Build a `CamNetwork`, optionally with the feature weights of a file (.safetensors, or a .pth state dict).
 
-    Raises ValueError for an unknown architecture and WeightsInvalid for weights that do not fit it.
+    Raises:
+        ValueError: the architecture is unknown.
+        WeightsInvalid: the weights do not fit it.
     """
     features, channels = _TORCHVISION.get(architecture, _timm)(architecture)
     if init_weights is not None:
@@ -125,9 +127,10 @@ def build(architecture: str, n_labels: int, init_weights: Path | None = None) ->
 
 
 def load_feature_weights(features: nn.Module, path: Path) -> None:
-    """Load the feature weights of a state-dict file into `features`; every key of `features` must be found.
+    """Load the feature weights of a state-dict file into `features`.
 
-    Raises WeightsInvalid.
+    Raises:
+        WeightsInvalid: a key of `features` is missing, or has another shape.
     """
     state = _canonical(_read_state(path), features)
     wanted = features.state_dict()
@@ -192,8 +195,13 @@ def _canonical(state: dict[str, Tensor], features: nn.Module) -> dict[str, Tenso
 
 
 def fitting_name(key: str, wanted: Container[str]) -> str | None:
-    """The name under which a network wants a key of a file that wrapped the network in other modules, or wrote the
-    names of torchvision before 0.3 (`norm.1` for `norm1`); None if it wants it under no name."""
+    """Find the network's name for a key of a weights file.
+
+    Some files wrap the network in other modules, or use the names of torchvision before 0.3 (`norm.1` for `norm1`).
+
+    Returns:
+        A name in `wanted`, or None.
+    """
     key = _OLD_DENSENET.sub(r"\1\2.", key)
     while True:
         for name in (key, f"body.{key}"):
@@ -205,7 +213,7 @@ def fitting_name(key: str, wanted: Container[str]) -> str | None:
 
 
 def _from_lite(state: dict[str, Tensor], body: Any) -> dict[str, Tensor]:
-    """Names of the efficientnet-lite-pytorch port -> timm's; its flat block index becomes stage.block."""
+    """Rename the keys of the efficientnet-lite-pytorch port to timm's: a flat block index becomes stage.block."""
     stages = [(s, b) for s, stage in enumerate(body.blocks) for b in range(len(stage))]
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():

@@ -1,8 +1,8 @@
 """Export an artifact to ONNX, in a process of its own: `python -m ml.model.onnx_export ARTIFACT SQUARES IMAGES`.
 
-The serving process on a CPU therefore never imports torch. Two graphs are written: one takes uint8 (N, S, S) and
-normalises inside, the other takes what a caller has normalised, float32 (N, 3, S, S). The first is the second behind
-a normalisation, so that both run the same network.
+Because of the separate process, serving on a CPU never imports torch. Two graphs are written. One takes uint8
+(N, S, S) and normalises inside; the other takes float32 (N, 3, S, S) that the caller has normalised. The first is a
+normalisation followed by the second, so both run the same network.
 """
 
 import argparse
@@ -58,7 +58,11 @@ class ServingGraph(nn.Module):
 
 
 def serving_graph(artifact: Artifact) -> ServingGraph:
-    """Rebuild the network of an artifact in evaluation mode. Raises ArtifactInvalid if its tensors do not fit."""
+    """Rebuild the network of an artifact in evaluation mode.
+
+    Raises:
+        ArtifactInvalid: the tensors do not fit the architecture.
+    """
     manifest = artifact.manifest
     try:
         network = build(manifest.architecture, len(manifest.labels))
@@ -71,15 +75,15 @@ def serving_graph(artifact: Artifact) -> ServingGraph:
 
 
 def export(artifact: Artifact, squares: Path, images: Path) -> None:
-    """Write both ONNX graphs (dynamic batch), each whole or not at all; `squares`, by which both are known, last."""
+    """Write both ONNX graphs with a dynamic batch size, each atomically; `squares` last, as the mark of completion."""
     graph = serving_graph(artifact)
     size = artifact.manifest.input_space.size
     with warnings.catch_warnings():
-        # The exporter warns about its own internals; nothing in them is ours to act on.
+        # The exporter warns about its own internals, which we cannot change.
         warnings.simplefilter("ignore")
         network = _onnx(graph.network, torch.zeros(2, 3, size, size), "images", ["logits", "cams", "features"])
         normalise = _onnx(graph.normalise, torch.zeros(2, size, size, dtype=torch.uint8), "squares", ["normalised"])
-    # The exporter names inner values alike in every graph; inputs and outputs keep their names.
+    # The exporter uses the same inner names in every graph, so one graph needs a prefix before the merge.
     first = onnx.compose.add_prefix(normalise, "first/", rename_inputs=False, rename_outputs=False)
     whole = onnx.compose.merge_models(first, network, [("normalised", "images")])
     _write(network, images)
@@ -113,7 +117,11 @@ def _write(model: Any, out: Path, check: Callable[[Path], None] | None = None) -
 
 
 def _check_parity(graph: ServingGraph, path: Path, size: int) -> None:
-    """Both runtimes must answer the golden image alike. Raises ValueError."""
+    """Compare the logits of ONNX Runtime and torch for the golden image.
+
+    Raises:
+        ValueError: they differ by more than MAX_PARITY_ERROR.
+    """
     import onnxruntime
 
     squares = golden_image.square(size)[None]
@@ -126,7 +134,7 @@ def _check_parity(graph: ServingGraph, path: Path, size: int) -> None:
 
 
 def main() -> None:
-    """Command line entry; the exit status tells success."""
+    """Command line entry point."""
     parser = argparse.ArgumentParser(description="Export an artifact folder to ONNX.")
     parser.add_argument("artifact", type=Path)
     parser.add_argument("squares", type=Path)

@@ -1,4 +1,4 @@
-"""One forward per batch of films: logits, class activation maps and pooled features, on CPU or GPU.
+"""The predictor: runs a model version on batches of images and gives logits, class activation maps and features.
 
 On a CPU the graph runs in ONNX Runtime and torch is never imported; on a GPU it runs in torch
 (`ml.model.torch_predictor`).
@@ -54,15 +54,17 @@ class Predictor(ABC):
 
     @abstractmethod
     def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
-        """At most `batch_size` films through the network: uint8 squares, or float32 images."""
+        """Run the network on at most `batch_size` images: uint8 (N, S, S), or normalised float32 (N, 3, S, S)."""
 
     batch_size: int = 64
     runs_on: str = "ONNX Runtime, CPU"
 
     def predict(self, batch: NDArray[np.uint8]) -> Prediction:
-        """Run films uint8 (N, size, size), as `ml.model.transforms.to_square` makes them, N >= 0.
+        """Run images uint8 (N, size, size), N >= 0, as `ml.model.transforms.to_square` makes them.
 
-        Raises ValueError for another shape or type, FloatingPointError if the network gave NaN or infinity.
+        Raises:
+            ValueError: another shape or type.
+            FloatingPointError: the network gave NaN or infinity.
         """
         size = self.manifest.input_space.size
         if batch.dtype != np.uint8 or batch.ndim != 3 or batch.shape[1:] != (size, size):
@@ -72,7 +74,9 @@ class Predictor(ABC):
     def predict_images(self, images: NDArray[np.float32]) -> Prediction:
         """Run images float32 (N, 3, size, size), N >= 0, normalised as by `ml.model.transforms.normalise`.
 
-        Raises ValueError for another shape or type, FloatingPointError if the network gave NaN or infinity.
+        Raises:
+            ValueError: another shape or type.
+            FloatingPointError: the network gave NaN or infinity.
         """
         size = self.manifest.input_space.size
         if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != (3, size, size):
@@ -104,15 +108,18 @@ class Predictor(ABC):
     golden_tolerance: float = 1e-4
 
     def verify(self) -> None:
-        """Replay the golden image. Raises ArtifactInvalid if the answer is not the one that the version was packaged
-        with, or no number."""
+        """Run the golden image and compare the logits with those in the manifest.
+
+        Raises:
+            ArtifactInvalid: they differ, or are not finite.
+        """
         try:
             self._replay(1)
         except FloatingPointError as error:
             raise ArtifactInvalid("golden-mismatch", str(error)) from error
 
     def warm_up(self) -> None:
-        """First calls allocate and compile; do it before the first film. Raises as `verify`."""
+        """Do the work of a first call (allocate, compile) before the first image. Raises as `verify`."""
         self.verify()
 
     def _replay(self, count: int) -> None:
@@ -121,9 +128,9 @@ class Predictor(ABC):
 
 
 class OnnxPredictor(Predictor):
-    """ONNX Runtime on the CPU: `threads` lanes, each of which takes one film after the other.
+    """ONNX Runtime on the CPU, with `threads` threads that each run one image after the other.
 
-    A lane for each core beats all cores on one film: nothing waits for the slowest part of every layer.
+    One image per core is faster than all cores on one image, where every layer waits for its slowest part.
     """
 
     def __init__(self, artifact: Artifact, cache_dir: Path, threads: int | None = None) -> None:
@@ -133,14 +140,14 @@ class OnnxPredictor(Predictor):
         try:
             self._squares = _session(graphs.squares)
         except Exception:
-            # A cache file can be damaged by a full disk; the artifact is the truth, so make it once more.
+            # A full disk can damage a cached graph, so export the artifact again.
             graphs.squares.unlink(missing_ok=True)
             self._squares = _session(exported(artifact, cache_dir).squares)
-        self._lanes = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="lane")
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="onnx")
 
     @cached_property
     def _images(self) -> Any:
-        """The graph without the normalisation; most processes never need it."""
+        """The session of the graph without normalisation, opened on first use because few processes need it."""
         graphs = exported(self.artifact, self._cache_dir)
         try:
             return _session(graphs.images)
@@ -150,8 +157,8 @@ class OnnxPredictor(Predictor):
 
     def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
         name, session = ("squares", self._squares) if batch.dtype == np.uint8 else ("images", self._images)
-        films = np.split(np.ascontiguousarray(batch), len(batch))
-        outputs = self._lanes.map(lambda film: session.run(None, {name: film}), films)
+        images = np.split(np.ascontiguousarray(batch), len(batch))
+        outputs = self._pool.map(lambda image: session.run(None, {name: image}), images)
         logits, cams, features = (np.concatenate(part) for part in zip(*outputs, strict=True))
         return logits, cams, features
 
@@ -174,37 +181,40 @@ class ExportedGraphs:
 
 
 def exported(artifact: Artifact, cache_dir: Path) -> ExportedGraphs:
-    """The artifact's ONNX files in `cache_dir`, made by a child process on first use.
+    """The artifact's ONNX files in `cache_dir`; a child process exports them on first use.
 
-    Versions that differ in thresholds or words alone share them (`graph_key`). They are written whole or not at all;
-    where several processes ask at once, one of them makes the files. Raises PredictorUnavailable when the export fails.
+    Versions with the same network share the files (`graph_key`). Each file is written atomically. Where several
+    processes need the files at once, one of them exports and the others wait.
+
+    Raises:
+        PredictorUnavailable: the export failed.
     """
     stem = graph_key(artifact.manifest)
     graphs = ExportedGraphs(Path(cache_dir) / f"{stem}.onnx", Path(cache_dir) / f"{stem}-images.onnx")
     if not (graphs.squares.is_file() and graphs.images.is_file()):
         graphs.squares.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(graphs.squares.with_suffix(".lock")):
+        with _file_lock(graphs.squares.with_suffix(".lock")):
             if not (graphs.squares.is_file() and graphs.images.is_file()):
                 _export(artifact, graphs)
     return graphs
 
 
 def graph_key(manifest: Manifest) -> str:
-    """The name of an exported network: the SHA-256 of all that its graph depends on, and the exporter's revision."""
+    """The file name of an exported network: SHA-256 of everything its graph depends on, and the exporter's revision."""
     space = manifest.input_space
     parts = [manifest.weights_sha256, manifest.architecture, list(manifest.labels), space.size, space.mean, space.std]
     return f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}-{EXPORT_REVISION}"
 
 
 def remove_exported(manifest: Manifest, cache_dir: Path) -> None:
-    """Remove a version's ONNX files from `cache_dir`, so that they are made anew."""
+    """Remove a version's ONNX files from `cache_dir`, so that the next load exports them again."""
     for graph in Path(cache_dir).glob(f"{graph_key(manifest)}*.onnx"):
         graph.unlink(missing_ok=True)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One process at a time; a dead one holds nothing."""
+def _file_lock(lock: Path) -> Iterator[None]:
+    """Hold an exclusive lock, which the system releases when the process ends."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -232,10 +242,17 @@ def load_predictor(
     cache_dir: Path | None = None,
     threads: int | None = None,
 ) -> Predictor:
-    """Verify and load a version. "auto" takes a GPU when this machine has one that torch can use.
+    """Verify and load a version.
 
-    cache_dir keeps the exported graph (default: the user's cache folder); threads bounds the CPU pool (default: all).
-    Raises ArtifactInvalid, PredictorUnavailable.
+    Args:
+        artifact_dir: folder of the artifact.
+        device: "auto" uses a GPU where torch finds one.
+        cache_dir: folder for exported graphs; by default the user's cache folder.
+        threads: number of CPU threads; by default one per core.
+
+    Raises:
+        ArtifactInvalid: the artifact is damaged.
+        PredictorUnavailable: the device is missing, or the export failed.
     """
     artifact = load_artifact(Path(artifact_dir))
     if device == "cuda" or (device == "auto" and Path("/dev/nvidiactl").exists()):

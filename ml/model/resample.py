@@ -1,6 +1,6 @@
-"""Reduction by a Gaussian and bilinear sampling, as scikit-image's `resize` does it, without scikit-image.
+"""Shrink an image with a Gaussian filter and bilinear sampling, as scikit-image's `resize` does, without scikit-image.
 
-TorchXRayVision trained its networks on films reduced in this way; another filter moves their outputs.
+TorchXRayVision trained its networks on images that were shrunk in this way; another filter changes their outputs.
 """
 
 import math
@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 TRUNCATE = 4.0
 MID_GREY = 127.5
-"""What lies outside a film: the source pads with the zero of its range -1024..1024."""
+"""Value outside the image: the original pads with 0 in its range -1024..1024."""
 
 
 def gaussian_resize(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """uint8 (h, w) -> uint8 (rows, columns); sigma is (factor - 1) / 2 along an axis that shrinks, 0 along another.
+    """Resize uint8 (h, w) to uint8 (rows, columns).
 
-    Within half a grey level of `skimage.transform.resize(..., mode="constant")` about mid grey, where it shrinks.
+    Sigma is (factor - 1) / 2 along an axis that shrinks, else 0. Where the image shrinks, the result is within half a
+    grey level of `skimage.transform.resize(..., mode="constant")` around mid grey.
     """
     turned = _along_rows(pixels, rows).T
     return np.asarray(np.rint(np.clip(_along_rows(turned, columns).T, 0.0, 255.0)), np.uint8)
 
 
 def _along_rows(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Only the few source rows that an output row needs are converted and summed: a film has millions of pixels."""
+    """Resize along the first axis. Each output row converts and sums only the source rows that it needs, for speed."""
     length = len(values)
     factor = length / count
     kernel = _gaussian((factor - 1.0) / 2.0 if factor > 1.0 else 0.0)

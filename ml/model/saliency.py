@@ -1,7 +1,8 @@
-"""Heatmaps that mean the same on every film: class activation maps in logit units on a fixed scale.
+"""Heatmaps: class activation maps in logit units on a fixed display scale, comparable between images.
 
-CAM_c averages to logit_c - b_c exactly (Zhou et al. 2016), so a value is a contribution to the logit. The display
-range is a property of the model version, never of one film: no min-max stretch that paints a normal film red.
+The mean of CAM_c is exactly logit_c - b_c (Zhou et al. 2016), so a value is a contribution to the logit. The display
+range belongs to the model version and not to the image: stretching each image from its minimum to its maximum would
+paint a normal image red.
 """
 
 from dataclasses import dataclass
@@ -13,17 +14,17 @@ from numpy.typing import NDArray
 from ml.model.transforms import Geometry, map_back
 
 HIDDEN_BELOW = 0.25
-"""Under this fraction of the operating point no map is shown."""
+"""No map is shown where probability / operating point is below this."""
 
 WITHOUT_OPERATING_POINT = 0.5
-"""Opacity for a label that has no operating point: neither called positive nor dismissed."""
+"""Opacity for a label without an operating point, which is called neither positive nor negative."""
 
 
 @dataclass(frozen=True)
 class CamScale:
     """Display range of one label: `e0` maps to 0, `e0 + s` to 1, in logit units.
 
-    e0 is the median of CAM_c over the validation films, e0 + s their 99.5th percentile.
+    e0 is the median of CAM_c over the validation images, e0 + s their 99.5th percentile.
     """
 
     e0: float
@@ -43,7 +44,7 @@ def identity_error(logits: NDArray[Any], cams: NDArray[Any], bias: NDArray[Any])
 
 
 def as_float16(cams: NDArray[Any]) -> NDArray[np.float16]:
-    """Maps (..., h, w) as float16 whose mean stays that of the input, so that stored maps keep the identity.
+    """Convert maps (..., h, w) to float16 and keep their mean, so that the mean of a stored map gives the logit.
 
     Each cell takes over the rounding error of the cells before it; plain rounding would shift the mean by 1e-4.
     """
@@ -59,7 +60,7 @@ def as_float16(cams: NDArray[Any]) -> NDArray[np.float16]:
 
 
 def relative_contribution(cam: NDArray[Any], scale: CamScale) -> NDArray[np.float32]:
-    """Contribution in [0, 1] on the version's fixed scale, same shape as `cam`; zeros where nothing can be said."""
+    """Contribution in [0, 1] on the version's fixed scale, same shape as `cam`; zeros where the scale is empty."""
     values = np.asarray(cam, dtype=np.float32)
     if scale.s <= 0.0:
         return np.zeros_like(values)
@@ -67,9 +68,9 @@ def relative_contribution(cam: NDArray[Any], scale: CamScale) -> NDArray[np.floa
 
 
 def opacity(probability: float, threshold: float | None) -> float:
-    """Opacity in [0, 1]: 1 from the operating point up, fading with p / t below, 0 under a quarter of it.
+    """Opacity of a heatmap in [0, 1]: 1 from the operating point t up, p / t below it, 0 below t / 4.
 
-    Opacity, not value, follows the probability, so values stay comparable between patients.
+    Only the opacity depends on the probability, so the colours stay comparable between patients.
     """
     if threshold is None:
         return WITHOUT_OPERATING_POINT
@@ -94,7 +95,7 @@ _INFERNO = np.array(
 
 
 def colour_table(alpha: float = 1.0) -> NDArray[np.uint8]:
-    """(256, 4) RGBA look-up table: inferno, with alpha rising with the contribution up to `alpha`."""
+    """RGBA lookup table, uint8 (256, 4): the colour map inferno, with an alpha that rises up to `alpha`."""
     t = np.linspace(0.0, 1.0, 256)
     rgb = np.clip(np.polynomial.polynomial.polyval(t, _INFERNO), 0.0, 1.0).T
     table = np.concatenate([rgb, (np.clip(alpha, 0.0, 1.0) * np.sqrt(t))[:, None]], axis=1)
@@ -109,23 +110,32 @@ def heatmap_rgba(
     rows: int | None = None,
     columns: int | None = None,
 ) -> NDArray[np.uint8]:
-    """One label's overlay in film coordinates, uint8 (rows, columns, 4), straight alpha.
+    """One label's overlay in image coordinates.
 
-    cam (h, w) in logit units; `alpha` from `opacity`. The map is brought back before it is clipped, so a fine raster
-    and a coarse one agree. `rows`, `columns` default to the film's own size.
+    The map is resized before it is clipped, so that a fine raster and a coarse one agree.
+
+    Args:
+        cam: (h, w) in logit units.
+        scale: the label's display range.
+        alpha: largest opacity, from `opacity`.
+        geometry: how the image lies in the network's input.
+        rows, columns: size of the overlay; by default that of the image.
+
+    Returns:
+        uint8 (rows, columns, 4), RGBA with straight alpha.
     """
-    film = map_back(np.asarray(cam, dtype=np.float32) - np.float32(scale.e0), geometry, rows, columns)
+    image = map_back(np.asarray(cam, dtype=np.float32) - np.float32(scale.e0), geometry, rows, columns)
     gain = 255.0 / scale.s if scale.s > 0.0 else 0.0
-    np.clip(np.multiply(film, np.float32(gain), out=film), 0.0, 255.0, out=film)
-    # One 32-bit gather per pixel instead of four bytes: a third of the time.
+    np.clip(np.multiply(image, np.float32(gain), out=image), 0.0, 255.0, out=image)
+    # One lookup of 32 bits per pixel takes a third of the time of four lookups of bytes.
     packed = colour_table(alpha).view(np.uint32)[:, 0]
-    return np.take(packed, np.rint(film, out=film).astype(np.uint8)).view(np.uint8).reshape(*film.shape, 4)
+    return np.take(packed, np.rint(image, out=image).astype(np.uint8)).view(np.uint8).reshape(*image.shape, 4)
 
 
 def zone(cam: NDArray[Any], scale: CamScale) -> str | None:
-    """Where the strongest contribution lies, in words for those who cannot see the map; None if there is none.
+    """Text for where the strongest contribution lies, for readers who cannot see the map; None if there is none.
 
-    Assumes the usual display of frontal films, the patient's right on the left of the picture.
+    Assumes the usual display of frontal images, with the patient's right on the left of the picture.
     """
     contribution = relative_contribution(cam, scale)
     if not contribution.max(initial=0.0) > 0.0:

@@ -1,4 +1,4 @@
-"""What a sandboxed child does for serving: one stored file to the network's input, or to a picture for the page."""
+"""Functions that a sandboxed child runs for serving: a stored file to the network's input, or to a picture to show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,19 @@ from ml.model.transforms import InputSpace, to_square
 from ml.sandbox.wire import contract
 
 DISPLAY_VERSION = 2
-"""Goes up when the same file gives another picture, so that pictures that were kept are drawn anew."""
+"""Increased when the same file gives another picture, so that cached pictures are rendered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedInput:
-    """`tensor_u8` is (size, size) uint8, fitted by `ml.model.transforms.to_square`; `rows` and `columns` are those of
-    the picture that a reader sees (`ml.dicom.radiograph.Radiograph`), which heatmaps are drawn for."""
+    """The network's input and a description of the image.
+
+    Attributes:
+        tensor_u8: uint8 (size, size), made by `ml.model.transforms.to_square`.
+        rows, columns: size of the displayed picture (`ml.dicom.radiograph.Radiograph`), for which heatmaps are drawn.
+        photometric, voi: see `Radiograph`.
+        warnings: of the image.
+    """
 
     tensor_u8: NDArray[np.uint8]
     rows: int
@@ -37,10 +43,10 @@ class LoadedInput:
 def _accept_input(
     reply: Mapping[str, Any], _: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()
 ) -> LoadedInput:
-    """What a child answered, checked against the input space and against the size that the preflight saw."""
+    """Check a child's reply against the input space and against the size that the preflight found."""
     square, size = reply["tensor_u8"], InputSpace.from_dict(input_space).size
     if not isinstance(square, np.ndarray) or square.dtype != np.uint8 or square.shape != (size, size):
-        raise ValueError("not the square that was asked for")
+        raise ValueError("not a square of the requested size")
     rows, columns = reply["rows"], reply["columns"]
     if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in (rows, columns)):
         raise ValueError("not a size of a picture")
@@ -53,7 +59,7 @@ def _accept_input(
 
 
 def _can_become(stored: tuple[int, ...], shown: tuple[int, int]) -> bool:
-    """Whether an image of one size may be shown in another: turned, and with one axis finer for square pixels."""
+    """Whether an image of the stored size can have the shown one, after rotation and resampling to square pixels."""
     return any(
         all(0.9 <= after / before <= 1.1 * LARGEST_RATIO for before, after in zip(stored, sides, strict=True))
         or max(shown) == MAX_SIDE
@@ -68,35 +74,41 @@ def _square_bytes(_: Source, input_space: Mapping[str, Any], *__: Any) -> int:
 
 @contract(_accept_input, _square_bytes)
 def load_input(source: Source, input_space: Mapping[str, Any], stored_size: Sequence[int] = ()) -> LoadedInput:
-    """Read a DICOM, PNG or JPEG file and fit it to `input_space` (`InputSpace.to_dict()`).
+    """Read a DICOM, PNG or JPEG file and fit it to the network's input.
 
-    `stored_size` has the rows and columns that the preflight saw; a sandbox's parent checks the answer against them.
-    Raises InputRejected.
+    Args:
+        source: the file.
+        input_space: `InputSpace.to_dict()`.
+        stored_size: rows and columns that the preflight found; the sandbox's parent checks the reply against them.
+
+    Raises:
+        InputRejected: the file can't be read.
     """
     return fit_input(read_radiograph(source), input_space)
 
 
-def fit_input(film: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
-    """The network's input for a film already read."""
-    square = to_square(film.pixels, InputSpace.from_dict(input_space))
+def fit_input(image: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
+    """The network's input for an image that is already decoded."""
+    square = to_square(image.pixels, InputSpace.from_dict(input_space))
     negative = (image_warning("polarity-suspect"),) if looks_negative(square) else ()
-    return LoadedInput(square, film.rows, film.columns, film.photometric, film.voi, (*film.warnings, *negative))
+    return LoadedInput(square, image.rows, image.columns, image.photometric, image.voi, (*image.warnings, *negative))
 
 
 def _accept_grey(reply: Any, _: Source, max_side: int) -> NDArray[np.uint8]:
     if not isinstance(reply, np.ndarray) or reply.dtype != np.uint8 or reply.ndim != 2:
         raise ValueError("not a grey picture")
     if not 1 <= min(reply.shape) <= max(reply.shape) <= max_side:
-        raise ValueError("not a picture of the size that was asked for")
+        raise ValueError("not a picture of the requested size")
     return reply
 
 
 @contract(_accept_grey, lambda _, max_side: max_side**2)
 def render_grey(source: Source, max_side: int) -> NDArray[np.uint8]:
-    """The picture that a reader sees, (rows, columns) uint8, shrunk (never enlarged) so that neither side exceeds
-    `max_side` pixels.
+    """The displayed picture, uint8 (rows, columns), shrunk where a side is longer than `max_side` pixels.
 
-    Raises InputRejected, and ValueError for a `max_side` below 1.
+    Raises:
+        InputRejected: the file can't be read.
+        ValueError: `max_side` is below 1.
     """
     if max_side < 1:
         raise ValueError("max_side must be at least 1 pixel")

@@ -1,4 +1,4 @@
-"""The forward in torch, for one CUDA device: bfloat16, channels-last, recorded as CUDA graphs, the largest compiled."""
+"""The predictor in torch for one CUDA device: bfloat16, channels-last, CUDA graphs, the largest batch compiled."""
 
 import logging
 from threading import Lock
@@ -18,18 +18,20 @@ logger = logging.getLogger(__name__)
 Outputs = tuple[Tensor, Tensor, Tensor]
 
 RECORDED_BATCHES = (1, 2, 4, 8, 16, 32, 64)
-"""A recorded graph holds for one shape; a batch is padded to the next of these. Only the last is compiled: a queue is
-drained with it, and compiling takes most of a minute for each where recording takes none (DenseNet121, H200)."""
+"""A CUDA graph has a fixed shape, so a batch is padded to the next of these sizes. Only the last is compiled, because
+a full queue is processed with it and compiling takes most of a minute per size (DenseNet121, H200)."""
 
-# Who records a graph must not be disturbed, and films of two threads would only take turns on the device anyway.
+# Only one thread may use the device while a graph is recorded. Later, two threads would not run faster than one.
 _DEVICE = Lock()
-# torch keeps what it compiled by the code's line, of all versions together; beyond its own limit of 8 it refuses more.
-_MANY: dict[str, Any] = {"recompile_limit": 4096, "accumulated_recompile_limit": 4096}
+# torch counts compilations per source line, over all versions, and stops compiling at its default limit of 8.
+_RECOMPILE_LIMITS: dict[str, Any] = {"recompile_limit": 4096, "accumulated_recompile_limit": 4096}
 
 
-class _HalfGraph(nn.Module):
-    """A serving graph whose convolutions run in bfloat16; norms keep their statistics, and the head its weights, in
-    float32, so that the maps still sum to the logits."""
+class _Bfloat16Graph(nn.Module):
+    """A serving graph with convolutions in bfloat16.
+
+    Normalisation layers and the head stay in float32, so that the mean of a map still gives the logit.
+    """
 
     def __init__(self, graph: ServingGraph, dtype: torch.dtype) -> None:
         super().__init__()
@@ -39,39 +41,43 @@ class _HalfGraph(nn.Module):
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 module.to(dtype)
 
-    def forward(self, films: Tensor) -> Outputs:
-        """uint8 (N, S, S) as films are, or float32 (N, 3, S, S) as callers normalise them."""
-        images = self.graph.normalise(films) if films.dtype == torch.uint8 else films
+    def forward(self, images: Tensor) -> Outputs:
+        """Run uint8 (N, S, S), or float32 (N, 3, S, S) that the caller normalised."""
+        images = self.graph.normalise(images) if images.dtype == torch.uint8 else images
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         outputs: Outputs = self.graph.network.head(self.graph.network.features(images).float())
         return outputs
 
 
-class _Recorded:
-    """A forward for one batch size, from fixed memory into fixed memory: the CPU starts one thing instead of 400."""
+class _RecordedGraph:
+    """The network as a CUDA graph for one batch size, with fixed input and output memory.
+
+    The CPU starts one graph instead of 400 kernels.
+    """
 
     def __init__(self, forward: Any, size: int, side: int, device: torch.device, pool: Any) -> None:
-        self._films = torch.zeros((size, side, side), dtype=torch.uint8, device=device)
+        self._images = torch.zeros((size, side, side), dtype=torch.uint8, device=device)
         aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(aside):
             for _ in range(3):
-                forward(self._films)
+                forward(self._images)
         aside.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._outputs: Outputs = forward(self._films)
+            self._outputs: Outputs = forward(self._images)
 
-    def __call__(self, films: Tensor) -> Outputs:
-        """At most `size` films; the rest of the batch holds whatever was there, and nobody looks at it."""
-        self._films[: len(films)].copy_(films, non_blocking=True)
+    def __call__(self, images: Tensor) -> Outputs:
+        """Run at most `size` images; the rest of the batch keeps old values, and its outputs are not used."""
+        self._images[: len(images)].copy_(images, non_blocking=True)
         self._graph.replay()
         return self._outputs
 
 
 class TorchPredictor(Predictor):
-    """Meant for one CUDA device, usable on any that torch knows.
+    """The predictor for one CUDA device; other devices of torch work too.
 
-    `warm_up` compiles and records; before that, and for what callers preprocessed, the same network runs as it is.
+    `warm_up` compiles the network and records the graphs. Before that, and for images that the caller normalised, the
+    network runs without them.
     """
 
     batch_size = RECORDED_BATCHES[-1]
@@ -84,21 +90,21 @@ class TorchPredictor(Predictor):
         graph = serving_graph(artifact).to(self._device)
         if self._on_gpu:
             self._require_exact(graph)
-            # bfloat16 keeps eight bits of a number.
+            # bfloat16 has eight significant bits.
             self.golden_tolerance = 5e-2
-        self._network = _HalfGraph(graph, torch.bfloat16 if self._on_gpu else torch.float32)
-        self._recorded: dict[int, _Recorded] = {}
+        self._network = _Bfloat16Graph(graph, torch.bfloat16 if self._on_gpu else torch.float32)
+        self._recorded: dict[int, _RecordedGraph] = {}
 
     def _require_exact(self, graph: ServingGraph) -> None:
-        """The golden image in float32, before anything is rounded: these are the weights that were packaged."""
+        """Check the golden image in float32, before the weights are rounded to bfloat16."""
         size = self.manifest.input_space.size
-        films = torch.from_numpy(golden_image.square(size)[None].copy()).to(self._device)
+        images = torch.from_numpy(golden_image.square(size)[None].copy()).to(self._device)
         with _DEVICE, torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            logits = graph(films)[0][0].cpu().numpy()
+            logits = graph(images)[0][0].cpu().numpy()
         golden_image.check(self.manifest, logits, self.golden_tolerance)
 
     def warm_up(self) -> None:
-        """Record each batch size and replay the golden image in it. Compiling takes about a minute the first time."""
+        """Record a graph for each batch size and check the golden image in it. The first compilation takes a minute."""
         if self._on_gpu and not self._recorded:
             self._record()
         for count in self._recorded or (1,):
@@ -108,34 +114,34 @@ class TorchPredictor(Predictor):
         import torch._dynamo
 
         side, pool = self.manifest.input_space.size, torch.cuda.graph_pool_handle()
-        with torch._dynamo.config.patch(**_MANY), torch.inference_mode():
-            # Kept: the recorded graph calls what the compiler made.
+        with torch._dynamo.config.patch(**_RECOMPILE_LIMITS), torch.inference_mode():
+            # Keep a reference, because the recorded graph calls the compiled code.
             self._largest = self._compiled(torch.zeros((RECORDED_BATCHES[-1], side, side), dtype=torch.uint8))
             for size in RECORDED_BATCHES:
                 forward = self._largest if size == RECORDED_BATCHES[-1] else self._network
                 with _DEVICE:
-                    self._recorded[size] = _Recorded(forward, size, side, self._device, pool)
+                    self._recorded[size] = _RecordedGraph(forward, size, side, self._device, pool)
 
-    def _compiled(self, films: Tensor) -> Any:
-        """The network compiled for films of this shape; as it is where the compiler fails, for want of gcc, say."""
+    def _compiled(self, images: Tensor) -> Any:
+        """The network compiled for images of this shape, or the network itself where compiling fails (no gcc)."""
         compiled = torch.compile(self._network, dynamic=False, fullgraph=True)
         try:
-            compiled(films.to(self._device))
-        # The compiler starts other compilers, and whatever they raise, the version can be served.
+            compiled(images.to(self._device))
+        # The compiler starts other compilers, which may raise anything. The version can be served without them.
         except Exception as error:
-            logger.warning("The network is not compiled, which costs speed alone (%s).", type(error).__name__)
+            logger.warning("The network is not compiled (%s): it is slower.", type(error).__name__)
             return self._network
         return compiled
 
     def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32]]:
-        films = torch.from_numpy(batch)
+        images = torch.from_numpy(batch)
         if self._on_gpu:
-            films = films.pin_memory()
-        run = next((self._recorded[size] for size in self._recorded if size >= len(films)), None)
+            images = images.pin_memory()
+        run = next((self._recorded[size] for size in self._recorded if size >= len(images)), None)
         with _DEVICE, torch.inference_mode():
-            if run is None or films.dtype != torch.uint8:
-                outputs = self._network(films.to(self._device, non_blocking=True))
+            if run is None or images.dtype != torch.uint8:
+                outputs = self._network(images.to(self._device, non_blocking=True))
             else:
-                outputs = run(films)
-            logits, cams, features = (value[: len(films)].cpu().numpy() for value in outputs)
+                outputs = run(images)
+            logits, cams, features = (value[: len(images)].cpu().numpy() for value in outputs)
         return logits, cams, features

@@ -1,6 +1,7 @@
-"""From a display-ready film to the network's input, and from the network's grid back to the film.
+"""Transform a decoded image to the network's input, and a map of the network back to image coordinates.
 
-One description (`InputSpace`) travels with the model, so training, serving and heatmaps use the same geometry.
+The description of the transform (`InputSpace`) is stored with the model, so training, serving and heatmaps use the
+same geometry.
 """
 
 from collections.abc import Mapping
@@ -25,15 +26,20 @@ RESIZES: tuple[str, ...] = get_args(Resize)
 
 @dataclass(frozen=True)
 class InputSpace:
-    """What one model version expects: side length, how a film is fitted to the square, and normalisation.
+    """The network's input: side length, how an image is fitted to the square, and the normalisation.
 
-    `fit`: "stretch" both sides to the size; "crop" resizes the short side to it and keeps the middle of the long one,
-    as torchvision's Resize and CenterCrop do; "square" cuts the middle square out of the film and resizes that, as
-    TorchXRayVision does. `resize`: "area" averages; "bilinear" is Pillow's, which widens its triangle when it shrinks;
-    "gaussian" is scikit-image's (`ml.model.resample`). The last two keep an imported version's own input.
+    Attributes:
+        size: side in pixels.
+        fit: "stretch" resizes both sides to the size. "crop" resizes the short side to it and keeps the middle of the
+            long one, as torchvision's Resize and CenterCrop do. "square" cuts the middle square out of the image and
+            resizes it, as TorchXRayVision does.
+        resize: "area" averages. "bilinear" is Pillow's filter, which widens when it shrinks. "gaussian" is
+            scikit-image's (`ml.model.resample`). The last two exist for imported versions.
+        channels: always 3; the grey image is repeated.
+        mean, std: applied to intensities in [0, 1].
 
-    `mean` and `std` apply to intensities scaled to [0, 1]; the grey film is repeated over three channels.
-    Raises ValueError when a field is outside what this code implements.
+    Raises:
+        ValueError: a field has a value that this code does not support.
     """
 
     size: int
@@ -61,7 +67,11 @@ class InputSpace:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "InputSpace":
-        """Inverse of `to_dict`. Raises ValueError for unknown or ill-typed fields."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown or has the wrong type.
+        """
         try:
             fields = {**value, "mean": _triple(value["mean"]), "std": _triple(value["std"])}
             return cls(**fields)
@@ -76,9 +86,9 @@ def _triple(values: Any) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a film of `rows` x `columns` pixels lies in the model's square input.
+    """How an image of `rows` x `columns` pixels lies in the network's square input.
 
-    An input coordinate u (pixels, edges at 0 and `size`) is `film coordinate * scale - offset`, per axis.
+    An input coordinate u (pixels, edges at 0 and `size`) is `image coordinate * scale - offset`, per axis.
     """
 
     rows: int
@@ -91,9 +101,13 @@ class Geometry:
 
     @classmethod
     def of(cls, rows: int, columns: int, space: InputSpace) -> "Geometry":
-        """Geometry of one film. Raises ValueError for an empty film."""
+        """Geometry of one image.
+
+        Raises:
+            ValueError: the image is empty.
+        """
         if rows < 1 or columns < 1:
-            raise ValueError(f"A film needs at least one pixel, not {rows} x {columns}.")
+            raise ValueError(f"An image needs at least one pixel, not {rows} x {columns}.")
         size = space.size
         if space.fit == "stretch":
             return cls(rows, columns, size, size / rows, size / columns, 0.0, 0.0)
@@ -113,7 +127,7 @@ def _crop_shape(rows: int, columns: int, size: int) -> tuple[int, int]:
 
 
 def _middle_square(rows: int, columns: int) -> tuple[int, int, int]:
-    """Side, first row and first column of the square in the middle of a film."""
+    """Side, first row and first column of the square in the middle of an image."""
     side = min(rows, columns)
     return side, rows // 2 - side // 2, columns // 2 - side // 2
 
@@ -127,7 +141,7 @@ def _resized(image: Image.Image, width: int, height: int, resize: Resize) -> Ima
 
 
 def _area_resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    # Box filtering is exact area averaging only when shrinking; when enlarging it would repeat pixels in blocks.
+    # A box filter averages areas exactly when it shrinks; when it enlarges, it would repeat pixels in blocks.
     if image.width != width:
         horizontal = Image.Resampling.BOX if width < image.width else Image.Resampling.BILINEAR
         image = image.resize((width, image.height), horizontal)
@@ -138,12 +152,13 @@ def _area_resize(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def to_square(pixels: NDArray[np.uint8], space: InputSpace) -> NDArray[np.uint8]:
-    """Fit a film (rows, columns) uint8, 0 = black, to (size, size) uint8 in the way that `space` names.
+    """Fit an image uint8 (rows, columns), 0 = black, to uint8 (size, size) as `space` describes.
 
-    Raises ValueError unless the film is a non-empty two-dimensional uint8 array.
+    Raises:
+        ValueError: the array is empty, or has another shape or type.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or 0 in pixels.shape:
-        raise ValueError(f"Expected a (rows, columns) uint8 film, got {pixels.dtype} {pixels.shape}.")
+        raise ValueError(f"Expected a (rows, columns) uint8 image, got {pixels.dtype} {pixels.shape}.")
     rows, columns = pixels.shape
     size = space.size
     if (rows, columns) == (size, size):
@@ -169,12 +184,12 @@ def normalise(square: NDArray[np.uint8], space: InputSpace) -> NDArray[np.float3
 
 
 def preprocess(pixels: NDArray[np.uint8], space: InputSpace) -> NDArray[np.float32]:
-    """A film (rows, columns) uint8 -> the network's input, float32 (3, size, size)."""
+    """An image uint8 (rows, columns) -> the network's input, float32 (3, size, size)."""
     return normalise(to_square(pixels, space), space)
 
 
 def _interpolation(target: int, scale: float, offset: float, size: int, cells: int) -> NDArray[np.float32]:
-    """(target, cells) weights: bilinear, cell centres at (i + 0.5) * size / cells; zero outside the input."""
+    """Bilinear weights (target, cells) for cell centres at (i + 0.5) * size / cells; zero outside the input."""
     u = (np.arange(target) + 0.5) * scale - offset
     g = np.clip(u * cells / size - 0.5, 0.0, cells - 1.0)
     low = np.minimum(np.floor(g).astype(np.intp), max(cells - 2, 0))
@@ -189,10 +204,17 @@ def _interpolation(target: int, scale: float, offset: float, size: int, cells: i
 def map_back(
     grid: NDArray[Any], geometry: Geometry, rows: int | None = None, columns: int | None = None
 ) -> NDArray[np.float32]:
-    """Bring a (h, w) grid of the model's input back to the film, float32 (rows, columns).
+    """Resize a map (h, w) of the network's input to image coordinates.
 
-    Bilinear in input coordinates (align_corners=False), then the inverse of fit and resize; 0 where the model
-    saw nothing (outside a crop). `rows`, `columns` ask for another raster of the same film, e.g. a thumbnail.
+    Bilinear in input coordinates (align_corners=False), then the inverse of fit and resize.
+
+    Args:
+        grid: (h, w).
+        geometry: how the image lies in the network's input.
+        rows, columns: another size of the same image, for example of a thumbnail.
+
+    Returns:
+        float32 (rows, columns); 0 outside a crop, which the network did not see.
     """
     if grid.ndim != 2:
         raise ValueError(f"Expected a (h, w) grid, got shape {grid.shape}.")

@@ -1,9 +1,8 @@
-"""The child of `ml.sandbox`: answers one task after the other under limits, and touches hostile bytes so its parent
-need not.
+"""The sandboxed child process: it decodes files from unknown sources, one task after the other, under limits.
 
-Started as `python -m ml.sandbox.child`: a fresh interpreter, because a fork of a threaded parent is unsafe and would
-bring the parent's memory (and torch, whose address space alone breaks the limit) along. It imports all that it will
-need, then gives up files, network and other processes (`ml.sandbox.confinement`), and only then takes its first task.
+Started as `python -m ml.sandbox.child`. It is a new interpreter and no fork: a fork of a process with threads is
+unsafe, and would copy the parent's memory (torch's address space alone exceeds the limit). The child imports all that
+it needs, then gives up files, network and other processes (`ml.sandbox.confinement`), and then takes its first task.
 """
 
 import codecs
@@ -27,7 +26,7 @@ from ml.sandbox.wire import LENGTH, MAX_FILES, MAX_REPLY_BYTES, pack, parse_head
 
 GRACE_SECONDS = 2.0
 LARGEST_FILE = 512 << 20
-# What these libraries import only when they first need it.
+# Modules that libraries import only when they first need them.
 _LATER_IMPORTS = (
     "numpy.ma",
     "PIL.ExifTags",
@@ -50,11 +49,13 @@ _CODECS = ("dicomrle_decode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode")
 
 
 def main() -> int:
-    """Serve until the parent's end of the socket closes. Arguments: socket, memory bytes, CPU seconds, wall seconds,
-    open files, and the modules to import."""
+    """Serve until the parent closes its end of the socket.
+
+    Command line: socket, memory bytes, CPU seconds, wall seconds, open files, and the modules to import.
+    """
     descriptor, memory_bytes, cpu_seconds, wall_seconds, open_files = (int(argument) for argument in sys.argv[1:6])
     connection = socket.socket(fileno=descriptor)
-    _import_everything(sys.argv[6:])
+    _import_all(sys.argv[6:])
     _limit(memory_bytes, open_files)
     _send(connection, {"number": 0, "outcome": "ready", "missing": confine()})
     while True:
@@ -62,7 +63,7 @@ def main() -> int:
         length, descriptors = _receive_length(connection)
         if len(length) < LENGTH.size:
             return 0
-        _arm(cpu_seconds, wall_seconds)
+        _start_limits(cpu_seconds, wall_seconds)
         try:
             files = [os.fdopen(each, _mode(each)) for each in descriptors]
             reply, is_spent = _answer(connection, length, files)
@@ -76,8 +77,8 @@ def main() -> int:
             return 0
 
 
-def _import_everything(modules: Sequence[str]) -> None:
-    """A bare GPU box that trains on PNG or JPEG has no DICOM libraries."""
+def _import_all(modules: Sequence[str]) -> None:
+    """Import everything now. A missing module is no error: a training machine has no DICOM libraries."""
     for name in (*modules, *_LATER_IMPORTS):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
@@ -111,12 +112,12 @@ def _limit(memory_bytes: int, open_files: int) -> None:
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (AttributeError, ValueError, OSError):
-            # macOS does not grant RLIMIT_AS; there the checks before decoding carry the load.
+            # macOS has no RLIMIT_AS; there the checks before decoding have to be enough.
             continue
 
 
-def _arm(cpu_seconds: int, wall_seconds: int) -> None:
-    """Both limits end the process by signal; the timer also ends a child whose parent is gone."""
+def _start_limits(cpu_seconds: int, wall_seconds: int) -> None:
+    """Set the time limits of a task. Both end the process by a signal, the timer even where the parent has ended."""
     signal.setitimer(signal.ITIMER_REAL, wall_seconds + GRACE_SECONDS)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -156,31 +157,31 @@ def _answer(connection: socket.socket, length: bytes, files: Sequence[BinaryIO])
     receive(memoryview(header))
     task = unpack(parse_header(bytes(header)), receive, MAX_REPLY_BYTES, files)
     try:
-        value = _called(task["function"], task["arguments"])
+        value = _call(task["function"], task["arguments"])
         return {"number": task["number"], "outcome": "done", "value": value}, False
     except InputRejected as refusal:
-        return _rejected(task, refusal.code, refusal.detail), False
+        return _rejection(task, refusal.code, refusal.detail), False
     except MemoryError:
-        return _rejected(task, "decode-memory", "Decoding needs too much memory. Export the image anew."), True
+        return _rejection(task, "decode-memory", "Decoding needs too much memory. Export the image anew."), True
     except BrokenPipeError:
         raise
     except Exception as error:
         detail = f"The image can't be read ({type(error).__name__}). Export it anew, or uncompressed."
-        return _rejected(task, "decode-failed", detail, _where(error)), False
+        return _rejection(task, "decode-failed", detail, _location(error)), False
 
 
-def _called(name: str, arguments: Sequence[Any]) -> Any:
-    """Only what was imported before the first task; the parent, which is trusted, names it."""
+def _call(name: str, arguments: Sequence[Any]) -> Any:
+    """Call a function by its name "module:function". The name comes from the parent, which is trusted."""
     module, _, function = name.partition(":")
     return getattr(sys.modules[module], function)(*arguments)
 
 
-def _rejected(task: dict[str, Any], code: str, detail: str, where: str = "") -> dict[str, Any]:
+def _rejection(task: dict[str, Any], code: str, detail: str, where: str = "") -> dict[str, Any]:
     return {"number": task["number"], "outcome": "rejected", "code": code, "detail": detail, "where": where}
 
 
-def _where(error: Exception) -> str:
-    """Kind and places of an error without its message, which may quote the file."""
+def _location(error: Exception) -> str:
+    """Class and source lines of an error, without its message, which may quote the file."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)][-4:]
     return f"{type(error).__name__} at " + " < ".join(f"{Path(name).name}:{line}" for name, line in reversed(frames))
 
@@ -197,5 +198,5 @@ if __name__ == "__main__":
         code = main()
     except (BrokenPipeError, ConnectionError):
         code = 0
-    # Interpreter shutdown would flush what no one reads any more.
+    # Without the interpreter's shutdown, which would flush output that the parent no longer reads.
     os._exit(code)

@@ -1,7 +1,7 @@
-"""What a decoding process gives up before it touches the bytes of strangers: files, network, programs, other processes.
+"""Take away a decoding process's access to files, network, programs and other processes.
 
-Linux only, and each part only where the kernel has it: Landlock (5.13; TCP from 6.7, signals from 6.12) and a seccomp
-filter on x86-64 and AArch64. What is not there is named, never passed over in silence.
+Linux only: Landlock (kernel 5.13; TCP from 6.7, signals from 6.12) and a seccomp filter on x86-64 and AArch64. Where
+the kernel lacks one, the caller gets a sentence that says so.
 """
 
 import ctypes
@@ -34,8 +34,11 @@ SECCOMP_MISSING: Final = (
 
 @dataclass(frozen=True)
 class _Machine:
-    """System call numbers of one architecture. `denied` always fails; the others fail unless their first argument is
-    this process, or for `limit` zero."""
+    """System call numbers of one architecture.
+
+    `denied` calls always fail. `kill` and `tgkill` fail unless they name this process, `limit` (prlimit64) unless its
+    first argument is zero.
+    """
 
     audit: int
     denied: tuple[int, ...]
@@ -74,10 +77,12 @@ _MACHINES: Final = {
 
 
 def confine() -> list[str]:
-    """Give up everything but what is open and the memory that is held; what could not be given up, in sentences.
+    """Give up all access except to open files and own memory, for this thread and its future children, for good.
 
-    For good, and for this thread and its future children: call it in a process of one thread, when all that it will
-    ever import is imported.
+    Call it in a process with one thread, after everything is imported.
+
+    Returns:
+        A sentence for each protection that this machine lacks.
     """
     os.environ.clear()
     if not sys.platform.startswith("linux"):
@@ -88,7 +93,7 @@ def confine() -> list[str]:
     missing = []
     if not _restrict_files(libc):
         missing.append(LANDLOCK_MISSING)
-    # The capabilities of root, which would see through much of this.
+    # Drop the capabilities of root, which would bypass much of this.
     libc.capset(struct.pack("<Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
     if not _filter_system_calls(libc):
         missing.append(SECCOMP_MISSING)
@@ -96,7 +101,7 @@ def confine() -> list[str]:
 
 
 def missing_protections() -> list[str]:
-    """What `confine` could not give up on this machine; changes nothing."""
+    """The sentences that `confine` would return on this machine; changes nothing."""
     if not sys.platform.startswith("linux"):
         return [LANDLOCK_MISSING, SECCOMP_MISSING]
     libc = _libc()
@@ -106,7 +111,7 @@ def missing_protections() -> list[str]:
 
 
 def leave_network() -> None:
-    """No new privileges and, where the kernel allows it, a network namespace without any interface."""
+    """Forbid new privileges and, where the kernel allows it, enter a network namespace without interfaces."""
     if not sys.platform.startswith("linux"):
         return
     libc = _libc()
@@ -124,7 +129,7 @@ def _landlock_version(libc: ctypes.CDLL) -> int:
 
 
 def _restrict_files(libc: ctypes.CDLL) -> bool:
-    """A rule set that handles every right and grants none: no path can be opened, made, removed or run any more."""
+    """Apply a Landlock rule set that grants no right: no path can be opened, made, removed or run any more."""
     version = _landlock_version(libc)
     if version < 1:
         return False
@@ -157,7 +162,7 @@ def _filter_system_calls(libc: ctypes.CDLL) -> bool:
     if machine is None:
         return False
     program = b"".join(_program(machine, os.getpid()))
-    # Held until the call returns: the kernel copies it.
+    # The buffer must live until the call returns; the kernel copies it.
     buffer = ctypes.create_string_buffer(program, len(program))
     description = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
     return bool(libc.prctl(_PR_SET_SECCOMP, 2, description, 0, 0) == 0)
@@ -177,7 +182,7 @@ def _program(machine: _Machine, pid: int) -> list[bytes]:
     for number in machine.denied:
         program += [_step(_EQUAL, number, 0, 1), deny]
     program += _only_for(machine.limit, 0, None)
-    # A process that ends itself by SIGKILL would look like one that was ended from outside.
+    # A process that sends SIGKILL to itself would look like one that another process ended.
     program += _only_for(machine.kill, pid, 1)
     program += _only_for(machine.tgkill, pid, 2)
     return [*program, _step(_RETURN, _ALLOW)]

@@ -1,4 +1,4 @@
-"""Ring 3 of the defence: hostile bytes are decoded in limited child processes, whose death is one refused file.
+"""A pool of limited child processes that decode files from unknown sources; a crash costs one refused file.
 
 A child gets its input as an open file and can open nothing itself (`ml.sandbox.confinement`). Its answer is a bounded
 header and plain arrays (`ml.sandbox.wire`). The parent checks them before it uses them, because a child that a file
@@ -48,9 +48,15 @@ class _Task:
 class Sandbox:
     """`workers` children, started when first needed and replaced when they die.
 
-    `memory_bytes` limits the address space of a child (where the platform does), `cpu_seconds` and `wall_seconds` one
-    task. A child can run what `modules` define and what those import, because it imports nothing later. Safe to use
-    from several threads; after a fork the new process starts children of its own.
+    Safe to use from several threads. After a fork, the new process starts its own children.
+
+    Args:
+        workers: number of children, at least 1.
+        memory_bytes: limit of a child's address space, on platforms that support it.
+        cpu_seconds: CPU time of one task.
+        wall_seconds: wall time of one task.
+        modules: modules whose functions the children can run, beside DEFAULT_MODULES. A child imports them at its
+            start and nothing later.
     """
 
     def __init__(
@@ -74,16 +80,25 @@ class Sandbox:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
         self._idle = threading.Semaphore(0)
-        self._turns = _Turns()
+        self._task_lock = _SharedExclusiveLock()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Run a module-level function in a child.
 
-        Arguments are plain values, arrays and byte strings; a `Path`, an open file or a `Writable` arrives as an open
-        file. The future gives what the function's contract accepts (`ml.sandbox.wire.contract`), without one its plain
-        answer, or raises InputRejected, whatever happened there; codes in `ml.errors.RETRYABLE` accuse the machine and
-        not the file. A child that was ended from outside has its task run once more, with no other task beside it.
-        Raises RuntimeError after `close`.
+        Where a child was ended by another process, its task runs once more while no other task runs.
+
+        Args:
+            function: a function of one of the `modules`.
+            arguments: plain values, arrays and byte strings. A `Path`, an open file or a `Writable` arrives in the
+                child as an open file.
+
+        Returns:
+            A future with the reply as the function's contract accepts it (`ml.sandbox.wire.contract`), or as it is
+            where the function has none. Every failure in the child becomes InputRejected; with a code in
+            `ml.errors.RETRYABLE` the machine is the cause and not the file.
+
+        Raises:
+            RuntimeError: the sandbox is closed.
         """
         task = _Task(Future(), function, arguments)
         with self._lock:
@@ -91,14 +106,14 @@ class Sandbox:
                 raise RuntimeError("the sandbox is closed")
             if self._pid != os.getpid():
                 self._reset()
-            # First the task: a new worker that found the queue empty would count as idle and then take this very task.
+            # Queue the task before starting a worker: a worker that finds no task counts itself as idle.
             self._tasks.put(task)
             if not self._idle.acquire(blocking=False) and len(self._workers) < self._count:
-                self._workers.append(_Worker(self._tasks, self._idle, self._turns, self._limits))
+                self._workers.append(_Worker(self._tasks, self._idle, self._task_lock, self._limits))
         return task.future
 
     def close(self) -> None:
-        """End all children now; what has not finished is refused or cancelled. May be called again."""
+        """End all children now. Running tasks are refused, waiting ones cancelled. Further calls do nothing."""
         with self._lock:
             if self._closed or self._pid != os.getpid():
                 self._closed = True
@@ -119,7 +134,7 @@ class Sandbox:
             worker.thread.join()
 
     def pids(self) -> list[int]:
-        """Process ids of the children that live now."""
+        """Process ids of the running children."""
         children = [worker.child for worker in self._workers]
         return [child.pid for child in children if child is not None]
 
@@ -130,8 +145,8 @@ class Sandbox:
         self.close()
 
 
-class _Turns:
-    """Tasks run side by side, except one that runs alone."""
+class _SharedExclusiveLock:
+    """Lets tasks run in parallel, or one task while no other runs."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -139,7 +154,7 @@ class _Turns:
         self._is_alone = False
 
     @contextlib.contextmanager
-    def beside_others(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone)
             self._running += 1
@@ -151,7 +166,7 @@ class _Turns:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone)
             self._is_alone = True
@@ -165,17 +180,17 @@ class _Turns:
 
 
 class _Worker:
-    """One thread of the parent that keeps one child busy."""
+    """A thread of the parent that gives tasks to one child."""
 
     def __init__(
         self,
         tasks: "queue.SimpleQueue[_Task | None]",
         idle: threading.Semaphore,
-        turns: _Turns,
+        task_lock: _SharedExclusiveLock,
         limits: Limits,
     ) -> None:
         self.child: Child | None = None
-        self._tasks, self._idle, self._turns, self._limits = tasks, idle, turns, limits
+        self._tasks, self._idle, self._task_lock, self._limits = tasks, idle, task_lock, limits
         self._stopping = False
         self.thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
         self.thread.start()
@@ -193,7 +208,7 @@ class _Worker:
                 except InputRejected as refusal:
                     task.future.set_exception(refusal)
                 except BaseException as error:
-                    _log.exception("the sandbox itself failed")
+                    _log.exception("The sandbox itself failed.")
                     self._drop()
                     detail = f"No valid answer ({type(error).__name__})."
                     task.future.set_exception(InputRejected("decode-failed", detail))
@@ -208,13 +223,14 @@ class _Worker:
 
     def _result(self, task: _Task) -> Any:
         try:
-            with self._turns.beside_others():
+            with self._task_lock.shared():
                 return self._answer(task)
         except EndedFromOutside:
-            # Out of memory perhaps, and then perhaps because of a neighbour: alone it shows whether it is this file.
+            # The kernel may have ended it for lack of memory that another task used. The second attempt runs without
+            # other tasks, so it shows whether this file needs too much.
             pass
         try:
-            with self._turns.alone():
+            with self._task_lock.exclusive():
                 return self._answer(task)
         except EndedFromOutside as end:
             if end.grown_bytes >= self._limits.memory_bytes // 4:
@@ -226,11 +242,11 @@ class _Worker:
     def _answer(self, task: _Task) -> Any:
         contract = CONTRACTS.get(task.function)
         with contextlib.ExitStack() as files:
-            arguments = [_opened(argument, files) for argument in task.arguments]
+            arguments = [_open_files(argument, files) for argument in task.arguments]
             try:
-                most = contract.most_bytes(*arguments) if contract else MAX_REPLY_BYTES
+                limit = contract.max_bytes(*arguments) if contract else MAX_REPLY_BYTES
                 child = self._send(task.function, arguments)
-                reply = child.receive(self._limits.wall_seconds, most)
+                reply = child.receive(self._limits.wall_seconds, limit)
                 if reply.get("outcome") == "done":
                     return contract.accept(reply.get("value"), *arguments) if contract else reply.get("value")
                 raise self._refusal(reply)
@@ -240,26 +256,26 @@ class _Worker:
                     "decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed."
                 ) from None
             except (InvalidMessage, ValueError, TypeError, KeyError) as error:
-                _log.warning("a decoding process answered with what is no answer (%s)", type(error).__name__)
+                _log.warning("A decoding process sent an invalid reply (%s).", type(error).__name__)
                 self._drop()
                 raise InputRejected(
                     "decode-reply-invalid", "Decoding gave no valid answer. Export the image anew, or uncompressed."
                 ) from error
             except EOFError:
-                raise self._post_mortem() from None
+                raise self._error_of_ended_child() from None
 
     def _refusal(self, reply: dict[str, Any]) -> InputRejected:
         code, detail, where = (reply.get(name) for name in ("code", "detail", "where"))
         if code not in CODES or not all(isinstance(each, str) and each.isprintable() for each in (detail, where)):
-            raise InvalidMessage("a refusal that is none")
+            raise InvalidMessage("an invalid refusal")
         if where:
-            _log.warning("task refused with %s: %s", code, str(where)[:_LONGEST_TEXT])
+            _log.warning("A task was refused with %s: %s", code, str(where)[:_LONGEST_TEXT])
         if code == "decode-memory":
             self._drop()
         return InputRejected(str(code), str(detail)[:_LONGEST_TEXT])
 
     def _send(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Child:
-        """Hand the task to the child; one that died while idle (out of memory, operator) is replaced once."""
+        """Send the task to the child; a child that ended while it was idle is replaced once."""
         for _ in range(2):
             if self.child is None:
                 self.child = Child(self._limits)
@@ -272,13 +288,13 @@ class _Worker:
                 self._drop()
         raise InputRejected("sandbox-unavailable", "No decoding process takes the task. Try again.")
 
-    def _post_mortem(self) -> Exception:
+    def _error_of_ended_child(self) -> Exception:
         child, self.child = self.child, None
         if child is None or self._stopping:
             if child is not None:
                 child.reap()
             return _stopping()
-        return child.cause_of_death()
+        return child.classify_end()
 
     def _drop(self) -> None:
         child, self.child = self.child, None
@@ -286,7 +302,7 @@ class _Worker:
             child.reap()
 
 
-def _opened(argument: Any, files: contextlib.ExitStack) -> Any:
+def _open_files(argument: Any, files: contextlib.ExitStack) -> Any:
     try:
         if isinstance(argument, Writable):
             return files.enter_context(argument.path.open("wb"))
@@ -296,7 +312,7 @@ def _opened(argument: Any, files: contextlib.ExitStack) -> Any:
         detail = f"The stored file could not be opened ({type(error).__name__})."
         raise InputRejected("source-unreadable", detail) from error
     if isinstance(argument, list | tuple):
-        return [_opened(each, files) for each in argument]
+        return [_open_files(each, files) for each in argument]
     return argument
 
 

@@ -1,4 +1,4 @@
-"""One child of `ml.sandbox`: how it is started, spoken with and ended, and what its end means."""
+"""The parent's side of one sandboxed child: start it, exchange messages with it, end it, and explain its end."""
 
 import functools
 import logging
@@ -21,18 +21,18 @@ from ml.sandbox.wire import LENGTH, MAX_HEADER_BYTES, InvalidMessage, pack, pars
 
 START_SECONDS: Final = 20.0
 OPEN_FILES: Final = 32
-_LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# Signals by which an operator, a supervisor or the kernel (out of memory) ends a process. Its own limits end it by
-# others, and its system call filter keeps it from sending itself SIGKILL.
+# Signals by which an operator, a supervisor or the kernel (out of memory) ends a process. The child's own limits use
+# other signals, and its system call filter prevents it from sending SIGKILL to itself.
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a child: its address space, and of one task the CPU and wall time. `modules` are imported at its start."""
+    """Limits of a child's address space and of one task's CPU and wall time; `modules` are imported at its start."""
 
     memory_bytes: int
     cpu_seconds: int
@@ -41,8 +41,7 @@ class Limits:
 
 
 class EndedFromOutside(Exception):
-    """A child was ended by someone else than its own limits. `grown_bytes` is the most memory that it held,
-    beyond what it held before its first task."""
+    """Another process ended the child. `grown_bytes` is by how much its memory grew at most since its start."""
 
     def __init__(self, grown_bytes: int) -> None:
         super().__init__(grown_bytes)
@@ -50,27 +49,31 @@ class EndedFromOutside(Exception):
 
 
 class Child:
-    """The process and its socket. Raises InputRejected where it can't be started."""
+    """A child process and the socket to it.
+
+    Raises:
+        InputRejected: the process can't be started.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        # Drawn anew for each task, so that no answer can be sent before its task.
+        # Random for each task, so that a child cannot send a reply before it has received the task.
         self._number = 0
-        self._held_at_start = 0
-        self._held_most = 0
+        self._memory_at_start = 0
+        self._largest_memory = 0
         self._lock = threading.Lock()
-        self._end: int | None = None
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        self._status: int | None = None
+        self._socket, child_socket = socket.socketpair()
+        with child_socket:
             try:
-                # A group of its own: a Ctrl-C for the whole group would else end a child in its task.
+                # A session of its own, because Ctrl-C ends a whole process group.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "ml.sandbox.child", *_arguments(limits, theirs.fileno())],
+                    [sys.executable, "-P", "-m", "ml.sandbox.child", *_arguments(limits, child_socket.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     env=_environment(),
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(child_socket.fileno(),),
                     start_new_session=True,
                 )
             except OSError as error:
@@ -83,15 +86,19 @@ class Child:
                 raise InvalidMessage("not ready")
         except (EOFError, TimeoutError, InvalidMessage):
             status = self.reap()
-            _log.error("a decoding process did not start (status %d); run: python -m ml.sandbox.child", status)
+            _log.error("A decoding process did not start (status %d). Run: python -m ml.sandbox.child", status)
             raise InputRejected("sandbox-unavailable", "No decoding process can be started. Try again.") from None
-        self._held_at_start = self._held_most = self._held_now()
-        _say_once(tuple(str(each) for each in ready.get("missing", ())))
+        self._memory_at_start = self._largest_memory = self._memory_now()
+        _log_once(tuple(str(each) for each in ready.get("missing", ())))
 
     def send(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        """Send a task. Raises OSError where the child is gone, or has spoken without being asked."""
-        if self._readable(0):
-            raise OSError("a decoding process speaks without being asked, or is gone")
+        """Send a task.
+
+        Raises:
+            OSError: the child has ended, or sent something before it got the task.
+        """
+        if self._has_data(0):
+            raise OSError("a decoding process ended, or sent data without a task")
         self._number = secrets.randbits(48)
         name = f"{function.__module__}:{function.__qualname__}"
         message = pack({"number": self._number, "function": name, "arguments": list(arguments)})
@@ -104,10 +111,13 @@ class Child:
         for buffer in message.buffers:
             self._socket.sendall(buffer)
 
-    def receive(self, seconds: float, most_bytes: int) -> dict[str, Any]:
-        """The answer to the last task, with at most `most_bytes` of arrays.
+    def receive(self, seconds: float, max_bytes: int) -> dict[str, Any]:
+        """The reply to the last task, with at most `max_bytes` of arrays.
 
-        Raises TimeoutError, EOFError when the child is gone, InvalidMessage.
+        Raises:
+            TimeoutError: no complete reply came within `seconds`.
+            EOFError: the child has ended.
+            InvalidMessage: the reply is not valid.
         """
         deadline = time.monotonic() + seconds
         length = bytearray(LENGTH.size)
@@ -119,43 +129,43 @@ class Child:
         self._fill(memoryview(header), deadline)
         reply = parse_header(bytes(header))
         if reply.get("number") != self._number:
-            raise InvalidMessage("an answer to another task")
-        filled: dict[str, Any] = unpack(reply, lambda view: self._fill(view, deadline), most_bytes)
+            raise InvalidMessage("a reply to another task")
+        filled: dict[str, Any] = unpack(reply, lambda view: self._fill(view, deadline), max_bytes)
         return filled
 
     def end(self) -> None:
-        """Kill the process and leave the rest to the thread that waits for its answer."""
+        """Kill the process. The thread that waits for its reply does the rest."""
         with self._lock:
-            if self._end is None:
+            if self._status is None:
                 os.kill(self.pid, signal.SIGKILL)
 
     def reap(self) -> int:
-        """End it if it still runs, and return its exit status (negative for a signal)."""
-        return self._buried(is_gone=False)
+        """End the process if it still runs, and return its exit status (negative for a signal)."""
+        return self._kill_and_wait(is_gone=False)
 
-    def cause_of_death(self) -> Exception:
-        """What the end of a child, which closed its socket, says of the file: EndedFromOutside or InputRejected."""
-        status = self._buried(is_gone=True)
-        _log.warning("a decoding process ended with status %d", status)
+    def classify_end(self) -> Exception:
+        """The error for a child that closed its socket: InputRejected, or EndedFromOutside by another process."""
+        status = self._kill_and_wait(is_gone=True)
+        _log.warning("A decoding process ended with status %d.", status)
         if -status in (signal.SIGXCPU, signal.SIGALRM):
             return InputRejected("decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed.")
         if -status in _FROM_OUTSIDE:
-            return EndedFromOutside(self._held_most - self._held_at_start)
+            return EndedFromOutside(self._largest_memory - self._memory_at_start)
         return InputRejected("decode-crashed", "Decoding broke off. Export the image anew, or uncompressed.")
 
-    def _buried(self, *, is_gone: bool) -> int:
-        """The exit status."""
+    def _kill_and_wait(self, *, is_gone: bool) -> int:
+        """Wait for the end and return the exit status; kill first, unless the process is ending by itself."""
         with self._lock:
-            if self._end is None:
-                # Without a look by subprocess, which would take the status away.
-                if not is_gone or not self._exits():
+            if self._status is None:
+                # Popen.poll() is not used here: it would consume the exit status.
+                if not is_gone or not self._ends_by_itself():
                     os.kill(self.pid, signal.SIGKILL)
-                self._end = self._process.wait()
+                self._status = self._process.wait()
                 self._socket.close()
-            return self._end
+            return self._status
 
-    def _exits(self) -> bool:
-        """Whether a child that closed its socket ends by itself within a moment; a hostile one may live on."""
+    def _ends_by_itself(self) -> bool:
+        """Whether a child that closed its socket ends by itself within 2 seconds; a hostile one may not."""
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
@@ -165,8 +175,8 @@ class Child:
 
     def _fill(self, view: memoryview, deadline: float) -> None:
         while view:
-            while not self._readable(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
-                self._held_most = max(self._held_most, self._held_now())
+            while not self._has_data(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))):
+                self._largest_memory = max(self._largest_memory, self._memory_now())
                 if time.monotonic() >= deadline:
                     raise TimeoutError
             try:
@@ -177,17 +187,17 @@ class Child:
                 raise EOFError
             view = view[count:]
 
-    def _held_now(self) -> int:
-        """Bytes of memory that the process holds; 0 where the system does not say (it has no ``/proc``).
+    def _memory_now(self) -> int:
+        """Resident memory of the process in bytes; 0 on a system without ``/proc``.
 
-        What ``getrusage`` says of a child that has ended is of no use: it begins with the memory of its parent.
+        ``getrusage`` for a child that has ended is of no use, because it includes the memory of the parent.
         """
         try:
             return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):
             return 0
 
-    def _readable(self, seconds: float) -> bool:
+    def _has_data(self, seconds: float) -> bool:
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         return bool(poller.poll(seconds * 1000))
@@ -200,16 +210,16 @@ def _arguments(limits: Limits, descriptor: int) -> list[str]:
 
 def _environment() -> dict[str, str]:
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    # An interpreter that was started without a script finds this package by an empty entry, its working folder.
+    # An empty entry of sys.path means the working directory, which the child does not search.
     entries = [str(Path(__file__).resolve().parents[2]), *(entry for entry in sys.path if entry)]
     environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(entries))
-    # One thread each: the workers are the parallelism, and a thread pool's stacks would eat the address space.
+    # One thread each: several children run in parallel, and the stacks of a thread pool count as address space.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    # glibc gives each array of an image back to the kernel, which clears it again page by page, unless these are set.
+    # Without these, glibc returns the memory of each array to the kernel, which must clear it again for the next one.
     return environment | {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
 @functools.lru_cache(maxsize=8)
-def _say_once(missing: tuple[str, ...]) -> None:
+def _log_once(missing: tuple[str, ...]) -> None:
     for sentence in missing:
-        _log.warning("Decoding is less confined than it should be. %s", sentence)
+        _log.warning("Decoding processes have fewer protections than they should. %s", sentence)

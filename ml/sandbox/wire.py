@@ -1,7 +1,7 @@
-"""What passes between `ml.sandbox` and its children: a bounded JSON header, then plain arrays. Never a pickle.
+"""The message format between the sandbox's parent and its children: a bounded JSON header, then arrays; no pickles.
 
 A message is a length (4 bytes, little endian), that many bytes of JSON, and the bytes of each array and byte string
-that the JSON announces, in their order. Open files travel beside the length (SCM_RIGHTS), so a child needs no path.
+that the JSON announces, in their order. Open files are sent with the length (SCM_RIGHTS), so a child needs no path.
 """
 
 import json
@@ -24,29 +24,30 @@ _ARRAY, _BYTES, _FILE = "$array", "$bytes", "$file"
 
 
 class InvalidMessage(Exception):
-    """The other side sent something that is no message of this protocol, or more than it may."""
+    """A received message breaks the format or exceeds a limit."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What the parent demands of the answer to one function.
+    """What the parent requires of the reply to one function.
 
-    `accept` gets the plain answer and the arguments, and returns the result or raises ValueError. `most_bytes` gets the
-    arguments and says how many bytes of arrays an honest answer has at most.
+    Attributes:
+        accept: gets the reply and the arguments; returns the result or raises ValueError.
+        max_bytes: gets the arguments; returns the largest number of bytes of arrays that a valid reply has.
     """
 
     accept: Callable[..., Any]
-    most_bytes: Callable[..., int]
+    max_bytes: Callable[..., int]
 
 
 CONTRACTS: dict[Callable[..., Any], Contract] = {}
 
 
-def contract(accept: Callable[..., Any], most_bytes: Callable[..., int]) -> "Callable[[_Function], _Function]":
-    """Say what a parent demands of the answers of the decorated function."""
+def contract(accept: Callable[..., Any], max_bytes: Callable[..., int]) -> "Callable[[_Function], _Function]":
+    """Register the contract for replies of the decorated function."""
 
     def registered(function: _Function) -> _Function:
-        CONTRACTS[function] = Contract(accept, most_bytes)
+        CONTRACTS[function] = Contract(accept, max_bytes)
         return function
 
     return registered
@@ -65,19 +66,21 @@ class Packed:
 
 
 def pack(message: Mapping[str, Any]) -> Packed:
-    """A message of plain values, arrays, byte strings, open files and data classes, which arrive as mappings.
+    """Encode plain values, arrays, byte strings, open files and data classes, which arrive as mappings.
 
-    Raises TypeError for anything else, ValueError for a header that is too long.
+    Raises:
+        TypeError: a value of another type.
+        ValueError: the header is too long.
     """
     buffers: list[memoryview] = []
     files: list[BinaryIO] = []
-    header = json.dumps(_plain(message, buffers, files), allow_nan=False).encode()
+    header = json.dumps(_encode(message, buffers, files), allow_nan=False).encode()
     if len(header) > MAX_HEADER_BYTES or len(files) > MAX_FILES:
         raise ValueError("the message is too long")
     return Packed(header, buffers, files)
 
 
-def _plain(value: Any, buffers: list[memoryview], files: list[BinaryIO]) -> Any:
+def _encode(value: Any, buffers: list[memoryview], files: list[BinaryIO]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray):
@@ -90,11 +93,11 @@ def _plain(value: Any, buffers: list[memoryview], files: list[BinaryIO]) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple):
-        return [_plain(each, buffers, files) for each in value]
+        return [_encode(each, buffers, files) for each in value]
     if isinstance(value, Mapping):
-        return {str(name): _plain(each, buffers, files) for name, each in value.items()}
+        return {str(name): _encode(each, buffers, files) for name, each in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name), buffers, files) for each in fields(value)}
+        return {each.name: _encode(getattr(value, each.name), buffers, files) for each in fields(value)}
     if hasattr(value, "fileno"):
         files.append(value)
         return {_FILE: len(files) - 1}
@@ -102,7 +105,11 @@ def _plain(value: Any, buffers: list[memoryview], files: list[BinaryIO]) -> Any:
 
 
 def parse_header(data: bytes) -> dict[str, Any]:
-    """The header as JSON. Raises InvalidMessage."""
+    """Parse the header.
+
+    Raises:
+        InvalidMessage: it is not a JSON object.
+    """
     try:
         header = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -113,16 +120,17 @@ def parse_header(data: bytes) -> dict[str, Any]:
 
 
 def unpack(
-    header: Mapping[str, Any], receive: Callable[[memoryview], None], most_bytes: int, files: Sequence[BinaryIO] = ()
+    header: Mapping[str, Any], receive: Callable[[memoryview], None], max_bytes: int, files: Sequence[BinaryIO] = ()
 ) -> Any:
-    """The header's value with its arrays and byte strings, which `receive` fills; first all sizes are checked.
+    """The header's value with its arrays and byte strings, filled by `receive` after all sizes were checked.
 
-    Raises InvalidMessage, and whatever `receive` raises.
+    Raises:
+        InvalidMessage: the header describes no valid arrays, or more than `max_bytes` of them.
     """
     try:
-        if sum(_sizes(header)) > most_bytes:
+        if sum(_sizes(header)) > max_bytes:
             raise InvalidMessage("the arrays are larger than they may be")
-        return _filled(header, receive, files)
+        return _fill_value(header, receive, files)
     except (RecursionError, TypeError, ValueError, IndexError) as error:
         raise InvalidMessage("the arrays are not described") from error
 
@@ -130,7 +138,7 @@ def unpack(
 def _sizes(value: Any) -> Iterator[int]:
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
-            dtype, shape = _described(value[_ARRAY])
+            dtype, shape = _checked_shape(value[_ARRAY])
             yield prod(shape) * dtype.itemsize
         elif value.keys() == {_BYTES}:
             yield _count(value[_BYTES])
@@ -142,13 +150,13 @@ def _sizes(value: Any) -> Iterator[int]:
             yield from _sizes(each)
 
 
-def _filled(value: Any, receive: Callable[[memoryview], None], files: Sequence[BinaryIO]) -> Any:
+def _fill_value(value: Any, receive: Callable[[memoryview], None], files: Sequence[BinaryIO]) -> Any:
     if isinstance(value, list):
-        return [_filled(each, receive, files) for each in value]
+        return [_fill_value(each, receive, files) for each in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {_ARRAY}:
-        dtype, shape = _described(value[_ARRAY])
+        dtype, shape = _checked_shape(value[_ARRAY])
         array: NDArray[Any] = np.empty(shape, dtype)
         if array.size:
             receive(memoryview(array.reshape(-1).view("u1").data))
@@ -159,10 +167,10 @@ def _filled(value: Any, receive: Callable[[memoryview], None], files: Sequence[B
         return bytes(held)
     if value.keys() == {_FILE}:
         return files[_count(value[_FILE])]
-    return {name: _filled(each, receive, files) for name, each in value.items()}
+    return {name: _fill_value(each, receive, files) for name, each in value.items()}
 
 
-def _described(value: Any) -> tuple["np.dtype[Any]", tuple[int, ...]]:
+def _checked_shape(value: Any) -> tuple["np.dtype[Any]", tuple[int, ...]]:
     name, shape = value
     if name not in _DTYPES or not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
         raise InvalidMessage("an array of an unknown kind")

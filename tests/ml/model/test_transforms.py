@@ -64,7 +64,7 @@ def test_bilinear_is_that_of_pillow() -> None:
     "bad", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)]
 )
 def test_refuses_what_is_no_film(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint8 film"):
+    with pytest.raises(ValueError, match="uint8 image"):
         to_square(bad, InputSpace(32))
 
 
