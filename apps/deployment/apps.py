@@ -4,11 +4,11 @@ from django.apps import AppConfig
 
 
 class DeploymentConfig(AppConfig):
-    """Which version serves whom, by which operating points, and the ledger of every change."""
+    """Which version is in service for which tenant, with which operating points, and the ledger of every change."""
 
     name = "apps.deployment"
     label = "deployment"
 
     def ready(self) -> None:
-        # Its receivers follow what is registered and measured.
+        # Connects the receivers that react to registered versions and ended evaluations.
         import_module("apps.deployment.services.evaluations")

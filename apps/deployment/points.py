@@ -1,4 +1,7 @@
-"""Choosing an operating point: by what a version did on films of known truth, or by the share that is flagged."""
+"""Operating points: the threshold that follows from a tenant's choice.
+
+A choice is met on the operating curve of films with known truth, or by the share of recent studies that is flagged.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
 
 Strategy = OperatingPoint.Strategy
-# Fewer positive films, or fewer recent studies, and the point would be an accident of one or two of them.
+# With fewer positive films or recent studies, the point would depend on one or two of them.
 FEWEST_POSITIVES = 10
 FEWEST_STUDIES = 20
 FEWEST_FLAGGED = 5
@@ -20,13 +23,13 @@ _EDGE = 1e-6
 
 
 def clamp_threshold(value: float) -> float:
-    """A threshold that lies inside (0, 1), as every one that is stored."""
+    """The threshold, moved inside the open interval (0, 1) as the database requires."""
     return min(max(value, _EDGE), 1.0 - _EDGE)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a tenant wants one finding to be judged: a strategy with its target, or a value by hand with the reason."""
+    """What a tenant chose for one finding: a strategy with its target, or a value set by hand with the reason."""
 
     strategy: str
     target: float | None = None
@@ -36,7 +39,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Point:
-    """A choice and the threshold that it led to."""
+    """A choice and the threshold that follows from it."""
 
     value: float
     strategy: str
@@ -49,7 +52,7 @@ class Point:
 
     @property
     def how(self) -> str:
-        """How it was chosen, in words."""
+        """The strategy and its target, as text."""
         target = "" if self.target is None else f" {self.target:.2f}"
         return f"{Strategy(self.strategy).label}{target}"
 
@@ -59,14 +62,14 @@ class Point:
 
 @dataclass(frozen=True)
 class OperatingCurve:
-    """(threshold, sensitivity, specificity), thresholds falling, on films of known truth."""
+    """Vertices (threshold, sensitivity, specificity) in falling order of thresholds, on films with known truth."""
 
     vertices: Sequence[Sequence[float]]
     positives: int
     source: str
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """Sensitivity and specificity at a threshold, by the nearest one above that was measured."""
+        """Sensitivity and specificity at the nearest vertex at or above a threshold."""
         found = (0.0, 1.0)
         for value, sensitivity, specificity in self.vertices:
             if value < threshold:
@@ -76,15 +79,18 @@ class OperatingCurve:
 
 
 def describe_point(point: Point | None, version: ModelVersion | None, label: str) -> str:
-    """A point and how it was chosen; None is the version's own, where it has one."""
+    """A point and how it was chosen, as text; None means the version's own point, where it has one."""
     if point is not None:
         return f"{point.value:.3f} ({point.how.lower()})"
     own = version.thresholds.get(label) if version else None
-    return f"{own['value']:.3f} (the version's own)" if own else "not judged"
+    return f"{own['value']:.3f} (the version's own)" if own else "no operating point"
 
 
 def operating_curves(version: ModelVersion) -> dict[str, OperatingCurve]:
-    """The curve of each label that has one: from validation films of the training, or else the latest evaluation."""
+    """The operating curve of each label that has one.
+
+    It comes from the validation films of the training, or else from the latest evaluation.
+    """
     stored = version.manifest["metrics"].get("operating_curve", {}).get("validation", {})
     if stored:
         source = "validation films of the training"
@@ -105,26 +111,29 @@ def operating_curves(version: ModelVersion) -> dict[str, OperatingCurve]:
 def resolve_choice(
     version: ModelVersion, label: str, choice: Choice, curve: OperatingCurve | None, recent: Sequence[float]
 ) -> Point:
-    """The point of a choice.
+    """The operating point that meets a choice.
 
     Args:
-        curve: of this label, from `operating_curves`.
-        recent: the version's calibrated probabilities of this label on the tenant's recent studies.
+        curve: the label's curve from `operating_curves`.
+        recent: the version's calibrated probabilities, 0 to 1, of this label on the tenant's recent studies.
+
+    Returns:
+        The point, with a threshold inside (0, 1).
 
     Raises:
-        InvalidInputError: the choice cannot be met or judged; the detail says what to do.
+        InvalidInputError: the choice cannot be met, or too few films support it; the detail says what to do.
     """
     _check(version, label, choice)
     if choice.strategy == Strategy.MANUAL:
         assert choice.value is not None
         return Point(choice.value, Strategy.MANUAL, None, choice.reason)
     positives = _positives(version, label, curve)
-    # A share of studies needs no truth, only scores that nobody knows to be worthless.
+    # A share of studies needs no films with known truth; it is refused only where these are known to be too few.
     is_unknown_rate = positives is None and choice.strategy == Strategy.ALERT_RATE
     if (positives or 0) < FEWEST_POSITIVES and not is_unknown_rate:
         raise InvalidInputError(
-            f"{label}: {version} is known to have been judged on fewer than {FEWEST_POSITIVES} positive films: nobody "
-            "can say what a threshold does. Set one by hand and say why, or evaluate the version on more films.",
+            f"{label}: {version} was measured on fewer than {FEWEST_POSITIVES} positive films, too few to know what a "
+            "threshold does. Set one by hand with a reason, or evaluate the version on more films.",
             "too-few-positives",
         )
     value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
@@ -134,26 +143,26 @@ def resolve_choice(
 
 
 def _positives(version: ModelVersion, label: str, curve: OperatingCurve | None) -> int | None:
-    """On how many positive films a finding was judged; None where an imported version's source does not say."""
+    """On how many positive films a finding was measured; None where an imported version does not record it."""
     own = version.thresholds[label]
-    told = [own["positives"] if own else None, curve.positives if curve else None]
-    counts = [count for count in told if count is not None]
+    recorded = [own["positives"] if own else None, curve.positives if curve else None]
+    counts = [count for count in recorded if count is not None]
     if counts:
         return max(counts)
-    # A point that is missing beside others was left out for want of films; a source without any says nothing.
+    # Where only some points are missing, they had too few films; where all are missing, nothing is known.
     return 0 if own is None and any(version.thresholds.values()) else None
 
 
 def _check(version: ModelVersion, label: str, choice: Choice) -> None:
     if label not in version.manifest["labels"]:
-        raise InvalidInputError(f"{label!r} is no finding of {version}.")
+        raise InvalidInputError(f"{label!r} is not a finding of {version}.")
     if choice.strategy not in Strategy.values:
         raise InvalidInputError(f"{label}: {choice.strategy!r} is not one of {', '.join(Strategy.values)}.")
     if choice.strategy == Strategy.MANUAL:
         if choice.value is None or not 0.0 < choice.value < 1.0:
             raise InvalidInputError(f"{label}: give a threshold between 0 and 1.")
         if not choice.reason.strip():
-            raise InvalidInputError(f"{label}: say why the threshold is set by hand.", "reason-missing")
+            raise InvalidInputError(f"{label}: give the reason for setting the threshold by hand.", "reason-missing")
     elif choice.strategy in _TARGETED and (choice.target is None or not 0.0 < choice.target < 1.0):
         raise InvalidInputError(f"{label}: give the {choice.strategy.replace('_', ' ')} as a number between 0 and 1.")
 
@@ -164,7 +173,7 @@ def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Operatin
         return float(own["value"])
     if curve is None:
         raise InvalidInputError(
-            f"{label}: of {version} no curve is known. Measure it first: manage.py evaluate_model --version {version}.",
+            f"{label}: {version} has no operating curve. Evaluate it: manage.py evaluate_model --version {version}.",
             "no-curve",
         )
     target = choice.target or 0.0
@@ -174,7 +183,9 @@ def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Operatin
         return next(vertex[0] for vertex in curve.vertices if vertex[1] >= target)
     reached = [vertex[0] for vertex in curve.vertices if vertex[2] >= target]
     if not reached:
-        raise InvalidInputError(f"{label}: {version} reaches a specificity of {target} at no threshold that was seen.")
+        raise InvalidInputError(
+            f"{label}: {version} does not reach a specificity of {target} at any measured threshold."
+        )
     return reached[-1]
 
 
@@ -190,12 +201,12 @@ def _at_rate(label: str, choice: Choice, recent: Sequence[float]) -> float:
 
 
 def studies_for_rate(rate: float) -> int:
-    """How many studies it takes until at least one of them is flagged, and one is not."""
+    """The fewest studies of which this share flags at least one, and leaves at least one unflagged."""
     return max(FEWEST_STUDIES, math.ceil(1.0 / min(rate, 1.0 - rate) - 1e-9))
 
 
 def threshold_for_rate(probabilities: Sequence[float], rate: float) -> float:
-    """The lowest threshold that flags no more than this share of the studies."""
+    """The lowest threshold that flags at most this share of the studies; probabilities and rate are 0 to 1."""
     ordered = sorted(probabilities, reverse=True)
     allowed = math.floor(rate * len(ordered) + 1e-9)
     if allowed >= len(ordered):

@@ -1,6 +1,7 @@
-"""The gate before service: on the operator's films a new version must not be worse than the one that serves.
+"""Release gates: on each active evaluation set, a new version must not be worse than the version in service.
 
-Nothing of it is stored but the evaluations: with another version in service, or another delta, it is judged anew.
+Only the evaluations are stored. A gate is computed from them each time, so another version in service or another
+`GATE_DELTA` takes effect at once.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class ReleaseGateState(models.TextChoices):
 
 @dataclass(frozen=True)
 class ReleaseGate:
-    """A version beside the one that serves the platform, on one set; the difference is of mean AUROC."""
+    """A version compared with the platform's version on one set; the difference is of mean AUROC."""
 
     evaluation_set: EvaluationSet
     state: ReleaseGateState
@@ -36,7 +37,7 @@ class ReleaseGate:
     ci95: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What the ledger keeps."""
+        """The gate as the ledger keeps it."""
         return {
             "set": str(self.evaluation_set),
             "serving": str(self.serving),
@@ -47,13 +48,13 @@ class ReleaseGate:
 
 
 def platform_version() -> ModelVersion | None:
-    """The version that serves whoever has none of their own."""
+    """The version in service for every tenant that is not pinned; None before the first activation."""
     deployment = Deployment.objects.select_related("model_version").filter(for_tenant=None).first()
     return deployment.model_version if deployment else None
 
 
 def release_gates_of(version: ModelVersion) -> list[ReleaseGate]:
-    """One gate for each active set; none where the version itself serves the platform."""
+    """The version's release gate on each active set; none where it is the platform's version itself."""
     sets = list(EvaluationSet.objects.filter(is_active=True))
     serving = platform_version() if sets else None
     return [] if serving == version else [_gate(each, version, serving) for each in sets]
@@ -64,12 +65,12 @@ def failed_gates(gates: Sequence[ReleaseGate]) -> list[ReleaseGate]:
 
 
 def blocking_gates(gates: Sequence[ReleaseGate]) -> list[ReleaseGate]:
-    """Those that were not passed, whether they failed, wait or cannot be judged; none where nothing serves yet."""
+    """The gates that were not passed: they failed, wait or are not comparable. None where no version serves yet."""
     return [gate for gate in gates if gate.state != ReleaseGateState.PASSED and gate.serving is not None]
 
 
 def may_be_released(gates: Sequence[ReleaseGate]) -> bool:
-    """Whether nothing speaks against the version, and nothing is still to be heard."""
+    """Whether no gate blocks the version, and no evaluation is still open."""
     return not blocking_gates(gates) and all(gate.state != ReleaseGateState.WAITING for gate in gates)
 
 
@@ -104,12 +105,12 @@ def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVe
 def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVersion | None) -> ReleaseGate:
     job = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set).first()
     if job is None:
-        reason = f"{version} was never measured on it."
+        reason = f"{version} was never evaluated on it."
         return ReleaseGate(evaluation_set, ReleaseGateState.NOT_COMPARABLE, reason, serving)
     if job.state in EvaluationJob.OPEN:
-        return ReleaseGate(evaluation_set, ReleaseGateState.WAITING, f"{version} is being measured on it.", serving)
+        return ReleaseGate(evaluation_set, ReleaseGateState.WAITING, f"{version} is being evaluated on it.", serving)
     return ReleaseGate(
-        evaluation_set, ReleaseGateState.NOT_COMPARABLE, f"{version} could not be measured: {job.reason}", serving
+        evaluation_set, ReleaseGateState.NOT_COMPARABLE, f"{version} could not be evaluated: {job.reason}", serving
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading the registry."""
+"""Reads of deployment: versions in service, challengers, operating points, and the state of versions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +20,12 @@ from apps.deployment.release_gates import (
 from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
 
-# Written out: they are asked before each batch and after it, and by the ORM they cost three times as much.
+# Plain SQL: these run before and after each batch, and the ORM takes three times as long.
 _DEPLOYMENTS = "select for_tenant_id, model_version_id from registry_deployment"
 _OPEN_CHALLENGERS = "select * from registry_challenger where ended is null"
-# In the order of the challenger's fields, as `from_db` wants them.
-_POINTED = ("id", "for_tenant_id", "model_version_id", "mode", "percent")
-_POINTERS = """
+# In the order of the challenger's fields, which `from_db` requires.
+_CHALLENGER_FIELDS = ("id", "for_tenant_id", "model_version_id", "mode", "percent")
+_DEPLOYMENTS_AND_CHALLENGERS = """
 select null as id, for_tenant_id, model_version_id, null as mode, null as percent from registry_deployment
  union all
 select id, for_tenant_id, model_version_id, mode, percent from registry_challenger where ended is null
@@ -33,14 +33,14 @@ select id, for_tenant_id, model_version_id, mode, percent from registry_challeng
 
 
 def deployments() -> Mapping[UUID | None, UUID]:
-    """The version in service for whom: the key None is the platform's, the others are tenants that are pinned."""
+    """The id of the version in service by tenant id; the key None is the platform, the others are pinned tenants."""
     with connection.cursor() as cursor:
         cursor.execute(_DEPLOYMENTS)
         return dict(cursor.fetchall())
 
 
 def version_for(tenant_id: UUID) -> ModelVersion | None:
-    """The version that reads for a tenant: the one that it is pinned to, or else the platform's."""
+    """The version in service for a tenant: the one that it is pinned to, or else the platform's."""
     own_first = F("for_tenant").asc(nulls_last=True)
     rows = Deployment.objects.select_related("model_version").order_by(own_first)
     deployment = rows.filter(Q(for_tenant=tenant_id) | Q(for_tenant=None)).first()
@@ -48,38 +48,40 @@ def version_for(tenant_id: UUID) -> ModelVersion | None:
 
 
 def nameable_versions(tenant_id: UUID) -> "QuerySet[ModelVersion]":
-    """The versions that a tenant's people and keys may name: what reads or has read there, and what is offered.
+    """The versions that a tenant's users and keys may name: those that read or have read there, and those on offer.
 
-    A retired version is none, nor is a shadow under way there: nobody is to see what it says. What another tenant alone
-    is read by stays unknown.
+    Retired versions are left out, and so is a running shadow, whose results no clinician may see. Versions that only
+    other tenants use are not named.
     """
-    mine = Q(for_tenant=tenant_id) | Q(for_tenant=None)
+    concerns_tenant = Q(for_tenant=tenant_id) | Q(for_tenant=None)
     version = {"model_version": OuterRef("pk")}
     serving = version_for(tenant_id)
     reads = Q(pk=serving.pk) if serving else Q(pk__in=[])
-    has_read = Exists(Activation.objects.filter(mine, act__in=Activation.LETS_READ, to_version=OuterRef("pk")))
-    offered = Exists(Offer.objects.filter(mine, **version))
-    shadows = Exists(Challenger.objects.filter(mine, mode=Challenger.Mode.SHADOW, ended=None, **version))
+    has_read = Exists(
+        Activation.objects.filter(concerns_tenant, act__in=Activation.LETS_READ, to_version=OuterRef("pk"))
+    )
+    offered = Exists(Offer.objects.filter(concerns_tenant, **version))
+    shadows = Exists(Challenger.objects.filter(concerns_tenant, mode=Challenger.Mode.SHADOW, ended=None, **version))
     return ModelVersion.objects.filter(reads | (~shadows & (has_read | offered)), retired=None)
 
 
 def open_challengers() -> Mapping[UUID | None, Challenger]:
-    """The challengers under way: the key None is the platform's, the others are one tenant's."""
+    """The running challengers by tenant id; the key None is the platform's."""
     return {row.for_tenant_id: row for row in Challenger.objects.raw(_OPEN_CHALLENGERS)}
 
 
 def deployments_and_challengers() -> tuple[Mapping[UUID | None, UUID], Mapping[UUID | None, Challenger]]:
-    """Both `deployments` and `open_challengers`, these by their id, version, mode and percent alone."""
+    """`deployments` and `open_challengers` in one query; the challengers have id, version, mode and percent only."""
     with connection.cursor() as cursor:
-        cursor.execute(_POINTERS)
+        cursor.execute(_DEPLOYMENTS_AND_CHALLENGERS)
         rows = cursor.fetchall()
     serving = {tenant_id: version_id for challenger_id, tenant_id, version_id, *_ in rows if challenger_id is None}
-    challengers = [Challenger.from_db("default", _POINTED, row) for row in rows if row[0] is not None]
+    challengers = [Challenger.from_db("default", _CHALLENGER_FIELDS, row) for row in rows if row[0] is not None]
     return serving, {each.for_tenant_id: each for each in challengers}
 
 
 def challenger_for(tenant_id: UUID) -> Challenger | None:
-    """The challenger among a tenant's studies: its own, or else the platform's, unless the tenant is pinned."""
+    """The challenger that reads a tenant's studies: its own, or else the platform's, unless the tenant is pinned."""
     found = open_challengers()
     if tenant_id not in found and None in found and Deployment.objects.filter(for_tenant=tenant_id).exists():
         return None
@@ -98,14 +100,14 @@ def require_platform_version() -> ModelVersion:
     return version
 
 
-# Asked with each batch's results, as `open_challengers` is.
+# Plain SQL: this runs with the results of each batch, as `open_challengers` does.
 _CHOSEN_POINTS = (
     "select * from registry_operatingpoint where model_version_id = %s and for_tenant_id = %s order by label"
 )
 
 
 def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
-    """What each finding is judged by for a tenant: the point that it chose, or the version's own; None for none."""
+    """Each finding's operating point for a tenant: the one that it chose, or the version's own; None for none."""
     chosen = OperatingPoint.objects.raw(_CHOSEN_POINTS, [version.pk, tenant_id])
     return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
 
@@ -117,7 +119,7 @@ def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float
 
 
 def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
-    """Versions with what `version_state` looks at."""
+    """Versions with the annotations that `version_state` needs."""
     challenging = Challenger.objects.filter(model_version=OuterRef("pk"), ended=None)
     return versions.annotate(
         is_serving=Exists(Deployment.objects.filter(model_version=OuterRef("pk")))
@@ -128,9 +130,10 @@ def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
 
 
 def version_state(version: Any) -> str:
-    """Candidate, verified once it was measured on unseen films and no gate is shut, shadow, serving, or retired.
+    """Candidate, Verified, Shadow, Serving or Retired.
 
-    A canary serves: patients are read by it.
+    A candidate is verified once it was evaluated on unseen films and no release gate blocks it. A canary counts as
+    serving, because it reads for patients.
     """
     if version.retired is not None:
         return "Retired"
@@ -144,6 +147,6 @@ def version_state(version: Any) -> str:
     if may_be_released(gates):
         return "Verified"
     if failed_gates(gates):
-        return "Candidate: gate failed"
+        return "Candidate: release gate failed"
     waits = any(gate.state == ReleaseGateState.WAITING for gate in gates)
-    return "Candidate: gate waits" if waits else "Candidate: gate not judged"
+    return "Candidate: release gate waits" if waits else "Candidate: release gate not comparable"

@@ -26,21 +26,21 @@ State = WebhookDelivery.State
 
 
 def publish(
-    *, kind: str, version_id: UUID, data: Mapping[str, Any], tenant: Tenant | None = None, line_id: UUID | None = None
+    *, kind: str, version_id: UUID, data: Mapping[str, Any], tenant: Tenant | None = None, entry_id: UUID | None = None
 ) -> ModelEvent:
     """Record what happened to a model version, in the transaction in which it happened, and queue its messages.
 
     Args:
         kind: one of `ModelEvent.Type`.
         data: of the message; which tenant it concerns is added as ``scope``.
-        line_id: of the ledger entry, where there is one.
+        entry_id: of the ledger entry, where there is one.
     """
     scope = tenant.slug if tenant else "platform"
     event = ModelEvent.objects.create(
         type=kind,
         model_version_id=version_id,
         for_tenant=tenant,
-        line_id=line_id,
+        line_id=entry_id,
         data={"scope": scope, "line": None, **data},
     )
     wanted = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]

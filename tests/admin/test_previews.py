@@ -25,7 +25,7 @@ def test_one_wish_at_a_time_and_within_bounds(
     operator: Client, north: Hospital, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     ask, page = address("preview", pair[1]), address("activate", pair[1])
-    assert b"Nobody has previewed this switch" in operator.get(page).content
+    assert b"There is no preview of this switch yet" in operator.get(page).content
     for wrong in ("0", "5001", "all"):
         refused = operator.post(ask, {"tenant": north.tenant.pk, "last": wrong})
         assert refused.status_code == 200

@@ -60,7 +60,7 @@ def test_which_version_read_a_study_and_who_put_it_there(
     by_uid = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": uid_of(film)}).content.decode()
     assert version.sha256 in by_uid
     nobody = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
-    assert "Nobody read a study of this id" in nobody.content.decode()
+    assert "No version has read a study of this id" in nobody.content.decode()
 
 
 def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since(

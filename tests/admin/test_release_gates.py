@@ -62,7 +62,7 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     films = synthetic.a_set()
     synthetic.measured(first, films, 1.0)
     synthetic.measured(second, films, 0.5, noise=2)
-    assert b"Candidate: gate failed" in operator.get(reverse("admin:registry_modelversion_changelist")).content
+    assert b"Candidate: release gate failed" in operator.get(reverse("admin:registry_modelversion_changelist")).content
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert b"It may be worse than chest-net:1" in operator.get(address).content
     assert b"did not pass the release gate" in operator.post(address, {"reason": "Newer."}).content

@@ -82,7 +82,7 @@ def test_a_run_that_was_killed_is_missed(run: TrainingRun, look: Any) -> None:
     record_progress(run_id=run.pk, events=[start(), step(1, 1)])
     TrainingRun.objects.update(heartbeat=timezone.now() - timedelta(minutes=5))
     assert "Lost contact" in look("changelist")
-    assert "The same command goes on after the last complete checkpoint" in look("change")
+    assert "The same command continues after the last complete checkpoint" in look("change")
 
 
 def test_a_failure_is_told_in_its_own_words(run: TrainingRun, look: Any) -> None:

@@ -77,7 +77,7 @@ def test_a_point_is_chosen_with_a_reason(operator: Client, judged: None, north: 
 
 
 def test_a_finding_without_a_point_and_a_page_without_studies(operator: Client, north: Any, version: Any) -> None:
-    assert "is not judged" in operator.get(address("north", "Hernia")).content.decode()
+    assert "has no operating point" in operator.get(address("north", "Hernia")).content.decode()
     assert "Nothing is known yet" in operator.get(address("north")).content.decode()
     assert operator.get(address("north", "Fracture")).status_code == 302
     assert operator.get(address("nowhere")).status_code == 404

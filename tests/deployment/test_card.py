@@ -16,7 +16,7 @@ WORDS = (
     "Model card of chest-net:1", "Intended use and workflow", "Primary intended users", "Targeted patient population",
     "use without a radiologist", "Known risks and limitations", "Ongoing maintenance", "Not stated.",
     "Regulatory approval", "None stated.", "Effusion", "Fewer than 10 positive films", "synthetic",
-    "Nobody has measured it here", "no curve of its training", "First of all", "2.25.101", "Serving",
+    "Not evaluated here yet", "no curve of its training", "First of all", "2.25.101", "Serving",
 )  # fmt: skip
 
 

@@ -122,6 +122,6 @@ def test_the_history_is_of_what_judged_and_names_the_versions_own_points(
     choose(north, first, "Hernia", BY_HAND)
     told = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]
     assert told == [
-        ("Hernia", "not judged", "0.330 (set by hand)"),
+        ("Hernia", "no operating point", "0.330 (set by hand)"),
         ("Mass", "0.500 (the version's own)", "0.400 (fixed sensitivity 0.80)"),
     ]

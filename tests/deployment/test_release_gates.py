@@ -52,7 +52,7 @@ def test_a_version_is_judged_beside_the_one_in_service(
     assert (gate.state, gate.serving) == (state, first)
     low, high = gate.ci95
     assert low <= gate.difference <= high
-    assert state_of(second) == ("Verified" if state == ReleaseGateState.PASSED else "Candidate: gate failed")
+    assert state_of(second) == ("Verified" if state == ReleaseGateState.PASSED else "Candidate: release gate failed")
     assert release_gates_of(first) == []
 
 
@@ -136,15 +136,15 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
         assert job.model_version == version
         if version == second:
             complete_evaluation(job=job, report=synthetic.report(1.0))
-            assert state_of(second) == "Candidate: gate waits"
+            assert state_of(second) == "Candidate: release gate waits"
         else:
             EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
         with pytest.raises(ConflictError, match="did not pass the release gate"):
             activate(version=second, by=Actor(name="test"))
     gate = only_gate(second)
     assert gate.state == ReleaseGateState.NOT_COMPARABLE
-    assert gate.reason == f"{first} could not be measured: It was trained on 3 of the patients."
-    assert state_of(second) == "Candidate: gate not judged"
+    assert gate.reason == f"{first} could not be evaluated: It was trained on 3 of the patients."
+    assert state_of(second) == "Candidate: release gate not comparable"
 
 
 def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:

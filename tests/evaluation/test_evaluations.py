@@ -137,8 +137,8 @@ def test_the_card_says_how_the_gates_stand(version: ModelVersion, films: Path) -
     create_evaluation_set(name="public", folder=str(films))
     evaluate(films, reference="tiny:1")
     found = {section.title: section for section in card_sections(version)}
-    assert found["Gates"].table is not None
-    assert found["Gates"].table.rows == (("public", "Not comparable", "No version serves the platform yet."),)
+    assert found["Release gates"].table is not None
+    assert found["Release gates"].table.rows == (("public", "Not comparable", "No version serves the platform yet."),)
 
 
 def test_the_document_is_closed_to_the_network(evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""A version's card, in the fields of the CHAI model card: the page and the PDF show the same sections."""
+"""The sections of a version's model card, in the fields of the CHAI model card; the page and the PDF show the same."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,11 +18,11 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.training.curves import training_curves
 
-_LINES = 20
+_MOST_ENTRIES = 20
 
 
 def card_sections(version: ModelVersion) -> list[Section]:
-    """Release, use, warnings, data, operating points, what was measured, how it was trained, where it served."""
+    """The card's sections: release, use, warnings, data, operating points, evaluations, training, deployments."""
     evaluations = _evaluations(version)
     return [
         Section("Release", table=_release(version)),
@@ -38,7 +38,7 @@ def card_sections(version: ModelVersion) -> list[Section]:
 
 
 def _evaluations(version: ModelVersion) -> list[Evaluation]:
-    """The latest on each list of films, newest first."""
+    """The latest evaluation on each list of films, newest first."""
     latest: dict[tuple[object, str], Evaluation] = {}
     for each in Evaluation.objects.filter(model_version=version).select_related("evaluation_set"):
         latest.setdefault((each.evaluation_set_id, each.split_sha256), each)
@@ -47,7 +47,7 @@ def _evaluations(version: ModelVersion) -> list[Evaluation]:
 
 def _measured(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:
     if not evaluations:
-        return [Section("Measured", [f"Nobody has measured it here: manage.py evaluate_model --version {version}."])]
+        return [Section("Measured", [f"Not evaluated here yet: manage.py evaluate_model --version {version}."])]
     found: list[Section] = []
     for each in evaluations:
         name = each.evaluation_set or each.split_id
@@ -128,20 +128,24 @@ def _films(evaluation: Evaluation) -> str:
 def _training(version: ModelVersion) -> list[Section]:
     run = version.training_runs.first()
     if run is None:
-        return [Section("Training", ["Registered from a folder: this platform knows no curve of its training."])]
+        return [Section("Training", ["Registered from a folder: this platform has no curve of its training."])]
     return [Section(f"Training: {run}", charts=training_curves(run))]
 
 
 def _gates(version: ModelVersion) -> list[Section]:
     rows = tuple((str(gate.evaluation_set), gate.state.label, gate.reason) for gate in release_gates_of(version))
-    return [Section("Gates", table=engine.Table("Gates", ("Set", "Gate", "Why"), rows))] if rows else []
+    return (
+        [Section("Release gates", table=engine.Table("Release gates", ("Set", "Release gate", "Why"), rows))]
+        if rows
+        else []
+    )
 
 
 def _served(version: ModelVersion) -> Section:
-    lines = Activation.objects.filter(to_version=version).select_related("for_tenant", "from_version")[:_LINES]
+    entries = Activation.objects.filter(to_version=version).select_related("for_tenant", "from_version")
     rows = tuple(
-        (str(line.number), f"{line.at:%Y-%m-%d %H:%M}", str(line.scope), line.get_act_display(), line.reason)
-        for line in lines
+        (str(entry.number), f"{entry.at:%Y-%m-%d %H:%M}", str(entry.scope), entry.get_act_display(), entry.reason)
+        for entry in entries[:_MOST_ENTRIES]
     )
-    table = engine.Table("Ledger", ("Line", "When", "For", "What", "Why"), rows)
+    table = engine.Table("Ledger", ("Entry", "When", "For", "What", "Why"), rows)
     return Section("Where it served", table=table) if rows else Section("Where it served", ["Nowhere yet."])

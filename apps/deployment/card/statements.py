@@ -1,4 +1,4 @@
-"""What a card says besides figures, in the fields of the CHAI Applied Model Card; nobody's silence is filled in."""
+"""The statements of a model card, in the fields of the CHAI Applied Model Card; a missing one is "Not stated."."""
 
 from django.conf import settings
 
@@ -11,7 +11,7 @@ NOT_STATED = "Not stated."
 
 
 def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:
-    """Who answers for it, use, warnings, and what a reader should know before trusting it."""
+    """The sections Developer, Uses and directions, Warnings, and Trust ingredients."""
     return [
         _section("Developer", _developer()),
         _section("Uses and directions", _uses(version)),
@@ -21,7 +21,7 @@ def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Sec
 
 
 def _section(title: str, rows: dict[str, str]) -> Section:
-    shown = tuple((field, told.strip() or NOT_STATED) for field, told in rows.items())
+    shown = tuple((field, text.strip() or NOT_STATED) for field, text in rows.items())
     return Section(title, table=engine.Table(title, ("Field", "Value"), shown))
 
 
@@ -49,7 +49,7 @@ def _uses(version: ModelVersion) -> dict[str, str]:
             f"{', '.join(version.manifest['labels'])}, and a map for each."
         ),
         "Cautioned out-of-scope settings": (
-            "Lateral films, other body parts and other modalities, which the gate refuses where it recognises them; "
+            "Lateral films, other body parts and other modalities, which the input check refuses if recognised; "
             "findings that are not listed; ruling a disease out; use without a radiologist."
         ),
     }
@@ -61,7 +61,7 @@ def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str,
         "A finding below its operating point is not excluded, and a map is no outline of a lesion.",
         "Probabilities follow the share of disease among the films it was calibrated on; elsewhere they may differ."
         if version.is_calibrated
-        else "Probabilities are the network's own: nobody calibrated them.",
+        else "Probabilities are the network's own: they are not calibrated.",
     ]
     if none:
         risks.append(f"Without an operating point, so never flagged: {', '.join(none)}.")
@@ -70,7 +70,7 @@ def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str,
         "Known biases": (
             "Figures by sex, age and view stand below; where an interval is wide, little is known."
             if evaluations
-            else "Not known: nobody has measured subgroups here."
+            else "Not known: subgroups were not evaluated here."
         ),
         "Clinical risk level": "",
     }
@@ -87,6 +87,6 @@ def _trust(version: ModelVersion) -> dict[str, str]:
         "Ongoing maintenance": settings.MODEL_MAINTENANCE,
         "Security": (
             "Weights are safetensors, known by their SHA-256, which each worker checks with a golden image before it "
-            "serves; every move of a version is a line of an append-only ledger."
+            "serves; every activation of a version is an entry of an append-only ledger."
         ),
     }

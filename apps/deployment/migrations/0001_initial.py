@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                         (
                             "previews",
                             models.JSONField(
-                                default=dict, help_text="{tenant id: SHA-256} of those that fitted the move."
+                                default=dict, help_text="{tenant id: SHA-256} of the previews that were current."
                             ),
                         ),
                         (
@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
                         ("despite_gates", models.JSONField(default=list)),
                         (
                             "own_before",
-                            models.BooleanField(help_text="Whether the tenant had a pointer of its own.", null=True),
+                            models.BooleanField(help_text="Whether the tenant was pinned before.", null=True),
                         ),
                         ("actor", models.CharField(max_length=100)),
                         ("reason", models.TextField(blank=True)),
@@ -334,7 +334,7 @@ class Migration(migrations.Migration):
                             "for_tenant",
                             models.ForeignKey(
                                 db_index=False,
-                                help_text="Empty: every tenant that has no pointer of its own.",
+                                help_text="Empty: every tenant that is not pinned.",
                                 null=True,
                                 on_delete=django.db.models.deletion.PROTECT,
                                 related_name="+",

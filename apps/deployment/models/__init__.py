@@ -1,4 +1,7 @@
-"""What is in service for whom, versions beside it, and the ledger of every change; all of it is the platform's."""
+"""Models of deployment: what is in service, challengers, requests, offers, previews and the ledger.
+
+All rows belong to the platform, not to a tenant.
+"""
 
 from apps.deployment.models.activations import (
     Activation,

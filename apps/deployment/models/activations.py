@@ -1,7 +1,7 @@
-"""What is in service for whom, and the ledger of every move.
+"""Deployments, operating points, offers, activation requests, and the ledger of every change.
 
-These rows belong to the platform and name the tenant that they are *for*: whoever hands out work must see all pointers
-before any tenant is in force. They tell which version reads for a hospital, and nothing of what it read there.
+These rows belong to the platform and name the tenant that they are *for*: a worker must see all deployments before any
+tenant is in force. They record which version reads for a tenant, and nothing of what it read there.
 """
 
 import json
@@ -18,7 +18,7 @@ from apps.tenants.models import PLATFORM, Tenant
 
 
 class Deployment(models.Model):
-    """A movable pointer to the version in service: one for the platform, and one for each tenant that is pinned."""
+    """The version in service: one row for the platform, and one for each tenant that is pinned."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     for_tenant = models.ForeignKey(
@@ -27,7 +27,7 @@ class Deployment(models.Model):
         on_delete=models.PROTECT,
         related_name="+",
         db_index=False,
-        help_text="Empty: every tenant that has no pointer of its own.",
+        help_text="Empty: every tenant that is not pinned.",
     )
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     since = models.DateTimeField(auto_now=True)
@@ -47,7 +47,7 @@ class Deployment(models.Model):
 class OperatingPoint(models.Model):
     """The threshold that a tenant chose for one finding of one version, and how it was chosen.
 
-    A finding that has none is judged by the version's own.
+    Where a tenant chose none for a finding, the version's own threshold applies.
     """
 
     class Strategy(models.TextChoices):
@@ -88,7 +88,7 @@ class OperatingPoint(models.Model):
 
 
 class Offer(models.Model):
-    """A version that a hospital may name in /predict and Quick check before it reads there: an operator's decision."""
+    """A version that a hospital may name in /predict and Quick check before it is in service there."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
@@ -112,14 +112,14 @@ class Offer(models.Model):
 
 
 class SwitchPreview(models.Model):
-    """What a switch of versions would change on a tenant's recent studies: counts, and no study."""
+    """What a switch of versions would change on a tenant's recent studies, in counts; it names no study."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     for_tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     from_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     to_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     studies = models.PositiveIntegerField()
-    # As text: its SHA-256 goes into the ledger, and jsonb would write it otherwise.
+    # Text and not jsonb, which would reorder the keys: the ledger keeps the SHA-256 of this text.
     report_json = models.TextField()
     sha256 = models.CharField(max_length=64)
     actor = models.CharField(max_length=100)
@@ -138,7 +138,7 @@ class SwitchPreview(models.Model):
 
 
 class ActivationRequest(models.Model):
-    """A move that waits for a second operator."""
+    """An activation or a canary that waits for a second operator."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
@@ -177,7 +177,7 @@ class ActivationRequest(models.Model):
 
     @property
     def closed_because(self) -> str:
-        """What became of a request that is not open."""
+        """Why a request is not open any more, as a message."""
         if self.line_id is not None:
             return "This request is confirmed already."
         later = getattr(self, "replaced_by", None)
@@ -185,21 +185,21 @@ class ActivationRequest(models.Model):
 
     @property
     def waiting_message(self) -> str:
-        """That it waits, and what it put aside."""
-        aside = f" It replaces the request for {self.replaces} of {self.replaces.who}." if self.replaces else ""
-        return f"{self} waits for a second operator, who confirms it in the console.{aside}"
+        """The message that a new request waits, and which request it replaced."""
+        replaced = f" It replaces the request for {self.replaces} of {self.replaces.who}." if self.replaces else ""
+        return f"{self} waits for a second operator, who confirms it in the console.{replaced}"
 
     @property
     def who(self) -> Any:
-        """The operator who asks, or else the account on the machine."""
+        """The operator who requested it, or else the account on the machine."""
         return self.by or self.actor
 
 
 class Activation(models.Model):
-    """One line of the ledger, written once: who put which version into service for whom, and why.
+    """One entry of the ledger, written once: who put which version into service, for which tenant, and why.
 
-    ``thresholds`` are in force after the move, where no tenant has chosen others. ``points_after`` and
-    ``points_before`` are what tenants had chosen, {tenant id: {label: point}}, for the version after and before it.
+    ``thresholds`` are in force after it, where no tenant has chosen others. ``points_before`` and ``points_after`` are
+    what tenants had chosen, {tenant id: {label: point}}, for the version before and after it.
     """
 
     class Act(models.TextChoices):
@@ -212,12 +212,12 @@ class Activation(models.Model):
         CANARY = "canary", "Canary started or changed"
         CHALLENGE_ENDED = "challenge-ended", "Challenger ended"
 
-    # What moved no pointer and no operating point of the version that serves.
+    # Entries that change neither the version in service nor its operating points.
     ASIDE: ClassVar = (Act.RETIRED, Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED)
     LETS_READ: ClassVar = (Act.ACTIVATED, Act.ROLLED_BACK, Act.UNPINNED, Act.CANARY)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # Counted under the lock that every move takes: the clocks of several machines could not order the lines.
+    # Counted under the lock that every change takes: clocks of several machines could not order the entries.
     number = models.PositiveBigIntegerField(unique=True)
     act = models.CharField(max_length=20, choices=Act, default=Act.ACTIVATED)
     for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
@@ -226,14 +226,14 @@ class Activation(models.Model):
     thresholds = models.JSONField()
     points_before = models.JSONField(default=dict)
     points_after = models.JSONField(default=dict)
-    previews = models.JSONField(default=dict, help_text="{tenant id: SHA-256} of those that fitted the move.")
+    previews = models.JSONField(default=dict, help_text="{tenant id: SHA-256} of the previews that were current.")
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
-    # The gates that said no, as they stood when somebody decided otherwise.
+    # The release gates that were overridden, with their state at that time.
     despite_gates = models.JSONField(default=list)
     undoes = models.ForeignKey(
         "self", null=True, on_delete=models.PROTECT, related_name="+", help_text="What a rollback took back."
     )
-    own_before = models.BooleanField(null=True, help_text="Whether the tenant had a pointer of its own.")
+    own_before = models.BooleanField(null=True, help_text="Whether the tenant was pinned before.")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(
@@ -259,5 +259,5 @@ class Activation(models.Model):
 
     @property
     def who(self) -> Any:
-        """The operator who moved, or else the account on the machine."""
+        """The operator who made the change, or else the account on the machine."""
         return self.by or self.actor

@@ -1,4 +1,4 @@
-"""Versions that are tried out beside the one that serves."""
+"""Challengers: versions on trial beside the version in service."""
 
 import hashlib
 from typing import Any, ClassVar
@@ -13,11 +13,10 @@ from apps.tenants.models import PLATFORM, Tenant
 
 
 class Challenger(models.Model):
-    """A version on trial: for the platform's tenants that have no version of their own, or for one tenant.
+    """A version on trial: for all tenants that have no version of their own, or for one tenant.
 
-    As a shadow it reads the same studies once more and nobody is shown what it said; as a canary it reads a share of
-    the studies in the place of the version that serves. It is measured against that version, so it ends when another
-    one serves.
+    A shadow reads the same studies once more, and no clinician sees its results. A canary reads a share of the studies
+    in place of the version in service. The trial compares it with that version, so it ends when another one serves.
     """
 
     class Mode(models.TextChoices):
@@ -65,6 +64,9 @@ class Challenger(models.Model):
 
 
 def canary_reads(challenger_id: UUID, percent: int, study_id: UUID) -> bool:
-    """Whether a canary reads a study: always the same answer for the same two, and a larger share only adds studies."""
+    """Whether a canary reads a study.
+
+    The same challenger and study always give the same answer, and a larger share only adds studies.
+    """
     digest = hashlib.sha256(challenger_id.bytes + study_id.bytes).digest()
     return int.from_bytes(digest[:8]) * 100 < percent << 64

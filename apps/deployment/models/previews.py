@@ -1,4 +1,4 @@
-"""Previews of a switch that an operator asked for."""
+"""Preview jobs: previews of a switch that an operator requested."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from apps.tenants.models import Tenant
 
 
 class PreviewJob(Work):
-    """One wish to see what a version would change for one tenant."""
+    """The job that previews what a version would change for one tenant."""
 
     MOST = 5000
 

@@ -1,4 +1,4 @@
-"""The verbs of deployment."""
+"""Services of deployment: everything that changes what is in service, requests, offers and previews."""
 
 from apps.deployment.services.activation import activate, roll_back, unpin
 from apps.deployment.services.approval import (

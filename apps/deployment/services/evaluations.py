@@ -1,4 +1,4 @@
-"""Which versions are measured when, so that the release gates have something to compare."""
+"""Requests for the evaluations that the release gates need, and the events that follow from their results."""
 
 from typing import Any
 
@@ -15,19 +15,19 @@ from apps.registry.signals import version_registered
 
 
 def request_evaluations(*, version: ModelVersion) -> int:
-    """Have a version measured on every active set, and the one that serves the platform where it never was.
+    """Queue the evaluation of a version on every active set, and of the platform's version where it has none.
 
     Returns:
-        How many measurements wait that did not before.
+        The number of evaluation jobs that were added.
     """
     sets = list(EvaluationSet.objects.filter(is_active=True))
     serving = platform_version()
-    wanted = [(each, version) for each in sets]
+    pairs = [(each, version) for each in sets]
     if serving is not None and serving != version:
         known = set(serving.evaluations.values_list("evaluation_set_id", flat=True))
         known |= set(serving.evaluation_jobs.values_list("evaluation_set_id", flat=True))
-        wanted += [(each, serving) for each in sets if each.pk not in known]
-    return request_measurements(wanted)
+        pairs += [(each, serving) for each in sets if each.pk not in known]
+    return request_measurements(pairs)
 
 
 @receiver(version_registered)
@@ -39,21 +39,21 @@ def measure_new_version(version: ModelVersion, **_: Any) -> None:
 def publish_gate_events(
     version: ModelVersion, evaluation_set: EvaluationSet | None, evaluation: Evaluation | None, **_: Any
 ) -> None:
-    """See what a measurement means for the gates, once nothing is left to measure."""
+    """Publish what an ended evaluation means for the release gates."""
     if evaluation is not None and evaluation_set is not None:
-        _measure_serving_again(evaluation, evaluation_set)
-    publish_gate_outcome(version=version, films=evaluation_set)
+        _evaluate_serving_again(evaluation, evaluation_set)
+    publish_gate_outcome(version=version, evaluation_set=evaluation_set)
 
 
-def _measure_serving_again(kept: Evaluation, films: EvaluationSet) -> None:
-    """The set's films changed since the version in service was measured: without new figures there is no gate."""
+def _evaluate_serving_again(latest: Evaluation, evaluation_set: EvaluationSet) -> None:
+    """Evaluate the platform's version again where the set's films have changed since; else they cannot be compared."""
     serving = platform_version()
-    other = latest_evaluation(serving, films) if serving and serving != kept.model_version else None
-    if serving and other and _films_of(other) != _films_of(kept):
-        request_measurements([(films, serving)])
+    other = latest_evaluation(serving, evaluation_set) if serving and serving != latest.model_version else None
+    if serving and other and _films_of(other) != _films_of(latest):
+        request_measurements([(evaluation_set, serving)])
 
 
 def _films_of(evaluation: Evaluation) -> str | None:
-    """None where an earlier release wrote it, which did not say."""
+    """The SHA-256 of the evaluated films; None in evaluations of an earlier release."""
     found: str | None = evaluation.report.get("bootstrap", {}).get("films_sha256")
     return found

@@ -1,4 +1,4 @@
-"""What changes of the service and of the release gates publish, in the transaction in which they happen."""
+"""Events of ledger entries and of release gates, published in the transaction of the change."""
 
 from collections.abc import Iterable
 
@@ -20,49 +20,51 @@ _OF_ACTS = {
 }
 
 
-def publish_entry(line: Activation) -> None:
-    """A line of the ledger, without who and why: those are the platform's own, and may hold anything."""
-    kind = _OF_ACTS.get(Activation.Act(line.act))
+def publish_entry(entry: Activation) -> None:
+    """Publish a ledger entry without its person and reason, which may hold anything and stay on the platform."""
+    kind = _OF_ACTS.get(Activation.Act(entry.act))
     if kind is not None:
-        before = str(line.from_version) if line.from_version else None
+        before = str(entry.from_version) if entry.from_version else None
         publish(
             kind=kind,
-            version_id=line.to_version_id,
-            tenant=line.for_tenant,
-            line_id=line.pk,
-            data={**line.to_version.identity, "line": line.number, "from_version": before},
+            version_id=entry.to_version_id,
+            tenant=entry.for_tenant,
+            entry_id=entry.pk,
+            data={**entry.to_version.identity, "line": entry.number, "from_version": before},
         )
 
 
-def publish_gate_outcome(*, version: ModelVersion, films: EvaluationSet | None) -> None:
-    """Say once that a version is verified, or that a gate of it failed, now that a measurement has ended.
+def publish_gate_outcome(*, version: ModelVersion, evaluation_set: EvaluationSet | None) -> None:
+    """Publish, once for a version, that it is verified or that a release gate failed, after an evaluation ended.
 
-    Where the version that serves the platform was measured, those that waited for it are settled.
+    An evaluation of the platform's version decides the gates of all versions that waited for it.
     """
     concerned = [version]
-    if films is not None and version == platform_version():
-        concerned += _waiting_on(films, version)
+    if evaluation_set is not None and version == platform_version():
+        concerned += _waiting_for(evaluation_set, version)
     for each in concerned:
         _publish_once(each)
 
 
-def _waiting_on(films: EvaluationSet, serving: ModelVersion) -> Iterable[ModelVersion]:
+def _waiting_for(evaluation_set: EvaluationSet, serving: ModelVersion) -> Iterable[ModelVersion]:
     verified = ModelEvent.objects.filter(model_version_id=OuterRef("pk"), type=Type.VERIFIED)
-    measured = ModelVersion.objects.filter(retired=None, evaluations__evaluation_set=films).exclude(pk=serving.pk)
+    measured = ModelVersion.objects.filter(retired=None, evaluations__evaluation_set=evaluation_set).exclude(
+        pk=serving.pk
+    )
     return measured.exclude(Exists(verified)).distinct()
 
 
 def _publish_once(version: ModelVersion) -> None:
     if not Evaluation.objects.filter(model_version=version).exists():
         return
-    # Two measurements may end at once, and one of them speaks.
+    # Locked: two evaluations may end at the same moment, and only one may publish.
     ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     gates = release_gates_of(version)
     kind = Type.VERIFIED if may_be_released(gates) else Type.GATE_FAILED if failed_gates(gates) else None
     if kind and not ModelEvent.objects.filter(model_version_id=version.pk, type=kind).exists():
-        told = [
+        states = [
             {"set": str(each.evaluation_set), "state": each.state.value, "difference": each.difference,
              "ci95": list(each.ci95) if each.ci95 else None}
             for each in gates
         ]  # fmt: skip
-        publish(kind=kind, version_id=version.pk, data={**version.identity, "gates": told})
+        publish(kind=kind, version_id=version.pk, data={**version.identity, "gates": states})

@@ -1,4 +1,4 @@
-"""Measure a version on a named list of films."""
+"""Evaluate a version on a list of films with known findings."""
 
 import json
 from pathlib import Path
@@ -18,15 +18,15 @@ from apps.registry.services import find_version
 
 class Command(BaseCommand):
     help = (
-        "Measure a registered version on the films of a list (by default the folder's test_list.txt), keep the "
-        "figures, and print them beside the published ones."
+        "Evaluate a registered version on a list of films (by default the folder's test_list.txt), keep the figures, "
+        "and print them beside the published ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
         parser.add_argument("--split", type=Path, metavar="FILE", help="list of film names; default: test_list.txt")
         parser.add_argument("--version", metavar="name:number", dest="reference", help="default: the one in service")
-        parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there, too")
+        parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures to this file")
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # Django's own --version would take the name that the contract gives to the model's.

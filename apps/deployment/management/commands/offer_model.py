@@ -1,4 +1,4 @@
-"""Let hospitals name a registered version in /predict and Quick check before it reads for them."""
+"""Offer a registered version to hospitals, which may then name it in /predict and Quick check."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from apps.tenants.services import find_tenant
 
 class Command(BaseCommand):
     help = (
-        "Let every tenant, or one, name name:number in /api/v1/predict and Quick check; nothing else is read by it. "
-        "What serves or has served there may be named anyway."
+        "Let every tenant, or one, name name:number in /api/v1/predict and Quick check. The version reads nothing "
+        "else. Versions that serve or have served a tenant can be named without an offer."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
