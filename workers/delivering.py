@@ -9,7 +9,7 @@ from django.db import close_old_connections
 from apps.core.outbound import UnreachableError
 from apps.core.webhooks import secrets_of, send_message
 from apps.events.models import WebhookDelivery
-from apps.events.services import Outcome, claim_delivery, finish_delivery
+from apps.events.services import DeliveryOutcome, claim_delivery, finish_delivery
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +23,15 @@ def deliver_due(*, stopping: threading.Event) -> None:
         finish_delivery(delivery=delivery, outcome=_attempt(delivery))
 
 
-def _attempt(delivery: WebhookDelivery) -> Outcome:
+def _attempt(delivery: WebhookDelivery) -> DeliveryOutcome:
     """No transaction is open while a stranger takes their time."""
     endpoint = delivery.endpoint
     body = json.dumps(delivery.message, sort_keys=True).encode()
     try:
         names = endpoint.secret_names
-        return Outcome(
+        return DeliveryOutcome(
             send_message(url=endpoint.url, message_id=delivery.message_id, body=body, secrets=secrets_of(names))
         )
     except UnreachableError as error:
         logger.warning("A webhook was not delivered to the endpoint %s.", endpoint.pk)
-        return Outcome(None, str(error))
+        return DeliveryOutcome(None, str(error))

@@ -22,7 +22,7 @@ class Section:
     verbatim: str = ""
 
 
-def sections(evaluation: Evaluation) -> list[Section]:
+def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     """Everything that the page shows, in its order."""
     report = evaluation.report
     tables = [*engine.report_tables(report), engine.table2([report])]

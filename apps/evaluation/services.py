@@ -17,7 +17,9 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 
 
-def _announce(version: ModelVersion, evaluation_set: EvaluationSet | None, evaluation: Evaluation | None) -> None:
+def _send_evaluation_ended(
+    version: ModelVersion, evaluation_set: EvaluationSet | None, evaluation: Evaluation | None
+) -> None:
     evaluation_ended.send(Evaluation, version=version, evaluation_set=evaluation_set, evaluation=evaluation)
 
 
@@ -25,7 +27,7 @@ EVALUATIONS = Queue(
     EvaluationJob,
     WakeUp.EVALUATE,
     ("evaluation_set", "model_version"),
-    without_result=lambda job: _announce(job.model_version, job.evaluation_set, None),
+    without_result=lambda job: _send_evaluation_ended(job.model_version, job.evaluation_set, None),
 )
 
 
@@ -58,7 +60,7 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
         raise ConflictError("There is a set of this name, or of these films, already.") from error
 
 
-def use_evaluation_set(*, name: str, is_active: bool) -> None:
+def switch_evaluation_set(*, name: str, is_active: bool) -> None:
     """Measure new versions on a set, or set it aside; what was measured on it stays.
 
     Raises:
@@ -68,7 +70,7 @@ def use_evaluation_set(*, name: str, is_active: bool) -> None:
         raise NotFoundError(f"There is no evaluation set {name!r}.")
 
 
-def request_measurements(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
+def request_evaluation_jobs(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
     """Have versions measured on sets, each pair once; how many measurements wait that did not before."""
     if not wanted:
         return 0
@@ -82,18 +84,20 @@ def request_measurements(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -
         return EvaluationJob.objects.count() - before
 
 
-def keep_evaluation(
+def store_evaluation(
     *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, by: Actor
 ) -> Evaluation:
     """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
     known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
     with transaction.atomic():
-        kept = _written(version, known.first(), report, by.name)
-        _announce(kept.model_version, kept.evaluation_set, kept)
+        kept = _create_evaluation(version, known.first(), report, by.name)
+        _send_evaluation_ended(kept.model_version, kept.evaluation_set, kept)
         return kept
 
 
-def _written(version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str) -> Evaluation:
+def _create_evaluation(
+    version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str
+) -> Evaluation:
     # The version's name in the registry; the manifest's own may be another, and has no number.
     report["model"]["name"] = str(version)
     return Evaluation.objects.create(
@@ -114,7 +118,7 @@ def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evalua
     with transaction.atomic():
         if EVALUATIONS.held(job).select_for_update().first() is None:
             return None
-        kept = _written(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
+        kept = _create_evaluation(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
         EVALUATIONS.complete(job=job, evaluation=kept)
-        _announce(kept.model_version, kept.evaluation_set, kept)
+        _send_evaluation_ended(kept.model_version, kept.evaluation_set, kept)
         return kept

@@ -114,7 +114,7 @@ def _due() -> "QuerySet[WebhookDelivery]":
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryOutcome:
     """What came of an attempt: the answer's status, or why there was none."""
 
     status: int | None
@@ -140,7 +140,7 @@ def claim_delivery() -> WebhookDelivery | None:
     return delivery
 
 
-def finish_delivery(*, delivery: WebhookDelivery, outcome: Outcome) -> None:
+def finish_delivery(*, delivery: WebhookDelivery, outcome: DeliveryOutcome) -> None:
     """Write what came of an attempt: delivered, again later, or given up."""
     failures = delivery.failures + 1
     pause = pause_after(failures)

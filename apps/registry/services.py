@@ -16,7 +16,7 @@ from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, Un
 from apps.events.models import ModelEvent
 from apps.events.services import publish
 from apps.registry import engine
-from apps.registry.described import check_described
+from apps.registry.manifest_shape import check_manifest_shape
 from apps.registry.models import ModelVersion
 from apps.registry.signals import version_registered
 from apps.studies.spool import open_spool
@@ -44,7 +44,7 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
         artifact = engine.load_artifact(artifact_dir)
     except engine.ArtifactInvalid as error:
         raise InvalidInputError(str(error), f"artifact-{error.code}") from error
-    check_described(artifact.manifest)
+    check_manifest_shape(artifact.manifest)
     for file_name in ARTIFACT_FILES:
         _store(f"models/{artifact.sha256}/{file_name}", artifact_dir / file_name)
     known = ModelVersion.objects.filter(sha256=artifact.sha256).first()

@@ -22,7 +22,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError, ConflictError, InvalidInputError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry import engine
-from apps.training.following import Follower
+from apps.training.follower import Follower
 from apps.training.models import TrainingRun
 from apps.training.runs import (
     complete_training_run,
@@ -59,7 +59,7 @@ class _Training:
     def begin(self) -> TrainingRun:
         """The row of a training that starts or goes on."""
         if self.run is not None:
-            return resume_training_run(run=self.run, nodes=_told(self.nodes))
+            return resume_training_run(run=self.run, nodes=_node_range(self.nodes))
         self.run = start_training_run(
             run_id=self.run_id,
             # timm's names have dots; a version's name stands in addresses.
@@ -68,7 +68,7 @@ class _Training:
             settings=self.settings,
             epochs=self.config.recipe.epochs,
             folder=self.config.out,
-            nodes=_told(self.nodes),
+            nodes=_node_range(self.nodes),
             by=self.by,
         )
         return self.run
@@ -88,25 +88,25 @@ def train(
         TrainingEndedError: it failed or was stopped.
         UnavailableError: it is done and cannot be registered now; the detail says how to do it later.
     """
-    training = _prepared(config, nodes, out, by)
+    training = _prepare(config, nodes, out, by)
     if not engine.keeps_meeting(nodes):
-        with _told_apart(training):
+        with _recorded_end(training):
             engine.launch(training.config, nodes, out=terminal)
         return None
     progress = training.config.out / engine.PROGRESS_FILE
-    with _sole_use(training.config.out):
+    with _locked(training.config.out):
         run = training.begin()
         # A fresh run in an old folder does not inherit its curves.
         offset = progress.stat().st_size if not config.resume and progress.is_file() else 0
         # Idle for hours or days, an open connection would only be in the way of a restarting server.
         connections.close_all()
-        with _told_apart(training), Follower(progress, run.pk, terminal, offset):
+        with _recorded_end(training), Follower(progress, run.pk, terminal, offset):
             launched = engine.launch(training.config, nodes, out=terminal)
-        return _registered(run, launched)
+        return _register(run, launched)
 
 
 @contextmanager
-def _told_apart(training: _Training) -> Iterator[None]:
+def _recorded_end(training: _Training) -> Iterator[None]:
     """A failure and a stop, each with its own end of the row and its own words."""
     try:
         yield
@@ -125,7 +125,7 @@ def _told_apart(training: _Training) -> Iterator[None]:
         ) from error
 
 
-def _prepared(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor) -> _Training:
+def _prepare(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor) -> _Training:
     known = {**config.describe(), "data": str(config.data.resolve()), "name": config.version_name}
     run = find_unfinished(settings=known, folder=out) if config.resume else None
     run_id = uuid7()
@@ -151,12 +151,12 @@ def _home() -> Path:
     return settings.CHECXRAY_HOME / "training"
 
 
-def _told(nodes: engine.Nodes) -> str:
+def _node_range(nodes: engine.Nodes) -> str:
     return str(nodes.minimum) if nodes.minimum == nodes.maximum else f"{nodes.minimum}:{nodes.maximum}"
 
 
 @contextmanager
-def _sole_use(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """A lock that ends with this process, however that ends."""
     try:
         file = (folder / "command.lock").open("w")
@@ -172,14 +172,14 @@ def _sole_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def _registered(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None:
+def _register(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None:
     if not launched.is_chief_node or launched.artifact is None:
         # Two nodes on the machine where they meet: the other one has the row and the version.
         run.delete()
         return None
     artifact = launched.artifact
     try:
-        return patiently(lambda: complete_training_run(run=run, artifact=artifact), artifact)
+        return retry_during_outages(lambda: complete_training_run(run=run, artifact=artifact), artifact)
     except InvalidInputError as error:
         reason = f"The training's artifact is refused: {error.detail}"
         _end(run, lambda run: fail_training_run(run=run, reason=reason))
@@ -195,7 +195,7 @@ def _end(run: TrainingRun | None, write: Callable[[TrainingRun], None]) -> None:
         connections.close_all()
 
 
-def patiently(act: Callable[[], _T], artifact: Path) -> _T:
+def retry_during_outages(act: Callable[[], _T], artifact: Path) -> _T:
     """Days of training do not end at a database or a storage that restarts just now.
 
     Raises:
@@ -216,7 +216,7 @@ def patiently(act: Callable[[], _T], artifact: Path) -> _T:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stopped_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the command as Ctrl-C does: in order."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ from apps.registry import engine
 
 
 @dataclass(frozen=True)
-class Reads:
+class ReadingCounts:
     """One version's readings of one finding: how many, how many flagged, and what readers said of the judged ones."""
 
     n: int = 0
@@ -16,8 +16,8 @@ class Reads:
     judged: int = 0
     agreed: int = 0
 
-    def __add__(self, other: "Reads") -> "Reads":
-        return Reads(
+    def __add__(self, other: "ReadingCounts") -> "ReadingCounts":
+        return ReadingCounts(
             self.n + other.n, self.flagged + other.flagged, self.judged + other.judged, self.agreed + other.agreed
         )
 
@@ -31,8 +31,8 @@ class ShareCount:
     """One finding on the studies of either side."""
 
     label: str
-    serving: Reads
-    canary: Reads
+    serving: ReadingCounts
+    canary: ReadingCounts
 
     @property
     def change(self) -> float | None:
@@ -52,10 +52,10 @@ class ShareCount:
         )
 
 
-def together(counts: Iterable[ShareCount]) -> list[ShareCount]:
+def sum_counts(counts: Iterable[ShareCount]) -> list[ShareCount]:
     """Those of several hospitals, by finding."""
     found: dict[str, ShareCount] = {}
     for each in counts:
-        former = found.get(each.label, ShareCount(each.label, Reads(), Reads()))
+        former = found.get(each.label, ShareCount(each.label, ReadingCounts(), ReadingCounts()))
         found[each.label] = ShareCount(each.label, former.serving + each.serving, former.canary + each.canary)
     return list(found.values())

@@ -19,9 +19,9 @@ MOST_STUDIES = 2000
 # Two versions read alike where, for each finding, the interval of their agreement lies above this.
 ALIKE = 0.95
 # A share of flagged studies that is known to have moved by more than this changes the work of a department.
-MOVED = 0.05
+LARGE_CHANGE = 0.05
 # As the share of films that a challenger refuses though they were read.
-REFUSED = 0.02
+LARGE_REFUSAL = 0.02
 SIGNIFICANT = 0.05
 _Z = 1.959964
 
@@ -174,7 +174,7 @@ class Comparison:
         return sum(bool(pair.disputed) for pair in self.pairs)
 
 
-def compare(pairs: Sequence[Pair], *, refused: int = 0, failed: int = 0, waiting: int = 0) -> Comparison:
+def compare_pairs(pairs: Sequence[Pair], *, refused: int = 0, failed: int = 0, waiting: int = 0) -> Comparison:
     """Count what both versions said of the same studies."""
     serving = list(dict.fromkeys(label for pair in pairs for label in pair.serving))
     known = {label for pair in pairs for label in pair.challenger}

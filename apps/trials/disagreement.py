@@ -16,8 +16,8 @@ from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
 from apps.reports.models import FindingReview, Verdict
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
-from apps.trials.canary import Reads, ShareCount, together
-from apps.trials.comparison import MOST_STUDIES, Call, Comparison, Pair, compare
+from apps.trials.canary import ReadingCounts, ShareCount, sum_counts
+from apps.trials.comparison import MOST_STUDIES, Call, Comparison, Pair, compare_pairs
 
 # Over all hospitals each one has an equal share of the studies that are compared, and this many at least.
 FEWEST_OF_EACH = 50
@@ -50,7 +50,7 @@ def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
         "job_id", "label", "probability", "threshold"
     ):
         said[job_id][label] = Call(probability, threshold)
-    words = _words(jobs)
+    words = _verdicts(jobs)
     return [
         Pair(
             study_id=study_id,
@@ -62,7 +62,7 @@ def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
     ]
 
 
-def _words(jobs: list[UUID]) -> dict[UUID, dict[str, bool]]:
+def _verdicts(jobs: list[UUID]) -> dict[UUID, dict[str, bool]]:
     """Whoever agrees with a finding calls it what the serving version called it."""
     found: dict[UUID, dict[str, bool]] = {}
     reviews = FindingReview.objects.filter(finding__job__in=jobs)
@@ -75,7 +75,7 @@ def _words(jobs: list[UUID]) -> dict[UUID, dict[str, bool]]:
 
 def comparison_of(challenger: Challenger) -> Comparison:
     """What is known of a trial in the tenant in force."""
-    return compare(pairs_of(challenger), **_others(challenger))
+    return compare_pairs(pairs_of(challenger), **_others(challenger))
 
 
 def _others(challenger: Challenger) -> dict[str, int]:
@@ -108,26 +108,27 @@ def canary_of(challenger: Challenger) -> list[ShareCount]:
             agreed=Count("reviews", filter=Q(reviews__verdict=Verdict.AGREE)),
         )
     )
-    found: dict[str, dict[str, Reads]] = {}
+    found: dict[str, dict[str, ReadingCounts]] = {}
     for row in rows:
-        counts = Reads(row["n"], row["flagged"], row["judged"], row["agreed"])
+        counts = ReadingCounts(row["n"], row["flagged"], row["judged"], row["agreed"])
         found.setdefault(row["label"], {})[sides[row["side"]]] = counts
     return [
-        ShareCount(label, each.get("serving", Reads()), each.get("canary", Reads())) for label, each in found.items()
+        ShareCount(label, each.get("serving", ReadingCounts()), each.get("canary", ReadingCounts()))
+        for label, each in found.items()
     ]
 
 
-def canary_across(challenger: Challenger) -> list[ShareCount]:
+def canary_of_all_tenants(challenger: Challenger) -> list[ShareCount]:
     """The same over all hospitals in which it may read; asked for outside any tenant."""
     rows = InferenceJob.objects.using("dispatch").filter(model_version_id=challenger.model_version_id).order_by()
     counts: list[ShareCount] = []
     for tenant_id in set(rows.values_list("tenant_id", flat=True).distinct()):
         with tenant_tx(tenant_id):
             counts += canary_of(challenger)
-    return together(counts)
+    return sum_counts(counts)
 
 
-def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, list[Pair]]]:
+def comparison_of_all_tenants(challenger: Challenger) -> tuple[Comparison, dict[Tenant, list[Pair]]]:
     """A trial over all hospitals in which it ran, and each one's disputed studies; asked for outside any tenant."""
     pairs: list[Pair] = []
     others = dict.fromkeys(("refused", "failed", "waiting"), 0)
@@ -143,7 +144,7 @@ def comparison_across(challenger: Challenger) -> tuple[Comparison, dict[Tenant, 
         pairs += own
         if own:
             disputed[tenant] = [pair for pair in own if pair.disputed]
-    return compare(pairs, **others), disputed
+    return compare_pairs(pairs, **others), disputed
 
 
 def as_csv(pairs: Iterable[Pair], label: str = "") -> str:

@@ -40,7 +40,7 @@ class PointForm(forms.Form):
         return Choice(given["strategy"], given["target"], given["value"], given["reason"])
 
 
-def what_if(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
+def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
     """The point in force, and what every other threshold would do; for `trials/_what_if.html`."""
     curve = operating_curves(version).get(label)
     point = operating_points(version, tenant.pk)[label]

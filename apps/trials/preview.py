@@ -18,7 +18,7 @@ from apps.registry.models import ModelVersion
 from apps.studies.storage import local_path
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
-from apps.trials.preview_report import Read
+from apps.trials.preview_report import PairedProbabilities
 from apps.trials.recent import RecentReading, recent_readings
 from apps.trials.services import store_preview
 
@@ -36,15 +36,15 @@ def preview_switch(
     """Let a candidate read the tenant's last studies, and keep what would change.
 
     Raises:
-        ConflictError, UnavailableError: as `read_switch`.
+        ConflictError, UnavailableError: as `read_with_candidate`.
     """
-    serving, read = read_switch(tenant=tenant, version=version, last=last, progress=progress)
+    serving, read = read_with_candidate(tenant=tenant, version=version, last=last, progress=progress)
     return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, by=by)
 
 
-def read_switch(
+def read_with_candidate(
     *, tenant: Tenant, version: ModelVersion, last: int, progress: Callable[[int, int], None]
-) -> tuple[ModelVersion, Read]:
+) -> tuple[ModelVersion, PairedProbabilities]:
     """The serving version, and what a candidate says of the tenant's last studies beside it.
 
     Raises:
@@ -62,7 +62,7 @@ def read_switch(
         raise ConflictError(f"{serving} has read no study of {tenant} yet: there is nothing to compare.")
     again = _read_again(version, readings, progress)
     both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
-    return serving, Read(
+    return serving, PairedProbabilities(
         former={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
         candidate={label: [found[label] for _, found in both] for label in version.manifest["labels"]},
         studies=len(both),

@@ -24,7 +24,7 @@ Probabilities = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Read:
+class PairedProbabilities:
     """Both versions' calibrated probabilities by label, on the same studies in the same order."""
 
     former: Probabilities
@@ -34,7 +34,7 @@ class Read:
 
 
 def preview_report(
-    from_version: ModelVersion, to_version: ModelVersion, chosen: Mapping[str, Point], read: Read
+    from_version: ModelVersion, to_version: ModelVersion, chosen: Mapping[str, Point], read: PairedProbabilities
 ) -> dict[str, Any]:
     """Per label: shares flagged, flips, and the point that keeps what the tenant chose. Counts only."""
     known = operating_curves(to_version)
@@ -58,7 +58,7 @@ def _label(
     label: str,
     point: Point | None,
     curve: OperatingCurve | None,
-    read: Read,
+    read: PairedProbabilities,
 ) -> dict[str, Any]:
     if label not in read.former or label not in read.candidate:
         return _one_sided(from_version, to_version, label, point, read)
@@ -82,7 +82,7 @@ def _label(
 
 
 def _one_sided(
-    from_version: ModelVersion, to_version: ModelVersion, label: str, point: Point | None, read: Read
+    from_version: ModelVersion, to_version: ModelVersion, label: str, point: Point | None, read: PairedProbabilities
 ) -> dict[str, Any]:
     """A finding that only one of the versions reads."""
     before = (point.value if point else _own(from_version, label)) if label in read.former else None

@@ -60,7 +60,7 @@ class Reading:
     thresholds: dict[str, float | None]
 
 
-def studies_named(reference: str) -> list[UUID]:
+def find_study_ids(reference: str) -> list[UUID]:
     """The ids of the studies of this id or Study Instance UID; each hospital may have one of the same UID."""
     with contextlib.suppress(ValueError):
         return [UUID(reference)]
@@ -83,11 +83,11 @@ def readings_of(study_id: UUID) -> list[Reading]:
         tenant = tenants[job.tenant_id]
         with tenant_tx(tenant.pk):
             judged = dict(Finding.objects.filter(job=job.pk).order_by("label").values_list("label", "threshold"))
-        found.append(Reading(job, tenant, version, _line(job, tenant, version), judged))
+        found.append(Reading(job, tenant, version, _entry_that_deployed(job, tenant, version), judged))
     return found
 
 
-def _line(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Activation | None:
+def _entry_that_deployed(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Activation | None:
     """The last line before the job ended that let its version read for this hospital."""
     if version is None:
         return None

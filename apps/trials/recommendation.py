@@ -7,8 +7,8 @@ from apps.registry import engine
 from apps.trials.comparison import (
     ALIKE,
     FEWEST_STUDIES,
-    MOVED,
-    REFUSED,
+    LARGE_CHANGE,
+    LARGE_REFUSAL,
     SIGNIFICANT,
     Comparison,
     LabelCount,
@@ -86,7 +86,7 @@ def _too_few(n: int) -> str:
 def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
     reasons = []
     seen = found.n + found.refused
-    if engine.wilson(found.refused / seen, seen).low > REFUSED:
+    if engine.wilson(found.refused / seen, seen).low > LARGE_REFUSAL:
         reasons.append(f"It refuses {found.refused} of {seen} films that the serving version reads.")
     # Each finding is a test of its own: Bonferroni's share of the error for each.
     strict = SIGNIFICANT / max(1, len(found.labels))
@@ -99,7 +99,7 @@ def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
         interval = each.change_interval
         if interval is None or each.change is None or readers_for_it:
             continue
-        if interval.low > MOVED or interval.high < -MOVED:
+        if interval.low > LARGE_CHANGE or interval.high < -LARGE_CHANGE:
             reasons.append(
                 f"{_name(each)}: it would flag {_way(each.change)} of the studies, by {abs(each.change):.1%} (95 % CI "
                 f"{interval.low:+.1%} to {interval.high:+.1%}), and readers have not shown that it is right. Choose "

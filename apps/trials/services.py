@@ -13,10 +13,10 @@ from apps.deployment.services import PREVIEWS
 from apps.deployment.services.carry_points import chosen_points
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
-from apps.trials.preview_report import Read, preview_report
+from apps.trials.preview_report import PairedProbabilities, preview_report
 
 
-def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: Read) -> SwitchPreview | None:
+def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: PairedProbabilities) -> SwitchPreview | None:
     """Keep the counts and end the job; None where another worker took it up.
 
     Raises:
@@ -37,7 +37,7 @@ def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: Read)
 
 
 def store_preview(
-    *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: Read, by: Actor
+    *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: PairedProbabilities, by: Actor
 ) -> SwitchPreview:
     """Count what the switch would change with the points that are in force now, and keep it.
 

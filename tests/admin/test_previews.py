@@ -9,7 +9,7 @@ from apps.audit.services import Actor
 from apps.deployment.models import PreviewJob
 from apps.deployment.services import PREVIEWS, activate, note_progress, request_preview, retire
 from apps.registry.models import ModelVersion
-from apps.trials.preview_report import Read
+from apps.trials.preview_report import PairedProbabilities
 from apps.trials.services import complete_preview
 from tests.conftest import Hospital
 from tests.registry.versions import registered
@@ -74,7 +74,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(north: Hospital, pair: tupl
     first, second = pair
     labels = first.manifest["labels"]
     nothing: dict[str, list[float]] = {label: [] for label in labels}
-    read = Read(former=nothing, candidate=nothing, studies=0, refused=0)
+    read = PairedProbabilities(former=nothing, candidate=nothing, studies=0, refused=0)
     request_preview(tenant=north.tenant, version=second, last=5, by=Actor(name="test"))
     late = PREVIEWS.claim(worker="first")
     assert late is not None

@@ -22,7 +22,7 @@ from apps.deployment.services import (
     unpin,
 )
 from apps.registry.models import ModelVersion
-from apps.trials.preview_report import Read, preview_report
+from apps.trials.preview_report import PairedProbabilities, preview_report
 from apps.trials.services import store_preview
 
 BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
@@ -34,9 +34,9 @@ def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | No
     )
 
 
-def read_alike(version: ModelVersion, scores: list[float]) -> Read:
+def read_alike(version: ModelVersion, scores: list[float]) -> PairedProbabilities:
     same = dict.fromkeys(version.manifest["labels"], scores)
-    return Read(former=same, candidate=same, studies=len(scores), refused=0)
+    return PairedProbabilities(former=same, candidate=same, studies=len(scores), refused=0)
 
 
 @pytest.mark.parametrize(("flagged", "is_told"), [(0, False), (4, False), (5, True), (25, True), (26, False)])

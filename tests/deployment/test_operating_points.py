@@ -23,7 +23,7 @@ from apps.deployment.services import (
     withdraw,
 )
 from apps.registry.models import ModelVersion
-from apps.trials.preview_report import Read, preview_report
+from apps.trials.preview_report import PairedProbabilities, preview_report
 from tests.registry.versions import CURVE, registered
 
 RECENT = [index / 100 for index in range(1, 101)]
@@ -280,7 +280,7 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     fewer.save()
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
     studies = [0.1, 0.6, 0.9]
-    read = Read(
+    read = PairedProbabilities(
         former=dict.fromkeys(first.manifest["labels"], studies),
         candidate=dict.fromkeys(fewer.manifest["labels"], studies),
         studies=3,

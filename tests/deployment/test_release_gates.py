@@ -15,7 +15,7 @@ from apps.deployment.release_gates import ReleaseGateState, release_gates_of
 from apps.deployment.selectors import version_for, version_state, with_state
 from apps.deployment.services import activate, approve, challenge, request_activation, request_evaluations, roll_back
 from apps.evaluation.models import Evaluation, EvaluationJob
-from apps.evaluation.services import EVALUATIONS, complete_evaluation, keep_evaluation
+from apps.evaluation.services import EVALUATIONS, complete_evaluation, store_evaluation
 from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
 from tests.evaluation import synthetic
@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_says_why(
     films = synthetic.a_set()
     found = synthetic.report(1.0)
     change(found)
-    keep_evaluation(version=first, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
+    store_evaluation(version=first, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
     synthetic.measured(second, films, 1.0)
     gate = only_gate(second)
     assert gate.state == state

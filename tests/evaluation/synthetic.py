@@ -7,7 +7,7 @@ import numpy as np
 
 from apps.audit.services import Actor
 from apps.evaluation.models import EvaluationSet
-from apps.evaluation.services import keep_evaluation
+from apps.evaluation.services import store_evaluation
 from apps.registry.models import ModelVersion
 from ml.bootstrap import Draws, bootstrap_ranking
 from ml.evaluation.pairing import rounds_of
@@ -49,7 +49,7 @@ class Films:
 def measured(version: ModelVersion, films: EvaluationSet, quality: float, **how: int) -> None:
     """Keep an evaluation of that quality."""
     found = report(quality, **how)
-    keep_evaluation(version=version, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
+    store_evaluation(version=version, report=found, data=Path(films.folder), split=None, by=Actor(name="test"))
 
 
 def a_set(name: str = "public") -> EvaluationSet:

@@ -15,7 +15,7 @@ from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.deployment.card.sections import card_sections
 from apps.deployment.services import activate
-from apps.evaluation.measuring import render_evaluation_pdf
+from apps.evaluation.execution import render_evaluation_pdf
 from apps.evaluation.models import Evaluation
 from apps.evaluation.services import create_evaluation_set
 from apps.registry.models import ModelVersion

@@ -18,7 +18,7 @@ from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.registry.models import ModelVersion
-from apps.training.following import Follower
+from apps.training.follower import Follower
 from apps.training.models import TrainingRun
 from apps.training.runs import (
     complete_training_run,
@@ -29,7 +29,7 @@ from apps.training.runs import (
     start_training_run,
     stop_training_run,
 )
-from apps.training.services import patiently
+from apps.training.services import retry_during_outages
 from config.embedded.postgres import DATABASE, admin_dsn
 from tests.conftest import STARTER
 from tests.training.progress import artifact, epoch, start, step
@@ -171,8 +171,8 @@ def until(true: Any) -> None:
 def test_the_follower_catches_up_after_the_database_was_away(
     run: TrainingRun, administrator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("apps.training.following._WRITE_SECONDS", 0.05)
-    monkeypatch.setattr("apps.training.following._DATABASE_AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.follower._WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("apps.training.follower._DATABASE_AWAY_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
     with Follower(path, run.pk, io.StringIO()):
         write(path, start(), epoch(1))
@@ -202,7 +202,7 @@ def test_registration_waits_for_a_database_that_restarts(
 
     administrator.execute(f"alter database {DATABASE} allow_connections false")
     administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
-    assert patiently(complete, STARTER).state == "complete"
+    assert retry_during_outages(complete, STARTER).state == "complete"
     assert len(attempts) == 3
 
 
@@ -214,4 +214,4 @@ def test_a_database_that_stays_away_costs_no_artifact(
     administrator.execute(f"alter database {DATABASE} allow_connections false")
     administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
     with pytest.raises(UnavailableError, match=f"manage.py register_model {STARTER}"):
-        patiently(lambda: complete_training_run(run=run, artifact=STARTER), STARTER)
+        retry_during_outages(lambda: complete_training_run(run=run, artifact=STARTER), STARTER)

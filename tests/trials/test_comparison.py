@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from apps.trials.canary import Reads, ShareCount, together
-from apps.trials.comparison import Call, Comparison, Pair, compare, exact_test, studies_until_alike
+from apps.trials.canary import ReadingCounts, ShareCount, sum_counts
+from apps.trials.comparison import Call, Comparison, Pair, compare_pairs, exact_test, studies_until_alike
 from apps.trials.recommendation import Advice, recommend
 
 _numbers = count()
@@ -29,7 +29,7 @@ def pairs(both: int, serving: int, challenger: int, neither: int, present: bool 
 
 def test_agreement_and_kappa() -> None:
     # The example of Wikipedia's article on Cohen's kappa: 20, 5, 10, 15 give 0.7 and 0.4.
-    (label,) = compare(pairs(20, 5, 10, 15)).labels
+    (label,) = compare_pairs(pairs(20, 5, 10, 15)).labels
     assert (label.n, label.agreement) == (50, 0.7)
     assert label.kappa == pytest.approx(0.4)
     interval = label.agreement_interval
@@ -39,7 +39,7 @@ def test_agreement_and_kappa() -> None:
 
 
 def test_the_change_of_paired_shares() -> None:
-    (label,) = compare(pairs(20, 5, 10, 15)).labels
+    (label,) = compare_pairs(pairs(20, 5, 10, 15)).labels
     assert label.change == pytest.approx(0.1)
     interval = label.change_interval
     assert interval is not None
@@ -56,15 +56,15 @@ def test_the_exact_test(one: int, other: int, expected: float | None) -> None:
 
 
 def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
-    empty = compare([])
+    empty = compare_pairs([])
     assert (empty.n, list(empty.labels)) == (0, [])
     unjudged = Pair(uuid.uuid4(), {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)})
-    found = compare([unjudged])
+    found = compare_pairs([unjudged])
     assert found.not_read == ["Mass"]
     (label,) = found.labels
     assert (label.n, label.agreement, label.kappa, label.change) == (0, None, None, None)
     assert label.mean_difference == pytest.approx(0.1)
-    (alike,) = compare(pairs(0, 0, 0, 10)).labels
+    (alike,) = compare_pairs(pairs(0, 0, 0, 10)).labels
     assert (alike.agreement, alike.kappa) == (1.0, None)
 
 
@@ -74,7 +74,7 @@ def test_a_study_counts_once_however_many_of_its_findings_are_disputed() -> None
         uuid.uuid4(), {each: Call(0.9, 0.5) for each in labels}, {each: Call(0.1, 0.5) for each in labels},
         present={"Mass": False, "Nodule": False, "Edema": True},
     )  # fmt: skip
-    found = compare([pair])
+    found = compare_pairs([pair])
     assert found.sides == (0, 1)
     assert [(each.serving_right, each.challenger_right) for each in found.labels] == [(0, 1), (0, 1), (1, 0)]
 
@@ -85,18 +85,18 @@ def advised(found: Comparison) -> tuple[Advice, str]:
 
 
 def test_too_few_studies_say_little() -> None:
-    advice, why = advised(compare(pairs(10, 0, 0, 53)))
+    advice, why = advised(compare_pairs(pairs(10, 0, 0, 53)))
     assert advice == Advice.WATCH
     assert "37 more studies" in why
-    assert "1 more study" in advised(compare(pairs(10, 0, 0, 89)))[1]
+    assert "1 more study" in advised(compare_pairs(pairs(10, 0, 0, 89)))[1]
 
 
 def test_readers_decide_between_two_that_disagree() -> None:
-    won = compare([*pairs(20, 0, 12, 168, present=True), *pairs(0, 1, 0, 0, present=True)])
+    won = compare_pairs([*pairs(20, 0, 12, 168, present=True), *pairs(0, 1, 0, 0, present=True)])
     advice, why = advised(won)
     assert advice == Advice.PROMOTE
     assert "readers sided with the challenger on 12 of 13 studies (exact binomial test, p = 0.00342)" in why
-    lost = compare(pairs(20, 0, 12, 168, present=False))
+    lost = compare_pairs(pairs(20, 0, 12, 168, present=False))
     advice, why = advised(lost)
     assert advice == Advice.DO_NOT
     assert "on 0 of 12 studies" in why
@@ -104,14 +104,14 @@ def test_readers_decide_between_two_that_disagree() -> None:
 
 
 def test_more_alerts_that_nobody_confirmed_speak_against_it() -> None:
-    advice, why = advised(compare(pairs(20, 2, 40, 138)))
+    advice, why = advised(compare_pairs(pairs(20, 2, 40, 138)))
     assert advice == Advice.DO_NOT
     assert "Mass: it would flag more of the studies, by 19.0%" in why
-    assert advised(compare(pairs(20, 2, 40, 138, present=True)))[0] == Advice.PROMOTE
+    assert advised(compare_pairs(pairs(20, 2, 40, 138, present=True)))[0] == Advice.PROMOTE
 
 
 def test_two_that_read_alike_may_be_exchanged_and_neither_is_called_better() -> None:
-    advice, why = advised(compare(pairs(20, 0, 1, 279)))
+    advice, why = advised(compare_pairs(pairs(20, 0, 1, 279)))
     assert advice == Advice.PROMOTE
     assert "Whether either is better is not known" in why
 
@@ -120,19 +120,19 @@ def test_two_that_read_alike_may_be_exchanged_and_neither_is_called_better() -> 
 def test_what_the_challenger_does_not_judge_supports_nothing(count: int) -> None:
     alike = pairs(count // 2, 0, 0, count // 2)
     silent = [replace(each, challenger={"Mass": Call(0.9, None)}) for each in alike]
-    found = recommend(compare(silent))
+    found = recommend(compare_pairs(silent))
     assert (found.advice, len(found.reasons)) == (Advice.WATCH, 1)
     assert "does not judge Mass" in found.reasons[0]
     two = [replace(each, serving={**each.serving, "Pleural_Thickening": Call(0.2, 0.5)}) for each in alike]
-    found = recommend(compare(two))
+    found = recommend(compare_pairs(two))
     assert found.advice == Advice.WATCH
     assert "does not judge Pleural Thickening" in found.reasons[0]
     neither = [replace(each, serving={"Mass": Call(0.9, None)}, challenger={"Mass": Call(0.9, None)}) for each in alike]
-    assert recommend(compare(neither)).advice == Advice.WATCH
+    assert recommend(compare_pairs(neither)).advice == Advice.WATCH
 
 
 def test_what_is_not_known_yet_is_asked_for() -> None:
-    found = compare(pairs(20, 2, 3, 175))
+    found = compare_pairs(pairs(20, 2, 3, 175))
     (label,) = found.labels
     missing = studies_until_alike(label)
     advice, why = advised(found)
@@ -141,8 +141,8 @@ def test_what_is_not_known_yet_is_asked_for() -> None:
     assert f"{missing} more studies would show that both read alike" in why
     assert "verdicts on the disputed findings of at least 6 more studies" in why
     differing = int(0.025 * (200 + missing))
-    assert advised(compare(pairs(200 + missing - differing, 0, differing, 0)))[0] == Advice.PROMOTE
-    unlike = compare(pairs(20, 9, 9, 162, present=True))
+    assert advised(compare_pairs(pairs(200 + missing - differing, 0, differing, 0)))[0] == Advice.PROMOTE
+    unlike = compare_pairs(pairs(20, 9, 9, 162, present=True))
     assert studies_until_alike(unlike.labels[0]) is None
     advice, why = advised(unlike)
     assert advice == Advice.WATCH
@@ -151,19 +151,19 @@ def test_what_is_not_known_yet_is_asked_for() -> None:
 
 
 def test_refused_films_speak_against_it() -> None:
-    advice, why = advised(compare(pairs(20, 0, 0, 280), refused=15))
+    advice, why = advised(compare_pairs(pairs(20, 0, 0, 280), refused=15))
     assert advice == Advice.DO_NOT
     assert "refuses 15 of 315 films" in why
-    assert advised(compare(pairs(20, 0, 0, 280), refused=2))[0] == Advice.PROMOTE
+    assert advised(compare_pairs(pairs(20, 0, 0, 280), refused=2))[0] == Advice.PROMOTE
 
 
 def test_a_canary_s_share_beside_the_serving_one_s() -> None:
     # Newcombe 1998 (Statist. Med. 17:873), table II, method 10: 56/70 and 48/80 differ by 0.0524 to 0.3339.
-    one = ShareCount("Mass", serving=Reads(80, 48), canary=Reads(70, 56))
+    one = ShareCount("Mass", serving=ReadingCounts(80, 48), canary=ReadingCounts(70, 56))
     assert one.change == pytest.approx(0.2)
     interval = one.change_interval
     assert interval is not None
     assert (interval.low, interval.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
-    (both,) = together([one, ShareCount("Mass", serving=Reads(20, 2, 3, 1), canary=Reads())])
-    assert (both.serving, both.canary) == (Reads(100, 50, 3, 1), Reads(70, 56))
-    assert ShareCount("Mass", Reads(5, 1), Reads()).change_interval is None
+    (both,) = sum_counts([one, ShareCount("Mass", serving=ReadingCounts(20, 2, 3, 1), canary=ReadingCounts())])
+    assert (both.serving, both.canary) == (ReadingCounts(100, 50, 3, 1), ReadingCounts(70, 56))
+    assert ShareCount("Mass", ReadingCounts(5, 1), ReadingCounts()).change_interval is None

@@ -13,7 +13,7 @@ from apps.deployment.release_gates import release_gates_of
 from apps.deployment.selectors import version_state, with_state
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import Section
-from apps.evaluation.sections import sections as measured_sections
+from apps.evaluation.sections import evaluation_sections as measured_sections
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.training.curves import training_curves

@@ -8,7 +8,7 @@ from apps.deployment.release_gates import platform_version
 from apps.deployment.services.events import publish_gate_outcome
 from apps.evaluation.models import Evaluation, EvaluationSet
 from apps.evaluation.selectors import latest_evaluation
-from apps.evaluation.services import request_measurements
+from apps.evaluation.services import request_evaluation_jobs
 from apps.evaluation.signals import evaluation_ended
 from apps.registry.models import ModelVersion
 from apps.registry.signals import version_registered
@@ -27,7 +27,7 @@ def request_evaluations(*, version: ModelVersion) -> int:
         known = set(serving.evaluations.values_list("evaluation_set_id", flat=True))
         known |= set(serving.evaluation_jobs.values_list("evaluation_set_id", flat=True))
         pairs += [(each, serving) for each in sets if each.pk not in known]
-    return request_measurements(pairs)
+    return request_evaluation_jobs(pairs)
 
 
 @receiver(version_registered)
@@ -50,7 +50,7 @@ def _evaluate_serving_again(latest: Evaluation, evaluation_set: EvaluationSet) -
     serving = platform_version()
     other = latest_evaluation(serving, evaluation_set) if serving and serving != latest.model_version else None
     if serving and other and _films_of(other) != _films_of(latest):
-        request_measurements([(evaluation_set, serving)])
+        request_evaluation_jobs([(evaluation_set, serving)])
 
 
 def _films_of(evaluation: Evaluation) -> str | None:

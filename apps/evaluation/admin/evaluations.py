@@ -10,9 +10,9 @@ from django.urls import URLPattern, path
 
 from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure
-from apps.evaluation.measuring import render_evaluation_pdf
+from apps.evaluation.execution import render_evaluation_pdf
 from apps.evaluation.models import Evaluation
-from apps.evaluation.sections import sections
+from apps.evaluation.sections import evaluation_sections
 from apps.tenants.operator_admin import OperatorAdmin
 
 
@@ -34,7 +34,7 @@ class EvaluationAdmin(OperatorAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        context["sections"] = sections(context["original"])
+        context["sections"] = evaluation_sections(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def pdf_view(self, request: HttpRequest, evaluation_id: UUID) -> HttpResponse:

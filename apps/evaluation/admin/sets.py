@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from apps.core.html_tables import table
 from apps.evaluation.models import EvaluationJob, EvaluationSet
-from apps.evaluation.services import create_evaluation_set, use_evaluation_set
+from apps.evaluation.services import create_evaluation_set, switch_evaluation_set
 from apps.registry.models import ModelVersion
 from apps.tenants.operator_admin import OperatorAdmin, run_service
 
@@ -41,7 +41,7 @@ class EvaluationSetAdmin(OperatorAdmin):
     readonly_fields = ("name", "folder", "split", "films", "patients", "created")
 
     def save_model(self, request: HttpRequest, obj: EvaluationSet, form: forms.ModelForm, change: bool) -> None:
-        use_evaluation_set(name=obj.name, is_active=obj.is_active)
+        switch_evaluation_set(name=obj.name, is_active=obj.is_active)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: object = None) -> HttpResponse:
         form = EvaluationSetForm(request.POST if request.method == "POST" else None)

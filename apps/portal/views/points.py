@@ -22,7 +22,7 @@ from apps.portal.access import MemberRequest, members_only
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.services import require_role
-from apps.trials.point_form import PointForm, what_if
+from apps.trials.point_form import PointForm, what_if_context
 from apps.trials.what_if import Evidence, evidence
 
 _CHANGES = 50
@@ -67,7 +67,7 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
         if form.is_valid() and _set(request, form, version, label, found):
             return redirect("portal:points")
     context = {
-        **what_if(request.tenant, version, label, found),
+        **what_if_context(request.tenant, version, label, found),
         "form": form,
         "may_change": settings.HOSPITALS_SET_POINTS,
         "changes": _told(point_changes(request.tenant.id, label)[:_CHANGES]),

@@ -19,7 +19,7 @@ from apps.deployment.services import challenge_or_request, end_challenge
 from apps.registry.models import ModelVersion
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.operator_admin import OperatorAdmin, run_service
-from apps.trials.disagreement import canary_across, comparison_across
+from apps.trials.disagreement import canary_of_all_tenants, comparison_of_all_tenants
 from apps.trials.recommendation import recommend
 
 MOST_IDS = 500
@@ -124,7 +124,7 @@ class ChallengerAdmin(OperatorAdmin):
     def disagreement_view(self, request: HttpRequest, challenger_id: UUID) -> HttpResponse:
         """Numbers over all hospitals, and ids of studies; the films themselves are each hospital's own page."""
         row = get_object_or_404(Challenger.objects.select_related(*self.list_select_related), pk=challenger_id)
-        found, by_tenant = comparison_across(row)
+        found, by_tenant = comparison_of_all_tenants(row)
         record_operator_access(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)
         label = request.GET.get("label", "")
         disputed = [
@@ -136,7 +136,7 @@ class ChallengerAdmin(OperatorAdmin):
             "opts": self.opts,
             "challenger": row,
             "found": found,
-            "canary": canary_across(row),
+            "canary": canary_of_all_tenants(row),
             "advice": recommend(found),
             "label": label,
             "disputed": disputed,

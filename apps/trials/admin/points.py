@@ -22,8 +22,8 @@ from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 from apps.tenants.operator_admin import OperatorAdmin
 from apps.tenants.scope import tenant_tx
-from apps.trials.point_form import PointForm, what_if
-from apps.trials.readings import readings_of, studies_named, studies_read_by
+from apps.trials.point_form import PointForm, what_if_context
+from apps.trials.readings import find_study_ids, readings_of, studies_read_by
 from apps.trials.what_if import Evidence, evidence
 
 
@@ -87,7 +87,7 @@ class OperatingPointAdmin(OperatorAdmin):
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
             return HttpResponseRedirect(request.get_full_path())
         context = self.admin_site.each_context(request) | {
-            **what_if(tenant, version, label, found),
+            **what_if_context(tenant, version, label, found),
             "title": f"{label}: what if {tenant} judged it otherwise",
             "back_to": reverse("admin:deployment_operatingpoint_changelist"),
             "labels": labels,
@@ -104,7 +104,7 @@ class OperatingPointAdmin(OperatorAdmin):
         if form.is_bound and form.is_valid():
             given = form.cleaned_data
             if given["study"]:
-                readings = [each for study in studies_named(given["study"]) for each in readings_of(study)]
+                readings = [each for study in find_study_ids(given["study"]) for each in readings_of(study)]
                 context["readings"] = readings
                 record_operator_access(request, [each.tenant.pk for each in readings])
             elif given["version"]:

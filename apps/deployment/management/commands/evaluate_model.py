@@ -11,7 +11,7 @@ from django.db import ProgrammingError
 from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.deployment.selectors import require_platform_version
-from apps.evaluation.measuring import contract_json, evaluate
+from apps.evaluation.execution import evaluation_json, run_evaluation
 from apps.registry import engine
 from apps.registry.services import find_version
 
@@ -38,14 +38,16 @@ class Command(BaseCommand):
             raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
         try:
             version = find_version(options["reference"]) if options["reference"] else require_platform_version()
-            evaluation = evaluate(version=version, data=options["data"], split=options["split"], by=command_actor())
+            evaluation = run_evaluation(
+                version=version, data=options["data"], split=options["split"], by=command_actor()
+            )
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         except ProgrammingError as error:
             raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
         if out is not None:
             try:
-                out.write_text(json.dumps(contract_json(evaluation), indent=2, allow_nan=False) + "\n")
+                out.write_text(json.dumps(evaluation_json(evaluation), indent=2, allow_nan=False) + "\n")
             except OSError as error:
                 raise CommandError(
                     f"{out} cannot be written ({error.strerror}); the figures are kept in the admin."

@@ -9,7 +9,7 @@ from django.core.validators import validate_slug
 
 from apps.core.errors import ChecxrayError
 from apps.evaluation.models import EvaluationSet
-from apps.evaluation.services import create_evaluation_set, use_evaluation_set
+from apps.evaluation.services import create_evaluation_set, switch_evaluation_set
 
 
 class Command(BaseCommand):
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def _use(self, name: str, *, is_active: bool) -> None:
         try:
-            use_evaluation_set(name=name, is_active=is_active)
+            switch_evaluation_set(name=name, is_active=is_active)
         except ChecxrayError as error:
             raise CommandError(f"{error.detail} Run this command without options to list them.") from error
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.management.registered import registered
+from apps.registry.management.output import describe_registered
 from apps.registry.services import import_artifact
 
 _CONVERTED_ONLY = (
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         self._tell(imported)
-        self.stdout.write(registered(version, since))
+        self.stdout.write(describe_registered(version, since))
 
     def _tell(self, imported: engine.Imported) -> None:
         manifest, say = imported.manifest, self.stdout.write

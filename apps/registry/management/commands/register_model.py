@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from apps.core.errors import ChecxrayError
-from apps.registry.management.registered import registered
+from apps.registry.management.output import describe_registered
 from apps.registry.services import register
 
 
@@ -24,4 +24,4 @@ class Command(BaseCommand):
             version = register(artifact_dir=options["artifact"], name=options["name"])
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
-        self.stdout.write(registered(version, since))
+        self.stdout.write(describe_registered(version, since))

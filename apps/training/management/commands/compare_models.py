@@ -12,11 +12,11 @@ from django.db import ProgrammingError
 
 from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError, InvalidInputError
-from apps.evaluation.measuring import compare
+from apps.evaluation.execution import run_comparison
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
-from apps.training.services import stoppable, train
+from apps.training.services import stopped_by_sigterm, train
 
 
 class Command(BaseCommand):
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             engine.check_architectures(architectures)
             versions = [find_version(reference) for reference in options["references"]]
             versions += [self._trained(architecture, options) for architecture in architectures]
-            found = compare(versions=versions, data=options["data"], split=options["test_list"])
+            found = run_comparison(versions=versions, data=options["data"], split=options["test_list"])
         except (ChecxrayError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         except ProgrammingError as error:
@@ -62,7 +62,7 @@ class Command(BaseCommand):
     def _trained(self, architecture: str, options: dict[str, Any]) -> ModelVersion:
         chosen = Namespace(**{**options, "arch": architecture})
         config, nodes = engine.training_of_arguments(chosen, Path())
-        with stoppable():
+        with stopped_by_sigterm():
             run = train(config=config, nodes=nodes, out=None, by=command_actor(), terminal=sys.stderr)
         if run is None or run.model_version is None:
             raise InvalidInputError("A comparison needs the chief on this machine: run it where the nodes meet.")

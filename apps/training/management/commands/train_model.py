@@ -11,8 +11,8 @@ from django.db import ProgrammingError
 from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
-from apps.registry.management.registered import what_next
-from apps.training.services import stoppable, train
+from apps.registry.management.output import describe_next_steps
+from apps.training.services import stopped_by_sigterm, train
 
 
 class Command(BaseCommand):
@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             config, nodes = engine.training_of_arguments(Namespace(**options), options["out"] or Path())
-            with stoppable():
+            with stopped_by_sigterm():
                 run = train(
                     config=config,
                     nodes=nodes,
@@ -44,4 +44,4 @@ class Command(BaseCommand):
             self.stdout.write("This node's part is done. The chief's node registers the version.")
             return
         assert run.model_version is not None
-        self.stdout.write(f"Registered {run.model_version} as candidate.\n{what_next(run.model_version)}")
+        self.stdout.write(f"Registered {run.model_version} as candidate.\n{describe_next_steps(run.model_version)}")

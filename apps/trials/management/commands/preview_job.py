@@ -11,7 +11,7 @@ from apps.core.retry import outage_of
 from apps.deployment.models import PreviewJob
 from apps.deployment.services import PREVIEWS, held_preview, note_progress
 from apps.registry import engine
-from apps.trials.preview import read_switch
+from apps.trials.preview import read_with_candidate
 from apps.trials.services import complete_preview
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
 
 def _preview(job: PreviewJob) -> None:
-    serving, read = read_switch(
+    serving, read = read_with_candidate(
         tenant=job.for_tenant,
         version=job.model_version,
         last=job.last,

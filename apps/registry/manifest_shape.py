@@ -60,7 +60,7 @@ def _schema(labels: tuple[str, ...]) -> Mapping[str, Any]:
     }
 
 
-def check_described(manifest: "engine.Manifest") -> None:
+def check_manifest_shape(manifest: "engine.Manifest") -> None:
     """Refuse a manifest whose figures, points, notes or data have another shape than trainings and imports write.
 
     Raises:

@@ -12,32 +12,32 @@ from apps.audit.services import Actor
 from apps.core.documents import require_pdf, stylesheet, to_pdf
 from apps.core.errors import InvalidInputError, UnavailableError
 from apps.evaluation.models import Evaluation
-from apps.evaluation.sections import sections
-from apps.evaluation.services import keep_evaluation
+from apps.evaluation.sections import evaluation_sections
+from apps.evaluation.services import store_evaluation
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
 
 
-def evaluate(*, version: ModelVersion, data: Path, split: Path | None, by: Actor) -> Evaluation:
+def run_evaluation(*, version: ModelVersion, data: Path, split: Path | None, by: Actor) -> Evaluation:
     """Read the list's films with the version as a worker would, and keep what was found.
 
     Raises:
         InvalidInputError: the films cannot be used, or the version has seen them; the detail says what to do.
         UnavailableError: the version cannot be loaded on this machine.
     """
-    with _refusals():
+    with _as_service_errors():
         report = engine.evaluate_version(fetch_artifact(version), data, split, _cache(), _device())
-    return keep_evaluation(version=version, report=report, data=data, split=split, by=by)
+    return store_evaluation(version=version, report=report, data=data, split=split, by=by)
 
 
-def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:
+def run_comparison(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:
     """Several versions on the same films; differences are from the first one.
 
     Raises:
-        InvalidInputError, UnavailableError: as `evaluate`.
+        InvalidInputError, UnavailableError: as `run_evaluation`.
     """
-    with _refusals():
+    with _as_service_errors():
         found = engine.compare_versions([fetch_artifact(each) for each in versions], data, split, _cache(), _device())
     for row, version in zip(found["rows"], versions, strict=True):
         row["model"]["name"] = str(version)
@@ -45,7 +45,7 @@ def compare(*, versions: Sequence[ModelVersion], data: Path, split: Path | None)
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _as_service_errors() -> Iterator[None]:
     try:
         yield
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
@@ -62,7 +62,7 @@ def _device() -> Any:
     return settings.INFERENCE_DEVICE
 
 
-def contract_json(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as `evaluate_model --json` writes it."""
     return {"model_version": str(evaluation.model_version), **evaluation.report}
 
@@ -78,7 +78,7 @@ def render_evaluation_pdf(*, evaluation: Evaluation) -> bytes:
         "evaluation/evaluation.html",
         {
             "evaluation": evaluation,
-            "sections": sections(evaluation),
+            "sections": evaluation_sections(evaluation),
             "as_document": True,
             "intended_use_notice": settings.INTENDED_USE_NOTICE,
         },

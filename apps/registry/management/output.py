@@ -6,14 +6,14 @@ from apps.registry.missing_points import missing_points_warning
 from apps.registry.models import ModelVersion
 
 
-def registered(version: ModelVersion, since: datetime) -> str:
+def describe_registered(version: ModelVersion, since: datetime) -> str:
     """What an operator should know of a version that was registered, after ``since`` or long before."""
     if version.registered < since:
         return f"{version} was registered before from the same artifact; its stored files are whole."
-    return f"{version} is registered as a candidate ({version.sha256}).\n{what_next(version)}"
+    return f"{version} is registered as a candidate ({version.sha256}).\n{describe_next_steps(version)}"
 
 
-def what_next(version: ModelVersion) -> str:
+def describe_next_steps(version: ModelVersion) -> str:
     """What an operator may do with a version that was just registered."""
     lines = [
         missing_points_warning(version),
