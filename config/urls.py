@@ -18,7 +18,7 @@ urlpatterns = [
     path("", include("apps.api.health_urls")),
     path("", include("apps.portal.urls")),
 ]
-handler400 = "apps.api.errors.bad_request"
-handler403 = "apps.api.errors.permission_denied"
-handler404 = "apps.api.errors.not_found"
-handler500 = "apps.api.errors.server_error"
+handler400 = "apps.api.error_views.bad_request"
+handler403 = "apps.api.error_views.permission_denied"
+handler404 = "apps.api.error_views.not_found"
+handler500 = "apps.api.error_views.server_error"

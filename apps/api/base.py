@@ -1,4 +1,4 @@
-"""What every view of the API does alike."""
+"""Base classes of the API's views."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from apps.api.openapi import ApiSchema
 from apps.tenants.models import ApiScope
 
 
-class OneFormat(BaseContentNegotiation):
-    """Each address has one format, whatever the client says that it accepts: a refusal would help nobody."""
+class SingleFormatNegotiation(BaseContentNegotiation):
+    """Always chooses the view's one format and ignores ``Accept``, because a refusal would not help the client."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return next((each for each in parsers), None)
@@ -26,10 +26,10 @@ class OneFormat(BaseContentNegotiation):
 # A docstring would become the description of every operation in the OpenAPI document.
 class ApiView(APIView):
     schema = ApiSchema()
-    content_negotiation_class = OneFormat
+    content_negotiation_class = SingleFormatNegotiation
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
-        # Answers are the tenant's and nobody else's.
+        # Answers contain data of the tenant, so no shared cache may store them.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return super().finalize_response(request, response, *args, **kwargs)
 

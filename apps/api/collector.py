@@ -1,4 +1,4 @@
-"""The figures of ``/metrics`` that are the platform's and not one process's: they are read from the database."""
+"""The figures of ``/metrics`` for the whole platform, which are read from the database at each scrape."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from apps.inference.selectors import jobs_by_state, refusing_workers, serving_wo
 
 
 class DatabaseCollector(Collector):
-    """Counts only: no tenant, no study."""
+    """Collects counts only; no figure names a tenant or a study."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("checxray_database_up", "Whether the database answered this scrape.")

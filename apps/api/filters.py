@@ -1,4 +1,4 @@
-"""From query parameters to studies. A parameter that does not exist is refused: a typo must not widen a list."""
+"""Filters studies by query parameters. An unknown parameter is refused, because a typo must not widen a list."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _REPEATABLE = {"status"}
 
 
 def read_query(given: QueryDict, serializer: type[Serializer[Any]] = StudyQuerySerializer) -> dict[str, Any]:
-    """The valid parameters of a list of studies, or of what another serializer describes.
+    """Validate the query parameters of a list of studies, or of another serializer.
 
     Raises:
         ValidationError: names each parameter that is unknown, given twice or out of range.
@@ -37,7 +37,7 @@ def read_query(given: QueryDict, serializer: type[Serializer[Any]] = StudyQueryS
 
 
 def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
-    """The studies of the tenant in force that a query asks for, in no particular order."""
+    """The studies of the tenant in force that match a query, in no particular order."""
     studies: QuerySet[Any] = studies_with_status()
     if query.get("status"):
         studies = studies.filter(status__in=query["status"])
@@ -65,7 +65,7 @@ def matching_studies(query: dict[str, Any]) -> "QuerySet[Study]":
 
 
 def _with_finding(studies: "QuerySet[Any]", query: dict[str, Any]) -> "QuerySet[Any]":
-    """Only a study whose latest reading is complete has, or has not, a finding."""
+    """Filter by findings of the latest job; studies whose latest job is not complete never match."""
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
     of_latest = Finding.objects.filter(job_id=OuterRef("latest_job_id"))
     studies = studies.annotate(latest_job_id=Subquery(latest)).filter(status=JobState.COMPLETE)

@@ -1,4 +1,4 @@
-"""At the root: where orchestrators and Prometheus look."""
+"""The root URLs that orchestrators and Prometheus use."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: for machines that watch; they need no tenant."""
+"""The views ``/healthz``, ``/readyz`` and ``/metrics`` for orchestrators and monitoring; they need no tenant."""
 
 import os
 import secrets
@@ -18,8 +18,8 @@ from apps.core.problems import problem_response
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process lives. Nothing else is asked, so that a broken database does not get the web restarted."""
-    return _unkept(JsonResponse({"status": "alive"}))
+    """Answer that the process is alive. The database is not checked: its failure must not restart web processes."""
+    return _not_cached(JsonResponse({"status": "alive"}))
 
 
 @require_safe
@@ -32,7 +32,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
         "checks": {name: asdict(check) for name, check in found.checks.items()},
         "warnings": found.warnings,
     }
-    return _unkept(JsonResponse(body, status=status))
+    return _not_cached(JsonResponse(body, status=status))
 
 
 @require_safe
@@ -45,7 +45,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         )
         response["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return response
-    return _unkept(HttpResponse(_exposition(), content_type=CONTENT_TYPE_LATEST))
+    return _not_cached(HttpResponse(_exposition(), content_type=CONTENT_TYPE_LATEST))
 
 
 def _exposition() -> bytes:
@@ -53,12 +53,12 @@ def _exposition() -> bytes:
     platform.register(DatabaseCollector())
     processes = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        # Several web processes answer in turn: their counters meet in files.
+        # Several web processes answer in turn: they share their counters in files.
         processes = CollectorRegistry()
         MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
     return generate_latest(processes) + generate_latest(platform)
 
 
-def _unkept(response: HttpResponse) -> HttpResponse:
+def _not_cached(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Answers the questions of orchestrators ahead of whatever could refuse them."""
+"""Middleware that answers health probes before any other middleware can refuse them."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ PROBES = ("/healthz", "/readyz")
 
 
 class ProbeMiddleware:
-    """``/healthz`` and ``/readyz`` are asked by address, so the Host is not compared with ``ALLOWED_HOSTS``."""
+    """Answers ``/healthz`` and ``/readyz`` without ``ALLOWED_HOSTS``: orchestrators send an IP address as Host."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""Model versions: which there are, and everything about one that is not its weights."""
+"""The API's views of model versions: a list, and one version's description."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
 
 _DESCRIBED = ("labels", "input_space", "grid", "threshold_notes", "calibration", "metrics", "card")
-# What an array for /predict looks like, whatever the version.
+# The format of an array for /predict, which is the same for all versions.
 _TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
 
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the views: who may ask, and the one form of every error."""
+"""Parts of the OpenAPI document that all views share: authentication and error responses."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ _ALWAYS = {
 _WITH_A_BODY = {
     "404": "There is no model version of that name.",
     "413": "The body is too large, or has too many images.",
-    "415": "The body is of a type, or encoded in a way, that this address does not take.",
-    "429": "Too many requests of yours at once; try again after `Retry-After` seconds.",
+    "415": "The body has a type or an encoding that this address does not accept.",
+    "429": "You have too many concurrent requests; try again after `Retry-After` seconds.",
 }
 _BAD_PARAMETERS = "A parameter is unknown or out of range."
 _NOT_FOUND = "There is no such object in this hospital, or its address is wrong."
@@ -57,7 +57,7 @@ class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignor
 
 
 class ApiSchema(AutoSchema):
-    """Every operation may answer with a problem document."""
+    """Adds the problem documents that an operation may answer with."""
 
     def get_operation(self, path: str, *args: Any, **kwargs: Any) -> Any:
         operation = super().get_operation(path, *args, **kwargs)

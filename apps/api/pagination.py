@@ -1,4 +1,4 @@
-"""Pages without counting: a cursor names the last row that was given, so that new studies shift no page."""
+"""Cursor pagination: a cursor contains the last row of a page, so that new studies do not shift the pages."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ _NO_DATE = datetime.date(1, 1, 1)
 
 @dataclass(frozen=True)
 class _SortKey:
-    """A column that is never null, and how its values travel in a cursor."""
+    """A sort column that is never null, and the parser of its values in a cursor."""
 
     expression: Any
     parse: Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""The images of a request to /predict, by its Content-Type. No byte of them is decoded here."""
+"""Receives the images of a request to ``/predict``, by its Content-Type, without decoding them."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ def kind_of(request: HttpRequest) -> str:
     """The media type of the request's body.
 
     Raises:
-        UnsupportedTypeError: it is none that /predict takes, or encoded in a way that it does not take.
+        UnsupportedTypeError: ``/predict`` does not accept this type, or this Content-Encoding.
     """
     kind = (request.content_type or "").lower()
     if kind not in (*FILES, FORM, NPY):
@@ -36,7 +36,7 @@ def kind_of(request: HttpRequest) -> str:
 
 
 def receive_tensor(request: HttpRequest) -> bytes:
-    """The bytes of an array; nothing of them touches a disk.
+    """The bytes of an array, which are never written to disk.
 
     Raises:
         InvalidInputError, TooLargeError
@@ -76,9 +76,9 @@ def _single(request: HttpRequest, spool: Spool) -> DirectReading:
 def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
     length = announced_length(request)
     handler = SpoolUploadHandler(request, spool, limit=settings.MAX_INSTANCE_BYTES, most=settings.PREDICT_MAX_IMAGES)
-    # Its stubs want a whole file; the parser reads and nothing else.
+    # The stubs require a whole file object, but the parser only reads.
     body: Any = _Body(request, length)
-    # The parser refuses to look at a body of unknown length; the pieces themselves tell where it ends.
+    # The parser refuses a body of unknown length, so it gets the limit; `_Body` ends where the body ends.
     meta = {"CONTENT_TYPE": request.META["CONTENT_TYPE"], "CONTENT_LENGTH": length or settings.MAX_UPLOAD_BYTES}
     try:
         MultiPartParser(meta, body, [handler]).parse()
@@ -95,7 +95,7 @@ def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
 
 
 class _Body:
-    """A body for Django's parser, which asks for as much as it likes and trusts whatever comes."""
+    """A file object for Django's parser that bounds the body and checks its length."""
 
     def __init__(self, stream: Stream, length: int | None) -> None:
         self._pieces = read_body(stream, length=length, limit=settings.MAX_UPLOAD_BYTES)
@@ -109,6 +109,6 @@ class _Body:
         return data
 
     def exhaust(self) -> None:
-        """Read to the end, which alone shows that the body was not cut off."""
+        """Read to the end, so that a body that was cut off is noticed."""
         for _ in self._pieces:
             pass

@@ -1,4 +1,4 @@
-"""POST /predict: images in, findings out, within a bound of time, and stored nowhere."""
+"""The view ``POST /predict``: reads images synchronously, within a time limit, and stores nothing."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -32,27 +32,28 @@ from apps.studies.uploads import announced_length
 from apps.tenants.models import ApiScope
 from apps.tenants.scope import tenant_tx
 
-# Few at a time: the decoders are those of the pages as well.
+# A small number, because the portal's pages use the same decoder processes.
 DECODED_AHEAD = 4
 _FORM_SCHEMA = {
     "type": "object",
     "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
     "required": ["files"],
 }
-"""Documented as `files`; every field that carries a file is taken."""
+"""Documented as `files`; a file in any field is accepted."""
 
 _DESCRIPTION = """
-One image as `application/dicom`, `image/png` or `image/jpeg`, or several as files of a `multipart/form-data` form under
-any field's name; what an image is, its bytes decide. Or images that you have preprocessed, as `application/x-npy`: a
-NumPy array file, little-endian float32 in C order, N × 3 × size × size in the version's own input space, which
-`GET /api/v1/models/{name}/{number}/` describes; it may be sent with `Content-Encoding: gzip`.
+Send one image as `application/dicom`, `image/png` or `image/jpeg`, or several as files of a `multipart/form-data` form,
+in fields of any name; the type of an image is read from its bytes. Or send images that you have preprocessed, as
+`application/x-npy`: a NumPy array file, little-endian float32 in C order, N × 3 × size × size in the version's own
+input space, which `GET /api/v1/models/{name}/{number}/` describes. You may send it with `Content-Encoding: gzip`.
 
-The answer has one entry for each image, in their order. An image that the gate refuses is a result: `gate.accepted` is
-false, `gate.reason` names why, and there are no findings. So is one among several that cannot be read. Where none can
-be read, the answer is a problem document with the first one's reason.
+The answer has one entry for each image, in their order. An image that the input check refuses is a result:
+`gate.accepted` is false, `gate.reason` is the reason, and there are no findings. So is one of several images that
+cannot be read. Where no image can be read, the answer is a problem document with the reason of the first.
 
-Nothing is stored but a line in the audit trail: who asked, for how many images, of which version. Too many requests at
-once are answered with 429 (yours) or 503 (everybody's) and `Retry-After`; so is a version that is being loaded.
+Nothing is stored but a line in the audit trail: the caller, the number of images and the version. Too many concurrent
+requests are answered with 429 (of your hospital) or 503 (of all hospitals) and `Retry-After`; so is a version that is
+being loaded.
 """
 
 
@@ -63,7 +64,7 @@ class PredictView(ApiView):
     http_method_names = ["post", "options"]  # noqa: RUF012
 
     def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
-        # The check against forgery looks for its token in a form first, and would read the whole body for it.
+        # Django's CSRF check would read the whole body to find its token in a form.
         request._post, request._files = QueryDict(), MultiValueDict()
         return super().initialize_request(request, *args, **kwargs)
 
@@ -81,13 +82,13 @@ class PredictView(ApiView):
         query = read_query(request.query_params, PredictQuerySerializer)
         kind = kind_of(raw)
         with predict_limits().pending(raw.tenant.id):
-            wish = requested_version(query.get("model_version"), raw.tenant.id)
+            requested = requested_version(query.get("model_version"), raw.tenant.id)
             if kind == NPY:
-                readings, (version, predictor) = _read_tensor(receive_tensor(raw), wish, query["heatmaps"])
+                readings, (version, predictor) = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
             else:
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
-                    films = receive_files(raw, kind, spool)
-                    readings, (version, predictor) = _read_files(films, wish, query["heatmaps"])
+                    images = receive_files(raw, kind, spool)
+                    readings, (version, predictor) = _read_files(images, requested, query["heatmaps"])
             entries = _entries(readings, version, predictor, thresholds_for(version, raw.tenant.id), query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
@@ -102,21 +103,21 @@ class PredictView(ApiView):
 _Readings = tuple[Sequence[DirectReading], Answering]
 
 
-def _read_tensor(data: bytes, wish: RequestedVersion, heatmaps: bool) -> _Readings:
+def _read_tensor(data: bytes, requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    version, predictor = wish.loaded(deadline, is_fitted=True)
+    version, predictor = requested.loaded(deadline, is_fitted=True)
     images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
     _require_few(len(images), heatmaps)
     with predict_limits().running(deadline):
         return read_images(images, predictor), (version, predictor)
 
 
-def _read_files(films: list[DirectReading], wish: RequestedVersion, heatmaps: bool) -> _Readings:
+def _read_files(images: list[DirectReading], requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    _require_few(len(films), heatmaps)
-    version, predictor = wish.loaded(deadline, is_fitted=False)
+    _require_few(len(images), heatmaps)
+    version, predictor = requested.loaded(deadline, is_fitted=False)
     with predict_limits().running(deadline):
-        readings = list(read_files(films, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline))
+        readings = list(read_files(images, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline))
     return readings, (version, predictor)
 
 
@@ -147,7 +148,7 @@ def _entries(
 
 
 def _unreadable(readings: Sequence[DirectReading]) -> InvalidInputError | UnavailableError:
-    """The refusal of a request of which nothing could be read."""
+    """The error for a request of which no image could be read."""
     first = readings[0].gate
     assert first.reason is not None
     PREDICTIONS.labels("unreadable").inc(len(readings))

@@ -1,4 +1,4 @@
-"""Whether this process can serve: each part is asked, in bounded time, and says what to do where it fails."""
+"""Readiness checks of database, broker, storage and workers, in bounded time, with advice where one fails."""
 
 import shutil
 import threading
@@ -16,7 +16,7 @@ from apps.inference.selectors import oldest_outage, refusing_workers, serving_wo
 from apps.registry import engine
 from apps.tenants.checks import check_roles
 
-PATIENCE_SECONDS = 1.2
+TIMEOUT_SECONDS = 1.2
 CACHE_SECONDS = 3.0
 _FULL_BYTES = 64 * 1024 * 1024
 _NO_DATABASE = "The database does not answer: check that it runs and is migrated, and DATABASE_URL."
@@ -35,79 +35,79 @@ class Check:
 
 @dataclass
 class Readiness:
-    """What was found: a warning does not keep the process from serving."""
+    """The results of the checks. A process with warnings can serve."""
 
     checks: dict[str, Check]
     warnings: list[str] = field(default_factory=list)
 
 
-class _Question:
-    """One part, asked on a thread of its own: a part that hangs keeps that thread, and is not asked again meanwhile."""
+class _RunningCheck:
+    """One check in a thread of its own. While a dependency hangs, its thread stays and no second one is started."""
 
-    def __init__(self, ask: Callable[[], Readiness]) -> None:
-        self._ask = ask
-        self._answered = threading.Event()
-        self._answer: Readiness | None = None
-        # A daemon, so that a part that hangs does not keep the process from ending.
+    def __init__(self, check: Callable[[], Readiness]) -> None:
+        self._check = check
+        self._done = threading.Event()
+        self._result: Readiness | None = None
+        # A daemon thread, so that a dependency that hangs does not keep the process from ending.
         threading.Thread(target=self._run, name="readiness", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            self._answer = self._ask()
+            self._result = self._check()
         finally:
             connections.close_all()
-            self._answered.set()
+            self._done.set()
 
     @property
-    def is_over(self) -> bool:
-        return self._answered.is_set()
+    def is_done(self) -> bool:
+        return self._done.is_set()
 
-    def answer(self, until: float) -> Readiness | None:
-        self._answered.wait(max(0.0, until - time.monotonic()))
-        return self._answer
+    def result(self, until: float) -> Readiness | None:
+        self._done.wait(max(0.0, until - time.monotonic()))
+        return self._result
 
 
 _lock = threading.Lock()
-_questions: dict[str, _Question] = {}
+_running: dict[str, _RunningCheck] = {}
 _latest: tuple[float, Readiness] | None = None
 
 
 def readiness() -> Readiness:
-    """Every part that a study needs on its way, as of a few seconds ago at most.
+    """Check every dependency; the result is cached for a few seconds.
 
-    It never takes longer than `PATIENCE_SECONDS`, whatever hangs. No detail holds a secret, an address or a patient.
+    It never takes longer than `TIMEOUT_SECONDS`. No detail contains a secret, an address or patient data.
     """
     global _latest
     with _lock:
         if _latest is None or time.monotonic() - _latest[0] > CACHE_SECONDS:
-            found = _ask_all()
+            found = _check_all()
             _latest = time.monotonic(), found
         return _latest[1]
 
 
-def forget() -> None:
-    """Let the next call ask again."""
+def reset_cache() -> None:
+    """Let the next call run the checks again."""
     global _latest
     with _lock:
         _latest = None
 
 
-def _ask_all() -> Readiness:
-    silent = {
+def _check_all() -> Readiness:
+    without_answer = {
         "database": Readiness({"database": Check(False, _NO_DATABASE), "worker": _UNKNOWN}),
         "broker": Readiness({"broker": Check(False, _NO_BROKER)}),
         "storage": Readiness({"storage": Check(False, _NO_STORAGE)}),
     }
-    asked = {"database": _ask_database, "broker": _ask_broker, "storage": _ask_storage}
-    for name, ask in asked.items():
-        if name not in _questions or _questions[name].is_over:
-            _questions[name] = _Question(ask)
-    until = time.monotonic() + PATIENCE_SECONDS
+    checks = {"database": _check_database, "broker": _check_broker, "storage": _check_storage}
+    for name, check in checks.items():
+        if name not in _running or _running[name].is_done:
+            _running[name] = _RunningCheck(check)
+    until = time.monotonic() + TIMEOUT_SECONDS
     found = Readiness({})
-    for name in asked:
-        answer = _questions[name].answer(until) or silent[name]
-        found.checks |= answer.checks
-        found.warnings += answer.warnings
+    for name in checks:
+        result = _running[name].result(until) or without_answer[name]
+        found.checks |= result.checks
+        found.warnings += result.warnings
     found.warnings += engine.missing_protections()
     return found
 
@@ -115,7 +115,7 @@ def _ask_all() -> Readiness:
 _UNKNOWN = Check(False, "Unknown, because the database does not answer.")
 
 
-def _ask_database() -> Readiness:
+def _check_database() -> Readiness:
     try:
         check_roles()
         return Readiness({"database": Check(True), "worker": _worker()}, _waiting())
@@ -145,10 +145,10 @@ def _refusals() -> str:
     return f"Workers that cannot load a version which they should hold: {refusing}. See Workers in the console."
 
 
-def _ask_broker() -> Readiness:
+def _check_broker() -> Readiness:
     try:
         policy = _eviction_policy()
-    # Each broker has an error tree of its own, and its messages may hold addresses.
+    # Each broker client has its own exceptions, and their messages may contain addresses.
     except Exception:
         return Readiness({"broker": Check(False, _NO_BROKER)})
     warnings = [] if policy == "noeviction" else [_EVICTS.format(policy)]
@@ -158,29 +158,29 @@ def _ask_broker() -> Readiness:
 def _eviction_policy() -> str:
     with broker.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=1)
-        # Managed services refuse CONFIG; INFO says the same.
+        # Managed services refuse CONFIG; INFO has the same value.
         found = connection.default_channel.client.info("memory").get("maxmemory_policy", "noeviction")
     return str(found)
 
 
-def _ask_storage() -> Readiness:
+def _check_storage() -> Readiness:
     try:
         detail = _storage_problem()
-    # Each S3 client has an error tree of its own, and its messages may hold addresses.
+    # Each S3 client has its own exceptions, and their messages may contain addresses.
     except Exception:
         detail = _NO_STORAGE
     return Readiness({"storage": Check(not detail, detail)})
 
 
 def _storage_problem() -> str:
-    """What is wrong with the storage; it is looked at, and nothing is written to it."""
+    """The problem of the storage, or an empty text; the check writes nothing."""
     default_storage.exists("health/readiness")
-    # A proxy of Django stands in front of the storage itself.
+    # `default_storage` is a lazy proxy of the storage.
     storage: object = default_storage._wrapped  # type: ignore[attr-defined]
     if not isinstance(storage, FileSystemStorage):
         return ""
     folder = Path(storage.location)
-    # It is made when the first object is stored.
+    # The folder is created when the first object is stored.
     existing = folder if folder.exists() else folder.parent
     if not existing.is_dir():
         return "The folder of the objects is missing: check that its disk is mounted."

@@ -1,4 +1,4 @@
-"""A study as integrators see it: its status, what was found, where to fetch the rest, and whose it is."""
+"""The results of studies for the API: status, findings, patient, and the URLs of reports and heatmaps."""
 
 import datetime
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class PatientResult:
 
 @dataclass(frozen=True)
 class FormerReport:
-    """A signed version that was amended since."""
+    """A signed version of a report that was amended since."""
 
     url: str
     signed: datetime.datetime | None
@@ -64,7 +64,7 @@ class StudyResult:
 
 
 def study_results(studies: Sequence[Study]) -> list[StudyResult]:
-    """The results of some studies, in their order, with as many queries as for one."""
+    """The results of several studies, in their order, with a fixed number of queries."""
     ids = [study.pk for study in studies]
     jobs = _latest_jobs(ids)
     reports = report_states(ids, [job.pk for job in jobs.values()])
@@ -72,7 +72,7 @@ def study_results(studies: Sequence[Study]) -> list[StudyResult]:
 
 
 def _patient(study: Study) -> PatientResult:
-    """What the images of this very study say; null where that is not known yet."""
+    """The demographics that this study's own images state; null where they are not known yet."""
     is_filled = study.is_filled
     return PatientResult(
         name=study.patient_name if is_filled else None,
@@ -88,7 +88,7 @@ def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
         InferenceJob.objects.filter(study_id__in=study_ids)
         .order_by("study_id", "-id")
         .distinct("study_id")
-        # The manifest of a version is large and says nothing here.
+        # The manifest of a version is large and not needed here.
         .select_related("model_version", "instance")
         .defer("model_version__manifest")
         .prefetch_related("findings")
@@ -97,7 +97,7 @@ def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
 
 
 def _read_instance(job: InferenceJob | None) -> str | None:
-    """The SOPInstanceUID of the image that the findings are of."""
+    """The SOPInstanceUID of the image that was read."""
     if job is None or job.state != JobState.COMPLETE or job.instance is None:
         return None
     return job.instance.sop_instance_uid

@@ -24,7 +24,7 @@ class FindingSerializer(serializers.Serializer[Any]):
 
 
 class PatientSerializer(serializers.Serializer[Any]):
-    """Whom the study belongs to, and what its own images say of the patient."""
+    """The patient of a study, with the demographics that the study's own images state."""
 
     name = serializers.CharField(
         allow_null=True,
@@ -39,11 +39,11 @@ class PatientSerializer(serializers.Serializer[Any]):
 
 class WarningSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text="Stable name, in kebab-case.")
-    detail = serializers.CharField(help_text="The warning in words.")
+    detail = serializers.CharField(help_text="The warning as text.")
 
 
 class FormerReportSerializer(serializers.Serializer[Any]):
-    url = serializers.CharField(help_text="The PDF that was signed, for good.")
+    url = serializers.CharField(help_text="The PDF that was signed; it never changes.")
     signed = serializers.DateTimeField()
 
 
@@ -52,7 +52,7 @@ class StudySerializer(serializers.Serializer[Any]):
     patient = PatientSerializer()
     demographics_conflict = serializers.BooleanField(
         help_text="Whether name, birth date, sex or PatientID of this study's images, or of the studies under its "
-        "PatientID, contradict each other and no person has settled that yet."
+        "PatientID, contradict each other and no user has settled that yet."
     )
     accession_number = serializers.CharField(allow_blank=True)
     study_date = serializers.DateField(allow_null=True)
@@ -65,7 +65,7 @@ class StudySerializer(serializers.Serializer[Any]):
     )
     reason_code = serializers.CharField(allow_null=True, help_text="The reason's stable name, in kebab-case.")
     warnings = WarningSerializer(
-        many=True, help_text="What is odd about the image that was read, or about its patient; how it was read then."
+        many=True, help_text="What a reader should know about the image that was read, or about its patient."
     )
     model_version = serializers.CharField(allow_null=True, help_text="name:number")
     findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
@@ -76,7 +76,7 @@ class StudySerializer(serializers.Serializer[Any]):
         help_text="Of the signed report as long as there is one, whatever was read later.",
     )
     former_reports = FormerReportSerializer(many=True, help_text="Signed versions that were amended, newest first.")
-    new_images_since_report = serializers.BooleanField(help_text="Images came after the signature.")
+    new_images_since_report = serializers.BooleanField(help_text="Images arrived after the signature.")
     report_image_rejected = serializers.BooleanField(
         help_text="The image that the signed report is about was rejected since."
     )
@@ -105,12 +105,12 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     study_date_to = serializers.DateField(required=False)
     study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)
     model_version = serializers.RegexField(
-        r"\A[-\w]{1,100}:[0-9]{1,9}\Z", required=False, help_text="name:number. Studies that it read, then or now."
+        r"\A[-\w]{1,100}:[0-9]{1,9}\Z", required=False, help_text="name:number. Studies that this version has read."
     )
     label = serializers.ChoiceField(  # type: ignore[assignment]
         choices=engine.LABELS,
         required=False,
-        help_text="The finding that `positive` and `min_probability` speak of; alone: studies where it is positive.",
+        help_text="The finding for `positive` and `min_probability`; alone: studies where it is positive.",
     )
     positive = serializers.BooleanField(
         required=False, help_text="With `label`: that finding is positive, or not. Else: any finding is, or none."
@@ -124,7 +124,7 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
 
 
 class PredictQuerySerializer(serializers.Serializer[Any]):
-    """The query parameters of /predict."""
+    """The query parameters of ``/predict``."""
 
     model_version = serializers.RegexField(
         r"\A[-a-zA-Z0-9_]{1,100}:[0-9]{1,9}\Z",
@@ -139,7 +139,7 @@ class PredictQuerySerializer(serializers.Serializer[Any]):
 class GateSerializer(serializers.Serializer[Any]):
     accepted = serializers.BooleanField(help_text="Whether the image was read as a frontal chest film.")
     reason = serializers.CharField(allow_null=True, help_text="Stable name of the refusal, in kebab-case.")
-    detail = serializers.CharField(allow_blank=True, help_text="The refusal in words.")
+    detail = serializers.CharField(allow_blank=True, help_text="The refusal as text.")
 
 
 class PredictedFindingSerializer(serializers.Serializer[Any]):
@@ -161,7 +161,7 @@ class PredictionSerializer(serializers.Serializer[Any]):
     file = serializers.CharField(allow_null=True, help_text="The file's name, where you gave one.")
     model_version = serializers.CharField(help_text="name:number")
     gate = GateSerializer()
-    warnings = WarningSerializer(many=True, help_text="What is odd about the image; how it was read then.")
+    warnings = WarningSerializer(many=True, help_text="What a reader should know about the image.")
     findings = PredictedFindingSerializer(many=True, help_text="All labels, most probable first; empty where refused.")
     intended_use = serializers.CharField()
 
@@ -183,12 +183,12 @@ class ModelListSerializer(serializers.Serializer[Any]):
 
 
 class InputSpaceSerializer(serializers.Serializer[Any]):
-    """How a film becomes the network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
+    """The network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
 
     size = serializers.IntegerField(help_text="Pixels a side of the square input.")
     fit = serializers.ChoiceField(
         choices=engine.FITS,
-        help_text="stretch: both sides become `size`; crop: the short side does, and the middle of the long one stays.",
+        help_text="stretch: both sides become `size`; crop: the short side becomes `size`, the long one is cropped.",
     )
     resize = serializers.ChoiceField(
         choices=engine.RESIZES,
@@ -207,7 +207,7 @@ class OperatingPointSerializer(serializers.Serializer[Any]):
     strategy = serializers.CharField()
     positives = serializers.IntegerField(
         allow_null=True,
-        help_text="Validation films with the finding that it was chosen on; null where its source does not say.",
+        help_text="Validation films with the finding that it was chosen on; null where this is not known.",
     )
 
 
@@ -227,7 +227,7 @@ class ModelSerializer(ModelSummarySerializer):
     )
     threshold_notes = serializers.DictField(child=serializers.CharField())
     calibration = serializers.DictField(
-        child=CalibrationSerializer(), help_text="By label: what makes a probability of the network's logit."
+        child=CalibrationSerializer(), help_text="By label: converts the network's logit to a probability."
     )
     metrics = serializers.DictField(help_text="Measured figures by split, with confidence intervals.")
     data = serializers.DictField(  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Studies: list, one, its report and its heatmaps."""
+"""The API's views of studies: the list, one study, its report and its heatmaps."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""/api/v1/"""
+"""The URLs below ``/api/v1/``."""
 
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -7,7 +7,7 @@ from apps.api import model_views, predict_views, study_views
 from apps.tenants.middleware import opens_own_transaction
 
 app_name = "api"
-# Anything else than a UID or a label is an unknown address and never reaches the database.
+# An address with anything but a UID or a label is unknown and never reaches the database.
 _STUDY = r"^studies/(?P<study_instance_uid>[0-9.]{1,64})/"
 
 urlpatterns = [
@@ -20,7 +20,7 @@ urlpatterns = [
         name="report-version",
     ),
     re_path(_STUDY + r"heatmaps/(?P<label>[A-Za-z_]{1,40})\.png$", study_views.HeatmapView.as_view(), name="heatmap"),
-    # The body is streamed and the network takes its time: no transaction is open meanwhile.
+    # No transaction is open while the body is streamed and the network computes.
     path("predict", opens_own_transaction(predict_views.PredictView.as_view()), name="predict"),
     path("models/", model_views.ModelListView.as_view(), name="models"),
     re_path(
@@ -31,7 +31,7 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(
         "docs/",
-        # Its script is an answer of its own, so the content security policy needs no exception.
+        # This view serves the script separately, so the content security policy needs no exception.
         SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="api/docs.html"),
         name="docs",
     ),

@@ -1,4 +1,4 @@
-"""Who may open a page of the portal: a signed-in member of the hospital in force."""
+"""Access to the portal's pages: for signed-in members of the tenant in force."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -29,11 +29,11 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def members_only(view: _View) -> _View:
-    """Show the page to members; send everybody else to where they become one. Nothing of it is kept by caches."""
+    """Show a page to members, and redirect other users to sign in or choose a hospital. No cache stores the page."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = _turn_away(request) or view(request, *args, **kwargs)
+        response = _redirect_non_member(request) or view(request, *args, **kwargs)
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = "private, no-store"
         return response
@@ -41,7 +41,7 @@ def members_only(view: _View) -> _View:
     return guarded  # type: ignore[return-value]
 
 
-def _turn_away(request: HttpRequest) -> HttpResponseBase | None:
+def _redirect_non_member(request: HttpRequest) -> HttpResponseBase | None:
     if getattr(request, "membership", None) is not None:
         return None
     if wants_json(request):

@@ -1,4 +1,4 @@
-"""What people type in."""
+"""Forms that several pages of the portal use."""
 
 from django import forms
 from django.core.validators import ProhibitNullCharactersValidator, RegexValidator
@@ -8,7 +8,7 @@ DICOM_TEXT = RegexValidator(r"^[^\\\x00-\x1f\x7f]*$", "Leave out backslashes and
 
 
 class PictureForm(forms.Form):
-    """What a PNG or JPEG cannot say about itself."""
+    """The patient details of a PNG or JPEG, which has no DICOM attributes."""
 
     is_frontal = forms.BooleanField(required=False)
     patient_id = forms.CharField(

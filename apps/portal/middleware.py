@@ -1,4 +1,4 @@
-"""Refusals of the services, as pages that a person can act on."""
+"""Middleware that shows errors of the services as pages of the portal."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from apps.portal.access import wants_json
 
 
 class PortalErrorMiddleware:
-    """Turns a ChecxrayError of a portal view into its page, or its problem document where a script asked."""
+    """Answers a ChecxrayError of a portal view with an error page, or with a problem document for a script."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -25,7 +25,7 @@ class PortalErrorMiddleware:
         if match is None or match.app_name != "portal":
             return None
         if isinstance(exception, DatabaseError | InterfaceError):
-            exception = UnavailableError("The database did not answer and nothing was kept; try again.")
+            exception = UnavailableError("The database did not answer and nothing was stored; try again.")
         if not isinstance(exception, ChecxrayError):
             return None
         status = status_of(exception)
@@ -37,7 +37,7 @@ class PortalErrorMiddleware:
         response["Cache-Control"] = "private, no-store"
         if status in RETRY_AFTER_SECONDS:
             response["Retry-After"] = RETRY_AFTER_SECONDS[status]
-        # A refused request changes nothing. After the rendering, which may still read.
+        # A refused request changes nothing. The rollback comes after the rendering, which may still run queries.
         if transaction.get_connection().in_atomic_block:
             transaction.set_rollback(True)
         return response

@@ -1,4 +1,4 @@
-"""What a study's page shows."""
+"""The selector of a study's page, with everything that the page shows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
 from apps.inference.warnings import CodedWarning, warnings_of
-from apps.portal.identity import ShownConflict, shown_conflicts
+from apps.portal.demographics import ShownConflict, shown_conflicts
 from apps.reports.models import Report
 from apps.reports.selectors import draft_of, has_new_images, heatmaps_of, reviews_of, versions_of
 from apps.studies.models import ImageRejection, Instance, Study
@@ -21,7 +21,7 @@ _SHORTCUTS = 9
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One line of the findings' table."""
+    """One row of the table of findings."""
 
     finding: Finding
     zone: str | None
@@ -60,7 +60,7 @@ class StudyPage:
 
     @property
     def instance(self) -> Instance | None:
-        """The film that the AI read, or the first one."""
+        """The image that was read, or the first one."""
         if self.job is not None and self.job.instance is not None and not self.job.instance.is_held:
             return self.job.instance
         return self.instances[0] if self.instances else None
@@ -79,13 +79,13 @@ class StudyPage:
         return [row for row in self.rows if row.finding.positive]
 
     @property
-    def not_judged(self) -> list[FindingRow]:
+    def without_operating_point(self) -> list[FindingRow]:
         """The findings that have no operating point."""
         return [row for row in self.rows if row.finding.threshold is None]
 
     @property
-    def judges_nothing(self) -> bool:
-        return bool(self.rows) and len(self.not_judged) == len(self.rows)
+    def has_no_operating_points(self) -> bool:
+        return bool(self.rows) and len(self.without_operating_point) == len(self.rows)
 
     @property
     def is_signed(self) -> bool:
@@ -102,12 +102,12 @@ class StudyPage:
 
     @property
     def can_amend(self) -> bool:
-        """The signed report is amended on the latest result where there is one, else on its own."""
+        """Whether the reader may amend the signed report: on the latest result, or else on the report's own."""
         return self.reads and self.is_signed and self.status not in (RECEIVED, *OPEN_STATES)
 
     @property
     def has_draft_of_this_result(self) -> bool:
-        """A draft on an earlier reading says nothing about what the page shows."""
+        """Whether the draft is about the result that the page shows, and not about an earlier one."""
         same = self.draft is not None and self.job is not None and self.draft.job_id == self.job.pk
         return same and self.status == JobState.COMPLETE
 
@@ -135,7 +135,7 @@ class StudyPage:
 
     @property
     def token(self) -> str:
-        """Changes when anything on the page that the AI or a reader decides has changed."""
+        """A text that changes when a result, a report, a rejection or an image of the page changes."""
         waits = self.job.reason_code if self.job else ""
         parts: list[Any] = [self.job.pk if self.job else "", self.status, waits, len(self.instances)]
         parts += [each.pk if each else "" for each in (self.report, self.draft)]

@@ -3,7 +3,6 @@
 from django.urls import path
 
 from apps.portal.views import (
-    entrance,
     images,
     invitation,
     keys,
@@ -14,6 +13,7 @@ from apps.portal.views import (
     quick_check,
     rejections,
     report,
+    sign_in,
     study,
     trial,
     upload,
@@ -24,9 +24,9 @@ app_name = "portal"
 urlpatterns = [
     path("", worklist.worklist, name="worklist"),
     path("search/", worklist.search, name="search"),
-    path("sign-in/", entrance.sign_in, name="sign-in"),
-    path("sign-out/", entrance.sign_out, name="sign-out"),
-    path("hospital/", entrance.hospital, name="hospital"),
+    path("sign-in/", sign_in.sign_in, name="sign-in"),
+    path("sign-out/", sign_in.sign_out, name="sign-out"),
+    path("hospital/", sign_in.hospital, name="hospital"),
     path("invitation/<str:token>/", invitation.invitation, name="invitation"),
     path("operator-invitation/<str:uidb64>/<str:token>/", invitation.operator_invitation, name="operator-invitation"),
     path("settings/", people.settings_home, name="settings"),

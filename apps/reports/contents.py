@@ -127,8 +127,8 @@ def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
     judged = "Flagged" if finding.positive else "Below"
     return FindingLine(
         name=readable(finding.label),
-        probability=percent(finding.probability),
-        operating_point="" if finding.threshold is None else percent(finding.threshold),
+        probability=format_probability(finding.probability),
+        operating_point="" if finding.threshold is None else format_probability(finding.threshold),
         result="Not judged" if finding.threshold is None else judged,
         positive=finding.positive,
         verdict="" if review is None else review.get_verdict_display(),
@@ -138,8 +138,8 @@ def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
 def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay:
     return Overlay(
         name=readable(finding.label),
-        probability=percent(finding.probability),
-        operating_point="" if finding.threshold is None else percent(finding.threshold),
+        probability=format_probability(finding.probability),
+        operating_point="" if finding.threshold is None else format_probability(finding.threshold),
         place="" if heatmap is None else _place(heatmap),
         picture=picture,
     )
@@ -179,7 +179,7 @@ def readable(label: str) -> str:
     return label.replace("_", " ").capitalize()
 
 
-def percent(value: float) -> str:
+def format_probability(value: float) -> str:
     """A probability with one decimal; it is never rounded to 0 or 100 per cent."""
     if value < 0.0005:
         return "<0.1%"

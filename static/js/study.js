@@ -168,7 +168,7 @@ poll(POLL_SECONDS, async () => {
 });
 let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
-function reading({ positive_count: flagged, judges_nothing: isUnjudged }) {
+function reading({ positive_count: flagged, has_no_operating_points: isUnjudged }) {
   if (flagged === null) return "Read by AI";
   if (isUnjudged) return "Read by AI: not judged, for want of operating points";
   return `Read by AI: ${flagged || "no"} finding${flagged === 1 ? "" : "s"} flagged`;

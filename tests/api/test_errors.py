@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from django.test import Client, RequestFactory
 
-from apps.api import errors
+from apps.api import error_views
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/nothing/", "/api/v1/studies/..%2f/", "/api/v1/studies/1%00/"])
@@ -33,10 +33,10 @@ def test_a_failure_is_a_problem_without_its_cause(
 
 def test_people_get_pages_and_machines_problems(rf: RequestFactory) -> None:
     handlers = {
-        400: lambda request: errors.bad_request(request, Exception()),
-        403: lambda request: errors.permission_denied(request, Exception()),
-        404: lambda request: errors.not_found(request, Exception()),
-        500: errors.server_error,
+        400: lambda request: error_views.bad_request(request, Exception()),
+        403: lambda request: error_views.permission_denied(request, Exception()),
+        404: lambda request: error_views.not_found(request, Exception()),
+        500: error_views.server_error,
     }
     for status, handler in handlers.items():
         for_machine, for_person = handler(rf.get("/api/v1/x")), handler(rf.get("/x"))

@@ -22,9 +22,9 @@ from tests.conftest import PROJECT_ROOT
 
 @pytest.fixture(autouse=True)
 def _ask_again() -> Iterator[None]:
-    readiness.forget()
+    readiness.reset_cache()
     yield
-    readiness.forget()
+    readiness.reset_cache()
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_server_that_hangs_is_named_within_two_seconds(worker: Any, part: str)
         process.suspend()
     try:
         for _ in range(2):
-            readiness.forget()
+            readiness.reset_cache()
             started = time.monotonic()
             checks = Client().get("/readyz").json()["checks"]
             assert time.monotonic() - started < 2
@@ -129,7 +129,7 @@ def test_a_server_that_hangs_is_named_within_two_seconds(worker: Any, part: str)
             process.resume()
     deadline = time.monotonic() + 15
     while Client().get("/readyz").status_code != 200:
-        readiness.forget()
+        readiness.reset_cache()
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -152,7 +152,7 @@ def test_answers_are_kept_for_seconds(worker: Any, monkeypatch: pytest.MonkeyPat
     assert Client().get("/readyz").status_code == 200
     monkeypatch.setattr(readiness, "_storage_problem", failing(OSError()))
     assert Client().get("/readyz").status_code == 200
-    readiness.forget()
+    readiness.reset_cache()
     assert Client().get("/readyz").status_code == 503
 
 

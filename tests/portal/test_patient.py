@@ -94,7 +94,7 @@ def test_two_people_under_one_id_are_told_apart_and_put_together_again(
     assert len(listed(north, demographics_conflict="true")) == 4
     with tenant_tx(north.tenant.id):
         assert {study.patient_id for study in Study.objects.all()} == {conflict.patient_id}
-    assert "taken back by" in client.get(page_of(jane)).text
+    assert "undone by" in client.get(page_of(jane)).text
 
 
 def test_a_corrected_name_is_accepted_and_a_third_one_is_a_new_conflict(

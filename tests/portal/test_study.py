@@ -272,7 +272,7 @@ def test_a_version_without_operating_points_is_not_called_negative(
     page = words(client.get(at(study)))
     assert "Not judged: reporter:3 has no operating points" in page
     assert "reached its operating point" not in page
-    assert client.get(at(study, "state/")).json()["judges_nothing"] is True
+    assert client.get(at(study, "state/")).json()["has_no_operating_points"] is True
     assert "Not judged" in words(client.get("/"))
     assert "None flagged" not in words(client.get("/"))
 

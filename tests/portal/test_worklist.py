@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.inference.models import InferenceJob, JobState
 from apps.inference.services import claim_jobs, reject_job
-from apps.portal.worklist import PAGE_SIZE, WorklistQuery, worklist_page
+from apps.portal.worklist_query import PAGE_SIZE, WorklistQuery, worklist_page
 from apps.studies.models import Patient, Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital

@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from safetensors.numpy import load_file, save
 
-from apps.api.readiness import Check, forget, readiness
+from apps.api.readiness import Check, readiness, reset_cache
 from apps.audit.services import Actor
 from apps.deployment.points import Choice
 from apps.deployment.services import activate, retire, roll_back, set_points, unpin
@@ -251,7 +251,7 @@ def test_the_command_says_how_far_the_workers_are(
         assert "cannot load a version which they should hold: 1." in readiness().checks["worker"].detail
         assert moved("--rollback", "--tenant", "north") == "1 of 1 worker serves it."
         wait_for(lambda: not refusing_workers(), 10, "The refusal is forgotten")
-        forget()
+        reset_cache()
         assert readiness().checks["worker"] == Check(True)
 
 

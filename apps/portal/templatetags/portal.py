@@ -1,4 +1,4 @@
-"""How values read on a page."""
+"""Template tags and filters that format values for the portal's pages."""
 
 import re
 
@@ -26,7 +26,7 @@ _SEX = {"M": "male", "F": "female", "O": "other sex"}
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """A symbol of our sprite; it decorates a text that is there anyway."""
+    """A symbol of the SVG sprite; it decorates a text that the page also has."""
     return format_html(
         '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
         static("img/icons.svg"),
@@ -41,19 +41,19 @@ def status_text(status: str) -> str:
 
 @register.filter
 def sop_class_name(sop_class_uid: str) -> str:
-    """``Comprehensive SR``; the UID itself where it is none that we take."""
+    """The name of a SOP class, such as ``Comprehensive SR``; the UID itself where it is unknown."""
     return engine.SOP_CLASSES.get(sop_class_uid, sop_class_uid).removesuffix(" Storage")
 
 
 @register.filter
 def finding_name(label: str) -> str:
-    """``Pleural_Thickening`` as people write it."""
+    """The display name of a label: ``Pleural thickening`` for ``Pleural_Thickening``."""
     return label.replace("_", " ").capitalize()
 
 
 @register.filter
 def percent(value: float | None) -> str:
-    """A probability in per cent with one decimal. It never rounds up to certainty."""
+    """A probability in per cent with one decimal, never rounded to 0 or 100."""
     if value is None:
         return ""
     return f"{min(max(value * 100, 0.1), 99.9):.1f}"
@@ -66,17 +66,17 @@ def share(value: float) -> str:
 
 
 @register.filter
-def points(value: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
+def percentage_points(value: float) -> str:
+    """A difference of shares in percentage percentage_points, with its sign."""
     return f"{value * 100:+.1f}"
 
 
 @register.filter
 def against(probability: float, threshold: float | None) -> str:
-    """The length of a bar, 0 to 100, that has its operating point in the middle: p and t compared by their odds.
+    """The length of a bar, 0 to 100, with the operating point in the middle: probability and threshold as odds.
 
-    Operating points of rare findings lie at a few per cent, where a plain bar shows nothing. Without an operating
-    point the bar is the plain probability.
+    Operating points of rare findings are at a few per cent, where a linear bar would be too short to see. Without an
+    operating point the length is the probability.
     """
     if threshold is None:
         return f"{probability * 100:.2f}"

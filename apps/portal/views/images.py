@@ -1,4 +1,4 @@
-"""The film and its heatmaps as pictures. Rendering happens outside the transaction."""
+"""The views of a study's image and heatmaps as PNG. They render outside the transaction."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -25,7 +25,7 @@ from apps.tenants.services import require_role
 @require_GET
 @members_only
 def film(request: MemberRequest, pk: UUID) -> HttpResponse:
-    """The film that the AI read; ``?image=2`` is the study's second."""
+    """The image that was read; ``?image=2`` is the study's second."""
     with tenant_tx(request.tenant.id):
         instance = _instance(pk, request.GET.get("image", ""))
         _record_access(request, pk)
@@ -70,6 +70,6 @@ def _record_access(request: MemberRequest, pk: UUID) -> None:
 def _picture(png: bytes, tag: str, status: int = HTTPStatus.OK) -> HttpResponse:
     response = HttpResponse(png, content_type="image/png", status=status)
     response["ETag"] = tag
-    # The browser asks each time, so that signing out takes the pictures with it.
+    # The browser must revalidate each time, so that it shows no image after the user has signed out.
     response["Cache-Control"] = "private, no-cache"
     return response

@@ -1,4 +1,4 @@
-"""The page behind the link of an invitation, or of a new password; open to who has the link."""
+"""The pages of invitation and password links; they need no sign-in."""
 
 from django import forms
 from django.contrib import messages
@@ -17,7 +17,7 @@ from apps.accounts.services import accept, open_invitation, set_password_by_link
 from apps.accounts.services.invitations import account_of
 from apps.core.client_address import client_address
 from apps.core.errors import InvalidInputError
-from apps.portal.views.entrance import enter_hospital
+from apps.portal.views.sign_in import enter_hospital
 from apps.tenants.middleware import opens_own_transaction
 
 LONGEST_PASSWORD = 256
@@ -43,7 +43,7 @@ class PasswordForm(forms.Form):
 
 
 class AccountForm(PasswordForm):
-    full_name = forms.CharField(label="Your name", max_length=200, help_text="As reports that you sign shall carry it.")
+    full_name = forms.CharField(label="Your name", max_length=200, help_text="As it appears in reports that you sign.")
     field_order = ("full_name", "password", "again")
 
 
@@ -51,7 +51,7 @@ class AccountForm(PasswordForm):
 @never_cache
 @require_http_methods(["GET", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Join the hospital, with a new account or as who is signed in; or choose a new password."""
+    """Join the hospital, with a new account or as the signed-in user; or choose a new password."""
     found = open_invitation(token)
     user = request.user if request.user.is_authenticated else None
     account = None if found.for_user_id else account_of(found)
@@ -108,7 +108,7 @@ def _welcome(request: HttpRequest, found: Invitation, person: User, user: User |
 
 
 class OperatorInvitation(PasswordResetConfirmView):
-    """An invited operator chooses a first password; Django's view keeps the token out of the address meanwhile."""
+    """An invited operator chooses a first password; Django's view removes the token from the address."""
 
     template_name = "portal/operator_invitation.html"
     token_generator = first_password_tokens

@@ -1,4 +1,4 @@
-"""Hospital settings, Keys: what the hospital's machines sign in with; for its administrators."""
+"""Hospital settings, API keys: the pages on which administrators create and revoke keys."""
 
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ class KeyForm(forms.Form):
         label="Until the end of",
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="Empty: until somebody revokes it.",
+        help_text="Empty: until it is revoked.",
     )
 
     def clean_expires(self) -> datetime | None:
@@ -45,7 +45,7 @@ class KeyForm(forms.Form):
 @require_http_methods(["GET", "POST"])
 @members_only
 def key_list(request: MemberRequest) -> HttpResponse:
-    """The keys, and the form of a new one, which is shown once."""
+    """The keys, and the form for a new key; its text is shown once."""
     require_role(request.membership, Role.ADMIN)
     posted: Any = request.POST if request.method == "POST" else None
     form = KeyForm(posted, initial={"expires": timezone.localdate() + _LASTS})

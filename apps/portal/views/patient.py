@@ -1,4 +1,4 @@
-"""Whose a study is: contradictions are settled, and studies moved, withdrawn and restored, by a member."""
+"""The pages on which members settle conflicts, and move, withdraw and restore studies."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import ChecxrayError, InvalidInputError
 from apps.inference.withdrawal import read_again, restore_study, withdraw_study
-from apps.portal import identity
+from apps.portal import demographics
 from apps.portal.access import MemberRequest, members_only
 from apps.portal.forms import DICOM_TEXT
 from apps.reports.printed import differing_reports
@@ -31,7 +31,7 @@ _TEXT: list[Any] = [DICOM_TEXT, ProhibitNullCharactersValidator()]
 
 
 class MoveForm(forms.Form):
-    """The patient, and what is said of them from now on."""
+    """The patient to move a study to, and the study's new demographics."""
 
     patient_id = forms.CharField(label="Patient ID", max_length=64, validators=_TEXT)
     issuer = forms.CharField(label="Issuer of patient ID", max_length=64, required=False, validators=_TEXT)
@@ -47,7 +47,7 @@ class MoveForm(forms.Form):
 @require_http_methods(["GET", "POST"])
 @members_only
 def study_patient(request: MemberRequest, pk: UUID) -> HttpResponse:
-    """Whose the study is. A POST names in ``action`` what is to be done."""
+    """The page of a study's patient; a POST names the operation in ``action``."""
     study = get_study_by_id(pk, even_withdrawn=True)
     if request.method == "GET":
         record(
@@ -59,7 +59,7 @@ def study_patient(request: MemberRequest, pk: UUID) -> HttpResponse:
         form = MoveForm(request.POST)
         if not form.is_valid():
             return _page(request, study, form=form)
-        found = identity.candidates(form.cleaned_data["patient_id"], form.cleaned_data["issuer"])
+        found = demographics.patients_with_id(form.cleaned_data["patient_id"], form.cleaned_data["issuer"])
         return _page(request, study, form=form, candidates=found, looked=True)
     act = _ACTIONS.get(action)
     if act is None:
@@ -71,11 +71,11 @@ def study_patient(request: MemberRequest, pk: UUID) -> HttpResponse:
 @require_GET
 @members_only
 def patients(request: MemberRequest) -> HttpResponse:
-    """What is not as it should be: open conflicts, signed reports that name somebody else, withdrawn studies."""
+    """Open conflicts, signed reports that name another patient than their study, and withdrawn studies."""
     context = {
-        "conflicts": identity.open_conflicts(),
+        "conflicts": demographics.open_conflicts(),
         "reports": list(differing_reports()),
-        "withdrawn": identity.withdrawn_studies(),
+        "withdrawn": demographics.withdrawn_studies(),
     }
     record(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), operation="portal:patients")
     return render(request, "portal/patients.html", context)
@@ -123,8 +123,8 @@ def _page(request: MemberRequest, study: Study, **more: Any) -> HttpResponse:
     context = {
         "study": study,
         "form": form,
-        "conflicts": identity.shown_conflicts(study),
-        "decisions": identity.decisions_about(study),
+        "conflicts": demographics.shown_conflicts(study),
+        "decisions": demographics.decisions_about(study),
         "changes": study.changes.select_related("by"),
         **more,
     }
@@ -160,25 +160,25 @@ def _reopen(request: MemberRequest, study: Study) -> str:
         conflict_id=_uuid(request.POST.get("conflict", "")), user=request.user, membership=request.membership
     )
     read_again(study_ids=study_ids)
-    return "The decision is taken back."
+    return "The decision is undone."
 
 
 def _move(request: MemberRequest, study: Study) -> str:
     form = MoveForm(request.POST)
     if not form.is_valid():
-        problems = " ".join(str(message) for said in form.errors.values() for message in said)
+        problems = " ".join(str(message) for errors in form.errors.values() for message in errors)
         raise InvalidInputError(f"The study was not moved: {problems}", "move-invalid")
-    said = form.cleaned_data
+    given = form.cleaned_data
     person = request.POST.get("person", "")
     changes.move_study(
         study_id=study.pk,
-        patient_id=said["patient_id"],
-        issuer=said["issuer"],
+        patient_id=given["patient_id"],
+        issuer=given["issuer"],
         person_id=_uuid(person) if person else None,
         demographics=None
-        if said["keep"]
-        else changes.ChosenDemographics(said["name"], said["birth_date"], said["sex"]),
-        reason=said["reason"],
+        if given["keep"]
+        else changes.ChosenDemographics(given["name"], given["birth_date"], given["sex"]),
+        reason=given["reason"],
         user=request.user,
         membership=request.membership,
     )

@@ -1,4 +1,4 @@
-"""Hospital settings, DICOM peers: which devices and archives may send; for the hospital's administrators."""
+"""Hospital settings, DICOM peers: the pages on which administrators list the devices that may send."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class PeerForm(forms.Form):
     ae_title = forms.CharField(
         label="Calling AE title",
         max_length=100,
-        help_text="What the device calls itself, letter by letter: capitals and small letters differ.",
+        help_text="Exactly as it is set on the device: capital and small letters differ.",
     )
     network = forms.CharField(
         label="Address or network",
@@ -36,7 +36,7 @@ class PeerForm(forms.Form):
         max_length=CERTIFICATE_LENGTH,
         required=False,
         help_text="Its SHA-256 fingerprint, or its subject such as CN=ct1.example,O=Clinic. "
-        "Then the device may send by TLS with this certificate only. Empty: none is asked for.",
+        "Then the device may send by TLS with this certificate only. Empty: no certificate is required.",
     )
     description = forms.CharField(
         label="Description", max_length=100, required=False, help_text="What it is, for your colleagues."
@@ -58,8 +58,8 @@ class PeerForm(forms.Form):
 
 
 @dataclass(frozen=True)
-class Row:
-    """A peer, and when a caller of its name was last refused."""
+class PeerRow:
+    """A peer, and the last refusal of a caller with its AE title."""
 
     peer: Peer
     refusal: Refusal | None
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RefusedRow:
-    """A caller that was refused; whether it is listed by now."""
+    """A caller that was refused, and whether it is listed now."""
 
     refusal: Refusal
     is_listed: bool
@@ -76,7 +76,7 @@ class RefusedRow:
 @require_http_methods(["GET", "POST"])
 @members_only
 def peer_list(request: MemberRequest) -> HttpResponse:
-    """The peers, who was refused lately, and the form of a new peer."""
+    """The peers, the callers that were refused lately, and the form for a new peer."""
     require_role(request.membership, Role.ADMIN)
     refusals = selectors.refusals()
     posted: Any = request.POST if request.method == "POST" else None
@@ -92,7 +92,7 @@ def peer_list(request: MemberRequest) -> HttpResponse:
     latest = {refusal.ae_title: refusal for refusal in reversed(refusals)}
     peers = selectors.peers()
     context = {
-        "rows": [Row(peer, latest.get(peer.ae_title)) for peer in peers],
+        "rows": [PeerRow(peer, latest.get(peer.ae_title)) for peer in peers],
         "refused": [
             RefusedRow(each, any(peer.sends_from(each.ae_title, each.address) for peer in peers)) for each in refusals
         ],
@@ -138,6 +138,6 @@ def remove(request: MemberRequest, peer_id: UUID) -> HttpResponse:
 
 
 def _of_refusal(refusals: list[Refusal], refusal_id: str | None) -> dict[str, str]:
-    """What a refused caller said of itself, to begin the form with."""
+    """The initial values of the form for a caller that was refused."""
     chosen = next((each for each in refusals if str(each.pk) == refusal_id), None)
     return {"ae_title": chosen.ae_title, "network": chosen.address} if chosen else {}

@@ -1,4 +1,4 @@
-"""Hospital settings, People: who works here, with which role; for the hospital's administrators."""
+"""Hospital settings, People: the pages on which administrators manage members and invitations."""
 
 from uuid import UUID
 
@@ -40,7 +40,7 @@ def settings_home(request: MemberRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @members_only
 def people(request: MemberRequest) -> HttpResponse:
-    """The members and the open invitations; a POST invites."""
+    """The members and the open invitations; a POST makes an invitation."""
     require_role(request.membership, Role.ADMIN)
     form = InviteForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -58,7 +58,7 @@ def people(request: MemberRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @members_only
 def person(request: MemberRequest, member_id: UUID) -> HttpResponse:
-    """One member, their keys, and what can be changed; a POST changes the role."""
+    """One member with role and API keys; a POST changes the role."""
     require_role(request.membership, Role.ADMIN)
     if request.method == "POST":
         role = request.POST.get("role", "")
@@ -78,7 +78,7 @@ def remove(request: MemberRequest, member_id: UUID) -> HttpResponse:
     if any(key.is_in_force for key in keys_made_by(removed.user_id)):
         messages.warning(request, f"API keys that {removed.user} made still work. Revoke those that are not needed.")
         return redirect("portal:keys")
-    # Who removed their own membership may see nothing here any more.
+    # An administrator who removed the own membership has no access here any more.
     return redirect("portal:people" if removed.pk != request.membership.pk else "portal:hospital")
 
 
@@ -102,7 +102,7 @@ def _address(request: MemberRequest, token: str) -> str:
 
 
 def _show(request: MemberRequest, link: Link, what: str) -> HttpResponse:
-    """The link itself, where no mail server is set; else that it was sent."""
+    """Show the link, or that it was sent by e-mail."""
     shown = send_link(link)
     context = {"link": link, "shown": shown, "what": what}
     return render(request, "portal/settings/link.html", context)

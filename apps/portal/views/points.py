@@ -29,7 +29,7 @@ _CHANGES = 50
 
 
 @dataclass(frozen=True)
-class Row:
+class PointRow:
     """One finding as the table shows it."""
 
     label: str
@@ -47,7 +47,7 @@ def points(request: MemberRequest) -> HttpResponse:
         "version": version,
         "rows": _rows(request.tenant, version) if version else [],
         "may_change": settings.HOSPITALS_SET_POINTS,
-        "changes": _told(point_changes(request.tenant.id)[:_CHANGES]),
+        "changes": _with_names(point_changes(request.tenant.id)[:_CHANGES]),
     }
     return render(request, "portal/points.html", context)
 
@@ -70,7 +70,7 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
         **what_if_context(request.tenant, version, label, found),
         "form": form,
         "may_change": settings.HOSPITALS_SET_POINTS,
-        "changes": _told(point_changes(request.tenant.id, label)[:_CHANGES]),
+        "changes": _with_names(point_changes(request.tenant.id, label)[:_CHANGES]),
     }
     return render(request, "portal/point.html", context)
 
@@ -94,20 +94,20 @@ def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: 
     return True
 
 
-def _rows(tenant: Tenant, version: ModelVersion) -> list[Row]:
+def _rows(tenant: Tenant, version: ModelVersion) -> list[PointRow]:
     chosen = {
         row.label: Point.of(row) for row in OperatingPoint.objects.filter(model_version=version, for_tenant=tenant)
     }
     return [_row(label, version.thresholds[label], chosen.get(label)) for label in version.manifest["labels"]]
 
 
-def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> Row:
+def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> PointRow:
     if chosen is not None:
-        return Row(label, chosen.value, chosen.how, True)
-    return Row(label, own["value"] if own else None, "The version's own" if own else "Not judged", False)
+        return PointRow(label, chosen.value, chosen.how, True)
+    return PointRow(label, own["value"] if own else None, "The version's own" if own else "Not judged", False)
 
 
-def _told(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
+def _with_names(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
     """With the names of this hospital's people; everybody else is the platform's operator."""
     listed = list(changes)
     members = Membership.objects.filter(user__in={each.by_id for each in listed if each.by_id})

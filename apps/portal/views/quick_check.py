@@ -1,4 +1,4 @@
-"""Quick check: one film read at once and stored nowhere. The page's script asks the REST API; this is its frame."""
+"""The quick check page: its script reads one image with ``/predict``, which stores nothing."""
 
 from django.conf import settings
 from django.http import HttpResponse

@@ -1,4 +1,4 @@
-"""Rejecting an image of a study, and taking that back."""
+"""The views that reject an image of a study and withdraw a rejection."""
 
 from uuid import UUID
 
@@ -39,5 +39,5 @@ def restore(request: MemberRequest, pk: UUID) -> HttpResponse:
         user=request.user,
         membership=request.membership,
     )
-    messages.success(request, "The rejection is taken back.")
+    messages.success(request, "The rejection is withdrawn.")
     return redirect("portal:study", pk=pk)

@@ -1,4 +1,4 @@
-"""What the reader says: a verdict on each finding, the signature, the PDF."""
+"""The views of a report: verdicts on findings, signature, PDF."""
 
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from apps.tenants.services import require_role
 
 
 def _job_on_page(request: MemberRequest, study: Study) -> InferenceJob:
-    """The reader judged what the page showed; a result that came since is not what they judged."""
+    """The job that the reader saw. Raises ConflictError where there is a newer one."""
     job = latest_job(study)
     if job is None or str(job.pk) != request.POST.get("job"):
         raise ConflictError("The AI has read this study again. Reload the page and look at the new result first.")
@@ -68,21 +68,21 @@ def sign(request: MemberRequest, pk: UUID) -> HttpResponse:
 @require_GET
 @members_only
 def pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
-    """The signed report, else the preliminary one."""
+    """The signed report, or else the preliminary one."""
     return _pdf(request, pk)
 
 
 @require_GET
 @members_only
 def draft_pdf(request: MemberRequest, pk: UUID) -> HttpResponse:
-    """The preliminary report beside a signed one."""
+    """The preliminary report, also where there is a signed one."""
     return _pdf(request, pk, draft=True)
 
 
 @require_GET
 @members_only
 def version_pdf(request: MemberRequest, pk: UUID, number: int) -> HttpResponse:
-    """One signed version, for good."""
+    """One signed version."""
     return _pdf(request, pk, number=number)
 
 
@@ -92,6 +92,6 @@ def _pdf(request: MemberRequest, pk: UUID, *, number: int | None = None, draft: 
     document = services.render_pdf(study=study, number=number, draft=draft)
     record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)
     response = HttpResponse(document, content_type="application/pdf")
-    # Nothing of the patient in the file's name: it outlives the download in folders and logs.
+    # No patient data in the file name, because it stays in download folders and logs.
     response["Content-Disposition"] = f'attachment; filename="chest-report-{study.pk}.pdf"'
     return response

@@ -1,4 +1,4 @@
-"""A study's page, and the small answer that its script asks for while the AI works."""
+"""The study page, and the JSON state that its script polls while the AI reads."""
 
 from uuid import UUID
 
@@ -19,13 +19,13 @@ from apps.studies.selectors import get_study_by_id
 @require_GET
 @members_only
 def study(request: MemberRequest, pk: UUID) -> HttpResponse:
-    """The whole page, or its panels alone where the page's script asks for news."""
+    """The whole page, or only its panels for the page's script."""
     found = get_study_by_id(pk, even_withdrawn=True)
     if found.withdrawn is not None:
         return redirect("portal:study-patient", pk=pk)
     page = study_page(pk=pk, membership=request.membership)
     is_fragment = "X-Fragment" in request.headers
-    # A page that is reloaded by its script is still the same access; a script alone is an access, too.
+    # A reload by the page's script belongs to the same access; a script without its page is an access too.
     keep = record_once if is_fragment else record
     keep(action=AuditEvent.Action.STUDY_VIEWED, by=actor_of(request), object_id=page.study.pk, operation="portal:study")
     template = "portal/_study_panels.html" if is_fragment else "portal/study.html"
@@ -49,7 +49,7 @@ def state(request: MemberRequest, pk: UUID) -> JsonResponse:
             "reason": page.job.reason if page.job and page.job.reason else None,
             "model_version": str(page.job.model_version) if page.job and page.job.model_version else None,
             "positive_count": len(page.flagged) if page.reads else None,
-            "judges_nothing": page.judges_nothing,
+            "has_no_operating_points": page.has_no_operating_points,
             "report_status": _report_status(page),
             "token": page.token,
         }

@@ -1,4 +1,4 @@
-"""A model version on trial, for the hospital's administrators: what it said of their studies beside the serving one."""
+"""The trial page, for administrators: a challenger's findings beside those of the serving version."""
 
 from dataclasses import dataclass
 
@@ -72,7 +72,7 @@ def trial(request: MemberRequest) -> HttpResponse:
 @require_GET
 @members_only
 def export(request: MemberRequest) -> HttpResponse:
-    """Every study that both have read, with what each said; for one finding where one is chosen."""
+    """CSV of all studies that both versions read, with both results; of one finding where one is chosen."""
     require_role(request.membership, Role.ADMIN)
     chosen = _chosen(request, trials_of(request.tenant.pk))
     found = comparison_of(chosen)
@@ -90,7 +90,7 @@ def export(request: MemberRequest) -> HttpResponse:
 
 
 def _chosen(request: HttpRequest, trials: list[Challenger]) -> Challenger:
-    """The trial that is asked for, or else the first."""
+    """The requested trial, or else the first."""
     wanted = request.GET.get("trial", "")
     for each in trials:
         if wanted in ("", str(each.pk)):

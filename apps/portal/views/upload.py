@@ -1,4 +1,4 @@
-"""The upload page. Bodies are streamed; who sends is known before the first byte is read."""
+"""The upload page. Bodies are streamed, after the user has been checked."""
 
 from dataclasses import asdict
 
@@ -12,7 +12,7 @@ from apps.audit.services import actor_of
 from apps.core.errors import InvalidInputError, TooLargeError
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.portal.forms import PictureForm
-from apps.portal.uploads import FIELD, Intake, Outcome, PictureDetails
+from apps.portal.upload_files import FIELD, PictureDetails, UploadIngest, UploadOutcome
 from apps.studies.spool import Spool, open_spool
 from apps.studies.uploads import SpoolUploadHandler
 from apps.tenants.middleware import opens_own_transaction
@@ -41,7 +41,7 @@ def _receive(request: MemberRequest, spool: Spool, handler: SpoolUploadHandler) 
     form = PictureForm(request.POST)
     if handler.error is not None:
         raise handler.error
-    # The form's last field: without it the connection ended early, and the last file may be half a file.
+    # The form's last field. Without it the connection ended early, and the last file may be incomplete.
     if request.POST.get("complete") != "1":
         raise InvalidInputError("The upload was cut off and nothing was stored: send it again.", "upload-cut-off")
     if not handler.received:
@@ -49,14 +49,14 @@ def _receive(request: MemberRequest, spool: Spool, handler: SpoolUploadHandler) 
     if not form.is_valid():
         problems = " ".join(str(message) for messages in form.errors.values() for message in messages)
         raise InvalidInputError(f"Patient details: {problems}")
-    intake = Intake(request.tenant, actor_of(request), spool, PictureDetails(**form.cleaned_data))
-    outcomes = [outcome for received in handler.received for outcome in intake.take(received)]
+    uploads = UploadIngest(request.tenant, actor_of(request), spool, PictureDetails(**form.cleaned_data))
+    outcomes = [outcome for received in handler.received for outcome in uploads.ingest(received)]
     if wants_json(request):
         return JsonResponse([asdict(outcome) for outcome in outcomes], safe=False)
     return _page(request, outcomes)
 
 
-def _page(request: MemberRequest, outcomes: list[Outcome]) -> HttpResponse:
+def _page(request: MemberRequest, outcomes: list[UploadOutcome]) -> HttpResponse:
     context = {
         "outcomes": outcomes,
         "max_upload_bytes": settings.MAX_UPLOAD_BYTES,

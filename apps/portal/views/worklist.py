@@ -1,4 +1,4 @@
-"""The worklist: the first page after signing in."""
+"""The worklist page, the first page after signing in."""
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET, require_POST
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record, record_once
 from apps.portal.access import MemberRequest, members_only
-from apps.portal.worklist import (
+from apps.portal.worklist_query import (
     BY_FINDING,
     LONGEST_SEARCH,
     REPORT_CHOICES,
@@ -25,7 +25,7 @@ from apps.tenants.services import sees_findings
 @require_GET
 @members_only
 def worklist(request: MemberRequest) -> HttpResponse:
-    """The whole page, or its table alone where the page's script asks for news."""
+    """The whole page, or only its table for the page's script."""
     with_findings = sees_findings(request.membership)
     query = WorklistQuery.read(request.GET, request.session.get(SEARCH_KEY, ""), with_findings=with_findings)
     context = {
@@ -38,7 +38,7 @@ def worklist(request: MemberRequest) -> HttpResponse:
         "labels": engine.LABELS,
     }
     is_fragment = "X-Fragment" in request.headers
-    # The page's script asks for its table every few seconds: one line tells of all these.
+    # The page's script loads the table every few seconds: one audit line is for all these.
     keep = record_once if is_fragment else record
     keep(action=AuditEvent.Action.STUDIES_SEARCHED, by=actor_of(request), operation="portal:worklist")
     template = "portal/_worklist_table.html" if is_fragment else "portal/worklist.html"
@@ -50,7 +50,7 @@ def worklist(request: MemberRequest) -> HttpResponse:
 @require_POST
 @members_only
 def search(request: MemberRequest) -> HttpResponse:
-    """Keep the search text in the session and the other filters in the address."""
+    """Store the search text in the session, and the other filters in the address."""
     text = " ".join(request.POST.get("text", "").replace("\x00", "").split())[:LONGEST_SEARCH]
     request.session[SEARCH_KEY] = text
     query = WorklistQuery.read(request.POST, text, with_findings=sees_findings(request.membership))

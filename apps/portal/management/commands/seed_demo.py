@@ -1,4 +1,4 @@
-"""Seed the demo: two hospitals with people and keys, the starter model in service, sample films. Safe to repeat."""
+"""Seed the demo: two tenants with users and API keys, the starter model in service, sample studies. Repeatable."""
 
 import io
 import json
@@ -30,7 +30,7 @@ from apps.tenants.services import add_member, create_api_key, find_api_client, t
 STARTER = settings.BASE_DIR / "models" / "starter"
 HOSPITALS = {"north": "North Coast Hospital", "south": "South Valley Clinic"}
 SEED = Actor(name="seed_demo")
-# Calling AE titles that may send from this machine: the demo's own, and what DCMTK and Orthanc say by default.
+# Calling AE titles that may send from this machine: the demo's own, and the defaults of DCMTK and Orthanc.
 PEERS = ("DEMO", "STORESCU", "ECHOSCU", "ORTHANC")
 PEER_ADDRESS = "127.0.0.1"
 FILM_COUNT = 12
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         }
         _write_private(path, json.dumps(demo, indent=2))
         self._put_starter_into_service()
-        # Drawing the films takes seconds; a set that was taken in whole once need not be drawn again.
+        # Drawing the images takes seconds; a set that was ingested completely once is not drawn again.
         marker = settings.CHECXRAY_HOME / "seeded"
         wanted = options["films"] or "synthetic"
         if not options["empty"] and (not marker.exists() or marker.read_text() != wanted):
@@ -88,7 +88,7 @@ def _operator(known: dict[str, str]) -> dict[str, str]:
 
 
 def _person(email: str, full_name: str, known: dict[str, str], **flags: bool) -> dict[str, str]:
-    """The person, whose password is the one that demo.json says; a password changed since is left alone."""
+    """The user, with the password of demo.json; an existing user's password is not changed."""
     if User.objects.filter(email=email).exists() and known.get("email") == email:
         return {"email": email, "password": known["password"]}
     password = secrets.token_urlsafe(12)
@@ -118,7 +118,7 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_peers(tenant: Tenant) -> None:
-    """The demo's peers, where none is listed: what a person changed since is left alone."""
+    """List the demo's peers where the tenant has none; changed peers stay as they are."""
     with tenant_tx(tenant.id):
         if not peers():
             for ae_title in PEERS:
@@ -128,7 +128,7 @@ def _list_peers(tenant: Tenant) -> None:
 def _api_key(tenant: Tenant, known: str) -> str:
     claimed = tenant_of_key(known)
     client = find_api_client(tenant_id=tenant.id, secret=claimed[1]) if claimed and claimed[0] == tenant.id else None
-    # A demo of an earlier release has a key that may do less.
+    # The key of an earlier release may lack a scope.
     if client is not None and set(all_scopes()) <= set(client.scopes):
         return known
     with tenant_tx(tenant.id):
@@ -141,16 +141,16 @@ def _seed_films(folder: Path | None) -> None:
         for film in tqdm(engine.demo_set(FILM_COUNT), desc="  films", unit="film"):
             buffer = io.BytesIO()
             film.write(buffer)
-            _take_in(tenants[film.tenant], buffer.getvalue(), film.patient_id)
+            _ingest(tenants[film.tenant], buffer.getvalue(), film.patient_id)
         return
     if not folder.is_dir():
         raise CommandError(f"FILMS={folder} is not a folder.")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in tqdm(files, desc="  films", unit="film"):
-        _take_in(tenants["north"], path.read_bytes(), path.name, is_picture=path.suffix.lower() in PICTURE_SUFFIXES)
+        _ingest(tenants["north"], path.read_bytes(), path.name, is_picture=path.suffix.lower() in PICTURE_SUFFIXES)
 
 
-def _take_in(tenant: Tenant, data: bytes, name: str, *, is_picture: bool = False) -> None:
+def _ingest(tenant: Tenant, data: bytes, name: str, *, is_picture: bool = False) -> None:
     with open_spool() as spool:
         try:
             spooled = spool.write(data)

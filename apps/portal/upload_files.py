@@ -1,4 +1,4 @@
-"""Taking uploaded files in: judged one by one, each with an outcome of its own."""
+"""Ingests uploaded files one by one, each with its own outcome."""
 
 import datetime
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ PICTURES = ("png", "jpeg")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one file; ``outcome`` is stored, known or refused."""
+class UploadOutcome:
+    """The outcome of one file: ``outcome`` is stored, known or refused."""
 
     name: str
     outcome: str
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PictureDetails:
-    """What a PNG or JPEG cannot say about itself."""
+    """The patient details of a PNG or JPEG, which has no DICOM attributes."""
 
     is_frontal: bool = False
     patient_id: str = ""
@@ -43,18 +43,18 @@ class PictureDetails:
 
 
 @dataclass(frozen=True)
-class Intake:
-    """Takes files in for one tenant. No transaction is open while bytes are judged."""
+class UploadIngest:
+    """Ingests files for one tenant. No transaction is open while the bytes are checked."""
 
     tenant: Tenant
     by: Actor
     spool: Spool
     pictures: PictureDetails
 
-    def take(self, received: ReceivedFile) -> Iterator[Outcome]:
+    def ingest(self, received: ReceivedFile) -> Iterator[UploadOutcome]:
         """The outcome of a file, or of each file of an archive."""
         if not is_archive(received.spooled.path):
-            yield self._take_one(received.name, received.spooled)
+            yield self._ingest_one(received.name, received.spooled)
             return
         taken = 0
         try:
@@ -64,21 +64,21 @@ class Intake:
                     assert member.error is not None
                     yield _refused(member.name, member.error)
                 else:
-                    yield self._take_one(member.name, member.spooled)
+                    yield self._ingest_one(member.name, member.spooled)
         except ChecxrayError as error:
             yield _refused(received.name, error)
             return
         if not taken:
-            yield _refused(received.name, InvalidInputError("The ZIP holds no files.", "archive-empty"))
+            yield _refused(received.name, InvalidInputError("The ZIP contains no files.", "archive-empty"))
 
-    def _take_one(self, name: str, spooled: SpooledFile) -> Outcome:
+    def _ingest_one(self, name: str, spooled: SpooledFile) -> UploadOutcome:
         try:
             inspected = self._inspect(spooled)
             stored = ingest_instance(inspected, tenant_id=self.tenant.id, by=self.by, source="portal")
             url = reverse("portal:study", args=[stored.study_id])
         except ChecxrayError as error:
             return _refused(name, error)
-        return Outcome(name, "stored" if stored.is_new else "known", detail=_warning_of(stored), study_url=url)
+        return UploadOutcome(name, "stored" if stored.is_new else "known", detail=_warning_of(stored), study_url=url)
 
     def _inspect(self, spooled: SpooledFile) -> InspectedFile:
         if spooled.size > settings.MAX_INSTANCE_BYTES:
@@ -89,7 +89,7 @@ class Intake:
             return inspected
         if not self.pictures.is_frontal:
             raise InvalidInputError(
-                "A PNG or JPEG does not say what it shows: confirm that it is a frontal chest radiograph.",
+                "A PNG or JPEG has no DICOM attributes: confirm that it is a frontal chest radiograph.",
                 "frontal-not-confirmed",
             )
         return inspect_file(wrap_picture(
@@ -104,11 +104,11 @@ class Intake:
 
 def _warning_of(stored: StoredInstance) -> str:
     if stored.is_withdrawn:
-        return "The study was withdrawn, so the film is stored and not read. Its page says why."
+        return "The study was withdrawn, so the film is stored and not read. Its page shows the reason."
     if stored.in_conflict:
         return "Name, birth date, sex or ID contradict what is stored of this patient. Settle it on the study's page."
     return ""
 
 
-def _refused(name: str, error: ChecxrayError) -> Outcome:
-    return Outcome(name, "refused", error.code, error.detail)
+def _refused(name: str, error: ChecxrayError) -> UploadOutcome:
+    return UploadOutcome(name, "refused", error.code, error.detail)

@@ -1,4 +1,4 @@
-"""Signing in, choosing the hospital, signing out."""
+"""The pages to sign in, to choose the hospital, and to sign out."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from apps.accounts.sign_in import SignInForm, answer_refusal
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
-from apps.portal.worklist import SEARCH_KEY
+from apps.portal.worklist_query import SEARCH_KEY
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
@@ -30,7 +30,7 @@ class SignIn(LoginView):
     authentication_form = SignInForm
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
-        # Whoever used this browser before leaves nothing behind, the hospital and the search included.
+        # Removes everything of an earlier user of this browser, also the hospital and the search text.
         self.request.session.flush()
         super().form_valid(form)
         return _after_sign_in(self.request, self.get_redirect_url())
@@ -46,7 +46,7 @@ def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:
         return redirect(wanted or "portal:worklist")
     if request.user.is_staff:
         return redirect("admin:index")
-    # Somebody of no hospital yet may have come to accept an invitation; other pages explain what is missing.
+    # A user without a hospital may want to accept an invitation; other pages explain what is missing.
     if not hospitals and wanted:
         return redirect(wanted)
     query = f"?{urlencode({'next': wanted})}" if wanted else ""
@@ -83,7 +83,7 @@ sign_out = opens_own_transaction(SignOut.as_view())
 @never_cache
 @require_http_methods(["GET", "POST"])
 def hospital(request: HttpRequest) -> HttpResponse:
-    """Choose the hospital to work in; or learn whom to ask for one."""
+    """The page to choose the hospital; it explains what to do where the user is a member of none."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     hospitals = tenants_of_user(user_id=request.user.pk)

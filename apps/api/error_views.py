@@ -1,7 +1,4 @@
-"""The last word on a request that no view answered: a problem document for machines, a page for people.
-
-The root URLconf names these as ``handler400``, ``handler403``, ``handler404`` and ``handler500``.
-"""
+"""Django's error views (``handler400`` and so on): a problem document for API clients, a page for browsers."""
 
 from http import HTTPStatus
 from typing import Any
@@ -43,6 +40,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return defaults.server_error(request)
     return problem_response(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "The service failed on this request, and nothing of it was kept. Tell the operator when it happened.",
+        "The service failed on this request, and nothing of it was stored. Tell the operator when it happened.",
         "internal-error",
     )

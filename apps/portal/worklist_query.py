@@ -1,4 +1,4 @@
-"""What the worklist shows: which studies, in which order, and what of each."""
+"""The query of the worklist: its filters, its order and its pages."""
 
 import datetime
 import unicodedata
@@ -21,7 +21,7 @@ PAGE_SIZE = 50
 LAST_PAGE = 2000
 SEARCH_KEY = "worklist_search"
 LONGEST_SEARCH = 100
-# PS3.5 6.2.1.2: between components and groups of a name; a comma stands between them on our pages.
+# The separators of components and groups of a name (PS3.5 6.2.1.2), and the comma that our pages show.
 _SEPARATORS = str.maketrans("^=,()", "     ")
 
 WAITING = (RECEIVED, JobState.QUEUED, JobState.RUNNING)
@@ -52,7 +52,7 @@ REPORT_CHOICES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class WorklistQuery:
-    """The filters of one view of the worklist. ``text`` may name a patient, so it is never part of an address."""
+    """The filters of the worklist. ``text`` may name a patient, so it is never part of a URL."""
 
     IN_ADDRESS: ClassVar = ("status", "flagged", "label", "report", "conflict", "since", "until", "sort", "page")
 
@@ -69,10 +69,10 @@ class WorklistQuery:
 
     @classmethod
     def read(cls, params: QueryDict, text: str, *, with_findings: bool) -> "WorklistQuery":
-        """Anything that is not a known value means no filter.
+        """Read the filters; an unknown value means no filter.
 
         Args:
-            with_findings: whether the reader of the page may see findings; else nothing filters or sorts by them.
+            with_findings: whether the user may see findings; otherwise filters and orders by findings are ignored.
         """
         page = params.get("page", "1")
         query = cls(
@@ -144,7 +144,7 @@ class WorklistPage:
 
 
 def worklist_page(query: WorklistQuery) -> WorklistPage:
-    """One page; whether there is another is learnt from one row more, never from a count of everything."""
+    """One page. One row more is read to know whether there is a next page, which is cheaper than a count."""
     start = (query.page - 1) * PAGE_SIZE
     found = list(_sorted(_filtered(query), query.sort)[start : start + PAGE_SIZE + 1])
     return WorklistPage(query, found[:PAGE_SIZE], has_next=len(found) > PAGE_SIZE)
@@ -204,7 +204,7 @@ def _sorted(studies: "QuerySet[Any]", sort: str) -> "QuerySet[Any]":
     if sort == "oldest":
         return studies.order_by("received", "id")
     if sort == BY_FINDING:
-        # What was flagged comes first: an unflagged probability of a common finding is no reason to look there.
+        # Flagged studies come first: the probability of a finding that was not flagged is no reason for priority.
         return studies.order_by(
             Case(When(positive_count__gt=0, then=0), default=1),
             F("top_probability").desc(nulls_last=True),

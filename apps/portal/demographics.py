@@ -1,4 +1,4 @@
-"""What the pages say about whose a study is: contradictions, decisions and changes."""
+"""Selectors for the pages about a study's patient: conflicts, decisions and withdrawn studies."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LISTED = 100
 
 @dataclass(frozen=True)
 class ShownConflict:
-    """A conflict with what contradicts what."""
+    """A conflict with its contradicting sides."""
 
     conflict: DemographicsConflict
     sides: list[ConflictSide]
@@ -43,8 +43,8 @@ class ShownConflict:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A patient that a study may be moved to, with what its studies say of it."""
+class PatientChoice:
+    """A patient that a study may be moved to, with the names that its studies state."""
 
     patient: Patient
     names: list[str]
@@ -62,16 +62,16 @@ def open_conflicts() -> list[ShownConflict]:
 
 
 def decisions_about(study: Study) -> list[DemographicsConflict]:
-    """What was decided about a study or its patient, the newest first."""
+    """The settled conflicts of a study or its patient, the newest first."""
     concerned = Q(study=study) | Q(patient=study.patient_id) | Q(decision__divided__contains=[str(study.patient_id)])
     decided = DemographicsConflict.objects.filter(concerned, settled__isnull=False)
     return list(decided.select_related("settled_by", "reopened_by").order_by("-settled"))
 
 
-def candidates(patient_id: str, issuer: str) -> list[Candidate]:
+def patients_with_id(patient_id: str, issuer: str) -> list[PatientChoice]:
     """The patients of the tenant in force under a PatientID: one, or several who share it."""
     found = persons_under(patient_id, issuer).prefetch_related("studies")
-    return [Candidate(each, sorted({study.full_name for study in each.studies.all()})) for each in found]
+    return [PatientChoice(each, sorted({study.full_name for study in each.studies.all()})) for each in found]
 
 
 def withdrawn_studies() -> list[Study]:
