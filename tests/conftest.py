@@ -1,5 +1,6 @@
 """Real servers for every test that asks for ``db``; two hospitals with people; synthetic films."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,17 +8,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError, connections
+from django.db import connections
 from django.test import Client
 
 from config.embedded import running_services
+from config.embedded.postgres import DATABASE, admin_dsn
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("CHECXRAY_TEST_DATA") or PROJECT_ROOT.parent / "shared" / "data")
 STARTER = PROJECT_ROOT / "models" / "starter"
 PASSWORD = "correct horse battery staple"
+_superuser: Any = None
 PEER = "MODALITY"
 """The calling AE title that may send to every hospital of the tests, from 127.0.0.1."""
 
@@ -38,6 +42,8 @@ def servers(django_db_blocker: Any) -> Iterator[None]:
         yield
         for connection in connections.all():
             connection.close()
+        if _superuser is not None:
+            _superuser.close()
 
 
 @pytest.fixture
@@ -60,19 +66,29 @@ def empty_counts() -> None:
 
 
 def empty_database() -> None:
-    owner = connections["owner"]
-    kept = {"django_migrations", "django_content_type", "auth_permission"}
-    tables = [name for name in owner.introspection.table_names() if name not in kept]
-    for attempts_left in (2, 1, 0):
+    """Delete every row, as a superuser without triggers and foreign keys. Truncating all tables takes 20 times as long."""
+    global _superuser
+    for is_last in (False, True):
         try:
-            with owner.cursor() as cursor:
-                cursor.execute(f"truncate {', '.join(tables)} cascade")
-        except OperationalError:
-            # A process that still runs was writing, and PostgreSQL ended one of the two that waited for each other.
-            if not attempts_left:
+            if _superuser is None or _superuser.closed:
+                _superuser = psycopg2.connect(**admin_dsn(DATABASE))
+                _superuser.autocommit = True
+            with _superuser.cursor() as cursor:
+                cursor.execute(_delete_all())
+        except psycopg2.Error:
+            # The server was restarted, or a process that still runs was writing and PostgreSQL ended one of the two.
+            _superuser = None
+            if is_last:
                 raise
         else:
             return
+
+
+@functools.cache
+def _delete_all() -> str:
+    kept = {"django_migrations", "django_content_type", "auth_permission"}
+    tables = [name for name in connections["owner"].introspection.table_names() if name not in kept]
+    return "set session_replication_role = replica;" + "".join(f"delete from {table};" for table in tables)
 
 
 @dataclass
