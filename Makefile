@@ -29,7 +29,7 @@ migrations: $(VENV)/.development
 
 unit: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long" $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST)
 
 faults: $(VENV)/.development
 	$(BIN)/python -m config.preconditions

@@ -10,33 +10,44 @@ import pytest
 for replaced in ("DATABASE_URL", "REDIS_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "SECRET_KEY", "ALLOWED_HOSTS"):
     os.environ.pop(replaced, None)
 HOME = Path(tempfile.mkdtemp(prefix="chx-"))
-# The starter's exported graphs, kept from one run to the next: an export takes half a minute of a core. Their names
-# hold a hash of the weights and the exporter's revision, and a graph must answer the golden image before it serves.
-KEPT_GRAPHS = Path(tempfile.gettempdir()) / f"chx-graphs-{os.getuid()}"
-GRAPHS = HOME / "models" / "compiled"
 os.environ["CHECXRAY_HOME"] = str(HOME)
 os.environ["CHECXRAY_UNSAFE_FAST_DATABASE"] = "1"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings.test"
 
+from tests import prepared  # noqa: E402
 
-if KEPT_GRAPHS.is_dir():
-    shutil.copytree(KEPT_GRAPHS, GRAPHS)
+prepared.take_secrets(HOME)
+
+# Files whose tests take longest, longest first: a worker that begins with them does not leave the others waiting at
+# the end. CONTRIBUTING.md has the table of slow tests.
+SLOW_FIRST = (
+    "ml/training/test_launch.py",
+    "registry/test_train_model.py",
+    "training/test_train_model.py",
+    "ml/training/test_hosts.py",
+    "workers/test_pipeline.py",
+    "flows/test_durability.py",
+    "flows/test_demo.py",
+    "tenants/test_postgresql_15.py",
+    "api/test_predict_live.py",
+    "studies/test_s3.py",
+    "ml/training/test_learning.py",
+    "faults/test_workers.py",
+    "workers/test_previewing.py",
+    "faults/test_http.py",
+    "ml/test_predictor.py",
+    "ml/evaluation/test_version.py",
+    "ml/importers/test_parity.py",
+    "browser/test_portal.py",
+)
 
 
-def keep_graphs() -> None:
-    """Keep the starter's graphs for the next run, each whole or not at all."""
-    from ml.model.artifact import load_artifact
-    from ml.model.predictor import graph_key
-
-    key = graph_key(load_artifact(Path(__file__).parent.parent / "models" / "starter").manifest)
-    KEPT_GRAPHS.mkdir(mode=0o700, exist_ok=True)
-    for graph in GRAPHS.glob(f"{key}*.onnx"):
-        if not (KEPT_GRAPHS / graph.name).exists():
-            aside = KEPT_GRAPHS / f".{graph.name}.{os.getpid()}"
-            shutil.copyfile(graph, aside)
-            aside.replace(KEPT_GRAPHS / graph.name)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    order = {tests / name: number for number, name in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    keep_graphs()
+    prepared.keep_graphs(HOME)
     shutil.rmtree(HOME, ignore_errors=True)
