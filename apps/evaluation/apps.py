@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class EvaluationConfig(AppConfig):
-    """Lists of films that versions are measured on, and what was found."""
+    """Evaluation sets, evaluation jobs and evaluations of versions."""
 
     name = "apps.evaluation"
     label = "evaluation"

@@ -1,4 +1,4 @@
-"""Measuring a registered version on films, and the document of what was found."""
+"""Running an evaluation of registered versions on films, and its PDF."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +20,14 @@ from apps.registry.services import fetch_artifact
 
 
 def run_evaluation(*, version: ModelVersion, data: Path, split: Path | None, by: Actor) -> Evaluation:
-    """Read the list's films with the version as a worker would, and keep what was found.
+    """Evaluate a version on a list of films, read as a worker reads them, and store the result.
+
+    Args:
+        data: a folder in the ChestX-ray14 layout.
+        split: a file of film names; None takes the folder's test_list.txt.
 
     Raises:
-        InvalidInputError: the films cannot be used, or the version has seen them; the detail says what to do.
+        InvalidInputError: the films cannot be used, or the version was trained on them; the detail says what to do.
         UnavailableError: the version cannot be loaded on this machine.
     """
     with _as_service_errors():
@@ -32,7 +36,7 @@ def run_evaluation(*, version: ModelVersion, data: Path, split: Path | None, by:
 
 
 def run_comparison(*, versions: Sequence[ModelVersion], data: Path, split: Path | None) -> dict[str, Any]:
-    """Several versions on the same films; differences are from the first one.
+    """Compare several versions on the same films; differences are from the first one.
 
     Raises:
         InvalidInputError, UnavailableError: as `run_evaluation`.
@@ -68,10 +72,10 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def render_evaluation_pdf(*, evaluation: Evaluation) -> bytes:
-    """The evaluation's page as a tagged PDF/A file.
+    """Render the evaluation's page as a tagged PDF/A file.
 
     Raises:
-        UnavailableError: this machine lacks Pango or fonts; the detail has the install line.
+        UnavailableError: this machine has no Pango or no fonts; the detail has the install line.
     """
     require_pdf()
     html = render_to_string(

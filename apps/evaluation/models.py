@@ -1,4 +1,4 @@
-"""The films that every version is measured on, and the measurements that wait for a worker."""
+"""Evaluation sets, the evaluations on them, and the jobs that make them."""
 
 import json
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from apps.registry.models import ModelVersion
 
 
 class EvaluationSet(models.Model):
-    """Films of the operator's choice and no hospital's: a folder as `evaluate_model --data` takes it, and a list."""
+    """Films that the operator chose and no hospital owns: a folder as in `evaluate_model --data`, and a list."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.SlugField(max_length=100, unique=True)
@@ -40,7 +40,7 @@ class EvaluationSet(models.Model):
 
 
 class Evaluation(models.Model):
-    """One measurement of a version on a named list of films, written once."""
+    """The result of one evaluation of a version on a named list of films, written once."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluations")
@@ -50,7 +50,7 @@ class Evaluation(models.Model):
     n = models.PositiveIntegerField()
     patients = models.PositiveIntegerField()
     mean_auroc = models.FloatField(null=True)
-    # As text: a jsonb column would forget the order of labels and groups.
+    # Text and not jsonb, which would lose the order of labels and groups.
     report_json = models.TextField()
     actor = models.CharField(max_length=100)
     at = models.DateTimeField(auto_now_add=True)
@@ -68,7 +68,7 @@ class Evaluation(models.Model):
 
 
 class EvaluationJob(Work):
-    """One version's measurement on one set, from the wish until its end."""
+    """The job that evaluates one version on one set."""
 
     evaluation_set = models.ForeignKey(EvaluationSet, on_delete=models.PROTECT, related_name="jobs")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluation_jobs")

@@ -1,4 +1,4 @@
-"""What an evaluation found, in the order in which the console's page and the PDF show it."""
+"""The sections of an evaluation's report, in the order in which the console and the PDF show them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Section:
 
 
 def evaluation_sections(evaluation: Evaluation) -> list[Section]:
-    """Everything that the page shows, in its order."""
+    """All sections of an evaluation, in their order on the page."""
     report = evaluation.report
     tables = [*engine.report_tables(report), engine.table2([report])]
     return [
@@ -36,17 +36,17 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     ]
 
 
-def _trained_on(told: Mapping[str, Any]) -> str:
+def _trained_on(trained_on: Mapping[str, Any]) -> str:
     parts = [
-        f"{part}: {told[part]['films']} films of {told[part]['patients']} patients"
+        f"{part}: {trained_on[part]['films']} films of {trained_on[part]['patients']} patients"
         for part in ("train", "validation")
-        if part in told
+        if part in trained_on
     ]
-    return "; ".join([str(told["source"]), f"split: {told['split_id']}", *parts]) + "."
+    return "; ".join([str(trained_on["source"]), f"split: {trained_on['split_id']}", *parts]) + "."
 
 
 def _drawn(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The labels whose curves are more than a few films' steps."""
+    """The labels with enough positive films for a curve."""
     return {
         label: entry for label, entry in report["labels"].items() if entry["roc"] and entry["positives"] >= _FEW_FILMS
     }
@@ -54,7 +54,7 @@ def _drawn(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _left_out(report: Mapping[str, Any]) -> list[str]:
     absent = [label for label in report["labels"] if label not in _drawn(report)]
-    return [f"Under {_FEW_FILMS} positive films, so not drawn: {', '.join(absent)}."] if absent else []
+    return [f"Not drawn, with fewer than {_FEW_FILMS} positive films: {', '.join(absent)}."] if absent else []
 
 
 def _roc_curves(report: Mapping[str, Any]) -> list[Chart]:
@@ -76,13 +76,13 @@ def _reliability_curves(report: Mapping[str, Any]) -> list[Chart]:
 
 
 def _reliability(label: str, points: Mapping[str, Sequence[Sequence[float]]]) -> Chart:
-    # One reach for both axes: then the diagonal is where prediction and observation agree.
-    reach = max((value for bins in points.values() for each in bins for value in each[:2]), default=1.0)
+    # Both axes have the same range, so the diagonal is where prediction and observation agree.
+    highest = max((value for bins in points.values() for each in bins for value in each[:2]), default=1.0)
     return line_chart(
         label,
         [ChartSeries(form, [(each[0], each[1]) for each in points[key]]) for key, form in _FORMS],
-        x=Axis("predicted", 0.0, reach),
-        y=Axis("observed", 0.0, reach),
+        x=Axis("predicted", 0.0, highest),
+        y=Axis("observed", 0.0, highest),
         diagonal=True,
         **_SMALL,
     )

@@ -1,4 +1,4 @@
-"""Measurements: the films of the operator's choice, the work that waits, and the figures that are kept."""
+"""Services of evaluation: the operator's evaluation sets, the evaluation jobs, and their results."""
 
 import json
 from collections.abc import Sequence
@@ -32,20 +32,22 @@ EVALUATIONS = Queue(
 
 
 def create_evaluation_set(*, name: str, folder: str, split: str = "") -> EvaluationSet:
-    """Let every version that is registered from now on be measured on these films.
+    """Add an evaluation set: every version that is registered from now on is evaluated on its films.
 
     Raises:
         InvalidInputError: the folder or one of its tables cannot be used; the detail names file, line and remedy.
-        ConflictError: there is a set of this name, or of these films.
+        ConflictError: there is already a set of this name or of these films.
     """
     for path in (folder, split):
         if path and not Path(path).is_absolute():
-            raise InvalidInputError(f"{path}: give the whole path, beginning with /; workers start elsewhere.")
+            raise InvalidInputError(
+                f"{path}: give the absolute path, which begins with /, because workers run in another folder."
+            )
     try:
         listed = engine.read_image_list(Path(folder), Path(split) if split else None)
     except (engine.DatasetInvalid, OSError) as error:
         raise InvalidInputError(str(error), "evaluation-set-refused") from error
-    # As `evaluate_model` will name the same films.
+    # Resolved, so that `evaluate_model` finds the same set.
     folder, split = str(Path(folder).resolve()), str(Path(split).resolve()) if split else ""
     try:
         with transaction.atomic():
@@ -57,11 +59,11 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
                 patients=len(set(listed.patients)),
             )
     except IntegrityError as error:
-        raise ConflictError("There is a set of this name, or of these films, already.") from error
+        raise ConflictError("There is already a set of this name or of these films.") from error
 
 
 def switch_evaluation_set(*, name: str, is_active: bool) -> None:
-    """Measure new versions on a set, or set it aside; what was measured on it stays.
+    """Turn a set on or off for new versions; its evaluations stay.
 
     Raises:
         NotFoundError: there is no set of this name.
@@ -70,14 +72,14 @@ def switch_evaluation_set(*, name: str, is_active: bool) -> None:
         raise NotFoundError(f"There is no evaluation set {name!r}.")
 
 
-def request_evaluation_jobs(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
-    """Have versions measured on sets, each pair once; how many measurements wait that did not before."""
-    if not wanted:
+def request_evaluation_jobs(pairs: Sequence[tuple[EvaluationSet, ModelVersion]]) -> int:
+    """Queue an evaluation job for each pair that has no open one; the number of jobs that were added."""
+    if not pairs:
         return 0
     with transaction.atomic():
         before = EvaluationJob.objects.count()
         EvaluationJob.objects.bulk_create(
-            [EvaluationJob(evaluation_set=each, model_version=version) for each, version in wanted],
+            [EvaluationJob(evaluation_set=each, model_version=version) for each, version in pairs],
             ignore_conflicts=True,
         )
         wake_after_commit(WakeUp.EVALUATE)
@@ -87,18 +89,18 @@ def request_evaluation_jobs(wanted: Sequence[tuple[EvaluationSet, ModelVersion]]
 def store_evaluation(
     *, version: ModelVersion, report: dict[str, Any], data: Path, split: Path | None, by: Actor
 ) -> Evaluation:
-    """Write what was found. Films of a configured set count for its gate, whoever asked for the measurement."""
+    """Store an evaluation. On the films of an evaluation set, it counts for that set's release gate."""
     known = EvaluationSet.objects.filter(folder=str(data.resolve()), split=str(split.resolve()) if split else "")
     with transaction.atomic():
-        kept = _create_evaluation(version, known.first(), report, by.name)
-        _send_evaluation_ended(kept.model_version, kept.evaluation_set, kept)
-        return kept
+        evaluation = _create_evaluation(version, known.first(), report, by.name)
+        _send_evaluation_ended(evaluation.model_version, evaluation.evaluation_set, evaluation)
+        return evaluation
 
 
 def _create_evaluation(
     version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str
 ) -> Evaluation:
-    # The version's name in the registry; the manifest's own may be another, and has no number.
+    # The name in the registry; the manifest's own name may differ, and has no number.
     report["model"]["name"] = str(version)
     return Evaluation.objects.create(
         model_version=version,
@@ -114,11 +116,11 @@ def _create_evaluation(
 
 
 def complete_evaluation(*, job: EvaluationJob, report: dict[str, Any]) -> Evaluation | None:
-    """Write the figures and end the job; None where another worker took it up."""
+    """Store the result and end the job; None where another worker has claimed the job since."""
     with transaction.atomic():
         if EVALUATIONS.held(job).select_for_update().first() is None:
             return None
-        kept = _create_evaluation(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
-        EVALUATIONS.complete(job=job, evaluation=kept)
-        _send_evaluation_ended(kept.model_version, kept.evaluation_set, kept)
-        return kept
+        evaluation = _create_evaluation(job.model_version, job.evaluation_set, report, f"worker:{job.worker}"[:100])
+        EVALUATIONS.complete(job=job, evaluation=evaluation)
+        _send_evaluation_ended(evaluation.model_version, evaluation.evaluation_set, evaluation)
+        return evaluation

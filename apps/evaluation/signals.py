@@ -1,4 +1,4 @@
-"""What later packages may react to; receivers run in the transaction of the sender."""
+"""Signals of evaluation; receivers run in the transaction of the sender."""
 
 from django.dispatch import Signal
 

@@ -1,4 +1,4 @@
-"""What happened to versions, who is told of it, and what became of each message."""
+"""Console pages of model events, webhook endpoints and deliveries."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -21,8 +21,10 @@ _DELIVERIES = "admin:events_webhookdelivery_changelist"
 
 
 class EndpointForm(forms.Form):
-    url = forms.CharField(max_length=2000, label="Address", widget=_WIDE, help_text="Where messages are posted to.")
-    description = forms.CharField(max_length=200, required=False, help_text="Whose system it is.")
+    url = forms.CharField(
+        max_length=2000, label="Address", widget=_WIDE, help_text="The URL to which messages are posted."
+    )
+    description = forms.CharField(max_length=200, required=False, help_text="The system that receives the messages.")
     types = forms.MultipleChoiceField(
         choices=ModelEvent.Type.choices,
         initial=ModelEvent.Type.values,
@@ -111,7 +113,7 @@ class WebhookEndpointAdmin(OperatorAdmin):
         endpoint = get_object_or_404(WebhookEndpoint, pk=endpoint_id)
         form = forms.Form(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and run_service(form, ping, endpoint=endpoint):
-            messages.success(request, "A ping is on its way: reload to see what became of it.")
+            messages.success(request, "A ping was queued: reload to see its result.")
             return HttpResponseRedirect(f"{reverse(_DELIVERIES)}?endpoint__id__exact={endpoint.pk}")
         return self.page(request, title=f"Ping {endpoint}", back_to=_page_of(endpoint), form=form, submit="Send a ping")
 
@@ -125,7 +127,7 @@ class WebhookEndpointAdmin(OperatorAdmin):
         return self.page(
             request,
             title=title,
-            explanation="For 24 hours messages are signed by the former secret as well; then it is worth nothing.",
+            explanation="For 24 hours messages are signed with the former secret as well; then it is invalid.",
             back_to=back_to,
             form=forms.Form(),
             submit="Make a new secret",
@@ -167,7 +169,7 @@ class WebhookDeliveryAdmin(OperatorAdmin):
         return self.page(
             request,
             title=f"Send again: {delivery}",
-            explanation="Under its old id, so that a receiver that has it already knows.",
+            explanation="With its old id, so that a receiver can recognise a message that it has already.",
             back_to=back_to,
             form=form,
             submit="Send again",

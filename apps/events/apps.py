@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
-    """What happened, for other systems to know, and the webhooks that carry it to them."""
+    """Events for other systems, and the webhooks that deliver them."""
 
     name = "apps.events"
     label = "events"

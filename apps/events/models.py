@@ -1,4 +1,4 @@
-"""What happened to versions, for other systems to know, and who wants to hear of it."""
+"""Model events, the webhook endpoints that subscribe to them, and the deliveries."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -11,12 +11,12 @@ from django.utils import timezone
 from apps.core.identifiers import uuid7
 from apps.tenants.models import Tenant
 
-# For so long after a new secret was made, messages are signed by the old one as well.
+# After a new secret was made, messages are signed with the old one as well for this long.
 SECRETS_OVERLAP = timedelta(hours=24)
 
 
 class ModelEvent(models.Model):
-    """One thing that happened to a model version, written once and in the transaction in which it happened."""
+    """An event of a model version, written once, in the transaction of the change that it describes."""
 
     class Type(models.TextChoices):
         REGISTERED = "model.registered", "Registered"
@@ -29,7 +29,7 @@ class ModelEvent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     type = models.CharField(max_length=40, choices=Type)
-    # Events stand below the packages that publish them, so they name rows of these by id.
+    # A plain id: this package may not import the packages that publish events.
     model_version_id = models.UUIDField(db_index=True, help_text="Of the version that it happened to.")
     for_tenant = models.ForeignKey(Tenant, null=True, on_delete=models.PROTECT, related_name="+")
     line_id = models.UUIDField(null=True, unique=True, help_text="Of the ledger entry, where there is one.")
@@ -52,7 +52,7 @@ class ModelEvent(models.Model):
 
 
 class WebhookEndpoint(models.Model):
-    """An address that wants to hear of versions. Its secret is derived from its id and the number of the secret."""
+    """A URL that subscribes to events. Its secret is derived from its id and the number of the secret."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     url = models.CharField("address", max_length=2000)
@@ -73,7 +73,7 @@ class WebhookEndpoint(models.Model):
 
     @property
     def secret_names(self) -> list[str]:
-        """The newest first; the former one while receivers may still know no other."""
+        """The secrets that sign messages, newest first; for a while the former one is among them."""
         numbers = [self.secret_number]
         if self.secret_number > 1 and timezone.now() < self.secret_made + SECRETS_OVERLAP:
             numbers.append(self.secret_number - 1)
@@ -81,7 +81,7 @@ class WebhookEndpoint(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One event on its way to one address. Without an event it is a ping."""
+    """The delivery of one event to one endpoint. Without an event it is a ping."""
 
     class State(models.TextChoices):
         WAITING = "waiting", "Waits"
@@ -92,7 +92,7 @@ class WebhookDelivery(models.Model):
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="deliveries")
     event = models.ForeignKey(ModelEvent, null=True, on_delete=models.PROTECT, related_name="deliveries")
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
-    # All attempts; whoever made an older one may not write what came of it.
+    # Counts all attempts and serves as a fence: a worker may record the outcome of the last attempt only.
     attempts = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0, help_text="In a row, since it was made or last sent again.")
     next_attempt = models.DateTimeField(db_default=Now())
@@ -118,7 +118,7 @@ class WebhookDelivery(models.Model):
 
     @property
     def message_id(self) -> str:
-        """The same for every attempt, so that a receiver that got it twice knows."""
+        """The message's id, the same for every attempt, so that a receiver can recognise a repeated one."""
         return str(self.event_id or self.pk)
 
     @property

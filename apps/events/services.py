@@ -1,4 +1,4 @@
-"""What happened to model versions: recorded, and sent to the addresses that subscribed."""
+"""Services of events: publish an event, manage webhook endpoints, and claim and finish deliveries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from apps.core.webhooks import pause_after, secret_of
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.tenants.models import Tenant
 
-# Longer than an attempt can take; then its worker is dead.
+# The lease of one attempt, longer than any attempt takes; when it ends, the worker has died.
 _HOLD = timedelta(minutes=2)
 _LONGEST_REASON = 300
 State = WebhookDelivery.State
@@ -28,11 +28,11 @@ State = WebhookDelivery.State
 def publish(
     *, kind: str, version_id: UUID, data: Mapping[str, Any], tenant: Tenant | None = None, entry_id: UUID | None = None
 ) -> ModelEvent:
-    """Record what happened to a model version, in the transaction in which it happened, and queue its messages.
+    """Record an event of a model version in the transaction of the change, and queue its deliveries.
 
     Args:
         kind: one of `ModelEvent.Type`.
-        data: of the message; which tenant it concerns is added as ``scope``.
+        data: of the message; ``scope`` is added, the tenant that it concerns.
         entry_id: of the ledger entry, where there is one.
     """
     scope = tenant.slug if tenant else "platform"
@@ -43,29 +43,32 @@ def publish(
         line_id=entry_id,
         data={"scope": scope, "line": None, **data},
     )
-    wanted = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]
-    WebhookDelivery.objects.bulk_create([WebhookDelivery(endpoint=each, event=event) for each in wanted])
-    if wanted:
+    subscribed = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]
+    WebhookDelivery.objects.bulk_create([WebhookDelivery(endpoint=each, event=event) for each in subscribed])
+    if subscribed:
         wake_after_commit(WakeUp.DELIVER)
     return event
 
 
 def create_endpoint(*, url: str, types: Sequence[str], description: str = "") -> tuple[WebhookEndpoint, str]:
-    """Send these events to an address from now on; the row, and the secret that is shown this once.
+    """Subscribe an endpoint to events.
+
+    Returns:
+        The endpoint, and its secret, which is shown only this once.
 
     Raises:
-        InvalidInputError: requests may not go there, or there is no such event.
+        InvalidInputError: the address is not allowed, or there is no such event.
     """
     check_url(url)
     unknown = sorted(set(types) - set(ModelEvent.Type.values))
     if unknown or not types:
-        raise InvalidInputError(f"Choose of {', '.join(ModelEvent.Type.values)}.")
+        raise InvalidInputError(f"Choose from {', '.join(ModelEvent.Type.values)}.")
     made = WebhookEndpoint.objects.create(url=url, types=sorted(set(types)), description=description)
     return made, secret_of(made.secret_names[0])
 
 
 def renew_secret(*, endpoint: WebhookEndpoint) -> str:
-    """Another secret, shown this once. For a day, messages are signed by the former one as well."""
+    """Make a new secret, which is shown only this once. For a day, messages are signed with the former one as well."""
     endpoint.secret_number = F("secret_number") + 1
     endpoint.secret_made = timezone.now()
     endpoint.save(update_fields=["secret_number", "secret_made"])
@@ -74,7 +77,7 @@ def renew_secret(*, endpoint: WebhookEndpoint) -> str:
 
 
 def ping(*, endpoint: WebhookEndpoint) -> WebhookDelivery:
-    """Send a message that means nothing, to see whether it arrives.
+    """Send a test message to an endpoint.
 
     Raises:
         ConflictError: the endpoint is disabled.
@@ -87,27 +90,27 @@ def ping(*, endpoint: WebhookEndpoint) -> WebhookDelivery:
 
 
 def replay(*, delivery: WebhookDelivery) -> None:
-    """Send a message again that was delivered or given up, under its old id.
+    """Send a message that was delivered or given up once more, with its old id.
 
     Raises:
-        ConflictError: it waits already, or its endpoint is disabled.
+        ConflictError: it is queued already, or its endpoint is disabled.
     """
     if not delivery.endpoint.is_enabled:
         raise ConflictError("Its endpoint is disabled: enable it first.")
     ended = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(state=State.WAITING)
     with transaction.atomic():
         if not ended.update(state=State.WAITING, failures=0, next_attempt=Now(), finished=None):
-            raise ConflictError("It is on its way already.")
+            raise ConflictError("It is queued already.")
         wake_after_commit(WakeUp.DELIVER)
 
 
 def due_deliveries() -> bool:
-    """Whether a worker would find something to send."""
+    """Whether a delivery is due."""
     return _due().exists()
 
 
 def _due() -> "QuerySet[WebhookDelivery]":
-    """One at a time to each address: a slow receiver holds up nobody else's messages."""
+    """Due deliveries, one at a time for each endpoint, so that a slow receiver does not delay the others."""
     under_way = WebhookDelivery.objects.filter(endpoint=OuterRef("endpoint"), state=State.WAITING, held_until__gt=Now())
     waiting = WebhookDelivery.objects.filter(state=State.WAITING, next_attempt__lte=Now(), endpoint__is_enabled=True)
     return waiting.exclude(Exists(under_way)).order_by("next_attempt", "id")
@@ -115,7 +118,7 @@ def _due() -> "QuerySet[WebhookDelivery]":
 
 @dataclass(frozen=True)
 class DeliveryOutcome:
-    """What came of an attempt: the answer's status, or why there was none."""
+    """The outcome of an attempt: the response's status, or the reason why there was none."""
 
     status: int | None
     reason: str = ""
@@ -126,12 +129,12 @@ class DeliveryOutcome:
 
 
 def claim_delivery() -> WebhookDelivery | None:
-    """The message that is due first, held for one attempt."""
+    """Lease the delivery that is due first, for one attempt; None where none is due."""
     with transaction.atomic():
-        # With its endpoint: of two workers only one may find it idle.
+        # The endpoint is locked too: two workers must not send to it at the same moment.
         rows = _due().select_related("endpoint").select_for_update(skip_locked=True, of=("self", "endpoint"))
         delivery = rows.first()
-        # Asked again under the lock: another worker may have taken a message to this endpoint just before.
+        # Checked again under the lock: another worker may have leased a delivery to this endpoint just before.
         if delivery is None or not _due().filter(pk=delivery.pk).exists():
             return None
         delivery.attempts += 1
@@ -141,7 +144,7 @@ def claim_delivery() -> WebhookDelivery | None:
 
 
 def finish_delivery(*, delivery: WebhookDelivery, outcome: DeliveryOutcome) -> None:
-    """Write what came of an attempt: delivered, again later, or given up."""
+    """Record the outcome of an attempt: delivered, queued again, or given up."""
     failures = delivery.failures + 1
     pause = pause_after(failures)
     reason = outcome.reason or ("" if outcome.is_success else describe_status(outcome.status or 0))

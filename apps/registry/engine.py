@@ -1,4 +1,4 @@
-"""The one door from Django to ``ml``. Nothing here imports torch."""
+"""The only module of the Django code that imports ``ml``; nothing that it imports needs torch at import time."""
 
 from ml.bootstrap import Interval, wilson
 from ml.data import DatasetInvalid, describe

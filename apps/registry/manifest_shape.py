@@ -1,4 +1,4 @@
-"""What a manifest tells besides the network itself: judged before the pages and the API rely on its shape."""
+"""The JSON schema of a manifest's descriptive parts, on which pages and the API rely."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,7 +12,7 @@ _DEEPEST: Final = 12
 _NUMBER: Final = {"type": ["number", "null"]}
 _INTERVAL: Final = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _VERTEX: Final = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
-# Of one split; other parts, such as the history of a training, are only listed.
+# Figures of one split; other parts, such as the history of a training, are only listed.
 _FIGURES: Final = {
     "properties": {
         "mean_auroc": _NUMBER,
@@ -61,7 +61,7 @@ def _schema(labels: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def check_manifest_shape(manifest: "engine.Manifest") -> None:
-    """Refuse a manifest whose figures, points, notes or data have another shape than trainings and imports write.
+    """Refuse a manifest whose figures, operating points, notes or data do not match the schema.
 
     Raises:
         InvalidInputError: the detail names the first such part.

@@ -1,15 +1,15 @@
-"""Findings for which a version has no operating point: nothing flags them, however high their probability."""
+"""Missing operating points: findings for which a version has no threshold, so that they are never flagged."""
 
 from apps.registry.models import ModelVersion
 
 
 def missing_points(version: ModelVersion) -> list[str]:
-    """The version's findings that are flagged only where a tenant chose a point."""
+    """The version's findings without an operating point; only a tenant's own point can flag them."""
     return [label for label in version.manifest["labels"] if version.thresholds[label] is None]
 
 
 def missing_points_warning(version: ModelVersion) -> str:
-    """What to know of a version's points before it serves; empty where it has one for every finding."""
+    """The warning before a version serves; empty where every finding has an operating point."""
     labels = missing_points(version)
     if not labels:
         return ""

@@ -1,4 +1,4 @@
-"""ModelVersion: an immutable artifact that was registered."""
+"""Model versions: immutable artifacts that were registered."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from apps.registry import engine
 
 
 class ModelVersion(models.Model):
-    """One immutable artifact: safetensors and its manifest, known by the SHA-256 over both."""
+    """One immutable artifact: safetensors and its manifest, identified by the SHA-256 over both."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.SlugField(max_length=100)
@@ -40,17 +40,17 @@ class ModelVersion(models.Model):
 
     @property
     def data(self) -> dict[str, Any]:
-        """What it was made from, without the fingerprint of the patients: that is for evaluations only."""
+        """The training data as the manifest describes it, without the patients' hashes that only evaluations need."""
         return {name: value for name, value in self.manifest["data"].items() if name != engine.SEEN_PATIENTS}
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether films were there to calibrate on; an imported version's probabilities may be the plain sigmoid."""
+        """Whether the version was calibrated; an imported version's probabilities may be the plain sigmoid."""
         return any((fit["a"], fit["b"]) != (1.0, 0.0) for fit in self.manifest["calibration"].values())
 
     @property
     def identity(self) -> dict[str, str]:
-        """What names it to other systems."""
+        """The version's identifiers for other systems."""
         return {"version": str(self), "sha256": self.sha256, "device_uid": self.device_uid}
 
     @property

@@ -1,4 +1,4 @@
-"""Registering versions, and having their files at hand."""
+"""Services of the registry: register and import versions, find them, and fetch their files."""
 
 import re
 import shutil
@@ -31,11 +31,16 @@ ARTIFACT_FILES = ("manifest.json", "model.safetensors")
 def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
     """Verify an artifact, store its files and register it as the next number of its name.
 
-    The same artifact again is the same version, whose stored files are replaced where they were damaged. A new one is
-    measured on the operator's evaluation sets.
+    The same artifact again returns the same version, and replaces stored files that were damaged. A new version is
+    evaluated on the operator's evaluation sets.
+
+    Args:
+        artifact_dir: a folder with `ARTIFACT_FILES`.
+        name: the version's name; None takes the manifest's own.
 
     Raises:
-        InvalidInputError: the artifact is damaged or not ours, or the name is none; the reason names the defect.
+        InvalidInputError: the artifact is damaged or of another format, or the name is invalid; the detail names the
+            defect.
         UnavailableError: the object storage did not answer.
     """
     if name is not None:
@@ -65,28 +70,28 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
             version_registered.send(ModelVersion, version=version)
             return version
     except IntegrityError as error:
-        raise ConflictError("This name was given to another version meanwhile; register it again.") from error
+        raise ConflictError("Another version was registered under this name at the same moment: try again.") from error
 
 
 def _require_name(name: str) -> None:
     try:
         validate_slug(name)
     except ValidationError as error:
-        raise InvalidInputError(f"{name!r} is no name: use letters, digits, - and _.") from error
+        raise InvalidInputError(f"{name!r} is not a valid name: use letters, digits, - and _.") from error
 
 
 def _store(key: str, path: Path) -> None:
     with open_spool() as spool:
         copy = spool.folder / path.name
         shutil.copyfile(path, copy)
-        # Nothing is there, or something else: a verified file takes the place of a damaged one.
+        # Always written: the verified file replaces a damaged one.
         put_file(key, spool.adopt(copy))
 
 
 def fetch_artifact(version: ModelVersion) -> Path:
     """The version's folder on this machine, copied from the object storage on first use.
 
-    Whoever loads it verifies it, and forgets a damaged copy.
+    The caller verifies it when it loads it, and removes a damaged copy with `forget_artifact`.
 
     Raises:
         FileNotFoundError, UnavailableError: a file is missing from the storage, or it did not answer.
@@ -112,7 +117,7 @@ def fetch_artifact(version: ModelVersion) -> Path:
 
 
 def forget_artifact(version: ModelVersion) -> None:
-    """Remove the version's folder from this machine, so that it is fetched anew."""
+    """Remove the version's folder from this machine, so that it is fetched again."""
     shutil.rmtree(settings.MODEL_CACHE_DIR / version.sha256, ignore_errors=True)
 
 
@@ -123,7 +128,8 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
         among: those that the caller may name; None for an operator, who may name all.
 
     Raises:
-        InvalidInputError, NotFoundError
+        InvalidInputError: the reference is not name:number.
+        NotFoundError: there is no such version among them.
     """
     name, _, number = reference.rpartition(":")
     if not name or not _NUMBER.fullmatch(number):
@@ -133,18 +139,18 @@ def find_version(reference: str, among: QuerySet[ModelVersion] | None = None) ->
     if version is None:
         names = ", ".join(str(each) for each in known[:_NAMED]) or "none"
         names += ", and others" if known[_NAMED:].exists() else ""
-        told = (
+        hint = (
             f"Registered: {names}." if among is None else f"Your hospital may name {names}; an operator offers others."
         )
-        raise NotFoundError(f"There is no version {reference}. {told}", "model-not-found")
+        raise NotFoundError(f"There is no version {reference}. {hint}", "model-not-found")
     return version
 
 
 def import_artifact(*, file: Path, options: engine.ImportOptions) -> tuple[ModelVersion, engine.Imported]:
-    """Convert a model file that was made elsewhere and register it as a candidate.
+    """Convert a model file of another project and register it as a candidate.
 
     Raises:
-        InvalidInputError: the file is refused, or the name is none; the reason says why, and nothing is kept.
+        InvalidInputError: the file is refused, or the name is invalid; the detail says why, and nothing is stored.
     """
     _require_name(options.name)
     with tempfile.TemporaryDirectory() as folder:

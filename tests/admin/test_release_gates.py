@@ -17,7 +17,7 @@ def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Pat
     add = reverse("admin:evaluation_evaluationset_add")
     assert operator.get(add).status_code == 200
     films = write_layout(tmp_path / "films", patients=6, test=2)
-    for wrong, words in (("films", b"give the whole path"), (str(tmp_path), b"Data_Entry_2017")):
+    for wrong, words in (("films", b"give the absolute path"), (str(tmp_path), b"Data_Entry_2017")):
         assert words in operator.post(add, {"name": "public", "folder": wrong}).content
     (films / "short.txt").write_text("nobody.png\n")
     refused = operator.post(add, {"name": "public", "folder": str(films), "split": str(films / "short.txt")})

@@ -260,9 +260,9 @@ def test_sets_are_added_listed_and_set_aside(db: None, tmp_path: Path) -> None:
     assert "4 films of 2 patients" in sets("--add", "public", "--data", str(films))
     with pytest.raises(CommandError, match="of these films, already"):
         sets("--add", "again", "--data", str(films))
-    with pytest.raises(CommandError, match="is no name"):
+    with pytest.raises(CommandError, match="is not a valid name"):
         sets("--add", "no name", "--data", str(films))
-    assert "(set aside)" in sets("--off", "public")
+    assert "(off)" in sets("--off", "public")
     with pytest.raises(CommandError, match="There is no evaluation set 'x'"):
         sets("--off", "x")
-    assert "(set aside)" not in sets("--on", "public")
+    assert "(off)" not in sets("--on", "public")

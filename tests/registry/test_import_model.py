@@ -117,7 +117,7 @@ def test_a_hostile_file_leaves_nothing_behind(db: None, tmp_path: Path, kind: st
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["--name", "a b"], "is no name"),
+        (["--name", "a b"], "is not a valid name"),
         (["--name", "x", "--mean", "half"], "not one or three numbers"),
         (["--name", "x", "--labels", "Effusion,Mass"], "has 5 outputs, but 2 names"),
         (["--name", "x"], "5 outputs, but 14 names"),

@@ -12,8 +12,7 @@ from apps.deployment.models import Activation
 from apps.deployment.release_gates import release_gates_of
 from apps.deployment.selectors import version_state, with_state
 from apps.evaluation.models import Evaluation
-from apps.evaluation.sections import Section
-from apps.evaluation.sections import evaluation_sections as measured_sections
+from apps.evaluation.sections import Section, evaluation_sections
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.training.curves import training_curves
@@ -51,7 +50,7 @@ def _measured(version: ModelVersion, evaluations: list[Evaluation]) -> list[Sect
     found: list[Section] = []
     for each in evaluations:
         name = each.evaluation_set or each.split_id
-        found += [Section(f"Measured on {name}", [_films(each)]), *measured_sections(each)]
+        found += [Section(f"Measured on {name}", [_films(each)]), *evaluation_sections(each)]
     return found
 
 

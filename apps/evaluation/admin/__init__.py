@@ -1,4 +1,4 @@
-"""The console's pages of evaluation sets and of what was measured."""
+"""Console pages of evaluation sets, evaluations and evaluation jobs."""
 
 from apps.evaluation.admin.evaluations import EvaluationAdmin
 from apps.evaluation.admin.sets import EvaluationJobAdmin, EvaluationSetAdmin

@@ -1,4 +1,4 @@
-"""What was measured of a version: the page, and the same as a PDF."""
+"""Console page of an evaluation, with the same content as a PDF."""
 
 from typing import Any
 from uuid import UUID

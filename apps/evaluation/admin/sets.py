@@ -1,4 +1,4 @@
-"""The operator's evaluation sets, the measurements that wait, run or ended, and what they mean for a version."""
+"""Console pages of the operator's evaluation sets and of the evaluation jobs."""
 
 from django import forms
 from django.contrib import admin, messages
@@ -22,7 +22,7 @@ class EvaluationSetForm(forms.Form):
     folder = forms.CharField(
         max_length=1000,
         widget=_WIDE,
-        help_text="The whole path, as the jobs worker sees it; in the ChestX-ray14 layout.",
+        help_text="The absolute path, as the jobs worker sees it; in the ChestX-ray14 layout.",
     )
     split = forms.CharField(
         max_length=1000,
@@ -53,7 +53,7 @@ class EvaluationSetAdmin(OperatorAdmin):
                 messages.success(
                     request,
                     f"{made}: {made.films} films of {made.patients} patients. Versions that are registered from now on "
-                    "are measured on them; for one that is there already: Evaluate on all sets, on its page.",
+                    "are evaluated on them. For an older version use Evaluate on all sets, on its page.",
                 )
                 return HttpResponseRedirect(back_to)
         return self.page(
@@ -79,7 +79,7 @@ class EvaluationJobAdmin(OperatorAdmin):
 
 
 def jobs_table(version: ModelVersion) -> SafeString | str:
-    """The latest measurements of a version that a worker was asked for."""
+    """The latest evaluation jobs of a version."""
     jobs = version.evaluation_jobs.select_related("evaluation_set")[:20]
     rows = [
         (

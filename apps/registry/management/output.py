@@ -1,4 +1,4 @@
-"""What the commands that register a version print."""
+"""The output of the commands that register a version."""
 
 from datetime import datetime
 
@@ -7,17 +7,17 @@ from apps.registry.models import ModelVersion
 
 
 def describe_registered(version: ModelVersion, since: datetime) -> str:
-    """What an operator should know of a version that was registered, after ``since`` or long before."""
+    """The message for a version that was registered now, or before ``since`` from the same artifact."""
     if version.registered < since:
-        return f"{version} was registered before from the same artifact; its stored files are whole."
+        return f"{version} was registered before from the same artifact; its stored files are complete."
     return f"{version} is registered as a candidate ({version.sha256}).\n{describe_next_steps(version)}"
 
 
 def describe_next_steps(version: ModelVersion) -> str:
-    """What an operator may do with a version that was just registered."""
+    """The commands that an operator may run next with a new version, and its missing operating points."""
     lines = [
         missing_points_warning(version),
         f"To put it into service: manage.py activate_model {version}",
-        f"To let hospitals name it before: manage.py offer_model {version}",
+        f"To let hospitals name it before that: manage.py offer_model {version}",
     ]
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,4 @@
-"""The films that every new version is measured on: list them, add some, set some aside."""
+"""List, add, disable and enable evaluation sets: the films on which every new version is evaluated."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from apps.evaluation.services import create_evaluation_set, switch_evaluation_se
 
 class Command(BaseCommand):
     help = (
-        "List the evaluation sets; with --add NAME --data DIR add one; with --off or --on NAME set one aside or use it."
+        "List the evaluation sets; with --add NAME --data DIR add one; with --off or --on NAME disable or enable one."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--add", metavar="NAME", help="a new set; needs --data")
-        what.add_argument("--off", metavar="NAME", help="measure new versions on it no more")
-        what.add_argument("--on", metavar="NAME", help="measure new versions on it again")
+        what.add_argument("--off", metavar="NAME", help="do not evaluate new versions on it any more")
+        what.add_argument("--on", metavar="NAME", help="evaluate new versions on it again")
         parser.add_argument("--data", type=Path, help="folder in the ChestX-ray14 layout")
         parser.add_argument("--split", type=Path, metavar="FILE", help="list of film names; default: test_list.txt")
 
@@ -31,12 +31,12 @@ class Command(BaseCommand):
         for flag in ("off", "on"):
             name = options[flag]
             if name:
-                self._use(name, is_active=flag == "on")
+                self._switch(name, is_active=flag == "on")
         for each in EvaluationSet.objects.all():
             films = f"{each.films} films of {each.patients} patients"
-            self.stdout.write(f"{each}: {films}, {each.folder}{'' if each.is_active else ' (set aside)'}")
+            self.stdout.write(f"{each}: {films}, {each.folder}{'' if each.is_active else ' (off)'}")
 
-    def _use(self, name: str, *, is_active: bool) -> None:
+    def _switch(self, name: str, *, is_active: bool) -> None:
         try:
             switch_evaluation_set(name=name, is_active=is_active)
         except ChecxrayError as error:
@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
     def _add(self, options: dict[str, Any]) -> None:
         if options["data"] is None:
-            raise CommandError("Say where its films are: --data DIR.")
+            raise CommandError("Give the folder of its films: --data DIR.")
         split: Path | None = options["split"]
         try:
             validate_slug(options["add"])
@@ -54,6 +54,6 @@ class Command(BaseCommand):
                 split=str(split.absolute()) if split else "",
             )
         except ValidationError as error:
-            raise CommandError(f"{options['add']!r} is no name: use letters, digits, - and _.") from error
+            raise CommandError(f"{options['add']!r} is not a valid name: use letters, digits, - and _.") from error
         except ChecxrayError as error:
             raise CommandError(error.detail) from error

@@ -1,4 +1,4 @@
-"""Bring a model that was made elsewhere into the registry, as a candidate."""
+"""Import a model file of another project, and register it as a candidate."""
 
 import argparse
 from collections.abc import Sequence
@@ -44,35 +44,35 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         given = {name: options[name] for name in _CONVERTED_ONLY if options[name] is not None}
         if options["format"] == "bundle" and given:
-            raise CommandError(f"A bundle is taken as it is: leave out --{', --'.join(given)}.")
+            raise CommandError(f"A bundle is imported unchanged: leave out --{', --'.join(given)}.")
         names = {"arch": "architecture", "weights": "release", "license": "licence"}
-        wanted = engine.ImportOptions(
+        import_options = engine.ImportOptions(
             format=options["format"], name=options["name"], **{names.get(k, k): v for k, v in given.items()}
         )
         since = timezone.now()
         try:
-            version, imported = import_artifact(file=options["file"], options=wanted)
+            version, imported = import_artifact(file=options["file"], options=import_options)
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
-        self._tell(imported)
+        self._print(imported)
         self.stdout.write(describe_registered(version, since))
 
-    def _tell(self, imported: engine.Imported) -> None:
-        manifest, say = imported.manifest, self.stdout.write
+    def _print(self, imported: engine.Imported) -> None:
+        manifest, write = imported.manifest, self.stdout.write
         space = manifest.input_space
-        say(f"{manifest.architecture}, {space.size} x {space.size} pixels, {space.fit}, {space.resize}")
+        write(f"{manifest.architecture}, {space.size} x {space.size} pixels, {space.fit}, {space.resize}")
         if imported.mapped:
-            say(f"Mapped: {imported.mapped} tensors, {len(manifest.labels)} findings")
+            write(f"Mapped: {imported.mapped} tensors, {len(manifest.labels)} findings")
         for label in manifest.labels:
             point = manifest.thresholds[label]
-            say(f"  {label:<20}" + (f"{point.value:.4f}  {point.strategy}" if point else "no operating point"))
+            write(f"  {label:<20}" + (f"{point.value:.4f}  {point.strategy}" if point else "no operating point"))
         absent = [label for label in engine.LABELS if label not in manifest.labels]
         if absent:
-            say(f"Not trained, so never reported: {', '.join(absent)}")
+            write(f"Not trained, so never reported: {', '.join(absent)}")
         for line in imported.dropped:
-            say(f"Left out: {line}")
+            write(f"Left out: {line}")
         for note in imported.notes:
-            say(f"Note: {note}")
+            write(f"Note: {note}")
 
 
 def _names(text: str) -> tuple[str, ...]:
