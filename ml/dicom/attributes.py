@@ -1,4 +1,4 @@
-"""Text of the attributes that the worklist shows and the gate reads: decoded, cleaned, bounded."""
+"""Read the text attributes for the worklist and the input check: decode, clean and shorten them."""
 
 import re
 import unicodedata
@@ -56,16 +56,19 @@ TAGS: Final = MappingProxyType(
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _DELIMITERS = {ord("\\"), ord("^"), ord("="), ord("\r"), ord("\n"), ord("\t"), ord("\f")}
-# Controls, and the marks that reorder what a reader sees (Unicode TR 36, section 2.5).
+# Control characters, and marks that change the displayed order of characters (Unicode TR 36, section 2.5).
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
 def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[ImageWarning]]:
-    """Text by DICOM keyword for what is present in `TAGS`, and warnings that name keywords but no value.
+    """Read the attributes of `TAGS`.
 
-    Specific Character Set (PS3.3 C.12.1.1.2) decides; bytes that it does not fit are read as UTF-8 if they are valid
-    UTF-8, else as Latin-1, with a warning. Controls and direction marks go, the rest is NFC and at most MAX_TEXT
-    characters; several values stay separated by a backslash.
+    Text is decoded by Specific Character Set (PS3.3 C.12.1.1.2). Bytes that do not fit it are read as UTF-8 where they
+    are valid UTF-8, else as Latin-1, with a warning. Control characters and direction marks are removed; the rest is
+    normalised to NFC and shortened to MAX_TEXT characters. Several values stay separated by a backslash.
+
+    Returns:
+        Text by DICOM keyword for the attributes that are present, and warnings, which contain no values.
     """
     encodings, notes = _encodings(index)
     attributes: dict[str, str] = {}
@@ -79,7 +82,7 @@ def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[ImageWarnin
         cleaned = _UNWANTED.sub("", text).strip()
         if len(cleaned) > MAX_TEXT:
             notes.append(image_warning("text-shortened", f"{keyword} was shortened to {MAX_TEXT} characters."))
-        # Normalising only what is kept: the time of NFC grows with the square of a run of combining marks.
+        # Shorten before normalising: the time of NFC grows with the square of the number of combining marks.
         attributes[keyword] = unicodedata.normalize("NFC", cleaned[:MAX_TEXT])[:MAX_TEXT]
     return attributes, notes
 
@@ -89,7 +92,7 @@ def _encodings(index: DicomIndex) -> tuple[list[str], list[ImageWarning]]:
     known = [charset.python_encoding[term] for term in terms if term in charset.python_encoding]
     if len(known) < len(terms):
         return known or ["ascii"], [image_warning("character-set-unknown")]
-    # pydicom reads the default repertoire as Latin-1; here it is ASCII, so that undeclared letters are noticed.
+    # pydicom reads the default repertoire as Latin-1. ASCII is correct, and notices letters that are not declared.
     return ["ascii" if term in ("", "ISO_IR 6") else name for term, name in zip(terms, known, strict=True)], []
 
 

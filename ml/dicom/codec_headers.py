@@ -1,7 +1,7 @@
-"""What the header of a compressed frame says, read without decoding it.
+"""Read the header of a compressed frame without decoding the frame.
 
-A decoder allocates by these numbers and not by Rows and Columns, so they must agree before it runs: a 506-byte JPEG
-2000 file whose SIZ marker announces 60,000 x 60,000 pixels otherwise costs 17 GiB.
+A decoder allocates memory by the size in this header and not by Rows and Columns, so the two are compared before it
+runs. Otherwise a JPEG 2000 file of 506 bytes whose SIZ marker announces 60,000 x 60,000 pixels would take 17 GiB.
 """
 
 import mmap
@@ -21,7 +21,7 @@ _MAX_J2K_TILES = 65_535
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Announced size in pixels, components, bits per component; `signed` is None where the format cannot say it."""
+    """Size in pixels, components and bits per component; `signed` is None where the format does not store it."""
 
     rows: int
     columns: int
@@ -31,7 +31,13 @@ class Codestream:
 
 
 def split_frames(index: DicomIndex, frames: int) -> list[list[tuple[int, int]]]:
-    """Fragments of each frame (PS3.5 annex A.4): one frame takes all, else one each, else as the offset table says."""
+    """The fragments (start, length) of each frame (PS3.5 annex A.4).
+
+    A single frame has all fragments. Several frames have one fragment each, or those that the offset table names.
+
+    Raises:
+        InputRejected: there is no fragment, or the frames can't be separated.
+    """
     fragments = index.fragments
     if not fragments:
         raise InputRejected(
@@ -51,7 +57,7 @@ def split_frames(index: DicomIndex, frames: int) -> list[list[tuple[int, int]]]:
 
 
 def join(buffer: bytes | mmap.mmap, fragments: list[tuple[int, int]], limit: int | None = None) -> bytes:
-    """The bytes of one frame, or the first `limit` of them."""
+    """Join the fragments of one frame, or the first `limit` bytes of them."""
     parts, left = [], sum(length for _, length in fragments) if limit is None else limit
     for start, length in fragments:
         if left <= 0:
@@ -62,7 +68,11 @@ def join(buffer: bytes | mmap.mmap, fragments: list[tuple[int, int]], limit: int
 
 
 def read_codestream(head: bytes, transfer_syntax_uid: str) -> Codestream:
-    """The header of one frame of that transfer syntax (not RLE, whose header has no size). Raises InputRejected."""
+    """Read the header of one frame. RLE is excluded, because its header has no size.
+
+    Raises:
+        InputRejected: the header is damaged, or belongs to another transfer syntax.
+    """
     try:
         if transfer_syntax_uid in JPEG_2000:
             return _siz(head, jp2_codestream_at(head))
@@ -76,7 +86,11 @@ def read_codestream(head: bytes, transfer_syntax_uid: str) -> Codestream:
 
 
 def read_jpeg_file(head: bytes) -> Codestream:
-    """The frame header of a JPEG file: baseline, extended or progressive. Raises InputRejected."""
+    """Read the header of a JPEG file: baseline, extended or progressive.
+
+    Raises:
+        InputRejected: the header is damaged.
+    """
     try:
         return _sof(head, {0xC0, 0xC1, 0xC2})
     except struct.error as error:
@@ -84,7 +98,7 @@ def read_jpeg_file(head: bytes) -> Codestream:
 
 
 def jp2_codestream_at(head: bytes) -> int:
-    """Where the codestream starts: 0, or inside the JP2 boxes that some writers wrap around it."""
+    """Offset of the codestream: 0, or its place inside the JP2 boxes that some writers add."""
     if not head.startswith(_JP2_SIGNATURE):
         return 0
     pos = 0
@@ -103,7 +117,11 @@ def jp2_codestream_at(head: bytes) -> int:
 
 
 def check_rle(head: bytes, frame_bytes: int, samples: int, bits_allocated: int) -> None:
-    """The RLE header (PS3.5 annex G.5): as many segments as sample bytes, in order and inside the frame."""
+    """Check the RLE header (PS3.5 annex G.5): one segment per byte of a sample, in order and inside the frame.
+
+    Raises:
+        InputRejected: it is damaged, or has another number of segments.
+    """
     if len(head) < 64:
         raise _invalid("ends inside its header")
     count, *offsets = struct.unpack_from("<16I", head)
@@ -118,7 +136,7 @@ def check_rle(head: bytes, frame_bytes: int, samples: int, bits_allocated: int) 
 
 
 def _sof(head: bytes, accepted: set[int]) -> Codestream:
-    """Walk the marker segments (ISO/IEC 10918-1 annex B, 14495-1 annex C) to the start of frame."""
+    """Find and read the start-of-frame marker segment (ISO/IEC 10918-1 annex B, 14495-1 annex C)."""
     if not head.startswith(b"\xff\xd8"):
         raise _invalid("does not start as its transfer syntax requires")
     pos = 2
@@ -138,7 +156,7 @@ def _sof(head: bytes, accepted: set[int]) -> Codestream:
 
 
 def _siz(head: bytes, at: int) -> Codestream:
-    """The SIZ marker segment (ISO/IEC 15444-1 annex A.5.1), which must come first."""
+    """Read the SIZ marker segment (ISO/IEC 15444-1 annex A.5.1), which must come first."""
     if head[at : at + 4] != b"\xff\x4f\xff\x51":
         raise _invalid("does not start as its transfer syntax requires")
     _, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components = struct.unpack_from(">HH8IH", head, at + 4)

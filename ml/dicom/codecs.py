@@ -1,4 +1,4 @@
-"""The frames of an indexed DICOM object as arrays of stored values; imagecodecs (BSD-3) does the decoding."""
+"""Decode the frames of a parsed DICOM object to arrays of stored values, with the library imagecodecs (BSD-3)."""
 
 import contextlib
 import mmap
@@ -15,13 +15,17 @@ from ml.errors import InputRejected
 
 
 def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
-    """Decode the first frame.
+    """Decode the first frame for display.
 
-    Returns (rows, columns) unsigned integers of `bits_allocated` bits (negative values in two's complement), or for
-    colour (rows, columns, 3) RGB, or (rows, columns) where a YBR image gives its luminance at once. A native frame is
-    a read-only view of the file. Raises InputRejected("decode-failed") whatever the codec raises, MemoryError excepted.
+    Returns:
+        Unsigned integers of `bits_allocated` bits; negative values are in two's complement. Grey: (rows, columns).
+        Colour: (rows, columns, 3) RGB, or (rows, columns) for a YBR image, whose first component is the luminance.
+        An uncompressed frame is a read-only view of the file.
+
+    Raises:
+        InputRejected: "decode-failed" for every error of the codec except MemoryError.
     """
-    with _refusing():
+    with _rejecting_errors():
         if not index.encapsulated:
             return _native_grey(_native(index, layout, 0), layout)
         data = join(index.buffer, list(layout.first_frame))
@@ -31,11 +35,18 @@ def decode_frame(index: DicomIndex, layout: ImageLayout) -> NDArray[Any]:
 
 
 def stored_frames(index: DicomIndex, layout: ImageLayout) -> Iterator[NDArray[Any]]:
-    """Every frame as it is stored, without the display's short cuts: (rows, columns) or (rows, columns, samples) as
-    `decode_frame` returns them, and a native YBR_FULL_422 frame as (rows, 2 * columns). Raises InputRejected."""
+    """Decode every frame with all samples that are stored.
+
+    Yields:
+        (rows, columns) or (rows, columns, samples), unsigned integers as from `decode_frame`; an uncompressed
+        YBR_FULL_422 frame as (rows, 2 * columns).
+
+    Raises:
+        InputRejected: a frame can't be decoded.
+    """
     frames = split_frames(index, layout.frames) if index.encapsulated else []
     for number in range(layout.frames):
-        with _refusing():
+        with _rejecting_errors():
             if not index.encapsulated:
                 flat = _native(index, layout, number)
                 is_subsampled = layout.photometric == "YBR_FULL_422"
@@ -49,24 +60,24 @@ def stored_frames(index: DicomIndex, layout: ImageLayout) -> Iterator[NDArray[An
 
 
 @contextlib.contextmanager
-def _refusing() -> Iterator[None]:
+def _rejecting_errors() -> Iterator[None]:
     try:
         yield
     except (InputRejected, MemoryError):
         raise
     except Exception as error:
-        # The codec's own message may quote the file, so only its kind is passed on.
+        # The codec's message may quote the file, so only the class of the error is passed on.
         detail = f"The pixels can't be decoded ({type(error).__name__}). Export the image anew, or uncompressed."
         raise InputRejected("decode-failed", detail) from error
 
 
 def _native(index: DicomIndex, layout: ImageLayout, number: int) -> NDArray[Any]:
-    """The samples of a native frame, in the file's order; `number` counts from 0."""
+    """The samples of an uncompressed frame, in the file's order; `number` counts from 0."""
     (start, length), wide = layout.first_frame[0], layout.bits_allocated == 16
     order = ">" if index.big_endian else "<"
     buffer: bytes | mmap.mmap = index.buffer
     if not wide and index.big_endian and index.elements[PIXEL_DATA].vr == "OW":
-        # PS3.5 section 8.2: OW carries two 8-bit samples in each word, and here the words are big endian.
+        # PS3.5 section 8.2: OW holds two 8-bit samples in each 16-bit word, and here the words are big endian.
         words = np.frombuffer(buffer, "u2", index.elements[PIXEL_DATA].length // 2, start)
         return words.byteswap().view("u1")[number * length : (number + 1) * length]
     count = length // (2 if wide else 1)
@@ -81,7 +92,7 @@ def _native_grey(flat: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
 
 
 def _arrange(flat: NDArray[Any], layout: ImageLayout, planar: bool) -> NDArray[Any]:
-    """One frame's samples as an image."""
+    """Reshape the samples of one frame to an image."""
     rows, columns, samples = layout.rows, layout.columns, layout.samples
     if samples == 1:
         return flat.reshape(rows, columns)
@@ -89,7 +100,7 @@ def _arrange(flat: NDArray[Any], layout: ImageLayout, planar: bool) -> NDArray[A
 
 
 def _grey(image: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
-    """Of YBR_FULL only the Y plane, which is the luminance; any other image as it is."""
+    """The Y plane of a YBR image, which is the luminance; any other image unchanged."""
     return image[:, :, 0] if layout.samples == 3 and layout.photometric.startswith("YBR") else image
 
 
@@ -98,7 +109,7 @@ def _rle(data: bytes, layout: ImageLayout) -> NDArray[Any]:
 
     dtype = np.dtype(f"<u{layout.bits_allocated // 8}")
     count = layout.rows * layout.columns * layout.samples
-    # A buffer of the right size makes the decoder stop at a bomb instead of growing with it.
+    # With a buffer of the expected size, the decoder stops at a decompression bomb instead of allocating for it.
     out = bytearray(count * dtype.itemsize)
     decoded = imagecodecs.dicomrle_decode(data, dtype, out=out)
     return np.frombuffer(decoded, dtype, count)
@@ -121,7 +132,7 @@ def _compressed(data: bytes, transfer_syntax_uid: str, layout: ImageLayout) -> N
 
 
 def _container(decoded: NDArray[Any], layout: ImageLayout) -> NDArray[Any]:
-    """The decoder's array in the unsigned container that Bits Allocated names; its shape must be the announced one."""
+    """Check the shape of the decoder's array and convert it to unsigned integers of Bits Allocated bits."""
     expected = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, 3)
     if decoded.shape != expected or decoded.dtype.kind not in "iu":
         raise ValueError("unexpected shape")

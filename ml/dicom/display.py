@@ -1,7 +1,7 @@
-"""Stored values to the 8-bit grey that a reader sees: the grayscale pipeline of PS3.4 annex N.2 as one lookup table.
+"""The grayscale display pipeline (PS3.4 annex N.2): stored values to 8-bit grey, as one lookup table.
 
-Modality LUT or rescale, then VOI LUT or window, then MONOCHROME1 inverted. Because a stored value has at most 16 bits,
-every step is done once per possible value and then once per pixel only the lookup.
+The steps are Modality LUT or rescale, VOI LUT or window, and inversion of MONOCHROME1. A stored value has at most
+16 bits, so the steps are computed once for each possible value, and each pixel needs only a lookup.
 """
 
 import re
@@ -28,7 +28,7 @@ _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 @dataclass(frozen=True, slots=True)
 class DisplayTable:
-    """`table` maps each raw container value that occurs to 0..255. `window` is (centre, width) in modality units."""
+    """`table` maps each raw value up to the largest to 0..255. `window` is (centre, width) in modality units."""
 
     table: NDArray[np.uint8]
     voi: Voi
@@ -38,13 +38,21 @@ class DisplayTable:
 def display_table(
     index: DicomIndex, layout: ImageLayout, raw: NDArray[Any], hidden: NDArray[np.bool_] | None = None
 ) -> DisplayTable:
-    """The lookup table of one grey frame `raw` (rows, columns), unsigned, as `ml.dicom.codecs.decode_frame` returns it.
+    """Compute the lookup table of one grey frame.
 
-    VOI LUT before window, as PS3.3 C.11.2 leaves free and pydicom does. Without a usable one: 8-bit images (and fewer)
-    that no rescale touches are taken as display-ready over their full range, all others stretch between the 0.5th and
-    99.5th percentile. A window under which a film that has contrast loses all of it is ignored with a warning. Pixel
-    padding (PS3.3 C.7.5.1.1.2) counts in no statistic and becomes black. `hidden` (rows, columns) is True for pixels
-    outside a display shutter, which count in no statistic either. Raises InputRejected("modality-lut-invalid").
+    A VOI LUT is used before a window (PS3.3 C.11.2 allows either; pydicom does the same). Where the image has neither:
+    an image of at most 8 bits without rescale is shown over its full range, any other is stretched between its 0.5th
+    and 99.5th percentile. A window that would remove all contrast of an image is ignored, with a warning. Pixel padding
+    (PS3.3 C.7.5.1.1.2) becomes black.
+
+    Args:
+        index: the parsed object; gets the warnings.
+        layout: of the pixels.
+        raw: unsigned (rows, columns), from `ml.dicom.codecs.decode_frame`.
+        hidden: (rows, columns), True outside a display shutter. Neither these pixels nor padding count in statistics.
+
+    Raises:
+        InputRejected: "modality-lut-invalid".
     """
     stored = _stored_values(index, layout, raw)
     modality, plain = _modality(index, layout, stored)
@@ -69,7 +77,11 @@ def display_table(
 
 
 def palette_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> NDArray[np.uint8]:
-    """Luminance (ITU-R BT.601) of a PALETTE COLOR frame `raw` by raw value (PS3.3 C.7.9). Raises InputRejected."""
+    """Lookup table from the raw values of a PALETTE COLOR frame to luminance (ITU-R BT.601; PS3.3 C.7.9).
+
+    Raises:
+        InputRejected: the palette is not usable.
+    """
     stored = _stored_values(index, layout, raw)
     channels = []
     for number in (1, 2, 3):
@@ -83,7 +95,7 @@ def palette_table(index: DicomIndex, layout: ImageLayout, raw: NDArray[Any]) -> 
 
 
 def apply_table(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8]:
-    """`table[raw]` as uint8 (rows, columns), in strips, because NumPy widens all indices to 8 bytes."""
+    """`table[raw]` as uint8 (rows, columns). Works in strips, because NumPy converts indices to 8 bytes each."""
     out = np.empty(raw.shape, np.uint8)
     step = max(1, _STRIP_PIXELS // raw.shape[1])
     for row in range(0, raw.shape[0], step):
@@ -92,8 +104,7 @@ def apply_table(table: NDArray[np.uint8], raw: NDArray[Any]) -> NDArray[np.uint8
 
 
 def _stored_values(index: DicomIndex, layout: ImageLayout, frame: NDArray[Any]) -> NDArray[np.int32]:
-    """The pixel value of every raw container value up to the largest in the frame: Bits Stored below High Bit, sign
-    extended (PS3.5 section 8.1.1)."""
+    """The pixel value of each raw value up to the largest: Bits Stored bits below High Bit (PS3.5 section 8.1.1)."""
     raw = np.arange(int(frame.max()) + 1, dtype=np.int32)
     if not index.encapsulated or index.transfer_syntax_uid == RLE:
         raw >>= layout.high_bit + 1 - layout.bits_stored
@@ -105,7 +116,7 @@ def _stored_values(index: DicomIndex, layout: ImageLayout, frame: NDArray[Any]) 
 
 
 def _modality(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32]) -> tuple[Floats, bool]:
-    """Modality values (PS3.3 C.11.1), and whether they are simply the stored ones."""
+    """Modality values (PS3.3 C.11.1), and whether they equal the stored values."""
     if MODALITY_LUT_SEQUENCE in index.items:
         lut = _lut(index, index.items[MODALITY_LUT_SEQUENCE], 0x00283002, 0x00283006, signed=layout.signed)
         if lut is None:
@@ -122,7 +133,7 @@ def _modality(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32])
 
 
 def _padding(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which raw values are padding; empty where there is none."""
+    """A mask of the raw values that are padding; empty where there is none."""
     values = []
     for tag in (0x00280120, 0x00280121):
         raw = index.value(tag)
@@ -145,7 +156,7 @@ def _sample(raw: NDArray[Any], padding: NDArray[np.bool_], hidden: NDArray[np.bo
 def _voi_candidates(
     index: DicomIndex, layout: ImageLayout, modality: Floats
 ) -> list[tuple[Voi, tuple[float, float] | None, Floats]]:
-    """What the file proposes, best first, scaled to [0, 1]."""
+    """The VOI transforms in the file, in order of preference, with the values scaled to [0, 1]."""
     found: list[tuple[Voi, tuple[float, float] | None, Floats]] = []
     if VOI_LUT_SEQUENCE in index.items:
         signed = layout.signed or bool(modality.min() < 0)
@@ -181,7 +192,7 @@ def _window(values: Floats, centre: float, width: float, function: str) -> Float
 
 
 def _numbers(index: DicomIndex, tag: int, default: str) -> list[float]:
-    """The finite values of a DS; values that are none are left out."""
+    """The numbers of a DS value; others are left out."""
     text = index.text(tag) or default
     numbers = [float(part) for part in text.split("\\")[:64] if len(part) <= 64 and _NUMBER.fullmatch(part)]
     return [number for number in numbers if abs(number) < 1e18]

@@ -1,4 +1,4 @@
-"""The Image Pixel module (PS3.3 C.7.6.3) of one object: complete, consistent, within limits, or refused."""
+"""Read and check the Image Pixel module (PS3.3 C.7.6.3); refuse an object where it is incomplete or contradictory."""
 
 import re
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ CODESTREAM_MISMATCH: Final = "codestream-mismatch"
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """How the pixels lie: sizes in pixels, bits per sample; `high_bit` counts from 0 (PS3.5 section 8.1.1).
+    """How the pixels are stored: sizes in pixels, bits per sample; `high_bit` counts from 0 (PS3.5 section 8.1.1).
 
-    `unreadable` names why a well-formed image must not be scored still: MULTI_FRAME, or CODESTREAM_MISMATCH, where
-    the codestream and the data set disagree about what a stored value means (PS3.5 section 8.2.4). Else it is empty.
+    `unreadable` is the reason why an image is stored but must not be scored: MULTI_FRAME, or CODESTREAM_MISMATCH where
+    the codestream and the data set differ about the meaning of a stored value (PS3.5 section 8.2.4). Else it is empty.
     """
 
     rows: int
@@ -44,7 +44,11 @@ class ImageLayout:
 
 
 def check_size(rows: int | None, columns: int | None) -> tuple[int, int]:
-    """Rows and columns within MAX_SIDE and MAX_PIXELS, or InputRejected."""
+    """Check rows and columns against MAX_SIDE and MAX_PIXELS.
+
+    Raises:
+        InputRejected: a side is missing, zero or too large.
+    """
     if not rows or not columns:
         raise InputRejected("image-size-invalid", "The image has no readable height or width. Export the file anew.")
     if rows > MAX_SIDE or columns > MAX_SIDE or rows * columns > MAX_PIXELS:
@@ -55,8 +59,11 @@ def check_size(rows: int | None, columns: int | None) -> tuple[int, int]:
 
 
 def read_layout(index: DicomIndex) -> ImageLayout:
-    """Check everything that a decoder will rely on, the headers of the compressed frames included. Raises
-    InputRejected."""
+    """Read the layout and check everything that a decoder relies on, including the headers of compressed frames.
+
+    Raises:
+        InputRejected: the pixels are missing, or their description is incomplete or contradictory.
+    """
     if PIXEL_DATA not in index.elements:
         raise InputRejected("pixel-data-missing", "The object has no pixels. Send the image itself.")
     rows, columns = check_size(index.unsigned(0x00280010), index.unsigned(0x00280011))
@@ -72,7 +79,7 @@ def read_layout(index: DicomIndex) -> ImageLayout:
 
 
 def native_frame_bytes(layout: ImageLayout) -> int:
-    """Bytes of one uncompressed frame; YBR_FULL_422 carries two samples a pixel (PS3.3 C.7.6.3.1.2)."""
+    """Bytes of one uncompressed frame; YBR_FULL_422 has two samples per pixel (PS3.3 C.7.6.3.1.2)."""
     samples = 2 if layout.photometric == "YBR_FULL_422" else layout.samples
     return layout.rows * layout.columns * samples * layout.bits_allocated // 8
 
@@ -155,12 +162,12 @@ def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[t
 
 
 def _is_ambiguous(stream: Codestream, layout: ImageLayout) -> bool:
-    """Whether two correct decoders may disagree about the grey value of a pixel."""
+    """Whether two correct decoders may give different grey values for a pixel."""
     if stream.bits > layout.bits_allocated:
         return True
     if stream.signed is not None:
         return stream.signed != layout.signed
-    # JPEG and JPEG-LS carry no sign: in fewer bits than Bits Stored, the sign bit of a signed value has no place.
+    # JPEG and JPEG-LS store no sign. With fewer bits than Bits Stored, the sign bit of a signed value is lost.
     return layout.signed and stream.bits < layout.bits_stored
 
 

@@ -1,4 +1,4 @@
-"""What is odd about an image that is read all the same, with stable codes."""
+"""Warnings about an image that is read in spite of a defect, with stable codes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,11 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class ImageWarning:
-    """`code` is a key of `CODES` and never changes its meaning. `detail` is a sentence for a reader; it holds no text
-    of the file except terms that the standard itself defines."""
+    """A warning.
+
+    `code` is a key of `CODES` and never changes its meaning. `detail` is a sentence for the user. It contains no text
+    of the file except terms that the standard defines.
+    """
 
     code: str
     detail: str
@@ -48,7 +51,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "shutter-invalid": "A display shutter can't be understood, or would hide the whole image. It was ignored.",
         "pixel-aspect-invalid": "The pixel's proportions can't be understood. The pixels were taken as square.",
         "pixel-aspect-contradiction": "Pixel Aspect Ratio contradicts the pixel spacing, which was used.",
-        # What the object says of itself.
+        # The object's description of itself.
         "modality-contradicts-sop-class": "Modality does not fit the SOP class.",
         "age-outside-validated-range": "The patient's age is outside the range that the version was validated on.",
     }
@@ -56,5 +59,5 @@ CODES: Mapping[str, str] = MappingProxyType(
 
 
 def image_warning(code: str, detail: str = "") -> ImageWarning:
-    """A warning with its usual sentence, or with a more exact one."""
+    """Make a warning, with the sentence of `CODES` or with a more exact one."""
     return ImageWarning(code, detail or CODES[code])

@@ -1,4 +1,4 @@
-"""Key Object Selection documents (PS3.3 A.35.4) that reject instances, as IHE Imaging Object Change Management does."""
+"""Read Key Object Selection documents (PS3.3 A.35.4) that reject instances (IHE Imaging Object Change Management)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,17 +26,20 @@ _LONGEST_VALUE = 66
 
 @dataclass(frozen=True)
 class RejectionNote:
-    """`code` is a key of REJECTION_CODES; `instances` are SOP Instance UIDs of the note's own study."""
+    """`code` is a key of REJECTION_CODES; `instances` are the rejected SOP Instance UIDs of the note's own study."""
 
     code: str
     instances: tuple[str, ...]
 
 
 def read_rejection(index: DicomIndex, study_instance_uid: str) -> RejectionNote | None:
-    """What a Key Object Selection document rejects; None for one that selects for another purpose.
+    """Read which instances a Key Object Selection document rejects.
 
-    An instance is rejected where the evidence lists it under this study (PS3.3 C.17.6.2.1), and where the content
-    selects anything, the content has it too. A document about other studies rejects nothing here.
+    An instance is rejected where the evidence lists it under this study (PS3.3 C.17.6.2.1). Where the content refers to
+    instances, it must refer to this one too. A document about other studies rejects nothing here.
+
+    Returns:
+        None for a document with another purpose.
     """
     title = {path[-1]: text for _, path, text in _values(index) if len(path) == 2 and path[0] == _TITLE}
     if title.get(_SCHEME) != "DCM" or title.get(_CODE_VALUE) not in REJECTION_CODES:

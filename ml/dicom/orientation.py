@@ -1,6 +1,6 @@
-"""Patient Orientation (PS3.3 C.7.6.1.1.1) to the usual display of a frontal chest image.
+"""Turn an image to the usual display of a frontal chest radiograph, by Patient Orientation (PS3.3 C.7.6.1.1.1).
 
-The usual display has the patient's right on the left of the picture and the head at the top: rows run towards the
+In the usual display the patient's right is on the left of the picture and the head at the top: rows run towards the
 patient's left, columns towards the feet (L\\F). Class activation maps, zones and reports assume it.
 """
 
@@ -46,12 +46,16 @@ _AXES = {"R": "across", "L": "across", "H": "down", "F": "down"}
 
 
 def read_orientation(patient_orientation: str, view_position: str = "") -> tuple[Turn, ImageWarning | None]:
-    r"""What to do with an image whose Patient Orientation (0020,0020) is given as text, e.g. "R\F".
+    r"""Find the turn that gives the usual display.
 
-    The two values are the patient's directions along a row and along a column. Only the eight pairs of one of R, L and
-    one of H, F are corrected. Values of several letters ("LF") are oblique: which of several corrections is right is
-    not known, so none is made. An absent value is taken as the usual display, without a warning. A lateral view has A
-    and P rightly: there it is `UPRIGHT` without a warning.
+    Only the eight pairs of one of R, L and one of H, F are corrected. Values of several letters ("LF") are oblique;
+    they are not corrected, because the right correction is unknown. An absent value counts as the usual display. A and
+    P are correct in a lateral view and give no warning there.
+
+    Args:
+        patient_orientation: Patient Orientation (0020,0020) as text, for example "R\F": the patient's directions along
+            a row and along a column.
+        view_position: View Position (0018,5101).
     """
     values = [value.strip(" \0").upper() for value in patient_orientation.split("\\")]
     if not any(values):

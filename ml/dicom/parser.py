@@ -1,7 +1,7 @@
-"""One bounded pass over a DICOM file: where each element lies, and nothing decoded.
+"""The DICOM parser: one bounded pass over a file that records where each element is, without decoding values.
 
-This is the only DICOM parser between the network and the decoders: what it has not seen is never used, so there is no
-second reading of the same bytes to disagree with it. Nesting is kept in a list and not in a recursion.
+All later steps use its index, so no second parser can read the same bytes in another way. Nested sequences are kept on
+a list, because recursion would have no limit of its own.
 """
 
 import mmap
@@ -24,11 +24,11 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 MODALITY_LUT_SEQUENCE: Final = 0x00283000
 VOI_LUT_SEQUENCE: Final = 0x00283010
 ENCAPSULATED_DOCUMENT: Final = 0x00420011
-# What is looked up inside sequences: codes and references of key objects and of source images (see `DicomIndex`).
+# Values that are recorded inside sequences: codes and references of key objects and source images (see `DicomIndex`).
 _NESTED_SEQUENCES = frozenset((0x0040A043, 0x0040A375, 0x0040A730, 0x00082112))
 _NESTED_VALUES = frozenset((0x00080100, 0x00080102, 0x00081155, 0x0020000D))
 
-# PS3.5 sections 7.1, 7.5 and 7.8: commands, file meta, directory, delimiters and the void have no place in a data set.
+# PS3.5 sections 7.1, 7.5 and 7.8: groups of commands, file meta, directory and delimiters, not allowed in a data set.
 _FORBIDDEN_GROUPS = frozenset((0x0000, 0x0002, 0x0004, 0xFFFE, 0xFFFF))
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -47,7 +47,7 @@ TRANSFER_SYNTAXES: Final = NATIVE | {RLE} | JPEG | JPEG_LS | JPEG_2000
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Where a value lies: `length` bytes from `start`. `vr` is empty in Implicit VR."""
+    """The place of a value: `length` bytes from `start`. `vr` is empty in Implicit VR."""
 
     vr: str
     start: int
@@ -56,12 +56,19 @@ class Element:
 
 @dataclass(slots=True)
 class DicomIndex:
-    """Where everything is in one DICOM object.
+    """The index of one DICOM object: the places of its elements in `buffer`.
 
-    `items` holds the first item of the LUT sequences. `fragments` are (start, length) of encapsulated pixel data
-    without its offset table. Offsets count in `buffer`, which is the inflated copy for a deflated object. `nested`
-    holds the codes and references below the document title, the evidence, the content and the source images: number of
-    the outermost item, path of tags, element.
+    Attributes:
+        buffer: the file, or the inflated copy of a deflated object.
+        transfer_syntax_uid: of the file.
+        meta: File Meta Information, values by tag.
+        elements: the elements at the top level, by tag.
+        items: elements of the first item of each LUT sequence.
+        nested: codes and references below the document title, the evidence, the content and the source images, each as
+            (number of the outermost item, path of tags, element).
+        offset_table: Basic Offset Table of encapsulated pixel data.
+        fragments: (start, length) of encapsulated pixel data, without the offset table.
+        warnings: found so far.
     """
 
     buffer: bytes | mmap.mmap
@@ -87,12 +94,12 @@ class DicomIndex:
         return self.transfer_syntax_uid not in NATIVE
 
     def value(self, tag: int, elements: dict[int, Element] | None = None) -> bytes:
-        """The bytes of a top-level element (or of one in `elements`); empty where it is absent."""
+        """The bytes of an element of the top level, or of `elements`; empty where it is absent."""
         element = (self.elements if elements is None else elements).get(tag)
         return b"" if element is None else self.buffer[element.start : element.start + element.length]
 
     def text(self, tag: int) -> str:
-        """A value of the default repertoire (CS, DS, IS, UI), padding stripped; the first 4,096 bytes of it."""
+        """A value of the default repertoire (CS, DS, IS, UI) without padding, at most its first 4,096 bytes."""
         element = self.elements.get(tag)
         if element is None:
             return ""
@@ -108,8 +115,8 @@ class DicomIndex:
 
 
 @dataclass(slots=True)
-class _Frame:
-    """An open data set, sequence or item on the way down."""
+class _Level:
+    """A data set, sequence or item that the parser is inside of."""
 
     is_sequence: bool
     end: int
@@ -122,11 +129,14 @@ class _Frame:
     item: int = 0
 
 
-def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
-    """Index a PS3.10 file (preamble, File Meta Information, data set) within the limits above.
+def parse(buffer: bytes | mmap.mmap) -> DicomIndex:
+    """Index a PS3.10 file (preamble, File Meta Information, data set).
 
-    Files without the 128-byte preamble and "DICM" are not PS3.10 (section 7.1) and are refused by the caller's look at
-    the first bytes. Raises InputRejected; time is bounded by MAX_ELEMENTS, memory by it and the limit of `inflate`.
+    The caller has checked the 128-byte preamble and "DICM" (section 7.1; `ml.dicom.source.open_source`). Time is
+    bounded by MAX_ELEMENTS, memory by that and by the limit of `inflate`.
+
+    Raises:
+        InputRejected: the file breaks the encoding rules or a limit.
     """
     meta, start, transfer_syntax = _read_file_meta(buffer)
     if transfer_syntax not in TRANSFER_SYNTAXES:
@@ -137,17 +147,21 @@ def walk(buffer: bytes | mmap.mmap) -> DicomIndex:
     if transfer_syntax == DEFLATED_LE:
         buffer, start = inflate(buffer, start), 0
     index = DicomIndex(buffer, transfer_syntax, meta)
-    _Walker(index).run(start)
+    _Parser(index).run(start)
     return index
 
 
 def data_set_start(buffer: bytes | mmap.mmap) -> int:
-    """Offset of the data set, which begins behind the File Meta Information. Raises InputRejected."""
+    """Offset of the data set, which follows the File Meta Information.
+
+    Raises:
+        InputRejected: the File Meta Information is damaged.
+    """
     return _read_file_meta(buffer)[1]
 
 
 def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, bytes], int, str]:
-    """Group 0002, always Explicit VR Little Endian (PS3.10 section 7.1): elements, end, Transfer Syntax UID."""
+    """Read group 0002, always Explicit VR Little Endian (PS3.10 section 7.1): elements, end, Transfer Syntax UID."""
     pos, size = 132, len(buffer)
     meta: dict[int, bytes] = {}
     while size - pos >= 8 and buffer[pos : pos + 2] == b"\x02\x00":
@@ -178,120 +192,120 @@ def _bad_meta(what: str) -> InputRejected:
     )
 
 
-class _Walker:
+class _Parser:
     def __init__(self, index: DicomIndex) -> None:
         self.index = index
         self.buffer = index.buffer
         self.elements = self.items = self.metadata_bytes = 0
-        self.stack: list[_Frame] = []
+        self.stack: list[_Level] = []
 
     def run(self, pos: int) -> None:
         implicit = self.index.transfer_syntax_uid == IMPLICIT_LE
-        root = _Frame(False, len(self.buffer), False, implicit, self.index.big_endian, self.index.elements)
+        root = _Level(False, len(self.buffer), False, implicit, self.index.big_endian, self.index.elements)
         self.stack = [root]
         while self.stack:
-            frame = self.stack[-1]
-            if pos == frame.end and not frame.undefined:
+            level = self.stack[-1]
+            if pos == level.end and not level.undefined:
                 self.stack.pop()
-            elif frame.end - pos < 8:
-                if frame is root and not any(self.buffer[pos : frame.end]):
+            elif level.end - pos < 8:
+                if level is root and not any(self.buffer[pos : level.end]):
                     self.index.warn("trailing-bytes")
                     return
                 raise _truncated()
-            elif frame.is_sequence:
-                pos = self._next_item(pos, frame)
+            elif level.is_sequence:
+                pos = self._next_item(pos, level)
             else:
-                pos = self._next_element(pos, frame)
+                pos = self._next_element(pos, level)
 
-    def _next_item(self, pos: int, frame: _Frame) -> int:
-        tag, length = self._tag(pos, frame), self._u32(pos + 4, frame)
+    def _next_item(self, pos: int, level: _Level) -> int:
+        tag, length = self._tag(pos, level), self._u32(pos + 4, level)
         pos += 8
-        if tag == _SEQUENCE_END and frame.undefined:
+        if tag == _SEQUENCE_END and level.undefined:
             self.stack.pop()
             return pos
         if tag != _ITEM:
             raise InputRejected("malformed", "A sequence holds something other than items. Export the file anew.")
         self._count_item()
-        end = self._end(pos, length, frame)
+        end = self._end(pos, length, level)
         record: dict[int, Element] | None = None
-        if frame.tag in (MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE) and frame.tag not in self.index.items:
-            record = self.index.items.setdefault(frame.tag, {})
-        opened = _Frame(False, end, length == UNDEFINED, frame.implicit, frame.big_endian, record)
-        frame.item += len(frame.path) == 1
-        opened.path, opened.item = frame.path, frame.item
-        self.stack.append(opened)
+        if level.tag in (MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE) and level.tag not in self.index.items:
+            record = self.index.items.setdefault(level.tag, {})
+        nested_level = _Level(False, end, length == UNDEFINED, level.implicit, level.big_endian, record)
+        level.item += len(level.path) == 1
+        nested_level.path, nested_level.item = level.path, level.item
+        self.stack.append(nested_level)
         return pos
 
-    def _next_element(self, pos: int, frame: _Frame) -> int:
-        tag = self._tag(pos, frame)
-        if tag == _ITEM_END and frame.undefined:
+    def _next_element(self, pos: int, level: _Level) -> int:
+        tag = self._tag(pos, level)
+        if tag == _ITEM_END and level.undefined:
             self.stack.pop()
             return pos + 8
         if tag >> 16 in _FORBIDDEN_GROUPS:
             raise InputRejected(
                 "malformed", "The data set holds an element that no data set may hold. Export the file anew."
             )
-        vr, length, pos = self._header(pos, frame)
-        if frame.record is not None:
-            if tag in frame.record:
+        vr, length, pos = self._header(pos, level)
+        if level.record is not None:
+            if tag in level.record:
                 raise InputRejected("malformed", "The data set repeats an element. Export the file anew.")
-            frame.record[tag] = Element(vr, pos, length)
-        if frame.path and tag in _NESTED_VALUES and length != UNDEFINED:
-            self.index.nested.append((frame.item, (*frame.path, tag), Element(vr, pos, length)))
+            level.record[tag] = Element(vr, pos, length)
+        if level.path and tag in _NESTED_VALUES and length != UNDEFINED:
+            self.index.nested.append((level.item, (*level.path, tag), Element(vr, pos, length)))
         if tag == PIXEL_DATA and length == UNDEFINED:
-            return self._fragments(pos, frame)
+            return self._fragments(pos, level)
         if length == UNDEFINED or vr == "SQ" or (vr in ("", "UN") and length and _is_standard_sequence(tag)):
-            return self._open_sequence(tag, vr, length, pos, frame)
-        end = self._end(pos, length, frame)
+            return self._open_sequence(tag, vr, length, pos, level)
+        end = self._end(pos, length, level)
         if tag not in (PIXEL_DATA, ENCAPSULATED_DOCUMENT) or len(self.stack) > 1:
             self._count_bytes(length)
         return end
 
-    def _header(self, pos: int, frame: _Frame) -> tuple[str, int, int]:
-        """VR, length and place of the value (PS3.5 section 7.1.2 and 7.1.3)."""
+    def _header(self, pos: int, level: _Level) -> tuple[str, int, int]:
+        """VR, length and start of the value (PS3.5 sections 7.1.2 and 7.1.3)."""
         self.elements += 1
         if self.elements > MAX_ELEMENTS:
             raise InputRejected("too-many-elements", f"A radiograph needs far fewer than {MAX_ELEMENTS} elements.")
-        if frame.implicit:
-            return "", self._u32(pos + 4, frame), pos + 8
+        if level.implicit:
+            return "", self._u32(pos + 4, level), pos + 8
         vr = self.buffer[pos + 4 : pos + 6]
         if vr in _SHORT_VRS:
             return (
                 vr.decode("ascii"),
-                struct.unpack_from(">H" if frame.big_endian else "<H", self.buffer, pos + 6)[0],
+                struct.unpack_from(">H" if level.big_endian else "<H", self.buffer, pos + 6)[0],
                 pos + 8,
             )
         if vr not in _LONG_VRS:
             raise InputRejected("malformed", "An element has an unknown value representation. Export the file anew.")
-        if frame.end - pos < 12:
+        if level.end - pos < 12:
             raise _truncated()
-        return vr.decode("ascii"), self._u32(pos + 8, frame), pos + 12
+        return vr.decode("ascii"), self._u32(pos + 8, level), pos + 12
 
-    def _open_sequence(self, tag: int, vr: str, length: int, pos: int, frame: _Frame) -> int:
+    def _open_sequence(self, tag: int, vr: str, length: int, pos: int, level: _Level) -> int:
         if vr not in ("SQ", "UN", ""):
             raise InputRejected("malformed", "An element of undefined length is no sequence. Export the file anew.")
         if len(self.stack) // 2 >= MAX_DEPTH:
             raise InputRejected("too-deep", f"A radiograph needs no more than {MAX_DEPTH} nested sequences.")
-        # PS3.5 section 6.2.2, note 5: whatever the transfer syntax, a sequence sent as UN is Implicit VR Little Endian.
+        # PS3.5 section 6.2.2, note 5: a sequence sent as UN is Implicit VR Little Endian in every transfer syntax.
         unknown = vr == "UN"
-        end = self._end(pos, length, frame)
-        implicit, big_endian = frame.implicit or unknown, frame.big_endian and not unknown
-        is_root = frame.record is self.index.elements
-        opened = _Frame(True, end, length == UNDEFINED, implicit, big_endian, None, tag if is_root else 0)
-        if frame.path or (is_root and tag in _NESTED_SEQUENCES):
-            opened.path, opened.item = (*frame.path, tag), frame.item
-        self.stack.append(opened)
+        end = self._end(pos, length, level)
+        implicit, big_endian = level.implicit or unknown, level.big_endian and not unknown
+        is_root = level.record is self.index.elements
+        nested_level = _Level(True, end, length == UNDEFINED, implicit, big_endian, None, tag if is_root else 0)
+        if level.path or (is_root and tag in _NESTED_SEQUENCES):
+            nested_level.path, nested_level.item = (*level.path, tag), level.item
+        self.stack.append(nested_level)
         return pos
 
-    def _fragments(self, pos: int, frame: _Frame) -> int:
-        """Encapsulated pixel data (PS3.5 annex A.4): an offset table, then fragments, then a delimiter."""
+    def _fragments(self, pos: int, level: _Level) -> int:
+        """Read encapsulated pixel data (PS3.5 annex A.4): an offset table, fragments and a delimiter."""
         if not self.index.encapsulated:
             raise InputRejected("malformed", "The pixel data has no length in an uncompressed transfer syntax.")
         found: list[tuple[int, int]] = []
         while True:
-            if frame.end - pos < 8:
+            if level.end - pos < 8:
                 raise _truncated()
-            tag, length = self._tag(pos, frame), self._u32(pos + 4, frame)
+            tag, length = self._tag(pos, level), self._u32(pos + 4, level)
             pos += 8
             if tag == _SEQUENCE_END:
                 break
@@ -299,7 +313,7 @@ class _Walker:
                 raise InputRejected("codestream-invalid", "The compressed pixel data is not a list of fragments.")
             self._count_item()
             found.append((pos, length))
-            pos = self._end(pos, length, frame)
+            pos = self._end(pos, length, level)
         if len(self.stack) > 1:
             self._count_bytes(sum(length for _, length in found))
         elif found:
@@ -308,17 +322,17 @@ class _Walker:
             self.index.fragments = found[1:]
         return pos
 
-    def _tag(self, pos: int, frame: _Frame) -> int:
-        group, element = struct.unpack_from(">HH" if frame.big_endian else "<HH", self.buffer, pos)
+    def _tag(self, pos: int, level: _Level) -> int:
+        group, element = struct.unpack_from(">HH" if level.big_endian else "<HH", self.buffer, pos)
         return int(group << 16 | element)
 
-    def _u32(self, pos: int, frame: _Frame) -> int:
-        return int(struct.unpack_from(">I" if frame.big_endian else "<I", self.buffer, pos)[0])
+    def _u32(self, pos: int, level: _Level) -> int:
+        return int(struct.unpack_from(">I" if level.big_endian else "<I", self.buffer, pos)[0])
 
-    def _end(self, pos: int, length: int, frame: _Frame) -> int:
+    def _end(self, pos: int, length: int, level: _Level) -> int:
         if length == UNDEFINED:
-            return frame.end
-        if length > frame.end - pos:
+            return level.end
+        if length > level.end - pos:
             raise _truncated()
         return pos + length
 

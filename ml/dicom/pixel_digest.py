@@ -1,4 +1,4 @@
-"""Whether two objects hold the same pixels, whatever their transfer syntax."""
+"""A digest of the stored pixel values that does not depend on the transfer syntax."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ml.dicom.codecs import stored_frames
 from ml.dicom.image_layout import read_layout
-from ml.dicom.parser import RLE, walk
+from ml.dicom.parser import RLE, parse
 from ml.dicom.source import Source, open_source
 from ml.errors import InputRejected
 
@@ -27,11 +27,11 @@ def pixel_digest(source: Source) -> str:
     buffer, kind = open_source(source)
     if kind != "dicom":
         raise InputRejected("format-not-recognised", "Only a DICOM object has stored pixel values.")
-    index = walk(buffer)
+    index = parse(buffer)
     layout = read_layout(index)
     shape = (layout.rows, layout.columns, layout.samples, layout.frames, layout.bits_stored, int(layout.signed))
     digest = hashlib.sha256(np.array(shape, "<u4").tobytes())
-    # A compressed frame has its values at the lowest bits already.
+    # The values of a decompressed frame are in the lowest bits already.
     is_shifted = not index.encapsulated or index.transfer_syntax_uid == RLE
     shift = layout.high_bit + 1 - layout.bits_stored if is_shifted else 0
     mask = (1 << layout.bits_stored) - 1

@@ -1,4 +1,4 @@
-"""Ring 2 of the defence: what a file is and whether it may go near a decoder, in bounded time and memory."""
+"""The preflight: identify and check a received file without decoding it, in bounded time and memory."""
 
 import mmap
 import re
@@ -13,7 +13,7 @@ from ml.dicom.codec_headers import HEAD_BYTES, read_jpeg_file
 from ml.dicom.image_layout import check_size, read_layout
 from ml.dicom.image_warnings import ImageWarning
 from ml.dicom.key_objects import RejectionNote, read_rejection
-from ml.dicom.parser import DicomIndex, walk
+from ml.dicom.parser import DicomIndex, parse
 from ml.dicom.source import Kind, open_source
 from ml.dicom.storage_classes import IMAGE_CLASSES, KEY_OBJECT_SELECTION, SOP_CLASSES
 from ml.errors import InputRejected
@@ -27,16 +27,17 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 @dataclass(frozen=True)
 class Preflight:
-    """What is known of a file without decoding it.
+    """What the preflight found out about a file.
 
-    For PNG and JPEG the UIDs are empty and `attributes` has nothing. `rows` and `columns` are pixels as stored (an EXIF
-    rotation of a JPEG is applied later, by `ml.dicom.radiograph`). `attributes` maps DICOM keywords of
-    `ml.dicom.attributes.TAGS` to cleaned text. `warnings` quote no value of the file.
+    For PNG and JPEG the UIDs and `attributes` are empty. For an object of `ml.dicom.storage_classes.OTHER_CLASSES`,
+    which is no image, the sizes are 0 and the pixels, if any, are not examined.
 
-    `unreadable` is the reason why a well-formed image is stored and never scored: a key of
-    `ml.model.input_check.CODES`. An object of `ml.dicom.storage_classes.OTHER_CLASSES` is no image: its sizes
-    are 0, and its pixels, if any, are not examined.
-    `rejection` is what a Key Object Selection document rejects.
+    Attributes:
+        rows, columns: as stored. The EXIF rotation of a JPEG is applied later, by `ml.dicom.radiograph`.
+        attributes: DICOM keyword of `ml.dicom.attributes.TAGS` -> cleaned text.
+        warnings: contain no values of the file.
+        unreadable: why an image is stored but never scored (a key of `ml.model.input_check.CODES`), or empty.
+        rejection: what a Key Object Selection document rejects.
     """
 
     kind: Kind
@@ -60,8 +61,11 @@ class Preflight:
 
 
 def inspect(path: Path) -> Preflight:
-    """Look at one file of at most `ml.dicom.source.MAX_FILE_BYTES`. Raises InputRejected (codes in
-    `ml.errors.CODES`)."""
+    """Examine one file of at most `ml.dicom.source.MAX_FILE_BYTES`.
+
+    Raises:
+        InputRejected: with a code of `ml.errors.CODES`.
+    """
     buffer, kind = open_source(path)
     if kind == "png":
         return _inspect_png(buffer)
@@ -91,7 +95,7 @@ def _inspect_png(buffer: bytes | mmap.mmap) -> Preflight:
 
 
 def _inspect_dicom(buffer: bytes | mmap.mmap) -> Preflight:
-    index = walk(buffer)
+    index = parse(buffer)
     sop_class = _uid(index, 0x00080016, "SOP Class UID")
     if sop_class not in SOP_CLASSES:
         raise InputRejected(
@@ -140,7 +144,7 @@ def _describe_other(index: DicomIndex, sop_class: str, study: str) -> Preflight:
 
 
 def _provenance(index: DicomIndex) -> dict[str, str]:
-    """What shows that a person uploaded a picture here, or that an image was made from another."""
+    """Attributes that show that a user uploaded the picture, or that the image was made from another."""
     found = {"ImplementationClassUID": index.meta.get(0x00020012, b"").decode("latin-1").strip(" \0")}
     purposes = [
         index.buffer[element.start : element.start + min(element.length, 16)].decode("latin-1").strip(" \0")
@@ -171,8 +175,10 @@ def _uid(index: DicomIndex, tag: int, name: str) -> str:
 
 
 def _check_file_meta(index: DicomIndex, sop_class: str, sop_instance: str) -> None:
-    """A class that differs is another kind of object; an instance that differs is what careless de-identifiers
-    leave."""
+    """Compare the File Meta Information with the data set.
+
+    Another SOP Class is refused. Another SOP Instance gives a warning, because some de-identifiers leave the old one.
+    """
     for tag, expected in ((0x00020002, sop_class), (0x00020003, sop_instance)):
         stored = index.meta.get(tag, b"").decode("latin-1").strip(" \0")
         if stored == expected:

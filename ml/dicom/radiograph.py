@@ -1,4 +1,4 @@
-"""One reader for training and serving: DICOM, PNG or JPEG in, a display-ready 8-bit image out."""
+"""Decode a DICOM, PNG or JPEG file to the 8-bit image that is displayed and scored, for training and serving alike."""
 
 import io
 import struct
@@ -34,13 +34,18 @@ _GEOMETRY = {
 
 @dataclass(frozen=True, slots=True)
 class Radiograph:
-    """An image as a reader sees it: upright, with square pixels, its display shutter closed.
+    """A decoded image as it is displayed: upright, with square pixels and with the display shutter applied.
 
-    `pixels` is uint8 (rows, columns), 0 black, bone bright. Rows and columns are those of the picture, which differ
-    from the stored ones where the image was turned or its pixels are not square. `photometric` and `bits_stored`
-    describe the source, `voi` what decided the grey scale ("voi-lut", "window", "percentiles", "full-range"), `window`
-    is (centre, width) in modality units where one was used. `chroma` is the mean of (max - min) over the colour
-    channels in 0..1: 0 for every true radiograph.
+    Rows and columns differ from the stored ones where the image was turned or its pixels are not square.
+
+    Attributes:
+        pixels: uint8 (rows, columns), 0 is black, bone is bright.
+        kind: format of the file.
+        photometric, bits_stored: of the source.
+        voi: what decided the grey scale: "voi-lut", "window", "percentiles" or "full-range".
+        window: (centre, width) in modality units where one was used.
+        chroma: mean of (max - min) over the colour channels, 0..1; 0 for a grey image.
+        warnings: about the image.
     """
 
     pixels: NDArray[np.uint8]
@@ -62,14 +67,16 @@ class Radiograph:
 
 
 def read_radiograph(source: Source) -> Radiograph:
-    """Read one image, the first frame of it.
+    """Decode the first frame of an image for display and scoring.
 
-    DICOM goes through modality LUT, VOI LUT or window and MONOCHROME1 inversion (`ml.dicom.display`), display shutter
-    (`ml.dicom.shutter`), pixel aspect ratio (`ml.dicom.pixel_aspect`) and patient orientation
-    (`ml.dicom.orientation`); colour becomes
-    its BT.601 luminance; 8-bit PNG and JPEG are taken as they are (a JPEG's EXIF rotation applied), 16-bit PNG is
-    stretched between its 0.5th and 99.5th percentile. The SOP class is not judged here: that is
-    `ml.dicom.preflight.inspect`. Needs only Pillow and NumPy for PNG and JPEG. Raises InputRejected.
+    The steps for DICOM are the grayscale pipeline (`ml.dicom.display`), the display shutter (`ml.dicom.shutter`), the
+    pixel aspect ratio (`ml.dicom.pixel_aspect`) and the patient orientation (`ml.dicom.orientation`). Colour becomes
+    BT.601 luminance. 8-bit PNG and JPEG are used unchanged, except for the EXIF rotation of a JPEG. 16-bit PNG is
+    stretched between its 0.5th and 99.5th percentile. The SOP class is not checked here (`ml.dicom.preflight`).
+    PNG and JPEG need only Pillow and NumPy.
+
+    Raises:
+        InputRejected: the file can't be decoded.
     """
     buffer, kind = open_source(source)
     if kind == "dicom":
@@ -81,9 +88,9 @@ def _read_dicom(buffer: Any) -> Radiograph:
     from ml.dicom.codecs import decode_frame
     from ml.dicom.consistency import note_contradictions
     from ml.dicom.image_layout import read_layout
-    from ml.dicom.parser import walk
+    from ml.dicom.parser import parse
 
-    index = walk(buffer)
+    index = parse(buffer)
     layout = read_layout(index)
     raw = decode_frame(index, layout)
     note_contradictions(index, layout, raw)
@@ -116,8 +123,7 @@ def _to_eight_bits(raw: NDArray[Any], bits_stored: int) -> NDArray[np.uint8]:
 
 
 def _luminance(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """BT.601 luminance of RGB (rows, columns, 3), or the image itself where it is already (rows, columns); and its
-    chroma."""
+    """BT.601 luminance of RGB (rows, columns, 3) and its chroma; a grey image (rows, columns) unchanged."""
     if image.ndim == 2:
         return image, 0.0
     step = max(1, min(image.shape[:2]) // 128)

@@ -1,8 +1,8 @@
-"""Whether two DICOM objects with one SOP Instance UID are one instance that came by two routes.
+"""Decide whether two DICOM objects with the same SOP Instance UID are the same instance.
 
-A route changes how an instance is encoded: File Meta Information, transfer syntax, lengths of sequences, padding,
-character set, blocks of private elements. It may also note where the instance lies (`_ROUTE`). Everything else belongs
-to the instance, and one that differs there is another instance.
+Systems that forward an instance may change its encoding: File Meta Information, transfer syntax, sequence lengths,
+padding, character set and blocks of private elements. They may also write where it is stored (`_ROUTE`). Objects that
+differ in anything else are two instances.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 from pydicom.values import convert_SQ
 
-from ml.dicom.parser import EXPLICIT_BE, IMPLICIT_LE, MAX_METADATA_BYTES, PIXEL_DATA, data_set_start, walk
+from ml.dicom.parser import EXPLICIT_BE, IMPLICIT_LE, MAX_METADATA_BYTES, PIXEL_DATA, data_set_start, parse
 from ml.dicom.pixel_digest import pixel_digest
 from ml.dicom.source import Source, open_source
 
@@ -36,11 +36,11 @@ _ROUTE: Final = frozenset(
         0xFFFCFFFC,  # Data Set Trailing Padding
     }
 )
-# Specific Character Set: the decoded text counts.
+# Specific Character Set: not compared, because decoded text is.
 _CHARSET: Final = 0x00080005
 # Compared by their decoded values (PS3.3 C.7.6.3): the pixel data and its offset tables.
 _PIXELS: Final = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003, PIXEL_DATA})
-# What a lossless codec of colour changes beside the pixel data (PS3.5 section 8.2).
+# Attributes that a lossless colour codec changes together with the pixel data (PS3.5 section 8.2).
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 _COLOUR = ("RGB", "YBR")
 _LOSSY: Final = 0x00282110
@@ -49,13 +49,13 @@ _UNKNOWN: Final = "UN"
 _TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _CODED: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
 _ONE_VALUE: Final = frozenset({"LT", "ST", "UT", "UR"})
-# Bytes of one number, which Big Endian turns round.
+# Bytes per number, whose order Big Endian reverses.
 _WORD: Final = {
     **dict.fromkeys(("AT", "OW", "SS", "US"), 2),
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
-# By tag; a private element by its creator, because its block may be moved (PS3.5 section 7.8.1).
+# A tag; for a private element its creator too, because its block may have another number (PS3.5 section 7.8.1).
 _Name: TypeAlias = int | tuple[int, str, int]
 
 
@@ -70,7 +70,7 @@ class _Encoding:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """One element: its bytes, or the items of a sequence that is parsed already."""
+    """One element: its bytes, or the items of a parsed sequence."""
 
     tag: int
     vr: str
@@ -80,11 +80,10 @@ class _Value:
 
 
 def same_instance(one: Source, other: Source) -> bool:
-    """Compare two DICOM objects that the preflight accepted. Run it in a sandbox: it parses and decodes.
+    """Compare two DICOM objects that the preflight accepted. Run it in a sandbox, because it decodes.
 
-    Group lengths, padding and empty elements do not count. Pixels are compared by
-    `ml.dicom.pixel_digest`, so that a lossless
-    transfer syntax changes nothing and a lossy one everything.
+    Group lengths, padding and empty elements are ignored. Pixels are compared by `ml.dicom.pixel_digest`, so a lossless
+    transfer syntax makes no difference, and a lossy one does.
 
     Raises:
         InputRejected: the pixels of one can't be decoded.
@@ -107,14 +106,14 @@ class _DataSet:
 
 def _read(source: Source) -> _DataSet:
     buffer, _ = open_source(source)
-    index = walk(buffer)
+    index = parse(buffer)
     start = data_set_start(buffer) if index.buffer is buffer else 0
     encoding = _Encoding(
         index.transfer_syntax_uid == IMPLICIT_LE, index.transfer_syntax_uid != EXPLICIT_BE, ["iso8859"]
     )
     file: Any = io.BytesIO(index.buffer) if isinstance(index.buffer, bytes) else index.buffer
     file.seek(start)
-    # Only pixel data can be longer than this; it stays where it is.
+    # Only pixel data can be longer than this. It is not read into memory.
     elements = read_dataset(file, encoding.implicit, encoding.little_endian, defer_size=MAX_METADATA_BYTES)
     return _DataSet(elements, encoding, index.buffer)
 
@@ -153,9 +152,9 @@ def _value(tag: int, element: Any, encoding: _Encoding, buffer: Any) -> _Value:
         with contextlib.suppress(KeyError):
             vr = dictionary_VR(tag)
     if element.VR == _UNKNOWN:
-        # PS3.5 section 6.2.2: whatever the transfer syntax, it came as Implicit VR Little Endian.
+        # PS3.5 section 6.2.2: UN is encoded as Implicit VR Little Endian in every transfer syntax.
         encoding = _Encoding(True, True, encoding.charsets)
-    # "US or SS", "OB or OW" and the like: words of two bytes, all of them.
+    # "US or SS", "OB or OW" and similar VRs all have words of two bytes.
     return _Value(tag, "OW" if " or " in vr else vr, _bytes(element, buffer), None, encoding)
 
 
@@ -168,7 +167,7 @@ def _bytes(element: Any, buffer: Any) -> bytes:
 
 
 def _same_value(one: _Value | None, other: _Value | None) -> bool:
-    # The side that knows the VR speaks for the one that does not.
+    # Where one side has an unknown VR, the other side's VR is used for both.
     vrs = sorted({each.vr for each in (one, other) if each is not None} - {_UNKNOWN})
     vr = vrs[0] if vrs else _UNKNOWN
     if "SQ" in vrs:
@@ -182,7 +181,7 @@ def _same_value(one: _Value | None, other: _Value | None) -> bool:
 
 
 def _same_colour(name: _Name, ones: dict[_Name, _Value], others: dict[_Name, _Value]) -> bool:
-    """Whether an element differs only because a codec of colour was applied or undone."""
+    """Whether an element differs only because a colour codec was applied or undone."""
     if name not in (_PHOTOMETRIC, _PLANAR):
         return False
     kinds = [_texts(each.get(_PHOTOMETRIC), "CS") for each in (ones, others)]

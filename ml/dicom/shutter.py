@@ -1,4 +1,4 @@
-"""The Display Shutter (PS3.3 C.7.6.11): what lies outside is neither shown nor counted."""
+"""Read the Display Shutter (PS3.3 C.7.6.11); pixels outside are not shown and not used for the grey scale."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from ml.dicom.parser import DicomIndex
 
 LEAST_VISIBLE: Final = 0.02
-"""A shutter that leaves less of the image than this is a mistake of its sender."""
+"""A shutter that leaves less than this share of the image is taken as an error of the sender."""
 
 _SHAPE, _PRESENTATION_VALUE = 0x00181600, 0x00181622
 _LEFT, _RIGHT, _UPPER, _LOWER = 0x00181602, 0x00181604, 0x00181606, 0x00181608
@@ -26,22 +26,25 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Shutter:
-    """`hidden` (rows, columns) is True outside; `grey` (0..255) is what is shown there."""
+    """`hidden` (rows, columns) is True outside; `grey` (0..255) is displayed there."""
 
     hidden: Mask
     grey: int
 
     def cover(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image with `grey` where it is hidden."""
+        """A copy of the image with `grey` in the hidden pixels."""
         return np.where(self.hidden, np.uint8(self.grey), image)
 
 
 def read_shutter(index: DicomIndex, rows: int, columns: int, ratio: float = 1.0) -> Shutter | None:
-    """The shutter of an image of `rows` x `columns` stored pixels that are `ratio` times as high as wide.
+    """Read the shutter of an image of `rows` x `columns` stored pixels that are `ratio` times as high as wide.
 
-    Several shapes leave what lies inside each of them. Coordinates count from 1 and include their edge; the radius
-    counts in pixels along a row. A shape that can't be understood is left out with a warning, and all of them where
-    they would hide nearly everything.
+    With several shapes, only pixels inside all of them are visible. Coordinates count from 1 and include the edge; the
+    radius is in pixels along a row. A shape that can't be understood is ignored with a warning. The whole shutter is
+    ignored where it would hide nearly everything.
+
+    Returns:
+        None where nothing is hidden.
     """
     names = [name.strip(" \0").upper() for name in index.text(_SHAPE).split("\\")]
     if not any(names):
@@ -58,7 +61,7 @@ def read_shutter(index: DicomIndex, rows: int, columns: int, ratio: float = 1.0)
     if hidden.mean() > 1 - LEAST_VISIBLE:
         index.warn("shutter-invalid")
         return None
-    # A P-Value from 0 (black) to FFFFH (white).
+    # Shutter Presentation Value is a P-Value from 0 (black) to FFFFH (white).
     return Shutter(hidden, (index.unsigned(_PRESENTATION_VALUE) or 0) >> 8)
 
 
@@ -106,7 +109,7 @@ def _outside_polygon(index: DicomIndex, rows: int, columns: int) -> Mask | None:
 
 
 def _integers(index: DicomIndex, tag: int) -> list[int]:
-    """The values of an IS; empty where one of them is no integer."""
+    """The values of an IS; empty where one of them is not an integer."""
     raw = index.value(tag)[:_MAX_TEXT].decode("latin-1")
     values = [value.strip(" \0") for value in raw.split("\\")]
     return [int(value) for value in values] if all(_INTEGER.fullmatch(value) for value in values) else []

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and its bytes without copying them."""
+"""Open a file without copying its bytes, and recognise its format by the first bytes."""
 
 import mmap
 import zlib
@@ -9,7 +9,7 @@ from ml.errors import InputRejected
 
 Kind = Literal["dicom", "png", "jpeg"]
 Source = Path | bytes | BinaryIO
-"""A file by its name, as bytes, or open: a decoding process can open nothing by its name."""
+"""A path, bytes, or an open file; a sandboxed process cannot open paths."""
 
 MAX_FILE_BYTES: Final = 256 << 20
 MAX_INFLATED_BYTES: Final = 64 << 20
@@ -19,10 +19,13 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def open_source(source: Source) -> tuple[bytes | mmap.mmap, Kind]:
-    """The bytes, mapped and not read where they lie in a file, and what they are by their first bytes.
+    """Map a file into memory and recognise its format.
 
-    DICOM needs the 128-byte preamble and "DICM" (PS3.10 section 7.1): a bare data set can't be told from noise, so it
-    is refused with "format-not-recognised".
+    DICOM needs the 128-byte preamble and "DICM" (PS3.10 section 7.1). A data set without them can't be distinguished
+    from other data, so it is refused.
+
+    Raises:
+        InputRejected: "file-empty", "file-too-large" or "format-not-recognised".
     """
     if isinstance(source, bytes):
         buffer: bytes | mmap.mmap = source
@@ -52,10 +55,12 @@ def _mapped(file: BinaryIO) -> bytes | mmap.mmap:
 
 
 def inflate(buffer: bytes | mmap.mmap, start: int) -> bytes | mmap.mmap:
-    """Raw deflate (PS3.5 annex A.5), at most MAX_INFLATED_BYTES, into a mapping of its own: the pages go back to the
-    system with it, which freed heap of this size does not.
+    """Inflate raw deflate data (PS3.5 annex A.5), at most MAX_INFLATED_BYTES.
 
-    Raises InputRejected ("inflate-too-large", "deflate-invalid", "truncated").
+    The result is an anonymous memory map: its pages return to the system, which freed heap of this size does not.
+
+    Raises:
+        InputRejected: "inflate-too-large", "deflate-invalid" or "truncated".
     """
     inflater, pos = zlib.decompressobj(-zlib.MAX_WBITS), start
     inflated = mmap.mmap(-1, MAX_INFLATED_BYTES)

@@ -1,4 +1,4 @@
-"""The SOP classes that are taken (PS3.4 annex B.5): images that may be read, and what else a chest study brings."""
+"""The SOP classes that are accepted for storage (PS3.4 annex B.5): images, and other objects of a chest study."""
 
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +12,7 @@ SECONDARY_CAPTURE: Final = f"{_STORAGE}.7"
 KEY_OBJECT_SELECTION: Final = f"{_STORAGE}.88.59"
 
 PICTURE_IMPLEMENTATION_CLASS: Final = "2.25.329800735698586629295641978511506172918"
-"""Implementation Class UID (0002,0012) of the captures that `ml.dicom.secondary_capture` makes of uploaded pictures."""
+"""Implementation Class UID (0002,0012) of the captures that `ml.dicom.secondary_capture` makes from uploads."""
 
 IMAGE_CLASSES: Final = MappingProxyType(
     {
@@ -26,7 +26,7 @@ IMAGE_CLASSES: Final = MappingProxyType(
         f"{_STORAGE}.7.4": "Multi-frame True Color Secondary Capture Image Storage",
     }
 )
-"""Their pixels are checked. The single-bit class is accepted by name, and then refused for its bits."""
+"""Image classes, whose pixels are checked. The single-bit class is listed, but its pixels are then refused."""
 
 OTHER_CLASSES: Final = MappingProxyType(
     {
@@ -52,6 +52,6 @@ OTHER_CLASSES: Final = MappingProxyType(
         f"{_STORAGE}.104.2": "Encapsulated CDA Storage",
     }
 )
-"""Stored with their study and never read: nothing of them is decoded."""
+"""Classes that are stored with their study and never decoded."""
 
 SOP_CLASSES: Final = MappingProxyType({**IMAGE_CLASSES, **OTHER_CLASSES})

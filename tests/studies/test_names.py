@@ -8,7 +8,7 @@ from pydicom.data import get_charset_files
 from apps.studies.identity import demographics_key, is_placeholder
 from apps.studies.names import PersonName
 from ml.dicom.attributes import read_attributes
-from ml.dicom.parser import walk
+from ml.dicom.parser import parse
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,6 @@ def test_names_in_the_character_sets_of_the_standard(file: str, name: str) -> No
 
 
 def read_name(path: Path) -> str:
-    attributes, notes = read_attributes(walk(path.read_bytes()))
+    attributes, notes = read_attributes(parse(path.read_bytes()))
     assert not notes
     return attributes["PatientName"]

@@ -15,7 +15,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from ml.dicom.codecs import decode_frame
 from ml.dicom.display import apply_table
 from ml.dicom.image_layout import read_layout
-from ml.dicom.parser import walk
+from ml.dicom.parser import parse
 from ml.dicom.radiograph import Radiograph, read_radiograph
 from ml.errors import InputRejected
 from tests.ml import samples
@@ -57,7 +57,7 @@ def reading(**attributes: Any) -> Radiograph:
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_lossless_syntaxes_give_back_every_stored_value(syntax: str, bits: int) -> None:
     pixels = samples.chest(33, 47, bits).astype(np.uint8 if bits == 8 else np.uint16)
-    index = walk(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
+    index = parse(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
     assert np.array_equal(decode_frame(index, read_layout(index)), pixels)
 
 
@@ -72,7 +72,7 @@ def test_one_film_looks_the_same_in_every_lossless_syntax(syntax: str) -> None:
 @pytest.mark.parametrize(("syntax", "bits"), [(samples.JPEG_BASELINE, 8), (samples.JPEG_EXTENDED, 12)])
 def test_lossy_jpeg_is_close(syntax: str, bits: int) -> None:
     pixels = samples.chest(bits=bits).astype(np.uint8 if bits == 8 else np.uint16)
-    index = walk(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
+    index = parse(samples.image_file(pixels, syntax, BitsStored=bits, HighBit=bits - 1))
     error = np.abs(decode_frame(index, read_layout(index)).astype(int) - pixels)
     assert error.max() <= (1 << bits) // 32
 
@@ -93,7 +93,7 @@ def test_real_files_agree_with_pydicom(folder: str) -> None:
             except (RuntimeError, ValueError, AttributeError):
                 continue
             if expected.ndim == 2:
-                index = walk(data)
+                index = parse(data)
                 layout = read_layout(index)
                 stored = decode_frame(index, layout).astype(np.uint16)
                 mask = (1 << layout.bits_stored) - 1
