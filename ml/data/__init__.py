@@ -1,7 +1,8 @@
-"""Films with their truth: the NIH ChestX-ray14 layout, or one's own folder with a labels.csv; boxes; shards of films.
+"""Data sets for training and evaluation: tables, splits, boxes and the image cache.
 
-NIH: `images/*.png` or `images_001/images/*.png` ..., `Data_Entry_2017.csv` (or `Data_Entry_2017_v2020.csv`, either
-gzipped), `train_val_list.txt`, `test_list.txt`, and where present `BBox_List_2017.csv`. One's own: `ml.data.own`.
+Two layouts are read. NIH ChestX-ray14: `images/*.png` or `images_001/images/*.png` ..., `Data_Entry_2017.csv` (or
+`Data_Entry_2017_v2020.csv`, either gzipped), `train_val_list.txt`, `test_list.txt`, and optionally
+`BBox_List_2017.csv`. Own images: a folder with a `labels.csv` (`ml.data.own`).
 """
 
 from ml.data.boxes import Box, read_boxes

@@ -1,4 +1,4 @@
-"""The boxes that radiologists drew on ChestX-ray14: `BBox_List_2017.csv`, 984 of them, all on official test films."""
+"""Read the 984 boxes that radiologists drew on official test images of ChestX-ray14 (`BBox_List_2017.csv`)."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ from ml.labels import LABELS
 
 FILES = ("BBox_List_2017.csv", "BBox_List_2017.csv.gz")
 SIDE = 1024
-"""NIH published every film, and so every box, at 1024 x 1024 pixels."""
+"""NIH published every image, and so every box, at 1024 x 1024 pixels."""
 
 _NAMES = {label: label for label in LABELS} | {"Infiltrate": "Infiltration"}
 _FIELDS = 6
@@ -19,7 +19,7 @@ _FIELDS = 6
 
 @dataclass(frozen=True)
 class Box:
-    """One finding's box, in pixels of a film of `rows` x `columns`; `x`, `y` is its upper left corner."""
+    """The box of one finding in pixels of an image of `rows` x `columns`; `x`, `y` is its upper left corner."""
 
     image: str
     label: str
@@ -31,7 +31,7 @@ class Box:
     columns: int = SIDE
 
     def scaled(self, rows: int, columns: int) -> "Box":
-        """The same box on another raster of the film."""
+        """The same box on another raster of the image."""
         down, across = rows / self.rows, columns / self.columns
         return replace(
             self,
@@ -45,10 +45,12 @@ class Box:
 
 
 def read_boxes(root: Path, records: dict[str, ImageRecord]) -> tuple[Box, ...]:
-    """The boxes of the films in the table; none if the folder has no list of boxes.
+    """The boxes of the images in the table; none if the folder has no list of boxes.
 
-    A box whose film is not in the table (of a part of the data set, say) is left out. Raises DatasetInvalid, naming the
-    line, for other columns, unknown labels and boxes that do not lie on the film.
+    A box whose image is not in the table is left out, because a folder may hold only a part of the data set.
+
+    Raises:
+        DatasetInvalid: other columns, an unknown label, or a box outside its image. The message names the line.
     """
     path = next((root / name for name in FILES if (root / name).is_file()), None)
     if path is None:
@@ -57,7 +59,7 @@ def read_boxes(root: Path, records: dict[str, ImageRecord]) -> tuple[Box, ...]:
     try:
         with open_text(path) as stream:
             reader = csv.reader(stream)
-            # The heading "Bbox [x,y,w,h]" has commas and no quotes, so it reads as four columns, as it should.
+            # The heading "Bbox [x,y,w,h]" has commas and no quotes, so it is read as four columns, which is right.
             header = ",".join(next(reader, [])).replace(" ", "").casefold()
             if not header.startswith("imageindex,findinglabel,bbox[x,y,w,h]"):
                 raise DatasetInvalid(f"{path.name} line 1: not the columns of NIH's list of boxes. Copy it again.")

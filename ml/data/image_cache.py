@@ -1,4 +1,4 @@
-"""The films of a folder as shards, decoded once and found again by what they were made of."""
+"""The image cache: the decoded images of a folder as shards, found again by a hash of the files."""
 
 import hashlib
 import json
@@ -16,10 +16,20 @@ from ml.model.transforms import InputSpace
 def cached_images(
     root: Path, names: Sequence[str], space: InputSpace, cache_dir: Path, progress: str | None = "Reading films"
 ) -> Shards:
-    """The named films in their order as shards of uint8 (size, size), built in parallel when first asked for.
+    """The named images, in that order, as shards of uint8 (size, size). The first call decodes them in parallel.
 
-    They are found again as long as set of names, size, fit and the files' lengths and times stay the same; order and
-    normalisation do not matter. Raises DatasetInvalid: missing or unreadable films, no permission, full disk.
+    A later call finds them again while the set of names, size, fit, and lengths and times of the files are the same.
+    Order and normalisation do not matter.
+
+    Args:
+        root: folder of the data set.
+        names: of the images.
+        space: the network's input.
+        cache_dir: where the shards are written.
+        progress: title of the progress bar; None for no bar.
+
+    Raises:
+        DatasetInvalid: an image is missing or unreadable, or the cache can't be written.
     """
     if not names:
         raise DatasetInvalid(f"{root}: no films are left to read. Check the lists or the split column.")
@@ -43,7 +53,7 @@ def _key(root: Path, paths: Mapping[str, Path], space: InputSpace) -> str:
     files = [(name, (status := paths[name].stat()).st_size, status.st_mtime_ns) for name in sorted(paths)]
     empty = [name for name, size, _ in files if not size]
     if empty:
-        # Known before an hour of decoding.
+        # Report this now and not after an hour of decoding.
         raise DatasetInvalid(
             f"{len(empty)} of {len(files)} image files have no bytes, first {empty[0]} ({table_line(root, empty[0])}). "
             "Copy them again."

@@ -1,6 +1,6 @@
-"""The table of ChestX-ray14. Source: NIH Clinical Center, Wang et al. 2017.
+"""Read rows of the ChestX-ray14 table (NIH Clinical Center, Wang et al. 2017).
 
-Both vintages are read: the older one splits the bracketed headings at their commas and writes some ages as "060Y".
+Both releases are read. The older one splits the headings in brackets at their commas, and writes some ages as "060Y".
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,11 @@ _COLUMNS = {
 
 
 def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Where each column stands. Raises DatasetInvalid for a table with other columns."""
+    """Index of each column.
+
+    Raises:
+        DatasetInvalid: the table has other columns.
+    """
     names = {name.strip(): index for index, name in enumerate(header)}
     found = {}
     for key, options in _COLUMNS.items():
@@ -34,7 +38,11 @@ def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 
 def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> ImageRecord:
-    """One row. Raises DatasetInvalid, naming the line."""
+    """Parse one row.
+
+    Raises:
+        DatasetInvalid: the row is incomplete or has an unknown finding. The message names the line.
+    """
     if len(row) <= max(columns.values()):
         raise DatasetInvalid(
             f"{path.name} line {line}: {len(row)} fields only. The file is cut off; download it again."
@@ -46,7 +54,7 @@ def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
         what = f"unknown finding {sorted(unknown)[0]!r}" if unknown else "image or patient is empty"
         raise DatasetInvalid(f"{path.name} line {line}: {what}. Correct the line; findings are joined by '|'.")
     digits = value["age"].rstrip("YyMmDd ")
-    # The table has ages such as 412; they are typing errors of the source, not of the copy.
+    # The published table has ages such as 412, which are typing errors.
     age = int(digits) if digits.isdecimal() and int(digits) <= 120 else None
     if value["age"][-1:].upper() in ("M", "D"):
         age = 0

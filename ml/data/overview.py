@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers, beside the published ChestX-ray14."""
+"""Summarise a data set in numbers, beside those of the published ChestX-ray14."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -15,8 +15,8 @@ from ml.labels import LABELS, NO_FINDING
 
 AGES = (20, 40, 60, 80)
 AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")
-MOST = 4
-"""Films with this many findings or more are counted together."""
+MOST_FINDINGS = 4
+"""Images with this many findings or more are counted together."""
 
 _PUBLISHED_FILMS = 112120
 _PUBLISHED_LABELS = {
@@ -54,13 +54,13 @@ PUBLISHED: dict[str, Any] = {
 
 
 def age_range(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, int] | None:
-    """The youngest and the oldest patient of some films, as a manifest names them; None where no age is known."""
+    """Ages of the youngest and the oldest patient of some images, for a manifest; None where no age is known."""
     ages = [age for name in names if (age := records[name].age) is not None]
     return {"from_years": min(ages), "to_years": max(ages)} if ages else None
 
 
 def summary(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, Any]:
-    """Counts for a card: films, patients, positives per label, views, sexes; how many are unknown, where any is."""
+    """Counts for a model card: images, patients, positives per label, views, sexes, and unknown labels if any."""
     chosen = [records[name] for name in names]
     count = Counter(finding for record in chosen for finding in record.findings)
     unknown = Counter(label for record in chosen for label in record.unknown)
@@ -75,10 +75,10 @@ def summary(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, 
 
 
 def counts(records: Iterable[ImageRecord]) -> dict[str, Any]:
-    """Films and patients, in all and per label; findings per film, views, sexes, ages.
+    """Count images and patients, in all and per label, and findings per image, views, sexes and ages.
 
-    `share` is of the films of which the table says whether they have the label. "No Finding" means none of the
-    fourteen, all of them known.
+    `share` is the share among images whose label is known. "No Finding" means that all fourteen labels are known and
+    none is present.
     """
     records = list(records)
     with_label: dict[str, list[ImageRecord]] = defaultdict(list)
@@ -101,38 +101,44 @@ def counts(records: Iterable[ImageRecord]) -> dict[str, Any]:
         "films": len(records),
         "patients": len({record.patient for record in records}),
         "labels": labels,
-        "findings_per_film": _tally((_several(len(record.findings)) for record in records), [*"0123", f"{MOST}+"]),
-        "views": _tally((record.view or "unknown" for record in records), ("PA", "AP")),
-        "sexes": _tally((record.sex or "unknown" for record in records), ("F", "M")),
-        "ages": _tally((age_band(record.age) for record in records), AGE_BANDS),
+        "findings_per_film": _count(
+            (_number_of_findings(len(record.findings)) for record in records), [*"0123", f"{MOST_FINDINGS}+"]
+        ),
+        "views": _count((record.view or "unknown" for record in records), ("PA", "AP")),
+        "sexes": _count((record.sex or "unknown" for record in records), ("F", "M")),
+        "ages": _count((age_band(record.age) for record in records), AGE_BANDS),
         "median_age": float(median(ages)) if ages else None,
     }
 
 
 def age_band(age: int | None) -> str:
-    """The band of AGE_BANDS that an age in years belongs to, or "unknown"."""
+    """The band of AGE_BANDS for an age in years, or "unknown"."""
     return "unknown" if age is None else AGE_BANDS[bisect_right(AGES, age)]
 
 
-def _several(findings: int) -> str:
-    return str(findings) if findings < MOST else f"{MOST}+"
+def _number_of_findings(findings: int) -> str:
+    return str(findings) if findings < MOST_FINDINGS else f"{MOST_FINDINGS}+"
 
 
-def _tally(values: Iterable[str], order: Sequence[str]) -> dict[str, int]:
+def _count(values: Iterable[str], order: Sequence[str]) -> dict[str, int]:
     found = Counter(values)
     return {value: found[value] for value in order} | {v: n for v, n in sorted(found.items()) if v not in order}
 
 
 def co_occurrence(records: Iterable[ImageRecord]) -> dict[str, dict[str, int]]:
-    """How many films have both labels; on the diagonal, how many have the label."""
+    """Number of images with both of two labels; on the diagonal, with the one label."""
     pairs = Counter((a, b) for record in records for a in record.findings for b in record.findings)
     return {a: {b: pairs[a, b] for b in LABELS} for a in LABELS}
 
 
 def describe(root: Path, how: str = "official") -> dict[str, Any]:
-    """All counts of a folder, JSON-ready; images need not be there.
+    """All counts of a folder, JSON-ready. The image files may be missing.
 
-    `split` has each part's counts, or is None and `split_missing` says which list is missing. Raises DatasetInvalid.
+    Returns:
+        `split` has the counts of each subset. Where a list is missing, it is None and `split_missing` names the list.
+
+    Raises:
+        DatasetInvalid: the table or a list is not usable.
     """
     table = find_table(root)
     records = read_table(table)

@@ -1,9 +1,10 @@
-"""One's own films: any folder with a `labels.csv`.
+"""Read rows of a user's own data set: a folder with a `labels.csv`.
 
 Columns, in any order and case: `image` (path of a PNG, JPEG or DICOM file, relative to the folder), `patient`, and
-either `labels` (findings joined by "|", "No Finding" for none) or one column of 0 and 1 per NIH label; a label without
-a column, and an empty cell, are unknown and take no part in loss or figures. Optional: `split` (train, validation or
-test), `age` (years), `sex` (M, F), `view` (PA, AP). Any other column is refused, so that none is overlooked.
+either `labels` (findings joined by "|", "No Finding" for none) or one column of 0 and 1 per NIH label. A label without
+a column, and an empty cell, are unknown; they are left out of loss and figures. Optional columns: `split` (train,
+validation or test), `age` (years), `sex` (M, F), `view` (PA, AP). Any other column is an error, so that none is
+ignored by mistake.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,11 @@ _FINDINGS = {_key(name): name for name in (*LABELS, NO_FINDING)}
 
 
 def own_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Where each known column stands. Raises DatasetInvalid for missing, unknown or doubled columns."""
+    """Index of each column.
+
+    Raises:
+        DatasetInvalid: a column is missing, unknown or duplicate.
+    """
     found: dict[str, int] = {}
     for index, title in enumerate(header):
         name = _NAMES.get(_key(title))
@@ -57,7 +62,11 @@ def own_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 
 def own_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int]) -> ImageRecord:
-    """One row. Raises DatasetInvalid, naming the line."""
+    """Parse one row.
+
+    Raises:
+        DatasetInvalid: a cell has no allowed value. The message names the line.
+    """
     where = f"{path.name} line {line}"
     if len(row) <= max(columns.values()):
         raise DatasetInvalid(f"{where}: {len(row)} fields only. Give every column a value or leave it empty.")
@@ -107,7 +116,7 @@ def _age(where: str, value: str) -> int | None:
 
 
 def _joined(where: str, text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """(findings, unknown labels) of a cell such as "Effusion|Mass"; an empty one tells nothing of any label."""
+    """Findings and unknown labels of a cell such as "Effusion|Mass"; with an empty cell every label is unknown."""
     if not text:
         return frozenset(), frozenset(LABELS)
     given = [part.strip() for part in text.split("|")]

@@ -1,4 +1,4 @@
-"""Which patients a version has seen: a short fingerprint in its manifest, which an evaluation reads."""
+"""Store in a manifest which patients a version has seen, as short hashes, so that an evaluation can check it."""
 
 import base64
 import binascii
@@ -14,12 +14,12 @@ _BYTES = 6
 
 
 def lists_sha256(lists: Mapping[str, Sequence[str]]) -> str:
-    """Identity of named lists of films, in their order: what a version without a validation list is trained by."""
+    """Hash of named lists of images, in their order; identifies the data of a training without a validation list."""
     return hashlib.sha256("\n\n".join("\n".join(lists[name]) for name in sorted(lists)).encode()).hexdigest()
 
 
 def source_kind(root: Path) -> str:
-    """Whose patient numbers a folder uses: "nih", or "own" for a labels.csv."""
+    """Where the patient identifiers of a folder come from: "nih", or "own" for a labels.csv."""
     return "own" if has_own_table(root) else "nih"
 
 
@@ -28,20 +28,24 @@ def _digest(patient: str) -> bytes:
 
 
 def patient_fingerprint(patients: Iterable[str], kind: str) -> dict[str, Any]:
-    """The patients as sorted 6-byte SHA-256 prefixes, base64: 8 characters each, so a manifest can carry 28,000.
+    """The patients as sorted 6-byte SHA-256 prefixes in base64: 8 characters each, so a manifest can hold 28,000.
 
-    `kind` (`source_kind`) says whose numbers they are, since two hospitals both have a patient 1.
-    Against NIH's 2,797 test patients the chance of one false match is 3e-7. It tells patients apart, it hides nobody:
-    whoever can guess a patient's identifier can look it up.
+    `kind` (`source_kind`) is stored too, because two hospitals can both have a patient 1. Against NIH's 2,797 test
+    patients the chance of one false match is 3e-7. The hashes do not hide identities: a reader who can guess a
+    patient's identifier can look it up.
     """
     digests = sorted({_digest(p) for p in patients})
     return {"kind": kind, "count": len(digests), "digests": base64.b64encode(b"".join(digests)).decode()}
 
 
 def seen_patients(data: Mapping[str, Any], patients: Iterable[str], kind: str) -> set[str] | None:
-    """Those of `patients` that a manifest's `data` lists as seen in training or selection.
+    """Those of `patients` that a manifest's `data` lists as seen in training or model selection.
 
-    None if it lists none, or patients of another kind. Raises ValueError when the list is damaged.
+    Returns:
+        None if the manifest lists no patients, or those of another kind.
+
+    Raises:
+        ValueError: the list is damaged.
     """
     listed = data.get(SEEN_PATIENTS)
     if listed is None:

@@ -1,4 +1,4 @@
-"""What a data set consists of: films, their split, and the one error that says what is wrong with a folder."""
+"""The data types of a data set: a row of its table, a split, and the exception for an unusable folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,16 +10,23 @@ from ml.labels import LABELS
 
 
 class DatasetInvalid(Exception):
-    """The folder is not a usable data set. The message names file, line and remedy."""
+    """The folder is not a usable data set. The message names the file, the line and what to do."""
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One row of the table.
+    """One row of a table: an image with its patient and findings.
 
-    `image` is the file's name (NIH) or its path relative to the folder (labels.csv). `age` in years, None when the
-    table has nonsense; `view` is "PA" or "AP", `sex` "M" or "F", empty where not told. `unknown` are the labels of
-    which the table says nothing, `part` what its split column says, `line` where the row stands.
+    Attributes:
+        image: file name (NIH), or path relative to the folder (labels.csv).
+        patient: identifier.
+        findings: labels that are present.
+        age: in years; None where it is missing or impossible.
+        sex: "M", "F" or empty.
+        view: "PA", "AP" or empty.
+        unknown: labels whose presence is not known.
+        part: value of the split column.
+        line: number of the line in the table.
     """
 
     image: str
@@ -35,7 +42,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Split:
-    """Image names of each part; `sha256` identifies the lists themselves, `how` says where they come from."""
+    """Image names of each subset; `sha256` identifies the lists, `how` describes where they come from."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]

@@ -1,7 +1,8 @@
-"""Decode films into shards: in parallel, resumable, by one process at a time, and never half-finished.
+"""Decode images into shards, in parallel; an interrupted build continues where it stopped.
 
-Child processes (`ml.sandbox`) decode; this process writes in order and hashes as it writes. A shard is written aside,
-synced and renamed, so one that has its name is whole; the manifest comes last, so a folder that has one is complete.
+Sandboxed processes (`ml.sandbox`) decode; this process writes the images in order and computes the hash. A shard is
+written under a temporary name, synced and renamed, so a shard with its final name is complete. The manifest is written
+last, so a folder with a manifest is complete.
 """
 
 import errno
@@ -43,7 +44,7 @@ _Answer = tuple[NDArray[np.uint8], tuple[int, str, str] | None]
 
 
 class ImageRefused(ShardsInvalid):
-    """One film can't be decoded: its name, a code of `ml.errors.CODES`, and what to do."""
+    """An image can't be decoded: its name, a code of `ml.errors.CODES`, and what to do."""
 
     def __init__(self, name: str, code: str, detail: str) -> None:
         super().__init__(f"{name}: {code}. {detail}")
@@ -51,7 +52,7 @@ class ImageRefused(ShardsInvalid):
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -64,18 +65,28 @@ def build_shards(
     progress: str | None = "Reading films",
     shard_images: int = SHARD_IMAGES,
 ) -> Shards:
-    """The shards of `sources` {name: file}, fitted to the square of `space`; built now unless `folder` has them.
+    """Open the shards in `folder`; build them first where they are incomplete.
 
-    Shards that an earlier, interrupted call completed are kept. Other processes that ask for the same folder wait, and
-    then open it. Raises ImageRefused for the first film that can't be decoded, ShardsInvalid when the folder can't be
-    written or the disk is full.
+    Shards that an interrupted build completed are kept. Other processes that need the same folder wait for the build.
+
+    Args:
+        sources: file of each image by name.
+        space: the network's input, to whose square the images are fitted.
+        folder: where the shards are.
+        workers: number of decoding processes; by default one per core.
+        progress: title of the progress bar; None for no bar.
+        shard_images: images per shard.
+
+    Raises:
+        ImageRefused: an image can't be decoded.
+        ShardsInvalid: the folder can't be written, or the disk is full.
     """
-    # First without the lock, which a folder that may only be read can't have.
+    # Try without the lock first, because a read-only folder can have no lock file.
     with suppress(ShardsInvalid):
         return Shards.open(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_builder(folder, progress):
+        with _build_lock(folder, progress):
             try:
                 return Shards.open(folder)
             except ShardsInvalid:
@@ -95,18 +106,18 @@ def _explain(error: OSError, folder: Path) -> str:
 
 
 @contextmanager
-def _only_builder(folder: Path, progress: str | None) -> Iterator[None]:
-    """Hold the folder's lock; a builder that dies gives it up with its life."""
+def _build_lock(folder: Path, progress: str | None) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases when the process ends."""
     with (folder / ".lock").open("w") as lock:
-        if not _taken(lock):
+        if not _try_lock(lock):
             if progress is not None:
-                tqdm.write(f"{progress}: another process is at it; waiting for {folder.name}.", file=sys.stderr)
-            while not _taken(lock):
+                tqdm.write(f"{progress}: another process builds {folder.name}; waiting for it.", file=sys.stderr)
+            while not _try_lock(lock):
                 time.sleep(_WAIT_SECONDS)
         yield
 
 
-def _taken(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -122,8 +133,8 @@ def _build(
     progress: str | None,
     shard_images: int,
 ) -> None:
-    for left in folder.glob(".shard-*"):
-        left.unlink()
+    for leftover in folder.glob(".shard-*"):
+        leftover.unlink()
     names = sorted(sources)
     parts = [names[start : start + shard_images] for start in range(0, len(names), shard_images)]
     files = [folder / f"shard-{number:05d}.npy" for number in range(len(parts))]
@@ -166,7 +177,7 @@ def _build(
 
 
 def _write(path: Path, images: int, size: int, chunks: Iterable[NDArray[np.uint8]], bar: Any) -> str:
-    """Write one shard aside, sync, rename; its SHA-256."""
+    """Write one shard under a temporary name, sync and rename it; returns its SHA-256."""
     aside, digest = path.with_name(f".{path.name}.{os.getpid()}"), hashlib.sha256()
     try:
         with aside.open("wb") as stream:
@@ -186,17 +197,17 @@ def _write(path: Path, images: int, size: int, chunks: Iterable[NDArray[np.uint8
 
 
 def _decoded(
-    images: Sequence[tuple[str, Path]], space: InputSpace, sandbox: Sandbox, ahead: int
+    images: Sequence[tuple[str, Path]], space: InputSpace, sandbox: Sandbox, max_pending: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Chunks of films uint8 (n, S, S) in order, at most `ahead` of them under way."""
+    """Decode chunks of images uint8 (n, S, S) in order, with at most `max_pending` chunks in work."""
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
-    waiting: deque[tuple[Sequence[tuple[str, Path]], Future[_Answer]]] = deque()
+    pending: deque[tuple[Sequence[tuple[str, Path]], Future[_Answer]]] = deque()
     for chunk in chunks:
-        waiting.append((chunk, _submit(sandbox, chunk, space)))
-        if len(waiting) >= ahead:
-            yield _received(*waiting.popleft(), space, sandbox)
-    while waiting:
-        yield _received(*waiting.popleft(), space, sandbox)
+        pending.append((chunk, _submit(sandbox, chunk, space)))
+        if len(pending) >= max_pending:
+            yield _received(*pending.popleft(), space, sandbox)
+    while pending:
+        yield _received(*pending.popleft(), space, sandbox)
 
 
 def _submit(sandbox: Sandbox, chunk: Sequence[tuple[str, Path]], space: InputSpace) -> "Future[_Answer]":
@@ -211,7 +222,7 @@ def _received(
     except InputRejected as error:
         if len(chunk) == 1:
             raise ImageRefused(chunk[0][0], error.code, error.detail) from error
-        # The child died of one of these films; alone each tells which.
+        # One of these images ended the child. Decode them one by one to find it.
         singles = [_received([image], _submit(sandbox, [image], space), space, sandbox) for image in chunk]
         return np.concatenate(singles)
     if refused is not None:
@@ -225,7 +236,7 @@ def _accept_images(reply: Any, sources: Sequence[Source], input_space: Mapping[s
     size = InputSpace.from_dict(input_space).size
     count = len(sources) if refused is None else int(refused[0])
     if not isinstance(squares, np.ndarray) or squares.dtype != np.uint8 or squares.shape != (count, size, size):
-        raise ValueError("not the squares that were asked for")
+        raise ValueError("not squares of the requested size")
     if refused is None:
         return squares, None
     index, code, detail = refused
@@ -240,9 +251,10 @@ def _images_bytes(sources: Sequence[Source], input_space: Mapping[str, Any]) -> 
 
 @contract(_accept_images, _images_bytes)
 def fit_images(sources: Sequence[Source], input_space: Mapping[str, Any]) -> _Answer:
-    """What a child does: films (n, S, S) and None, or the films before the first refused one and (index, code, detail).
+    """Decode images and fit them to the square; runs in a sandboxed child, with the same functions as serving.
 
-    The same reader and geometry as serving.
+    Returns:
+        All images uint8 (n, S, S) and None; or the images before the first refused one and its (index, code, detail).
     """
     space = InputSpace.from_dict(input_space)
     squares = np.empty((len(sources), space.size, space.size), np.uint8)

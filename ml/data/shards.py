@@ -1,6 +1,7 @@
-"""Films decoded once and kept as memory-mapped shards: uint8 (n, S, S) files beside a manifest with their hashes.
+"""Read cached images from shards: memory-mapped files of uint8 (n, S, S) and a manifest with their hashes.
 
-Decoding a 1024 x 1024 PNG costs 30 ms of a core, a film from a shard 0.03 ms. `ml.data.shard_build` writes them.
+Decoding a PNG of 1024 x 1024 pixels takes 30 ms of a core, reading a cached image 0.03 ms. `ml.data.shard_build`
+writes the shards.
 """
 
 import hashlib
@@ -26,22 +27,22 @@ class ShardsInvalid(Exception):
 
 
 class ImageArray(Protocol):
-    """What training and evaluation read films from: an array in memory, or `Shards`."""
+    """Images uint8 (N, S, S) for training and evaluation: an array in memory, or `Shards`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, S, S)."""
 
     def __len__(self) -> int:
-        """Number of films."""
+        """Number of images."""
 
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
-        """Films by index, slice or array of indices."""
+        """Images by index, slice or array of indices."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: how many films it has, and the SHA-256 of all its bytes."""
+    """One file: its name, its number of images, and the SHA-256 of its bytes. Stored in the manifest."""
 
     file: str
     films: int
@@ -70,10 +71,10 @@ def sha256_of(path: Path) -> str:
 
 
 class Shards:
-    """Films in the order in which they were asked for, indexed like an array uint8 (N, S, S).
+    """Images in the selected order, indexed like an array uint8 (N, S, S).
 
-    An index, a slice or an array of indices gives a copy in memory. Files are mapped when first read, so an object
-    may be pickled, or inherited by a fork, at the price of a few file names.
+    An index, a slice or an array of indices gives a copy in memory. Files are mapped on first use, so pickling an
+    object, or inheriting it by a fork, copies only file names.
     """
 
     dtype = np.dtype(np.uint8)
@@ -89,9 +90,10 @@ class Shards:
 
     @classmethod
     def open(cls, folder: Path) -> "Shards":
-        """All films of a complete folder, by name in sorted order. Sizes are checked, hashes are not.
+        """All images of a complete folder, sorted by name. Sizes are checked, hashes are not.
 
-        Raises ShardsInvalid for a missing or damaged manifest and for files that are missing or too short.
+        Raises:
+            ShardsInvalid: the manifest is missing or damaged, or a file is missing or too short.
         """
         path = folder / MANIFEST
         try:
@@ -112,7 +114,7 @@ class Shards:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the films, in order."""
+        """Names of the images, in order."""
         return tuple(self._names[row] for row in self._rows)
 
     @property
@@ -136,13 +138,13 @@ class Shards:
         return {**self.__dict__, "_maps": {}}
 
     def select(self, names: Sequence[str]) -> "Shards":
-        """The same shards in another order, or a part of them. Raises KeyError for a name that is not there."""
+        """The named images in that order. Raises KeyError for an unknown name."""
         position: Mapping[str, int] = {self._names[row]: int(row) for row in self._rows}
         rows = np.array([position[name] for name in names], dtype=np.intp)
         return Shards(self.folder, self.size, self._names, self._shards, rows)
 
     def verify(self, progress: str | None = None) -> None:
-        """Compare every file with its hash in the manifest. Raises ShardsInvalid, naming the file."""
+        """Compare every file with its hash in the manifest. Raises ShardsInvalid with the name of the file."""
         for shard in tqdm(self._shards, desc=progress, disable=progress is None, unit="shard"):
             path = self.folder / shard.file
             if not path.is_file() or sha256_of(path) != shard.sha256:
@@ -152,7 +154,7 @@ class Shards:
         out = np.empty((len(rows), self.size, self.size), np.uint8)
         which = np.searchsorted(self._ends, rows, side="right")
         places = rows - np.concatenate(([0], self._ends))[which]
-        # One copy a film: fancy indexing of each map would copy twice and sort by shard first.
+        # One copy per image. Fancy indexing of each map would copy twice, and needs sorting by shard.
         for position, (number, place) in enumerate(zip(which.tolist(), places.tolist(), strict=True)):
             images = self._maps.get(number)
             out[position] = (self._map(number) if images is None else images)[place]
@@ -167,11 +169,11 @@ class Shards:
             raise ShardsInvalid(f"{path} can't be opened: {error}. Delete the folder; it is built again.") from error
         if images.shape != (shard.films, self.size, self.size) or images.dtype != np.uint8:
             raise ShardsInvalid(f"{path} is not what its manifest says. Delete the folder; it is built again.")
-        # A plain view: slicing a memmap object costs more than copying the film.
+        # A plain view, because slicing a memmap object takes longer than copying the image.
         self._maps[number] = images.view(np.ndarray)
         return self._maps[number]
 
 
 def intact(path: Path, images: int, size: int) -> bool:
-    """Whether a shard's file is there in its full length."""
+    """Whether a shard's file exists in its full length."""
     return path.is_file() and path.stat().st_size == shard_bytes(images, size)

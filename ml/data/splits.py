@@ -1,4 +1,4 @@
-"""Divide films into training, validation and test so that no patient is on two sides."""
+"""Divide images into training, validation and test sets by patient."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ OFFICIAL_SHA256 = {
     "train_val_list.txt": "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81",
     "test_list.txt": "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc",
 }
-"""`list_sha256` of the lists that NIH publishes with the data set (86,524 and 25,596 films)."""
+"""`list_sha256` of the lists that NIH publishes with the data set (86,524 and 25,596 images)."""
 
 TEST_SHARE = 0.2
 
 
 def list_sha256(names: Sequence[str]) -> str:
-    """Identity of a set of films, whatever their order."""
+    """Hash of a set of image names; their order does not matter."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
@@ -30,8 +30,16 @@ def read_split(
 ) -> Split:
     """The split of a folder.
 
-    `how` is "files" (train_list.txt, val_list.txt, test_list.txt) or "official": NIH's two lists, or for a labels.csv
-    its split column, else a division by patient. Raises DatasetInvalid, also when a patient is in two parts.
+    Args:
+        root: the folder.
+        records: its table.
+        how: "files" (train_list.txt, val_list.txt, test_list.txt), or "official": NIH's two lists; for a labels.csv its
+            split column, or without one a division by patient.
+        validation: share of the patients for validation, where the folder does not fix them.
+        seed: for the choice of these patients.
+
+    Raises:
+        DatasetInvalid: a list is not usable, or a patient is in two subsets.
     """
     if how == "files":
         return _files_split(root, records)
@@ -45,12 +53,13 @@ def read_split(
 
 
 def evaluation_images(root: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
-    """The films that a folder keeps for evaluation: test_list.txt, or for a labels.csv without one its own split.
+    """The images that a folder keeps for evaluation: test_list.txt, or else the test set of a labels.csv.
 
-    Raises DatasetInvalid.
+    Raises:
+        DatasetInvalid: there are none.
     """
     if has_own_table(root) and not (root / "test_list.txt").is_file():
-        test = _own_parts(root, records)[2]
+        test = _own_subsets(root, records)[2]
         if not test:
             raise DatasetInvalid(
                 f"{find_table(root).name}: no film has split test. Mark some, or give a list of films."
@@ -60,9 +69,12 @@ def evaluation_images(root: Path, records: dict[str, ImageRecord]) -> tuple[str,
 
 
 def official_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
-    """The split by `train_val_list.txt` and `test_list.txt`, with validation carved from the former by patient.
+    """The split by `train_val_list.txt` and `test_list.txt`; validation patients are taken from the former.
 
-    `train_list.txt` and `val_list.txt`, where present, fix the validation instead. Raises DatasetInvalid on overlap.
+    `train_list.txt` and `val_list.txt`, where present, define the validation set instead.
+
+    Raises:
+        DatasetInvalid: a patient is in two subsets, or the lists contradict each other.
     """
     lists = {name: read_list(root / name, records) for name in OFFICIAL_SHA256}
     both, test = lists["train_val_list.txt"], lists["test_list.txt"]
@@ -88,12 +100,16 @@ def _files_split(root: Path, records: dict[str, ImageRecord]) -> Split:
 
 
 def own_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
-    """The split of a labels.csv: its split column (validation carved from train if it has none), else by patient.
+    """The split of a labels.csv: by its split column, or without one by patient.
 
-    Without a column a fifth of the patients, chosen by a hash of their name, is the test part: it stays the same when
-    films are added and whatever the seed. Raises DatasetInvalid.
+    Without a column a fifth of the patients, chosen by a hash of their identifier, is the test set. It stays the same
+    when images are added, and does not depend on the seed. Where no image is marked validation, that set is taken
+    from the training patients.
+
+    Raises:
+        DatasetInvalid: there are too few patients, or a patient is in two subsets.
     """
-    train, held, test, how = _own_parts(root, records)
+    train, held, test, how = _own_subsets(root, records)
     if not train:
         raise DatasetInvalid(f"{find_table(root).name}: no film is left to learn from. Add films, or mark some train.")
     if not held:
@@ -101,10 +117,10 @@ def own_split(root: Path, records: dict[str, ImageRecord], validation: float = 0
     return _split(train, held, test, records, root, how)
 
 
-def _own_parts(
+def _own_subsets(
     root: Path, records: dict[str, ImageRecord]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
-    """Training, validation (empty: to be carved), test, and how they came about."""
+    """Training, validation (may be empty) and test images, and a description of how they were chosen."""
     table = find_table(root).name
     if any(record.part for record in records.values()):
         parts = {part: tuple(n for n, record in records.items() if record.part == part) for part in PARTS}
@@ -119,7 +135,7 @@ def _own_parts(
 
 
 def _share(purpose: str, patient: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
+    """A number in [0, 1) that depends only on the arguments."""
     return int.from_bytes(hashlib.sha256(f"{purpose}:{patient}".encode()).digest()[:8], "big") / 2**64
 
 
@@ -137,7 +153,7 @@ def _split(
 
 
 def patient_folds(patients: Sequence[str], count: int, seed: int = 0) -> NDArray[np.intp]:
-    """Fold number 0..count-1 of each film (N,), whole patients together, deterministic by seed."""
+    """Fold number 0..count-1 of each image (N,). All images of a patient are in one fold. Deterministic by seed."""
     names = sorted(set(patients))
     if len(names) < count:
         raise DatasetInvalid(
@@ -151,7 +167,14 @@ def patient_folds(patients: Sequence[str], count: int, seed: int = 0) -> NDArray
 def carve(
     names: Sequence[str], records: dict[str, ImageRecord], fraction: float, seed: int = 0
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Take about `fraction` of the patients out of a list: (rest, taken). Raises DatasetInvalid if a part is empty."""
+    """Take about `fraction` of the patients out of a list.
+
+    Returns:
+        The remaining and the taken image names.
+
+    Raises:
+        DatasetInvalid: one of the two would be empty.
+    """
     patients = sorted({records[name].patient for name in names})
     count = round(len(patients) * fraction)
     if not 0 < count < len(patients):
@@ -166,7 +189,7 @@ def carve(
 def check_disjoint(
     parts: Mapping[str, Sequence[str]], records: dict[str, ImageRecord], root: Path | None = None
 ) -> None:
-    """Raise DatasetInvalid when a patient has films in two parts (lists or split values), with an example."""
+    """Raise DatasetInvalid, with an example, where a patient has images in two subsets (lists or split values)."""
     owner: dict[str, tuple[str, str]] = {}
     for part, names in parts.items():
         for name in names:
@@ -187,9 +210,9 @@ def _place(part: str, name: str, records: dict[str, ImageRecord], root: Path | N
 
 
 def data_sha256(records: dict[str, ImageRecord], split: Split) -> str:
-    """Identity of what a training learns from: the lists with each film's patient and truth.
+    """Hash of the data of a training: the lists with the patient and the truth of each image.
 
-    Two machines whose tables differ get two identities, even with the same lists.
+    Two machines with the same lists and different tables get different hashes.
     """
     digest = hashlib.sha256(split.sha256.encode())
     for names in (split.train, split.validation):

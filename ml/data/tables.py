@@ -1,4 +1,4 @@
-"""Find and read the table of a folder, its lists, and the image files that they name."""
+"""Find and read the table and the lists of a folder, and find the image files that they name."""
 
 import csv
 import gzip
@@ -14,7 +14,11 @@ TABLES = (*nih.TABLES, *own.TABLES)
 
 
 def find_table(root: Path) -> Path:
-    """The table of a folder: NIH's Data_Entry if there is one, else labels.csv. Raises DatasetInvalid."""
+    """The table of a folder: NIH's Data_Entry if there is one, else labels.csv.
+
+    Raises:
+        DatasetInvalid: the folder has neither.
+    """
     for name in TABLES:
         if (root / name).is_file():
             return root / name
@@ -26,21 +30,22 @@ def find_table(root: Path) -> Path:
 
 
 def has_own_table(root: Path) -> bool:
-    """Whether the folder is described by a labels.csv and not by NIH's table. Raises DatasetInvalid."""
+    """Whether the folder's table is a labels.csv and not NIH's. Raises DatasetInvalid where it has none."""
     return find_table(root).name in own.TABLES
 
 
 def open_text(path: Path) -> TextIO:
-    """A table as text, gzipped or not; a byte order mark is dropped."""
+    """Open a table as text, gzipped or not, without its byte order mark."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
 def read_table(path: Path) -> dict[str, ImageRecord]:
-    """Read NIH's table (either vintage) or a labels.csv into {image: ImageRecord}.
+    """Read NIH's table (either release) or a labels.csv into {image: ImageRecord}.
 
-    Raises DatasetInvalid, naming the line, for other columns, unknown labels, short lines and duplicates.
+    Raises:
+        DatasetInvalid: other columns, an unknown label, a short line or a duplicate. The message names the line.
     """
     find_columns, parse_row = (
         (own.own_columns, own.own_record) if path.name in own.TABLES else (nih.nih_columns, nih.nih_record)
@@ -70,7 +75,11 @@ def read_table(path: Path) -> dict[str, ImageRecord]:
 
 
 def read_list(path: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
-    """Read a list of image names, one a line. Raises DatasetInvalid for absent files, unknown names, duplicates."""
+    """Read a list of image names, one per line.
+
+    Raises:
+        DatasetInvalid: the file is missing, or a name is unknown or duplicate.
+    """
     if not path.is_file():
         raise DatasetInvalid(f"No {path.name} in {path.parent}. Put the list there: image names, one a line.")
     names: dict[str, int] = {}
@@ -95,9 +104,10 @@ def read_list(path: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
 
 
 def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Locate films: in `images/` or `images_0xx/[images/]` (NIH), or at their path inside the folder (labels.csv).
+    """Find image files: in `images/` or `images_0xx/[images/]` (NIH), or at their path in the folder (labels.csv).
 
-    Raises DatasetInvalid, naming what is missing and the line of the table.
+    Raises:
+        DatasetInvalid: files are missing. The message names the first one and its line in the table.
     """
     wanted = list(names)
     present = _own_images(root, wanted) if has_own_table(root) else _nih_images(root, set(wanted))
@@ -112,12 +122,12 @@ def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
 
 
 def images_present(root: Path, names: Sequence[str]) -> int:
-    """How many of the films have an image file. Raises DatasetInvalid."""
+    """Number of images whose file is present. Raises DatasetInvalid where the folder has no table."""
     return len(_own_images(root, names) if has_own_table(root) else _nih_images(root, set(names)))
 
 
 def table_line(root: Path, name: str) -> str:
-    """Table and line that list a film, for messages."""
+    """Table and line of an image, for messages."""
     table = find_table(root)
     record = read_table(table).get(name)
     return f"{table.name} line {record.line}" if record else f"not in {table.name}"

@@ -221,7 +221,7 @@ def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> N
         started = [builder(tmp_path / "images", cache) for _ in range(3)]
         for child in started:
             assert child.stderr is not None
-            assert "another process is at it; waiting for cache" in child.stderr.readline()
+            assert "another process builds cache; waiting for it" in child.stderr.readline()
     answers = [child.communicate(timeout=120) for child in started]
     assert [out.split() for out, _ in answers] == [["160", "False"]] * 3, answers
     # Only a builder has a bar that moves.
