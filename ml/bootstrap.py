@@ -1,4 +1,4 @@
-"""Confidence intervals that resample patients. Films of one patient are not independent, so films are never drawn."""
+"""Bootstrap confidence intervals over patients, because images of the same patient are not independent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 ROUNDS = 1000
 _CHUNK = 32
-"""Rounds worked on together: 32 x 25,596 cumulative weights still fit a core's cache."""
+"""Rounds computed together: 32 x 25,596 cumulative weights fit into a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """How often each patient is drawn in each round: `counts` (R, patients); `group` (N,) is each film's patient."""
+    """How often each patient is drawn in each round: `counts` (R, patients); `group` (N,) is each image's patient."""
 
     group: NDArray[np.intp]
     counts: NDArray[np.int16]
@@ -42,11 +42,11 @@ class Draws:
         return cls(group, counts)
 
     def subset(self, chosen: NDArray[Any]) -> "Draws":
-        """The same rounds for some films only, so that two subsets of films are compared on the same patients."""
+        """The same rounds for a subset of the images, so that two subsets are compared on the same patients."""
         return Draws(self.group[chosen], self.counts)
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Sum of `values` (N, K) over the films drawn in each round, (R, K)."""
+        """Sum of `values` (N, K) over the images drawn in each round, (R, K)."""
         patients = self.counts.shape[1]
         columns = [np.bincount(self.group, np.asarray(v, dtype=np.float64), patients) for v in np.asarray(values).T]
         return np.asarray(self.counts.astype(np.float64) @ np.stack(columns, axis=1))
@@ -57,8 +57,12 @@ def bootstrap_ranking(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """AUROC and average precision of every label in every round, each (R, L); NaN where a round has one class only.
 
-    truth (N, L) of 0, 1 and NaN for unknown, scores (N, L). Ties count one half (AUROC) or together (precision).
-    A label takes one sort in all; each round then takes one gather and one cumulative sum.
+    Each label is sorted once; each round then needs one lookup and one cumulative sum.
+
+    Args:
+        truth: (N, L) of 0, 1 and NaN for unknown.
+        scores: (N, L). Ties count one half for AUROC, and are taken together for precision.
+        draws: the bootstrap draws.
     """
     truth, scores = np.asarray(truth, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     rounds = len(draws.counts)
@@ -80,7 +84,7 @@ def bootstrap_ranking(
 
 @dataclass(frozen=True, eq=False)
 class _Ties:
-    """Positives of the ordered films and the runs of equal scores that hold them: [start, end) in the order."""
+    """Positive images in the order of scores, and the runs [start, end) of equal scores that contain them."""
 
     positives: NDArray[np.intp]
     first: NDArray[np.intp]
@@ -142,8 +146,8 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def share_interval(share: float, samples: NDArray[np.float64], patients: int) -> Interval | None:
-    """Interval of a share from its bootstrap `samples`; Wilson's over `patients` where the share is 0 or 1.
+    """Interval of a share from its bootstrap `samples`, or Wilson's over `patients` where the share is 0 or 1.
 
-    There every round gives the same share, and a bootstrap would claim certainty.
+    With a share of 0 or 1 every round gives the same value, so the bootstrap interval would have no width.
     """
     return wilson(share, patients) if share in (0.0, 1.0) and patients else interval(samples)

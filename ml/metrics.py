@@ -1,4 +1,4 @@
-"""Ranking and calibration metrics for multi-label films, exact with ties; unknown truth (NaN) is left out."""
+"""Ranking and calibration metrics for multi-label images, exact with ties; unknown truth (NaN) is left out."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Array = NDArray[Any]
 
 
 class MetricUndefined(ValueError):
-    """The metric has no value for these films, e.g. no positive at all."""
+    """The metric has no value for these images, for example without a positive."""
 
 
 def _checked(truth: Array, scores: Array) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -35,8 +35,12 @@ def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def auroc(truth: Array, scores: Array) -> float:
     """Area under the ROC curve: the Mann-Whitney statistic with mid-ranks, so ties count one half.
 
-    truth (N,) of 0, 1 or NaN (unknown, left out), scores (N,) any monotone score.
-    Raises MetricUndefined without both classes.
+    Args:
+        truth: (N,) of 0, 1 or NaN (unknown, left out).
+        scores: (N,), higher for more likely.
+
+    Raises:
+        MetricUndefined: one of the two classes is missing.
     """
     positive, values = _checked(truth, scores)
     n_positive = int(positive.sum())
@@ -83,7 +87,7 @@ def youden_threshold(truth: Array, scores: Array) -> float:
 
 
 def calibration_bins(truth: Array, probabilities: Array, bins: int = 15) -> NDArray[np.float64]:
-    """Equal-mass bins of a reliability diagram, (B, 3): mean probability, observed share, films; B <= bins."""
+    """Equal-mass bins of a reliability diagram, (B, 3): mean probability, observed share, images; B <= bins."""
     positive, values = _checked(truth, probabilities)
     parts = np.array_split(np.argsort(values, kind="stable"), min(bins, len(values))) if len(values) else []
     return np.array([(values[p].mean(), positive[p].mean(), len(p)) for p in parts], dtype=np.float64).reshape(-1, 3)
@@ -92,7 +96,7 @@ def calibration_bins(truth: Array, probabilities: Array, bins: int = 15) -> NDAr
 def calibration_error(truth: Array, probabilities: Array, bins: int = 15) -> float:
     """Expected calibration error over equal-mass bins: mean |observed - predicted|, in [0, 1].
 
-    Raises MetricUndefined without a film of known truth.
+    Raises MetricUndefined without an image of known truth.
     """
     points = calibration_bins(truth, probabilities, bins)
     if not len(points):
@@ -101,7 +105,7 @@ def calibration_error(truth: Array, probabilities: Array, bins: int = 15) -> flo
 
 
 def brier(truth: Array, probabilities: Array) -> float:
-    """Mean squared difference of probability and truth, in [0, 1]. Brier 1950. Raises MetricUndefined without films."""
+    """Mean squared difference of probability and truth, in [0, 1] (Brier 1950). MetricUndefined without images."""
     positive, values = _checked(truth, probabilities)
     if not len(values):
         raise MetricUndefined("The Brier score needs at least one film.")
@@ -122,17 +126,20 @@ def roc_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.floa
     curve = np.stack([(ends + 1 - hits) / (~positive).sum(), hits / positive.sum()], axis=1)
     curve = np.concatenate([np.zeros((1, 2)), curve])
     if len(curve) > points:
-        # Along a monotone curve fpr + tpr is its length in the city-block metric: even steps spare no corner.
+        # fpr + tpr is the length along a monotone curve in the city-block metric, so even steps keep its corners.
         wanted = np.searchsorted(curve.sum(axis=1), np.linspace(0.0, 2.0, points))
         curve = curve[np.unique(np.minimum(wanted, len(curve) - 1))]
     return curve
 
 
 def operating_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.float64]:
-    """Each operating point and what it does, (P, 3) of threshold, sensitivity, specificity, thresholds falling.
+    """All operating points, (P, 3) of threshold, sensitivity and specificity, with falling thresholds.
 
-    The rule is "positive if score >= threshold"; a threshold lies half-way to the next lower score seen, the lowest on
-    it. A curve of more than `points` is thinned as `roc_curve`. Raises MetricUndefined without both classes.
+    The rule is "positive if score >= threshold". A threshold lies half-way to the next lower score; the lowest one is
+    the lowest score. A curve of more than `points` is thinned as in `roc_curve`.
+
+    Raises:
+        MetricUndefined: one of the two classes is missing.
     """
     positive, values = _checked(truth, scores)
     if positive.all() or not positive.any():
@@ -167,12 +174,21 @@ def evaluate(
     draws: Draws | None = None,
     ranking: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> dict[str, Any]:
-    """The evaluation report of (N, L) truth and scores: per label and mean AUROC with patient-level 95 % CI.
+    """The evaluation report: AUROC and AUPRC per label and their means, with patient-level 95 % CI.
 
-    Labels without both classes get null and are left out of the mean, which `labels_in_mean` counts. Truth is 0, 1 or
-    NaN (unknown). `draws` shares the bootstrap's patients with other figures; else `rounds` are drawn by `seed`.
-    `ranking` is `bootstrap_ranking`'s result of these very arguments, where the caller needs it as well.
-    Raises ValueError for shapes that differ.
+    Labels without both classes get null and are left out of the mean; `labels_in_mean` counts the others.
+
+    Args:
+        truth: (N, L) of 0, 1 or NaN (unknown).
+        scores: (N, L).
+        patients: one per image.
+        labels: names of the columns.
+        rounds, seed: of the bootstrap, where `draws` is not given.
+        draws: bootstrap draws that are shared with other figures.
+        ranking: result of `bootstrap_ranking` for the same arguments, where the caller has it.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     truth, scores = np.asarray(truth, dtype=np.float64), np.asarray(scores)
     if truth.shape != scores.shape or truth.shape != (len(patients), len(labels)):
@@ -212,7 +228,7 @@ def evaluate(
 
 
 def round_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over labels of bootstrap samples (R, L) -> (R,); labels that a round leaves undefined are left out."""
+    """Mean over labels of bootstrap samples (R, L) -> (R,), without labels that are undefined in a round."""
     counts = np.isfinite(samples).sum(axis=1)
     return np.where(counts > 0, np.nansum(samples, axis=1) / np.maximum(counts, 1), np.nan)
 

@@ -1,6 +1,6 @@
-"""`python -m ml.evaluation --artifact DIR --data DIR [--split FILE] [--json OUT]`: figures and tables of a version.
+"""Command line of the evaluation: `python -m ml.evaluation --artifact DIR --data DIR [--split FILE] [--json OUT]`.
 
-Several --artifact compare versions on the same films.
+With several --artifact it compares versions on the same images.
 """
 
 import argparse
@@ -38,7 +38,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 only if the figures were made and, where asked for, written; REFUSED where they never can be."""
+    """Evaluate and print the tables.
+
+    Returns:
+        The exit status: 0 when the figures were made and, with --json, written; REFUSED where a retry cannot help.
+    """
     given = _arguments(arguments)
     if given.while_stdin_is_open:
         end_with_stdin()

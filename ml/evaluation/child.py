@@ -1,4 +1,4 @@
-"""An evaluation in a process of its own: what torch or ONNX Runtime took of the memory goes back when it ends."""
+"""Run an evaluation in a separate process, whose end frees the memory of torch or ONNX Runtime."""
 
 import os
 import signal
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import IO
 
 REFUSED = 3
-"""Exit status where these films and this version must not, or cannot, be put together: trying again changes nothing."""
+"""Exit status where this version must not or cannot be evaluated on these images, so that a retry does not help."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def start_evaluation(
-    artifact_dir: Path, data: Path, split: Path | None, out: Path, cache_dir: Path, device: str, said: IO[bytes]
+    artifact_dir: Path, data: Path, split: Path | None, out: Path, cache_dir: Path, device: str, log: IO[bytes]
 ) -> "subprocess.Popen[bytes]":
-    """Start `python -m ml.evaluation`; it writes its figures to `out` and its words to the open file `said`.
+    """Start `python -m ml.evaluation`, which writes its figures to `out` and its messages to the open file `log`.
 
-    It leads a process group, and ends when its standard input does: no evaluation outlives the process that wants it.
+    The process leads a process group. It ends when its standard input closes, so it does not outlive its parent.
     """
     where = ["--artifact", str(artifact_dir), "--data", str(data), "--cache", str(cache_dir), "--json", str(out)]
     listed = ["--split", str(split)] if split else []
@@ -28,16 +28,16 @@ def start_evaluation(
         cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=said,
+        stderr=log,
         start_new_session=True,
     )
 
 
 def end_with_stdin() -> None:
-    """Watch from a thread: when standard input ends, this process and all that it started are killed."""
+    """Start a thread that kills this process and its children when standard input closes."""
 
     def watch() -> None:
-        # Not sys.stdin: its lock, held by this thread, would spoil the interpreter's own end.
+        # os.read and not sys.stdin, whose lock would block the shutdown of the interpreter.
         os.read(0, 1)
         os.killpg(os.getpgid(0), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Per-label figures of one model version on one list of films: ranking, operating point, calibration, curves."""
+"""Figures of one model version for each label: ranking, operating point, calibration and curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,16 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Films with truth (N, 14) of 0, 1 or NaN, the version's logits (N, 14), their patients, and its thresholds."""
+    """The logits of a version with the truth; the input of all figures.
+
+    Attributes:
+        truth: (N, 14) of 0, 1 or NaN for unknown.
+        logits: (N, 14).
+        patients: one per image.
+        thresholds: operating point of each label, or None.
+        calibration: of each label.
+        threshold_notes: why a label has no operating point.
+    """
 
     truth: NDArray[np.float64]
     logits: NDArray[np.float64]
@@ -34,7 +43,7 @@ class Scored:
 
     @property
     def called(self) -> NDArray[np.float64]:
-        """1 where the probability reaches the operating point, else 0; NaN for a label that has none. (N, 14)."""
+        """(N, 14): 1 where the probability reaches the operating point, else 0; NaN for a label without one."""
         points = [self.thresholds[label] for label in LABELS]
         values = np.array([np.nan if point is None else point.value for point in points])
         return np.where(np.isnan(values), np.nan, self.probabilities >= values)
@@ -43,10 +52,11 @@ class Scored:
 def classification(
     scored: Scored, draws: Draws, ranking: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 ) -> dict[str, Any]:
-    """`ml.metrics.evaluate` with operating points, calibration, ROC and reliability points for each label.
+    """The report of `ml.metrics.evaluate`, with operating points, calibration, ROC and reliability points per label.
 
-    Operating point: sensitivity, specificity, PPV, NPV with patient-level 95 % CI, null where a label has none.
-    Calibration: ECE over 15 equal-mass bins and Brier score of the plain sigmoid ("raw") and after Platt ("platt").
+    Operating point: sensitivity, specificity, PPV and NPV with patient-level 95 % CI; null for a label without one.
+    Calibration: ECE over 15 equal-mass bins and Brier score, for the plain sigmoid ("raw") and after Platt scaling
+    ("platt").
     """
     report = evaluate(scored.truth, scored.logits, scored.patients, draws=draws, ranking=ranking)
     points = operating_points(scored, draws)
@@ -72,7 +82,7 @@ def classification(
 
 
 def operating_points(scored: Scored, draws: Draws) -> dict[str, dict[str, Any] | None]:
-    """Each label's stored operating point and what it does on these films; None where the version has none."""
+    """Figures at each label's stored operating point; None for a label without one."""
     called, truth = scored.called, scored.truth
     known = ~np.isnan(truth)
     positive, alarm = known & (truth > 0), called > 0
@@ -100,7 +110,7 @@ def operating_points(scored: Scored, draws: Draws) -> dict[str, dict[str, Any] |
 def share(
     name: str, hits: NDArray[np.bool_], among: NDArray[np.bool_], samples: NDArray[np.float64], draws: Draws
 ) -> dict[str, Any]:
-    """`name`, `name`_ci95 and `name`_films of hits (N,) among films (N,); nulls where there is no film."""
+    """Share of `hits` (N,) among the images `among` (N,): `name`, `name`_ci95 and `name`_films; nulls for no image."""
     films = int(among.sum())
     if not films:
         return {name: None, f"{name}_ci95": None, f"{name}_films": 0}

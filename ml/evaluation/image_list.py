@@ -1,4 +1,4 @@
-"""Which films an evaluation looks at, whether the version has seen their patients, and what it says of them."""
+"""The list of images of an evaluation: read it, check that a version has not seen its patients, and run the version."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ OFFICIAL_TEST = "official test list"
 
 
 class EvaluationRefused(ValueError):
-    """These films must not be used to judge this version; the message says why and what to use."""
+    """The version must not be evaluated on these images; the message names the reason and what to use instead."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """The films of one list, in its order, with everything that the folder's table knows."""
+    """The images of one list, in its order, with the folder's table."""
 
     root: Path
     names: tuple[str, ...]
@@ -45,14 +45,14 @@ class ImageList:
     sha256: str
 
     @property
-    def films(self) -> list[ImageRecord]:
-        """One row of the table for each name."""
+    def records(self) -> list[ImageRecord]:
+        """The row of the table for each image."""
         return [self.table[name] for name in self.names]
 
     @property
     def patients(self) -> list[str]:
-        """The patient of each film."""
-        return [film.patient for film in self.films]
+        """The patient of each image."""
+        return [record.patient for record in self.records]
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -61,9 +61,12 @@ class ImageList:
 
 
 def read_image_list(data: Path, split: Path | None) -> ImageList:
-    """The films of the list `split`, or without one those that the folder keeps for evaluation.
+    """Read the list `split`, or without one the images that the folder keeps for evaluation.
 
-    Only NIH's own 25,596 names are called the official test list, whatever the file is called. Raises DatasetInvalid.
+    Only the 25,596 names that NIH published count as the official test list, whatever the file is called.
+
+    Raises:
+        DatasetInvalid: the folder or the list is not usable.
     """
     root = Path(data)
     table = read_table(find_table(root))
@@ -75,45 +78,52 @@ def read_image_list(data: Path, split: Path | None) -> ImageList:
     return ImageList(root, names, table, OFFICIAL_TEST if official else title, sha256)
 
 
-def check_unseen(manifest: Manifest, listed: ImageList) -> str | None:
-    """None if no patient of the list took part in training or selection; the reason if that cannot be told.
+def check_unseen(manifest: Manifest, image_list: ImageList) -> str | None:
+    """Check that no patient of the list was used in training or model selection.
 
-    Raises EvaluationRefused, naming a film, where the manifest shows that a patient did.
+    Returns:
+        None, or the reason why this could not be checked.
+
+    Raises:
+        EvaluationRefused: the manifest shows that a patient was used. The message names an image.
     """
-    seen = seen_patients(manifest.data, set(listed.patients), source_kind(listed.root))
+    seen = seen_patients(manifest.data, set(image_list.patients), source_kind(image_list.root))
     if seen is None:
-        learned = _patients_by_lists(manifest, listed)
+        learned = _patients_by_lists(manifest, image_list)
         if learned is None:
             return (
-                "Whether the version has seen these patients was not checked: its manifest lists no patients, or those "
-                "of another source, and this folder's lists are not those that it was trained by."
+                "It was not checked whether the version has seen these patients: its manifest lists no patients, or "
+                "those of another source, and this folder's lists are not those that it was trained with."
             )
-        seen = learned & set(listed.patients)
+        seen = learned & set(image_list.patients)
     if seen:
-        name = next(name for name, patient in zip(listed.names, listed.patients, strict=True) if patient in seen)
+        name = next(
+            name for name, patient in zip(image_list.names, image_list.patients, strict=True) if patient in seen
+        )
+        count = len(set(image_list.patients))
         raise EvaluationRefused(
-            f"{manifest.name} was trained or selected on {len(seen)} of the {len(set(listed.patients))} patients of "
-            f"this list, for example that of {name}. Figures on them would be too good: use a list of other patients "
-            "(if these are other people with the same numbers, tell them apart in the table)."
+            f"{manifest.name} was trained or selected on {len(seen)} of the {count} patients of "
+            f"this list, for example that of {name}. Figures on them would be too good: use a list of other patients. "
+            "If these are other people with the same numbers, give them other numbers in the table."
         )
     return None
 
 
-def _patients_by_lists(manifest: Manifest, listed: ImageList) -> set[str] | None:
-    """Training and validation patients, where the folder's lists are those that the manifest names by hash."""
+def _patients_by_lists(manifest: Manifest, image_list: ImageList) -> set[str] | None:
+    """Training and validation patients, where the hash in the manifest is that of the folder's lists; else None."""
     wanted = manifest.data.get("split_sha256")
     settings = manifest.data.get("settings", {})
     fraction, seed = settings.get("validation", 0.125), settings.get("recipe", {}).get("seed", 0)
-    table = dict(listed.table)
+    table = dict(image_list.table)
     try:
-        lists = {part: read_list(listed.root / f"{part}_list.txt", table) for part in ("train_val", "test")}
+        lists = {part: read_list(image_list.root / f"{part}_list.txt", table) for part in ("train_val", "test")}
     except DatasetInvalid:
         lists = {}
     if lists and wanted == lists_sha256(lists):
         return {table[name].patient for name in lists["train_val"]}
     for how in ("official", "files"):
         try:
-            split = read_split(listed.root, table, how, fraction, seed)
+            split = read_split(image_list.root, table, how, fraction, seed)
         except DatasetInvalid:
             continue
         if wanted == split.sha256:
@@ -123,9 +133,12 @@ def _patients_by_lists(manifest: Manifest, listed: ImageList) -> set[str] | None
 
 @dataclass(frozen=True, eq=False)
 class VersionOutputs:
-    """logits (N, 14), maps {image: (14, h, w)} of the films asked for, and the films that the feature gate refuses.
+    """What a version computed for a list; NaN for labels that it was not trained on.
 
-    What the version was not trained to find is NaN.
+    Attributes:
+        logits: (N, 14).
+        cams: maps (14, h, w) of the requested images, by name.
+        refused: number of images that the input check refuses by their features.
     """
 
     logits: NDArray[np.float64]
@@ -133,29 +146,41 @@ class VersionOutputs:
     refused: int
 
 
-def ask(predictor: Predictor, listed: ImageList, cache_dir: Path, keep_maps: Collection[str] = ()) -> VersionOutputs:
-    """Run the version over the list by the same transforms and predictor as serving, with a progress bar.
+def run_version(
+    predictor: Predictor, image_list: ImageList, cache_dir: Path, keep_maps: Collection[str] = ()
+) -> VersionOutputs:
+    """Run the version on the list with the transforms and the predictor of serving, and show a progress bar.
 
-    Raises DatasetInvalid for missing or unreadable films, FloatingPointError for a logit that is no number.
+    Args:
+        predictor: of the version.
+        image_list: the images.
+        cache_dir: folder of the image cache.
+        keep_maps: names of the images whose maps are needed.
+
+    Raises:
+        DatasetInvalid: an image is missing or unreadable.
+        FloatingPointError: a logit is not finite.
     """
-    squares = cached_images(listed.root, listed.names, predictor.manifest.input_space, cache_dir)
-    places = [LABELS.index(label) for label in predictor.manifest.labels]
+    squares = cached_images(image_list.root, image_list.names, predictor.manifest.input_space, cache_dir)
+    columns = [LABELS.index(label) for label in predictor.manifest.labels]
     logits: list[NDArray[np.float32]] = []
     cams: dict[str, NDArray[Any]] = {}
     refused = 0
-    with tqdm(total=len(listed.names), desc=f"Reading {predictor.manifest.name}", unit="film", leave=False) as bar:
-        for start in range(0, len(listed.names), predictor.batch_size):
-            names = listed.names[start : start + predictor.batch_size]
+    with tqdm(total=len(image_list.names), desc=f"Reading {predictor.manifest.name}", unit="film", leave=False) as bar:
+        for start in range(0, len(image_list.names), predictor.batch_size):
+            names = image_list.names[start : start + predictor.batch_size]
             prediction = predictor.predict(np.asarray(squares[start : start + len(names)]))
             logits.append(prediction.logits)
-            cams |= {name: spread(prediction.cams[i], places) for i, name in enumerate(names) if name in keep_maps}
+            cams |= {
+                name: in_label_order(prediction.cams[i], columns) for i, name in enumerate(names) if name in keep_maps
+            }
             refused += sum(not result.accepted for result in predictor.check_features(prediction))
             bar.update(len(names))
-    return VersionOutputs(spread(np.concatenate(logits).astype(np.float64).T, places).T, cams, refused)
+    return VersionOutputs(in_label_order(np.concatenate(logits).astype(np.float64).T, columns).T, cams, refused)
 
 
-def spread(values: NDArray[Any], places: Sequence[int]) -> NDArray[Any]:
-    """(k, ...) floats, one for each finding of a version -> (14, ...) in the order of LABELS, the others NaN."""
+def in_label_order(values: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+    """Values (k, ...) of a version's findings -> (14, ...) in the order of LABELS, with NaN for the others."""
     whole = np.full((len(LABELS), *values.shape[1:]), np.nan, values.dtype)
-    whole[list(places)] = values
+    whole[list(columns)] = values
     return whole

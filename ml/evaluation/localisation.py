@@ -1,8 +1,8 @@
-"""Do the maps point at the finding? Boxes that radiologists drew against the version's class activation maps.
+"""Measure localisation: compare class activation maps with boxes that radiologists drew.
 
-Every figure stands beside two controls that know nothing of the film: its own map, shifted cyclically to random places
-(same values, same smoothness, no position), and the box-position prior: where other patients' boxes of that label lie.
-A map that does not beat both has localised nothing.
+Every figure has two controls that do not use the position in the map. One is the same map, shifted cyclically by random
+steps: same values and smoothness, other position. The other is the box-position prior: the places of other patients'
+boxes with that label. A map localises a finding only if its figures are better than both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ METHOD = (
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Maps {image: (14, h, w)} in logit units, the scale of each label, and the space that the network saw."""
+    """Maps (14, h, w) in logit units by image, the display scale of each label, and the network's input space."""
 
     cams: Mapping[str, NDArray[Any]]
     scales: Mapping[str, CamScale]
@@ -45,14 +45,23 @@ class Maps:
 
 
 def localisation(
-    boxes: Sequence[Box], every: Sequence[Box], patients: Mapping[str, str], maps: Maps, rounds: int, seed: int = 0
+    boxes: Sequence[Box], all_boxes: Sequence[Box], patients: Mapping[str, str], maps: Maps, rounds: int, seed: int = 0
 ) -> dict[str, Any]:
-    """Figures of `boxes` (films that `maps` holds) with controls; `every` box known feeds the prior.
+    """Localisation figures with their controls; intervals are by patient.
 
-    `patients` names each box's patient. Returns {"method", "boxes", "films", "labels": {label: {"boxes", form:
-    {figure: share}}}, "all_boxes": {form: {figure: share}, ...}, "mean_of_labels": ...}; intervals are patient-level.
+    Args:
+        boxes: boxes of images in `maps`.
+        all_boxes: all known boxes, for the prior.
+        patients: patient of each image.
+        maps: of the version.
+        rounds: of the bootstrap.
+        seed: for bootstrap and random shifts.
+
+    Returns:
+        {"method", "boxes", "films", "labels": {label: {"boxes", form: {figure: share}}},
+        "all_boxes": {form: {figure: share}, ...}, "mean_of_labels": ...}.
     """
-    rng, prior = np.random.default_rng(seed), Prior(every, patients)
+    rng, prior = np.random.default_rng(seed), Prior(all_boxes, patients)
     scores = np.array([_scores(box, prior, maps, rng) for box in tqdm(boxes, desc="Boxes", unit="box", leave=False)])
     draws = Draws.of([patients[box.image] for box in boxes], rounds, seed)
     labels = [box.label for box in boxes]
@@ -60,7 +69,7 @@ def localisation(
     member = {label: np.array([name == label for name in labels]) for label in present}
     counted = [label for label in present if member[label].sum() >= MIN_BOXES]
     samples = {label: _samples(scores, mask, draws) for label, mask in member.items()}
-    everything = np.ones(len(boxes), dtype=bool)
+    all_of_them = np.ones(len(boxes), dtype=bool)
     return {
         "method": METHOD,
         "boxes": len(boxes),
@@ -70,7 +79,7 @@ def localisation(
             label: {"boxes": int(member[label].sum()), **_shares(scores[member[label]].mean(axis=0))}
             for label in present
         },
-        "all_boxes": _summary(scores.mean(axis=0), _samples(scores, everything, draws), draws),
+        "all_boxes": _summary(scores.mean(axis=0), _samples(scores, all_of_them, draws), draws),
         "mean_of_labels": _mean_of_labels(scores, member, counted, samples, draws),
         "labels_in_mean": counted,
         "note": f"Labels with under {MIN_BOXES} boxes are left out of the mean of labels; a label whose boxes are all "
@@ -79,25 +88,25 @@ def localisation(
 
 
 def _scores(box: Box, prior: Prior, maps: Maps, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(forms, figures) of one box."""
+    """The figures of one box, (forms, figures)."""
     scale = maps.scales[box.label]
     grid = np.asarray(maps.cams[box.image][LABELS.index(box.label)], dtype=np.float32) - np.float32(scale.e0)
     geometry = Geometry.of(box.rows, box.columns, maps.space)
     truth = Rectangle(box.x, box.y, box.x + box.width, box.y + box.height)
     cuts = (CUT * scale.s if scale.s > 0 else np.inf, CUT * max(float(grid.max()), 0.0) or np.inf)
-    own = _of_grid(grid, geometry, truth, cuts)
+    own = _grid_figures(grid, geometry, truth, cuts)
     shifts = rng.permutation(grid.size)[:SHIFTS]
-    moved = [np.roll(grid, divmod(int(shift), grid.shape[1]), axis=(0, 1)) for shift in shifts]
-    control = np.mean([_of_grid(other, geometry, truth, cuts) for other in moved], axis=0)
+    shifted = [np.roll(grid, divmod(int(shift), grid.shape[1]), axis=(0, 1)) for shift in shifts]
+    control = np.mean([_grid_figures(other, geometry, truth, cuts) for other in shifted], axis=0)
     cells = [_cell_centre(divmod(cell, grid.shape[1]), grid.shape, geometry) for cell in range(grid.size)]
     control[:, 0] = np.mean([truth.contains(x, y) for x, y in cells])
     return np.concatenate([own, control, prior.figures(box)[None]])
 
 
-def _of_grid(
+def _grid_figures(
     grid: NDArray[np.float32], geometry: Geometry, truth: Rectangle, cuts: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """(cuts, figures) of one map."""
+    """The figures of one map, (cuts, figures)."""
     peak = np.unravel_index(int(np.argmax(grid)), grid.shape)
     pointing = truth.contains(*_cell_centre((int(peak[0]), int(peak[1])), grid.shape, geometry))
     raster = map_back(grid, geometry, RASTER, RASTER)
@@ -107,7 +116,7 @@ def _of_grid(
 
 
 def _cell_centre(cell: tuple[int, int], shape: tuple[int, ...], geometry: Geometry) -> tuple[float, float]:
-    """Centre (x, y) of a grid's cell on the film. A bilinear surface has its peak there, so no raster is needed."""
+    """Centre (x, y) of a grid cell in the image. A bilinear surface has its peak at a cell centre."""
     v, u = ((index + 0.5) * geometry.size / count for index, count in zip(cell, shape, strict=True))
     return (u + geometry.offset_x) / geometry.scale_x, (v + geometry.offset_y) / geometry.scale_y
 
@@ -124,7 +133,7 @@ def _shares(values: NDArray[np.float64]) -> dict[str, dict[str, float]]:
 
 
 def _summary(values: NDArray[np.float64], samples: NDArray[np.float64], draws: Draws) -> dict[str, Any]:
-    """Shares, the interval of pointing, and by how much pointing beats each control."""
+    """Shares, the interval of pointing, and the difference of pointing from each control."""
     pointing = samples[:, FORMS.index("fixed_scale"), 0]
     found = share_interval(float(values[0, 0]), pointing, draws.counts.shape[1])
     result: dict[str, Any] = {**_shares(values), "pointing_ci95": found.pair() if found else None}

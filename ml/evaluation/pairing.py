@@ -1,7 +1,7 @@
-"""Two evaluations on the same films, compared without reading the films again.
+"""Compare two stored evaluations on the same images without running the versions again.
 
-The bootstrap draws patients by a fixed seed, so the same round of two evaluations of the same films drew the same
-patients: the difference of the two means in each round is the paired difference.
+The bootstrap draws patients by a fixed seed, so round k of both evaluations drew the same patients. The difference of
+the two means in each round is therefore a paired difference.
 """
 
 import base64
@@ -17,22 +17,22 @@ from ml.evaluation.image_list import ImageList
 
 
 class NotComparable(ValueError):
-    """The two evaluations did not see the same films in the same way; the message says what to do."""
+    """The two evaluations did not use the same images in the same way; the message says what to do."""
 
 
-def images_sha256(listed: ImageList) -> str:
-    """Identity of what versions are judged on, in whatever order: the films, whose they are, and their truth."""
-    names, patients = listed.names, listed.patients
+def images_sha256(image_list: ImageList) -> str:
+    """Hash of the images of a list with their patients and truth; the order does not matter."""
+    names, patients = image_list.names, image_list.patients
     order = sorted(range(len(names)), key=names.__getitem__)
     digest = hashlib.sha256("\n".join(f"{names[i]}\t{patients[i]}" for i in order).encode())
-    digest.update(listed.truth[order].tobytes())
+    digest.update(image_list.truth[order].tobytes())
     return digest.hexdigest()
 
 
-def rounds_of(listed: ImageList, means: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """What a report keeps for later comparisons: the mean AUROC of every round (R,), as base64 of float32."""
+def rounds_of(image_list: ImageList, means: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    """What a report stores for later comparisons: the mean AUROC of every round (R,), as base64 of float32."""
     return {
-        "films_sha256": images_sha256(listed),
+        "films_sha256": images_sha256(image_list),
         "seed": seed,
         "rounds": len(means),
         "mean_auroc": base64.b64encode(means.astype("<f4").tobytes()).decode(),
@@ -40,9 +40,13 @@ def rounds_of(listed: ImageList, means: NDArray[np.float64], seed: int) -> dict[
 
 
 def paired_difference(report: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean AUROC of `report` minus that of `first`, both from `evaluate_version`: "mean_auroc", "ci95", "better_share".
+    """Mean AUROC of `report` minus that of `first`, both from `evaluate_version`.
 
-    Raises NotComparable.
+    Returns:
+        {"mean_auroc", "ci95", "better_share"}.
+
+    Raises:
+        NotComparable: the reports are not of the same images and findings.
     """
     mine, other = report.get("bootstrap"), first.get("bootstrap")
     names = f"{report['model']['name']} and {first['model']['name']}"
@@ -59,7 +63,7 @@ def paired_difference(report: Mapping[str, Any], first: Mapping[str, Any]) -> di
 
 
 def difference(report: Mapping[str, Any], first: Mapping[str, Any], samples: NDArray[np.float64]) -> dict[str, Any]:
-    """Difference of mean AUROC from the `first` report, with the interval of the `samples` (R,); nulls without."""
+    """Difference of mean AUROC from the `first` report, with the interval of the `samples` (R,), or nulls."""
     found = interval(samples)
     both = first["mean_auroc"] is not None and report["mean_auroc"] is not None
     return {
@@ -74,5 +78,5 @@ def _means(kept: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def measured_labels(report: Mapping[str, Any]) -> set[str]:
-    """The findings that a report's mean is over."""
+    """The findings that a report's mean includes."""
     return {label for label, entry in report["labels"].items() if entry["auroc"] is not None}

@@ -1,4 +1,4 @@
-"""What a predicted box says of a radiologist's box, and the control that predicts without looking at the film."""
+"""Compare a predicted box with a radiologist's box, and the control that predicts without using the image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from ml.data import Box
 from ml.evaluation.regions import Rectangle, peak_region
 
 RASTER = 256
-"""Side of the raster that regions are found on: steps of 4 pixels on a film of 1024. Radiologists' boxes stay exact."""
+"""Side of the raster for regions: steps of 4 pixels in an image of 1024. Radiologists' boxes are not rounded."""
 CUT = 0.5
 OVERLAPS = (0.1, 0.25, 0.5)
 FIGURES = (
@@ -22,7 +22,7 @@ FIGURES = (
 
 
 def box_figures(pointing: bool, found: Rectangle | None, truth: Rectangle) -> list[float]:
-    """In the order of FIGURES."""
+    """Figures of a predicted box, in the order of FIGURES."""
     if found is None:
         return [float(pointing), *([0.0] * (len(FIGURES) - 1))]
     iou, iobb = found.iou(truth), found.overlap(truth) / found.area
@@ -36,20 +36,20 @@ def box_figures(pointing: bool, found: Rectangle | None, truth: Rectangle) -> li
 
 
 class Prior:
-    """Where boxes of a label lie, whatever the film: a density that leaves the judged box's own patient out."""
+    """The box-position prior: density of the boxes of a label, without those of the examined box's patient."""
 
-    def __init__(self, every: Sequence[Box], patients: Mapping[str, str]) -> None:
+    def __init__(self, all_boxes: Sequence[Box], patients: Mapping[str, str]) -> None:
         self._patients = patients
-        self._of: dict[tuple[str, str], list[Box]] = {}
-        for box in every:
-            self._of.setdefault((box.label, patients[box.image]), []).append(box)
-        labels = {label for label, _ in self._of}
-        self._total = {label: _density([box for box in every if box.label == label]) for label in labels}
+        self._by_label_and_patient: dict[tuple[str, str], list[Box]] = {}
+        for box in all_boxes:
+            self._by_label_and_patient.setdefault((box.label, patients[box.image]), []).append(box)
+        labels = {label for label, _ in self._by_label_and_patient}
+        self._total = {label: _density([box for box in all_boxes if box.label == label]) for label in labels}
 
     def figures(self, box: Box) -> NDArray[np.float64]:
-        """In the order of FIGURES; all zero where no other patient has a box of that label."""
-        own = _density(self._of[box.label, self._patients[box.image]])
-        # Sums of shares in another order differ in their last digits, which must not break ties.
+        """Figures in the order of FIGURES; all zero where no other patient has a box of that label."""
+        own = _density(self._by_label_and_patient[box.label, self._patients[box.image]])
+        # Round, because sums in another order differ in their last digits, and these must not decide ties.
         density = np.round(self._total[box.label] - own, 6).astype(np.float32)
         if not density.any():
             return np.zeros(len(FIGURES))
@@ -62,13 +62,13 @@ class Prior:
 
 
 def _density(boxes: Sequence[Box]) -> NDArray[np.float64]:
-    """Over each pixel of the raster, how many boxes cover it (edges in shares)."""
+    """Number of boxes that cover each pixel of the raster; partly covered pixels count in part."""
     scaled = [box.scaled(RASTER, RASTER) for box in boxes]
     down = _coverage([b.y for b in scaled], [b.height for b in scaled])
     return np.asarray(down.T @ _coverage([b.x for b in scaled], [b.width for b in scaled]))
 
 
 def _coverage(starts: Sequence[float], lengths: Sequence[float]) -> NDArray[np.float64]:
-    """How much of each raster step [i, i + 1) each stretch covers, (stretches, RASTER)."""
+    """Share of each raster step [i, i + 1) that each interval covers, (intervals, RASTER)."""
     steps, start, length = np.arange(RASTER), np.array(starts)[:, None], np.array(lengths)[:, None]
     return np.asarray(np.clip(np.minimum(steps + 1, start + length) - np.maximum(steps, start), 0.0, 1.0))

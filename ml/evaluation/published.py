@@ -1,6 +1,6 @@
-"""Figures that others published, with what each says of its films. Means are checked in the tests.
+"""Published figures of other models. The tests check their means.
 
-`split`, `films` and `interval` say what the source states; figures of different splits can't be compared.
+`split`, `films` and `interval` repeat what the source states. Figures of different splits can't be compared.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Published:
-    """One published column: AUROC of each label where it is held, the mean as printed, and what it rests on."""
+    """One published column: the AUROC of each label, if printed, the mean as printed, and the test data."""
 
     title: str
     mean: float

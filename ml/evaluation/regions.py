@@ -1,4 +1,4 @@
-"""Rectangles, and the part of a map that is connected to its peak."""
+"""Rectangles, and the connected region around the peak of a map."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,11 @@ class Rectangle:
 
 
 def peak_region(values: NDArray[np.float32], cut: float) -> Rectangle | None:
-    """Bounding box of the 4-connected pixels >= `cut` around the peak of `values` (rows, columns); None below it."""
+    """Bounding box of the 4-connected pixels >= `cut` around the peak of `values` (rows, columns).
+
+    Returns:
+        None where the peak is below `cut`.
+    """
     row, column = np.unravel_index(int(np.argmax(values)), values.shape)
     if not values[row, column] >= cut:
         return None
@@ -69,7 +73,7 @@ def peak_region(values: NDArray[np.float32], cut: float) -> Rectangle | None:
 
 
 def _runs(mask: NDArray[np.bool_]) -> dict[int, list[tuple[int, int]]]:
-    """Per row, the runs [start, end) of True: a region has few runs where it has thousands of pixels."""
+    """The runs [start, end) of True in each row. Runs are faster to connect than thousands of pixels."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), dtype=np.int8)
     padded[:, 1:-1] = mask
     rows, edges = np.nonzero(np.diff(padded, axis=1))

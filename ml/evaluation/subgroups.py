@@ -1,7 +1,7 @@
-"""Who is read worse: figures by sex, age band and view at the thresholds that everybody shares.
+"""Figures for subgroups by sex, age band and view, at the same thresholds for all groups.
 
-Gaps compare a group with all other films of known attribute. Underdiagnosis is a film with a finding on which no label
-reaches its operating point (Seyyed-Kalantari et al. 2021).
+A gap compares a group with all other images whose attribute is known. Underdiagnosis is the share of images with a
+finding on which no label reaches its operating point (Seyyed-Kalantari et al. 2021).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ AGE_BANDS = (("<20", 0, 20), ("20-40", 20, 40), ("40-60", 40, 60), ("60-80", 60,
 DISCLOSED_GAP, DISCLOSED_POSITIVES = 0.15, 50
 
 
-def memberships(films: Sequence[ImageRecord]) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """{"sex": {"F": (N,), ...}, "age": ..., "view": ...}; a film whose attribute is unknown is in no group of it."""
-    sex = np.array([film.sex for film in films])
-    view = np.array([film.view for film in films])
-    age = np.array([-1 if film.age is None else film.age for film in films])
+def memberships(records: Sequence[ImageRecord]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Masks (N,) as {"sex": {"F": mask, ...}, "age": ..., "view": ...}; an unknown attribute is in no group."""
+    sex = np.array([record.sex for record in records])
+    view = np.array([record.view for record in records])
+    age = np.array([-1 if record.age is None else record.age for record in records])
     return {
         "sex": {name: sex == name for name in ("F", "M")},
         "age": {name: (age >= low) & (age < high) for name, low, high in AGE_BANDS},
@@ -33,23 +33,23 @@ def memberships(films: Sequence[ImageRecord]) -> dict[str, dict[str, NDArray[np.
     }
 
 
-def subgroups(scored: Scored, films: Sequence[ImageRecord], draws: Draws) -> dict[str, Any]:
-    """Per family ("sex", "age", "view"): {"common_labels", "groups": {name: figures}}; groups without films are absent.
+def subgroups(scored: Scored, records: Sequence[ImageRecord], draws: Draws) -> dict[str, Any]:
+    """Figures per family ("sex", "age", "view"): {"common_labels", "groups": {name: figures}}, without empty groups.
 
-    `mean_auroc` of a group is over every label with both classes there; `mean_auroc_common` only over labels with
-    enough films of both classes in each group of the family, so only the latter compares groups.
+    `mean_auroc` of a group includes every label with both classes there. `mean_auroc_common` includes only labels with
+    enough images of both classes in each group of the family, so only the latter is comparable between groups.
     """
-    return {name: _family(scored, groups, draws) for name, groups in memberships(films).items()}
+    return {name: _family(scored, groups, draws) for name, groups in memberships(records).items()}
 
 
 def _family(scored: Scored, groups: Mapping[str, NDArray[np.bool_]], draws: Draws) -> dict[str, Any]:
     present = {name: mask for name, mask in groups.items() if mask.any()}
     enough = [_enough(scored.truth[mask]) for mask in present.values()]
     common = np.logical_and.reduce(enough) if enough else np.zeros(len(LABELS), dtype=bool)
-    everybody = np.logical_or.reduce(list(groups.values()))
+    all_known = np.logical_or.reduce(list(groups.values()))
     return {
         "common_labels": [label for label, used in zip(LABELS, common, strict=True) if used],
-        "groups": {name: _group(scored, mask, everybody & ~mask, common, draws) for name, mask in present.items()},
+        "groups": {name: _group(scored, mask, all_known & ~mask, common, draws) for name, mask in present.items()},
     }
 
 
@@ -109,21 +109,21 @@ def _gaps(scored: Scored, mask: NDArray[np.bool_], rest: NDArray[np.bool_], draw
     }
     for name, wanted in (("tpr", truth > 0), ("fpr", truth == 0)):
         inside, outside = wanted & mask[:, None], wanted & rest[:, None]
-        here, there = (bootstrap_shares(called > 0, among, draws) for among in (inside, outside))
+        own_samples, rest_samples = (bootstrap_shares(called > 0, among, draws) for among in (inside, outside))
         for column, label in enumerate(LABELS):
-            films, others = inside[:, column], outside[:, column]
+            records, others = inside[:, column], outside[:, column]
             usable = not np.isnan(called[:, column]).any()
-            own = usable and films.sum() >= MIN_POSITIVES
-            value = float(called[films, column].mean()) if own else None
+            own = usable and records.sum() >= MIN_POSITIVES
+            value = float(called[records, column].mean()) if own else None
             both = own and others.sum() >= MIN_POSITIVES
-            gap = float(called[films, column].mean() - called[others, column].mean()) if both else None
-            found = interval(here[:, column] - there[:, column]) if both else None
+            gap = float(called[records, column].mean() - called[others, column].mean()) if both else None
+            found = interval(own_samples[:, column] - rest_samples[:, column]) if both else None
             result[label] |= {name: value, f"{name}_gap": gap, f"{name}_gap_ci95": found.pair() if found else None}
     return result
 
 
 def _missed(scored: Scored, mask: NDArray[np.bool_], draws: Draws) -> dict[str, Any]:
-    """Underdiagnosis and, beside it, alarms on films without any finding; labels without a threshold cannot fire."""
+    """Underdiagnosis, and alarms on images without any finding; labels without a threshold never raise an alarm."""
     any_called = np.asarray((scored.called > 0).any(axis=1))
     finding = np.asarray((scored.truth > 0).any(axis=1))
     none = np.asarray((scored.truth == 0).all(axis=1))

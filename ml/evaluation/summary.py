@@ -1,4 +1,4 @@
-"""A report as tables: what the terminal prints, the page shows and the PDF holds."""
+"""Format a report as tables for the terminal, the page and the PDF."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,14 +45,14 @@ def report_text(report: Mapping[str, Any]) -> str:
             f"Calibration error {number(report['ece']['raw'], 4)} before and {number(report['ece']['platt'], 4)} after "
             f"Platt; Brier score {number(report['brier']['raw'], 4)} and {number(report['brier']['platt'], 4)}"
         ),
-        f"The gate would refuse {report['gate']['refused']} of {report['gate']['films']} films.",
+        f"The input check would refuse {report['gate']['refused']} of {report['gate']['films']} films.",
     ]
     not_run = ["Not run:", *(f"- {line}" for line in report["not_run"])]
     return "\n\n".join(["\n".join(head), *(table.text() for table in report_tables(report)), "\n".join(not_run)])
 
 
 def findings_table(report: Mapping[str, Any]) -> Table:
-    """AUROC, AUPRC, calibration of each label."""
+    """AUROC, AUPRC and calibration of each label."""
     rows = []
     for label in LABELS:
         entry = report["labels"][label]
@@ -72,7 +72,7 @@ def findings_table(report: Mapping[str, Any]) -> Table:
 
 
 def operating_table(report: Mapping[str, Any]) -> Table:
-    """What the stored operating points do on these films."""
+    """Figures at the stored operating points."""
     rows, notes = [], []
     names = ("sensitivity", "specificity", "ppv", "npv")
     for label in LABELS:
@@ -90,7 +90,7 @@ def operating_table(report: Mapping[str, Any]) -> Table:
 
 
 def subgroup_table(report: Mapping[str, Any]) -> Table:
-    """Each group's ranking, missed films and largest gap of sensitivity."""
+    """Each group's ranking, underdiagnosis and largest gap of sensitivity."""
     rows, notes = [], []
     for family, found in report["subgroups"].items():
         for name, group in found["groups"].items():
@@ -120,7 +120,7 @@ def subgroup_table(report: Mapping[str, Any]) -> Table:
 
 
 def localisation_table(report: Mapping[str, Any]) -> Table:
-    """Pointing and overlaps, each form beside its controls."""
+    """Pointing and overlaps, each form with its controls."""
     found = report["localisation"]
     mean = found["mean_of_labels"]
     whole = mean or found["all_boxes"]

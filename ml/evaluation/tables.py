@@ -1,6 +1,6 @@
-"""Tables as plain data, for a terminal, a page and a PDF alike; Tables 2 and 3 in the paper's form.
+"""Tables as plain data for the terminal, the page and the PDF, and Tables 2 and 3 of the paper.
 
-"The paper" is the one on training DenseNets over several machines that this project started from.
+"The paper" is the one on training DenseNets on several machines from which this project started.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ SPLITS_DIFFER = (
 
 @dataclass(frozen=True)
 class Table:
-    """Headers, rows of as many cells, and footnotes; the first column names the row."""
+    """A table: headers, rows with as many cells, and footnotes; the first column names the row."""
 
     title: str
     headers: tuple[str, ...]
@@ -58,7 +58,7 @@ def with_interval(value: float | None, ci95: Sequence[float] | None, digits: int
 
 
 def split_name(report: Mapping[str, Any]) -> str:
-    """What the list of a report is, told apart from NIH's official one."""
+    """The name of a report's list, which states whether it is NIH's official one."""
     identity = report["split"]["id"]
     return "NIH official" if identity == OFFICIAL_TEST else f"{identity}, not NIH's official"
 
@@ -95,7 +95,7 @@ def _transposed(titles: Sequence[str], columns: Sequence[Sequence[str]]) -> tupl
 
 
 def few_positives(report: Mapping[str, Any]) -> list[str]:
-    """A footnote that names the labels whose figures rest on next to nothing."""
+    """A footnote with the labels that have few positive images."""
     few = [label for label in LABELS if 0 < report["labels"][label]["positives"] < FEW]
     name = report["model"]["name"]
     return [f"{name}: under {FEW} positive films in {', '.join(few)}; those figures say little."] if few else []
@@ -111,7 +111,7 @@ def _labels_missing(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def table3(report: Mapping[str, Any]) -> Table:
-    """The paper's Table 3: AUROC per finding of Wang, Yao, CheXNet and the paper beside this version's with 95 % CI."""
+    """Table 3 of the paper: AUROC per finding of Wang, Yao, CheXNet, the paper, and this version with 95 % CI."""
     columns = (WANG, YAO, CHEXNET, PAPER_121)
     name = report["model"]["name"]
     return Table(
@@ -132,9 +132,10 @@ def table3(report: Mapping[str, Any]) -> Table:
 
 
 def table2(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The paper's Table 2: architectures side by side. `rows` are reports of `evaluate_version` or `compare_versions`.
+    """Table 2 of the paper: AUROC by architecture. `rows` are reports of `evaluate_version` or `compare_versions`.
 
-    Reports of different lists are refused with ValueError: they can't stand in one table.
+    Raises:
+        ValueError: the reports are of different lists.
     """
     lists = {row["split"]["sha256"] for row in rows}
     if len(lists) != 1:

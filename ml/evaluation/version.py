@@ -1,4 +1,4 @@
-"""The whole evaluation of one version on one list of films, as JSON-ready figures that say what they rest on."""
+"""Evaluate one version on one list of images and return all figures, ready for JSON."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.data import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
-from ml.evaluation.image_list import OFFICIAL_TEST, ImageList, VersionOutputs, ask, check_unseen, read_image_list
+from ml.evaluation.image_list import (
+    OFFICIAL_TEST,
+    ImageList,
+    VersionOutputs,
+    check_unseen,
+    read_image_list,
+    run_version,
+)
 from ml.evaluation.localisation import Maps, localisation
 from ml.evaluation.pairing import rounds_of
 from ml.evaluation.subgroups import subgroups
@@ -32,34 +39,38 @@ def evaluate_version(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """Evaluate the artifact on the films of `split`, or on those that the folder keeps for evaluation.
+    """Evaluate the artifact on the images of `split`, or on those that the folder keeps for evaluation.
 
-    Returns JSON-ready figures: `ml.metrics.evaluate`'s and `ml.evaluation.figures.classification`'s keys, with "model",
-    "split" {"id", "sha256", "films"}, "subgroups", "localisation" (None: "localisation_note" says why), "gate",
-    "method", "bootstrap" (for `paired_difference`) and "not_run", the list of what these figures do not cover. Raises
-    EvaluationRefused, DatasetInvalid, ArtifactInvalid, PredictorUnavailable.
+    Returns:
+        JSON-ready figures: the keys of `ml.evaluation.figures.classification`, and "model", "split" {"id", "sha256",
+        "films"}, "subgroups", "localisation" (None with a "localisation_note"), "gate" (the input check), "method",
+        "bootstrap" (for `paired_difference`) and "not_run", a list of what these figures do not cover.
+
+    Raises:
+        EvaluationRefused: the version has seen patients of the list.
+        DatasetInvalid, ArtifactInvalid, PredictorUnavailable: the data or the version can't be used.
     """
-    listed = read_image_list(data, split)
-    unchecked = check_unseen(read_manifest(artifact_dir), listed)
+    image_list = read_image_list(data, split)
+    unchecked = check_unseen(read_manifest(artifact_dir), image_list)
     predictor = open_predictor(artifact_dir, cache_dir, device)
-    every = read_boxes(listed.root, dict(listed.table))
-    chosen = set(listed.names)
-    boxes = [box for box in every if box.image in chosen and box.label in predictor.manifest.labels]
-    said = ask(predictor, listed, Path(cache_dir) / "films", {box.image for box in boxes})
-    scored = scored_films(predictor.manifest, listed, said)
+    all_boxes = read_boxes(image_list.root, dict(image_list.table))
+    chosen = set(image_list.names)
+    boxes = [box for box in all_boxes if box.image in chosen and box.label in predictor.manifest.labels]
+    outputs = run_version(predictor, image_list, Path(cache_dir) / "films", {box.image for box in boxes})
+    scored = score_images(predictor.manifest, image_list, outputs)
     draws = Draws.of(scored.patients, rounds, SEED)
     ranking = bootstrap_ranking(scored.truth, scored.logits, draws)
-    located, why_not = _located(predictor.manifest, listed, boxes, every, said, rounds)
+    located, why_missing = _localise(predictor.manifest, image_list, boxes, all_boxes, outputs, rounds)
     report = {
-        "model": described(predictor),
-        "split": {"id": listed.split_id, "sha256": listed.sha256, "films": len(listed.names)},
+        "model": describe_model(predictor),
+        "split": {"id": image_list.split_id, "sha256": image_list.sha256, "films": len(image_list.names)},
         **classification(scored, draws, ranking),
-        "subgroups": subgroups(scored, listed.films, draws),
+        "subgroups": subgroups(scored, image_list.records, draws),
         "localisation": located,
-        "localisation_note": why_not,
-        "gate": {"films": len(listed.names), "refused": said.refused},
+        "localisation_note": why_missing,
+        "gate": {"films": len(image_list.names), "refused": outputs.refused},
         "method": {"rounds": rounds, "seed": SEED, "text": METHOD},
-        "bootstrap": rounds_of(listed, round_means(ranking[0]), SEED),
+        "bootstrap": rounds_of(image_list, round_means(ranking[0]), SEED),
     }
     return {**report, "not_run": _not_run(report, unchecked)}
 
@@ -67,18 +78,19 @@ def evaluate_version(
 METHOD = (
     "95 % intervals: percentiles of a bootstrap over patients, all figures from the same draws; a share of exactly 0 "
     "or 1 has Wilson's interval over patients. A mean over labels weighs each label alike and leaves out labels "
-    "without both classes. Every film of the list counts, also those that the gate would refuse. ECE: 15 equal-mass "
-    "bins; `raw` is the plain sigmoid, `platt` the version's stored calibration, fitted on its validation films."
+    "without both classes. Every film of the list counts, also those that the input check would refuse. ECE: 15 "
+    "equal-mass bins; `raw` is the plain sigmoid, `platt` the version's stored calibration, fitted on its validation "
+    "films."
 )
 
 
 def open_predictor(artifact_dir: Path, cache_dir: Path, device: Literal["auto", "cpu", "cuda"]) -> Predictor:
-    """The predictor that also serves. Raises ArtifactInvalid, PredictorUnavailable."""
+    """Load the predictor of serving. Raises ArtifactInvalid, PredictorUnavailable."""
     return load_predictor(Path(artifact_dir), device, Path(cache_dir) / "graphs")
 
 
-def described(predictor: Predictor) -> dict[str, Any]:
-    """Who was judged, and on what it was trained."""
+def describe_model(predictor: Predictor) -> dict[str, Any]:
+    """Identity of the version and of its training data, for the report."""
     manifest = predictor.manifest
     keys = ("source", "split_id", "split_sha256")
     parts = {
@@ -96,33 +108,38 @@ def described(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def scored_films(manifest: Manifest, listed: ImageList, said: VersionOutputs) -> Scored:
-    """What figures are computed from. Of findings that the version was not trained for nothing counts as known."""
+def score_images(manifest: Manifest, image_list: ImageList, outputs: VersionOutputs) -> Scored:
+    """Combine outputs and truth. The truth of labels that the version was not trained on is set to unknown."""
     return Scored(
-        *known(listed.truth, said.logits),
-        listed.patients,
+        *mask_untrained(image_list.truth, outputs.logits),
+        image_list.patients,
         {label: manifest.thresholds.get(label) for label in LABELS},
         {label: manifest.calibration.get(label, Platt()) for label in LABELS},
         {label: UNTRAINED for label in LABELS if label not in manifest.labels} | dict(manifest.threshold_notes),
     )
 
 
-def known(truth: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Truth (N, 14) that is NaN, and logits (N, 14) that are 0, where the version says nothing (NaN)."""
-    silent = np.isnan(logits)
-    return np.where(silent, np.nan, truth), np.where(silent, 0.0, logits)
+def mask_untrained(truth: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where a logit is NaN (not trained), set the truth (N, 14) to NaN and the logit (N, 14) to 0."""
+    untrained = np.isnan(logits)
+    return np.where(untrained, np.nan, truth), np.where(untrained, 0.0, logits)
 
 
-def _located(
-    manifest: Manifest, listed: ImageList, boxes: list[Box], every: tuple[Box, ...], said: VersionOutputs, rounds: int
+def _localise(
+    manifest: Manifest,
+    image_list: ImageList,
+    boxes: list[Box],
+    all_boxes: tuple[Box, ...],
+    outputs: VersionOutputs,
+    rounds: int,
 ) -> tuple[dict[str, Any] | None, str | None]:
-    if not every:
+    if not all_boxes:
         return None, "The folder has no list of boxes (BBox_List_2017.csv)."
     if not boxes:
         return None, "None of the listed films has a box."
-    patients = {box.image: listed.table[box.image].patient for box in every}
-    maps = Maps(said.cams, manifest.cam_scale, manifest.input_space)
-    return localisation(boxes, every, patients, maps, rounds, SEED), None
+    patients = {box.image: image_list.table[box.image].patient for box in all_boxes}
+    maps = Maps(outputs.cams, manifest.cam_scale, manifest.input_space)
+    return localisation(boxes, all_boxes, patients, maps, rounds, SEED), None
 
 
 def _not_run(report: Mapping[str, Any], unchecked: str | None) -> list[str]:
@@ -137,13 +154,13 @@ def _not_run(report: Mapping[str, Any], unchecked: str | None) -> list[str]:
         lines.append(unchecked)
     if report["localisation_note"]:
         lines.append(f"Localisation: {report['localisation_note']}")
-    silent = [label for label, entry in report["labels"].items() if entry["operating_point_note"] == UNTRAINED]
-    if silent:
-        lines.append(f"{', '.join(silent)}: the version was not trained to find them.")
-    without = [label for label, entry in report["labels"].items() if entry["auroc"] is None and label not in silent]
+    untrained = [label for label, entry in report["labels"].items() if entry["operating_point_note"] == UNTRAINED]
+    if untrained:
+        lines.append(f"{', '.join(untrained)}: the version was not trained to find them.")
+    without = [label for label, entry in report["labels"].items() if entry["auroc"] is None and label not in untrained]
     if without:
         lines.append(f"AUROC of {', '.join(without)}: the list lacks films with or without the finding.")
-    unjudged = [label for label, entry in report["labels"].items() if entry["operating_point"] is None]
-    if unjudged := [label for label in unjudged if label not in silent]:
-        lines.append(f"Operating points of {', '.join(unjudged)}: the version has none.")
+    without_point = [label for label, entry in report["labels"].items() if entry["operating_point"] is None]
+    if without_point := [label for label in without_point if label not in untrained]:
+        lines.append(f"Operating points of {', '.join(without_point)}: the version has none.")
     return lines

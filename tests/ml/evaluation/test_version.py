@@ -103,7 +103,7 @@ def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, rep
     threshold = predictor.manifest.thresholds["Effusion"]
     assert threshold is not None
     column, hits, positives = LABELS.index("Effusion"), 0, 0
-    for name, film in zip(listed.names, listed.films, strict=True):
+    for name, film in zip(listed.names, listed.records, strict=True):
         square = to_square(read_radiograph(data / "images" / name).pixels, predictor.manifest.input_space)
         called = predictor.probabilities(predictor.predict(square[None]))[0, column] >= threshold.value
         positives += "Effusion" in film.findings
