@@ -1,4 +1,4 @@
-"""Training runs, live: the command writes their rows, the page asks for its own middle every few seconds."""
+"""Console page of training runs; a script reloads the progress part every few seconds."""
 
 import json
 from datetime import timedelta
@@ -23,7 +23,7 @@ _LIVE = "admin/training/trainingrun/live.html"
 @admin.register(TrainingRun)
 class TrainingRunAdmin(OperatorAdmin):
     list_display = (
-        "name", "condition", "done", "epoch_of", "auroc", "speed", "time_left", "created", "model_version",
+        "name", "shown_state", "done", "epoch_of", "auroc", "speed", "time_left", "created", "model_version",
     )  # fmt: skip
     list_filter = ("state",)
     list_select_related = ("model_version",)
@@ -31,8 +31,10 @@ class TrainingRunAdmin(OperatorAdmin):
     readonly_fields = fields
 
     @admin.display(description="State")
-    def condition(self, run: TrainingRun) -> SafeString:
-        return format_html('<span class="condition {}">{}</span>', "lost" if run.is_lost else run.state, condition(run))
+    def shown_state(self, run: TrainingRun) -> SafeString:
+        return format_html(
+            '<span class="condition {}">{}</span>', "lost" if run.is_lost else run.state, state_label(run)
+        )
 
     @admin.display(description="Done")
     def done(self, run: TrainingRun) -> SafeString:
@@ -76,7 +78,7 @@ class TrainingRunAdmin(OperatorAdmin):
         return HttpResponse(render_live(get_object_or_404(TrainingRun, pk=run_id)))
 
 
-def condition(run: TrainingRun) -> str:
+def state_label(run: TrainingRun) -> str:
     return "Lost contact" if run.is_lost else run.get_state_display()
 
 
@@ -91,12 +93,12 @@ def duration(left: timedelta | None) -> str:
 
 
 def render_live(run: TrainingRun) -> str:
-    """The part of the page that changes while the run goes on."""
+    """The part of the page that changes while the run is open."""
     return render_to_string(
         _LIVE,
         {
             "run": run,
-            "condition": condition(run),
+            "condition": state_label(run),
             "forecast": _forecast(run.forecast),
             "facts": _facts(run),
             "curves": training_curves(run),
@@ -106,7 +108,7 @@ def render_live(run: TrainingRun) -> str:
 
 
 def _facts(run: TrainingRun) -> list[tuple[str, str]]:
-    """What is known of it, in words."""
+    """The figures of a run, as pairs of name and text."""
     return [
         ("Epoch", f"{run.epoch} of {run.epochs}" + (f", step {run.step} of {run.steps_per_epoch}" if run.step else "")),
         ("Training loss", _rounded(run.loss, 4)),
@@ -120,21 +122,22 @@ def _facts(run: TrainingRun) -> list[tuple[str, str]]:
         ("Global batch", str(run.global_batch or "–")),
         ("Restarts", str(run.restarts)),
         ("Started", _moment(run.started)),
-        ("Last heard of", _moment(run.heartbeat)),
+        ("Last progress", _moment(run.heartbeat)),
         ("Ended", _moment(run.finished)),
         ("Chosen epoch", str(run.selected_epoch or "–")),
         ("Version", reference(run.model_version)),
     ]
 
 
-def _forecast(told: dict[str, float] | None) -> str:
-    """What the probe at the launch said of the network between the ranks."""
-    if told is None:
+def _forecast(forecast: dict[str, float] | None) -> str:
+    """The forecast of the probe that measured the network between the ranks at the launch, as text."""
+    if forecast is None:
         return ""
     return (
-        f"Each step moves {told['wire_bytes'] / 1e6:.1f} MB a rank at {told['bytes_per_second'] / 1e6:.0f} MB/s: "
-        f"{1e3 * told['communication']:.0f} ms beside {1e3 * told['computation']:.0f} ms of computing. The network "
-        f"leaves {100 * told['efficiency']:.0f} % of the computing rate."
+        f"Each step transfers {forecast['wire_bytes'] / 1e6:.1f} MB per rank at "
+        f"{forecast['bytes_per_second'] / 1e6:.0f} MB/s: {1e3 * forecast['communication']:.0f} ms, beside "
+        f"{1e3 * forecast['computation']:.0f} ms of computing. The network "
+        f"leaves {100 * forecast['efficiency']:.0f} % of the computing rate."
     )
 
 

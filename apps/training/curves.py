@@ -1,16 +1,16 @@
-"""The curves of a training run."""
+"""Charts of a training run, by epoch."""
 
 from collections.abc import Sequence
 
 from apps.core.charts import Axis, Chart, ChartSeries, line_chart
 from apps.training.models import TrainingEpoch, TrainingRun
 
-# More lines than this cannot be told apart: the fastest, the middle and the slowest rank stand for all.
+# With more ranks, the chart shows the fastest, the median and the slowest rank only.
 _MOST_RANKS = 6
 
 
 def training_curves(run: TrainingRun) -> list[Chart]:
-    """Loss, AUROC, learning rate, throughput and each rank's step time, by epoch."""
+    """Charts of loss, AUROC, learning rate, throughput, waiting for data, and step times of the ranks."""
     rows = list(run.epoch_rows.all())
     return [
         _curve(run, rows, "Training loss", "loss", "loss"),
@@ -44,7 +44,7 @@ def _step_times(run: TrainingRun, rows: Sequence[TrainingEpoch]) -> Chart:
         ordered = [(epoch, sorted(times.values())) for epoch, times in medians if times]
         series = [
             ChartSeries("fastest rank", [(epoch, times[0]) for epoch, times in ordered]),
-            ChartSeries("middle rank", [(epoch, times[len(times) // 2]) for epoch, times in ordered]),
+            ChartSeries("median rank", [(epoch, times[len(times) // 2]) for epoch, times in ordered]),
             ChartSeries("slowest rank", [(epoch, times[-1]) for epoch, times in ordered]),
         ]
     return line_chart("Step time of each rank (median)", series, x=_epochs(run), y=Axis("ms", 0.0))

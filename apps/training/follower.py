@@ -1,6 +1,6 @@
-"""A thread beside a training that copies what the chief reports into the run's row, and shows it in the terminal.
+"""The progress follower: threads that copy the chief's progress file into the run's row and into the terminal.
 
-Training never waits for the database: where that is away, events are kept, and written when it answers again.
+Training never waits for the database. While the database is not available, events are kept in memory and written later.
 """
 
 import logging
@@ -19,18 +19,20 @@ from apps.training.runs import record_progress
 logger = logging.getLogger(__name__)
 
 _WRITE_SECONDS = 2.0
-_BEAT_SECONDS = 10.0
-_DATABASE_AWAY_SECONDS = 10.0
+_HEARTBEAT_SECONDS = 10.0
+_RETRY_SECONDS = 10.0
 
 
 class Follower:
-    """Follows one ``progress.jsonl`` while its `with` block runs.
+    """Follows one ``progress.jsonl`` while its ``with`` block runs.
+
+    Thread-safe: a reader and a writer thread share the list of waiting events under a lock.
 
     Args:
         path: the file; it may not exist yet.
         run_id: the run's row.
         terminal: where the bar is drawn.
-        offset: where the file's new part begins; 0 records what was missed before, too.
+        offset: where reading starts, in bytes; 0 also records events that were missed before.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Follower:
         for event in engine.follow_progress(self._path, self._stopping.is_set, self._offset):
             self._bar.show(event)
             with self._lock:
-                # Of steps only the last one matters; the epochs all do.
+                # Only the last step matters; every epoch is recorded.
                 if self._waiting and self._waiting[-1]["event"] == event["event"] == "step":
                     self._waiting.pop()
                 self._waiting.append(event)
@@ -74,9 +76,9 @@ class Follower:
         try:
             while not self._stopping.wait(_WRITE_SECONDS):
                 now = time.monotonic()
-                if now >= next_try and (self._waiting or now - last > _BEAT_SECONDS):
+                if now >= next_try and (self._waiting or now - last > _HEARTBEAT_SECONDS):
                     last = now
-                    next_try = now if self._record() else now + _DATABASE_AWAY_SECONDS
+                    next_try = now if self._record() else now + _RETRY_SECONDS
             self._reader.join()
             self._record()
         finally:
@@ -88,23 +90,26 @@ class Follower:
         try:
             record_progress(run_id=self._run_id, events=events)
         except (DatabaseError, InterfaceError) as error:
-            # A broken connection would stay broken: the next attempt opens its own.
+            # A broken connection does not recover: the next attempt opens a new one.
             connections.close_all()
             with self._lock:
                 self._waiting = events + self._waiting
-            logger.warning("The database does not take the training's progress (%s); it goes on.", type(error).__name__)
+            logger.warning(
+                "The training's progress cannot be written to the database (%s). Training continues.",
+                type(error).__name__,
+            )
             return False
         return True
 
 
 class _Bar:
-    """The training in the terminal, step by step; a line for each epoch where that is no terminal."""
+    """The progress bar in the terminal; where the output is no terminal, one line for each epoch."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
         self._bar: Any = None
         self._steps = 1
-        self._told: dict[str, str] = {}
+        self._figures: dict[str, str] = {}
 
     def show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -113,11 +118,11 @@ class _Bar:
         elif kind in ("step", "epoch") and self._bar is not None:
             done = event["epoch"] * self._steps
             self._bar.n = done if kind == "epoch" else done - self._steps + event["step"]
-            self._tell(event)
+            self._update(event)
             self._bar.refresh()
             if kind == "epoch" and self._bar.disable:
-                told = ", ".join(f"{name} {value}" for name, value in self._told.items())
-                print(f"{told} ({done} of {self._bar.total} steps)", file=self._terminal, flush=True)
+                figures = ", ".join(f"{name} {value}" for name, value in self._figures.items())
+                print(f"{figures} ({done} of {self._bar.total} steps)", file=self._terminal, flush=True)
 
     def _open(self, event: dict[str, Any]) -> None:
         self.close()
@@ -128,13 +133,13 @@ class _Bar:
             desc="Training", dynamic_ncols=True,
         )  # fmt: skip
 
-    def _tell(self, event: dict[str, Any]) -> None:
-        self._told["epoch"] = str(event["epoch"])
+    def _update(self, event: dict[str, Any]) -> None:
+        self._figures["epoch"] = str(event["epoch"])
         for name, shown in (("loss", "loss"), ("validation_auroc", "AUROC"), ("images_per_s", "images/s")):
             value = event.get(name)
             if value is not None:
-                self._told[shown] = f"{value:.4g}"
-        self._bar.set_postfix(self._told, refresh=False)
+                self._figures[shown] = f"{value:.4g}"
+        self._bar.set_postfix(self._figures, refresh=False)
 
     def close(self) -> None:
         if self._bar is not None:

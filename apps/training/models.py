@@ -1,4 +1,4 @@
-"""Trainings and their curves."""
+"""Training runs and their epochs."""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -10,12 +10,12 @@ from django.utils import timezone
 from apps.core.identifiers import uuid7
 from apps.registry.models import ModelVersion
 
-# A command that still runs says so every few seconds; one that has not for this long was killed, or cut off.
+# A running command writes a heartbeat every few seconds. Without one for this long, it was killed or cut off.
 LOST_AFTER = timedelta(seconds=60)
 
 
 class TrainingRun(models.Model):
-    """One training, from its command until the version that it made. What the chief reports is copied here."""
+    """One training, from its command to its version. The progress that the chief reports is copied here."""
 
     class State(models.TextChoices):
         WAITING = "waiting", "Preparing"
@@ -84,7 +84,7 @@ class TrainingRun(models.Model):
 
     @property
     def is_lost(self) -> bool:
-        """Nobody has ended it, and nobody has heard of it for a while."""
+        """Whether the run is open and its heartbeat is too old."""
         return self.is_open and self.heartbeat < timezone.now() - LOST_AFTER
 
     @property
@@ -99,7 +99,7 @@ class TrainingRun(models.Model):
 
     @property
     def remaining(self) -> timedelta | None:
-        """Time until the last step at the present speed; None where that is not known."""
+        """The time until the last step at the present speed; None where it is not known."""
         if not (self.is_open and self.images_per_s and self.steps_per_epoch and self.global_batch):
             return None
         films = (1.0 - self.progress) * self.epochs * self.steps_per_epoch * self.global_batch
@@ -107,7 +107,7 @@ class TrainingRun(models.Model):
 
 
 class TrainingEpoch(models.Model):
-    """One epoch of a run: a point of its curves."""
+    """One epoch of a run, with its figures."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="epoch_rows")

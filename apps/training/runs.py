@@ -1,7 +1,7 @@
-"""The rows of training runs: they follow what the chief writes into ``progress.jsonl``, and may lag behind it.
+"""The rows of training runs, which copy the chief's ``progress.jsonl`` and may lag behind it.
 
-The file is the truth. Whatever part of it is recorded again changes nothing, so a database that was away only needs
-the same events once more.
+The file is the source. Recording the same events again changes nothing, so after an outage of the database they are
+simply recorded again.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _START_FIELDS = (
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:
-    """What runs that may continue one another have in common."""
+    """The SHA-256 of a run's settings; a run continues only an earlier run with the same one."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -54,7 +54,7 @@ def start_training_run(
     by: Actor,
     run_id: UUID,
 ) -> TrainingRun:
-    """The row of a training that begins."""
+    """Create the row of a new training."""
     return TrainingRun.objects.create(
         id=run_id,
         name=name,
@@ -70,7 +70,7 @@ def start_training_run(
 
 
 def resume_training_run(*, run: TrainingRun, nodes: str) -> TrainingRun:
-    """The row of a training that goes on."""
+    """Bring the row of a training that continues back to its initial state."""
     run.state, run.nodes, run.reason = TrainingRun.State.WAITING, nodes, ""
     run.heartbeat, run.finished = timezone.now(), None
     run.images_per_s = run.data_wait = None
@@ -81,7 +81,7 @@ def resume_training_run(*, run: TrainingRun, nodes: str) -> TrainingRun:
 
 
 def record_progress(*, run_id: UUID, events: Iterable[Mapping[str, Any]]) -> None:
-    """Bring the row up to date with events of ``progress.jsonl``, in their order; with none, say that it lives."""
+    """Update the row from events of ``progress.jsonl``, in their order; without events, update only the heartbeat."""
     changes: dict[str, Any] = {}
     epochs: dict[int, Mapping[str, Any]] = {}
     kept: int | None = None
@@ -97,7 +97,7 @@ def record_progress(*, run_id: UUID, events: Iterable[Mapping[str, Any]]) -> Non
             epochs[event["epoch"]] = event
     with transaction.atomic():
         if kept is not None:
-            # The run went on from an earlier checkpoint: what it did beyond it is done again.
+            # The run continues from an earlier checkpoint, so the epochs after it are trained again.
             TrainingEpoch.objects.filter(run_id=run_id, epoch__gt=kept).delete()
         TrainingEpoch.objects.bulk_create(
             [TrainingEpoch(run_id=run_id, epoch=number, **_known(row)) for number, row in epochs.items()],
@@ -114,7 +114,7 @@ def record_progress(*, run_id: UUID, events: Iterable[Mapping[str, Any]]) -> Non
 
 
 def _changes(event: Mapping[str, Any]) -> dict[str, Any]:
-    """What one event says of the run's row."""
+    """The columns of the run's row that one event changes."""
     kind = event["event"]
     if kind == "start":
         resumed = event["resumed_epoch"]

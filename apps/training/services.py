@@ -1,6 +1,6 @@
-"""A training from its command until its version: the row, the follower beside it, the registration at its end.
+"""One training from its command to its version: the row, the progress follower, and the registration at the end.
 
-Training itself knows neither the database nor this module, and goes on while the database is away.
+Training itself does not use the database, and continues while the database is not available.
 """
 
 import fcntl
@@ -34,20 +34,20 @@ from apps.training.runs import (
     stop_training_run,
 )
 
-_PATIENCE_SECONDS = 600.0
+_OUTAGE_SECONDS = 600.0
 _RETRY_SECONDS = 5.0
 _T = TypeVar("_T")
 
 
 class TrainingEndedError(ChecxrayError):
-    """The training failed or was stopped; the detail says why, and how to go on."""
+    """The training failed or was stopped; the detail says why, and how to continue."""
 
     default_code = "training-ended"
 
 
 @dataclass
 class _Training:
-    """One command's training, and its row where this machine keeps one."""
+    """One command's training, and its row where this machine has one."""
 
     config: engine.TrainingConfig
     nodes: engine.Nodes
@@ -56,13 +56,13 @@ class _Training:
     run: TrainingRun | None
     run_id: UUID
 
-    def begin(self) -> TrainingRun:
-        """The row of a training that starts or goes on."""
+    def open_run(self) -> TrainingRun:
+        """Create the run's row, or reopen the row of an unfinished run."""
         if self.run is not None:
             return resume_training_run(run=self.run, nodes=_node_range(self.nodes))
         self.run = start_training_run(
             run_id=self.run_id,
-            # timm's names have dots; a version's name stands in addresses.
+            # A version's name is part of URLs, and timm's names have dots.
             name=re.sub(r"[^\w-]+", "-", self.config.version_name, flags=re.ASCII)[:100],
             architecture=self.config.architecture,
             settings=self.settings,
@@ -77,16 +77,20 @@ class _Training:
 def train(
     *, config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor, terminal: TextIO
 ) -> TrainingRun | None:
-    """Train, and register what came of it as a candidate. None where another machine's node is the chief.
+    """Train, and register the result as a candidate.
 
     Args:
-        config: what to train; its `out` is chosen here.
-        out: the run's folder; by default one under the home, and the former one of an unfinished run that goes on.
+        config: what to train; its `out` is replaced by the folder that is chosen here.
+        out: the run's folder; None takes the folder of an unfinished run of the same settings, or a new one.
+        terminal: where progress is shown.
+
+    Returns:
+        The run; None where another machine's node is the chief.
 
     Raises:
-        ConflictError: another command is at work in that folder.
+        ConflictError: another command trains in that folder.
         TrainingEndedError: it failed or was stopped.
-        UnavailableError: it is done and cannot be registered now; the detail says how to do it later.
+        UnavailableError: it is complete and cannot be registered now; the detail says how to do it later.
     """
     training = _prepare(config, nodes, out, by)
     if not engine.keeps_meeting(nodes):
@@ -95,10 +99,10 @@ def train(
         return None
     progress = training.config.out / engine.PROGRESS_FILE
     with _locked(training.config.out):
-        run = training.begin()
-        # A fresh run in an old folder does not inherit its curves.
+        run = training.open_run()
+        # A fresh run in an old folder must not show the old curves.
         offset = progress.stat().st_size if not config.resume and progress.is_file() else 0
-        # Idle for hours or days, an open connection would only be in the way of a restarting server.
+        # The connection would be idle for hours or days, and would break when the server restarts.
         connections.close_all()
         with _recorded_end(training), Follower(progress, run.pk, terminal, offset):
             launched = engine.launch(training.config, nodes, out=terminal)
@@ -107,7 +111,7 @@ def train(
 
 @contextmanager
 def _recorded_end(training: _Training) -> Iterator[None]:
-    """A failure and a stop, each with its own end of the row and its own words."""
+    """Record in the run's row that the training failed or was stopped, and raise the error with its own message."""
     try:
         yield
     except engine.TrainingFailed as error:
@@ -121,7 +125,7 @@ def _recorded_end(training: _Training) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as error:
         _end(training.run, lambda run: stop_training_run(run=run))
         raise TrainingEndedError(
-            "Training was stopped. The same command goes on after the last complete checkpoint.", "training-stopped"
+            "Training was stopped. The same command continues after the last complete checkpoint.", "training-stopped"
         ) from error
 
 
@@ -134,7 +138,7 @@ def _prepare(config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | Non
     elif run is not None:
         folder = Path(run.folder)
     elif nodes.rdzv_endpoint is not None:
-        # The same on every start of the same training, so that it goes on here without asking any database.
+        # The same folder on every start, so that a node without a database finds its checkpoints.
         folder = _home() / digest_of(known)[:16]
     else:
         folder = _home() / str(run_id)
@@ -157,7 +161,7 @@ def _node_range(nodes: engine.Nodes) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """A lock that ends with this process, however that ends."""
+    """Lock the run's folder; the operating system releases the lock when this process ends."""
     try:
         file = (folder / "command.lock").open("w")
     except OSError as error:
@@ -167,14 +171,14 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConflictError(
-                f"Another command trains in {folder}. Wait for it or stop it, or start afresh: --fresh."
+                f"Another command trains in {folder}. Wait for it or stop it, or start a new run: --fresh."
             ) from error
         yield
 
 
 def _register(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None:
     if not launched.is_chief_node or launched.artifact is None:
-        # Two nodes on the machine where they meet: the other one has the row and the version.
+        # Two nodes run on the rendezvous host, and the other one has the row and the version.
         run.delete()
         return None
     artifact = launched.artifact
@@ -187,7 +191,7 @@ def _register(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None
 
 
 def _end(run: TrainingRun | None, write: Callable[[TrainingRun], None]) -> None:
-    """Write the run's end once; a database that is away must not hide why it ended."""
+    """Try once to record the run's end; an outage of the database must not hide why the run ended."""
     try:
         if run is not None:
             write(run)
@@ -195,16 +199,16 @@ def _end(run: TrainingRun | None, write: Callable[[TrainingRun], None]) -> None:
         connections.close_all()
 
 
-def retry_during_outages(act: Callable[[], _T], artifact: Path) -> _T:
-    """Days of training do not end at a database or a storage that restarts just now.
+def retry_during_outages(register: Callable[[], _T], artifact: Path) -> _T:
+    """Retry a registration while the database or the storage is not available, so that no training is lost.
 
     Raises:
-        UnavailableError: it did not answer for ten minutes.
+        UnavailableError: it was not available for ten minutes.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _OUTAGE_SECONDS
     while True:
         try:
-            return act()
+            return register()
         except (OperationalError, InterfaceError, OSError, UnavailableError, OutOfSpaceError) as error:
             connections.close_all()
             if time.monotonic() > deadline:
@@ -217,7 +221,7 @@ def retry_during_outages(act: Callable[[], _T], artifact: Path) -> _T:
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does: in order."""
+    """Let SIGTERM end the command in order, as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class TrialsConfig(AppConfig):
-    """What needs two versions or the readers' verdicts: previews, comparisons, what-if figures."""
+    """Previews, comparisons and what-if figures: they need two versions, or the readers' verdicts."""
 
     name = "apps.trials"
     label = "trials"

@@ -1,4 +1,4 @@
-"""How a canary's studies turned out beside those that the serving version read meanwhile: other patients, so shares."""
+"""Figures of a canary beside the serving version: shares, because the two read studies of different patients."""
 
 import math
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ from apps.registry import engine
 
 @dataclass(frozen=True)
 class ReadingCounts:
-    """One version's readings of one finding: how many, how many flagged, and what readers said of the judged ones."""
+    """One version's readings of one finding: all, flagged, reviewed by readers, and those with which readers agreed."""
 
     n: int = 0
     flagged: int = 0
-    judged: int = 0
+    reviewed: int = 0
     agreed: int = 0
 
     def __add__(self, other: "ReadingCounts") -> "ReadingCounts":
         return ReadingCounts(
-            self.n + other.n, self.flagged + other.flagged, self.judged + other.judged, self.agreed + other.agreed
+            self.n + other.n, self.flagged + other.flagged, self.reviewed + other.reviewed, self.agreed + other.agreed
         )
 
     @property
@@ -28,7 +28,7 @@ class ReadingCounts:
 
 @dataclass(frozen=True)
 class ShareCount:
-    """One finding on the studies of either side."""
+    """One finding's counts, on the serving version's studies and on the canary's."""
 
     label: str
     serving: ReadingCounts
@@ -53,7 +53,7 @@ class ShareCount:
 
 
 def sum_counts(counts: Iterable[ShareCount]) -> list[ShareCount]:
-    """Those of several hospitals, by finding."""
+    """Add the counts of several hospitals, by finding."""
     found: dict[str, ShareCount] = {}
     for each in counts:
         former = found.get(each.label, ShareCount(each.label, ReadingCounts(), ReadingCounts()))

@@ -1,6 +1,6 @@
-"""Where a challenger and the version that serves disagree: counts with their intervals, and what follows from them.
+"""Agreement of a challenger with the serving version: counts, intervals and tests.
 
-Nothing here says that one of them is better unless readers have judged what they disagree on.
+No figure here says that one of them is better, unless readers have reviewed the findings on which the two disagree.
 """
 
 import math
@@ -11,16 +11,16 @@ from uuid import UUID
 
 from apps.registry import engine
 
-# Fewer studies that both have read, and a share of them says little.
+# A share of fewer studies says little.
 FEWEST_STUDIES = 100
-# The latest pairs that are compared: the intervals get no narrower than a point or two by more, and older ones tell of
-# older patients and machines.
+# Only the latest pairs are compared. More would hardly narrow the intervals, and older ones come from older patients
+# and machines.
 MOST_STUDIES = 2000
-# Two versions read alike where, for each finding, the interval of their agreement lies above this.
+# Two versions read alike if, for each finding, the interval of their agreement lies above this share.
 ALIKE = 0.95
-# A share of flagged studies that is known to have moved by more than this changes the work of a department.
+# A larger change of the share of flagged studies changes the work of a department.
 LARGE_CHANGE = 0.05
-# As the share of films that a challenger refuses though they were read.
+# A challenger may refuse at most this share of the films that the serving version read.
 LARGE_REFUSAL = 0.02
 SIGNIFICANT = 0.05
 _Z = 1.959964
@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Pair:
-    """One study as both read it, by label; ``present`` is the reader's word on a finding, where there is one."""
+    """One study as both versions read it, by label; ``present`` holds the readers' verdicts, where there are any."""
 
     study_id: UUID
     serving: Mapping[str, Call]
@@ -57,14 +57,17 @@ class Pair:
         return [label for label in self.serving if label in self.challenger and self.differs(label)]
 
     def sides_with_challenger(self, label: str) -> bool | None:
-        """Who was right on a disputed finding; None where no reader has judged it."""
+        """Whether readers sided with the challenger on a disputed finding; None where no reader has reviewed it."""
         there = self.present.get(label)
         return None if there is None else self.challenger[label].flagged == there
 
 
 @dataclass(frozen=True)
 class LabelCount:
-    """One finding over all pairs that both judge; ``lost_points`` are those that only the serving version judges."""
+    """One finding over all pairs for which both versions have an operating point.
+
+    ``lost_points`` counts the pairs for which only the serving version has one.
+    """
 
     label: str
     both: int
@@ -100,7 +103,7 @@ class LabelCount:
 
     @property
     def change(self) -> float | None:
-        """By how much the share of flagged studies would rise."""
+        """The rise of the share of flagged studies, -1 to 1."""
         return (self.challenger_only - self.serving_only) / self.n if self.n else None
 
     @property
@@ -114,12 +117,12 @@ class LabelCount:
 
     @property
     def p_value(self) -> float | None:
-        """McNemar's exact test of whom the readers sided with; None where they judged no disputed finding."""
+        """McNemar's exact test of the readers' verdicts; None where they reviewed no disputed finding."""
         return exact_test(self.serving_right, self.challenger_right)
 
 
 def exact_test(one: int, other: int) -> float | None:
-    """Two-sided exact binomial test that neither side wins more often; None without any trial."""
+    """Two-sided exact binomial test of equal chances for both sides; None without observations."""
     n = one + other
     if not n:
         return None
@@ -129,12 +132,12 @@ def exact_test(one: int, other: int) -> float | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of a trial.
+    """The comparison of a challenger with the serving version.
 
     Attributes:
-        refused, failed: films that the serving version read and the challenger refused, or could not read.
+        refused, failed: films that the serving version read and the challenger refused or failed to read.
         waiting: films that the challenger has not read yet.
-        not_read: findings of the serving version that the challenger knows nothing of.
+        not_read: findings of the serving version that the challenger does not have.
     """
 
     pairs: Sequence[Pair]
@@ -154,19 +157,19 @@ class Comparison:
 
     @cached_property
     def sides(self) -> tuple[int, int]:
-        """Studies on which readers sided more often with the serving version, and with the challenger.
+        """The numbers of studies on which readers sided mostly with the serving version, and with the challenger.
 
         Findings of one study are not independent, so a study counts once.
         """
         scores = []
         for pair in self.pairs:
-            words = [pair.sides_with_challenger(label) for label in pair.disputed]
-            scores.append(sum(1 if word else -1 for word in words if word is not None))
+            verdicts = [pair.sides_with_challenger(label) for label in pair.disputed]
+            scores.append(sum(1 if verdict else -1 for verdict in verdicts if verdict is not None))
         return sum(score < 0 for score in scores), sum(score > 0 for score in scores)
 
     @property
     def lost_points(self) -> list[str]:
-        """The findings that the serving version judges and the challenger does not."""
+        """The findings for which only the serving version has an operating point."""
         return [*(each.label for each in self.labels if each.lost_points), *self.not_read]
 
     @property
@@ -175,7 +178,7 @@ class Comparison:
 
 
 def compare_pairs(pairs: Sequence[Pair], *, refused: int = 0, failed: int = 0, waiting: int = 0) -> Comparison:
-    """Count what both versions said of the same studies."""
+    """Compare the results of both versions on the same studies."""
     serving = list(dict.fromkeys(label for pair in pairs for label in pair.serving))
     known = {label for pair in pairs for label in pair.challenger}
     labels = [_count(label, pairs) for label in serving if label in known]
@@ -185,7 +188,7 @@ def compare_pairs(pairs: Sequence[Pair], *, refused: int = 0, failed: int = 0, w
 def _count(label: str, pairs: Sequence[Pair]) -> LabelCount:
     read = [pair for pair in pairs if label in pair.serving and label in pair.challenger]
     calls = [(pair.serving[label].flagged, pair.challenger[label].flagged) for pair in read]
-    words = [pair.sides_with_challenger(label) for pair in read if pair.differs(label)]
+    verdicts = [pair.sides_with_challenger(label) for pair in read if pair.differs(label)]
     differences = [abs(pair.serving[label].probability - pair.challenger[label].probability) for pair in read]
     return LabelCount(
         label=label,
@@ -194,16 +197,16 @@ def _count(label: str, pairs: Sequence[Pair]) -> LabelCount:
         challenger_only=calls.count((False, True)),
         neither=calls.count((False, False)),
         mean_difference=math.fsum(differences) / len(differences) if differences else None,
-        serving_right=words.count(False),
-        challenger_right=words.count(True),
+        serving_right=verdicts.count(False),
+        challenger_right=verdicts.count(True),
         lost_points=sum(one is not None and other is None for one, other in calls),
     )
 
 
 def studies_until_alike(count: LabelCount) -> int | None:
-    """How many more studies would show that both read a finding alike, if they go on to agree as often as so far.
+    """How many more studies would show that both read a finding alike, at their present rate of agreement.
 
-    None where they agree too seldom for any number of studies that would be compared.
+    None where `MOST_STUDIES` would not suffice.
     """
     if not count.n or count.agreement is None or count.agreement <= ALIKE:
         return None

@@ -1,6 +1,6 @@
-"""What a challenger and the serving version said of the same studies of the tenant in force, and what readers said.
+"""Queries for comparisons: results of a challenger and of the serving version, with the readers' verdicts.
 
-For administrators and operators alone: a clinician is shown one reading, that of the version that serves.
+Only administrators and operators see them. A clinician sees only the results of the serving version.
 """
 
 import csv
@@ -19,7 +19,7 @@ from apps.tenants.scope import tenant_tx
 from apps.trials.canary import ReadingCounts, ShareCount, sum_counts
 from apps.trials.comparison import MOST_STUDIES, Call, Comparison, Pair, compare_pairs
 
-# Over all hospitals each one has an equal share of the studies that are compared, and this many at least.
+# In a comparison over all hospitals each one contributes an equal share of the studies, and at least this many.
 FEWEST_OF_EACH = 50
 _COLUMNS = (
     "case", "finding", "serving_probability", "serving_threshold", "serving_flagged",
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def trials_of(tenant_id: UUID) -> list[Challenger]:
-    """The trials that the tenant in force has seen, the present one first."""
+    """The trials that have read studies of the tenant in force, the running one first."""
     ids = set(ShadowReading.objects.order_by().values_list("challenger_id", flat=True).distinct())
     present = challenger_for(tenant_id)
     if present is not None:
@@ -38,32 +38,32 @@ def trials_of(tenant_id: UUID) -> list[Challenger]:
 
 
 def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
-    """The latest studies of the tenant in force that both have read, newest first, each once."""
+    """The latest studies of the tenant in force that both versions have read, newest first, each once."""
     rows = ShadowReading.objects.filter(challenger=challenger, state=JobState.COMPLETE).select_related("job__study")
     rows = rows.only("probabilities", "thresholds", "job__study_id")
     newest: dict[UUID, ShadowReading] = {}
     for row in rows.order_by("-id")[:last]:
         newest.setdefault(row.job.study_id, row)
     jobs = [row.job_id for row in newest.values()]
-    said: dict[UUID, dict[str, Call]] = {job_id: {} for job_id in jobs}
+    serving_calls: dict[UUID, dict[str, Call]] = {job_id: {} for job_id in jobs}
     for job_id, label, probability, threshold in Finding.objects.filter(job__in=jobs).values_list(
         "job_id", "label", "probability", "threshold"
     ):
-        said[job_id][label] = Call(probability, threshold)
-    words = _verdicts(jobs)
+        serving_calls[job_id][label] = Call(probability, threshold)
+    verdicts = _verdicts(jobs)
     return [
         Pair(
             study_id=study_id,
-            serving=dict(sorted(said[row.job_id].items())),
+            serving=dict(sorted(serving_calls[row.job_id].items())),
             challenger={label: Call(value, row.thresholds[label]) for label, value in row.probabilities.items()},
-            present=words.get(row.job_id, {}),
+            present=verdicts.get(row.job_id, {}),
         )
         for study_id, row in newest.items()
     ]
 
 
 def _verdicts(jobs: list[UUID]) -> dict[UUID, dict[str, bool]]:
-    """Whoever agrees with a finding calls it what the serving version called it."""
+    """Whether readers call each finding present; to agree means to confirm the serving version's result."""
     found: dict[UUID, dict[str, bool]] = {}
     reviews = FindingReview.objects.filter(finding__job__in=jobs)
     for job_id, label, positive, verdict in reviews.values_list(
@@ -74,7 +74,7 @@ def _verdicts(jobs: list[UUID]) -> dict[UUID, dict[str, bool]]:
 
 
 def comparison_of(challenger: Challenger) -> Comparison:
-    """What is known of a trial in the tenant in force."""
+    """The comparison of a trial in the tenant in force."""
     return compare_pairs(pairs_of(challenger), **_others(challenger))
 
 
@@ -89,7 +89,7 @@ def _others(challenger: Challenger) -> dict[str, int]:
 
 
 def canary_of(challenger: Challenger) -> list[ShareCount]:
-    """What a canary and the serving version flagged since it read its first study for the tenant in force."""
+    """Counts of a canary and of the serving version, since the canary's first study for the tenant in force."""
     sides = {challenger.against_id: "serving", challenger.model_version_id: "canary"}
     jobs = InferenceJob.objects.filter(state=JobState.COMPLETE, model_version__in=sides, finished__gte=challenger.since)
     if challenger.ended:
@@ -104,13 +104,13 @@ def canary_of(challenger: Challenger) -> list[ShareCount]:
         .annotate(
             n=Count("id"),
             flagged=Count("id", filter=Q(positive=True)),
-            judged=Count("reviews"),
+            reviewed=Count("reviews"),
             agreed=Count("reviews", filter=Q(reviews__verdict=Verdict.AGREE)),
         )
     )
     found: dict[str, dict[str, ReadingCounts]] = {}
     for row in rows:
-        counts = ReadingCounts(row["n"], row["flagged"], row["judged"], row["agreed"])
+        counts = ReadingCounts(row["n"], row["flagged"], row["reviewed"], row["agreed"])
         found.setdefault(row["label"], {})[sides[row["side"]]] = counts
     return [
         ShareCount(label, each.get("serving", ReadingCounts()), each.get("canary", ReadingCounts()))
@@ -119,7 +119,7 @@ def canary_of(challenger: Challenger) -> list[ShareCount]:
 
 
 def canary_of_all_tenants(challenger: Challenger) -> list[ShareCount]:
-    """The same over all hospitals in which it may read; asked for outside any tenant."""
+    """`canary_of` over all hospitals that the canary read for; called outside any tenant."""
     rows = InferenceJob.objects.using("dispatch").filter(model_version_id=challenger.model_version_id).order_by()
     counts: list[ShareCount] = []
     for tenant_id in set(rows.values_list("tenant_id", flat=True).distinct()):
@@ -129,7 +129,7 @@ def canary_of_all_tenants(challenger: Challenger) -> list[ShareCount]:
 
 
 def comparison_of_all_tenants(challenger: Challenger) -> tuple[Comparison, dict[Tenant, list[Pair]]]:
-    """A trial over all hospitals in which it ran, and each one's disputed studies; asked for outside any tenant."""
+    """The comparison of a trial over all its hospitals, and each one's disputed studies; called outside any tenant."""
     pairs: list[Pair] = []
     others = dict.fromkeys(("refused", "failed", "waiting"), 0)
     disputed: dict[Tenant, list[Pair]] = {}
@@ -148,9 +148,9 @@ def comparison_of_all_tenants(challenger: Challenger) -> tuple[Comparison, dict[
 
 
 def as_csv(pairs: Iterable[Pair], label: str = "") -> str:
-    """Each finding that both read, of every study or of one label.
+    """The findings that both versions read, as CSV, of all labels or of one.
 
-    A study is a case number, counted from the newest: who reads the comparison need not know which patient it was.
+    A study appears as a case number, counted from the newest, so that the table identifies no patient.
     Every cell is one of our own labels, a number or a yes or no, so no cell can be a spreadsheet's formula.
     """
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""Choosing an operating point on a page: what an operator and a hospital's administrator are shown and may say."""
+"""The form that chooses an operating point, and its what-if figures, for the console and the portal."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class PointForm(forms.Form):
 
     @classmethod
     def of(cls, tenant: Tenant, version: ModelVersion, label: str, data: Any = None) -> "PointForm":
-        """The form as it opens: with what the tenant chose so far."""
+        """The form, filled with the tenant's present choice."""
         row = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant, label=label).first()
         if row is None:
             return cls(data)
@@ -41,7 +41,7 @@ class PointForm(forms.Form):
 
 
 def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
-    """The point in force, and what every other threshold would do; for `trials/_what_if.html`."""
+    """The context of `trials/_what_if.html`: the point in force, and the effect of every other threshold."""
     curve = operating_curves(version).get(label)
     point = operating_points(version, tenant.pk)[label]
     shown = steps(found, curve)

@@ -1,4 +1,4 @@
-"""Reading a tenant's latest studies once more, with a version that does not serve it: only counts are kept."""
+"""Previews: a candidate reads a tenant's latest studies once more, and only counts are kept."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -33,7 +33,7 @@ def preview_switch(
     by: Actor,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> SwitchPreview:
-    """Let a candidate read the tenant's last studies, and keep what would change.
+    """Let a candidate read the tenant's last studies, and store what would change.
 
     Raises:
         ConflictError, UnavailableError: as `read_with_candidate`.
@@ -45,7 +45,14 @@ def preview_switch(
 def read_with_candidate(
     *, tenant: Tenant, version: ModelVersion, last: int, progress: Callable[[int, int], None]
 ) -> tuple[ModelVersion, PairedProbabilities]:
-    """The serving version, and what a candidate says of the tenant's last studies beside it.
+    """Read the tenant's last studies with a candidate.
+
+    Args:
+        last: the number of studies.
+        progress: called with the number of studies read so far and in all.
+
+    Returns:
+        The serving version, and both versions' probabilities on the studies that the candidate did not refuse.
 
     Raises:
         ConflictError: the candidate serves already or is retired, or no study was read by the serving version.
@@ -55,7 +62,7 @@ def read_with_candidate(
     if serving is None or serving == version:
         raise ConflictError(f"There is nothing to compare: {serving or 'no version'} serves {tenant}.")
     if version.retired is not None:
-        raise ConflictError(f"{version} is retired: it must not read for anybody again.", "version-retired")
+        raise ConflictError(f"{version} is retired: it must not read again.", "version-retired")
     with tenant_tx(tenant.pk):
         readings = recent_readings(version=serving, last=last)
     if not readings:
@@ -73,7 +80,7 @@ def read_with_candidate(
 def _read_again(
     version: ModelVersion, readings: Sequence[RecentReading], progress: Callable[[int, int], None]
 ) -> list[dict[str, float] | None]:
-    """The candidate's probabilities of each study's film; None where it refuses the film."""
+    """The candidate's probabilities for each study; None where it refuses the film."""
     try:
         predictor = load_version(version, device=settings.INFERENCE_DEVICE)
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:

@@ -1,4 +1,4 @@
-"""What a switch of versions would change, counted on studies that both have read."""
+"""The report of a preview: what a switch would change, counted on studies that both versions have read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class PairedProbabilities:
 def preview_report(
     from_version: ModelVersion, to_version: ModelVersion, chosen: Mapping[str, Point], read: PairedProbabilities
 ) -> dict[str, Any]:
-    """Per label: shares flagged, flips, and the point that keeps what the tenant chose. Counts only."""
+    """Per label: counts flagged before and after, and the point that keeps what the tenant chose."""
     known = operating_curves(to_version)
     labels = {}
     for label in dict.fromkeys([*from_version.manifest["labels"], *to_version.manifest["labels"]]):
@@ -103,7 +103,7 @@ def _one_sided(
 
 
 def _too_few(point: Point, share: float, studies: int) -> str | None:
-    """Why a sample can't tell which threshold flags a share; None where it can."""
+    """Why the sample is too small to find the threshold that flags a share; None where it is large enough."""
     if point.strategy == Strategy.ALERT_RATE:
         need = studies_for_rate(share)
         return None if studies >= need else f"Only {studies} studies: {need} are needed to keep a share of {share:.1%}."
@@ -111,8 +111,8 @@ def _too_few(point: Point, share: float, studies: int) -> str | None:
     if FEWEST_FLAGGED <= flagged <= studies - FEWEST_FLAGGED:
         return None
     return (
-        f"{flagged} of {studies} studies were flagged: too few to tell a threshold from, on one side at least "
-        f"{FEWEST_FLAGGED} are needed. Preview more studies, or choose this finding's point anew."
+        f"{flagged} of {studies} studies were flagged: to find a threshold, at least {FEWEST_FLAGGED} flagged and "
+        f"{FEWEST_FLAGGED} unflagged ones are needed. Preview more studies, or choose this finding's point again."
     )
 
 
@@ -130,7 +130,7 @@ def _proposal(
     former: Sequence[float],
     candidate: Sequence[float],
 ) -> tuple[Point | None, str]:
-    """The point that keeps what was chosen, and how; none where nothing was chosen or too few studies tell."""
+    """The point that keeps the tenant's choice, and a note; no point without a choice or with too few studies."""
     if point is None:
         return None, "The version's own point."
     by_curve = point.strategy in (Strategy.YOUDEN, Strategy.SENSITIVITY, Strategy.SPECIFICITY)
@@ -141,11 +141,11 @@ def _proposal(
         return None, f"Only {len(candidate)} studies: {FEWEST_STUDIES} are needed to keep a share."
     share = point.target if point.strategy == Strategy.ALERT_RATE else share_flagged(former, point.value)
     assert share is not None
-    if (told := _too_few(point, share, len(former))) is not None:
-        return None, told
+    if (reason := _too_few(point, share, len(former))) is not None:
+        return None, reason
     value = clamp_threshold(threshold_for_rate(candidate, share))
     if point.strategy == Strategy.ALERT_RATE:
         return Point(value, point.strategy, point.target, point.reason), "Keeps the share of studies flagged."
-    # The strategy cannot be kept as such, so the point says what it is: a value by hand, with where it came from.
+    # The strategy cannot be kept, so the point becomes a value set by hand, with its origin as the reason.
     reason = f"Flags the share ({share:.1%} of {len(former)} studies) that {point.value:.3f} of {from_version} did."
     return Point(value, Strategy.MANUAL, None, f"{reason} {point.reason}".strip()), reason

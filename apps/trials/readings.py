@@ -1,6 +1,6 @@
-"""Which version read a study, at which threshold, and who put it there: from a study, and back from a version.
+"""Which version read a study: its thresholds, and the ledger entry that deployed it; from a study or from a version.
 
-For operators: hospitals, ids, versions and numbers, and nothing that names a patient.
+For operators: tenants, ids, versions and numbers, and nothing that identifies a patient.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from apps.studies.models import Study
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 
-# A page shows thresholds with three digits, so that is how they are asked for.
+# Pages show thresholds with three digits, so a search matches the rounded value.
 _HALF_A_DIGIT = 0.0005
 MOST_STUDIES = 500
 
 
 @dataclass(frozen=True)
 class ReadBy:
-    """One hospital's studies that were read so: how many, and the ids of the latest."""
+    """One tenant's studies that match: their number, and the ids of the latest."""
 
     tenant: Tenant
     studies: int
@@ -31,7 +31,7 @@ class ReadBy:
 
 
 def studies_read_by(*, version: ModelVersion, label: str, threshold: float | None) -> list[ReadBy]:
-    """Each hospital's studies that the version read, with this finding judged at this threshold where one is given."""
+    """Each tenant's studies that the version read, with this threshold for the finding where one is given."""
     found = []
     for tenant in Tenant.objects.order_by("name"):
         with tenant_tx(tenant.pk):
@@ -51,17 +51,17 @@ def studies_read_by(*, version: ModelVersion, label: str, threshold: float | Non
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at a study: by which version and thresholds, and the ledger's line that had put it there."""
+    """One reading of a study: the version, its thresholds, and the ledger entry that had deployed it."""
 
     job: InferenceJob
     tenant: Tenant
     version: ModelVersion | None
-    line: Activation | None
+    entry: Activation | None
     thresholds: dict[str, float | None]
 
 
 def find_study_ids(reference: str) -> list[UUID]:
-    """The ids of the studies of this id or Study Instance UID; each hospital may have one of the same UID."""
+    """The ids of the studies with this id or Study Instance UID; several tenants may have the same UID."""
     with contextlib.suppress(ValueError):
         return [UUID(reference)]
     found: list[UUID] = []
@@ -72,7 +72,7 @@ def find_study_ids(reference: str) -> list[UUID]:
 
 
 def readings_of(study_id: UUID) -> list[Reading]:
-    """Every look at a study, newest first; asked for by its id alone, as the queue's role sees it."""
+    """Every reading of a study, newest first; found by its id over all tenants, with the queue's database role."""
     jobs = InferenceJob.objects.using("dispatch").filter(study_id=study_id)
     seen = list(jobs.only("id", "tenant_id", "model_version_id", "state", "created", "finished").order_by("-id"))
     tenants = Tenant.objects.in_bulk([job.tenant_id for job in seen])
@@ -82,29 +82,29 @@ def readings_of(study_id: UUID) -> list[Reading]:
         version = versions.get(job.model_version_id) if job.model_version_id else None
         tenant = tenants[job.tenant_id]
         with tenant_tx(tenant.pk):
-            judged = dict(Finding.objects.filter(job=job.pk).order_by("label").values_list("label", "threshold"))
-        found.append(Reading(job, tenant, version, _entry_that_deployed(job, tenant, version), judged))
+            thresholds = dict(Finding.objects.filter(job=job.pk).order_by("label").values_list("label", "threshold"))
+        found.append(Reading(job, tenant, version, _entry_that_deployed(job, tenant, version), thresholds))
     return found
 
 
 def _entry_that_deployed(job: InferenceJob, tenant: Tenant, version: ModelVersion | None) -> Activation | None:
-    """The last line before the job ended that let its version read for this hospital."""
+    """The last ledger entry before the job ended that let its version read for this tenant."""
     if version is None:
         return None
-    lines = Activation.objects.filter(act__in=Activation.LETS_READ, at__lte=job.finished or job.created)
-    # Taking back a change of points let no version read.
-    lines = lines.exclude(undoes__act=Activation.Act.POINTS)
-    pin = _pin(tenant, lines)
+    entries = Activation.objects.filter(act__in=Activation.LETS_READ, at__lte=job.finished or job.created)
+    # The rollback of a change of points deploys no version.
+    entries = entries.exclude(undoes__act=Activation.Act.POINTS)
+    pin = _pin(tenant, entries)
     if pin is not None and pin.to_version_id == version.pk:
         return pin
-    named = lines.filter(to_version=version)
-    own = named.filter(for_tenant=tenant).first() if pin else None
-    return own or named.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()
+    of_version = entries.filter(to_version=version)
+    own = of_version.filter(for_tenant=tenant).first() if pin else None
+    return own or of_version.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).first()
 
 
-def _pin(tenant: Tenant, lines: "QuerySet[Activation]") -> Activation | None:
-    """The last of these lines that gave the tenant its pointer, if it had one of its own then."""
-    last = lines.filter(for_tenant=tenant).exclude(act=Activation.Act.CANARY).first()
+def _pin(tenant: Tenant, entries: "QuerySet[Activation]") -> Activation | None:
+    """The last of these entries that pinned the tenant, if it was pinned then."""
+    last = entries.filter(for_tenant=tenant).exclude(act=Activation.Act.CANARY).first()
     if last is None or last.act == Activation.Act.UNPINNED:
         return None
     after = Activation.objects.filter(for_tenant=tenant, number__gt=last.number).exclude(own_before=None).last()

@@ -1,4 +1,4 @@
-"""What a version said of the latest studies of the tenant in force."""
+"""A version's results on the latest studies of the tenant in force."""
 
 import datetime
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What follows from a trial, by rules that are written down: docs/model-registry.md has them in words."""
+"""The recommendation that follows from a trial, by the rules in docs/model-registry.md."""
 
 import enum
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from apps.trials.comparison import (
     studies_until_alike,
 )
 
-# The fewest of one mind that an exact test can tell from chance.
+# The fewest unanimous verdicts that are significant in an exact test.
 FEWEST_VERDICTS = 6
 
 
@@ -33,26 +33,31 @@ class Recommendation:
 
 
 def recommend(found: Comparison) -> Recommendation:
-    """Judge a trial. Never says that a version is better where no reader has judged what the two disagree on."""
-    unjudged = _unjudged(found)
-    if unjudged and not any(each.n for each in found.labels):
-        return Recommendation(Advice.WATCH, unjudged)
+    """The advice for a trial, with its reasons.
+
+    It never calls a version better unless readers have reviewed the findings on which the two disagree.
+    """
+    missing = _missing_points(found)
+    if missing and not any(each.n for each in found.labels):
+        return Recommendation(Advice.WATCH, missing)
     if found.n < FEWEST_STUDIES:
-        return Recommendation(Advice.WATCH, [*unjudged, _too_few(found.n)])
+        return Recommendation(Advice.WATCH, [*missing, _too_few(found.n)])
     lost, won = found.sides
     chance = exact_test(lost, won)
     decided = chance is not None and chance < SIGNIFICANT
     against = _against(found, readers_for_it=decided and won > lost)
-    word = f"Where the two disagree, readers sided with the challenger on {won} of {won + lost} {_studies(won + lost)}"
+    verdicts = (
+        f"Where the two disagree, readers sided with the challenger on {won} of {won + lost} {_studies(won + lost)}"
+    )
     if decided and lost > won:
-        against.insert(0, f"{word} (exact binomial test, p = {chance:.3g}).")
+        against.insert(0, f"{verdicts} (exact binomial test, p = {chance:.3g}).")
     if against:
-        return Recommendation(Advice.DO_NOT, against + unjudged)
-    if decided and not unjudged:
-        return Recommendation(Advice.PROMOTE, [f"{word} (exact binomial test, p = {chance:.3g})."])
+        return Recommendation(Advice.DO_NOT, against + missing)
+    if decided and not missing:
+        return Recommendation(Advice.PROMOTE, [f"{verdicts} (exact binomial test, p = {chance:.3g})."])
     unlike = [each for each in found.labels if each.n and not _alike(each)]
-    if unjudged:
-        return Recommendation(Advice.WATCH, unjudged)
+    if missing:
+        return Recommendation(Advice.WATCH, missing)
     if not unlike:
         return Recommendation(
             Advice.PROMOTE,
@@ -63,16 +68,18 @@ def recommend(found: Comparison) -> Recommendation:
                 )
             ],
         )
-    return Recommendation(Advice.WATCH, _to_learn(unlike, won + lost, word, chance))
+    return Recommendation(Advice.WATCH, _open_questions(unlike, won + lost, verdicts, chance))
 
 
-def _unjudged(found: Comparison) -> list[str]:
-    """What a switch would lose cannot be weighed by figures that it has no part in."""
+def _missing_points(found: Comparison) -> list[str]:
+    """A reason to wait: the comparison says nothing about findings without an operating point."""
     if not found.lost_points:
-        is_judged = any(each.n for each in found.labels) or not found.n
-        return [] if is_judged else ["Neither judges any finding: choose their operating points."]
+        has_points = any(each.n for each in found.labels) or not found.n
+        return [] if has_points else ["Neither version has an operating point: choose their operating points."]
     names = ", ".join(label.replace("_", " ") for label in found.lost_points)
-    return [f"It does not judge {names}, which the serving version does: choose its operating points, if it has them."]
+    return [
+        f"It has no operating point for {names}, unlike the serving version: choose them, if it reads these findings."
+    ]
 
 
 def _too_few(n: int) -> str:
@@ -88,7 +95,7 @@ def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
     seen = found.n + found.refused
     if engine.wilson(found.refused / seen, seen).low > LARGE_REFUSAL:
         reasons.append(f"It refuses {found.refused} of {seen} films that the serving version reads.")
-    # Each finding is a test of its own: Bonferroni's share of the error for each.
+    # One test for each finding, so Bonferroni's correction divides the error among them.
     strict = SIGNIFICANT / max(1, len(found.labels))
     for each in found.labels:
         if each.p_value is not None and each.p_value < strict and each.serving_right > each.challenger_right:
@@ -101,29 +108,29 @@ def _against(found: Comparison, *, readers_for_it: bool) -> list[str]:
             continue
         if interval.low > LARGE_CHANGE or interval.high < -LARGE_CHANGE:
             reasons.append(
-                f"{_name(each)}: it would flag {_way(each.change)} of the studies, by {abs(each.change):.1%} (95 % CI "
-                f"{interval.low:+.1%} to {interval.high:+.1%}), and readers have not shown that it is right. Choose "
-                "its operating point first."
+                f"{_name(each)}: it would flag {_direction(each.change)} of the studies, by {abs(each.change):.1%} "
+                f"(95 % CI {interval.low:+.1%} to {interval.high:+.1%}), and readers have not shown that it is right. "
+                "Choose its operating point first."
             )
     return reasons
 
 
-def _to_learn(unlike: list[LabelCount], judged: int, word: str, chance: float | None) -> list[str]:
+def _open_questions(unlike: list[LabelCount], reviewed: int, verdicts: str, chance: float | None) -> list[str]:
     reasons = []
     more = {each.label: studies_until_alike(each) for each in unlike}
     countable = [number for number in more.values() if number is not None]
     if countable and len(countable) == len(unlike):
         number = max(countable)
         reasons.append(
-            f"{number} more {_studies(number)} would show that both read alike, if they go on to agree as now."
+            f"{number} more {_studies(number)} would show that both read alike, if they agree as often as now."
         )
     else:
         names = ", ".join(_name(each) for each in unlike if more[each.label] is None)
         reasons.append(f"They read differently ({names}), so that only readers can tell which one is right.")
-    if judged:
-        reasons.append(f"{word}, which may be chance (p = {chance:.3g}).")
-    if judged < FEWEST_VERDICTS:
-        missing = FEWEST_VERDICTS - judged
+    if reviewed:
+        reasons.append(f"{verdicts}, which may be chance (p = {chance:.3g}).")
+    if reviewed < FEWEST_VERDICTS:
+        missing = FEWEST_VERDICTS - reviewed
         reasons.append(f"Readers' verdicts on the disputed findings of at least {missing} more {_studies(missing)}.")
     return reasons
 
@@ -137,7 +144,7 @@ def _name(each: LabelCount) -> str:
     return each.label.replace("_", " ")
 
 
-def _way(change: float) -> str:
+def _direction(change: float) -> str:
     return "more" if change > 0 else "fewer"
 
 

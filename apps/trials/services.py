@@ -1,4 +1,4 @@
-"""Keeping what a preview of a switch found, so that an entry of the ledger can name it."""
+"""Storing previews, so that a ledger entry can refer to them."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from apps.trials.preview_report import PairedProbabilities, preview_report
 
 
 def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: PairedProbabilities) -> SwitchPreview | None:
-    """Keep the counts and end the job; None where another worker took it up.
+    """Store the counts and end the job; None where another worker has claimed the job since.
 
     Raises:
-        ConflictError: another version serves the tenant by now.
+        ConflictError: another version serves the tenant now.
     """
     with transaction.atomic():
         if PREVIEWS.held(job).select_for_update().first() is None:
@@ -39,10 +39,10 @@ def complete_preview(*, job: PreviewJob, from_version: ModelVersion, read: Paire
 def store_preview(
     *, tenant: Tenant, from_version: ModelVersion, to_version: ModelVersion, read: PairedProbabilities, by: Actor
 ) -> SwitchPreview:
-    """Count what the switch would change with the points that are in force now, and keep it.
+    """Count what the switch would change with the points that are in force now, and store the counts.
 
     Raises:
-        ConflictError: another version serves the tenant by now.
+        ConflictError: another version serves the tenant now.
     """
     if version_for(tenant.pk) != from_version:
         raise ConflictError(f"{from_version} does not serve {tenant} any more: preview the switch again.")

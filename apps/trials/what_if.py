@@ -1,4 +1,4 @@
-"""What each threshold of a finding would do: on recent studies, to the readers' mind, and on films of known truth."""
+"""What-if figures: the effect of each threshold on recent studies, by readers' verdicts and by known truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SECONDS = 86400.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """Calibrated probabilities of one finding: of recent studies, and of those that readers judged."""
+    """Calibrated probabilities of one finding: of recent studies, and of those that readers reviewed."""
 
     recent: Sequence[float]
     days: float
@@ -27,7 +27,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Step:
-    """One threshold and what it does; None where nothing tells."""
+    """One threshold and its effect; a figure is None where there are no data for it."""
 
     threshold: float
     flagged: int
@@ -43,7 +43,7 @@ class Step:
 
 
 def step(threshold: float, evidence: Evidence, curve: OperatingCurve | None) -> Step:
-    """What this threshold would have done."""
+    """The effect that this threshold would have had."""
     share = share_flagged(evidence.recent, threshold)
     flagged = round((share or 0.0) * len(evidence.recent))
     known = curve.at(threshold) if curve else (None, None)
@@ -61,7 +61,7 @@ def step(threshold: float, evidence: Evidence, curve: OperatingCurve | None) -> 
 
 
 def steps(evidence: Evidence, curve: OperatingCurve | None) -> list[Step]:
-    """The slider's positions: where something changes, thinned evenly."""
+    """The slider's positions: the thresholds at which a figure changes, evenly thinned to `_STEPS`."""
     seen = {value for value in (*evidence.recent, *evidence.present, *evidence.absent) if 0.0 < value < 1.0}
     seen |= {vertex[0] for vertex in curve.vertices if 0.0 < vertex[0] < 1.0} if curve else set()
     ordered = sorted(seen)
@@ -71,7 +71,7 @@ def steps(evidence: Evidence, curve: OperatingCurve | None) -> list[Step]:
 
 
 def charts(found: Sequence[Step]) -> list[Chart]:
-    """Flags per day, and what is caught, against the threshold."""
+    """Charts of flags per day, sensitivity and specificity against the threshold."""
     per_day = [(each.threshold, each.per_day) for each in found]
     quality = {
         "sensitivity": [(each.threshold, each.sensitivity) for each in found],
@@ -89,7 +89,7 @@ def charts(found: Sequence[Step]) -> list[Chart]:
 
 
 def evidence(*, version: ModelVersion, label: str) -> Evidence:
-    """Of the latest studies that the version read. Who agrees with a finding calls it what the version called it."""
+    """Evidence from the latest studies that the version read; to agree means to confirm the version's result."""
     readings = recent_readings(version=version, last=LAST)
     probabilities = {each.finding_ids[label]: each.probabilities[label] for each in readings}
     reviews = FindingReview.objects.filter(finding__in=probabilities).values_list(

@@ -51,7 +51,7 @@ def test_which_version_read_a_study_and_who_put_it_there(
     study_id = InferenceJob.objects.using("dispatch").values_list("study_id", flat=True).get()
 
     (reading,) = readings_of(study_id)
-    assert (reading.version, reading.line, reading.tenant) == (version, pinned, north.tenant)
+    assert (reading.version, reading.entry, reading.tenant) == (version, pinned, north.tenant)
     page = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(study_id)}).content.decode()
     assert version.sha256 in page
     assert "user:the-head" in page
@@ -72,21 +72,21 @@ def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since
     for hospital, line in ((north, pinned), (south, again)):
         film = store_film(hospital, size=256)
         read(film.instance, Mass=0.7)
-        assert [each.line for each in readings_of(film.study.pk)] == [line]
+        assert [each.entry for each in readings_of(film.study.pk)] == [line]
     # A change of points and its taking back let no version read.
     by_hand = {"Mass": Choice("manual", value=0.9, reason="Tried.")}
     set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, by=Actor(name="test"))
     roll_back(tenant=north.tenant, by=Actor(name="test"))
     film = store_film(north, seed=3, size=256)
     read(film.instance, Mass=0.7)
-    assert [each.line for each in readings_of(film.study.pk)] == [pinned]
+    assert [each.entry for each in readings_of(film.study.pk)] == [pinned]
     with tenant_tx(north.tenant.pk):
         assert AuditEvent.objects.filter(action="operating-points.changed").count() == 2
         assert not AuditEvent.objects.filter(action="model.rolled_back").exists()
     unpinned = unpin(tenant=north.tenant, by=Actor(name="test"))
     film = store_film(north, seed=2, size=256)
     read(film.instance, Mass=0.7)
-    assert [each.line for each in readings_of(film.study.pk)] == [unpinned]
+    assert [each.entry for each in readings_of(film.study.pk)] == [unpinned]
 
 
 def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(
@@ -99,4 +99,4 @@ def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(
     (job,) = claim_jobs(limit=1, version=version, worker="test", canaries={north.tenant.pk: canary})
     assert job.version_id == tried.pk
     (reading,) = readings_of(study.pk)
-    assert (reading.version, reading.line) == (tried, line)
+    assert (reading.version, reading.entry) == (tried, line)

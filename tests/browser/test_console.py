@@ -44,6 +44,6 @@ def test_the_slider_shows_what_a_threshold_would_do(
 
     page.locator("select[name=strategy]").select_option("manual")
     page.locator("textarea[name=reason]").fill("Nobody should be missed.")
-    page.get_by_role("button", name="Judge by this from now on").click()
+    page.get_by_role("button", name="Use this operating point").click()
     expect(page.get_by_text("0.200 (now)")).to_be_visible()
     assert thresholds_for(version, north.tenant.id)["Mass"] == 0.2

@@ -38,7 +38,7 @@ def test_an_administrator_chooses_a_point(
     # Whoever moves the slider sets the threshold by hand.
     expect(page.locator("select[name=strategy]")).to_have_value("manual")
     page.locator("textarea[name=reason]").fill("Nobody should be missed.")
-    page.get_by_role("button", name="Judge by this from now on").click()
+    page.get_by_role("button", name="Use this operating point").click()
     expect(page.get_by_text("is judged by the new point")).to_be_visible()
     expect(page.locator(".changes")).to_contain_text("Nobody should be missed.")
     assert defects(page) == []

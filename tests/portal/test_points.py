@@ -102,7 +102,7 @@ def test_operators_may_keep_the_points_to_themselves(north: Any, serving: Any, s
     settings.HOSPITALS_SET_POINTS = False
     admin = sign_in(north, north.admin)
     assert b"the operator sets the operating points" in admin.get(LIST).content
-    assert b"Judge by this" not in admin.get(MASS).content
+    assert b"Use this operating point" not in admin.get(MASS).content
     refused = admin.post(MASS, {**BY_HAND, "version": str(serving)})
     assert refused.status_code == 403
     assert Activation.objects.count() == 1

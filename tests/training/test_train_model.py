@@ -82,7 +82,7 @@ def stop_beyond(epoch: int, number: int) -> threading.Thread:
 
 def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path) -> None:
     thread = stop_beyond(0, signal.SIGTERM)
-    with pytest.raises(CommandError, match="goes on after the last complete checkpoint"):
+    with pytest.raises(CommandError, match="continues after the last complete checkpoint"):
         train(films, epochs=60)
     thread.join()
     run = TrainingRun.objects.get()

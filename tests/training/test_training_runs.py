@@ -172,7 +172,7 @@ def test_the_follower_catches_up_after_the_database_was_away(
     run: TrainingRun, administrator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr("apps.training.follower._WRITE_SECONDS", 0.05)
-    monkeypatch.setattr("apps.training.follower._DATABASE_AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.follower._RETRY_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
     with Follower(path, run.pk, io.StringIO()):
         write(path, start(), epoch(1))
@@ -180,7 +180,7 @@ def test_the_follower_catches_up_after_the_database_was_away(
         administrator.execute(f"alter database {DATABASE} allow_connections false")
         administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")
         write(path, step(2, 1), step(2, 2), epoch(2))
-        until(lambda: "does not take the training's progress" in caplog.text)
+        until(lambda: "progress cannot be written to the database" in caplog.text)
         administrator.execute(f"alter database {DATABASE} allow_connections true")
         write(path, step(3, 7), end='\n{"event": "ep')
     connections.close_all()
@@ -209,7 +209,7 @@ def test_registration_waits_for_a_database_that_restarts(
 def test_a_database_that_stays_away_costs_no_artifact(
     run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.training.services._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("apps.training.services._OUTAGE_SECONDS", 0.2)
     monkeypatch.setattr("apps.training.services._RETRY_SECONDS", 0.1)
     administrator.execute(f"alter database {DATABASE} allow_connections false")
     administrator.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'chx_app'")

@@ -122,11 +122,11 @@ def test_what_the_challenger_does_not_judge_supports_nothing(count: int) -> None
     silent = [replace(each, challenger={"Mass": Call(0.9, None)}) for each in alike]
     found = recommend(compare_pairs(silent))
     assert (found.advice, len(found.reasons)) == (Advice.WATCH, 1)
-    assert "does not judge Mass" in found.reasons[0]
+    assert "no operating point for Mass" in found.reasons[0]
     two = [replace(each, serving={**each.serving, "Pleural_Thickening": Call(0.2, 0.5)}) for each in alike]
     found = recommend(compare_pairs(two))
     assert found.advice == Advice.WATCH
-    assert "does not judge Pleural Thickening" in found.reasons[0]
+    assert "no operating point for Pleural Thickening" in found.reasons[0]
     neither = [replace(each, serving={"Mass": Call(0.9, None)}, challenger={"Mass": Call(0.9, None)}) for each in alike]
     assert recommend(compare_pairs(neither)).advice == Advice.WATCH
 

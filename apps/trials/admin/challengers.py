@@ -1,4 +1,4 @@
-"""Challengers in the console: started, changed and ended with a reason, and compared in numbers over all hospitals."""
+"""Console page of challengers: start, change and end a trial, and compare it in numbers over all hospitals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class ChallengeForm(ActivationForm):
     mode = forms.ChoiceField(
         choices=Challenger.Mode,
         label="As",
-        help_text="A shadow reads the same films and nobody is shown what it says; a canary reads for patients.",
+        help_text="A shadow reads the same films, and no clinician sees its results. A canary reads for patients.",
     )
     percent = forms.IntegerField(
         required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
@@ -51,9 +51,9 @@ class ChallengeForm(ActivationForm):
 
 @admin.register(Challenger)
 class ChallengerAdmin(OperatorAdmin):
-    list_display = ("model_version", "scope", "how", "against", "since", "standing", "actor")
+    list_display = ("model_version", "scope", "how", "against", "since", "status", "actor")
     list_select_related = ("for_tenant", "model_version", "against")
-    fields = ("model_version", "scope", "how", "against", "since", "standing", "actor", "reason")
+    fields = ("model_version", "scope", "how", "against", "since", "status", "actor", "reason")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Challenger]":
@@ -67,19 +67,19 @@ class ChallengerAdmin(OperatorAdmin):
     def how(self, row: Challenger) -> str:
         return row.how
 
-    @admin.display(description="Standing")
-    def standing(self, row: Challenger) -> str:
+    @admin.display(description="Status")
+    def status(self, row: Challenger) -> str:
         return f"Ended {row.ended:%Y-%m-%d %H:%M}" if row.ended else "Under way"
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        compared = wrap(self.disagreement_view)
-        # The page enters every tenant that it counts, whichever one the operator may be signed in to as well.
-        opens_own_transaction(compared)
+        disagreement = wrap(self.disagreement_view)
+        # The page reads every tenant that it counts, also where the operator is signed in to one of them.
+        opens_own_transaction(disagreement)
         return [
             path("start/<uuid:version_id>/", wrap(self.start_view), name="deployment_challenger_start"),
             path("<uuid:challenger_id>/end/", wrap(self.end_view), name="deployment_challenger_end"),
-            path("<uuid:challenger_id>/disagreement/", compared, name="deployment_challenger_disagreement"),
+            path("<uuid:challenger_id>/disagreement/", disagreement, name="deployment_challenger_disagreement"),
             *super().get_urls(),
         ]
 
@@ -88,17 +88,17 @@ class ChallengerAdmin(OperatorAdmin):
         form = ChallengeForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             chosen = {name: form.cleaned_data[name] for name in ("tenant", "percent", "keeps_points", "despite_gate")}
-            move = run_service(
+            made = run_service(
                 form, challenge_or_request, version=version, **chosen, **decision_arguments(request, form)
             )
-            if move is not None:
-                return redirect_after_change(self, request, move)
+            if made is not None:
+                return redirect_after_change(self, request, made)
         return self.page(
             request,
             title=f"Try {version} out",
             explanation=(
-                "It reads beside the version that serves, and is measured against it. Where it is on trial already, "
-                "this changes how."
+                "It reads beside the version in service, and is compared with it. If it is on trial already, this "
+                "changes the mode or the share."
             ),
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
@@ -109,20 +109,20 @@ class ChallengerAdmin(OperatorAdmin):
         row = get_object_or_404(Challenger, pk=challenger_id, ended=None)
         form = ReasonForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            line = run_service(form, end_challenge, tenant=row.for_tenant, **decision_arguments(request, form))
-            if line is not None:
-                return redirect_after_change(self, request, line)
+            entry = run_service(form, end_challenge, tenant=row.for_tenant, **decision_arguments(request, form))
+            if entry is not None:
+                return redirect_after_change(self, request, entry)
         return self.page(
             request,
             title=f"End the trial: {row}",
-            explanation="What it has read stays, to be compared. What waits for it is dropped.",
+            explanation="What it has read is kept for the comparison. Its waiting readings are dropped.",
             back_to=reverse("admin:deployment_challenger_change", args=[row.pk]),
             form=form,
             submit="End the trial",
         )
 
     def disagreement_view(self, request: HttpRequest, challenger_id: UUID) -> HttpResponse:
-        """Numbers over all hospitals, and ids of studies; the films themselves are each hospital's own page."""
+        """Numbers over all hospitals, and ids of studies; only a hospital's own page shows its films."""
         row = get_object_or_404(Challenger.objects.select_related(*self.list_select_related), pk=challenger_id)
         found, by_tenant = comparison_of_all_tenants(row)
         record_operator_access(request, [tenant.pk for tenant in by_tenant], object_id=row.pk)

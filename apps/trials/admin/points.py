@@ -1,4 +1,4 @@
-"""Operating points in the console. The page shows numbers of studies and no study: operators see no patient."""
+"""Console page of operating points. It counts studies and shows none: operators see no patient."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class ReadByForm(forms.Form):
     label = forms.ChoiceField(required=False, choices=[(label, label) for label in engine.LABELS], label="Finding")
     threshold = forms.FloatField(required=False, min_value=0, max_value=1, help_text="To three digits; empty: any.")
     study = forms.CharField(
-        required=False, help_text="Or the id or Study Instance UID of one study: every version that read it."
+        required=False, help_text="Or the id or Study Instance UID of one study: shows every version that read it."
     )
 
     def clean_version(self) -> ModelVersion | None:
@@ -55,7 +55,7 @@ class OperatingPointAdmin(OperatorAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.what_if_view)
-        # The page enters the tenant that it shows, whichever one the operator may be signed in to as well.
+        # The page reads the tenant that it shows, also where the operator is signed in to another one.
         opens_own_transaction(view)
         read_by = self.admin_site.admin_view(self.read_by_view)
         opens_own_transaction(read_by)
@@ -73,12 +73,12 @@ class OperatingPointAdmin(OperatorAdmin):
         tenant = get_object_or_404(Tenant, slug=slug)
         version = version_for(tenant.pk)
         if version is None:
-            messages.error(request, "No version is in service, so there is nothing to judge by.")
+            messages.error(request, "No version is in service, so there are no operating points.")
             return HttpResponseRedirect(reverse("admin:deployment_operatingpoint_changelist"))
         labels = version.manifest["labels"]
         label = request.GET.get("label", labels[0])
         if label not in labels:
-            messages.error(request, f"{label} is no finding of {version}.")
+            messages.error(request, f"{label} is not a finding of {version}.")
             return HttpResponseRedirect(request.path)
         with tenant_tx(tenant.pk):
             found = evidence(version=version, label=label)
@@ -88,17 +88,17 @@ class OperatingPointAdmin(OperatorAdmin):
             return HttpResponseRedirect(request.get_full_path())
         context = self.admin_site.each_context(request) | {
             **what_if_context(tenant, version, label, found),
-            "title": f"{label}: what if {tenant} judged it otherwise",
+            "title": f"{label}: what if {tenant} used another operating point",
             "back_to": reverse("admin:deployment_operatingpoint_changelist"),
             "labels": labels,
             "opts": self.opts,
             "form": form,
-            "submit": "Judge by this from now on",
+            "submit": "Use this operating point",
         }
         return TemplateResponse(request, "admin/deployment/operatingpoint/what_if.html", context)
 
     def read_by_view(self, request: HttpRequest) -> HttpResponse:
-        """From a version and a threshold to the studies, or from a study to the versions that read it."""
+        """Find the studies that a version read at a threshold, or the versions that read a study."""
         form = ReadByForm(request.GET or None)
         context: dict[str, Any] = {"title": "Which version read what", "opts": self.opts, "form": form}
         if form.is_bound and form.is_valid():
@@ -125,7 +125,7 @@ class OperatingPointAdmin(OperatorAdmin):
         found: Evidence,
     ) -> bool:
         try:
-            line = set_points(
+            entry = set_points(
                 tenant=tenant,
                 version=version,
                 choices={label: form.choice()},
@@ -136,6 +136,6 @@ class OperatingPointAdmin(OperatorAdmin):
         except ChecxrayError as error:
             form.add_error(None, error.detail)
             return False
-        self.log_change(request, tenant, f"Changed the operating point of {label}: {line.reason}")
-        messages.success(request, f"{tenant} judges {label} by the new point from the next result on.")
+        self.log_change(request, tenant, f"Changed the operating point of {label}: {entry.reason}")
+        messages.success(request, f"The new operating point of {label} applies to {tenant} from the next result on.")
         return True

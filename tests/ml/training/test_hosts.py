@@ -95,7 +95,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
         assert not (other.out / "artifact").exists()
         assert not other.path.exists()
         assert not (other.out / "checkpoints").exists()
-        assert "This node's part is done" in other.text()
+        assert "Training is complete on this node" in other.text()
     config = replace(settings(films_folder, tmp_path / "calm", 10), cache=chief.out / "cache")
     same(chief.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 

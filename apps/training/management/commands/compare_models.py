@@ -1,4 +1,4 @@
-"""Several architectures or versions on the same films, in the form of the paper's Table 2."""
+"""Compare several architectures or versions on the same films, in the form of the paper's Table 2."""
 
 import json
 import sys
@@ -28,13 +28,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         engine.add_training_arguments(parser)
         parser.set_defaults(arch=None)
-        # The same option, once for each: argparse lets the later definition win.
+        # Replaces the option of the same name: argparse uses the later definition.
         parser.add_argument("--arch", action="append", help="an architecture to train; again for each")
         parser.add_argument("--version", metavar="name:number", dest="references", action="append", default=[])
         parser.add_argument(
             "--test-list", type=Path, metavar="FILE", help="films to compare on; default: test_list.txt"
         )
-        parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there, too")
+        parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures to this file")
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         # Django's own --version would take the name that the contract gives to the model's.
@@ -60,12 +60,12 @@ class Command(BaseCommand):
             _write(options["json"], found)
 
     def _trained(self, architecture: str, options: dict[str, Any]) -> ModelVersion:
-        chosen = Namespace(**{**options, "arch": architecture})
-        config, nodes = engine.training_of_arguments(chosen, Path())
+        arguments = Namespace(**{**options, "arch": architecture})
+        config, nodes = engine.training_of_arguments(arguments, Path())
         with stopped_by_sigterm():
             run = train(config=config, nodes=nodes, out=None, by=command_actor(), terminal=sys.stderr)
         if run is None or run.model_version is None:
-            raise InvalidInputError("A comparison needs the chief on this machine: run it where the nodes meet.")
+            raise InvalidInputError("A comparison needs the chief on this machine: run it on the rendezvous host.")
         self.stderr.write(f"{architecture}: {run.model_version}")
         return run.model_version
 

@@ -1,4 +1,4 @@
-"""What a data set holds, beside the published ChestX-ray14."""
+"""Summarise a data set: films, patients and findings, beside the published ChestX-ray14."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.registry import engine
 
-# A table of 112,120 lines is read in a second: there is no long work to show progress of.
+# No progress bar: a table of 112,120 lines is read in a second.
 _SHORT = {
     "Cardiomegaly": "Card",
     "Infiltration": "Infi",
@@ -35,22 +35,22 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            told = engine.describe(options["data"], options["split"])
+            summary = engine.describe(options["data"], options["split"])
         except (engine.DatasetInvalid, OSError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            self.stdout.write(json.dumps(told, indent=2))
+            self.stdout.write(json.dumps(summary, indent=2))
             return
-        for line in _text(told, pairs=options["pairs"]):
+        for line in _text(summary, pairs=options["pairs"]):
             self.stdout.write(line)
 
 
-def _text(told: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
-    yield f"{told['data']}: {told['films']:,} films of {told['patients']:,} patients ({told['table']})"
-    yield f"  images present: {told['images_present']:,} of {told['films']:,}; boxes: {told['boxes']:,}"
+def _text(summary: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
+    yield f"{summary['data']}: {summary['films']:,} films of {summary['patients']:,} patients ({summary['table']})"
+    yield f"  images present: {summary['images_present']:,} of {summary['films']:,}; boxes: {summary['boxes']:,}"
     yield ""
-    yield from _table("Finding", told, told["published"], "labels")
-    unknown = {label: row["unknown"] for label, row in told["labels"].items() if row["unknown"]}
+    yield from _table("Finding", summary, summary["published"], "labels")
+    unknown = {label: row["unknown"] for label, row in summary["labels"].items() if row["unknown"]}
     if unknown:
         yield "  unknown, so in no share: " + ", ".join(f"{label} {count:,}" for label, count in unknown.items())
     for title, key in (
@@ -60,17 +60,17 @@ def _text(told: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
         ("Age in years", "ages"),
     ):
         yield ""
-        yield from _table(title, told, told["published"], key)
-    yield f"{'median':<20}{_number(told['median_age']):>9}{'':21}{_number(told['published']['median_age']):>9}"
+        yield from _table(title, summary, summary["published"], key)
+    yield f"{'median':<20}{_number(summary['median_age']):>9}{'':21}{_number(summary['published']['median_age']):>9}"
     yield ""
-    yield from _split(told)
+    yield from _split(summary)
     if pairs:
         yield ""
-        yield from _pairs(told["co_occurrence"])
+        yield from _pairs(summary["co_occurrence"])
 
 
 def _table(title: str, ours: Mapping[str, Any], published: Mapping[str, Any], key: str) -> Iterator[str]:
-    """One row a value: films, share of films and (for findings) patients, here and in the published data."""
+    """One row for each value: films, share of films and (for findings) patients, in both data sets."""
     patients = key == "labels"
     head = f"{'films':>9}{'share':>9}" + (f"{'patients':>10}" if patients else f"{'':10}")
     if patients:
@@ -97,17 +97,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def _split(told: Mapping[str, Any]) -> Iterator[str]:
-    split = told["split"]
+def _split(summary: Mapping[str, Any]) -> Iterator[str]:
+    split = summary["split"]
     if split is None:
-        yield f"No split: {told['split_missing']}."
+        yield f"No split: {summary['split_missing']}."
         return
     yield f"Split: {split['how']} (SHA-256 {split['sha256']})"
     parts = split["parts"]
     yield f"{'Finding':<20}" + "".join(f"{part:>20}" for part in parts)
     for row in ("films", "patients"):
         yield f"{row:<20}" + "".join(f"{counts[row]:>20,}" for counts in parts.values())
-    for label in told["labels"]:
+    for label in summary["labels"]:
         cells = ((counts["labels"][label]["films"], counts["labels"][label]["share"]) for counts in parts.values())
         yield f"{label:<20}" + "".join(f"{films:>11,}{_percent(share):>9}" for films, share in cells)
     yield f"patients in two parts: {split['patients_in_two_parts']}; films in no part: {split['films_in_no_part']:,}"

@@ -18,7 +18,7 @@ from apps.training.services import stopped_by_sigterm, train
 class Command(BaseCommand):
     help = (
         "Train on films in the ChestX-ray14 layout (or a folder with labels.csv), on one machine or many, and register "
-        "the result as a candidate. The same command again goes on after the last complete checkpoint."
+        "the result as a candidate. The same command again continues after the last complete checkpoint."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         except ProgrammingError as error:
             raise CommandError("The database lacks tables of this release: run `manage.py migrate` first.") from error
         if run is None:
-            self.stdout.write("This node's part is done. The chief's node registers the version.")
+            self.stdout.write("Training is complete on this node. The chief's node registers the version.")
             return
         assert run.model_version is not None
         self.stdout.write(f"Registered {run.model_version} as candidate.\n{describe_next_steps(run.model_version)}")

@@ -1,4 +1,4 @@
-"""One preview that an operator asked for, as the jobs worker starts it."""
+"""Make one preview that the jobs worker has claimed, in a child process of the worker."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "For the jobs worker: make a preview that it claimed, and end with standard input."
+    help = "For the jobs worker: make a preview that it has claimed. Ends when standard input closes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("job", type=UUID)
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         engine.end_with_stdin()
         job = held_preview(job_id=options["job"], fence=options["fence"])
         if job is None:
-            raise CommandError("No worker holds this preview by this claim: ask for it in the console.")
+            raise CommandError("No worker holds this preview under this fence: request a preview in the console.")
         try:
             _preview(job)
         except ConflictError as error:
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         except UnavailableError as error:
             end = PREVIEWS.postpone if outage_of(error) else PREVIEWS.fail
             end(job=job, reason=error.detail)
-        # Its words may quote a film: the row, which every operator reads, has its name alone.
+        # The text may quote patient data, so the row, which operators read, gets only the name of the error.
         except Exception as error:
             logger.exception("The preview %s failed.", job.pk)
             PREVIEWS.fail(job=job, reason=f"{type(error).__name__}: see the logs of the jobs worker.")

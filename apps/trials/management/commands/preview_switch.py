@@ -1,4 +1,4 @@
-"""What a switch to another version would change for one tenant, before anybody switches."""
+"""Preview a switch: count what another version would change for one tenant."""
 
 from argparse import ArgumentTypeError
 from typing import Any
@@ -15,7 +15,7 @@ from apps.trials.preview import preview_switch
 
 
 class Command(BaseCommand):
-    help = "Let name:number read a tenant's last studies and count what would change. No reader sees any of it."
+    help = "Let name:number read a tenant's last studies and count what would change. No clinician sees the results."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("version", help="name:number")
