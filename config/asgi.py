@@ -1,4 +1,4 @@
-"""The application that gunicorn serves."""
+"""The ASGI application that gunicorn serves: an adapter around the WSGI application."""
 
 from config.wsgi import application as wsgi_application
 

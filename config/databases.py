@@ -5,10 +5,10 @@ from typing import Any
 import dj_database_url
 
 from apps.tenants import roles
-from config.embedded import places, postgres
+from config.embedded import paths, postgres
 from config.env import env_int, env_str
 
-# A server that vanished without a word is noticed after half a minute; the URL may say otherwise (libpq's keywords).
+# A server that disappears is noticed after half a minute; libpq keywords in the URL can change that.
 _KEEPALIVES = {
     "keepalives": 1,
     "keepalives_idle": 15,
@@ -21,7 +21,7 @@ ALIASES = {"default": roles.APP, "owner": roles.OWNER, "dispatch": roles.DISPATC
 
 def embedded() -> dict[str, dict[str, Any]]:
     """The embedded server: each alias logs in as its own role."""
-    known = places.load_secrets()
+    known = paths.load_secrets()
     return {
         alias: _entry(
             role,
@@ -29,7 +29,7 @@ def embedded() -> dict[str, dict[str, Any]]:
                 "NAME": postgres.DATABASE,
                 "USER": role,
                 "PASSWORD": getattr(known, role),
-                "HOST": str(places.socket_folder()),
+                "HOST": str(paths.socket_folder()),
             },
         )
         for alias, role in ALIASES.items()
@@ -37,10 +37,10 @@ def embedded() -> dict[str, dict[str, Any]]:
 
 
 def external(url: str) -> dict[str, dict[str, Any]]:
-    """An external server: a login of its own for each role that has one, else the login of ``DATABASE_URL``.
+    """An external server: each role has its own login, or the login of ``DATABASE_URL`` assumes it.
 
     ``DATABASE_URL`` may be ``chx_app``'s own login (recommended, with ``DATABASE_OWNER_URL``,
-    ``DATABASE_DISPATCH_URL`` and ``DATABASE_AUTH_URL`` beside it) or one login that assumes the roles.
+    ``DATABASE_DISPATCH_URL`` and ``DATABASE_AUTH_URL`` set as well) or one login that assumes the roles.
     """
     found = {}
     for alias, role in ALIASES.items():

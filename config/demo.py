@@ -20,7 +20,7 @@ import django
 from django.core.management import CommandError, call_command
 
 from apps.tenants.roles import ROLES
-from config.embedded import keep_running, places, running_services
+from config.embedded import keep_running, paths, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
 from config.preconditions import missing
@@ -29,11 +29,11 @@ from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
 _EMBEDDED = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
-# A proxy that the environment names must not stand between the supervisor and its own web server.
+# Requests of the supervisor to its own web server must not use a proxy of the environment.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def say(text: str) -> None:
+def show(text: str) -> None:
     print(text, flush=True)
 
 
@@ -53,7 +53,7 @@ def require_free_port(name: str, port: int) -> None:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    with (places.socket_folder() / "demo.lock").open("w") as lock:
+    with (paths.socket_folder() / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -69,19 +69,19 @@ def _prepare() -> None:
         call_command("setup_database")
     if env_str("S3_BUCKET"):
         call_command("setup_storage")
-    say("  database   applying migrations")
+    show("  database   applying migrations")
     call_command("migrate", verbosity=0)
-    # After an upgrade; what it cannot read is listed, and keeps no one from starting.
+    # Needed after an upgrade. Instances that it cannot read are listed; the demo starts nevertheless.
     with contextlib.suppress(CommandError):
         call_command("fill_study_demographics")
     call_command("collectstatic", interactive=False, verbosity=0)
-    say("  demo data  hospitals, people, the starter model and sample films")
+    show("  demo data  hospitals, people, the starter model and sample films")
     call_command("seed_demo", films=env_str("FILMS") or None, empty=env_bool("DEMO_EMPTY"))
 
 
 def _metrics_folder() -> Path:
-    """Where all processes count together, so that /metrics shows the workers' figures too; empty at each start."""
-    folder = places.socket_folder() / "metrics"
+    """The folder of the metrics of all processes, so that /metrics includes the workers; emptied at each start."""
+    folder = paths.socket_folder() / "metrics"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     return folder
@@ -113,7 +113,7 @@ def _readiness(base_url: str) -> dict[str, object] | None:
 
 def _wait_until_ready(supervisor: Supervisor, base_url: str) -> bool:
     deadline = time.monotonic() + _READY_SECONDS
-    said = 0.0
+    shown = 0.0
     while not supervisor.stopping.is_set():
         if _readiness(base_url) is not None:
             return True
@@ -122,9 +122,9 @@ def _wait_until_ready(supervisor: Supervisor, base_url: str) -> bool:
             raise ProcessKeepsDyingError(
                 f"the services did not become ready: see the logs in {home() / 'logs'} and {base_url}/readyz."
             )
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
-            say("  services   waiting for the web server and the worker's model")
+        if time.monotonic() - shown > 10:
+            shown = time.monotonic()
+            show("  services   waiting for the web server and the worker's model")
         supervisor.stopping.wait(0.3)
     return False
 
@@ -138,12 +138,12 @@ def run() -> int:
     require_free_port("DIMSE_PORT", dimse_port)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.embedded")
     os.environ |= {"PORT": str(port), "DIMSE_PORT": str(dimse_port)}
-    say(f"Checxray: home {home()}")
+    show(f"Checxray: home {home()}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with _only_one():
         embedded = [name for name, replaced in _EMBEDDED.items() if not env_str(replaced)]
-        say(f"  services   starting {' and '.join(embedded)}" if embedded else "  services   yours, by their addresses")
+        show(f"  services   starting {' and '.join(embedded)}" if embedded else "  services   external ones")
         with running_services():
             django.setup()
             _prepare()
@@ -154,7 +154,7 @@ def run() -> int:
 
 
 def _interrupt(*_: object) -> None:
-    """During the set-up: leave through every `finally`, so that the servers which were started stop."""
+    """The signal handler during set-up: an exception runs every `finally`, so that started servers are stopped."""
     raise KeyboardInterrupt
 
 
@@ -162,13 +162,13 @@ def _serve(supervisor: Supervisor, base_url: str) -> int:
     try:
         supervisor.start()
         if _wait_until_ready(supervisor, base_url):
-            say(f"  accounts   {home() / 'demo.json'}")
-            say(f"\nChecxray is ready: {base_url}")
+            show(f"  accounts   {home() / 'demo.json'}")
+            show(f"\nChecxray is ready: {base_url}")
             supervisor.watch()
     except ProcessKeepsDyingError as error:
         return _fail(str(error))
     finally:
-        say("\nStopping")
+        show("\nStopping")
         supervisor.stop()
     return 0
 

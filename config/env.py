@@ -1,4 +1,4 @@
-"""Typed readers of environment variables; each fails loudly on a value that it cannot use."""
+"""Typed readers of environment variables; each raises an error for a value that cannot be used."""
 
 import ipaddress
 import math
@@ -11,7 +11,7 @@ class EnvironmentVariableError(Exception):
 
 
 def env_str(name: str, default: str = "") -> str:
-    """The variable's value; ``NAME_FILE`` names a file that holds it instead (container secrets)."""
+    """The variable's value, or the content of the file that ``NAME_FILE`` names (container secrets)."""
     path = os.environ.get(f"{name}_FILE")
     if path:
         try:

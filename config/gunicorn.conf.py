@@ -1,4 +1,4 @@
-"""The web server: an event loop keeps the connections and threads run Django, so that no thread waits for a client."""
+"""gunicorn's settings: an event loop handles connections, and threads run Django, so no thread waits for a client."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ worker_class = "config.serving.worker.Worker"
 certfile = env_str("WEB_TLS_CERTIFICATE") or None
 keyfile = env_str("WEB_TLS_KEY") or None
 worker_connections = env_int("WEB_CONNECTIONS", 4000)
-# Its C parser takes other requests for valid than the one that the tests ask.
+# The C parser accepts other requests than the Python parser, which the tests use.
 http_parser = "python"
 asgi_lifespan = "off"
 timeout = 120
@@ -22,30 +22,30 @@ graceful_timeout = 30
 keepalive = 30
 max_requests = 20_000
 max_requests_jitter = 2_000
-# Heartbeat files belong in memory: on a busy disk a write of theirs may stall a worker.
+# Heartbeat files are kept in memory: a write to a busy disk could block a worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-# Nobody steers the server by a socket; it would lie outside the home.
+# The control socket is not used, and would be outside CHECXRAY_HOME.
 control_socket_disable = True
-# An access log would hold StudyInstanceUIDs; /metrics counts requests instead.
+# An access log would contain StudyInstanceUIDs; /metrics counts requests instead.
 accesslog = None
 errorlog = "-"
 loglevel = env_str("LOG_LEVEL", "warning").lower()
 
 
-# A connection is a descriptor, and so is a large body.
+# Each connection needs a file descriptor, and so does each large body.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = 4 * worker_connections
 resource.setrlimit(
     resource.RLIMIT_NOFILE, (max(_soft, _wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard)), _hard)
 )
 
-# A person waits for the answer, and a thread of few with them. The other processes have more time.
+# A user waits for the answer, and blocks one of few threads. Other processes may wait longer.
 os.environ.setdefault("DATABASE_ANSWER_SECONDS", "15")
 
-# Loaded once, before the fork: workers share its memory, and no first request waits for the imports.
+# The application is loaded before the fork: workers share its memory, and no request waits for imports.
 preload_app = True
 
-# Read when the application is imported.
+# The variable is read when the application is imported.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     metrics = home() / "run" / "metrics"
     metrics.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 
 def when_ready(server: object) -> None:
-    # What is loaded stays: collections need not walk it, nor copy its pages after the fork.
+    # Loaded modules are never freed: the garbage collector need not visit them, which would copy pages after the fork.
     gc.collect()
     gc.freeze()
 

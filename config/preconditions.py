@@ -1,4 +1,4 @@
-"""``python -m config.preconditions``: what this machine must have, with the remedy for what it lacks."""
+"""``python -m config.preconditions``: check what this machine must have, and print how to install what is missing."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ _INTEL_MAC = "PyTorch has no wheels for Intel Macs: use an Apple-silicon Mac or 
 
 
 def missing() -> str | None:
-    """What is missing here and how to get it, or None."""
+    """What is missing on this machine and how to get it, or None."""
     if sys.version_info < (3, 11):
         found = platform.python_version()
         return f"Checxray needs Python 3.11 or newer; this is {found}. Try `make demo PYTHON=python3.11`."

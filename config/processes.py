@@ -1,4 +1,4 @@
-"""The processes of one machine, as ``make demo``, the benchmarks and the tests start them."""
+"""The command lines and the environment of the processes of one machine, for ``make demo``, benchmarks and tests."""
 
 import sys
 
@@ -16,15 +16,15 @@ _ARGUMENTS = {
 # fmt: on
 NAMES = tuple(_ARGUMENTS)
 ENVIRONMENT = {
-    # glibc returns each megabyte of an upload to the kernel and asks for it again page by page, unless told not to.
+    # By default glibc returns each megabyte of an upload to the kernel and gets it again page by page.
     "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024),
     "MALLOC_ARENA_MAX": "2",
-    # Many small matrices: BLAS threads would only get in each other's way.
+    # The matrices are small: more BLAS threads would make them slower.
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-"""What the processes want from the C libraries that they load; read when those start."""
+"""Variables for the C libraries of the processes; the libraries read them when they are loaded."""
 
 
 def command(name: str, *more: str) -> list[str]:

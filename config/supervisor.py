@@ -1,4 +1,4 @@
-"""Runs the processes of one machine: starts them, restarts what dies, stops them all and leaves none behind."""
+"""Runs the processes of one machine: starts them, restarts those that die, and stops them all."""
 
 import ctypes
 import signal
@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from config.embedded import places
+from config.embedded import paths
 from config.env import PROJECT_ROOT
 
 _STOP_SECONDS = 25
 _STEADY_SECONDS = 20
 _MOST_RESTARTS = 4
-# Once all served, whatever dies again and again is started this often, and the others go on meanwhile.
+# After the start, a process that dies repeatedly is started again at this interval, while the others go on.
 _PAUSE_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
 
 
 class ProcessKeepsDyingError(Exception):
-    """A process died again and again; the message says where its log is."""
+    """A process died repeatedly; the message names its log file."""
 
 
 def _die_with_parent() -> None:
@@ -39,7 +39,7 @@ class Service:
     restarts: int = field(default=0)
 
     def start(self) -> None:
-        with places.log_file(self.name).open("ab") as log:
+        with paths.log_file(self.name).open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
                 stdout=log,
@@ -47,7 +47,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 cwd=PROJECT_ROOT,
                 env=dict(self.environment),
-                # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which stops them in order.
+                # A session of its own: the terminal's Ctrl-C reaches only the supervisor, which stops its processes.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -58,10 +58,10 @@ class Service:
 
 
 class Supervisor:
-    """Keeps services up.
+    """Keeps services running.
 
     Args:
-        keep_running: called with each look, before the services, for what they stand on.
+        keep_running: called before each check of the services, to restart what they depend on.
     """
 
     def __init__(self, services: Sequence[Service], keep_running: Callable[[], None] = lambda: None) -> None:
@@ -74,14 +74,14 @@ class Supervisor:
             service.start()
 
     def check(self, *, give_up: bool = True) -> None:
-        """Restart what died.
+        """Restart services that died.
 
         Args:
-            give_up: at the start, what dies again and again will not come up. Later it may be one image that ends a
-                worker each time, and the web server must go on.
+            give_up: whether to raise for a service that dies repeatedly. Only at the start: later one image may be the
+                cause, and the web server must go on.
 
         Raises:
-            ProcessKeepsDyingError: it died too often.
+            ProcessKeepsDyingError: a service died too often.
         """
         self._keep_running()
         for service in self.services:
@@ -91,7 +91,7 @@ class Supervisor:
                 service.restarts = 0
             if service.restarts >= _MOST_RESTARTS:
                 if give_up:
-                    raise ProcessKeepsDyingError(f"{service.name} keeps stopping: see {places.log_file(service.name)}.")
+                    raise ProcessKeepsDyingError(f"{service.name} keeps stopping: see {paths.log_file(service.name)}.")
                 if time.monotonic() - service.started < _PAUSE_SECONDS:
                     continue
             service.restarts += 1
@@ -99,7 +99,7 @@ class Supervisor:
             service.start()
 
     def watch(self) -> None:
-        """Keep the services up until somebody asks to stop."""
+        """Keep the services running until ``stopping`` is set."""
         while not self.stopping.wait(1.0):
             self.check(give_up=False)
 

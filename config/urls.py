@@ -1,4 +1,4 @@
-"""Which application answers which address."""
+"""The root URL configuration."""
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
@@ -10,7 +10,7 @@ def absent(request: HttpRequest, unused: str) -> HttpResponse:
 
 
 urlpatterns = [
-    # Django's redirect to a row's public page. No row has one, and the redirect fails on a key that is no UUID.
+    # Replaces Django's redirect to a row's public page: no row has one, and it fails on a key that is no UUID.
     path("admin/r/<path:unused>", absent),
     path("admin/", admin.site.urls),
     path("dicom-web/", include("apps.dicomweb.urls")),

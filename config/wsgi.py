@@ -12,5 +12,5 @@ application = get_wsgi_application()
 from apps.tenants.checks import require_safe_start  # noqa: E402
 
 require_safe_start()
-# Imports every view, which the first request would wait for otherwise.
+# Imports every view now, so that the first request does not wait for it.
 resolve("/healthz")

@@ -19,11 +19,11 @@ SECRETS = "secrets.json"
 
 def take_secrets(home: Path) -> None:
     """Let all tests of this user have the same passwords, so that they fit the database that is kept."""
-    from config.embedded import places
+    from config.embedded import paths
 
     KEPT.mkdir(mode=0o700, exist_ok=True)
     if not (KEPT / SECRETS).exists():
-        places.load_secrets()
+        paths.load_secrets()
         _put(home / SECRETS, KEPT / SECRETS)
     _put(KEPT / SECRETS, home / SECRETS)
 
@@ -44,12 +44,12 @@ def keep_graphs(home: Path) -> None:
 
 def take_database() -> bool:
     """Give this home, whose server does not run yet, a database that is migrated; whether one was kept."""
-    from config.embedded import places
+    from config.embedded import paths
 
     kept = KEPT / _database_key()
     if not kept.is_dir():
         return False
-    _copy_as_it_is(kept, places.postgres_data())
+    _copy_as_it_is(kept, paths.postgres_data())
     return True
 
 
@@ -57,7 +57,7 @@ def keep_database() -> None:
     """Keep the database of this home, whose server runs and is migrated."""
     from django.db import connections
 
-    from config.embedded import places, postgres
+    from config.embedded import paths, postgres
 
     kept = KEPT / _database_key()
     if kept.is_dir():
@@ -67,7 +67,7 @@ def keep_database() -> None:
     for old in KEPT.glob("database-*"):
         shutil.rmtree(old, ignore_errors=True)
     aside = KEPT / f"{os.getpid()}.{kept.name}"
-    _copy_as_it_is(places.postgres_data(), aside)
+    _copy_as_it_is(paths.postgres_data(), aside)
     try:
         aside.rename(kept)
     except OSError:

@@ -11,7 +11,7 @@ from apps.core.wake_up import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers import tasks  # noqa: E402
 
-# Here and not in a Celery signal: an exception there would be logged, and the worker would go on.
+# Not in a Celery signal handler: Celery would only log its exception, and start the worker.
 require_safe_start()
 
 __all__ = ["app", "tasks"]

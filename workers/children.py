@@ -1,4 +1,4 @@
-"""Work that takes a process of its own: claim a row, keep its lease while the child runs; until none waits."""
+"""Runs jobs in child processes: claims a row and extends its lease while the child runs, until no row waits."""
 
 import contextlib
 import itertools
@@ -18,22 +18,24 @@ from apps.core.retry import failure_of, outage_of
 from apps.core.work_queue import Queue, Work
 
 logger = logging.getLogger(__name__)
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _DATABASE_PAUSE_SECONDS = 5
-# Films of patients come first on a machine that reads both.
+# Readings for patients have priority on a machine that runs both.
 _NICE = 10
 W = TypeVar("W", bound=Work)
 Child = subprocess.Popen[bytes]
-Attend = Callable[[Child], int]
-"""Stays with a child until it ends; its exit status."""
+WaitForChild = Callable[[Child], int]
+"""Waits for a child process and returns its exit status."""
 
 
 class _Stopped(Exception):
-    """The worker stops, or the job is another worker's by now."""
+    """The worker stops, or another worker has the job by now."""
 
 
-def work_off(queue: Queue[W], attempt: Callable[[W, Attend], None], *, worker: str, stopping: threading.Event) -> None:
-    """Let ``attempt`` start a child for each job and end the job by what came of it."""
+def process_jobs(
+    queue: Queue[W], attempt: Callable[[W, WaitForChild], None], *, worker: str, stopping: threading.Event
+) -> None:
+    """Process all waiting jobs: ``attempt`` starts a child for a job, and ends the job by its result."""
     while not stopping.is_set():
         close_old_connections()
         job = queue.claim(worker=worker)
@@ -43,12 +45,12 @@ def work_off(queue: Queue[W], attempt: Callable[[W, Attend], None], *, worker: s
         _try(queue, job, attempt, stopping)
 
 
-def _try(queue: Queue[W], job: W, attempt: Callable[[W, Attend], None], stopping: threading.Event) -> None:
+def _try(queue: Queue[W], job: W, attempt: Callable[[W, WaitForChild], None], stopping: threading.Event) -> None:
     try:
-        attempt(job, lambda child: _attend(queue, job, child, stopping))
+        attempt(job, lambda child: _wait_for_child(queue, job, child, stopping))
     except _Stopped:
         queue.release(job=job)
-    # Another attempt follows, and the reason is shown.
+    # Any error fails this attempt; the reason is stored and shown.
     except Exception as error:
         logger.exception("%s %s failed.", queue.kind.__name__, job.pk)
         if code := outage_of(error):
@@ -58,7 +60,7 @@ def _try(queue: Queue[W], job: W, attempt: Callable[[W, Attend], None], stopping
 
 
 def _postpone(queue: Queue[W], job: W, reason: str, stopping: threading.Event) -> None:
-    """As soon as the database answers: an attempt that ends with its lease would count."""
+    """Postpone a job as soon as the database answers: an attempt whose lease expires would count."""
     while True:
         try:
             close_old_connections()
@@ -69,7 +71,7 @@ def _postpone(queue: Queue[W], job: W, reason: str, stopping: threading.Event) -
                 return None
 
 
-def _attend(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> int:
+def _wait_for_child(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> int:
     try:
         with contextlib.suppress(psutil.Error):
             psutil.Process(child.pid).nice(_NICE)
@@ -80,28 +82,28 @@ def _attend(queue: Queue[W], job: W, child: Child, stopping: threading.Event) ->
 
 
 def _wait(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> None:
-    looks = max(1, round(settings.JOB_LEASE_SECONDS / 4 / _LOOK_SECONDS))
-    for look in itertools.count(1):
+    polls = max(1, round(settings.JOB_LEASE_SECONDS / 4 / _POLL_SECONDS))
+    for poll in itertools.count(1):
         try:
-            child.wait(_LOOK_SECONDS)
+            child.wait(_POLL_SECONDS)
             return
         except subprocess.TimeoutExpired:
-            if stopping.is_set() or (look % looks == 0 and not _keeps(queue, job)):
+            if stopping.is_set() or (poll % polls == 0 and not _extend_lease(queue, job)):
                 raise _Stopped from None
 
 
-def _keeps(queue: Queue[W], job: W) -> bool:
+def _extend_lease(queue: Queue[W], job: W) -> bool:
     try:
         close_old_connections()
         return queue.extend(job=job)
     except (DatabaseError, InterfaceError) as error:
-        # The child may still find the database back; if the lease is lost by then, its result is not written.
+        # The child may still succeed once the database answers; if the lease is lost then, its result is not stored.
         logger.warning("The lease of %s was not extended (%s).", job.pk, type(error).__name__)
         return True
 
 
 def _end(child: Child) -> None:
-    """Whatever the child started goes with it."""
+    """End the child and all processes that it started."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

@@ -24,7 +24,7 @@ def deliver_due(*, stopping: threading.Event) -> None:
 
 
 def _attempt(delivery: WebhookDelivery) -> DeliveryOutcome:
-    """No transaction is open while a stranger takes their time."""
+    """Send one message. No transaction is open while the receiver answers."""
     endpoint = delivery.endpoint
     body = json.dumps(delivery.message, sort_keys=True).encode()
     try:

@@ -1,12 +1,12 @@
-"""The loop that an inference worker runs when it is woken: claim, decode, predict, write, until nothing waits.
+"""The loop of an inference worker: claim, decode, predict, write, until no job waits.
 
-While one batch is in the network the next one is claimed and decoded and the one before is written, so that the
-network never waits for either. A claim may hold jobs of several versions, as the pointers of their tenants say; each
-version's jobs are a batch of their own, and end on the version that they were claimed for. Where no job waits, films
-are read once more for the shadows, in small batches.
+While the network computes one batch, the next one is claimed and decoded and the former one is written, so that the
+network does not wait for either. The jobs of a claim may be for several versions, as their tenants' deployments name
+them; each version's jobs are a batch, and complete on the version that they were claimed for. Where no job waits,
+shadow readings are processed, in small batches.
 
-A job whose worker died is a suspect: it is read alone, so that only it can be the reason if this worker dies as well.
-While the object storage or the database is away, nothing is claimed (`workers.outage`).
+A job whose worker died is a suspect: it is read alone, so that only it can be the cause if this worker dies as well.
+While the object storage or the database does not answer, no job is claimed (`workers.outage`).
 """
 
 import contextlib
@@ -40,7 +40,7 @@ from workers.heartbeat import Heartbeat
 from workers.outage import Outage
 from workers.pipeline import (
     DecodingFailed,
-    Reading,
+    ImageReading,
     Score,
     finish_decoding,
     probe_storage,
@@ -51,52 +51,52 @@ from workers.pipeline import (
 )
 
 logger = logging.getLogger(__name__)
-# One in the network, one being written; where both are in the network, no core waits at the end of a batch.
+# One batch in the network, one being written; or two in the network, so that no core is idle at the end of a batch.
 _BATCHES_UNDER_WAY = 2
-# From a storage that is not on this machine: each copy waits for the network most of its time.
+# Parallel downloads from a remote storage: each one mostly waits for the network.
 _COPIES_AT_ONCE = 8
-# A clinician's film that comes while shadows are read waits for no more than these.
+# A job that arrives while shadow readings are processed waits for at most this many of them.
 _SHADOW_BATCH = max(1, settings.INFERENCE_BATCH_SIZE // 4)
-# So many suspects, each alone, between two batches: neither waits long for the other.
+# So many suspects are read, each alone, between two batches, so that neither waits long for the other.
 _SUSPECTS_IN_A_ROW = 8
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Jobs on their way, with the version that they were claimed for: the pointer may move meanwhile."""
+    """Claimed jobs, with the version that they were claimed for: the version in service may change meanwhile."""
 
     loaded: Loaded
-    readings: list[Reading]
+    readings: list[ImageReading]
 
 
-def _leave(reason: str) -> None:
-    """End this process at once: no thread of it can be trusted, and whoever supervises it starts another."""
+def _end_process(reason: str) -> None:
+    """End this process at once: its threads may hang. The supervisor starts another one."""
     logger.critical("%s This worker ends.", reason)
     os._exit(os.EX_SOFTWARE)
 
 
 class Drain:
-    """One worker's models, decoders and claims.
+    """The models, decoders and claims of one inference worker.
 
     Args:
         device: auto, cpu or cuda.
-        give_up: what to do when the device fails or hangs, told why.
+        give_up: called with the reason when the device fails or hangs.
     """
 
-    def __init__(self, device: str = "auto", give_up: Callable[[str], None] = _leave) -> None:
+    def __init__(self, device: str = "auto", give_up: Callable[[str], None] = _end_process) -> None:
         self._give_up = give_up
         self._name = name_of_this_process()
         self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
         self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
         self._copiers = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
-        self._fleet = Fleet(device, on_change=self._tell)
+        self._fleet = Fleet(device, on_change=self._report_change)
         self._outage = Outage()
         self._heartbeat = Heartbeat(self._name, state=self._state, give_up=give_up)
         self._stop = threading.Event()
         self._running = threading.Lock()
-        self._rung = threading.Event()
+        self._woken = threading.Event()
         self.changed = threading.Event()
-        """Set when a version came or went, so that jobs may be readable now that were not before."""
+        """Set when a version was loaded or dropped, so that other jobs may be claimed now."""
         self.last_run = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -107,19 +107,19 @@ class Drain:
         self.close()
 
     def start(self) -> None:
-        """Load the versions in service and begin to report; without one the worker waits for it."""
+        """Load the versions in service and start the heartbeat; without a version the worker waits for one."""
         self._heartbeat.start()
         try:
             freed = free_ended_workers()
             if freed:
-                logger.warning("%d jobs were taken back from workers that have ended.", freed)
+                logger.warning("%d jobs of ended workers were queued again.", freed)
             self._fleet.settle()
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
+            logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)
 
-    def _tell(self) -> None:
+    def _report_change(self) -> None:
         self.changed.set()
-        self._heartbeat.tell()
+        self._heartbeat.report_now()
 
     def _state(self) -> dict[str, object]:
         state: dict[str, object] = self._fleet.state()
@@ -128,7 +128,7 @@ class Drain:
         return state
 
     def request_stop(self) -> None:
-        """Finish the batches under way and claim no more."""
+        """Finish the started batches and claim no more."""
         self._stop.set()
 
     def close(self) -> None:
@@ -143,10 +143,10 @@ class Drain:
             self._heartbeat.close()
 
     def run(self) -> int:
-        """Work until nothing waits; how many jobs were taken. Where another thread is at it, that one looks again."""
+        """Process jobs until none waits; return how many were claimed. A running thread of this method checks again."""
         taken = 0
-        self._rung.set()
-        while self._rung.is_set() and self._running.acquire(blocking=False):
+        self._woken.set()
+        while self._woken.is_set() and self._running.acquire(blocking=False):
             try:
                 taken += self._run()
             finally:
@@ -159,13 +159,13 @@ class Drain:
         under_way: deque[Future[None]] = deque()
         try:
             while True:
-                self._rung.clear()
+                self._woken.clear()
                 while under_way and under_way[0].done():
                     under_way.popleft().result()
                 suspects = self._read_suspects(under_way)
                 batches, may_be_more = self._prepare()
                 may_be_more = may_be_more or suspects == _SUSPECTS_IN_A_ROW
-                # All at once: a batch that was handed over gives its claims back, whatever becomes of another one.
+                # All are submitted at once: a submitted batch returns its claims, also if another batch fails.
                 taken += suspects + sum(len(batch.readings) for batch in batches)
                 under_way += [self._submit(batch) for batch in batches]
                 if not under_way and not may_be_more:
@@ -173,19 +173,19 @@ class Drain:
                 while len(under_way) >= _BATCHES_UNDER_WAY:
                     under_way.popleft().result()
                 if not may_be_more:
-                    # Until a wake-up message comes, a look would only take the network's time.
-                    self._rung.wait()
+                    # Until a wake-up message arrives, polling would only take time from the network.
+                    self._woken.wait()
         finally:
             wait(under_way)
             self.last_run = time.monotonic()
 
     def _submit(self, batch: _Batch) -> "Future[None]":
         under_way = self._threads.submit(self._predict_and_write, batch)
-        under_way.add_done_callback(lambda _: self._rung.set())
+        under_way.add_done_callback(lambda _: self._woken.set())
         return under_way
 
     def _read_suspects(self, under_way: "deque[Future[None]]") -> int:
-        """Read jobs whose worker died, each alone in this process; how many were taken."""
+        """Read jobs whose worker died, each alone in this process; return how many were claimed."""
         taken = 0
         while taken < _SUSPECTS_IN_A_ROW and suspects_wait():
             while under_way:
@@ -207,11 +207,11 @@ class Drain:
             else:
                 self._give_up("The device fails on the golden image as well.")
         finally:
-            # Whatever happened: a job that is not ended by now must lose its lease, so that it is claimed again.
+            # In every case: the lease of a job that has not ended must expire, so that it is claimed again.
             self._heartbeat.release(held)
 
     def _prepare(self, *, suspect: bool = False) -> tuple[list[_Batch], bool]:
-        """Claim jobs and decode their films: a batch for each version among them, and whether more may wait."""
+        """Claim jobs and decode their images; return a batch for each version, and whether more jobs may wait."""
         if self._stop.is_set() or self._outage.lasts() or not (serving := self._fleet.serving()):
             return [], False
         claims, may_be_more = self._claim(serving, suspect)
@@ -257,44 +257,45 @@ class Drain:
                     batches[reading.claim.version_id].readings.append(reading)
         return [batch for batch in batches.values() if batch.readings]
 
-    def _after_decoding_failed(self, reading: Reading, error: DecodingFailed) -> None:
+    def _after_decoding_failed(self, reading: ImageReading, error: DecodingFailed) -> None:
         self._heartbeat.release([reading.claim])
         if error.code == "storage-unavailable":
             self._outage.begin(error.code, partial(probe_storage, reading))
-        self._give_back(reading.claim, error.code, error.detail)
+        self._return(reading.claim, error.code, error.detail)
 
-    def _give_back(self, claim: Claim, code: str, detail: str = "") -> None:
+    def _return(self, claim: Claim, code: str, detail: str = "") -> None:
         try:
             return_after_failure(job=claim, code=code, detail=detail)
         except (DatabaseError, InterfaceError):
             self._heartbeat.fail([claim], code)
 
     def _predict(self, batch: _Batch) -> bool:
-        """Step 3: one forward for the films of the batch, and the gate on what the network saw.
+        """Step 3: one forward pass for the images of the batch, and the check of their features.
 
-        False where the device fails and not a film: everything was given back.
+        Returns:
+            False where the device failed, and not an image: all claims were returned.
         """
-        films = [reading for reading in batch.readings if reading.film is not None]
+        decoded = [reading for reading in batch.readings if reading.loaded is not None]
         try:
-            _forward(batch.loaded.predictor, films)
-        # One film must not fail its batchmates, whatever the network's runtime raised.
+            _forward(batch.loaded.predictor, decoded)
+        # One image must not fail the others of its batch, whichever exception the runtime raised.
         except Exception:
-            logger.exception("A batch of %d films failed; each is tried alone.", len(films))
-            if not _works(batch.loaded.predictor):
+            logger.exception("A batch of %d images failed; each is tried alone.", len(decoded))
+            if not _device_works(batch.loaded.predictor):
                 for reading in batch.readings:
-                    self._give_back(reading.claim, "device-failed")
+                    self._return(reading.claim, "device-failed")
                 return False
-            for film in films:
-                self._predict_alone(batch, film)
+            for reading in decoded:
+                self._predict_alone(batch, reading)
         return True
 
-    def _predict_alone(self, batch: _Batch, film: Reading) -> None:
+    def _predict_alone(self, batch: _Batch, reading: ImageReading) -> None:
         try:
-            _forward(batch.loaded.predictor, [film])
+            _forward(batch.loaded.predictor, [reading])
         except Exception as error:
-            batch.readings.remove(film)
+            batch.readings.remove(reading)
             detail = f"The network failed on this image ({type(error).__name__})."
-            self._give_back(film.claim, "inference-error", detail)
+            self._return(reading.claim, "inference-error", detail)
 
     def _write(self, batch: _Batch) -> None:
         scored = [reading for reading in batch.readings if reading.refusal is None]
@@ -307,34 +308,34 @@ class Drain:
                 for reading in own:
                     self._guarded([reading], write_results, [reading], batch.loaded.version)
 
-    def _guarded(self, readings: list[Reading], write: Callable[..., None], *arguments: object) -> bool:
-        """One film's or one hospital's write must not stop the others'. False where each is to be written alone."""
+    def _guarded(self, readings: list[ImageReading], write: Callable[..., None], *arguments: object) -> bool:
+        """Write results so that an error does not stop other writes; return False where each must be written alone."""
         try:
             write(*arguments)
         except Exception as error:
-            logger.exception("Results of %d films could not be written.", len(readings))
+            logger.exception("Results of %d images could not be written.", len(readings))
             if code := outage_of(error):
                 self._heartbeat.fail([reading.claim for reading in readings], code)
             elif len(readings) == 1:
                 detail = f"The result could not be stored ({type(error).__name__})."
-                self._give_back(readings[0].claim, "write-error", detail)
+                self._return(readings[0].claim, "write-error", detail)
             else:
                 return False
         return True
 
 
-def _works(predictor: engine.Predictor) -> bool:
-    """Whether the network still answers the golden image; after an error a GPU may fail whatever comes next."""
+def _device_works(predictor: engine.Predictor) -> bool:
+    """Whether the network still computes the golden image: after an error a GPU may fail on every input."""
     try:
         predictor.verify()
     except Exception:
-        logger.exception("The golden image fails too.")
+        logger.exception("The golden image fails as well.")
         return False
     return True
 
 
-def _forward(predictor: engine.Predictor, readings: list[Reading]) -> None:
-    squares = [reading.film.tensor_u8 for reading in readings if reading.film is not None]
+def _forward(predictor: engine.Predictor, readings: list[ImageReading]) -> None:
+    squares = [reading.loaded.tensor_u8 for reading in readings if reading.loaded is not None]
     if not squares:
         return
     with FORWARD_SECONDS.time():

@@ -1,6 +1,6 @@
-"""The versions that one worker holds: the pointers say which, a new one loads beside the old, and then they swap.
+"""The model versions that one worker holds: a new version is loaded beside the old one, and then replaces it.
 
-Challengers load after them. One that is not here, or was refused, keeps nobody waiting.
+The deployments name the versions. Challengers are loaded after them; no job waits for a challenger.
 """
 
 import logging
@@ -24,9 +24,9 @@ from apps.registry import engine
 from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
-# A version that could not be loaded is tried again after a while, not before each batch; a damaged one ever less often.
+# A version that could not be loaded is tried again after this time, not before each batch; a damaged one less often.
 _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 30.0, 900.0
-# The version that was in service until now stays loaded: a rollback must not wait.
+# The former version stays loaded, so that a rollback does not wait.
 _SPARES = 1
 
 
@@ -38,11 +38,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Serving:
-    """Who is read by what: ``pins`` for the tenants that have a version of their own, ``everyone`` for all others.
+    """The loaded versions: ``pins`` for tenants with a version of their own, ``everyone`` for all others.
 
-    None stands for tenants whose version is not here and never was: their jobs wait. ``canaries`` are as `claim_jobs`
-    takes them; ``shadows`` gives the version of each shadow, by the challenger's id. Of both only what is loaded here,
-    which is in ``trials`` by the version's id.
+    None stands for tenants for which no version is loaded: their jobs wait. ``canaries`` are as in `claim_jobs`;
+    ``shadows`` has the version of each shadow, by the challenger's id. Both contain only loaded challengers, which are
+    in ``trials`` by the version's id.
     """
 
     everyone: Loaded | None = None
@@ -67,14 +67,14 @@ class _Refusal:
 
     @classmethod
     def of(cls, error: Exception, before: "_Refusal | None") -> "_Refusal":
-        # What is damaged stays so; a storage that is away, or a full GPU, passes.
+        # A damaged artifact stays damaged; an outage of the storage, or a full GPU, passes.
         is_lasting = before is not None and isinstance(error, engine.ArtifactInvalid)
         pause = min(2 * before.pause, _LONGEST_RETRY_SECONDS) if before and is_lasting else _RETRY_SECONDS
         return cls(str(error)[:500], pause, time.monotonic() + pause)
 
 
 class Fleet:
-    """Loading happens in a thread of its own, one version at a time; all the rest is quick."""
+    """Loads versions in one background thread, one at a time; the other methods return quickly."""
 
     def __init__(self, device: str, on_change: Callable[[], None]) -> None:
         self._device = device
@@ -95,31 +95,31 @@ class Fleet:
         self._loader.shutdown(cancel_futures=True)
 
     def serving(self) -> Serving:
-        """Look at the pointers, and say what to serve until the next look. Only where nothing is here, it waits.
+        """Read the deployments and return the versions to use until the next call; wait only where none is loaded.
 
-        A tenant whose new version is not loaded, or cannot be, goes on with the one that it was read by; a worker that
-        has just started and cannot load it takes the one that the ledger names before it.
+        A tenant whose new version is not loaded, or cannot be, keeps its former one. A worker that has just started
+        and cannot load the version loads the former one of the activation ledger.
         """
-        found = self._look()
+        found = self._refresh()
         while not found and self._wait():
-            found = self._look()
+            found = self._refresh()
         return found
 
     def settle(self) -> None:
-        """Load whatever the pointers name before going on, or know why it cannot be and load what read before."""
-        self._look()
+        """Wait until all versions in service are loaded, or refused and their former versions loaded."""
+        self._refresh()
         while self._wait():
-            self._look()
+            self._refresh()
 
     def _wait(self) -> bool:
-        """Wait for what patients are to be read by; whether there was anything to wait for."""
+        """Wait for versions in service that are being loaded; return whether there were any."""
         with self._lock:
             needed = {*self._wanted.values(), *self._formers.values()}
             awaited = [self._loading[each] for each in needed if each in self._loading]
         wait(awaited)
         return bool(awaited)
 
-    def _look(self) -> Serving:
+    def _refresh(self) -> Serving:
         wanted, challengers = deployments_and_challengers()
         self._forget_retired(wanted)
         self._formers = self._formers_of(wanted)
@@ -129,9 +129,9 @@ class Fleet:
             self._wanted = wanted
             self._trials = self._on_trial(challengers.values())
             self._drop_others()
-            # Wanted once more it is tried at once: it may have been mended meanwhile.
-            asked = {*wanted.values(), *self._modes, *self._formers.values()}
-            self._refused = {each: refusal for each, refusal in self._refused.items() if each in asked}
+            # The refusal of a version that is not needed is dropped, so that it is tried at once when needed again.
+            needed = {*wanted.values(), *self._modes, *self._formers.values()}
+            self._refused = {each: refusal for each, refusal in self._refused.items() if each in needed}
             changed = (self._current, self._trials) != before
             pins = {tenant_id: self._current.get(tenant_id) for tenant_id in wanted if tenant_id is not None}
             found = Serving(
@@ -143,7 +143,7 @@ class Fleet:
         return found
 
     def _forget_retired(self, wanted: Mapping[UUID | None, UUID]) -> None:
-        """Who waits for a version, or cannot have it, goes on with none that was retired meanwhile."""
+        """Stop using versions that were retired, where their successor is not loaded yet."""
         with self._lock:
             held = {each.version.pk for each in self._current.values()}
             if not held or all(version in self._loaded for version in wanted.values()):
@@ -159,7 +159,7 @@ class Fleet:
             self._modes[each.model_version_id] = each.mode
             loaded = self._loaded.get(each.model_version_id)
             if loaded is None:
-                self._ask_for(each.model_version_id)
+                self._start_loading(each.model_version_id)
             else:
                 found[each.model_version_id] = loaded
         return found
@@ -182,8 +182,8 @@ class Fleet:
         for tenant_id, version_id in wanted.items():
             loaded = self._loaded.get(version_id)
             if loaded is None:
-                self._ask_for(version_id)
-                # Before a tenant was pinned it was read by the platform's version.
+                self._start_loading(version_id)
+                # Before a tenant had a pin, the platform's version read its studies.
                 loaded = self._current.get(tenant_id if tenant_id in self._wanted else None)
                 loaded = loaded or self._former(tenant_id)
             if loaded is not None:
@@ -195,11 +195,11 @@ class Fleet:
         if former is None:
             return None
         if former not in self._loaded:
-            self._ask_for(former)
+            self._start_loading(former)
         return self._loaded.get(former)
 
     def _formers_of(self, wanted: Mapping[UUID | None, UUID]) -> dict[UUID | None, UUID]:
-        """What read before the versions that were refused, for the scopes in which nothing is here to go on with."""
+        """The former versions for scopes whose version was refused and that have no loaded one."""
         with self._lock:
             refused = {each: version for each, version in wanted.items() if version in self._refused}
             lacking = [each for each in refused if self._current.get(each) is None]
@@ -208,7 +208,7 @@ class Fleet:
 
     def _drop_others(self) -> None:
         pointed = {loaded.version.pk for loaded in self._current.values()}
-        # What was only on trial is the first to go: the spare is for what served.
+        # Challengers are dropped first: the spare is for a version that was in service.
         for version_id in self._trials:
             self._loaded.move_to_end(version_id, last=False)
         for version_id in pointed & self._loaded.keys():
@@ -217,7 +217,7 @@ class Fleet:
         for version_id in unused[:-_SPARES]:
             del self._loaded[version_id]
 
-    def _ask_for(self, version_id: UUID) -> None:
+    def _start_loading(self, version_id: UUID) -> None:
         refusal = self._refused.get(version_id)
         if version_id not in self._loading and (refusal is None or time.monotonic() > refusal.retry_at):
             self._loading[version_id] = self._loader.submit(self._load, version_id)
@@ -229,8 +229,8 @@ class Fleet:
             self._names[version_id] = str(version)
             loaded = Loaded(version, self._verified(version))
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
-        # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version goes on.
+            logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)
+        # An artifact may fail in the storage, in its hash, in the runtime or in memory: the old version stays in use.
         except Exception as error:
             logger.error("%s cannot be loaded: %s", self._names.get(version_id, version_id), error)
             refusal = _Refusal.of(error, self._refused.get(version_id))
@@ -251,7 +251,7 @@ class Fleet:
         return predictor
 
     def state(self) -> dict[str, Any]:
-        """What the worker's row says: the columns that this fleet knows."""
+        """The fields of the worker's row that describe its versions."""
         with self._lock:
             current, modes = dict(self._current), dict(self._modes)
             wanted = set(self._wanted.values()) | modes.keys()

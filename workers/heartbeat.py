@@ -1,4 +1,4 @@
-"""Says from a thread of its own that this worker lives, and keeps the leases of what it holds."""
+"""A thread that reports that this worker is alive, and extends the leases of its claims."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ BEAT_SECONDS = min(10.0, settings.INFERENCE_LEASE_SECONDS / 4)
 
 
 class Heartbeat:
-    """Leases are kept for ``INFERENCE_STUCK_SECONDS`` at most: a forward that hangs must not keep its films."""
+    """Extends leases, each for at most ``INFERENCE_STUCK_SECONDS``: a hanging forward pass must not keep its jobs."""
 
     def __init__(
         self, worker: str, state: Callable[[], Mapping[str, Any]], give_up: Callable[[str], None] = lambda _: None
@@ -58,14 +58,14 @@ class Heartbeat:
                 self._since.pop(claim.id, None)
 
     def fail(self, claims: Iterable[Claim], code: str) -> None:
-        """Give claims back for a reason of `apps.core.retry`, now or when the database answers again."""
+        """Return claims to the queue with a code of `apps.core.retry`, now or when the database answers again."""
         with self._lock:
             for claim in claims:
                 self._failed[claim.id] = (claim, code)
         self._wake.set()
 
-    def tell(self) -> None:
-        """The state has changed: say so at once."""
+    def report_now(self) -> None:
+        """Report a changed state at once."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -73,30 +73,30 @@ class Heartbeat:
             try:
                 close_old_connections()
                 self._beat()
-            # Without this thread the worker would lose its leases, so nothing may end it.
+            # Without this thread the worker would lose its leases, so no error may end it.
             except Exception as error:
-                logger.warning("A heartbeat was lost (%s).", type(error).__name__)
+                logger.warning("A heartbeat failed (%s).", type(error).__name__)
             self._wake.wait(BEAT_SECONDS)
             self._wake.clear()
         try:
-            self._give_back_failed()
+            self._return_failed()
             Worker.objects.filter(name=self._worker).delete()
         except (DatabaseError, InterfaceError):
-            logger.warning("The worker could not sign off; its row ages out.")
+            logger.warning("The worker could not delete its row; the dispatcher deletes it later.")
         connections.close_all()
 
     def _beat(self) -> None:
         with self._lock:
             held, oldest = list(self._held.values()), min(self._since.values(), default=None)
         if oldest is not None and time.monotonic() - oldest > settings.INFERENCE_STUCK_SECONDS:
-            self._give_up(f"A film was not read within {settings.INFERENCE_STUCK_SECONDS} seconds.")
+            self._give_up(f"An image was not read within {settings.INFERENCE_STUCK_SECONDS} seconds.")
             return
-        self._give_back_failed()
+        self._return_failed()
         if held:
             extend_leases(claims=held, worker=self._worker)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})
 
-    def _give_back_failed(self) -> None:
+    def _return_failed(self) -> None:
         with self._lock:
             failed = list(self._failed.values())
         for claim, code in failed:

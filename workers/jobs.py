@@ -1,7 +1,7 @@
-"""The Celery application of what must not wait behind films; its command line names the queues (`config.processes`).
+"""The Celery application of the jobs worker, for work that must not wait behind inference jobs.
 
-It loads no model. Evaluations and previews run in child processes, one of each at a time; webhooks in as many threads
-as it has.
+`config.processes` has its command line with the queues. It loads no model: evaluations and previews run in child
+processes, one of each at a time; webhooks run in its threads.
 """
 
 import logging
@@ -23,16 +23,16 @@ from apps.core.wake_up import WakeUp  # noqa: E402
 from apps.core.wake_up import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
 from workers.delivering import deliver_due  # noqa: E402
-from workers.measuring import measure_waiting  # noqa: E402
+from workers.evaluating import evaluate_waiting  # noqa: E402
 from workers.previewing import preview_waiting  # noqa: E402
 
-# Here and not in a Celery signal: an exception there would be logged, and the worker would go on.
+# Not in a Celery signal handler: Celery would only log its exception, and start the worker.
 require_safe_start()
 
 logger = logging.getLogger(__name__)
 NAME = f"{socket.gethostname()}:{os.getpid()}"
 _stopping = threading.Event()
-_measuring = threading.Lock()
+_evaluating = threading.Lock()
 _previewing = threading.Lock()
 
 
@@ -43,22 +43,22 @@ def _stop(**_: Any) -> None:
 
 @app.task(name=WakeUp.EVALUATE.value)
 def evaluate() -> None:
-    _alone(_measuring, measure_waiting)
+    _run_exclusively(_evaluating, evaluate_waiting)
 
 
 @app.task(name=WakeUp.PREVIEW.value)
 def preview() -> None:
-    _alone(_previewing, preview_waiting)
+    _run_exclusively(_previewing, preview_waiting)
 
 
-def _alone(busy: threading.Lock, work: Callable[..., None]) -> None:
-    """Whoever is at it already looks for more when it is done."""
+def _run_exclusively(busy: threading.Lock, work: Callable[..., None]) -> None:
+    """Run, unless another thread runs it already: that one looks for more work when it has finished."""
     if not busy.acquire(blocking=False):
         return
     try:
         work(worker=NAME, stopping=_stopping)
     except (DatabaseError, InterfaceError) as error:
-        _say_later(error)
+        _log_outage(error)
     finally:
         busy.release()
 
@@ -68,9 +68,9 @@ def deliver() -> None:
     try:
         deliver_due(stopping=_stopping)
     except (DatabaseError, InterfaceError) as error:
-        _say_later(error)
+        _log_outage(error)
 
 
-def _say_later(error: Exception) -> None:
-    """The work is safe in its rows."""
+def _log_outage(error: Exception) -> None:
+    """Log that the database does not answer; the rows keep the work."""
     logger.warning("The database did not answer (%s); the dispatcher sends it again.", type(error).__name__)

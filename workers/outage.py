@@ -1,4 +1,4 @@
-"""Stops a worker from claiming while an outage lasts: a claim then would only come back."""
+"""Stops a worker from claiming jobs while an outage lasts: the jobs would only return to the queue."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 
 
 class Outage:
-    """Begins with a failure of the infrastructure, ends when its probe succeeds. Safe to use from several threads."""
+    """An outage begins with a failure of the infrastructure and ends when its probe succeeds. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,11 +25,11 @@ class Outage:
 
     @property
     def code(self) -> str | None:
-        """The code of the outage that lasts; None where none does."""
+        """The code of the current outage, or None."""
         return self._code
 
     def begin(self, code: str, probe: Callable[[], None]) -> None:
-        """Note an outage.
+        """Begin an outage.
 
         Args:
             code: one of `apps.core.retry.FAILURES`.
@@ -44,7 +44,7 @@ class Outage:
         self._note(code)
 
     def lasts(self) -> bool:
-        """Whether the worker must not claim. Probes when it is time to; the pause grows from 1 to 10 seconds."""
+        """Whether the worker must not claim jobs. It probes at intervals that grow from 1 to 10 seconds."""
         with self._lock:
             code = self._code
             if code is None:
@@ -55,7 +55,7 @@ class Outage:
                 self._probe()
             except (DatabaseError, InterfaceError):
                 raise
-            # Whatever the client of a storage raises: it is still away.
+            # Any exception of a storage client means that the outage lasts.
             except Exception:
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
                 self._next_probe = time.monotonic() + self._pause
@@ -73,4 +73,4 @@ class Outage:
         try:
             note_outage(code)
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("The waiting jobs do not say what they wait for (%s).", type(error).__name__)
+            logger.warning("The reason could not be stored in the waiting jobs (%s).", type(error).__name__)

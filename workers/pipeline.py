@@ -1,4 +1,4 @@
-"""The order of the steps of a study's life, after it was stored: gate, decode, predict, gate again, write, report."""
+"""The steps of reading a stored study: check attributes, decode, predict, check features, write, draft a report."""
 
 import contextlib
 from collections.abc import Sequence
@@ -31,26 +31,26 @@ from apps.tenants.scope import tenant_tx
 
 @dataclass(frozen=True)
 class Score:
-    """What the network said of a film: probabilities by label, and class activation maps in logits."""
+    """The network's output for an image: probabilities by label, and class activation maps in logits."""
 
     probabilities: dict[str, float]
     cams: NDArray[np.float16]
 
 
 @dataclass
-class Reading:
-    """One job, or one shadow reading, on its way. It ends with a score, or with the refusal of the study's films."""
+class ImageReading:
+    """The state of one job or shadow reading. It ends with a score, or with a refusal."""
 
     claim: Claim
     instances: list[Instance]
     instance: Instance | None = None
     refusal: engine.InputCheckResult | None = None
-    film: engine.LoadedInput | None = None
+    loaded: engine.LoadedInput | None = None
     score: Score | None = None
 
 
-def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
-    """Step 1, in each tenant: which film of the study to read, judged by its tags; for a shadow, the one that was."""
+def read_inputs(claims: Sequence[Claim]) -> list[ImageReading]:
+    """Step 1, in each tenant: choose the image of the study by its attributes; for a shadow, the image of the job."""
     readings = []
     for tenant_id in dict.fromkeys(claim.tenant_id for claim in claims):
         own = [claim for claim in claims if claim.tenant_id == tenant_id]
@@ -62,39 +62,40 @@ def read_inputs(claims: Sequence[Claim]) -> list[Reading]:
         if again:
             with tenant_tx(tenant_id):
                 read = InferenceJob.objects.select_related("instance").in_bulk([shadow.job_id for shadow in again])
-            readings += [_same_film(Reading(shadow, []), read.get(shadow.job_id)) for shadow in again]
+            readings += [_same_image(ImageReading(shadow, []), read.get(shadow.job_id)) for shadow in again]
     return readings
 
 
-def _chosen(job: ClaimedJob, images: list[Instance]) -> Reading:
+def _chosen(job: ClaimedJob, images: list[Instance]) -> ImageReading:
     choice = choose_image(images)
-    return Reading(job, images, choice.instance, choice.refusal)
+    return ImageReading(job, images, choice.instance, choice.refusal)
 
 
-def _same_film(reading: Reading, job: InferenceJob | None) -> Reading:
-    """The job is gone where its study was deleted after the claim."""
+def _same_image(reading: ImageReading, job: InferenceJob | None) -> ImageReading:
+    """Take the image of the job; the job is missing where its study was deleted after the claim."""
     reading.instance = job.instance if job else None
     if reading.instance is None:
-        reading.refusal = engine.InputCheckResult(False, "no-image", "The film that was read is no longer there.")
+        reading.refusal = engine.InputCheckResult(False, "no-image", "The image that was read is no longer stored.")
     return reading
 
 
 def start_decoding(
-    reading: Reading, space: engine.InputSpace, sandbox: engine.Sandbox, copies: contextlib.ExitStack
+    reading: ImageReading, space: engine.InputSpace, sandbox: engine.Sandbox, copies: contextlib.ExitStack
 ) -> "Future[engine.LoadedInput] | None":
-    """Step 2: decode and fit the film in a sandboxed child; None where there is nothing to decode.
+    """Step 2: decode the image to the input tensor in a sandboxed child; None where there is nothing to decode.
 
-    Where the storage is remote, ``copies`` holds the film's copy on this machine.
+    Args:
+        copies: keeps the local copy of the object where the storage is remote.
     """
     if reading.refusal is not None or reading.instance is None:
         return None
     try:
         path = copies.enter_context(local_path(reading.instance.object_key))
     except ObjectLostError as error:
-        # No other attempt brings it back: its sender must, and the study says so.
+        # Another attempt would not help: the sender must send the image again, and the study shows that.
         reading.refusal = engine.InputCheckResult(False, error.code, error.detail)
         return None
-    # A missing file, a full disk, or whatever the client of the object storage raises.
+    # A missing file, a full disk, or any exception of the client of the object storage.
     except Exception as error:
         failed: Future[engine.LoadedInput] = Future()
         failed.set_exception(error)
@@ -102,11 +103,11 @@ def start_decoding(
     return sandbox.submit(engine.load_input, path, space.to_dict(), [reading.instance.rows, reading.instance.columns])
 
 
-def probe_storage(reading: Reading) -> None:
+def probe_storage(reading: ImageReading) -> None:
     """Try again to fetch the stored image of a reading.
 
     Raises:
-        UnavailableError: the storage is still away.
+        UnavailableError: the storage still does not answer.
     """
     assert reading.instance is not None
     with contextlib.suppress(FileNotFoundError, ObjectLostError), local_path(reading.instance.object_key):
@@ -114,11 +115,11 @@ def probe_storage(reading: Reading) -> None:
 
 
 class DecodingFailed(Exception):
-    """The machine failed and not the image.
+    """Decoding failed because of the machine, not because of the image.
 
     Attributes:
         code: one of `apps.core.retry.FAILURES`.
-        detail: what the clinician reads if this was the last attempt.
+        detail: the text that users see if this was the last attempt.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -127,15 +128,15 @@ class DecodingFailed(Exception):
         self.detail = detail
 
 
-def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | None") -> None:
-    """Take the input tensor, or the refusal of the image.
+def finish_decoding(reading: ImageReading, decoding: "Future[engine.LoadedInput] | None") -> None:
+    """Store the input tensor, or the refusal of the image, in the reading.
 
     Raises:
-        DecodingFailed: there is neither.
+        DecodingFailed: the machine failed, so that there is neither.
     """
     try:
         if decoding is not None:
-            reading.film = decoding.result()
+            reading.loaded = decoding.result()
     except engine.InputRejected as error:
         if error.code in engine.RETRYABLE:
             raise DecodingFailed(error.code, error.detail) from error
@@ -145,12 +146,12 @@ def finish_decoding(reading: Reading, decoding: "Future[engine.LoadedInput] | No
         raise DecodingFailed(outage_of(error) or "source-unreadable", detail) from error
 
 
-def write_refusal(reading: Reading) -> None:
-    """Step 4 for a film that is not to be scored: the refusal, which the clinician sees."""
+def write_refusal(reading: ImageReading) -> None:
+    """Step 4 for an image that must not be scored: store the refusal, which users see."""
     again_after_deadlock(partial(_write_refusal, reading))
 
 
-def _write_refusal(reading: Reading) -> None:
+def _write_refusal(reading: ImageReading) -> None:
     assert reading.refusal is not None
     claim = reading.claim
     code = reading.refusal.reason or "refused"
@@ -164,19 +165,19 @@ def _write_refusal(reading: Reading) -> None:
                 reason=reading.refusal.detail,
                 instances_seen=len(reading.instances),
                 instance=reading.instance,
-                warnings=reading.film.warnings if reading.film else (),
+                warnings=reading.loaded.warnings if reading.loaded else (),
             )
 
 
-def write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
-    """Step 4 for films of one tenant that were scored: findings, heatmaps and drafts, in one transaction.
+def write_results(readings: Sequence[ImageReading], version: ModelVersion) -> None:
+    """Step 4 for images of one tenant that were scored: store findings, heatmaps and drafts, in one transaction.
 
-    A shadow's word goes into its own row, and no further.
+    A shadow's result is stored only in its own row.
     """
     again_after_deadlock(partial(_write_results, readings, version))
 
 
-def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
+def _write_results(readings: Sequence[ImageReading], version: ModelVersion) -> None:
     with tenant_tx(readings[0].claim.tenant_id):
         jobs = [_result(reading, reading.claim) for reading in readings if isinstance(reading.claim, ClaimedJob)]
         if jobs:
@@ -191,16 +192,16 @@ def _write_results(readings: Sequence[Reading], version: ModelVersion) -> None:
             shadows.complete_shadows(results=again, version=version)
 
 
-def _result(reading: Reading, claim: ClaimedJob) -> JobResult:
+def _result(reading: ImageReading, claim: ClaimedJob) -> JobResult:
     assert reading.instance is not None
     assert reading.score is not None
-    assert reading.film is not None
+    assert reading.loaded is not None
     return JobResult(
         job=claim,
         instance=reading.instance,
         instances_seen=len(reading.instances),
         probabilities=reading.score.probabilities,
         cams=reading.score.cams,
-        picture=(reading.film.rows, reading.film.columns),
-        warnings=reading.film.warnings,
+        picture=(reading.loaded.rows, reading.loaded.columns),
+        warnings=reading.loaded.warnings,
     )

@@ -1,4 +1,4 @@
-"""Switches that an operator asked to see, each previewed in a child process that ends its own row."""
+"""Computes requested previews of a switch, each in a child process that ends its own job."""
 
 import subprocess
 import sys
@@ -8,20 +8,20 @@ from django.conf import settings
 
 from apps.deployment.models import PreviewJob
 from apps.deployment.services import PREVIEWS
-from workers.children import Attend, work_off
+from workers.children import WaitForChild, process_jobs
 
 
 def preview_waiting(*, worker: str, stopping: threading.Event) -> None:
-    work_off(PREVIEWS, _preview, worker=worker, stopping=stopping)
+    process_jobs(PREVIEWS, _preview, worker=worker, stopping=stopping)
 
 
-def _preview(job: PreviewJob, attend: Attend) -> None:
+def _preview(job: PreviewJob, wait_for_child: WaitForChild) -> None:
     child = subprocess.Popen(
         [sys.executable, "manage.py", "preview_job", str(job.pk), str(job.fence)],
         cwd=settings.BASE_DIR,
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    status = attend(child)
-    # Nothing is left to end where the child came so far as to say what happened.
+    status = wait_for_child(child)
+    # Where the child has ended its job, this changes nothing.
     PREVIEWS.fail(job=job, reason=f"Its process ended with status {status}: see the logs of the jobs worker.")

@@ -1,6 +1,6 @@
-"""The task of the inference worker. Its process owns one drain, and with it the models.
+"""The Celery task of the inference worker. Its process has one `Drain`, with the models.
 
-A watch looks for work that no message announced.
+A `QueuePoller` looks for work without a wake-up message.
 """
 
 import logging
@@ -13,22 +13,22 @@ from django.db import DatabaseError, InterfaceError
 
 from apps.core.wake_up import WakeUp, broker
 from workers.drain import Drain
-from workers.watch import Watch
+from workers.polling import QueuePoller
 
 logger = logging.getLogger(__name__)
 _drain: Drain | None = None
-_watch: Watch | None = None
+_poller: QueuePoller | None = None
 
 
 @worker_init.connect
 def _start(**_: Any) -> None:
-    global _drain, _watch
-    # Before any thread and any decoder: each of them has what it was born with.
+    global _drain, _poller
+    # Before any thread or decoder process is started: they inherit the niceness.
     os.nice(settings.INFERENCE_NICENESS)
     _drain = Drain(device=settings.INFERENCE_DEVICE)
     _drain.start()
-    _watch = Watch(_drain)
-    _watch.start()
+    _poller = QueuePoller(_drain)
+    _poller.start()
 
 
 @worker_shutting_down.connect
@@ -39,8 +39,8 @@ def _finish_batch(**_: Any) -> None:
 
 @worker_shutdown.connect
 def _stop(**_: Any) -> None:
-    if _drain is not None and _watch is not None:
-        _watch.close()
+    if _drain is not None and _poller is not None:
+        _poller.close()
         _drain.close()
 
 
@@ -51,5 +51,5 @@ def drain() -> None:
     try:
         _drain.run()
     except (DatabaseError, InterfaceError) as error:
-        # The jobs are safe in their rows; the worker looks again soon.
-        logger.warning("The database did not answer (%s); the next look tries again.", type(error).__name__)
+        # The rows keep the jobs, and the poller tries again soon.
+        logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)

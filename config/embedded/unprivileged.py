@@ -1,8 +1,8 @@
 """``python -m config.embedded.unprivileged PROGRAM ARG...``: run a program that refuses to run as root.
 
-PostgreSQL checks that its effective user is not root. Under root this launcher enters a Linux user namespace in which
-root is called user 1000: the files stay root's own, no system user is created and no folder is opened to others.
-For any other user it only executes the program.
+PostgreSQL checks that its effective user is not root. Under root this launcher enters a Linux user namespace that maps
+root to user 1000: the files still belong to root, no system user is created and no folder is opened to others. For any
+other user it only executes the program.
 """
 
 import ctypes

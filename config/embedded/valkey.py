@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from config.embedded import places
+from config.embedded import paths
 from config.embedded.postgres import EmbeddedServiceError
 
 _START_SECONDS = 20
@@ -25,15 +25,15 @@ def _binary() -> str:
 
 
 def url() -> str:
-    return f"redis+socket://:{places.load_secrets().valkey}@{places.valkey_socket()}"
+    return f"redis+socket://:{paths.load_secrets().valkey}@{paths.valkey_socket()}"
 
 
 def client() -> "redis.Redis":
-    return redis.Redis(unix_socket_path=str(places.valkey_socket()), password=places.load_secrets().valkey)
+    return redis.Redis(unix_socket_path=str(paths.valkey_socket()), password=paths.load_secrets().valkey)
 
 
 def _pid_file() -> Path:
-    return places.socket_folder() / "valkey.pid"
+    return paths.socket_folder() / "valkey.pid"
 
 
 def process() -> psutil.Process | None:
@@ -47,7 +47,7 @@ def process() -> psutil.Process | None:
 
 
 def _write_configuration() -> Path:
-    data = places.prepared_home() / "valkey"
+    data = paths.prepared_home() / "valkey"
     data.mkdir(mode=0o700, exist_ok=True)
     path = data / "valkey.conf"
     path.touch(0o600)
@@ -55,15 +55,15 @@ def _write_configuration() -> Path:
         "\n".join(
             [
                 "port 0",
-                f'unixsocket "{places.valkey_socket()}"',
+                f'unixsocket "{paths.valkey_socket()}"',
                 "unixsocketperm 700",
-                f'requirepass "{places.load_secrets().valkey}"',
+                f'requirepass "{paths.load_secrets().valkey}"',
                 f'dir "{data}"',
                 f'pidfile "{_pid_file()}"',
                 "daemonize no",
                 "appendonly yes",
                 "appendfsync everysec",
-                # An evicting broker loses messages without saying so.
+                # A broker that evicts keys loses messages without an error.
                 "maxmemory-policy noeviction",
                 'save ""',
                 "",
@@ -77,7 +77,7 @@ def start() -> None:
     """Start the server unless it runs."""
     if process() is not None:
         return
-    with places.log_file("valkey").open("ab") as log:
+    with paths.log_file("valkey").open("ab") as log:
         server = subprocess.Popen(
             [_binary(), str(_write_configuration())],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -91,7 +91,7 @@ def start() -> None:
             return
         except redis.exceptions.RedisError:
             if server.poll() is not None or time.monotonic() > deadline:
-                raise EmbeddedServiceError(f"Valkey did not start: see {places.log_file('valkey')}.") from None
+                raise EmbeddedServiceError(f"Valkey did not start: see {paths.log_file('valkey')}.") from None
             time.sleep(0.05)
 
 

@@ -1,5 +1,5 @@
-"""The web server: gunicorn's event loop keeps the connections, a bounded number of threads runs Django.
+"""The web server: gunicorn's event loop handles the connections, a bounded number of threads runs Django.
 
-``worker`` guards the connections, ``adapter`` takes a request in and sends its answer, ``spooled`` holds their bytes,
-``lanes`` are the threads, ``exchange`` calls the WSGI application.
+``worker`` adds deadlines to the connections, ``adapter`` receives a request and sends its answer, ``spooled`` stores
+their bytes, ``lanes`` are the thread pools, ``exchange`` calls the WSGI application.
 """

@@ -1,7 +1,7 @@
-"""An ASGI application in front of the WSGI one: no thread waits for a client.
+"""An ASGI application around the WSGI application, so that no thread waits for a client.
 
-The body is spooled first, then the application runs on a thread of its lane, then its answer is sent. A client that is
-slow in either direction costs a connection and some spool, and is cut off when it is slower than a minimum rate.
+The body is spooled first, then the application runs on a thread of its lane, then its answer is sent. A slow client
+costs a connection and some spool, and is cut off when it is slower than a minimum rate.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from config.serving.lanes import Lane
 from config.serving.spooled import Quota, Spooled
 
 SLOWEST_BYTES_PER_SECOND = 1024
-PATIENCE_SECONDS = 10.0
-"""How long a client may take before the minimum rate counts."""
+GRACE_SECONDS = 10.0
+"""The time before the minimum rate applies to a client."""
 STALL_SECONDS = 30.0
-"""How long a client that was fast enough so far may send or take nothing."""
+"""The longest time in which a client that was fast enough may send or receive nothing."""
 DISCARD_SECONDS = 10.0
-"""How long the rest of a body is read that was refused: a client that still sends would not see the answer."""
+"""How long the rest of a refused body is read: a client that still sends would not see the answer."""
 UNKNOWN_BYTES = 64 * 1024
-"""How much of a large body is taken before its sender is known."""
+"""How much of a large body is received before the sender's credential is checked."""
 PIECE_BYTES = 64 * 1024
 
 _Message = dict[str, Any]
@@ -42,8 +42,8 @@ _Send = Callable[[_Message], Awaitable[None]]
 Scope = dict[str, Any]
 
 
-class _Pace:
-    """The time that a client has left, by the bytes that it sent or took."""
+class _ClientRate:
+    """Enforces the minimum rate at which a client must send or receive."""
 
     def __init__(self) -> None:
         self._waited = 0.0
@@ -57,18 +57,18 @@ class _Pace:
         """
         loop = asyncio.get_running_loop()
         before = loop.time()
-        left = PATIENCE_SECONDS + self._bytes / SLOWEST_BYTES_PER_SECOND - self._waited
+        left = GRACE_SECONDS + self._bytes / SLOWEST_BYTES_PER_SECOND - self._waited
         async with asyncio.timeout(min(left, STALL_SECONDS)):
             result = await step
         self._waited += loop.time() - before
         return result
 
-    def moved(self, count: int) -> None:
+    def add_bytes(self, count: int) -> None:
         self._bytes += count
 
 
 class _Incoming:
-    """The body of a request as it comes."""
+    """The stream of a request's body."""
 
     def __init__(self, receive: _Receive, *, has_ended: bool) -> None:
         self._receive = receive
@@ -93,9 +93,9 @@ class _Incoming:
         return data
 
     async def discard(self) -> None:
-        """Read the rest of a body that is not wanted."""
+        """Read the rest of a body and drop it."""
         loop = asyncio.get_running_loop()
-        # Looked at with each piece as well: Python 3.11's wait_for() loses a cancellation that a piece coincides with.
+        # The loop checks the time as well: Python 3.11 can lose a cancellation that coincides with a received piece.
         until = loop.time() + DISCARD_SECONDS
         with contextlib.suppress(TimeoutError, RefusedError):
             async with asyncio.timeout_at(until):
@@ -110,20 +110,20 @@ class Adapter:
         self._application = application
         self._quota = Quota(settings.WEB_SPOOL_BYTES, settings.WEB_SPOOL_BYTES // 2)
         self._proxies = [ipaddress.ip_network(each) for each in settings.TRUSTED_PROXIES]
-        # These threads wait for disks and for nothing else.
+        # These threads only read and write files.
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="spool")
         storing = max(1, settings.WEB_THREADS // 2)
         self._pages = Lane("pages", max(1, settings.WEB_THREADS - storing), waiting=settings.WEB_WAITING)
         self._storing = Lane("storing", storing, waiting=settings.WEB_WAITING)
-        # As many as `Admission` lets in, so that it can refuse the others at once.
+        # One more than `PredictLimits` admits, so that it can refuse the others at once.
         self._predicting = Lane("predict", settings.PREDICT_PENDING + 1, waiting=settings.WEB_WAITING)
-        # Argon2 takes a core, or several, for a tenth of a second.
+        # Argon2 uses one or more cores for a tenth of a second.
         self._signing_in = Lane("sign-in", 1, waiting=settings.WEB_WAITING)
-        self._knowing = Lane("credentials", 1, waiting=settings.WEB_WAITING)
+        self._credentials = Lane("credentials", 1, waiting=settings.WEB_WAITING)
         self._by_path = {
             "/healthz": Lane("healthz", 1, waiting=64),
             "/readyz": Lane("readyz", 1, waiting=64),
-            # It is costly, asked for by anybody, and drf-spectacular's first one is not made for several threads.
+            # It is expensive and public, and drf-spectacular's first generation is not thread-safe.
             "/api/v1/schema/": Lane("schema", 1, waiting=64),
         }
 
@@ -168,7 +168,7 @@ class Adapter:
         return outcome
 
     def _address_of(self, scope: Scope) -> str:
-        """The client's address or IPv6 network; empty where it has none, or is a proxy's that many clients share."""
+        """The client's address or IPv6 network; empty where it has none, or where it is a proxy of many clients."""
         client = scope.get("client")
         try:
             address = ipaddress.ip_address(client[0]) if client else None
@@ -186,28 +186,28 @@ class Adapter:
         return self._storing if admitted.method == "POST" and admitted.view in admission.STORING else self._pages
 
     async def _receive(self, admitted: Admission, body: Spooled, incoming: _Incoming) -> None:
-        """Spool the body; reading stops, and what came is dropped, where the credential of its sender is not known.
+        """Spool the body. Where the sender's credential is not valid, stop reading and drop the body.
 
         Raises:
-            RefusedError: it is too large, too slow, or ended before its end.
-            ChecxrayError: there is no room for it.
+            RefusedError: it is too large, too slow or cut off.
+            ChecxrayError: there is no space for it.
         """
         loop = asyncio.get_running_loop()
-        pace = _Pace()
+        rate = _ClientRate()
         must_be_known = admitted.view in admission.LARGE_BODIES
         while not incoming.has_ended:
             if must_be_known and max(admitted.announced or 0, body.size) > UNKNOWN_BYTES:
                 must_be_known = False
-                if not await _outcome(self._knowing.submit(admitted.is_known), self._knowing):
+                if not await _outcome(self._credentials.submit(admitted.is_known), self._credentials):
                     body.close()
                     return
             try:
-                data = await pace.wait(incoming.read())
+                data = await rate.wait(incoming.read())
             except TimeoutError:
                 raise RefusedError(
                     HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly; send it again.", "too-slow"
                 ) from None
-            pace.moved(len(data))
+            rate.add_bytes(len(data))
             if body.size + len(data) > admitted.limit:
                 raise admission.too_large(admitted.limit)
             body.add(data)
@@ -218,20 +218,20 @@ class Adapter:
         loop = asyncio.get_running_loop()
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            pace, sent = _Pace(), 0
+            rate, sent = _ClientRate(), 0
             while True:
                 if answer.waits_for_disk:
                     piece = await _finished(loop.run_in_executor(self._disk, answer.read_at, sent, PIECE_BYTES))
                 else:
                     piece = answer.read_at(sent, PIECE_BYTES)
                 sent += len(piece)
-                pace.moved(len(piece))
+                rate.add_bytes(len(piece))
                 more = sent < answer.size
                 if more and not piece:
                     # The file became shorter than the length that was announced.
                     scope["extensions"]["connection.abort"]()
                     return
-                await pace.wait(send({"type": "http.response.body", "body": piece, "more_body": more}))
+                await rate.wait(send({"type": "http.response.body", "body": piece, "more_body": more}))
                 if not more:
                     return
         except TimeoutError:
@@ -241,7 +241,7 @@ class Adapter:
 
 
 async def _outcome(future: "Future[Any]", lane: Lane, body: Spooled | None = None) -> Any:
-    """What a job on a lane gives. Where the client leaves, a job that runs is finished and its answer dropped."""
+    """The result of a job on a lane. Where the client disconnects, a running job finishes and its answer is dropped."""
     try:
         return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
@@ -264,7 +264,7 @@ def _drop(future: "Future[Any]") -> None:
 
 
 async def _finished(step: "asyncio.Future[Any]") -> Any:
-    """Wait for a step on a disk to its end, even where the client leaves: its file is closed afterwards."""
+    """Wait until a disk operation ends, also where the client disconnects: its file is closed afterwards."""
     try:
         return await asyncio.shield(step)
     except asyncio.CancelledError:
@@ -273,7 +273,7 @@ async def _finished(step: "asyncio.Future[Any]") -> Any:
 
 
 async def _refuse(scope: Scope, send: _Send, status: int, detail: str, code: str) -> None:
-    """A problem document; the connection is closed, because the body was not read to its end."""
+    """Send a problem document and close the connection, because the body was not read to its end."""
     body = json.dumps(problems.problem(status, detail, code)).encode()
     headers = [
         (b"Content-Type", problems.CONTENT_TYPE.encode()),

@@ -1,4 +1,4 @@
-"""What a request may send, decided from its headers: bodies come before the application is called."""
+"""Decides from a request's headers how large its body may be, before the body is received."""
 
 import hashlib
 import threading
@@ -17,20 +17,20 @@ from django.urls import Resolver404, resolve
 from apps.tenants.services import find_api_client, tenant_of_key
 
 LARGE_BODIES = frozenset({"dicomweb:studies", "dicomweb:study", "api:predict", "portal:upload"})
-"""The views that take images. Whoever sends them a large body must be known first."""
+"""The views that receive images. The credential is checked before a large body is received."""
 SIGN_INS = frozenset({"portal:sign-in", "admin:login", "portal:invitation", "portal:operator-invitation"})
-"""The views that hash passwords when something is posted to them."""
+"""The views that hash passwords at a POST request."""
 STORING = frozenset({"dicomweb:studies", "dicomweb:study", "portal:upload"})
 SMALL_BODY_BYTES = 2 * 1024 * 1024
-"""What all other views take at most: forms."""
+"""The largest body of all other views, which receive only forms."""
 MULTIPART_BYTES = 1024 * 1024
-"""What the parts' headers may add to `MAX_UPLOAD_BYTES`; the views themselves count the content."""
+"""The space for the headers of parts, in addition to `MAX_UPLOAD_BYTES`; the views themselves limit the content."""
 _KNOWN_SECONDS = 10.0
 _KNOWN_MOST = 1000
 
 
 class RefusedError(Exception):
-    """A request that the application does not see; its connection is closed."""
+    """The request is refused before the application is called; its connection is closed."""
 
     def __init__(self, status: HTTPStatus, detail: str, code: str) -> None:
         super().__init__(detail)
@@ -39,7 +39,7 @@ class RefusedError(Exception):
 
 @dataclass
 class Admission:
-    """What is known of a request before its body comes.
+    """The facts about a request before its body is received.
 
     Attributes:
         view: the name of the view; empty where the address is unknown.
@@ -69,15 +69,15 @@ class Admission:
 
     @property
     def _has_credentials(self) -> bool:
-        """Whether there is a credential that may be one of ours, by its form."""
+        """Whether there is a credential of a valid form."""
         if b"authorization" in self.headers:
             return tenant_of_key(self._bearer) is not None
         return bool(self._session)
 
     def is_known(self) -> bool:
-        """Whether its credential is a live one; asks the database, so it runs on a thread."""
+        """Whether its credential is valid; this queries the database, so it runs in a thread."""
         if b"authorization" in self.headers:
-            return _live_keys.knows(self._bearer)
+            return _live_keys.is_live(self._bearer)
         store = import_module(settings.SESSION_ENGINE).SessionStore(self._session)
         return SESSION_KEY in store
 
@@ -97,13 +97,13 @@ class Admission:
 
 
 class _LiveKeys:
-    """Keys that were found alive a moment ago: the application asks again, once the body is there."""
+    """A short-lived cache of valid API keys; the application checks the key again after the body was received."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._until: dict[bytes, float] = {}
 
-    def knows(self, key: str) -> bool:
+    def is_live(self, key: str) -> bool:
         digest, now = hashlib.sha256(key.encode()).digest(), time.monotonic()
         with self._lock:
             if self._until.get(digest, 0.0) > now:
@@ -122,10 +122,10 @@ _live_keys = _LiveKeys()
 
 
 def admit(scope: dict[str, Any]) -> Admission:
-    """Look at a request's method, address and headers; an absolute address becomes a path and a Host (RFC 9112 3.2.2).
+    """Check a request's method, URL and headers; an absolute URL becomes a path and a Host (RFC 9112 3.2.2).
 
     Raises:
-        RefusedError: the application must not see it.
+        RefusedError: the request is refused.
     """
     headers = dict(scope["headers"])
     if scope["method"] in ("CONNECT", "TRACE"):

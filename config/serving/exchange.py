@@ -1,6 +1,6 @@
 """One request on one thread, from the call of the WSGI application (PEP 3333) to the answer's ``close()``.
 
-The tenant's transaction and the database connection belong to the thread, so no step may move to another one.
+The tenant's transaction and the database connection belong to the thread, so every step runs in the same thread.
 """
 
 import os
@@ -16,12 +16,12 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 # RFC 9110 6.4.1
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
-# They are known by other names in the environ, or say how the body came and not what it is.
+# They have other names in the environ, or describe the transfer of the body and not the body.
 _NOT_COPIED = {b"content-type", b"content-length", b"transfer-encoding"}
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: a plain file is sent as it is, without a copy in the spool."""
+    """``wsgi.file_wrapper``: a plain file is sent directly, without a copy in the spool."""
 
     def __init__(self, file: IO[bytes], block_size: int = 64 * 1024) -> None:
         self.file, self._block_size = file, block_size
@@ -32,7 +32,7 @@ class FileWrapper:
             yield piece
 
     def descriptor(self) -> tuple[int, int, int] | None:
-        """A duplicate of its descriptor, where it stands in it, and how many bytes follow; None if it is no file."""
+        """A duplicate of the file's descriptor, its position and the bytes that follow; None for no plain file."""
         try:
             number, position = self.file.fileno(), self.file.tell()
         except (AttributeError, OSError):
@@ -44,7 +44,7 @@ class FileWrapper:
 
 
 class Answer:
-    """Status, headers and body of an answer. The loop sends it after the thread is free again."""
+    """Status, headers and body of an answer. The event loop sends it after the thread has finished."""
 
     def __init__(self, quota: Quota, address: str, *, is_head: bool = False) -> None:
         self.status = 500
@@ -60,11 +60,11 @@ class Answer:
         self.status, self._headers = int(status.split(" ", 1)[0]), headers
         return self._add
 
-    def take(self, result: Iterable[bytes]) -> None:
-        """Keep the whole body.
+    def store(self, result: Iterable[bytes]) -> None:
+        """Spool the whole body.
 
         Raises:
-            OutOfSpaceError, TooManyRequestsError: there is no room for it.
+            OutOfSpaceError, TooManyRequestsError: there is no space for it.
         """
         if self._is_head or self.status in (_NO_CONTENT, _NOT_MODIFIED):
             return
@@ -85,7 +85,7 @@ class Answer:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers with the length that the body really has."""
+        """The headers with the actual length of the body."""
         has_length = not self._is_head and self.status not in (_NO_CONTENT, _NOT_MODIFIED)
         kept = [
             (name.encode("latin-1"), value.encode("latin-1"))
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether ``read_at`` may wait."""
+        """Whether ``read_at`` may block."""
         return self._descriptor is not None or self._spooled.in_file
 
     def read_at(self, offset: int, count: int) -> bytes:
@@ -113,12 +113,12 @@ class Answer:
 
 
 def call(application: Application, environ: dict[str, Any], body: Spooled, answer: Answer) -> Answer:
-    """Let the application answer; the body is gone afterwards."""
+    """Call the application and store its answer; the body is closed afterwards."""
     try:
         environ["wsgi.input"] = body.open()
         result = application(environ, answer.start)
         try:
-            answer.take(result)
+            answer.store(result)
         finally:
             close = getattr(result, "close", None)
             if close is not None:
@@ -156,7 +156,7 @@ def environ_of(scope: dict[str, Any], body: Spooled, *, is_announced: bool) -> d
     }
     for name, value in scope["headers"]:
         if name == b"x-forwarded-proto" and scope["scheme"] == "https":
-            # TLS ends here, so no proxy that is to be believed stands in front.
+            # TLS ends in this process, so there is no trusted proxy in front that sets this header.
             continue
         text = value.decode("latin-1")
         if name == b"content-type":

@@ -1,4 +1,4 @@
-"""The threads that run Django, in lanes, so that one kind of request cannot take the threads of another."""
+"""Lanes: separate thread pools that run Django, so that one kind of request cannot take the threads of another."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,7 @@ _T = TypeVar("_T")
 
 
 class Lane:
-    """A few threads, made when they are needed, and a bounded queue in front of them.
-
-    Used by the event loop alone.
+    """A thread pool with a bounded queue. Only the event loop may use it.
 
     Args:
         waiting: the most requests that may wait for a thread.
@@ -29,7 +27,7 @@ class Lane:
         """Run a job on a thread.
 
         Raises:
-            UnavailableError: too many wait. The future has the same error where the job waited for too long.
+            UnavailableError: too many requests wait. The future raises it where the job has waited too long.
         """
         if self._under_way >= self._limit:
             raise _busy()
@@ -44,7 +42,7 @@ class Lane:
         return self._threads.submit(run)
 
     def leave(self) -> None:
-        """A job that was submitted has ended, or its client has gone."""
+        """Count a submitted job as ended, or its client as gone."""
         self._under_way -= 1
 
 

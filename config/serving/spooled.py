@@ -1,4 +1,4 @@
-"""Bodies and answers on their way: small ones in memory, larger ones in files of the spool."""
+"""Stores bodies and answers while they are transferred: small ones in memory, larger ones in files of the spool."""
 
 import io
 import os
@@ -13,19 +13,19 @@ from apps.core.errors import OutOfSpaceError, TooManyRequestsError
 from apps.studies.spool import require_space
 
 MEMORY_BYTES = 2 * 1024 * 1024
-"""What one body or answer may keep in memory; a longer one goes to a file."""
+"""The largest body or answer that is kept in memory; a longer one goes to a file."""
 WRITE_BYTES = 256 * 1024
-"""How much is collected before it is written: a write costs a change of thread."""
+"""How many bytes are collected before they are written, because each write switches to another thread."""
 ALL_MEMORY_BYTES = 32 * 1024 * 1024
-"""What all of a process keep in memory together; beyond it each one goes to a file with its next piece."""
+"""The memory for all bodies and answers of a process; beyond it, each one goes to a file with its next piece."""
 _MERGE_BYTES = 16 * 1024
 _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
 
 class Quota:
-    """How many bytes one process keeps on their way, in all and for one address.
+    """Limits the bytes that one process spools, in total and for one address.
 
-    The empty address stands for those that many clients share (a proxy's): only the whole limits them.
+    The empty address stands for addresses that many clients share (of a proxy): only the total limit applies to them.
     """
 
     def __init__(self, total: int, per_address: int) -> None:
@@ -35,28 +35,28 @@ class Quota:
         self._by_address: Counter[str] = Counter()
         self.in_memory = 0
 
-    def take(self, address: str, count: int) -> None:
-        """Count bytes before they are kept.
+    def reserve(self, address: str, count: int) -> None:
+        """Count bytes before they are stored.
 
         Raises:
-            OutOfSpaceError: all requests together have too many.
-            TooManyRequestsError: this address has.
+            OutOfSpaceError: all requests together have too many bytes.
+            TooManyRequestsError: this address has too many bytes.
         """
         with self._lock:
             if self._used + count > self._total:
-                raise OutOfSpaceError("Too many uploads are under way; try again later.")
+                raise OutOfSpaceError("Too many uploads are in progress; try again later.")
             if address and self._by_address[address] + count > self._per_address:
-                raise TooManyRequestsError("Too many uploads from your address are under way; try again later.")
+                raise TooManyRequestsError("Too many uploads from your address are in progress; try again later.")
             self._used += count
             self._by_address[address] += count
             self.in_memory += count
 
     def wrote(self, count: int) -> None:
-        """Bytes went from memory to a file."""
+        """Count bytes that were written from memory to a file."""
         with self._lock:
             self.in_memory -= count
 
-    def give_back(self, address: str, count: int, in_memory: int) -> None:
+    def release(self, address: str, count: int, in_memory: int) -> None:
         with self._lock:
             self._used -= count
             self.in_memory -= in_memory
@@ -66,9 +66,9 @@ class Quota:
 
 
 class Spooled:
-    """Bytes that come piece by piece and are read once, from the start.
+    """Bytes that are added in pieces and read once, from the start.
 
-    One thread at a time may use it. ``flush`` may wait for a disk; the other methods do not.
+    One thread at a time may use it. ``flush`` may block on a disk; the other methods do not.
     """
 
     def __init__(self, quota: Quota, address: str) -> None:
@@ -80,18 +80,18 @@ class Spooled:
         self._next_check = 0
 
     def add(self, data: bytes) -> None:
-        """Keep one more piece.
+        """Add one more piece.
 
         Raises:
-            OutOfSpaceError, TooManyRequestsError: see ``Quota.take``.
+            OutOfSpaceError, TooManyRequestsError: see ``Quota.reserve``.
         """
-        self._quota.take(self._address, len(data))
+        self._quota.reserve(self._address, len(data))
         self.size += len(data)
         self._pending += len(data)
         if len(data) >= _MERGE_BYTES:
             self._pieces.append(data)
         elif self._pieces and isinstance(self._pieces[-1], bytearray):
-            # A client that sends byte by byte must not cost an object for each of them.
+            # A client that sends single bytes must not cost an object for each byte.
             self._pieces[-1] += data
         else:
             self._pieces.append(bytearray(data))
@@ -112,7 +112,7 @@ class Spooled:
             self._next_check = self.size + _CHECK_SPACE_EVERY
         try:
             if self._file is None:
-                # It has no name, so that it is gone with the process, however that ends.
+                # The file has no name, so that the system removes it when the process ends.
                 self._file = tempfile.TemporaryFile(dir=settings.SPOOL_DIR, buffering=0)  # noqa: SIM115
             for piece in self._pieces:
                 rest = memoryview(piece)
@@ -137,7 +137,7 @@ class Spooled:
         return self._file is not None
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Some of the bytes; may wait for a disk where there is a file."""
+        """Some of the bytes; it may block on a disk where there is a file."""
         if self._file is not None:
             return os.pread(self._file.fileno(), count, offset)
         if len(self._pieces) != 1:
@@ -145,10 +145,10 @@ class Spooled:
         return bytes(self._pieces[0][offset : offset + count])
 
     def close(self) -> None:
-        """Forget the bytes; may be called again."""
+        """Drop the bytes; it may be called again."""
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._quota.give_back(self._address, self.size, self._pending)
+        self._quota.release(self._address, self.size, self._pending)
         self._pieces.clear()
         self.size = self._pending = 0

@@ -1,4 +1,4 @@
-"""gunicorn's ASGI worker, made safe for clients that connect directly, without a proxy."""
+"""gunicorn's ASGI worker with protections for clients that connect directly, without a proxy."""
 
 import asyncio
 import contextlib
@@ -14,15 +14,15 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 HEADER_SECONDS: Final = 10.0
-"""How long a client has for the headers of a request, from its first byte; for the first request, from the start."""
+"""The time for the headers of a request, from its first byte on; for the first request, from the connection on."""
 UNACKNOWLEDGED_SECONDS: Final = 15
-"""How long the kernel waits for a client that takes nothing (``TCP_USER_TIMEOUT``)."""
+"""How long the kernel waits for a client that receives nothing (``TCP_USER_TIMEOUT``)."""
 LINGER_SECONDS: Final = 2.0
-"""How long a closed connection is still read, so that a client that sends sees the answer and not a reset."""
+"""How long a closed connection is still read, so that a sending client sees the answer and not a reset."""
 FLUSH_SECONDS: Final = 30.0
 """How long the rest of an answer may take when its connection is closed."""
 IDLE_SECONDS: Final = 2.0
-"""How long a worker that stops lets idle connections be: a request may be on its way."""
+"""How long a stopping worker keeps idle connections open: a request may be in transit."""
 
 gunicorn_protocol._REASON_PHRASES.update(
     {status.value: status.phrase for status in HTTPStatus if status.value not in gunicorn_protocol._REASON_PHRASES}
@@ -56,12 +56,12 @@ class Protocol(ASGIProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # What comes after the end of a conversation is read and forgotten.
+        # Data after the end of the exchange is read and dropped.
         if not self._closed:
             super().data_received(data)
 
     def eof_received(self) -> bool:
-        """A client may end its side and still wait for the answer; a body that has not come to its end never will."""
+        """Handle a client that closed its side: it may wait for the answer, but its body will not be completed."""
         if self._closed or self._is_ssl or self._current_request is None:
             return False
         self._current_request.must_close = True
@@ -70,11 +70,11 @@ class Protocol(ASGIProtocol):
         return True
 
     def close_after_answer(self) -> None:
-        """Announce with the answer that the connection ends, and end it."""
+        """Announce with the answer that the connection is closed, and close it."""
         self._current_request.must_close = True
 
     def abort(self) -> None:
-        """End the connection at once, whatever waits to be sent."""
+        """Close the connection at once and drop data that is not sent yet."""
         self._closed = True
         self.transport.abort()
 
@@ -103,7 +103,7 @@ class Protocol(ASGIProtocol):
     def _feed_callback_parser(self, data: bytes) -> bool:
         parser = self._callback_parser
         if parser._state == "body" and not parser._buffer and len(data) < parser._body_remaining:
-            # The middle of a large body, without the two copies that the parser makes of it.
+            # In the middle of a large body, skip the parser, which would copy the data twice.
             parser._body_remaining -= len(data)
             self._on_body(data)
             return True
@@ -116,7 +116,7 @@ class Protocol(ASGIProtocol):
             self._close_transport()
             goes_on = False
         if not goes_on:
-            # The conversation's task must not wait for another request.
+            # The task of this connection must not wait for another request.
             self._request_ready.set()
         elif self._current_request is None and self._header_timer is None:
             self._start_header_timer()
@@ -126,7 +126,7 @@ class Protocol(ASGIProtocol):
         parser = self._callback_parser
         codings = [value.lower() for name, value in parser.headers if name == b"transfer-encoding"]
         if codings and codings != [b"chunked"]:
-            # gunicorn takes "gzip, chunked" and would hand compressed bytes on as the body.
+            # gunicorn accepts "gzip, chunked" and would pass compressed bytes on as the body.
             raise UnsupportedTransferCoding("Only chunked is understood.")
         # RFC 9112 3.2
         if parser.http_version >= (1, 1) and not any(name == b"host" for name, _ in parser.headers):
@@ -139,13 +139,13 @@ class Protocol(ASGIProtocol):
         self.worker.serves(self)
         return skips
 
-    # Nothing but HTTP/1 is spoken here, whatever Upgrade says (RFC 9110 7.8: it may be ignored).
+    # Only HTTP/1 is supported; an Upgrade header may be ignored (RFC 9110 7.8).
     def _is_websocket_upgrade(self, request: Any) -> bool:
         return False
 
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
         scope = super()._build_http_scope(request, sockname, peername)
-        # The server alone can do these two; they are no part of ASGI.
+        # Two operations of the server that are not part of ASGI.
         return scope | {"extensions": {"connection.abort": self.abort, "connection.close": self.close_after_answer}}
 
     # Answers
@@ -158,11 +158,11 @@ class Protocol(ASGIProtocol):
         super()._send_response_start(*args, **kwargs)
 
     def _send_error_response(self, status: int, message: str, extra_headers: Any = ()) -> None:
-        """A problem document that repeats nothing of the request; nothing where an answer has begun already."""
+        """Send a problem document without content of the request, unless an answer has begun already."""
         if self._closed or (self._current_request is not None and self._is_answered):
             return
         phrase = HTTPStatus(status).phrase
-        # As `apps.core.problems` writes it, which cannot be imported here: gunicorn reads this before Django is set up.
+        # In the form of `apps.core.problems`, which cannot be imported here, before Django is set up.
         document = {
             "type": "about:blank",
             "title": phrase,
@@ -200,8 +200,8 @@ class Protocol(ASGIProtocol):
             self.transport.abort()
 
 
-class Listener:
-    """Accepts one connection at each turn of the loop, so that the workers share them evenly."""
+class SocketListener:
+    """Accepts one connection in each cycle of the event loop, so that the workers share them evenly."""
 
     def __init__(self, worker: "Worker", sock: socket.socket, ssl_context: Any) -> None:
         self._worker, self._socket, self._ssl = worker, sock, ssl_context
@@ -212,13 +212,13 @@ class Listener:
         self._worker.loop.add_reader(self._socket.fileno(), self._accept)
 
     def _accept(self) -> bool:
-        """Whether there was a connection."""
+        """Accept one connection; return whether there was one."""
         try:
             connection, _ = self._socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
-            # No descriptor is left: the connections wait in the kernel until some are closed.
+            # No file descriptor is free: new connections wait in the kernel until others are closed.
             self._worker.log.warning("A connection could not be accepted: %s", error.strerror)
             self._worker.loop.remove_reader(self._socket.fileno())
             self._worker.loop.call_later(0.5, self._resume)
@@ -240,7 +240,7 @@ class Listener:
             self._worker.log.debug("A connection was not made: %s", type(task.exception()).__name__)
 
     def close(self) -> None:
-        """Accept what the kernel has accepted already, and no more."""
+        """Accept the connections that the kernel has accepted already, and no more."""
         self._worker.loop.remove_reader(self._socket.fileno())
         while self._accept():
             pass
@@ -248,15 +248,15 @@ class Listener:
 
 
 class Worker(ASGIWorker):
-    """Keeps count of its connections; those that wait for a request make room for new ones."""
+    """Limits its connections: an idle one is closed for a new one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # In the order in which they began to wait.
         self._waiting: dict[Protocol, None] = {}
 
-    # gunicorn's connections end at once when their worker is not alive, though an answer that said nothing of it may
-    # just have gone out, and the client's next request be on its way. Here they learn of it from `_will_close` alone.
+    # gunicorn closes connections at once when their worker is not alive, although the client may have sent its next
+    # request after an answer without "Connection: close". Here only `_will_close` ends connections.
     @property
     def alive(self) -> bool:
         return True
@@ -276,7 +276,7 @@ class Worker(ASGIWorker):
         self._waiting.pop(connection, None)
 
     def make_room(self) -> bool:
-        """Whether one more connection may come; the one that waits longest for its client goes, if need be."""
+        """Whether one more connection may be accepted; if needed, the connection that is idle longest is closed."""
         if self.nr_conns < self.worker_connections:
             return True
         longest = next(iter(self._waiting), None)
@@ -288,7 +288,7 @@ class Worker(ASGIWorker):
 
     async def _serve(self) -> None:
         ssl_context = self._get_ssl_context()
-        self.servers = [Listener(self, each.sock, ssl_context) for each in self.sockets]
+        self.servers = [SocketListener(self, each.sock, ssl_context) for each in self.sockets]
         while not self.stopping:
             self.notify()
             if self.ppid != os.getppid():
@@ -297,7 +297,7 @@ class Worker(ASGIWorker):
         await self._shutdown()
 
     async def _shutdown(self) -> None:
-        """Finish what is under way. Idle connections are closed after a moment; their next answer says so before."""
+        """Finish running requests; close idle connections after a moment."""
         for server in self.servers:
             server.close()
         await asyncio.gather(*(task for server in self.servers for task in server.connecting), return_exceptions=True)

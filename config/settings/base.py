@@ -1,4 +1,4 @@
-"""What every environment shares. Values come from the environment through ``config.env``."""
+"""The settings that all environments share. Their values come from the environment through ``config.env``."""
 
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ LOGIN_REDIRECT_URL = "portal:worklist"
 LOGOUT_REDIRECT_URL = "portal:sign-in"
 AUTHENTICATION_BACKENDS = ["apps.accounts.backends.GuardedBackend"]
 PASSWORD_HASHERS = ["apps.accounts.hashing.LimitedArgon2PasswordHasher"]
-# In each web process; as many again may wait, others are answered with 503 at once.
+# Simultaneous password hashes in each web process; as many again may wait, others are answered with 503 at once.
 HASHES_AT_ONCE = env_int("HASHES_AT_ONCE", 2)
 # Failed sign-ins within the window, after which more are answered with 429: of one account from one address, and of one
 # address over all accounts. Refused API keys have a limit of their own.
@@ -130,33 +130,33 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 SPOOL_DIR = CHECXRAY_HOME / "spool"
 SPOOL_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 MODEL_CACHE_DIR = CHECXRAY_HOME / "models"
-# Bodies are streamed to the spool by the views that take films; everything else is small.
+# Views that receive images stream their bodies to the spool; all other bodies are small.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 0
 FILE_UPLOAD_TEMP_DIR = str(SPOOL_DIR)
 MAX_INSTANCE_BYTES = env_int("MAX_INSTANCE_MIB", 256) * 1024 * 1024
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_MIB", 2048) * 1024 * 1024
 MAX_UPLOAD_PARTS = 1000
-# What stays free on the disks of spool and objects; where nothing is said, 512 MiB, of a small disk a twentieth.
+# Bytes that stay free on the disks of spool and objects; by default 512 MiB, but at most a twentieth of the disk.
 SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("SPOOL_FREE_FLOOR_MIB") else None
 OBJECT_FREE_FLOOR_BYTES = (
     env_int("OBJECT_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("OBJECT_FREE_FLOOR_MIB") else None
 )
 
-# What one web process has: threads that run Django, requests that may wait for them in each lane, and bytes of bodies
-# and answers on their way in the spool, of which one address may have half.
+# For one web process: the threads that run Django, the requests that may wait for them in each lane, and the bytes of
+# bodies and answers in the spool, of which one address may use half.
 WEB_THREADS = env_int("WEB_THREADS", 8)
 WEB_WAITING = env_int("WEB_WAITING", 256)
 WEB_SPOOL_BYTES = env_int("WEB_SPOOL_MIB", 8192) * 1024 * 1024
 
-# Whether a version that replaces another one needs a second operator's word.
+# Whether the activation of a version that replaces another one needs the approval of a second operator.
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
 # By how much of mean AUROC a new version may be worse than the one in service, at the lower end of the 95 % interval.
 GATE_DELTA = env_float("GATE_DELTA", 0.02)
-# An evaluation or a preview whose worker is silent for this long is begun again by another one.
+# The lease of an evaluation or a preview: without an extension for this long, another worker starts it again.
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 60)
 
-# Whether a hospital's administrators choose its operating points; else operators alone do.
+# Whether a tenant's administrators choose its operating points; otherwise only operators do.
 HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
 
 # Webhooks go to public addresses by https, unless these say otherwise.
@@ -165,17 +165,17 @@ WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 
 # Inference
 INFERENCE_BATCH_SIZE = env_int("INFERENCE_BATCH_SIZE", 32)
-# A worker that is silent for this long has lost its jobs; it says that it lives four times as often.
+# The lease of a job; a worker extends its leases four times in this period.
 INFERENCE_LEASE_SECONDS = env_int("INFERENCE_LEASE_SECONDS", 60)
-# A worker that holds a film this long hangs, and ends itself.
+# A worker that holds a job for this long is considered as hanging, and ends itself.
 INFERENCE_STUCK_SECONDS = env_int("INFERENCE_STUCK_SECONDS", 600)
 INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
-# Where films are taken in and read on one machine, taking in goes first: readings that run beside it cost both more.
+# On a machine that receives and reads images, receiving has priority; running both at once makes both slower.
 INFERENCE_NICENESS = env_int("INFERENCE_NICENESS", 15)
 RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)
 
-# /predict is answered by the web processes themselves: what each of them gives to it at most.
+# The web processes themselves answer /predict; these are the limits for each of them.
 PREDICT_THREADS = env_int("PREDICT_THREADS", 2)
 PREDICT_AT_ONCE = env_int("PREDICT_AT_ONCE", 2)
 PREDICT_PENDING = env_int("PREDICT_PENDING", 6)
@@ -186,7 +186,7 @@ PREDICT_MAX_IMAGES = env_int("PREDICT_MAX_IMAGES", 32)
 PREDICT_MAX_HEATMAP_IMAGES = 8
 PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
 
-# Celery carries wake-up messages only: acknowledged at once, no results, no retries, no schedule.
+# Celery transports wake-up messages only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
 # Celery would close the worker's connections around each task, and a film would wait 30 ms for new ones; the drain
 # closes those that are old or broken.
@@ -221,17 +221,17 @@ DIMSE_TLS_CERTIFICATE = env_str("DIMSE_TLS_CERTIFICATE")
 DIMSE_TLS_KEY = env_str("DIMSE_TLS_KEY")
 DIMSE_TLS_CLIENT_CA = env_str("DIMSE_TLS_CLIENT_CA")
 DIMSE_TLS_ONLY = env_bool("DIMSE_TLS_ONLY")
-# Associations at once.
+# The largest numbers of concurrent associations.
 DIMSE_ASSOCIATIONS = env_int("DIMSE_ASSOCIATIONS", 64)
 DIMSE_ASSOCIATIONS_PER_TENANT = env_int("DIMSE_ASSOCIATIONS_PER_TENANT", 32)
 DIMSE_ASSOCIATIONS_PER_PEER = env_int("DIMSE_ASSOCIATIONS_PER_PEER", 16)
 
-# What model cards say of whoever answers for the models; empty is shown as not stated.
+# The manufacturer's details in model cards; an empty one is shown as not stated.
 MANUFACTURER_NAME = env_str("MANUFACTURER_NAME")
 MANUFACTURER_CONTACT = env_str("MANUFACTURER_CONTACT")
 REGULATORY_APPROVAL = env_str("REGULATORY_APPROVAL")
 MODEL_MAINTENANCE = env_str("MODEL_MAINTENANCE")
-# The manufacturer clears this once the product is a marketed device; until then every page carries it.
+# Every page shows this notice. The manufacturer clears it when the product is a marketed device.
 INTENDED_USE_NOTICE = env_str("INTENDED_USE_NOTICE", "Investigational. Not for diagnostic use.")
 
 REST_FRAMEWORK: dict[str, Any] = {
@@ -256,7 +256,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
 }
 
-# Links of invitations are sent by this mail server; without one, they are shown to who makes them.
+# The mail server for invitation links; without one, a link is shown to the inviting user.
 EMAIL_HOST = env_str("EMAIL_HOST")
 EMAIL_PORT = env_int("EMAIL_PORT", 587)
 EMAIL_HOST_USER = env_str("EMAIL_HOST_USER")
@@ -265,7 +265,7 @@ EMAIL_USE_TLS = env_bool("EMAIL_USE_TLS", True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env_str("EMAIL_FROM", "checxray@localhost")
 
-# Networks of the proxies in front of the web server: their X-Forwarded-For is believed, and no one else's.
+# Networks of the proxies in front of the web server: X-Forwarded-For is accepted only from them.
 TRUSTED_PROXIES = env_networks("TRUSTED_PROXIES")
 
 # Browser
@@ -298,7 +298,7 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_paths"]}},
     "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
     "loggers": {
-        # Two lines for each wake-up message.
+        # They would log two lines for each wake-up message.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},

@@ -1,4 +1,4 @@
-"""Production: nothing embedded, nothing by default; a missing or weak value stops the process with its name."""
+"""Production settings: no embedded services and no defaults; a missing or weak value stops the process."""
 
 from django.core.exceptions import ImproperlyConfigured
 

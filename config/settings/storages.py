@@ -1,4 +1,4 @@
-"""Where objects are kept: files of this machine, or an S3."""
+"""The storage of objects: files on this machine, or an S3."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ STORAGES: dict[str, dict[str, Any]] = {
     },
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
 }
-# An S3 that accepts connections and never answers: each attempt of a call ends after these, and a whole operation at
-# its deadline, which grows by a second for each MiB that is to be moved.
+# Timeouts for an S3 that accepts connections and does not answer: for each attempt of a call, and the deadline of a
+# whole operation, which grows by a second for each MiB of data.
 S3_CONNECT_SECONDS = env_float("S3_CONNECT_SECONDS", 5)
 S3_READ_SECONDS = env_float("S3_READ_SECONDS", 10)
 S3_ATTEMPTS = env_int("S3_ATTEMPTS", 2)
@@ -43,7 +43,7 @@ if env_str("S3_BUCKET"):
                 retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
                 max_pool_connections=32,
                 tcp_keepalive=True,
-                # Checksums beyond Content-MD5 are an addition of AWS that other servers refuse.
+                # AWS adds checksums besides Content-MD5, which other servers refuse.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),

@@ -1,4 +1,4 @@
-"""Tests: the embedded servers of a temporary home, with cheap passwords and plain static files."""
+"""Test settings: embedded servers in a temporary home, a fast password hasher and plain static files."""
 
 from config.settings.embedded import *  # noqa: F403
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from config.embedded import places, postgres, valkey
+from config.embedded import paths, postgres, valkey
 from tests.conftest import PROJECT_ROOT
 
 
@@ -23,13 +23,13 @@ def in_fresh_home(code: str, home: Path) -> subprocess.CompletedProcess[str]:
 def test_no_login_works_without_its_password(servers: None) -> None:
     for user in ("postgres", "chx_app", "chx_owner"):
         with pytest.raises(psycopg2.OperationalError):
-            psycopg2.connect(host=str(places.socket_folder()), user=user, dbname="postgres", password="wrong")
+            psycopg2.connect(host=str(paths.socket_folder()), user=user, dbname="postgres", password="wrong")
 
 
 def test_nobody_else_may_read_the_home(servers: None) -> None:
-    assert stat.S_IMODE(places.prepared_home().stat().st_mode) == 0o700
-    assert stat.S_IMODE(places.socket_folder().stat().st_mode) == 0o700
-    assert stat.S_IMODE((places.prepared_home() / "secrets.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(paths.prepared_home().stat().st_mode) == 0o700
+    assert stat.S_IMODE(paths.socket_folder().stat().st_mode) == 0o700
+    assert stat.S_IMODE((paths.prepared_home() / "secrets.json").stat().st_mode) == 0o600
 
 
 def test_the_servers_listen_on_no_network(servers: None) -> None:

@@ -30,7 +30,7 @@ from tests.faults.object_server import ObjectServer
 from tests.faults.servers import hanging, postgres_is_back
 from tests.flows.processes import running, wait_for
 from workers.drain import Drain
-from workers.watch import Watch
+from workers.polling import QueuePoller
 
 logger = logging.getLogger(__name__)
 # Long after any test: what frees the jobs of a killed worker is that its process has ended.
@@ -129,7 +129,7 @@ def test_a_storage_that_is_away_delays_and_fails_nothing(
         drain.run()
         accepted = [store_film(north, seed=seed, size=256).instance.sop_instance_uid for seed in range(images)]
         server.stop()
-        with closing(Watch(drain, quiet=0.5)) as watch:
+        with closing(QueuePoller(drain, quiet=0.5)) as watch:
             watch.start()
             wait_for(oldest_outage, 60, "A reason that is shown")
             time.sleep(seconds)

@@ -20,12 +20,12 @@ from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
 from apps.registry.services import fetch_artifact, register
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
-from config.embedded import places, valkey
+from config.embedded import paths, valkey
 from tests.conftest import STARTER, Hospital
 from tests.dicomweb.web import MULTIPART, multipart
 from tests.flows.processes import running, start, wait_for
 from workers.drain import Drain
-from workers.watch import Watch
+from workers.polling import Watch
 
 QUICK = {"INFERENCE_LEASE_SECONDS": "3", "INFERENCE_BATCH_SIZE": "4"}
 
@@ -76,7 +76,7 @@ def test_a_broker_that_was_stopped_and_came_back_empty_delays_but_loses_nothing(
         broker.kill()
         broker.wait(10)
         store_film(north, seed=2, size=256)
-        shutil.rmtree(places.prepared_home() / "valkey")
+        shutil.rmtree(paths.prepared_home() / "valkey")
         valkey.start()
         wait_for(lambda: states(north) == [JobState.COMPLETE] * 2, 60, "The result that had no wake-up message")
 

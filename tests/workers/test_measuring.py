@@ -16,7 +16,7 @@ from tests.evaluation import synthetic
 from tests.evaluation.films import write_layout
 from tests.flows.processes import running, start, wait_for
 from tests.ml import tiny
-from workers.measuring import measure_waiting
+from workers.evaluating import evaluate_waiting
 
 State = EvaluationJob.State
 
@@ -43,7 +43,7 @@ def test_a_registered_version_is_measured_on_every_active_set(db: None, films: P
     assert states() == {"public": State.WAITING, "gone": State.WAITING}
     assert EVALUATIONS.waits()
 
-    measure_waiting(worker="test", stopping=threading.Event())
+    evaluate_waiting(worker="test", stopping=threading.Event())
     assert states() == {"public": State.COMPLETE, "gone": State.REFUSED}
     kept = Evaluation.objects.get()
     assert (str(kept.evaluation_set), kept.n, kept.patients, kept.model_version) == ("public", 48, 24, version)
@@ -131,7 +131,7 @@ def test_a_worker_that_stops_gives_the_job_back(db: None, films: Path, tmp_path:
 
     stopper = threading.Thread(target=stop_while_it_runs)
     stopper.start()
-    measure_waiting(worker="test", stopping=stopping)
+    evaluate_waiting(worker="test", stopping=stopping)
     stopper.join()
     found = EvaluationJob.objects.get()
     assert (found.state, found.attempts) == (State.WAITING, 0)

@@ -31,7 +31,7 @@ from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import change, held, of, registered, run_until_held, second, working
 from workers.drain import Drain
-from workers.watch import Watch
+from workers.polling import QueuePoller
 
 __all__ = ["second"]
 
@@ -264,7 +264,7 @@ def moved(*arguments: str) -> str:
 @contextmanager
 def looking(drain: Drain) -> Iterator[None]:
     """Look for work as the watch of a worker does, only more often."""
-    watch = Watch(drain, quiet=0.2)
+    watch = QueuePoller(drain, quiet=0.2)
     watch.start()
     try:
         yield

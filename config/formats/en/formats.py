@@ -1,4 +1,4 @@
-"""Dates of the console: short, and read alike in every country (ISO 8601)."""
+"""Date formats of the console: ISO 8601, which is unambiguous in every country."""
 
 DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i"

@@ -1,4 +1,4 @@
-"""Looks for work without a wake-up message: while the broker is away, images are read a little later."""
+"""Polls for jobs without a wake-up message, so that jobs are read also while the broker does not answer."""
 
 import logging
 import threading
@@ -7,11 +7,11 @@ import time
 from workers.drain import Drain
 
 logger = logging.getLogger(__name__)
-# As long as a worker waits, in seconds, before it looks for itself.
+# How long a worker waits without a wake-up message before it looks for jobs itself, in seconds.
 QUIET_SECONDS = 5.0
 
 
-class Watch:
+class QueuePoller:
     def __init__(self, drain: Drain, quiet: float = QUIET_SECONDS) -> None:
         self._drain = drain
         self._quiet = quiet
@@ -32,11 +32,11 @@ class Watch:
             changed = self._drain.changed.wait(self._quiet)
             self._drain.changed.clear()
             if not self._closed and (changed or time.monotonic() - self._drain.last_run >= self._quiet):
-                self._look()
+                self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
             self._drain.run()
-        # Nothing may end this thread: without it a dead broker stops diagnosis.
+        # No error may end this thread: without it no job is read while the broker is down.
         except Exception as error:
-            logger.warning("A look for work failed (%s); the next one tries again.", type(error).__name__)
+            logger.warning("Polling for jobs failed (%s); the next poll tries again.", type(error).__name__)

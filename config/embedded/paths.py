@@ -1,4 +1,4 @@
-"""Where the embedded services keep their files, and the random passwords that guard them."""
+"""The paths of the embedded services' files, and their random passwords."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def load_secrets() -> Secrets:
         try:
             os.link(draft, path)
         except FileExistsError:
-            pass  # another process was first: its passwords are the ones in force
+            pass  # another process was first: its passwords are used
         finally:
             draft.unlink()
     return Secrets(**json.loads(path.read_text()))

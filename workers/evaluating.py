@@ -1,4 +1,4 @@
-"""Versions on the operator's evaluation sets, each measured in a child process."""
+"""Evaluates versions on the operator's evaluation sets, each in a child process."""
 
 import json
 import tempfile
@@ -12,18 +12,18 @@ from apps.evaluation import services
 from apps.evaluation.models import EvaluationJob
 from apps.registry import engine
 from apps.registry.services import fetch_artifact
-from workers.children import Attend, work_off
+from workers.children import WaitForChild, process_jobs
 
-_LAST_WORDS = 4000
-
-
-def measure_waiting(*, worker: str, stopping: threading.Event) -> None:
-    work_off(services.EVALUATIONS, _measure, worker=worker, stopping=stopping)
+_LAST_BYTES = 4000
 
 
-def _measure(job: EvaluationJob, attend: Attend) -> None:
+def evaluate_waiting(*, worker: str, stopping: threading.Event) -> None:
+    process_jobs(services.EVALUATIONS, _measure, worker=worker, stopping=stopping)
+
+
+def _measure(job: EvaluationJob, wait_for_child: WaitForChild) -> None:
     with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
-        status, words = _in_child(job, Path(folder), attend)
+        status, words = _in_child(job, Path(folder), wait_for_child)
         if status == 0:
             report: dict[str, Any] = json.loads((Path(folder) / "report.json").read_bytes())
             services.complete_evaluation(job=job, report=report)
@@ -33,8 +33,8 @@ def _measure(job: EvaluationJob, attend: Attend) -> None:
             services.EVALUATIONS.fail(job=job, reason=words or f"The evaluation ended with status {status}.")
 
 
-def _in_child(job: EvaluationJob, folder: Path, attend: Attend) -> tuple[int, str]:
-    """Exit status and last words of the evaluation."""
+def _in_child(job: EvaluationJob, folder: Path, wait_for_child: WaitForChild) -> tuple[int, str]:
+    """Run an evaluation in a child process; return its exit status and its error message."""
     films = job.evaluation_set
     with (folder / "said").open("w+b") as said:
         child = engine.start_evaluation(
@@ -46,12 +46,12 @@ def _in_child(job: EvaluationJob, folder: Path, attend: Attend) -> tuple[int, st
             settings.INFERENCE_DEVICE,
             said,
         )
-        return attend(child), _last_words(folder / "said")
+        return wait_for_child(child), _last_error(folder / "said")
 
 
-def _last_words(path: Path) -> str:
+def _last_error(path: Path) -> str:
     """The reason, without the progress bars before it."""
-    text = path.read_bytes()[-_LAST_WORDS:].decode(errors="replace").replace("\r", "\n")
+    text = path.read_bytes()[-_LAST_BYTES:].decode(errors="replace").replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
-    told = [line.partition("Evaluation stopped: ")[2] for line in lines if "Evaluation stopped: " in line]
-    return (told or lines or [""])[-1]
+    reasons = [line.partition("Evaluation stopped: ")[2] for line in lines if "Evaluation stopped: " in line]
+    return (reasons or lines or [""])[-1]
