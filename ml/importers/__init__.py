@@ -1,4 +1,4 @@
-"""Models made elsewhere, brought into our own artifact format. Nothing in a foreign file is ever executed."""
+"""Import models from other projects into our artifact format, without executing anything in their files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["FORMATS", "ImportRefused", "Imported", "Options", "import_file"]
 
 @dataclass(frozen=True)
 class Imported:
-    """An artifact made from a file. `mapped` counts tensors; `dropped` says what was left out, and why."""
+    """An artifact made from a file. `mapped` counts tensors; `dropped` lists what was left out, with the reason."""
 
     manifest: Manifest
     mapped: int
@@ -23,7 +23,10 @@ class Imported:
 def import_file(source: Path, options: Options, directory: Path) -> Imported:
     """Write the artifact of a model file into the existing folder `directory`.
 
-    Raises ImportRefused, ArtifactInvalid for a damaged bundle, InputRejected for a calibration film.
+    Raises:
+        ImportRefused: the file is not a model that can be imported.
+        ArtifactInvalid: a bundle is damaged.
+        InputRejected: a calibration image can't be read.
     """
     if options.format == "bundle":
         from ml.importers.bundle import require_golden, unpack

@@ -1,4 +1,4 @@
-"""From a converted network to an artifact: heatmap scale, calibration where films are given, input check, card."""
+"""Make an artifact of a converted network: heatmap scale, calibration, operating points, input check and card."""
 
 import hashlib
 import tempfile
@@ -31,10 +31,10 @@ from ml.training.forward import Outputs, run
 from ml.training.package import MIN_POSITIVES, golden_logits
 
 MAX_IDENTITY_ERROR: Final = 1e-4
-MAX_FILMS: Final = 2000
+MAX_IMAGES: Final = 2000
 # A logit beyond this is a probability of 1 or 0 in float32.
 _CERTAIN: Final = 20.0
-MIN_GATE_PATIENTS: Final = 200
+MIN_PATIENTS: Final = 200
 _PHANTOM_SIDE: Final = 512
 _FITTED: Final = "The feature statistics of the input check are from the same films."
 _TAGS_ONLY: Final = "No feature statistics: the input check uses a film's attributes, size and shape only."
@@ -42,7 +42,7 @@ _TAGS_ONLY: Final = "No feature statistics: the input check uses a film's attrib
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What films add to a network: display scale, calibration, operating points with a note for each that is absent."""
+    """What is fitted on images: display scale, calibration, operating points with a note for each missing one."""
 
     cam_scale: dict[str, CamScale]
     calibration: dict[str, Platt]
@@ -54,18 +54,23 @@ class Fitted:
 
 
 def assemble(converted: Converted, options: Options, source: Path, directory: Path) -> tuple[Manifest, tuple[str, ...]]:
-    """Write the artifact of a converted network into `directory`; returns its manifest and what films added.
+    """Write the artifact of a converted network into `directory`.
 
-    Raises ImportRefused when the network gives no numbers, its maps do not sum to its logits, or the calibration
-    folder is none; InputRejected for a film in it that can't be read.
+    Returns:
+        Its manifest, and sentences about what was fitted on which images.
+
+    Raises:
+        ImportRefused: the network gives NaN, its maps do not sum to its logits, or the calibration folder is not a
+            data set.
+        InputRejected: an image of the calibration folder can't be read.
     """
-    listed = _listed(options.calibrate) if options.calibrate else None
+    images = _calibration_list(options.calibrate) if options.calibrate else None
     network = build(converted.architecture, len(converted.choice.labels)).eval()
     network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in converted.tensors.items()})
-    synthetic = np.stack([to_square(film, converted.space) for film in _films(options.phantoms)])
+    synthetic = np.stack([to_square(image, converted.space) for image in _synthetic_images(options.phantoms)])
     trial = run(network, synthetic, converted.space, batch_size=8, progress="Synthetic films")
     _check(network, trial)
-    fitted = _on_films(network, converted, listed, synthetic) if listed else _on_phantoms(converted, trial)
+    fitted = _fit_on_images(network, converted, images, synthetic) if images else _fit_on_synthetic(converted, trial)
     height, width = trial.cams.shape[2:]
     manifest = Manifest(
         name=options.name,
@@ -84,15 +89,15 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
         labels=converted.choice.labels,
         golden_logits=golden_logits(network, converted.space),
     )
-    # Full precision: the source's own outputs are what an import promises.
+    # Keep float32 weights, so that an imported version gives the outputs of its source.
     how = fitted.how + _saturated(trial, converted.choice.labels)
     return save_artifact(directory, manifest, converted.tensors, fitted.check), how
 
 
 @lru_cache(maxsize=2)
-def _films(count: int) -> tuple[NDArray[np.uint8], ...]:
-    films = (generate(seed, _PHANTOM_SIDE, FINDINGS[seed % len(FINDINGS) :][: seed % 2]) for seed in range(count))
-    return tuple((film.pixels >> 4).astype(np.uint8) for film in films)
+def _synthetic_images(count: int) -> tuple[NDArray[np.uint8], ...]:
+    records = (generate(seed, _PHANTOM_SIDE, FINDINGS[seed % len(FINDINGS) :][: seed % 2]) for seed in range(count))
+    return tuple((image.pixels >> 4).astype(np.uint8) for image in records)
 
 
 def _check(network: CamNetwork, trial: Outputs) -> None:
@@ -105,14 +110,14 @@ def _check(network: CamNetwork, trial: Outputs) -> None:
 
 
 def _saturated(trial: Outputs, labels: Sequence[str]) -> tuple[str, ...]:
-    """A note on outputs that are certain of every synthetic film, which no useful network is."""
+    """A note on outputs with a probability of 0 or 1 for every synthetic image, which are not usable."""
     stuck = [label for column, label in enumerate(labels) if np.abs(trial.logits[:, column]).min() > _CERTAIN]
     if not stuck:
         return ()
     return (f"WARNING: certain of every synthetic film, so of no use as it is: {', '.join(stuck)}. Check the file.",)
 
 
-def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:
+def _fit_on_synthetic(converted: Converted, trial: Outputs) -> Fitted:
     labels = converted.choice.labels
     absent = "No operating point came with the import, and none was chosen here."
     return Fitted(
@@ -131,49 +136,51 @@ def _on_phantoms(converted: Converted, trial: Outputs) -> Fitted:
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """The films of a calibration folder that are used."""
+class _CalibrationList:
+    """The images of a calibration folder that are used."""
 
     folder: Path
-    films: dict[str, ImageRecord]
+    records: dict[str, ImageRecord]
     names: list[str]
 
 
-def _listed(folder: Path) -> _Listed:
-    """Never the test list: a later evaluation must find it untouched."""
+def _calibration_list(folder: Path) -> _CalibrationList:
+    """Choose the calibration images. The test list is never used, so that a later evaluation can use it."""
     try:
-        films = read_table(find_table(folder))
+        records = read_table(find_table(folder))
         lists = {path.name: path for path in folder.glob("*_list.txt")}
-        test = set(read_list(lists["test_list.txt"], films)) if "test_list.txt" in lists else set()
-        names = read_list(lists["train_val_list.txt"], films) if "train_val_list.txt" in lists else tuple(films)
+        test = set(read_list(lists["test_list.txt"], records)) if "test_list.txt" in lists else set()
+        names = read_list(lists["train_val_list.txt"], records) if "train_val_list.txt" in lists else tuple(records)
     except DatasetInvalid as error:
         raise ImportRefused(f"The calibration films can't be used: {error}") from error
-    left = [name for name in names if name not in test]
-    if not left:
+    remaining = [name for name in names if name not in test]
+    if not remaining:
         raise ImportRefused("The calibration films can't be used: all of them are on the test list.")
-    chosen = np.sort(np.random.default_rng(0).permutation(len(left))[:MAX_FILMS])
-    return _Listed(folder, films, [left[index] for index in chosen])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(remaining))[:MAX_IMAGES])
+    return _CalibrationList(folder, records, [remaining[index] for index in chosen])
 
 
-def _on_films(network: CamNetwork, converted: Converted, listed: _Listed, synthetic: NDArray[np.uint8]) -> Fitted:
-    labels, films, names = converted.choice.labels, listed.films, listed.names
+def _fit_on_images(
+    network: CamNetwork, converted: Converted, images: _CalibrationList, synthetic: NDArray[np.uint8]
+) -> Fitted:
+    labels, records, names = converted.choice.labels, images.records, images.names
     try:
         with tempfile.TemporaryDirectory() as cache:
-            cached = cached_images(listed.folder, names, converted.space, Path(cache))
+            cached = cached_images(images.folder, names, converted.space, Path(cache))
             squares = np.array(cached[np.arange(len(names))])
     except DatasetInvalid as error:
         raise ImportRefused(f"The calibration films can't be used: {error}") from error
     outputs = run(network, squares, converted.space, progress="Calibration films")
-    truth = targets(films, names)[:, [LABELS.index(label) for label in labels]]
+    truth = targets(records, names)[:, [LABELS.index(label) for label in labels]]
     calibration, thresholds, notes = _points(converted, outputs, truth)
-    patients = [films[name].patient for name in names]
+    patients = [records[name].patient for name in names]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
     how = (
         f"Heatmap scale and Platt calibration from {len(names)} films of {len(set(patients))} patients (SHA-256 of the "
         f"names {digest[:16]}). Whether the source was trained on them is not known, so no figure is given."
     )
     check, metrics = None, {}
-    if len(set(patients)) >= MIN_GATE_PATIENTS:
+    if len(set(patients)) >= MIN_PATIENTS:
         check, metrics["gate"] = fit_feature_check(network, squares, patients, converted.space, synthetic)
     about_check = _FITTED if check else _TAGS_ONLY
     scale = {label: fit_cam_scale(outputs.cams[:, column]) for column, label in enumerate(labels)}
@@ -193,9 +200,9 @@ def _points(
         calibration[label] = fit_platt(logits, real) if enough else Platt()
         own = converted.thresholds.get(label)
         if own is not None:
-            # The same films stay positive: the threshold goes through the calibration as the logit does.
-            moved = calibrate(np.array([[np.log(own.value / (1 - own.value))]]), [label], calibration)
-            thresholds[label] = replace(own, value=float(np.clip(moved[0, 0], 1e-6, 1 - 1e-6)))
+            # Calibrate the threshold like the logits, so that the same images stay positive.
+            calibrated = calibrate(np.array([[np.log(own.value / (1 - own.value))]]), [label], calibration)
+            thresholds[label] = replace(own, value=float(np.clip(calibrated[0, 0], 1e-6, 1 - 1e-6)))
         elif enough:
             value = youden_threshold(real, calibrate(logits[:, None], [label], calibration)[:, 0])
             thresholds[label] = Threshold(float(np.clip(value, 1e-6, 1 - 1e-6)), "youden", positives)

@@ -1,4 +1,4 @@
-"""Our own artifact, as a folder or packed: only its two files are taken, by name, within bounds."""
+"""Import our own artifact from a folder or an archive: only its two files, by name, within size limits."""
 
 import lzma
 import shutil
@@ -18,21 +18,24 @@ from ml.model.predictor import Predictor
 LIMITS: Final = {MANIFEST: MAX_MANIFEST_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES}
 MAX_ENTRIES: Final = 100
 MAX_OTHER_BYTES: Final = 64 << 20
-"""Of what else lies in an archive, and is passed over: a packed file must be unpacked to get past it."""
+"""Limit for other entries of an archive, which are skipped: a compressed entry must be unpacked to skip it."""
 
 _CHUNK: Final = 1 << 20
 _BROKEN: Final = (
     zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError, EOFError, OSError, NotImplementedError,
     RuntimeError,
 )  # fmt: skip
-"""What the libraries raise over an archive that is damaged, encrypted, or none."""
+"""What the libraries raise for a file that is no archive, or is damaged or encrypted."""
 
 
 def unpack(source: Path, directory: Path) -> None:
-    """Bring manifest.json and model.safetensors of a folder, .zip or .tar(.gz, .xz, .bz2) into `directory`.
+    """Copy manifest.json and model.safetensors of a folder, .zip or .tar(.gz, .xz, .bz2) into `directory`.
 
-    Both lie at the top of an archive or in one folder of it. Nothing else is written, whatever the archive's names
-    say. Raises ImportRefused; whether the two make an artifact is for `ml.model.artifact.load_artifact` to say.
+    In an archive they are at the top or in one folder. Nothing else is written, whatever names the archive contains.
+    `ml.model.artifact.load_artifact` checks the two files later.
+
+    Raises:
+        ImportRefused: the source is not a folder or archive with these files.
     """
     if source.is_dir():
         for name in LIMITS:
@@ -44,7 +47,7 @@ def unpack(source: Path, directory: Path) -> None:
         raise ImportRefused(f"No file or folder {source.name}: give an existing path.")
     found: set[str] = set()
     try:
-        # Opened here: the libraries do not close what they fail to recognise.
+        # Open the file here, because the libraries do not close a file that they do not recognise.
         with source.open("rb") as raw, closing(_entries(raw)) as entries:
             for entry, stream in entries:
                 name = entry.name
@@ -66,9 +69,10 @@ def unpack(source: Path, directory: Path) -> None:
 
 
 def require_golden(directory: Path) -> None:
-    """Replay the golden image with the weights and the input space of an unpacked artifact.
+    """Check the golden image with the weights and the input space of an unpacked artifact.
 
-    Raises ArtifactInvalid: the files are damaged, or were changed since they were packaged.
+    Raises:
+        ArtifactInvalid: the files are damaged, or were changed after they were packaged.
     """
     # Torch is imported only where a network is run.
     import torch
@@ -76,9 +80,9 @@ def require_golden(directory: Path) -> None:
     from ml.model.onnx_export import serving_graph
 
     artifact = load_artifact(directory)
-    film = golden_image.square(artifact.manifest.input_space.size)
+    square = golden_image.square(artifact.manifest.input_space.size)
     with torch.inference_mode():
-        logits = serving_graph(artifact)(torch.from_numpy(film[None].copy()))[0]
+        logits = serving_graph(artifact)(torch.from_numpy(square[None].copy()))[0]
     golden_image.check(artifact.manifest, logits[0].numpy(), Predictor.golden_tolerance)
 
 
@@ -113,7 +117,7 @@ def _wanted(name: str, size: int, count: int) -> bool:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], limit: int, name: str) -> None:
-    """What an archive announces as a size need not be true."""
+    """Copy at most `limit` bytes, because the size in the archive's directory may be false."""
     written = 0
     while chunk := source.read(_CHUNK):
         written += len(chunk)

@@ -1,4 +1,4 @@
-"""What is told about an imported version: where it came from, what was kept and left out, what nobody has measured."""
+"""The model card and the provenance of an imported version: its source, what was left out, what is not measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ NOT_EVALUATED: Final = (
 
 
 def provenance(converted: Converted, options: Options, source: Path) -> dict[str, Any]:
-    """The manifest's `data`: where the file came from, and what became of it."""
+    """The manifest's `data`: where the file came from, and what was left out."""
     return {
         "source": options.source or "Imported; where the weights come from was not stated.",
         "licence": options.licence or "Not stated.",
@@ -31,7 +31,7 @@ def provenance(converted: Converted, options: Options, source: Path) -> dict[str
 
 
 def card(converted: Converted, options: Options, thresholds: Mapping[str, Threshold | None], how: Sequence[str]) -> str:
-    """The model card, Markdown. `how` says what films added."""
+    """The model card in Markdown. `how` has sentences about what was fitted on which images."""
     choice, space = converted.choice, converted.space
     scale = f"mean {space.mean[0]:g}, standard deviation {space.std[0]:g} (first channel)"
     lines = [

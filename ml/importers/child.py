@@ -1,7 +1,7 @@
 """The process that opens a foreign file: `python -m ml.importers.child MEMORY_BYTES CPU_SECONDS`, file on stdin.
 
-After its imports it can open nothing more (no file, no socket, no process) and write nothing but its two outputs:
-safetensors on stdout, whose metadata holds the facts as JSON, or a refusal on stderr.
+After its imports it can open no file, socket or process. It writes only its two outputs: safetensors on stdout, with
+the facts as JSON in the metadata, or a refusal on stderr.
 """
 
 import codecs
@@ -24,11 +24,11 @@ OUT_OF_MEMORY = 4
 
 
 def main() -> int:
-    """Read, describe, write. Returns the exit status."""
+    """Read the file and write the tensors. Returns the exit status."""
     memory_bytes, cpu_seconds = (int(argument) for argument in sys.argv[1:3])
     source, out = os.fdopen(0, "rb", closefd=False), os.fdopen(1, "wb", closefd=False)
     for encoding in ("cp437", "latin-1", "ascii", "utf-8"):
-        # Names in archives and old pickles: Python opens a module for each when it is first used.
+        # Encodings of names in archives and old pickles. Python opens a module file for each on first use.
         codecs.lookup(encoding)
     leave_network()
     _limit(memory_bytes, cpu_seconds)
@@ -51,19 +51,19 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> None:
         "RLIMIT_FSIZE": MAX_OUTPUT_BYTES,
         "RLIMIT_CORE": 0,
         "RLIMIT_NPROC": 0,
-        # What is open stays open; nothing else can be.
+        # Open files stay open; no other file can be opened.
         "RLIMIT_NOFILE": 0,
     }
     for name, value in wanted.items():
         try:
             resource.setrlimit(getattr(resource, name), (value, value))
         except (AttributeError, ValueError, OSError):
-            # macOS does not grant RLIMIT_AS; the unpickler's own bounds remain.
+            # macOS has no RLIMIT_AS; the limits of the unpickler remain.
             continue
 
 
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    # Interpreter shutdown may want to open what it no longer can.
+    # Without the interpreter's shutdown, which might open files.
     os._exit(status)

@@ -1,4 +1,4 @@
-"""From what a pickle held to named tensors and the facts about them that an importer needs."""
+"""Collect the named tensors from an unpickled object, and the facts about it that an importer needs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -18,9 +18,13 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "network",
 
 
 def collect(unpickled: Unpickled) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Tensors by name, and facts: layout, wrappers gone through, entries left aside, class and layers of a module.
+    """Collect tensors and facts.
 
-    Raises ImportRefused.
+    Returns:
+        Tensors by name; and facts: layout, names of wrapping entries, ignored entries, class and layers of a module.
+
+    Raises:
+        ImportRefused: the object is not a network.
     """
     value, wrappers, ignored = _unwrap(unpickled.value)
     facts: dict[str, Any] = {"layout": unpickled.layout, "wrappers": wrappers, "class": None, "layers": {}}
@@ -88,7 +92,7 @@ def _dictionary(module: Layer, name: str) -> Mapping[Any, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold, or None."""
+    """The value where JSON can store it, else None."""
     if isinstance(value, (Layer, Inert, TensorView)):
         return None
     if isinstance(value, str):
@@ -106,7 +110,7 @@ def _arrays(unpickled: Unpickled, views: Mapping[Any, TensorView]) -> dict[str, 
     arrays: dict[str, NDArray[Any]] = {}
     total = 0
     for key, view in views.items():
-        # Several tensors may lie in one storage, so a small file could ask for any amount of memory.
+        # Several tensors can share one storage, so a small file could need any amount of memory.
         total += 8 * int(np.prod(view.shape, dtype=np.float64))
         if total > MAX_OUTPUT_BYTES:
             raise ImportRefused("The file's tensors are larger than any network that is served here.")

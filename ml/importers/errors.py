@@ -1,5 +1,5 @@
-"""The one way in which a file is refused as a model."""
+"""The exception for a file that is not imported as a model."""
 
 
 class ImportRefused(Exception):
-    """A file that is not imported; nothing was executed or registered. The message says why and what to do."""
+    """A file was not imported; nothing was executed or registered. The message names the reason and what to do."""

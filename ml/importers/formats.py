@@ -1,4 +1,4 @@
-"""What each kind of foreign file means: its outputs' names, its input space, its thresholds."""
+"""Convert each supported file format: names of the outputs, input space and thresholds."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 
 XRV_MEAN: Final = 0.5
 XRV_STD: Final = 1 / 2048
-"""(v / 255 - 0.5) / (1 / 2048) is TorchXRayVision's (2 v / 255 - 1) * 1024: the source's own numbers, exactly."""
+"""(v / 255 - 0.5) / (1 / 2048) equals TorchXRayVision's (2 v / 255 - 1) * 1024 exactly."""
 
 _XRV_SPACE: Final = InputSpace(224, "square", "gaussian", mean=(XRV_MEAN,) * 3, std=(XRV_STD,) * 3)
 _TORCHVISION_SPACE: Final = InputSpace(224, "crop", "bilinear", mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -30,9 +30,9 @@ _HEAD_PATH: Final = re.compile(r"(?:.*\.)?(?:classifier|fc|head|last_linear)(?:\
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A network in our own layout: everything that the file alone says.
+    """A network in our own layout, with everything that the file contains.
 
-    `thresholds` are on the sigmoid of the logit; `dropped` names tensors and outputs left out, with the reason.
+    `thresholds` are for the sigmoid of the logit; `dropped` lists omitted tensors and outputs with the reason.
     """
 
     architecture: str
@@ -45,13 +45,17 @@ class Converted:
 
 
 def convert(source: Source, options: Options) -> Converted:
-    """Convert by `options.format` ("xrv", "chexnet" or "state-dict"). Raises ImportRefused."""
+    """Convert a file of the format `options.format` ("xrv", "chexnet" or "state-dict").
+
+    Raises:
+        ImportRefused: the file does not fit the format.
+    """
     _check_layers(source.facts.get("layers", {}))
     return {"xrv": _xrv, "chexnet": _chexnet, "state-dict": _state_dict}[options.format](source, options)
 
 
 def _xrv(source: Source, options: Options) -> Converted:
-    """TorchXRayVision's DenseNet (a pickled module) and ResNet50 (a state dict)."""
+    """Convert TorchXRayVision's DenseNet (a pickled module) and ResNet50 (a state dict)."""
     tensors = dict(source.tensors)
     stated = tensors.pop("op_threshs", None)
     mapped = map_tensors(tensors, options.architecture, options.drop)
@@ -87,7 +91,7 @@ def _release(source: Source, options: Options) -> Release | None:
 
 
 def _xrv_names(source: Source, release: Release | None, outputs: int) -> Sequence[str]:
-    # A training run leaves all names of its data sets in the module, the library's table only those that were trained.
+    # The module names all outputs of its data sets; the library's table names only those that were trained.
     if release is not None:
         return tuple(name if name in release.labels else "" for name in PATHOLOGIES)
     for attribute in ("targets", "pathologies", "labels"):
@@ -104,9 +108,9 @@ def _by_name(names: Sequence[str], values: NDArray[Any]) -> dict[str, float]:
 
 
 def _xrv_thresholds(values: Mapping[str, float], architecture: str) -> tuple[dict[str, float], list[str]]:
-    """Thresholds by label on the plain sigmoid.
+    """Thresholds by label for the plain sigmoid.
 
-    The ResNet's were found on the sigmoid of a sigmoid, so all of them lie between sigmoid(0) and sigmoid(1).
+    Those of the ResNet were chosen on the sigmoid of a sigmoid, so all are between sigmoid(0) and sigmoid(1).
     """
     notes = []
     if values and architecture.startswith("resnet") and all(0.5 < t < 1 / (1 + math.exp(-1)) for t in values.values()):
@@ -123,7 +127,7 @@ def _xrv_thresholds(values: Mapping[str, float], architecture: str) -> tuple[dic
 
 
 def _chexnet(source: Source, options: Options) -> Converted:
-    """Reproductions of CheXNet: torchvision's DenseNet in old and new names, head `Sequential(Linear, Sigmoid)`."""
+    """Convert CheXNet reproductions: torchvision's DenseNet, old or new names, head `Sequential(Linear, Sigmoid)`."""
     mapped = map_tensors(source.tensors, options.architecture, options.drop)
     if mapped.one_channel:
         raise ImportRefused("The first layer takes one channel; CheXNet's takes three. Use --format state-dict or xrv.")
@@ -131,7 +135,7 @@ def _chexnet(source: Source, options: Options) -> Converted:
 
 
 def _state_dict(source: Source, options: Options) -> Converted:
-    """A plain state dict of torchvision or timm."""
+    """Convert a plain state dict of torchvision or timm."""
     mapped = map_tensors(source.tensors, options.architecture, options.drop)
     if mapped.one_channel and not (options.mean and options.std and len({*options.mean}) == len({*options.std}) == 1):
         raise ImportRefused(
@@ -174,7 +178,7 @@ def _space(default: InputSpace, options: Options) -> InputSpace:
 
 
 def _check_layers(layers: Mapping[str, str]) -> None:
-    """A pickled module tells its layers. Tensors would fit a network that computes something else with them."""
+    """Check the layers of a pickled module: the same tensors also fit networks that compute something else."""
     for path, kind in layers.items():
         family, _, name = kind.rpartition(".")
         in_head = bool(_HEAD_PATH.match(path))

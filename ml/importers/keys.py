@@ -13,7 +13,7 @@ from ml.importers.errors import ImportRefused
 from ml.model.networks import ARCHITECTURES, CamNetwork, build, fitting_name
 
 STEM_SHARES: Final = (0.5, 0.25, 0.25)
-"""How a one-channel stem is shared over three equal channels: powers of two that sum to 1, so no weight is rounded."""
+"""Factors that divide a one-channel stem among three equal channels: powers of two, so no weight is rounded."""
 
 _HEAD: Final = re.compile(
     r"(?:module\.|model\.|densenet\d+\.|backbone\.|net\.)*(classifier|fc|head|head\.fc|last_linear)(?:\.[0-4])?\.(weight|bias)\Z"
@@ -32,15 +32,17 @@ class Mapped:
 
     @property
     def outputs(self) -> int:
-        """How many outputs the file has."""
+        """Number of outputs in the file."""
         return len(self.tensors["classifier.bias"])
 
 
 def map_tensors(tensors: Mapping[str, NDArray[Any]], architecture: str | None, drop: Sequence[str] = ()) -> Mapped:
-    """Fit tensors to an architecture; without one, to the first of torchvision's that has all of their names.
+    """Map tensors to an architecture; without one, to the first of torchvision's that has all of their names.
 
-    A stem of one channel becomes one of three (`STEM_SHARES`), exactly, for three equal channels.
-    Raises ImportRefused with the first names that do not fit.
+    A stem with one channel becomes one with three (`STEM_SHARES`), with the same result for three equal channels.
+
+    Raises:
+        ImportRefused: names or shapes do not fit. The message has the first ones.
     """
     left_out = {key: "left out as asked" for key in tensors if drop and key.startswith(tuple(drop))}
     kept = {key: value for key, value in tensors.items() if key not in left_out}
@@ -100,7 +102,7 @@ def _network(architecture: str) -> CamNetwork:
 def _recognised(features: Mapping[str, NDArray[Any]]) -> str:
     nearest: tuple[int, str, list[str]] = (0, "", list(features))
     for architecture in ARCHITECTURES:
-        # Names and shapes are all that is asked for; on this device no numbers are made.
+        # Only names and shapes are needed; the device "meta" allocates no numbers.
         with torch.device("meta"):
             wanted = build(architecture, 1).features.state_dict()
         names = {key: fitting_name(key, wanted) for key in features}

@@ -1,4 +1,4 @@
-"""What the person who imports a model says about it."""
+"""The options of an import."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,19 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Options:
-    """`labels` names the outputs of the file in their order, "" for one that means nothing. `release` is the library's
-    own name of its weights (TorchXRayVision). The fields of the input space replace the format's own where given.
-    `drop` lists tensors, by the beginnings of their names, that are knowingly left out. `calibrate` is a folder in the
-    ChestX-ray14 layout; without one the heatmaps' scale comes from `phantoms` synthetic films.
+    """The options of an import.
+
+    Attributes:
+        format: of the file.
+        name: of the new version.
+        architecture: None to recognise it from the tensors.
+        labels: names of the file's outputs in their order, "" for one without meaning.
+        release: TorchXRayVision's name of its weights.
+        size, mean, std, fit, resize: replace the input space of the format.
+        drop: prefixes of the names of tensors to leave out.
+        source, licence: texts for the card.
+        calibrate: folder of a data set for calibration.
+        phantoms: number of synthetic images for the scale of the heatmaps, where there is no such folder.
     """
 
     format: Format

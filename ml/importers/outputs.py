@@ -1,4 +1,4 @@
-"""A file's outputs by name: which of them are findings of ChestX-ray14, and which are left out."""
+"""Map the outputs of a file by name to findings of ChestX-ray14; other outputs are left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _SAME = {"pleural effusion": "Effusion"}
 
 
 def finding(name: str) -> str | None:
-    """The ChestX-ray14 label that a name means, None for any other. Case and underscores do not matter."""
+    """The ChestX-ray14 label for a name, or None. Case and underscores do not matter."""
     plain = name.replace("_", " ").strip().lower()
     return _SAME.get(plain) or next((label for label in LABELS if label.replace("_", " ").lower() == plain), None)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`labels` in the order of LABELS, `rows` the file's output of each, `dropped` what the other outputs were."""
+    """The chosen outputs: `labels` in the order of LABELS, `rows` their outputs, `dropped` names of the others."""
 
     labels: tuple[str, ...]
     rows: tuple[int, ...]
@@ -30,12 +30,16 @@ class Choice:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Labels of ChestX-ray14 that the file has no output for."""
+        """Labels of ChestX-ray14 without an output in the file."""
         return tuple(label for label in LABELS if label not in self.labels)
 
 
 def choose(names: Sequence[str], outputs: int) -> Choice:
-    """Map outputs by name. Raises ImportRefused when the names do not fit the outputs, repeat, or mean no finding."""
+    """Map outputs by name.
+
+    Raises:
+        ImportRefused: the names do not fit the outputs, repeat, or contain no finding.
+    """
     if len(names) != outputs:
         raise ImportRefused(
             f"The file has {outputs} outputs, but {len(names)} names are known for them. "
@@ -58,6 +62,6 @@ def choose(names: Sequence[str], outputs: int) -> Choice:
 
 
 def select(tensors: dict[str, NDArray[Any]], choice: Choice) -> dict[str, NDArray[Any]]:
-    """The network's tensors with a head of the chosen outputs only, in the order of the labels."""
+    """The network's tensors, with only the chosen outputs in the head, in the order of the labels."""
     rows = np.asarray(choice.rows)
     return tensors | {key: np.ascontiguousarray(tensors[key][rows]) for key in ("classifier.weight", "classifier.bias")}

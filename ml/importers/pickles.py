@@ -1,7 +1,7 @@
-"""Reads the tensors out of torch's files without torch and without running what the file asks for.
+"""Read tensors from files of torch.save without torch and without executing code from the file.
 
-A pickle is a program. This one may build containers, describe tensors and name classes of network layers; every such
-class is replaced by a stub that only keeps its state. Nothing that a file names is ever imported. Read here: the zip
+A pickle is a program. Here it may build containers, describe tensors and name classes of network layers. Every such
+class is replaced by a stub that only keeps its state; nothing that a file names is imported. Supported are the zip
 files of torch >= 1.6 and the older streams, with plain state dicts, wrapped ones, and whole pickled modules.
 """
 
@@ -55,7 +55,7 @@ _CONTAINERS: Final[Mapping[tuple[str, str], type]] = {
 
 @dataclass(frozen=True)
 class Storage:
-    """A flat run of numbers in the file: `key` names it, `first` counts elements where this is a part of it."""
+    """A flat array of numbers in the file: `key` is its name, `first` the first element where it is a part of one."""
 
     key: str
     dtype: str
@@ -65,7 +65,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class TensorView:
-    """A tensor as the pickle describes it, in elements of its storage."""
+    """The description of a tensor in a pickle, in elements of its storage."""
 
     storage: Storage
     offset: int
@@ -74,14 +74,14 @@ class TensorView:
 
 
 class _Sealed(type):
-    """A pickle can set attributes on whatever it can name; not on these."""
+    """Base class that forbids setting attributes, which a pickle can do on every class that it names."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
         raise ImportRefused(f"The file tries to change a class. {REMEDY}")
 
 
 class Layer(metaclass=_Sealed):
-    """Stands for an object of a class that the file names; `state` is what its `__dict__` was."""
+    """A stub for an object of a class that the file names; `state` is its `__dict__`."""
 
     __slots__ = ("state",)
     path = ""
@@ -100,7 +100,7 @@ class Layer(metaclass=_Sealed):
 
 
 class Inert:
-    """Stands for a value that no import needs (a device, a number of NumPy); holds nothing."""
+    """A stub without content for a value that no import needs (a device, a NumPy number)."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class Inert:
 
 
 class _Callable:
-    """What a file may name as a function. One that is not on the list may be named but not called."""
+    """A function that a file names. Only those on the list can be called."""
 
     __slots__ = ("_function", "path")
 
@@ -126,7 +126,7 @@ class _Callable:
 
 
 class _StorageType(_Callable):
-    """torch.FloatStorage and its like: may only be named."""
+    """torch.FloatStorage and similar classes, which a file can name and not call."""
 
     __slots__ = ("dtype",)
 
@@ -145,7 +145,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
         raise ImportRefused("A tensor in the file is described wrongly: the file is damaged.")
     count = math.prod(shape)
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
-    # The first bound keeps a tensor inside its storage, the second one from growing by strides of nought.
+    # The first limit keeps a tensor inside its storage; the second stops strides of zero from making it larger.
     if count > storage.count or (count and last >= storage.count):
         raise ImportRefused("A tensor in the file reaches beyond its storage: the file is damaged.")
     return TensorView(storage, offset, tuple(shape), tuple(strides))
@@ -164,7 +164,7 @@ _REBUILDERS: Final[Mapping[tuple[str, str], Any]] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Names resolve to stubs, descriptions and plain containers only."""
+    """An unpickler in which names resolve only to stubs, descriptions and plain containers."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream, encoding="latin1")
@@ -196,7 +196,7 @@ class _Unpickler(pickle.Unpickler):
         return self._layers[path]
 
     def persistent_load(self, pid: Any) -> Any:
-        """torch's own references: a storage, or (older streams) a class with its source text, which is not read."""
+        """Resolve torch's references: a storage, or in older streams a class with its source text, which is ignored."""
         if isinstance(pid, tuple) and pid and pid[0] == "module" and len(pid) == 4 and isinstance(pid[1], type):
             return pid[1]
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
@@ -223,14 +223,14 @@ def _part(whole: Storage, view: Any) -> Storage:
 
 @dataclass(frozen=True, eq=False)
 class Unpickled:
-    """What a file held: its object, with TensorView for tensors and Layer for modules, and the storages' bytes."""
+    """The object of a file, with TensorView for tensors and Layer for modules, and the bytes of the storages."""
 
     layout: str
     value: Any
     storages: Mapping[str, bytes]
 
     def array(self, view: TensorView) -> NDArray[Any]:
-        """The tensor as an array; floating point as float32, whatever the file has."""
+        """The tensor as an array; all floating point types become float32."""
         kind = "<u2" if view.storage.dtype == "bfloat16" else view.storage.dtype
         flat = np.frombuffer(self.storages[view.storage.key], dtype=kind)[view.storage.first :]
         strides = tuple(stride * flat.itemsize for stride in view.strides)
@@ -241,7 +241,11 @@ class Unpickled:
 
 
 def unpickle(stream: BinaryIO) -> Unpickled:
-    """Read a file of torch.save from a seekable stream. Raises ImportRefused."""
+    """Read a file of torch.save from a seekable stream.
+
+    Raises:
+        ImportRefused: the file is damaged, or does something that a network's file does not need.
+    """
     head = stream.read(4)
     stream.seek(0)
     try:

@@ -1,4 +1,4 @@
-"""A foreign file as named tensors: safetensors directly, everything else through a limited child process."""
+"""Read a foreign file as named tensors: safetensors directly, other formats in a limited child process."""
 
 import json
 import math
@@ -26,7 +26,7 @@ _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a file held: tensors by name, and `facts` about a pickled module (class, layers, plain attributes)."""
+    """The content of a file: tensors by name, and `facts` about a pickled module (class, layers, attributes)."""
 
     name: str
     tensors: Mapping[str, NDArray[Any]]
@@ -39,7 +39,11 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read a .safetensors file or a file of torch.save; nothing in it is executed. Raises ImportRefused."""
+    """Read a .safetensors file or a file of torch.save without executing anything in it.
+
+    Raises:
+        ImportRefused: the file can't be read as a model.
+    """
     if not path.is_file():
         raise ImportRefused(f"No file {path.name}: give the path of an existing file.")
     size = path.stat().st_size
@@ -56,7 +60,7 @@ def read_source(path: Path) -> Source:
 
 
 def _refuse_stand_in(path: Path) -> None:
-    """What a download often leaves in a model's place."""
+    """Refuse files that a failed download often leaves instead of the model."""
     with path.open("rb") as stream:
         head = stream.read(256).lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
@@ -68,17 +72,17 @@ def _refuse_stand_in(path: Path) -> None:
 def _convert(stream: BinaryIO, out: Path, size: int) -> None:
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
-    # A thread pool's stacks would eat the address space.
+    # The stacks of a thread pool would use up the limited address space.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     reason = out.with_suffix(".reason")
     memory = MEMORY_BYTES + 6 * size
-    with out.open("wb") as target, reason.open("wb") as complaints:
+    with out.open("wb") as target, reason.open("wb") as errors:
         try:
-            ended = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-P", "-m", "ml.importers.child", str(memory), str(CPU_SECONDS)],
                 stdin=stream,
                 stdout=target,
-                stderr=complaints,
+                stderr=errors,
                 env=environment,
                 timeout=WALL_SECONDS,
                 start_new_session=True,
@@ -88,17 +92,17 @@ def _convert(stream: BinaryIO, out: Path, size: int) -> None:
             raise ImportRefused(f"Reading the file took over {WALL_SECONDS} s, which no network needs.") from error
         except OSError as error:
             raise ImportRefused(f"The process that reads foreign files can't be started: {error.strerror}.") from error
-    if ended.returncode == 0:
+    if process.returncode == 0:
         return
-    with reason.open("rb") as complaints:
-        said = complaints.read(2000).decode(errors="replace").strip()
-    if ended.returncode == REFUSED and said:
-        raise ImportRefused(said)
-    if ended.returncode == OUT_OF_MEMORY:
+    with reason.open("rb") as errors:
+        message = errors.read(2000).decode(errors="replace").strip()
+    if process.returncode == REFUSED and message:
+        raise ImportRefused(message)
+    if process.returncode == OUT_OF_MEMORY:
         raise ImportRefused(
             f"Reading the file needs over {memory >> 20} MiB of memory, which no network of its size does."
         )
-    last = said.splitlines()[-1] if said else f"status {ended.returncode}"
+    last = message.splitlines()[-1] if message else f"status {process.returncode}"
     raise ImportRefused(f"Reading the file broke off ({last}): it is damaged, or made to do harm.")
 
 
@@ -117,7 +121,7 @@ def _safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def _check_header(path: Path) -> None:
-    """NumPy has no bfloat16, for which the reader's own message would say nothing."""
+    """Refuse types that NumPy lacks (bfloat16) with a clear message, and tensors that are too large."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as opened:

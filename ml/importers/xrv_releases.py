@@ -1,7 +1,7 @@
 """The published weights of TorchXRayVision: which outputs were trained, and their operating points.
 
-The release files hold neither; the library keeps them beside the addresses (torchxrayvision 1.5.7, models.py,
-Apache-2.0, Cohen et al.). A file is known by the beginning of its name.
+The release files contain neither; the library has them in its code (torchxrayvision 1.5.7, models.py, Apache-2.0,
+Cohen et al.). A file is recognised by the beginning of its name.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Release:
 
 
 def find(name: str | None, file: str) -> Release | None:
-    """The release of that name, or the one that the file's name begins like; None for others. Raises KeyError."""
+    """The release with that name, or the one whose file name begins like this one, or None. Raises KeyError."""
     if name is not None:
         return RELEASES[name]
     return next((release for release in RELEASES.values() if file.startswith(release.file)), None)

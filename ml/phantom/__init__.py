@@ -1,4 +1,4 @@
-"""Synthetic frontal chest films with planted findings: for demo, tests and benchmarks. No patient is behind them."""
+"""Synthetic frontal chest radiographs with findings, for demo, tests and benchmarks; they show no real patient."""
 
 from ml.phantom.demo import DemoImage, demo_set
 from ml.phantom.dicom import synthetic_uid, write_dicom

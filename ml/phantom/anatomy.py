@@ -1,4 +1,4 @@
-"""The measures of one synthetic patient, drawn from a seed. Lengths are in cm, y from the top edge."""
+"""Random anatomical measures of a synthetic patient, drawn from a seed; lengths in cm, y from the top edge."""
 
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Anatomy:
         return self.right, self.left
 
     def lean(self, y: FloatArray) -> FloatArray:
-        """How far the midline stands off the film's middle at height y: a slope and a mild scoliotic bow."""
+        """Distance of the midline from the middle of the image at height y: a slope and a mild scoliotic curve."""
         return (self.lean_slope * (y - 18) + self.lean_bow * np.sin(y / 7.0)).astype(np.float32)
 
     def wall_at(self, side: Side, y: FloatArray) -> FloatArray:
@@ -68,7 +68,7 @@ class Anatomy:
         )
 
     def medial_at(self, side: Side, y: FloatArray) -> FloatArray:
-        """Where the lung meets the spine and mediastinum at height y."""
+        """Distance of the lung's medial border from the midline at height y."""
         inner = 1.2 * self.mediastinum
         s = np.clip((y - side.apex) / 5.0, 0, 1)
         return (4.9 - (4.9 - inner) * np.sqrt(1 - (1 - s) ** 2)).astype(np.float32)
@@ -80,7 +80,7 @@ class Anatomy:
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw a patient. The order of the draws is part of the format: a seed must keep its film."""
+    """Draw the measures of a patient. Keep the order of the draws: a seed must always give the same image."""
     sex = "F" if rng.random() < 0.5 else "M"
     age = int(np.clip(rng.normal(52, 17), 19, 89))
     habitus = float(np.clip(rng.normal(0, 1), -1.8, 2.2))

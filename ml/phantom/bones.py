@@ -1,4 +1,4 @@
-"""The skeleton of a frontal film: ribs as inclined rings, clavicles, scapulae, upper arms, spine."""
+"""The skeleton in a frontal radiograph: ribs as inclined rings, clavicles, scapulae, upper arms, spine."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -8,7 +8,7 @@ from ml.phantom.geometry import Canvas, FloatArray, add_tube, blur, smooth_curve
 
 
 def bone_path(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
-    """Path through bone in cm of compact bone."""
+    """Path length through bone, in cm of compact bone."""
     bone = canvas.zeros()
     for side in anatomy.sides:
         for number in range(anatomy.ribs):
@@ -41,7 +41,7 @@ def _rib(canvas: Canvas, anatomy: Anatomy, side: Side, number: int, bone: FloatA
         fade = np.clip((front - theta) / 0.3, 0, 1)
         swell = 1 + 0.18 * (gain < 1)
         x = x + anatomy.yaw * z
-        # A rib is taller than thick: where it turns along the beam its narrow edge is what the film sees.
+        # A rib is taller than thick. Where it runs along the beam, the image shows its narrow edge.
         across = np.abs(np.gradient(x))
         flat = across / np.hypot(across, np.gradient(y))
         add_tube(

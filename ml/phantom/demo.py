@@ -1,4 +1,4 @@
-"""The demo's films: a fixed list of synthetic patients of two tenants, with planted findings and follow-ups."""
+"""The images of the demo: a fixed list of synthetic patients of two tenants, with findings and follow-up studies."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -36,7 +36,7 @@ _SYNTAXES = (uid.JPEG2000Lossless, uid.JPEGLosslessSV1, uid.ExplicitVRLittleEndi
 
 @dataclass(frozen=True)
 class DemoImage:
-    """One study to seed: whose it is, when it was taken, and what the generator plants in it."""
+    """One study of the demo: its tenant, patient and date, and the findings that the generator draws."""
 
     tenant: str
     seed: int
@@ -51,16 +51,16 @@ class DemoImage:
     photometric: str
     transfer_syntax: str
 
-    def film(self, size: int = 1024) -> SyntheticImage:
+    def image(self, size: int = 1024) -> SyntheticImage:
         return generate(self.seed, size, self.findings)
 
     def write(self, target: str | Path | BytesIO, size: int = 1024) -> FileDataset:
-        """Generate the film and write it as DICOM; the same item gives the same instance again."""
-        film = self.film(size)
+        """Generate the image and write it as DICOM; the same item always gives the same instance."""
+        image = self.image(size)
         return write_dicom(
-            film,
+            image,
             target,
-            birth_date=birth_date_of(film, FIRST_DAY),
+            birth_date=birth_date_of(image, FIRST_DAY),
             patient_name=self.patient_name,
             patient_id=self.patient_id,
             accession_number=self.accession_number,
@@ -76,7 +76,7 @@ class DemoImage:
 def demo_set(n: int = 12) -> list[DemoImage]:
     """The first `n` demo studies, alternating between the two tenants.
 
-    From the fifth on, two of every six are follow-ups: the same patient as two studies before.
+    From the fifth study on, two of every six are follow-ups, with the same patient as two studies before.
     """
     if n < 0:
         raise ValueError("n must not be negative")

@@ -27,12 +27,12 @@ VIEWS = {
 
 
 def synthetic_uid(*parts: object) -> str:
-    """A UID that depends on `parts` alone."""
+    """A UID that depends only on `parts`."""
     return f"2.25.{uuid.uuid5(UID_ROOT, '/'.join(str(p) for p in parts)).int}"
 
 
 def write_dicom(
-    film: SyntheticImage,
+    picture: SyntheticImage,
     target: str | Path | BytesIO,
     *,
     patient_name: str = "SYNTHETIC^Alpha",
@@ -51,33 +51,50 @@ def write_dicom(
     bits: int | None = None,
     view_position: str = "PA",
 ) -> FileDataset:
-    """Write `film` to a path or buffer and return the dataset written.
+    """Write a synthetic picture as DICOM and return the dataset.
 
-    photometric: MONOCHROME1 | MONOCHROME2. transfer_syntax: one of TRANSFER_SYNTAXES. bits: BitsStored 8..16; None
-    takes 12, or what the codec can state. view_position: PA, AP or LL (the tags only). UIDs left out follow from
-    patient, date and film; a birth date left out gives the patient the film's age.
-    Raises ValueError for a combination that cannot be written.
+    UIDs that are not given follow from patient, date and picture. A birth date that is not given fits the age of the
+    picture's patient.
+
+    Args:
+        picture: what to write.
+        target: path or buffer.
+        photometric: MONOCHROME1 or MONOCHROME2.
+        transfer_syntax: one of TRANSFER_SYNTAXES.
+        bits: Bits Stored, 8..16; by default 12, or what the codec can store.
+        view_position: PA, AP or LL; changes only attributes.
+
+    Raises:
+        ValueError: the combination cannot be written.
     """
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(f"photometric must be MONOCHROME1 or MONOCHROME2, not {photometric}")
     if view_position not in VIEWS:
         raise ValueError(f"view_position must be one of {', '.join(VIEWS)}, not {view_position}")
     depth = depth_for(transfer_syntax, bits)
-    patient_id = patient_id or f"SYN-{film.seed:06d}"
+    patient_id = patient_id or f"SYN-{picture.seed:06d}"
     study = study_uid or synthetic_uid("study", institution, patient_id, study_date, study_time)
     series = series_uid or synthetic_uid("series", study)
     image = sop_uid or synthetic_uid(
-        "image", series, film.seed, film.pixels.shape, film.findings, photometric, transfer_syntax, depth, view_position
+        "image",
+        series,
+        picture.seed,
+        picture.pixels.shape,
+        picture.findings,
+        photometric,
+        transfer_syntax,
+        depth,
+        view_position,
     )
     dataset = _empty(image, transfer_syntax)
-    _patient(dataset, film, patient_name, patient_id, birth_date or birth_date_of(film, study_date), study_date)
+    _patient(dataset, picture, patient_name, patient_id, birth_date or birth_date_of(picture, study_date), study_date)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = study_date
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = study_time
     dataset.AccessionNumber, dataset.StudyDescription = accession_number, study_description
     dataset.InstitutionName = institution
-    _acquisition(dataset, film, view_position)
-    _pixels(dataset, film, photometric, transfer_syntax, depth)
+    _acquisition(dataset, picture, view_position)
+    _pixels(dataset, picture, photometric, transfer_syntax, depth)
     dataset.save_as(target, enforce_file_format=True)
     return dataset
 
@@ -104,23 +121,25 @@ def _empty(sop_uid: str, transfer_syntax: str) -> FileDataset:
     return dataset
 
 
-def birth_date_of(film: SyntheticImage, day: str) -> str:
-    """A birth date (YYYYMMDD) with which the film's patient has the film's age on `day`."""
-    month, date = 1 + film.seed % 12, 1 + film.seed % 28
+def birth_date_of(picture: SyntheticImage, day: str) -> str:
+    """A birth date (YYYYMMDD) that gives the picture's patient the right age on `day`."""
+    month, date = 1 + picture.seed % 12, 1 + picture.seed % 28
     ahead = f"{month:02d}{date:02d}" > day[4:]
-    return f"{int(day[:4]) - film.age - ahead:04d}{month:02d}{date:02d}"
+    return f"{int(day[:4]) - picture.age - ahead:04d}{month:02d}{date:02d}"
 
 
-def _patient(dataset: Dataset, film: SyntheticImage, name: str, patient_id: str, birth: str, study_date: str) -> None:
+def _patient(
+    dataset: Dataset, picture: SyntheticImage, name: str, patient_id: str, birth: str, study_date: str
+) -> None:
     dataset.PatientName, dataset.PatientID = name, patient_id
     dataset.PatientBirthDate = birth
     age = (int(study_date) - int(birth)) // 10000
-    dataset.PatientSex, dataset.PatientAge = film.sex, f"{age:03d}Y"
+    dataset.PatientSex, dataset.PatientAge = picture.sex, f"{age:03d}Y"
     dataset.PatientComments = "Synthetic film: no real person"
 
 
-def _acquisition(dataset: Dataset, film: SyntheticImage, view: str) -> None:
-    """Study to detector: every type 1 and type 2 attribute of the DX modules that an image of this kind needs."""
+def _acquisition(dataset: Dataset, picture: SyntheticImage, view: str) -> None:
+    """Add every type 1 and type 2 attribute of the DX modules, from study to detector."""
     dataset.StudyID, dataset.ReferringPhysicianName = "1", ""
     dataset.Modality, dataset.PresentationIntentType = "DX", "FOR PRESENTATION"
     dataset.SeriesNumber, dataset.InstanceNumber, dataset.AcquisitionNumber = 1, 1, 1
@@ -138,7 +157,7 @@ def _acquisition(dataset: Dataset, film: SyntheticImage, view: str) -> None:
     dataset.ImageType = ["ORIGINAL", "PRIMARY", ""]
     dataset.KVP, dataset.DistanceSourceToDetector, dataset.DistanceSourceToPatient = "120", "1800", "1600"
     dataset.PositionerType, dataset.DetectorType = "NONE", "DIRECT"
-    spacing = f"{film.spacing_mm:.6f}"
+    spacing = f"{picture.spacing_mm:.6f}"
     dataset.ImagerPixelSpacing = [spacing, spacing]
     dataset.BurnedInAnnotation = "NO"
 
@@ -149,9 +168,9 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _pixels(dataset: Dataset, film: SyntheticImage, photometric: str, transfer_syntax: str, bits: int) -> None:
+def _pixels(dataset: Dataset, picture: SyntheticImage, photometric: str, transfer_syntax: str, bits: int) -> None:
     shift = bits - FILM_BITS
-    stored = np.left_shift(film.pixels, shift) if shift > 0 else np.right_shift(film.pixels, -shift)
+    stored = np.left_shift(picture.pixels, shift) if shift > 0 else np.right_shift(picture.pixels, -shift)
     inverse = photometric == "MONOCHROME1"
     if inverse:
         stored = np.uint16((1 << bits) - 1) - stored
@@ -160,7 +179,7 @@ def _pixels(dataset: Dataset, film: SyntheticImage, photometric: str, transfer_s
     dataset.Rows, dataset.Columns = frame.shape
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = frame.itemsize * 8, bits, bits - 1
     dataset.PixelRepresentation = 0
-    # White stands for strong attenuation: grey values fall with intensity unless they are stored inverted.
+    # White means strong attenuation, so grey values fall with intensity unless they are stored inverted.
     dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", 1 if inverse else -1
     dataset.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = "0", "1", "US"

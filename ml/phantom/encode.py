@@ -1,4 +1,4 @@
-"""Frames of synthetic films in every codec a radiology department sends (transfer syntaxes of PS3.5 annex A)."""
+"""Encode frames in the codecs that radiology departments send (transfer syntaxes of PS3.5 annex A)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Frame = NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class Codec:
-    """`depths` are the BitsStored that the encoder can state in its codestream, the first being the default."""
+    """An encoder; `depths` are the values of Bits Stored that its codestream can have, the default first."""
 
     encode: Callable[[Frame, int], bytes]
     depths: tuple[int, ...]
@@ -22,7 +22,7 @@ class Codec:
 
 
 def _rle(frame: Frame, bits: int) -> bytes:
-    """PS3.5 annex G: byte planes, most significant first, each row packed by itself."""
+    """Encode RLE (PS3.5 annex G): byte planes, most significant first, each row packed separately."""
     planes = [frame.astype(np.uint8)] if bits <= 8 else [(frame >> 8).astype(np.uint8), (frame & 255).astype(np.uint8)]
     segments = []
     for plane in planes:
@@ -84,7 +84,7 @@ TRANSFER_SYNTAXES: tuple[str, ...] = (*NATIVE, *CODECS)
 
 
 def depth_for(transfer_syntax: str, bits: int | None) -> int:
-    """The BitsStored to write; ValueError when the codec cannot state `bits`."""
+    """The Bits Stored to write. Raises ValueError where the codec cannot store `bits`."""
     if transfer_syntax not in TRANSFER_SYNTAXES:
         raise ValueError(f"cannot write transfer syntax {transfer_syntax}: choose from {', '.join(TRANSFER_SYNTAXES)}")
     depths = CODECS[transfer_syntax].depths if transfer_syntax in CODECS else NATIVE_DEPTHS

@@ -1,4 +1,4 @@
-"""Projection primitives on a film: chords of ellipsoids and curved tubes along the beam.
+"""Projection primitives: path lengths of the beam through ellipsoids and curved tubes.
 
 Patient space is in centimetres: x to the patient's left (image right), y downwards from the film's top edge,
 z backwards along a parallel beam (negative is anterior). A path length is in centimetres of matter.
@@ -20,7 +20,7 @@ Node = tuple[float, float, float, float]  # column, row, radius (pixels), weight
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Centre and half axes in cm; `tilt` turns the axes in the film plane (radians, clockwise on the film)."""
+    """Centre and half axes in cm; `tilt` rotates the axes in the image plane (radians, clockwise)."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Ellipsoid:
 
 
 class Canvas:
-    """Pixel grid of a square film of `field_cm`, with the patient's lean (a shift of x per row) taken out."""
+    """Pixel grid of a square image of `field_cm`, corrected for the patient's lean (a shift of x per row)."""
 
     def __init__(self, size: int, field_cm: float, lean: Callable[[FloatArray], FloatArray]) -> None:
         self.size = size
@@ -54,7 +54,7 @@ class Canvas:
         return np.stack([columns, pts[:, 1] * self.scale - 0.5], axis=1).astype(np.float32)
 
     def window(self, pixels: FloatArray, margin: float) -> tuple[slice, slice] | None:
-        """The (row, column) slices around `pixels`, clipped to the film; None when wholly outside."""
+        """The (row, column) slices around `pixels`, clipped to the image; None where they are outside."""
         low = np.floor(pixels.min(axis=0) - margin).astype(int)
         high = np.ceil(pixels.max(axis=0) + margin).astype(int) + 1
         left, top = (max(int(v), 0) for v in low)
@@ -68,7 +68,7 @@ class Canvas:
         return self.window(self.to_pixels(np.array([[x, y]])), (reach * 1.15 + 0.1) * self.scale)
 
     def half_chord(self, body: Ellipsoid) -> tuple[tuple[slice, slice], FloatArray] | None:
-        """Half the path along the beam through an ellipsoid, with its window on the film."""
+        """Half the path length of the beam through an ellipsoid, and the window of the image that it covers."""
         window = self.box_window(body.x, body.y, max(body.a, body.b))
         if window is None:
             return None
@@ -102,7 +102,7 @@ def add_tube(
         return
     nearest = np.ones(target[window].shape, np.float32)
     depth = np.zeros_like(nearest)
-    # Plain numbers: thousands of small segments make array overhead the cost.
+    # Plain numbers, because the overhead of arrays dominates for thousands of small segments.
     local = pixels - np.array([window[1].start, window[0].start], np.float32)
     nodes = [*zip(local[:, 0].tolist(), local[:, 1].tolist(), radii.tolist(), weights.tolist(), strict=True)]
     for start, end in pairwise(nodes):

@@ -56,7 +56,7 @@ class SyntheticImage:
 
 
 def generate(seed: int, size: int = 1024, findings: Sequence[str] = ()) -> SyntheticImage:
-    """A film of the patient that `seed` names, with `findings` planted. The same arguments give the same pixels.
+    """Generate an image of the patient with this `seed` and these `findings`, the same for the same arguments.
 
     seed: >= 0. size: rows and columns, 64..4096. findings: any of FINDINGS, each at most once; the order is free.
     Raises ValueError for an unknown finding, a repeated one, or a size out of range.
@@ -94,7 +94,7 @@ def _plant(
     wanted: tuple[str, ...],
     rng: np.random.Generator,
 ) -> dict[str, Box]:
-    """Place the organs, then the findings; the sides are drawn once so that findings do not hide each other."""
+    """Place the organs, then the findings. Their sides are chosen so that findings do not hide each other."""
     wet = int(rng.choice([-1, 1]))
     boxes: dict[str, Box] = {}
     enlarged = float(rng.uniform(0.57, 0.66)) if "Cardiomegaly" in wanted else None
@@ -120,7 +120,7 @@ def _optical_depth(
     tissue: Tissue,
     streams: list[np.random.Generator],
 ) -> FloatArray:
-    """The sum of mu*path over all that the rays cross (no unit)."""
+    """The sum of attenuation coefficient times path length along each ray (no unit)."""
     body = body_path(canvas, anatomy)
     bone = bone_path(canvas, anatomy, streams[2])
     vessels = vessel_path(canvas, anatomy, streams[3])
@@ -143,35 +143,35 @@ def _optical_depth(
 
 
 def _parenchyma(canvas: Canvas, rng: np.random.Generator) -> FloatArray:
-    """Fine unevenness of lung tissue below what the vessel trees draw, as a share of its density."""
+    """Fine texture of lung tissue, smaller than the drawn vessels, as a share of its density."""
     fine = blur(rng.standard_normal((canvas.size, canvas.size), np.float32), 0.07 * canvas.scale)
     coarse = blur(rng.standard_normal((canvas.size, canvas.size), np.float32), 0.35 * canvas.scale)
     return 0.035 * fine / fine.std() + 0.03 * coarse / coarse.std()
 
 
 def _expose(canvas: Canvas, depth: FloatArray, fields: dict[int, LungField], rng: np.random.Generator) -> FloatArray:
-    """Optical depth to grey values 0..1: scatter, blur, quantum noise, logarithm, local contrast, tone curve."""
+    """Convert optical depth to grey 0..1: scatter, blur, quantum noise, logarithm, local contrast, tone curve."""
     primary = np.exp(-depth)
     scatter = blur(primary, 3.5 * canvas.scale)
     signal = blur(primary, 0.022 * canvas.scale) + float(rng.uniform(0.05, 0.11)) * scatter
     photons = float(rng.uniform(0.8e5, 2.5e5)) * (1024 / canvas.size) ** 2
     signal += np.sqrt(signal / photons) * rng.standard_normal(signal.shape, np.float32)
-    film = -np.log(np.clip(signal, 1e-5, 0.995))
-    film = film ** np.float32(rng.uniform(0.6, 0.75))
-    film += float(rng.uniform(0.25, 0.6)) * (film - blur(film, 1.6 * canvas.scale))
-    film += float(rng.uniform(0.1, 0.4)) * (film - blur(film, 0.15 * canvas.scale))
+    image = -np.log(np.clip(signal, 1e-5, 0.995))
+    image = image ** np.float32(rng.uniform(0.6, 0.75))
+    image += float(rng.uniform(0.25, 0.6)) * (image - blur(image, 1.6 * canvas.scale))
+    image += float(rng.uniform(0.1, 0.4)) * (image - blur(image, 0.15 * canvas.scale))
     thin = slice(None, None, 8)
-    lungs = np.concatenate([film[:, f.columns][thin, thin][f.air[thin, thin] > 6] for f in fields.values()])
+    lungs = np.concatenate([image[:, f.columns][thin, thin][f.air[thin, thin] > 6] for f in fields.values()])
     dark = float(np.median(lungs))
-    bright = float(np.percentile(film[thin, thin], 93))
+    bright = float(np.percentile(image[thin, thin], 93))
     at_dark, at_bright = float(rng.uniform(0.28, 0.45)), float(rng.uniform(0.88, 0.94))
     lo, hi = np.log(at_dark / (1 - at_dark)), np.log(at_bright / (1 - at_bright))
-    logit = lo + (film - dark) * np.float32((hi - lo) / max(bright - dark, 0.2))
+    logit = lo + (image - dark) * np.float32((hi - lo) / max(bright - dark, 0.2))
     return (1 / (1 + np.exp(-logit))).astype(np.float32)
 
 
 def _mark(picture: FloatArray, rng: np.random.Generator) -> None:
-    """A lead side marker, as a radiographer places it: L at the patient's left, which is the film's right."""
+    """Draw a lead side marker as a radiographer places it: L at the patient's left, which is the right of the image."""
     size = picture.shape[0]
     height = max(size // 26, 8)
     tile = Image.new("L", (height * 2, height * 2))

@@ -1,4 +1,4 @@
-"""Planted findings: each changes a lung field and returns its box on the film in pixels (x, y, width, height)."""
+"""Draw findings: each function changes a lung field and returns the finding's box in pixels (x, y, width, height)."""
 
 from dataclasses import dataclass, replace
 
@@ -14,17 +14,17 @@ Box = tuple[int, int, int, int]
 
 @dataclass
 class Tissue:
-    """What the findings leave behind: free gas (no lung in it) per lung, and solid tissue to add, in cm of path."""
+    """Tissue that findings add: free gas without lung, per lung, and solid tissue, both in cm of path length."""
 
     free_gas: dict[int, FloatArray]
     solid: FloatArray
 
 
 def box_of(mask: NDArray[np.bool_], left: int = 0) -> Box:
-    """The tight box of a mask whose first column is film column `left`."""
+    """The bounding box of a mask whose first column is column `left` of the image."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
-        raise ValueError("a finding has no pixel on this film: use a larger size")
+        raise ValueError("a finding has no pixel in this image: use a larger size")
     return int(columns[0]) + left, int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
 
 
@@ -33,7 +33,7 @@ def plant_effusion(canvas: Canvas, field: LungField, rng: np.random.Generator) -
     level = field.side.dome - float(rng.uniform(0.3, 5.5))
     climb = 3.0 * np.clip(field.lateral, 0, 1.05) ** 2.5 + 0.9 * np.clip(-field.lateral, 0, 1) ** 4
     surface = level - climb
-    # The film's layer along the front and back walls fades the upper border over about 2 cm.
+    # The layer of fluid along the front and back walls fades the upper border over about 2 cm.
     share = 1 / (1 + np.exp(-(canvas.y - surface - 0.4) / 0.4))
     wet = (share > 0.5) & (field.half > 0.6) & (canvas.y < field.floor + 1.5)
     field.air *= (1 - 0.97 * share).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Soft tissue and air: the body's outline, the lungs and what stands in them, as path lengths along the beam."""
+"""Soft tissue and air as path lengths along the beam: body, lungs, heart, great vessels, airways, stomach."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ DOME_Z_CM = -1.2
 
 @dataclass
 class LungField:
-    """One pleural cavity on the film, in cm along the beam.
+    """One pleural cavity in the image, in cm along the beam.
 
     `half` is its half depth, `air` what of the depth is aerated, `abdomen` the half depth of the dome that rises into
     it. `lateral` runs from 0 at the lung's crest to 1 at the wall, negative towards the mediastinum; `floor` is the
@@ -30,7 +30,7 @@ class LungField:
 
 
 def body_path(canvas: Canvas, anatomy: Anatomy) -> FloatArray:
-    """Thickness of tissue in cm, as if the patient had no lungs: trunk, neck, shoulders and upper arms."""
+    """Thickness of trunk, neck, shoulders and upper arms in cm, as if the patient had no lungs."""
     y = canvas.rows
     cage = anatomy.wall_at(anatomy.left, np.maximum(y, 12.0))
     width = (cage + anatomy.wall + 0.9 + anatomy.belly * np.clip((y - 20) / 16, 0, 1))[:, None]
@@ -87,7 +87,7 @@ def lung_field(canvas: Canvas, anatomy: Anatomy, side: Side) -> LungField:
 
 
 def carve(canvas: Canvas, fields: dict[int, LungField], bodies: list[Ellipsoid]) -> None:
-    """Take the organs out of the lungs' air: along each ray they are one solid from front to back."""
+    """Subtract the organs from the lungs' air; along each ray they count as one solid from front to back."""
     front = np.full((canvas.size, canvas.size), FAR_CM, np.float32)
     back = np.full((canvas.size, canvas.size), -FAR_CM, np.float32)
     for body in bodies:
@@ -107,7 +107,7 @@ def carve(canvas: Canvas, fields: dict[int, LungField], bodies: list[Ellipsoid])
 
 
 def heart_bodies(anatomy: Anatomy, ratio: float | None = None) -> list[Ellipsoid]:
-    """The heart: left ventricle, right atrium, left atrium's appendage. `ratio` is the cardiothoracic ratio wanted."""
+    """The heart: left ventricle, right atrium, left atrial appendage, with the cardiothoracic ratio `ratio`."""
     ratio = anatomy.heart_width if ratio is None else ratio
     width = 2 * anatomy.cage_width * ratio
     base = (anatomy.right.dome + anatomy.left.dome) / 2

@@ -9,7 +9,7 @@ SMALLEST_CM = 0.055
 
 
 def vessel_path(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> FloatArray:
-    """Path through vessels in cm, both lungs; it counts only where there is air around it."""
+    """Path length through vessels of both lungs, in cm; it counts only where there is air around it."""
     target = canvas.zeros()
     for side in anatomy.sides:
         hilum = anatomy.right.apex + (13.4 if side.sign < 0 else 12.3)

@@ -29,7 +29,7 @@ PLAIN = ("--format", "state-dict", "--arch", tiny.ARCHITECTURE, "--size", "64")
 @pytest.fixture(autouse=True)
 def two_synthetic_films(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen take seconds to draw, and nothing here depends on how many there are."""
-    monkeypatch.setattr(assemble, "_films", lambda count: (foreign.film(seed=0), foreign.film(seed=1)))
+    monkeypatch.setattr(assemble, "_synthetic_images", lambda count: (foreign.film(seed=0), foreign.film(seed=1)))
 
 
 @pytest.fixture
