@@ -124,12 +124,12 @@ def contents_of(report: Report) -> ReportContents:
 
 
 def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
-    judged = "Flagged" if finding.positive else "Below"
+    result = "Flagged" if finding.positive else "Below"
     return FindingLine(
         name=readable(finding.label),
         probability=format_probability(finding.probability),
         operating_point="" if finding.threshold is None else format_probability(finding.threshold),
-        result="Not judged" if finding.threshold is None else judged,
+        result="No operating point" if finding.threshold is None else result,
         positive=finding.positive,
         verdict="" if review is None else review.get_verdict_display(),
     )

@@ -1,4 +1,4 @@
-// The part of a page that changes by itself is asked for until what it shows has ended.
+// Reloads the part of a page that changes, until the job that it shows has ended.
 import { byId, fragment, poll } from "./page.js";
 
 const SECONDS = 3;

@@ -1,4 +1,4 @@
-// What several pages need.
+// Functions that several pages use.
 export const byId = (id) => document.getElementById(id);
 
 export function announce(text) {
@@ -10,13 +10,13 @@ export function isTyping(event) {
     || event.target.closest("input:not([type=range]), textarea, select, dialog[open]") !== null;
 }
 
-/** Ask every few seconds while the page is visible; slower after each failure. */
-export function poll(seconds, ask) {
+/** Call a function every few seconds while the page is visible; less often after each failure. */
+export function poll(seconds, load) {
   let failures = 0;
   const turn = async () => {
     if (document.visibilityState === "visible") {
       try {
-        if (await ask() === false) return;
+        if (await load() === false) return;
         failures = 0;
       } catch {
         failures += 1;
@@ -27,7 +27,7 @@ export function poll(seconds, ask) {
   setTimeout(turn, 1000 * seconds);
 }
 
-/** A part of this very page, as the server sees it now. Signed out: the page reloads and asks to sign in. */
+/** Load a part of this page from the server. Where the user is signed out, the page reloads, to sign in again. */
 export async function fragment(url) {
   const response = await fetch(url, { headers: { "X-Fragment": "1" }, redirect: "manual" });
   if (response.type === "opaqueredirect") location.reload();

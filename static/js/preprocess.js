@@ -1,8 +1,8 @@
-// A picture to the network's input, as ml/model/transforms.py does it: grey, fitted to the square, normalised, as a .npy file.
+// Preprocesses a PNG or JPEG to the network's input, as ml/model/transforms.py does: a .npy file of float32.
 
 const ONE = 2 ** 22; // Pillow's PRECISION_BITS
 
-/** Whether the browser reads this file's greys as the server does: 8 bits a sample, no transparency, no palette. */
+/** Whether the browser decodes this file to the same grey levels as the server: 8 bits, no transparency, no palette. */
 export async function isPlainPicture(file) {
   const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
   if (head[0] === 0xff && head[1] === 0xd8 && head[2] === 0xff) return true;
@@ -10,12 +10,12 @@ export async function isPlainPicture(file) {
   return isPng && head[24] === 8 && (head[25] === 0 || head[25] === 2);
 }
 
-/** Whether `tensorOf` fits a film into this input space; imported versions may resample in other ways. */
-export function isFitHere({ fit: how, resize }) {
+/** Whether `tensorOf` supports this input space; imported versions may resample in other ways. */
+export function isSupported({ fit: how, resize }) {
   return resize === "area" && ["stretch", "crop"].includes(how);
 }
 
-/** The grey levels of a picture; null where it is so small or so long that the server should judge the file itself. */
+/** The grey levels of an image; null where its size is unusual, so that the server must check the file itself. */
 export async function greyOf(file) {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const { width, height } = bitmap;
@@ -26,16 +26,16 @@ export async function greyOf(file) {
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
   const pixels = new Uint8Array(width * height);
-  // BT.601 in the fixed-point arithmetic of Pillow, so that a grey picture keeps its levels exactly.
+  // BT.601 in Pillow's fixed-point arithmetic, so that a grey image keeps its levels exactly.
   for (let at = 0, from = 0; at < pixels.length; at += 1, from += 4) {
     pixels[at] = (19595 * data[from] + 38470 * data[from + 1] + 7471 * data[from + 2] + 0x8000) >> 16;
   }
   return { pixels, width, height };
 }
 
-/** The .npy file (float32, 1 x 3 x size x size) of a grey picture in an input space of the API. */
-export function tensorOf(film, space) {
-  const square = fit(film, space);
+/** The .npy file (float32, 1 x 3 x size x size) of a grey image in an input space of the API. */
+export function tensorOf(grey, space) {
+  const square = fit(grey, space);
   const plane = space.size * space.size;
   const values = new Float32Array(3 * plane);
   for (let channel = 0; channel < 3; channel += 1) {
@@ -46,14 +46,14 @@ export function tensorOf(film, space) {
   return new Blob([npyHeader([1, 3, space.size, space.size]), values]);
 }
 
-function fit(film, { size, fit: how }) {
+function fit(grey, { size, fit: how }) {
   let { width, height } = { width: size, height: size };
   if (how === "crop") {
-    const short = Math.min(film.width, film.height);
-    width = Math.max(size, Math.round((film.width * size) / short));
-    height = Math.max(size, Math.round((film.height * size) / short));
+    const short = Math.min(grey.width, grey.height);
+    width = Math.max(size, Math.round((grey.width * size) / short));
+    height = Math.max(size, Math.round((grey.height * size) / short));
   }
-  const whole = resizeRows(transposed(resizeRows(film, width)), height);
+  const whole = resizeRows(transposed(resizeRows(grey, width)), height);
   const { pixels } = transposed(whole);
   if (width === size && height === size) return pixels;
   const top = Math.floor((height - size) / 2);
@@ -65,7 +65,7 @@ function fit(film, { size, fit: how }) {
   return square;
 }
 
-/** Each row resampled to a width: area averages when shrinking, bilinear when enlarging. To the bit as Pillow does it. */
+/** Resample each row: area averages when shrinking, bilinear when enlarging; bit for bit the result of Pillow. */
 function resizeRows({ pixels, width, height }, target) {
   if (width === target) return { pixels, width, height };
   const taps = Array.from({ length: target }, (_, index) => tapsOf(index, width, width / target));
@@ -81,7 +81,7 @@ function resizeRows({ pixels, width, height }, target) {
   return { pixels: result, width: target, height };
 }
 
-/** Which pixels make one, and their weights in Pillow's fixed point. Its order of operations decides how ties break. */
+/** The source pixels of a target pixel, with their weights in Pillow's fixed point and in its order of operations. */
 function tapsOf(index, width, scale) {
   const isShrinking = scale > 1;
   const centre = (index + 0.5) * scale;
@@ -118,7 +118,7 @@ function npyHeader(shape) {
   return header;
 }
 
-/** The same bytes, smaller; null where the browser cannot. */
+/** The gzipped bytes; null where the browser does not support it. */
 export async function gzipped(blob) {
   if (typeof CompressionStream === "undefined") return null;
   return new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob();

@@ -1,11 +1,11 @@
 import { announce, byId } from "./page.js";
-import { greyOf, gzipped, isFitHere, isPlainPicture, tensorOf } from "./preprocess.js";
+import { greyOf, gzipped, isPlainPicture, isSupported, tensorOf } from "./preprocess.js";
 
 const SLOW_SECONDS = 4;
 const TRIES = 12;
 const form = byId("quick-check");
 const spaces = new Map();
-let turn = 0;
+let latest = 0;
 let shown = null;
 
 if (form) listen();
@@ -19,7 +19,7 @@ function listen() {
   });
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, () => drop.classList.add("is-over"));
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("is-over"));
-  // A film that misses the drop zone must not replace the page.
+  // A file that is dropped beside the drop zone must not replace the page.
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
   drop.addEventListener("drop", (event) => {
     const [file] = event.dataTransfer.files;
@@ -30,17 +30,17 @@ function listen() {
 }
 
 async function check(file) {
-  const mine = turn += 1;
-  const isLatest = () => mine === turn;
+  const mine = latest += 1;
+  const isLatest = () => mine === latest;
   clear();
   show("waiting", true);
-  say("Preparing the film");
-  const slow = setTimeout(() => { if (isLatest()) say("Still working: a large film takes some seconds"); }, 1000 * SLOW_SECONDS);
+  report("Preparing the film");
+  const slow = setTimeout(() => { if (isLatest()) report("Still working: a large film takes some seconds"); }, 1000 * SLOW_SECONDS);
   try {
     if (file.size > Number(form.dataset.maxBytes)) throw new Error("The file is larger than the limit.");
     await preview(file);
     const message = await prepare(file);
-    if (isLatest()) say("The model is reading the film");
+    if (isLatest()) report("The model is reading the film");
     const [entry] = await send(message, isLatest);
     if (isLatest()) present(entry, file, message);
   } catch (error) {
@@ -51,21 +51,21 @@ async function check(file) {
   }
 }
 
-/** What is sent: the network's input where that is smaller than the picture, or else the file. */
+/** The request's body: the input tensor where that is smaller than the file, or else the file. */
 async function prepare(file) {
   const whole = { body: file, headers: { "Content-Type": "application/dicom" }, isSmall: false, fit: null };
   if (await isPicture(file)) whole.headers["Content-Type"] = file.type === "image/png" ? "image/png" : "image/jpeg";
   if (!(await isPlainPicture(file))) return whole;
   const space = await inputSpace();
-  if (!isFitHere(space)) return whole;
-  let film = null;
+  if (!isSupported(space)) return whole;
+  let grey = null;
   try {
-    film = await greyOf(file);
+    grey = await greyOf(file);
   } catch {
-    // The browser cannot read it: the server says what is wrong with it.
+    // The browser cannot decode it: the server's answer has the reason.
   }
-  if (!film) return whole;
-  const tensor = tensorOf(film, space);
+  if (!grey) return whole;
+  const tensor = tensorOf(grey, space);
   const small = await gzipped(tensor);
   const body = small ?? tensor;
   if (body.size >= file.size) return whole;
@@ -83,7 +83,7 @@ async function inputSpace() {
   if (!spaces.has(value)) {
     const answer = await fetch(dataset.model, { headers: { Accept: "application/json" } });
     if (answer.status === 401) location.reload();
-    if (!answer.ok) throw new Error("This model version is no longer there: reload the page.");
+    if (!answer.ok) throw new Error("This model version is no longer available: reload the page.");
     spaces.set(value, (await answer.json()).input_space);
   }
   return spaces.get(value);
@@ -100,14 +100,14 @@ async function send({ body, headers }, isLatest) {
       throw new Error("The server could not be reached: try again.");
     }
     if (answer.status === 401) location.reload();
-    const said = await answer.json().catch(() => ({}));
-    if (answer.ok) return said;
-    const passes = answer.status === 429 || ["busy", "model-loading"].includes(said.code);
+    const content = await answer.json().catch(() => ({}));
+    if (answer.ok) return content;
+    const passes = answer.status === 429 || ["busy", "model-loading"].includes(content.code);
     if (!passes || tried === TRIES || !isLatest()) {
       const outdated = answer.status === 403 ? "This page is out of date: reload it and try again." : null;
-      throw new Error(outdated ?? said.detail ?? `The server answered with ${answer.status}: try again.`);
+      throw new Error(outdated ?? content.detail ?? `The server answered with ${answer.status}: try again.`);
     }
-    say(said.code === "model-loading" ? "The model version is being loaded; this happens once" : "The service is busy; waiting for a turn");
+    report(content.code === "model-loading" ? "The model version is being loaded; this happens once" : "The service is busy; waiting");
     await new Promise((resolve) => { setTimeout(resolve, 1000 * Math.min(Number(answer.headers.get("Retry-After")) || 2, 5)); });
   }
 }
@@ -120,7 +120,7 @@ async function preview(file) {
     await film.decode();
     show("picture", true);
   } catch {
-    // A damaged picture: the server says so.
+    // A damaged file: the server's answer has the reason.
   }
 }
 
@@ -138,17 +138,17 @@ function present(entry, file, message) {
   byId("findings").replaceChildren(...entry.findings.map((finding) => row(finding, message)));
   show("answer", true);
   announce(byId("verdict").textContent);
-  if (flagged.length && !byId("picture").hidden) lay(flagged[0], message);
+  if (flagged.length && !byId("picture").hidden) toggleHeatmap(flagged[0], message);
 }
 
 function verdict({ findings, model_version: version }, flagged) {
-  const unjudged = findings.filter((finding) => finding.threshold === null);
-  if (unjudged.length === findings.length) return `Not judged: ${version} has no operating points`;
+  const without = findings.filter((finding) => finding.threshold === null);
+  if (without.length === findings.length) return `${version} has no operating points`;
   const reached = flagged
     ? `${flagged} of ${findings.length} findings reach their operating point`
     : "No finding reaches its operating point";
-  const names = unjudged.map((finding) => named(finding.label)).join(", ");
-  return names ? `${reached}; not judged: ${names}` : reached;
+  const names = without.map((finding) => named(finding.label)).join(", ");
+  return names ? `${reached}; no operating point: ${names}` : reached;
 }
 
 function sizes(original, { body, isSmall }) {
@@ -170,12 +170,12 @@ function row(finding, message) {
   line.querySelector(".threshold").textContent = finding.threshold === null ? "none" : percent(finding.threshold);
   const pick = line.querySelector(".pick");
   pick.disabled = byId("picture").hidden || !finding.heatmap;
-  pick.addEventListener("click", () => lay(finding, message));
+  pick.addEventListener("click", () => toggleHeatmap(finding, message));
   return line;
 }
 
-/** Lay a finding's map over the film; pressed again, take it away. */
-function lay(finding, { isSmall, fit }) {
+/** Show or hide a finding's heatmap over the film. */
+function toggleHeatmap(finding, { isSmall, fit }) {
   const overlay = byId("overlay");
   const picks = [...byId("findings").querySelectorAll(".pick")];
   const pick = byId("findings").querySelector(`[data-label="${finding.label}"] .pick`);
@@ -184,7 +184,7 @@ function lay(finding, { isSmall, fit }) {
   overlay.hidden = !isOn;
   byId("caption").textContent = isOn ? `AI overlay: ${named(finding.label)}. Where the model looked, not a lesion outline.` : "";
   if (!isOn) return;
-  // What was preprocessed here has a map of the square that the network saw.
+  // An image that was preprocessed here has a map of the network's square input.
   overlay.classList.toggle("of-middle", isSmall && fit === "crop");
   overlay.src = finding.heatmap;
 }
@@ -212,7 +212,7 @@ function fail(text) {
   show("problem", true);
 }
 
-function say(text) {
+function report(text) {
   byId("progress").textContent = text;
   announce(text);
 }

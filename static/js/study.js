@@ -155,7 +155,7 @@ function showProblem(text) {
   byId("panels-content").prepend(line);
 }
 
-// News
+// Updates
 poll(POLL_SECONDS, async () => {
   const content = byId("panels-content");
   if (!content.dataset.open && Date.now() < nextSlow) return;
@@ -168,9 +168,9 @@ poll(POLL_SECONDS, async () => {
 });
 let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
-function reading({ positive_count: flagged, has_no_operating_points: isUnjudged }) {
+function reading({ positive_count: flagged, has_no_operating_points: hasNoOperatingPoints }) {
   if (flagged === null) return "Read by AI";
-  if (isUnjudged) return "Read by AI: not judged, for want of operating points";
+  if (hasNoOperatingPoints) return "Read by AI: the version has no operating points";
   return `Read by AI: ${flagged || "no"} finding${flagged === 1 ? "" : "s"} flagged`;
 }
 

@@ -1,4 +1,4 @@
-// Runs before the first paint: reading pages are dark unless the reader chose otherwise; others follow the system.
+// Sets the theme before the first paint: reading pages are dark unless the user chose otherwise; others follow the system.
 (() => {
   const root = document.documentElement;
   const key = `checxray.theme.${root.dataset.page}`;

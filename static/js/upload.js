@@ -21,7 +21,7 @@ drop.addEventListener("drop", async (event) => {
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   add(entries.length ? (await Promise.all(entries.map(filesOf))).flat() : [...event.dataTransfer.files]);
 });
-// A film that misses the drop zone must not replace the page.
+// A file that is dropped beside the drop zone must not replace the page.
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 byId("is_frontal").addEventListener("change", release);
 form.addEventListener("submit", (event) => event.preventDefault());
@@ -73,7 +73,7 @@ function next() {
   while (running < PARALLEL && waiting.length) send(waiting.shift());
 }
 
-// The details are those of the moment when the file was confirmed, whatever is typed while it waits.
+// A file is sent with the details of the moment when it was confirmed, also if they change while it waits.
 function send({ file, line, details: body }) {
   running += 1;
   body.delete("files");
@@ -156,7 +156,7 @@ function finish(line, { outcome, detail, study_url: url }) {
 
 function finishBatch() {
   announce(summary());
-  // The next picture may be another patient's: nobody's details carry over.
+  // The next image may be of another patient, so the details are cleared.
   if (held.length) return;
   for (const id of ["patient_id", "patient_name", "study_date"]) byId(id).value = "";
   byId("is_frontal").checked = false;

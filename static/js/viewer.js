@@ -1,4 +1,4 @@
-// Zoom, pan and greys of the film. The plate moves; the film and the overlay are fixed to it.
+// Zoom, pan, brightness and contrast. The plate is transformed; the film and the overlay are fixed to it.
 import { byId } from "./page.js";
 
 const MAX_ZOOM = 12;

@@ -1,4 +1,4 @@
-// What the threshold under the slider would do; the server has counted every step.
+// Shows the figures for the slider's threshold; the server has computed them for every step.
 const slider = document.getElementById("threshold");
 if (slider) {
   const steps = JSON.parse(document.getElementById(slider.dataset.steps).textContent);

@@ -34,12 +34,12 @@ def test_an_administrator_invites_a_reader_and_makes_a_key(
     reader.get_by_label("Your name").fill("Dr. New Reader")
     reader.get_by_label("Password").fill("Password2026!")
     reader.get_by_label("The same again").fill("Password2026!")
-    reader.get_by_role("button", name="Make the account and join").click()
+    reader.get_by_role("button", name="Create the account and join").click()
     expect(reader.get_by_text("common password with something added")).to_be_visible()
     assert defects(reader) == []
     reader.get_by_label("Password").fill(NEW_PASSWORD)
     reader.get_by_label("The same again").fill(NEW_PASSWORD)
-    reader.get_by_role("button", name="Make the account and join").click()
+    reader.get_by_role("button", name="Create the account and join").click()
     expect(reader.get_by_text("Dr. New Reader")).to_be_visible()
 
     page.get_by_role("link", name="Back to the people").click()

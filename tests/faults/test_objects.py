@@ -23,7 +23,7 @@ from tests.conftest import Hospital
 from tests.faults.invariants import broken_invariants
 from tests.faults.object_server import BUCKET, ObjectServer
 from tests.faults.tcp_proxy import TcpProxy
-from tests.studies.test_routes import SUCCESS, c_store, stow
+from tests.ingest.test_duplicates import SUCCESS, c_store, stow
 
 OUT_OF_RESOURCES = 0xA700
 

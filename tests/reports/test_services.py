@@ -56,7 +56,7 @@ def test_a_preliminary_report_says_what_was_found_and_by_whom(
     assert "2 of 14 findings reached the operating point: Effusion 71.0%, Pleural thickening 30.5%." in text
     assert "Effusion 71.0% 30.0% Flagged" in text
     assert "Mass 2.0% 30.0% Below" in text
-    assert "Hernia 2.0% None Not judged" in text
+    assert "Hernia 2.0% None No operating point" in text
     assert "Strongest contribution: patient's right, lower zone." in text
     assert f"{version} (densenet121)" in text
     assert version.sha256 in text
@@ -85,7 +85,7 @@ def test_without_a_positive_finding_nothing_is_called_normal(north: Hospital, re
         data = render_pdf(study=study)
     text = words(data)
     assert "No finding reached its operating point." in text
-    assert "Not judged, for want of an operating point: Hernia." in text
+    assert "No operating point: Hernia." in text
     assert "normal" not in text.lower()
     assert "AI overlays" not in text
     assert len(opened(data).pages) == 1
@@ -99,7 +99,7 @@ def test_a_version_without_operating_points_is_not_called_negative(
     study = read_study(north, Effusion=0.97)
     with tenant_tx(north.tenant.id):
         text = words(render_pdf(study=study))
-    assert "Not judged: this version has no operating points." in text
+    assert "This version has no operating points." in text
     assert "reached its operating point" not in text
 
 

@@ -1,4 +1,4 @@
-"""The hospital's own operating points: what each finding is judged by, and who chose it; for its administrators."""
+"""The operating points page, for administrators: each finding's operating point, and who chose it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: 
     except ChecxrayError as error:
         form.add_error(None, error.detail)
         return False
-    messages.success(request, f"{label.replace('_', ' ')} is judged by the new point from the next result on.")
+    messages.success(request, f"{label.replace('_', ' ')} has the new operating point from the next result on.")
     return True
 
 
@@ -104,7 +104,7 @@ def _rows(tenant: Tenant, version: ModelVersion) -> list[PointRow]:
 def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> PointRow:
     if chosen is not None:
         return PointRow(label, chosen.value, chosen.how, True)
-    return PointRow(label, own["value"] if own else None, "The version's own" if own else "Not judged", False)
+    return PointRow(label, own["value"] if own else None, "The version's own" if own else "No operating point", False)
 
 
 def _with_names(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
