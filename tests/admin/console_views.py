@@ -1,4 +1,4 @@
-"""What the trail of a hospital says about the pages of the console that showed something of it."""
+"""The console views that a hospital's audit trail records."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Each page of the console that shows something of a tenant leaves one line in that tenant's trail alone."""
+"""Each console page that shows data of a tenant writes one audit event, in that tenant's trail only."""
 
 from typing import Any
 

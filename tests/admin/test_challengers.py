@@ -1,4 +1,4 @@
-"""Trials in the console: started, changed, confirmed, ended with a reason; compared in numbers, without a patient."""
+"""Challengers in the console: started, changed, confirmed, ended, and compared without naming a patient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +92,7 @@ def test_the_disagreement_is_counted_over_all_hospitals_and_shows_ids_alone(
     assert str(northern[0].pk) not in only
 
 
-def test_only_operators_enter(north: Any, pair: tuple[ModelVersion, ModelVersion], sign_in: Any) -> None:
+def test_the_pages_are_for_operators_only(north: Any, pair: tuple[ModelVersion, ModelVersion], sign_in: Any) -> None:
     challenge(version=pair[1], by=Actor(name="test"))
     row = Challenger.objects.get()
     for name, argument in (("disagreement", row.pk), ("end", row.pk), ("start", pair[1].pk)):

@@ -1,4 +1,4 @@
-"""The operator's console: every page loads for an operator and for nobody else, and no page knows a patient."""
+"""The operator's console: every page loads for operators only, and no page names a patient."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_every_page_loads_for_an_operator_and_names_no_patient(operator: Client,
         assert "style=" not in page.content.decode(), address
 
 
-def test_nobody_else_gets_in(north: Any, filled: Any, sign_in: Any) -> None:
+def test_other_users_are_refused(north: Any, filled: Any, sign_in: Any) -> None:
     for client in (Client(), sign_in(north, north.admin), sign_in(north, north.radiologist)):
         for address in addresses():
             answer = client.get(address)
@@ -122,7 +122,7 @@ def test_the_queue_names_hospitals_and_versions(operator: Client, filled: Any) -
 
 
 @pytest.mark.parametrize("model", [ModelVersion, Deployment, Activation, Worker, TrainingRun])
-def test_what_happened_cannot_be_changed(operator: Client, filled: Any, model: Any) -> None:
+def test_records_cannot_be_changed_in_the_console(operator: Client, filled: Any, model: Any) -> None:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     first = model._default_manager.first()
     assert operator.get(reverse(f"{name}_add")).status_code == 403
@@ -152,7 +152,7 @@ def test_bad_input_is_named(operator: Client) -> None:
     assert b"1 to 16 of A-Z" in bad_ae.content
 
 
-def test_versions_move_with_a_reason_and_back(operator: Client, version: Any) -> None:
+def test_a_version_is_activated_with_a_reason_and_rolled_back(operator: Client, version: Any) -> None:
     other = ModelVersion.objects.create(
         name="chest-net", number=4, sha256="f" * 64, manifest=version.manifest, device_uid="2.25.2"
     )

@@ -1,4 +1,4 @@
-"""Moves of versions in the console: pinned, confirmed by a second operator, retired, and written in the ledger."""
+"""Activations in the console: pinned, confirmed by a second operator, retired, and listed in the ledger."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from apps.deployment.services import set_points
 from apps.registry.models import ModelVersion
 
 
-def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
+def test_a_tenants_points_are_carried_over_and_listed_in_the_ledger(
     operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     first, second = pair
@@ -37,7 +37,7 @@ def test_what_a_tenant_chose_goes_along_and_stands_in_the_ledger(
     assert "0.200 (fixed sensitivity 0.80)" in page
 
 
-def test_a_choice_that_cannot_be_kept_is_said_in_the_form(
+def test_the_form_names_a_choice_that_cannot_be_kept(
     operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     first, second = pair

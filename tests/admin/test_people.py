@@ -1,4 +1,4 @@
-"""Operators invite and end access; they are no members, set no password, issue no key and see no patient."""
+"""Operators invite people and end access; they are no members, set no password, issue no key and see no patient."""
 
 import re
 from typing import Any
@@ -52,7 +52,7 @@ def test_a_hospital_is_made_and_its_first_administrator_invited(operator: Client
     assert "secret" not in refused.context or not refused.context["secret"]
 
 
-def test_the_former_doors_are_gone(operator: Client, north: Hospital) -> None:
+def test_former_pages_for_keys_and_members_are_removed(operator: Client, north: Hospital) -> None:
     for name in ("tenants_tenant_api_key", "tenants_tenant_member", "auth_user_password_change"):
         with pytest.raises(NoReverseMatch):
             reverse(f"admin:{name}", args=[north.tenant.pk])
@@ -119,7 +119,7 @@ def test_an_operator_is_invited_and_chooses_the_password(operator: Client) -> No
     assert "already" in operator.post(reverse("admin:accounts_user_invite"), form).text
 
 
-def test_a_disabled_person_is_out_for_good(operator: Client, north: Hospital, sign_in: Any) -> None:
+def test_a_disabled_account_loses_its_sessions_and_keys(operator: Client, north: Hospital, sign_in: Any) -> None:
     admin = sign_in(north, north.admin)
     admin.post("/settings/keys/", {"name": "scanner", "scopes": ["dicomweb.store"]})
     address = reverse("admin:accounts_user_access", args=[north.admin.pk])

@@ -1,4 +1,4 @@
-"""Asking for a preview on a version's activation page."""
+"""Requesting a preview on a version's activation page."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def address(of: str, version: ModelVersion) -> str:
     return reverse(f"admin:registry_modelversion_{of}", args=[version.pk])
 
 
-def test_one_wish_at_a_time_and_within_bounds(
+def test_one_open_preview_at_a_time_and_within_bounds(
     operator: Client, north: Hospital, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     ask, page = address("preview", pair[1]), address("activate", pair[1])
@@ -41,7 +41,7 @@ def test_one_wish_at_a_time_and_within_bounds(
     assert PreviewJob.objects.get().actor.startswith("user:")
 
 
-def test_only_for_whom_another_version_reads(
+def test_a_preview_is_offered_only_for_tenants_of_another_version(
     operator: Client, north: Hospital, south: Hospital, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     first, second = pair

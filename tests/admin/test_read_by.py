@@ -1,4 +1,4 @@
-"""From a version and a threshold to every study that was read so, and from a study to who put its version there."""
+"""Which studies a version read at a threshold, and which ledger entry deployed the version that read a study."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_all_studies_read_by_a_version(
     assert "There is no version chest-net:9" in operator.get(address, {"version": "chest-net:9"}).content.decode()
 
 
-def test_which_version_read_a_study_and_who_put_it_there(
+def test_which_version_read_a_study_and_who_deployed_it(
     operator: Client, north: Any, version: Any, store_film: Any, read: Any, uid_of: Any
 ) -> None:
     pinned = activate(version=version, by=Actor(name="user:the-head"), tenant=north.tenant, reason="Trial.")
@@ -63,7 +63,7 @@ def test_which_version_read_a_study_and_who_put_it_there(
     assert "No version has read a study of this id" in nobody.content.decode()
 
 
-def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since(
+def test_a_pinned_tenants_study_leads_to_the_entry_that_pinned_it(
     north: Any, south: Any, version: Any, store_film: Any, read: Any
 ) -> None:
     pinned = activate(version=version, by=Actor(name="test"), tenant=north.tenant)
@@ -89,7 +89,7 @@ def test_a_pinned_tenants_study_leads_to_its_pin_whatever_the_platform_did_since
     assert [each.entry for each in readings_of(film.study.pk)] == [unpinned]
 
 
-def test_a_study_that_a_canary_read_leads_to_the_line_that_let_it(
+def test_a_study_read_by_a_canary_leads_to_the_canarys_entry(
     north: Any, version: Any, store_film: Any, read: Any
 ) -> None:
     tried = registered(4)

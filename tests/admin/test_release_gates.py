@@ -1,4 +1,4 @@
-"""Evaluation sets, measurements and gates in the console."""
+"""Evaluation sets, evaluation jobs and release gates in the console."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Pat
     assert not made.is_active
 
 
-def test_a_version_is_measured_on_all_sets_and_its_page_shows_how_it_stands(
+def test_a_version_is_evaluated_on_all_sets_and_its_page_shows_the_state(
     operator: Client, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     evaluate = reverse("admin:registry_modelversion_evaluate", args=[pair[1].pk])

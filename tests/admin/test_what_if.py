@@ -85,7 +85,7 @@ def test_a_finding_without_a_point_and_a_page_without_studies(operator: Client, 
     assert "what-if/north/" in listed
 
 
-def test_nobody_else_gets_in(north: Any, version: Any, sign_in: Any) -> None:
+def test_other_users_are_refused(north: Any, version: Any, sign_in: Any) -> None:
     for client in (Client(), sign_in(north, north.admin)):
         assert client.get(address("north")).status_code in (302, 403)
 

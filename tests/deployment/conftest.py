@@ -1,4 +1,4 @@
-"""The version in service and another one, as the registry's tests have them; nobody loads either."""
+"""The version in service and a candidate; no worker loads them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Moving the pointer from the command line: there, back, and into the ledger."""
+"""Activation and rollback on the command line, with their ledger entries."""
 
 import io
 import shutil
@@ -39,7 +39,7 @@ def second(starter: Any, tmp_path: Path) -> ModelVersion:
     return ModelVersion.objects.get(number=2)
 
 
-def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: ModelVersion) -> None:
+def test_activation_and_rollback_are_entries_of_the_ledger(starter: Any, second: ModelVersion) -> None:
     assert "starter:2 is in service (before: starter:1)" in run("activate_model", "starter:2", reason="Better")
     assert require_platform_version() == second
     assert "starter:1 is in service" in run("activate_model", "--rollback", reason="Worse")
@@ -65,7 +65,7 @@ def test_activation_and_rollback_are_lines_of_the_ledger(starter: Any, second: M
         (["--rollback", "--tenant", "north"], "no earlier version"),
     ],
 )
-def test_what_cannot_be_done_is_said(north: Any, starter: Any, arguments: list[str], word: str) -> None:
+def test_impossible_changes_give_the_reason(north: Any, starter: Any, arguments: list[str], word: str) -> None:
     with pytest.raises(CommandError, match=word):
         run("activate_model", *arguments)
     assert require_platform_version() == starter
@@ -76,7 +76,7 @@ def test_the_same_artifact_is_the_same_version(starter: Any) -> None:
     assert ModelVersion.objects.count() == 1
 
 
-def test_a_pin_to_the_platforms_own_version_says_what_it_changes(north: Any, starter: Any) -> None:
+def test_pinning_to_the_platforms_version_reports_what_changes(north: Any, starter: Any) -> None:
     assert "stays in service for North Hospital; it is pinned from now on" in run(
         "activate_model", "starter:1", "--tenant", "north"
     )
@@ -101,7 +101,7 @@ def test_a_tenant_is_pinned_and_follows_again(north: Any, south: Any, starter: A
         run("activate_model", "--unpin", "--tenant", "north")
 
 
-def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, second: ModelVersion) -> None:
+def test_a_rollback_changes_its_scope_only(north: Any, south: Any, starter: Any, second: ModelVersion) -> None:
     for tenant in ("north", "south"):
         run("activate_model", "starter:2", "--tenant", tenant)
     run("activate_model", "--rollback", "--tenant", "north")
@@ -114,7 +114,7 @@ def test_a_rollback_is_its_scope_alone(north: Any, south: Any, starter: Any, sec
     assert require_platform_version() == second
 
 
-def test_rollbacks_go_back_one_move_each_and_never_to_what_was_rolled_back(db: None) -> None:
+def test_each_rollback_takes_back_one_entry_and_never_restores_a_rolled_back_version(db: None) -> None:
     good, better, bad, other = (registered(number) for number in range(1, 5))
     for version in (good, better, bad):
         activate(version=version, by=Actor(name="test"))
@@ -127,7 +127,7 @@ def test_rollbacks_go_back_one_move_each_and_never_to_what_was_rolled_back(db: N
     assert bad not in deployments().values()
 
 
-def test_a_rollback_passes_over_what_was_retired(db: None) -> None:
+def test_a_rollback_skips_retired_versions(db: None) -> None:
     good, poor, bad = (registered(number) for number in range(1, 4))
     for version in (good, poor, bad):
         activate(version=version, by=Actor(name="test"))
@@ -138,7 +138,7 @@ def test_a_rollback_passes_over_what_was_retired(db: None) -> None:
         roll_back(by=Actor(name="test"))
 
 
-def test_passing_over_ends_at_what_serves_already(db: None) -> None:
+def test_skipping_stops_at_the_version_in_service(db: None) -> None:
     good, poor = registered(1), registered(2)
     for version in (good, poor, good):
         activate(version=version, by=Actor(name="test"))
@@ -148,7 +148,7 @@ def test_passing_over_ends_at_what_serves_already(db: None) -> None:
     assert require_platform_version() == good
 
 
-def test_rollbacks_of_old_are_filled_in(north: Any) -> None:
+def test_the_migration_fills_what_earlier_rollbacks_took_back(north: Any) -> None:
     fill = import_module("apps.registry.migrations.0018_what_former_rollbacks_took_back").fill
     good, bad = registered(1), registered(2)
     there = [activate(version=version, by=Actor(name="test")) for version in (good, bad)][-1]
@@ -182,7 +182,7 @@ def test_a_rollback_keeps_a_pin_on_the_platforms_own_version(north: Any) -> None
     assert deployments() == {None: first.pk}, "The pin itself is taken back last."
 
 
-def test_one_of_two_who_move_at_once_is_told(north: Any, starter: Any, second: ModelVersion) -> None:
+def test_concurrent_activations_leave_a_complete_ledger(north: Any, starter: Any, second: ModelVersion) -> None:
     """Many at once, on real connections: each move is whole, the ledger has no gap and ends at the pointer."""
     tenants = [None, north.tenant]
 

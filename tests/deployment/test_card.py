@@ -1,4 +1,4 @@
-"""The card of a version: one page and one document, with what is known and what is not."""
+"""The model card of a version, as a page and as a PDF, with stated and missing fields."""
 
 from django.test import Client
 from django.urls import reverse
@@ -26,7 +26,7 @@ def version_in_use() -> ModelVersion:
     return version
 
 
-def test_the_page_says_what_is_known(db: None) -> None:
+def test_the_page_shows_every_section(db: None) -> None:
     version = version_in_use()
     client = Client()
     client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
@@ -38,7 +38,7 @@ def test_the_page_says_what_is_known(db: None) -> None:
     assert pdf["Content-Type"] == "application/pdf"
 
 
-def test_the_document_says_the_same(db: None) -> None:
+def test_the_document_shows_the_same(db: None) -> None:
     text = " ".join(text_of(opened(render_card_pdf(version=version_in_use()))).split())
     for word in (*WORDS, "Not for diagnostic use"):
         assert word in text, word

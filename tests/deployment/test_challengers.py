@@ -1,4 +1,4 @@
-"""Versions on trial: what may be tried, what a canary is judged by, what ends a trial, and the lines that it leaves."""
+"""Challengers: which versions may start, their operating points, what ends a trial, and its ledger entries."""
 
 import io
 import uuid
@@ -44,7 +44,7 @@ def acts() -> list[tuple[str, int | None]]:
     return list(Activation.objects.order_by("number").values_list("act", "percent"))
 
 
-def test_the_share_of_a_canary_is_kept_repeatable_and_only_grows() -> None:
+def test_a_canarys_share_is_repeatable_and_only_grows() -> None:
     challenger = uuid.UUID(int=7)
     studies = [uuid.UUID(int=number) for number in range(2000)]
     before: set[uuid.UUID] = set()
@@ -93,7 +93,7 @@ def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second
         (["chest-net:2", "--shadow", "--tenant", "nowhere"], "no tenant 'nowhere'"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_impossible_challenges_are_refused(
     first: ModelVersion, second: ModelVersion, north: Any, arguments: list[str], word: str
 ) -> None:
     retire(version=registered(3), by=Actor(name="test"))
@@ -104,7 +104,7 @@ def test_what_cannot_be_is_refused(
     assert Activation.objects.count() == lines
 
 
-def test_one_challenger_for_each_and_a_challenger_is_not_retired(
+def test_one_challenger_for_each_scope_and_it_cannot_be_retired(
     first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
     third = registered(3, scale=0.7)
@@ -128,16 +128,14 @@ def test_one_challenger_for_each_and_a_challenger_is_not_retired(
     assert state(second) == "Retired"
 
 
-def test_nothing_is_challenged_where_nothing_serves(db: None) -> None:
+def test_a_challenger_needs_a_version_in_service(db: None) -> None:
     with pytest.raises(ConflictError, match="activate one first"):
         challenge(version=registered(1), by=Actor(name="test"))
     with pytest.raises(InvalidInputError):
         challenge(version=registered(2), by=Actor(name="test"), percent=100)
 
 
-def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
-    first: ModelVersion, second: ModelVersion, north: Any
-) -> None:
+def test_a_canary_follows_the_hospitals_operating_points(first: ModelVersion, second: ModelVersion, north: Any) -> None:
 
     def choose(choice: Choice) -> None:
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
@@ -162,7 +160,7 @@ def test_a_canary_judges_by_what_the_hospital_chose_and_keeps_in_step(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == second.thresholds["Mass"]["value"]
 
 
-def test_a_rollback_is_never_held_up_by_a_canary(first: ModelVersion, second: ModelVersion, north: Any) -> None:
+def test_a_canary_never_prevents_a_rollback(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     for choice in (Choice("manual", value=0.3, reason="As ever."), Choice("sensitivity", 0.8)):
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
     challenge(version=second, by=Actor(name="test"), percent=20)
@@ -172,7 +170,7 @@ def test_a_rollback_is_never_held_up_by_a_canary(first: ModelVersion, second: Mo
     assert Activation.objects.first().act == "challenge-ended"
 
 
-def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
+def test_the_platforms_canary_takes_over_the_points_of_tenants_that_join_it(
     first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
     third = registered(3)
@@ -198,7 +196,7 @@ def test_whoever_comes_under_the_platform_s_canary_is_judged_by_what_it_chose(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == own
 
 
-def test_a_shadow_holds_no_hospital_s_choice_up(first: ModelVersion, second: ModelVersion, north: Any) -> None:
+def test_a_shadow_never_prevents_a_choice(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     challenge(version=second, by=Actor(name="test"))
     by_hand = Choice("manual", value=0.3, reason="As before.")
     set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
@@ -206,7 +204,7 @@ def test_a_shadow_holds_no_hospital_s_choice_up(first: ModelVersion, second: Mod
     assert challenger_for(north.tenant.pk) is not None
 
 
-def test_another_version_in_service_ends_the_trial_of_those_whom_it_serves(
+def test_another_version_in_service_ends_trials_against_the_former_one(
     first: ModelVersion, second: ModelVersion, north: Any, south: Any
 ) -> None:
     third = registered(3)

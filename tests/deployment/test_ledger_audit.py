@@ -1,4 +1,4 @@
-"""The moves of versions in the hospitals' audit trails."""
+"""Audit events of ledger entries in the trails of the hospitals that they concern."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def trail(hospital: Any) -> list[str]:
         return list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
 
 
-def test_each_hospital_that_a_move_concerns_has_a_line_of_it(north: Any, south: Any) -> None:
+def test_each_concerned_hospital_gets_an_audit_event(north: Any, south: Any) -> None:
     first, second = registered(1), registered(2)
     operator = User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
     line = activate(version=first, by=Actor(name="user:1", user_id=operator.pk), reason="For DOE^JANE")
@@ -39,7 +39,7 @@ def test_each_hospital_that_a_move_concerns_has_a_line_of_it(north: Any, south: 
         assert (event.object_id, event.actor, event.user) == (line.pk, "user:1", operator)
 
 
-def test_a_move_that_fails_leaves_no_line(north: Any) -> None:
+def test_a_failed_activation_leaves_no_audit_event(north: Any) -> None:
     first = registered(1)
     activate(version=first, by=Actor(name="test"))
     with pytest.raises(ConflictError):
@@ -50,7 +50,7 @@ def test_a_move_that_fails_leaves_no_line(north: Any) -> None:
     assert trail(north) == ["model.activated"]
 
 
-def test_a_turn_ends_and_what_was_in_force_is_again(north: Any, south: Any) -> None:
+def test_the_tenant_in_force_before_is_restored(north: Any, south: Any) -> None:
     with pytest.raises(TenantScopeError, match="No transaction"), inside_tenant(north.tenant.pk):
         pass
     with tenant_tx(north.tenant.pk):

@@ -1,4 +1,4 @@
-"""A version may bring no operating points: whoever moves it hears what is no longer judged."""
+"""Missing operating points: an activation warns of each finding that loses its point."""
 
 import io
 from typing import Any
@@ -22,7 +22,7 @@ def without_points(number: int, *labels: str) -> ModelVersion:
     return version
 
 
-def test_a_version_without_points_flags_nothing_and_says_so(first: ModelVersion) -> None:
+def test_activating_a_version_without_points_warns(first: ModelVersion) -> None:
     bare = without_points(2)
     said, told = io.StringIO(), io.StringIO()
     call_command("activate_model", "chest-net:2", stdout=said, stderr=told)
@@ -41,13 +41,13 @@ def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> 
     assert lost_points_warning(line).startswith("Not compared: Atelectasis, Cardiomegaly")
 
 
-def test_the_first_version_in_service_is_told_of_too(db: None) -> None:
+def test_the_first_activation_warns_of_missing_points(db: None) -> None:
     line = activate(version=without_points(1, "Mass", "Hernia"), by=Actor(name="test"))
     assert lost_points_warning(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
     assert lost_points(line) == []
 
 
-def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion) -> None:
+def test_points_that_tenants_chose_count(north: Any, south: Any, first: ModelVersion) -> None:
     def choose(version: ModelVersion, label: str) -> None:
         by_hand = Choice("manual", value=0.3, reason="By the tumour board.")
         set_points(tenant=north.tenant, version=version, choices={label: by_hand}, recent={}, by=Actor(name="test"))
@@ -64,6 +64,6 @@ def test_what_a_tenant_chose_counts(north: Any, south: Any, first: ModelVersion)
     assert lost_points(back) == []
 
 
-def test_a_challenger_is_told_of_too(first: ModelVersion) -> None:
+def test_a_challenger_without_points_is_reported(first: ModelVersion) -> None:
     lacking = without_points(2, "Mass")
     assert lost_points(challenge(version=lacking, by=Actor(name="test"), percent=10)) == ["Mass"]

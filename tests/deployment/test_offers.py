@@ -1,4 +1,4 @@
-"""`manage.py offer_model`, the twin of the console's offers."""
+"""`manage.py offer_model` does the same as the console's page of offers."""
 
 import io
 from typing import Any
@@ -36,7 +36,7 @@ def test_an_offer_from_the_command_line_and_its_end(north: Any, south: Any) -> N
     assert candidate not in nameable_versions(north.tenant.pk)
 
 
-def test_what_cannot_be_offered_says_why(north: Any) -> None:
+def test_refused_offers_give_the_reason(north: Any) -> None:
     retire(version=registered(1), by=Actor(name="test"))
     with pytest.raises(CommandError, match="chest-net:1 is retired"):
         run("chest-net:1")

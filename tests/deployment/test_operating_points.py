@@ -1,4 +1,4 @@
-"""Thresholds belong to a version and a tenant, are chosen by what they do, and move with the version."""
+"""Operating points belong to a version and a tenant, and are carried over when the version changes."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,7 @@ def test_a_choice_holds_for_one_tenant_and_finding(
         ("Hernia", Choice("alert_rate", 0.1), "fewer than 10 positive films"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(
+def test_choices_that_cannot_be_met_are_refused(
     north: Any, first: ModelVersion, label: str, choice: Choice, word: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=word):
@@ -102,14 +102,14 @@ def test_few_positives_by_hand_with_a_reason(north: Any, first: ModelVersion) ->
     assert thresholds_for(first, north.tenant.pk)["Hernia"] == 0.2
 
 
-def test_a_version_that_was_never_measured_says_how_to(first: ModelVersion) -> None:
+def test_a_version_without_a_curve_names_the_command_that_evaluates_it(first: ModelVersion) -> None:
     with pytest.raises(InvalidInputError, match="evaluate_model --version chest-net:1"):
         resolve_choice(first, "Mass", Choice("sensitivity", 0.8), None, ())
     with pytest.raises(InvalidInputError, match="at least 20 recent studies, and there are 3"):
         resolve_choice(first, "Mass", Choice("alert_rate", 0.1), None, RECENT[:3])
 
 
-def test_a_share_is_not_exceeded() -> None:
+def test_the_threshold_for_a_share_never_exceeds_it() -> None:
     for rate in (0.01, 0.1, 0.255, 0.5, 0.99):
         threshold = threshold_for_rate(RECENT, rate)
         assert rate - 0.011 <= sum(value >= threshold for value in RECENT) / 100 <= rate
@@ -119,7 +119,7 @@ def test_a_share_is_not_exceeded() -> None:
     assert sum(value >= threshold_for_rate(tied, 0.01) for value in tied) == 0
 
 
-def test_a_curve_between_its_vertices_is_the_point_above() -> None:
+def test_between_vertices_a_curve_takes_the_one_above() -> None:
     curve = OperatingCurve(CURVE, 40, "test")
     assert [curve.at(value) for value in (0.9, 0.8, 0.5, 0.1)] == [(0.0, 1.0), (0.3, 1.0), (0.6, 0.9), (1.0, 0.0)]
 
@@ -178,13 +178,15 @@ def test_the_platform_leaves_a_pinned_tenants_points_alone(
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
 
 
-def test_points_are_for_the_version_that_was_looked_at(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+def test_points_are_set_only_for_the_version_that_was_shown(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
     activate(version=second, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="chest-net:2 serves North Hospital by now"):
         choose(north, first, "Mass", Choice("sensitivity", 0.8))
 
 
-def test_a_retired_version_serves_nobody(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+def test_a_retired_version_cannot_serve(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     with pytest.raises(ConflictError, match="is in service"):
         retire(version=first, by=Actor(name="test"))
     activate(version=second, by=Actor(name="test"))
@@ -221,7 +223,9 @@ def test_a_second_operator_confirms(north: Any, first: ModelVersion, second: Mod
     assert version_for(north.tenant.pk) == first
 
 
-def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+def test_a_request_is_valid_only_while_the_same_version_serves(
+    north: Any, first: ModelVersion, second: ModelVersion
+) -> None:
     old = request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk))
     new = request_activation(version=second, by=Actor(name="one", user_id=north.admin.pk))
     assert new.waiting_message.endswith(f"It replaces the request for chest-net:2 for whole platform of {north.admin}.")
@@ -236,7 +240,7 @@ def test_a_request_is_for_what_served_when_it_was_made(north: Any, first: ModelV
     assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
 
 
-def test_points_and_versions_that_move_at_once_stay_together(
+def test_concurrent_changes_of_points_and_versions_stay_consistent(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     """However they are interleaved, what the tenant chose last is in force on whichever version serves at the end."""

@@ -1,4 +1,4 @@
-"""The gate: no version that may be worse than the one in service goes into service without somebody's word."""
+"""Release gates: a version that may be worse than the one in service needs an operator's override."""
 
 import io
 from pathlib import Path
@@ -42,7 +42,7 @@ def only_gate(version: ModelVersion) -> Any:
         (0.7, 2, ReleaseGateState.FAILED),
     ],
 )
-def test_a_version_is_judged_beside_the_one_in_service(
+def test_a_version_is_compared_with_the_one_in_service(
     first: ModelVersion, second: ModelVersion, quality: float, noise: int, state: ReleaseGateState
 ) -> None:
     films = synthetic.a_set()
@@ -89,7 +89,7 @@ def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> No
         ),
     ],
 )
-def test_what_cannot_be_compared_says_why(
+def test_incomparable_evaluations_give_the_reason(
     first: ModelVersion, second: ModelVersion, change: Any, words: str, state: ReleaseGateState
 ) -> None:
     films = synthetic.a_set()
@@ -106,9 +106,7 @@ def test_what_cannot_be_compared_says_why(
     assert words in kept["reason"]
 
 
-def test_films_that_changed_have_the_version_in_service_measured_again(
-    first: ModelVersion, second: ModelVersion
-) -> None:
+def test_changed_films_evaluate_the_version_in_service_again(first: ModelVersion, second: ModelVersion) -> None:
     films = synthetic.a_set()
     synthetic.measured(first, films, 1.0)
     request_evaluations(version=second)
@@ -124,7 +122,7 @@ def test_films_that_changed_have_the_version_in_service_measured_again(
     assert only_gate(second).state == ReleaseGateState.PASSED
 
 
-def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: ModelVersion) -> None:
+def test_a_gate_waits_for_both_evaluations(first: ModelVersion, second: ModelVersion) -> None:
     synthetic.a_set()
     assert "never measured" in only_gate(second).reason
     assert request_evaluations(version=second) == 2
@@ -147,7 +145,7 @@ def test_a_gate_waits_for_both_and_then_for_nobody(first: ModelVersion, second: 
     assert state_of(second) == "Candidate: release gate not comparable"
 
 
-def test_where_nothing_serves_yet_no_gate_is_in_the_way(db: None) -> None:
+def test_the_first_version_needs_no_release_gate(db: None) -> None:
     synthetic.a_set()
     first = registered(1)
     request_evaluations(version=first)
@@ -163,7 +161,7 @@ def worse(first: ModelVersion, second: ModelVersion) -> ModelVersion:
     return second
 
 
-def test_a_failed_gate_is_in_the_way(worse: ModelVersion, first: ModelVersion, north: Any) -> None:
+def test_a_failed_gate_prevents_activation(worse: ModelVersion, first: ModelVersion, north: Any) -> None:
     for tenant in (None, north.tenant):
         with pytest.raises(ConflictError, match=r"did not pass the release gate.*--despite-gate") as refusal:
             activate(version=worse, by=Actor(name="test"), reason="Newer.", tenant=tenant)
@@ -182,7 +180,7 @@ def test_a_failed_gate_is_in_the_way(worse: ModelVersion, first: ModelVersion, n
     assert version_for(north.tenant.pk) == first
 
 
-def test_what_failed_a_gate_reads_as_a_shadow_and_for_no_patient(worse: ModelVersion) -> None:
+def test_a_version_that_failed_may_be_a_shadow_but_no_canary(worse: ModelVersion) -> None:
     with pytest.raises(ConflictError, match="for no patient") as refusal:
         challenge(version=worse, by=Actor(name="test"), percent=10)
     assert refusal.value.code == "gate-failed"
@@ -205,7 +203,7 @@ def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, first: M
     assert "is in service" in out.getvalue()
 
 
-def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, settings: Any) -> None:
+def test_a_second_operator_confirms_an_override(worse: ModelVersion, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     people = [User.objects.create_user(f"{name}@platform.example", PASSWORD) for name in ("one", "two")]
     with pytest.raises(ConflictError, match="did not pass the release gate"):
@@ -216,7 +214,7 @@ def test_a_second_operator_confirms_what_was_overridden(worse: ModelVersion, set
     assert len(approve(request=asked, by=Actor(name="test", user_id=people[1].pk)).despite_gates) == 1
 
 
-def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(second: Any, settings: Any) -> None:
+def test_the_command_names_the_operator_where_a_second_one_must_confirm(second: Any, settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     one = User.objects.create_user("one@platform.example", PASSWORD, is_staff=True)
     User.objects.create_user("reader@platform.example", PASSWORD)
@@ -230,13 +228,13 @@ def test_whoever_asks_on_the_command_line_is_named_where_another_must_confirm(se
         approve(request=asked, by=Actor(name="test", user_id=one.pk))
 
 
-def test_without_sets_nothing_is_in_the_way(second: ModelVersion) -> None:
+def test_without_evaluation_sets_there_is_no_gate(second: ModelVersion) -> None:
     assert request_evaluations(version=second) == 0
     assert release_gates_of(second) == []
     activate(version=second, by=Actor(name="test"))
 
 
-def test_a_measurement_by_hand_counts_for_the_set(first: ModelVersion, second: ModelVersion) -> None:
+def test_an_evaluation_by_command_counts_for_the_set(first: ModelVersion, second: ModelVersion) -> None:
     films = synthetic.a_set()
     synthetic.measured(second, films, 1.0)
     kept = Evaluation.objects.get()
@@ -253,7 +251,7 @@ def sets(*options: str) -> str:
     return out.getvalue()
 
 
-def test_sets_are_added_listed_and_set_aside(db: None, tmp_path: Path) -> None:
+def test_sets_are_added_listed_and_turned_off(db: None, tmp_path: Path) -> None:
     films = write_layout(tmp_path / "films", patients=6, test=2)
     with pytest.raises(CommandError, match="Data_Entry_2017"):
         sets("--add", "none", "--data", str(tmp_path))

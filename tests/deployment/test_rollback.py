@@ -1,4 +1,4 @@
-"""Rollbacks of a tenant's operating points, alone and among moves of versions."""
+"""Rollbacks of a tenant's operating points, alone and between activations."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def test_a_change_of_points_is_rolled_back_too(north: Any, first: ModelVersion) 
     assert north.tenant.pk not in deployments()
 
 
-def test_points_of_a_version_that_serves_no_more_stand_in_no_way_back(
+def test_points_of_a_version_out_of_service_do_not_prevent_a_rollback(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     activate(version=second, by=Actor(name="test"), tenant=north.tenant)
@@ -47,7 +47,7 @@ def test_points_of_a_version_that_serves_no_more_stand_in_no_way_back(
         roll_back(by=Actor(name="test"), tenant=north.tenant)
 
 
-def test_a_point_stays_its_choosers(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+def test_an_unchanged_point_keeps_its_author(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     choose(north, first, Choice("sensitivity", 0.8))
     activate(version=second, by=Actor(name="another"))
     roll_back(by=Actor(name="another"))

@@ -1,4 +1,4 @@
-"""A folder in the ChestX-ray14 layout, small enough to train on in seconds: one finding shines, another is dark."""
+"""A folder in the ChestX-ray14 layout, small enough to train on in seconds: one finding is bright, another dark."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Evaluations of versions that score as well as a test says, on films that are no files."""
+"""Synthetic evaluations of a quality that the test chooses; no film is read."""
 
 from pathlib import Path
 from typing import Any

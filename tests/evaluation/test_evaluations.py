@@ -44,7 +44,9 @@ def evaluate(data: Path, **options: Any) -> str:
     return out.getvalue()
 
 
-def test_the_version_in_service_is_measured_kept_and_told(version: ModelVersion, films: Path, tmp_path: Path) -> None:
+def test_the_version_in_service_is_evaluated_and_the_result_stored(
+    version: ModelVersion, films: Path, tmp_path: Path
+) -> None:
     activate(version=version, by=Actor(name="test"))
     told = evaluate(films, json=tmp_path / "out.json")
 
@@ -81,7 +83,7 @@ def test_another_list_and_another_version_may_be_named(version: ModelVersion, fi
         ({"reference": "tiny:1", "split": Path("absent.txt")}, "absent.txt"),
     ],
 )
-def test_what_cannot_be_measured_is_said(version: ModelVersion, films: Path, options: Any, words: str) -> None:
+def test_refused_evaluations_give_the_reason(version: ModelVersion, films: Path, options: Any, words: str) -> None:
     with pytest.raises(CommandError, match=words):
         evaluate(films, **options)
     assert not Evaluation.objects.exists()
@@ -98,7 +100,7 @@ def evaluation(version: ModelVersion, films: Path) -> Evaluation:
     return Evaluation.objects.get()
 
 
-def test_it_is_written_once(evaluation: Evaluation) -> None:
+def test_an_evaluation_is_written_once(evaluation: Evaluation) -> None:
     for change in (lambda: Evaluation.objects.update(n=2), lambda: Evaluation.objects.all().delete()):
         with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
             change()
@@ -133,7 +135,7 @@ def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None
     assert "Subgroups" in card
 
 
-def test_the_card_says_how_the_gates_stand(version: ModelVersion, films: Path) -> None:
+def test_the_card_shows_the_release_gates(version: ModelVersion, films: Path) -> None:
     create_evaluation_set(name="public", folder=str(films))
     evaluate(films, reference="tiny:1")
     found = {section.title: section for section in card_sections(version)}
@@ -153,7 +155,7 @@ def compare(data: Path, **options: Any) -> str:
     return out.getvalue()
 
 
-def test_versions_stand_beside_one_another(version: ModelVersion, films: Path, tmp_path: Path) -> None:
+def test_versions_are_compared_on_the_same_films(version: ModelVersion, films: Path, tmp_path: Path) -> None:
     register(artifact_dir=tiny.artifact(tmp_path / "other", seed=1), name="other")
     told = compare(films, references=["tiny:1", "other:1"], json=tmp_path / "out.json")
 

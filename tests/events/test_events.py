@@ -1,4 +1,4 @@
-"""Events and their webhooks: what is told, to a real receiver, signed so that the standard's library believes it."""
+"""Events and their webhooks, delivered to a real receiver that checks signatures with the standard's library."""
 
 import json
 import threading
@@ -57,7 +57,7 @@ def types() -> list[str]:
     return list(ModelEvent.objects.order_by("id").values_list("type", flat=True))
 
 
-def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None:
+def test_each_change_of_a_version_is_one_event_in_order(north: Any) -> None:
     first = register(artifact_dir=STARTER)
     assert register(artifact_dir=STARTER) == first
     second = registered(2)
@@ -93,7 +93,7 @@ def test_what_happens_to_a_version_is_told_once_and_in_order(north: Any) -> None
     assert "user:1" not in json.dumps([event.data for event in ModelEvent.objects.all()])
 
 
-def test_a_move_that_fails_tells_nothing(endpoint: Any) -> None:
+def test_a_failed_activation_publishes_nothing(endpoint: Any) -> None:
     version = registered(1)
     activate(version=version, by=Actor(name="test"))
     with pytest.raises(ConflictError):
@@ -109,7 +109,9 @@ def test_events_are_written_once(db: None) -> None:
             change()
 
 
-def test_a_message_arrives_signed_and_only_its_kind(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+def test_an_endpoint_gets_signed_messages_of_its_types_only(
+    there: Receiver, endpoint: tuple[WebhookEndpoint, str]
+) -> None:
     other, _ = create_endpoint(url=there.url, types=["model.retired"])
     activate(version=registered(1), by=Actor(name="test"))
     assert due_deliveries()
@@ -176,7 +178,7 @@ def test_after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again(there
     assert len({headers["webhook-id"] for headers, _ in there.got}) == 1
 
 
-def test_gone_is_gone(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+def test_410_gone_disables_the_endpoint(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
     there.answers = [410]
     activate(version=registered(1), by=Actor(name="test"))
     deliver()
@@ -225,7 +227,7 @@ def test_a_new_secret_and_the_former_one_for_a_day(there: Receiver, endpoint: tu
         Webhook(former).verify(body, headers)
 
 
-def test_a_slow_receiver_holds_up_nobody_else(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
+def test_a_slow_receiver_does_not_delay_the_others(there: Receiver, endpoint: tuple[WebhookEndpoint, str]) -> None:
     """While one message to an address is under way, the next one to it waits, and another address gets its own."""
     other, _ = create_endpoint(url=there.url, types=["model.retired"])
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""From a foreign file to a version that reads a film, on the command line."""
+"""`import_model`: from another project's file to a version that reads a film."""
 
 import io
 import json
@@ -71,7 +71,7 @@ def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, 
     ]
 
 
-def test_the_console_shows_what_came_along(db: None, tmp_path: Path) -> None:
+def test_the_console_shows_what_was_imported(db: None, tmp_path: Path) -> None:
     path = foreign.save(foreign.xrv_densenet(), tmp_path / "kaggle-densenet121-d121-tw-lr001-best.pt")
     said = run("import_model", str(path), "--format", "xrv", "--name", "xrv-rsna", "--source", "mlmed/torchxrayvision")
     assert "Known as TorchXRayVision's densenet121-res224-rsna" in said
@@ -84,7 +84,7 @@ def test_the_console_shows_what_came_along(db: None, tmp_path: Path) -> None:
         assert words in page
 
 
-def test_a_bundle_is_the_version_that_it_was(db: None, tmp_path: Path) -> None:
+def test_a_bundle_is_imported_as_the_same_version(db: None, tmp_path: Path) -> None:
     folder = tiny.artifact(tmp_path / "tiny")
     assert "other:1 is registered" in run("import_model", str(folder), "--format", "bundle", "--name", "other")
     assert ModelVersion.objects.get().sha256 == load_artifact(folder).sha256
@@ -124,7 +124,7 @@ def test_a_hostile_file_leaves_nothing_behind(db: None, tmp_path: Path, kind: st
         (["--name", "x", "--labels", "Effusion,,,,", "--calibrate", "/nowhere"], "calibration films can't be used"),
     ],
 )
-def test_what_cannot_be_imported_is_said(db: None, few: Path, more: list[str], reason: str) -> None:
+def test_refused_imports_give_the_reason(db: None, few: Path, more: list[str], reason: str) -> None:
     with pytest.raises(CommandError, match=reason):
         call_command("import_model", str(few), *PLAIN, *more, stdout=io.StringIO())
     assert not ModelVersion.objects.exists()

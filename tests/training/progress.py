@@ -1,4 +1,4 @@
-"""Events as the chief of a training writes them."""
+"""Progress events, as the chief of a training writes them."""
 
 from typing import Any
 

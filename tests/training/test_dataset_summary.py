@@ -1,4 +1,4 @@
-"""`manage.py dataset_summary`: what a person and a program read."""
+"""`manage.py dataset_summary`, as text and as JSON."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def test_json_has_the_same(test_data: Path) -> None:
     assert told["split"]["parts"]["test"]["films"] == 283
 
 
-def test_a_table_alone_is_summed_up_and_the_missing_list_is_told(test_data: Path, tmp_path: Path) -> None:
+def test_a_table_without_lists_is_summarised_and_the_missing_list_named(test_data: Path, tmp_path: Path) -> None:
     shutil.copy(test_data / "nih-sample" / "Data_Entry_2017.csv", tmp_path)
     text = summary(tmp_path)
     assert "images present: 0 of 1,348; boxes: 0" in text

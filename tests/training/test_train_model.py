@@ -1,4 +1,4 @@
-"""`train_model` for real: ranks of their own, a version at the end, and a row that says what happened."""
+"""`train_model` with real ranks: the version at the end, and the run's row."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def stop_beyond(epoch: int, number: int) -> threading.Thread:
     return thread
 
 
-def test_a_stopped_training_goes_on_as_the_same_run(db: None, films: Path) -> None:
+def test_a_stopped_training_continues_as_the_same_run(db: None, films: Path) -> None:
     thread = stop_beyond(0, signal.SIGTERM)
     with pytest.raises(CommandError, match="continues after the last complete checkpoint"):
         train(films, epochs=60)
@@ -117,7 +117,7 @@ def test_a_failed_training_says_why_and_leaves_no_version(db: None, films: Path,
     assert not ModelVersion.objects.exists()
 
 
-def test_a_killed_command_is_missed_and_goes_on(db: None, films: Path) -> None:
+def test_a_killed_command_shows_as_lost_and_continues(db: None, films: Path) -> None:
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | {"epochs": 60}).items()]
     command = [sys.executable, "manage.py", "train_model", f"--data={films}", *arguments]
     killed = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -167,7 +167,7 @@ def test_another_machines_chief_registers_the_version(
     assert not ModelVersion.objects.exists()
 
 
-def test_afresh_is_another_run(db: None, films: Path) -> None:
+def test_fresh_starts_another_run(db: None, films: Path) -> None:
     train(films, epochs=1, name="small")
     train(films, epochs=1, name="small", fresh=True, seed=2)
     assert TrainingRun.objects.filter(state="complete").count() == 2
@@ -182,7 +182,7 @@ def test_afresh_is_another_run(db: None, films: Path) -> None:
         ({"out": Path("/proc/nowhere")}, "choose another by --out"),
     ],
 )
-def test_what_cannot_start_leaves_no_run(db: None, films: Path, options: dict[str, Any], words: str) -> None:
+def test_a_training_that_cannot_start_leaves_no_run(db: None, films: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(CommandError, match=words):
         train(films, **options)
     assert not TrainingRun.objects.exists()

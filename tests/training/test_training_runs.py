@@ -1,4 +1,4 @@
-"""The row of a run follows the chief's file, whatever part of it comes again, and never invents a version."""
+"""The row of a training run follows the chief's progress file, also where events are repeated."""
 
 import io
 import json
@@ -87,7 +87,7 @@ def test_the_same_events_again_change_nothing(run: TrainingRun) -> None:
     assert (first["restarts"], first["epoch"], first["step"]) == (1, 3, 4)
 
 
-def test_what_is_done_again_after_a_checkpoint_is_not_counted_twice(run: TrainingRun) -> None:
+def test_epochs_repeated_after_a_checkpoint_count_once(run: TrainingRun) -> None:
     record_progress(run_id=run.pk, events=[start(), epoch(1), epoch(2), epoch(3)])
     record_progress(run_id=run.pk, events=[start(resumed=1, restart=1)])
     run.refresh_from_db()
@@ -95,7 +95,7 @@ def test_what_is_done_again_after_a_checkpoint_is_not_counted_twice(run: Trainin
     assert (run.epoch, run.progress) == (1, 0.25)
 
 
-def test_silence_is_told_from_an_end(run: TrainingRun) -> None:
+def test_a_lost_run_is_not_an_ended_run(run: TrainingRun) -> None:
     record_progress(run_id=run.pk, events=[start()])
     TrainingRun.objects.update(heartbeat=timezone.now() - timedelta(minutes=5))
     run.refresh_from_db()
@@ -131,7 +131,7 @@ def test_a_damaged_artifact_is_no_version(run: TrainingRun, tmp_path: Path) -> N
     assert (run.state, ModelVersion.objects.count()) == ("waiting", 0)
 
 
-def test_only_an_unfinished_run_of_the_same_settings_goes_on(run: TrainingRun, tmp_path: Path) -> None:
+def test_only_an_unfinished_run_of_the_same_settings_continues(run: TrainingRun, tmp_path: Path) -> None:
     assert find_unfinished(settings=SETTINGS | {"epochs": 5}) is None
     fail_training_run(run=run, reason="The disk is full.")
     found = find_unfinished(settings=SETTINGS)
@@ -168,7 +168,7 @@ def until(true: Any) -> None:
         time.sleep(0.05)
 
 
-def test_the_follower_catches_up_after_the_database_was_away(
+def test_the_follower_catches_up_after_an_outage_of_the_database(
     run: TrainingRun, administrator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr("apps.training.follower._WRITE_SECONDS", 0.05)
@@ -188,7 +188,7 @@ def test_the_follower_catches_up_after_the_database_was_away(
     assert (run.epoch, run.step, run.epoch_rows.count()) == (3, 7, 2)
 
 
-def test_registration_waits_for_a_database_that_restarts(
+def test_registration_waits_while_the_database_restarts(
     run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.training.services._RETRY_SECONDS", 0.2)
@@ -206,7 +206,7 @@ def test_registration_waits_for_a_database_that_restarts(
     assert len(attempts) == 3
 
 
-def test_a_database_that_stays_away_costs_no_artifact(
+def test_a_long_outage_of_the_database_keeps_the_artifact(
     run: TrainingRun, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("apps.training.services._OUTAGE_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""The figures of a trial against published ones, and what follows from them."""
+"""The figures of a comparison against published values, and the recommendation."""
 
 import uuid
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_the_exact_test(one: int, other: int, expected: float | None) -> None:
     assert exact_test(one, other) == expected == exact_test(other, one)
 
 
-def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
+def test_without_pairs_there_are_no_figures() -> None:
     empty = compare_pairs([])
     assert (empty.n, list(empty.labels)) == (0, [])
     unjudged = Pair(uuid.uuid4(), {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)})
@@ -68,7 +68,7 @@ def test_where_there_is_nothing_to_compare_there_is_no_figure() -> None:
     assert (alike.agreement, alike.kappa) == (1.0, None)
 
 
-def test_a_study_counts_once_however_many_of_its_findings_are_disputed() -> None:
+def test_a_study_counts_once_with_any_number_of_disputed_findings() -> None:
     labels = ("Mass", "Nodule", "Edema")
     pair = Pair(
         uuid.uuid4(), {each: Call(0.9, 0.5) for each in labels}, {each: Call(0.1, 0.5) for each in labels},
@@ -84,14 +84,14 @@ def advised(found: Comparison) -> tuple[Advice, str]:
     return said.advice, " ".join(said.reasons)
 
 
-def test_too_few_studies_say_little() -> None:
+def test_too_few_studies_lead_to_keep_watching() -> None:
     advice, why = advised(compare_pairs(pairs(10, 0, 0, 53)))
     assert advice == Advice.WATCH
     assert "37 more studies" in why
     assert "1 more study" in advised(compare_pairs(pairs(10, 0, 0, 89)))[1]
 
 
-def test_readers_decide_between_two_that_disagree() -> None:
+def test_readers_verdicts_decide_where_versions_disagree() -> None:
     won = compare_pairs([*pairs(20, 0, 12, 168, present=True), *pairs(0, 1, 0, 0, present=True)])
     advice, why = advised(won)
     assert advice == Advice.PROMOTE
@@ -103,21 +103,21 @@ def test_readers_decide_between_two_that_disagree() -> None:
     assert "better" not in advised(won)[1] + why
 
 
-def test_more_alerts_that_nobody_confirmed_speak_against_it() -> None:
+def test_unconfirmed_additional_flags_prevent_promotion() -> None:
     advice, why = advised(compare_pairs(pairs(20, 2, 40, 138)))
     assert advice == Advice.DO_NOT
     assert "Mass: it would flag more of the studies, by 19.0%" in why
     assert advised(compare_pairs(pairs(20, 2, 40, 138, present=True)))[0] == Advice.PROMOTE
 
 
-def test_two_that_read_alike_may_be_exchanged_and_neither_is_called_better() -> None:
+def test_versions_that_read_alike_may_be_exchanged() -> None:
     advice, why = advised(compare_pairs(pairs(20, 0, 1, 279)))
     assert advice == Advice.PROMOTE
     assert "Whether either is better is not known" in why
 
 
 @pytest.mark.parametrize("count", [6, 400])
-def test_what_the_challenger_does_not_judge_supports_nothing(count: int) -> None:
+def test_missing_operating_points_prevent_promotion(count: int) -> None:
     alike = pairs(count // 2, 0, 0, count // 2)
     silent = [replace(each, challenger={"Mass": Call(0.9, None)}) for each in alike]
     found = recommend(compare_pairs(silent))
@@ -131,7 +131,7 @@ def test_what_the_challenger_does_not_judge_supports_nothing(count: int) -> None
     assert recommend(compare_pairs(neither)).advice == Advice.WATCH
 
 
-def test_what_is_not_known_yet_is_asked_for() -> None:
+def test_the_recommendation_says_what_is_still_missing() -> None:
     found = compare_pairs(pairs(20, 2, 3, 175))
     (label,) = found.labels
     missing = studies_until_alike(label)
@@ -150,14 +150,14 @@ def test_what_is_not_known_yet_is_asked_for() -> None:
     assert "9 of 18 studies, which may be chance (p = 1)" in why
 
 
-def test_refused_films_speak_against_it() -> None:
+def test_refused_films_prevent_promotion() -> None:
     advice, why = advised(compare_pairs(pairs(20, 0, 0, 280), refused=15))
     assert advice == Advice.DO_NOT
     assert "refuses 15 of 315 films" in why
     assert advised(compare_pairs(pairs(20, 0, 0, 280), refused=2))[0] == Advice.PROMOTE
 
 
-def test_a_canary_s_share_beside_the_serving_one_s() -> None:
+def test_a_canarys_flagged_share_is_compared_with_the_serving_versions() -> None:
     # Newcombe 1998 (Statist. Med. 17:873), table II, method 10: 56/70 and 48/80 differ by 0.0524 to 0.3339.
     one = ShareCount("Mass", serving=ReadingCounts(80, 48), canary=ReadingCounts(70, 56))
     assert one.change == pytest.approx(0.2)

@@ -88,7 +88,7 @@ def recent(hospital: Any, version: ModelVersion) -> dict[str, list[float]]:
     return {label: [each.probabilities[label] for each in readings] for label in version.manifest["labels"]}
 
 
-def test_a_preview_of_a_changed_choice_is_no_longer_of_use(
+def test_a_changed_choice_makes_the_preview_outdated(
     north: Any, lower: ModelVersion, store_film: Any, read_studies: Any
 ) -> None:
     starter = version_for(north.tenant.pk)
@@ -104,7 +104,7 @@ def test_a_preview_of_a_changed_choice_is_no_longer_of_use(
             activate(version=lower, by=Actor(name="test"))
 
 
-def test_a_move_of_the_platform_keeps_the_preview_of_every_tenant_that_it_concerns(
+def test_a_platform_activation_keeps_the_previews_of_all_concerned_tenants(
     north: Any, south: Any, lower: ModelVersion, store_film: Any, read_studies: Any
 ) -> None:
     for hospital in (north, south):
@@ -133,6 +133,6 @@ def test_a_move_of_the_platform_keeps_the_preview_of_every_tenant_that_it_concer
         (["starter:2", "--tenant", "north", "--last", "0"], "between 1 and 5000"),
     ],
 )
-def test_what_cannot_be_previewed_is_said(north: Any, lower: ModelVersion, arguments: list[str], word: str) -> None:
+def test_refused_previews_give_the_reason(north: Any, lower: ModelVersion, arguments: list[str], word: str) -> None:
     with pytest.raises(CommandError, match=word):
         preview(*arguments)

@@ -1,4 +1,4 @@
-"""What a tenant chose is kept by what is known, or the move says why it cannot be."""
+"""A switch keeps the operating points that tenants chose, or says why it cannot."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def read_alike(version: ModelVersion, scores: list[float]) -> PairedProbabilitie
 
 
 @pytest.mark.parametrize(("flagged", "is_told"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
-def test_a_sample_that_tells_nothing_of_a_threshold_proposes_none(
+def test_a_sample_too_small_for_a_threshold_proposes_none(
     first: ModelVersion, second: ModelVersion, flagged: int, is_told: bool
 ) -> None:
     """Of identical scores the same point would be right; beyond what was seen nobody knows one."""
@@ -54,7 +54,7 @@ def test_a_sample_that_tells_nothing_of_a_threshold_proposes_none(
         assert f"{flagged} of 30 studies were flagged: too few" in entry["note"]
 
 
-def test_a_share_needs_studies_of_which_one_is_flagged(first: ModelVersion) -> None:
+def test_a_share_needs_enough_studies_to_flag_one(first: ModelVersion) -> None:
     recent = [index / 100 for index in range(40)]
     with pytest.raises(InvalidInputError, match=r"a share of 2.0% needs at least 50 recent studies"):
         resolve_choice(first, "Mass", Choice("alert_rate", 0.02), None, recent)
@@ -80,7 +80,7 @@ def previewed(hospital: Any, before: ModelVersion, after: ModelVersion, scores: 
     )
 
 
-def test_whoever_unpins_may_give_the_points_up(north: Any, first: ModelVersion, second: ModelVersion) -> None:
+def test_unpinning_can_drop_the_tenants_points(north: Any, first: ModelVersion, second: ModelVersion) -> None:
     activate(version=second, by=Actor(name="test"), tenant=north.tenant)
     choose(north, second, "Mass", BY_HAND)
     with pytest.raises(CommandError, match="--own-points"):
@@ -105,7 +105,7 @@ def test_a_request_that_could_not_be_confirmed_is_refused(
     assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
 
 
-def test_a_change_of_nothing_is_no_line_that_a_rollback_could_take_back(north: Any, first: ModelVersion) -> None:
+def test_an_unchanged_choice_leaves_no_ledger_entry(north: Any, first: ModelVersion) -> None:
     choose(north, first, "Mass", BY_HAND)
     for label, choice in (("Mass", BY_HAND), ("Fibrosis", None)):
         with pytest.raises(ConflictError, match="in force already"):
@@ -114,7 +114,7 @@ def test_a_change_of_nothing_is_no_line_that_a_rollback_could_take_back(north: A
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
 
 
-def test_the_history_is_of_what_judged_and_names_the_versions_own_points(
+def test_the_history_leaves_challengers_out_and_names_the_versions_own_points(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     choose(north, first, "Mass", Choice("sensitivity", 0.8))

@@ -1,4 +1,4 @@
-"""A manifest may tell anything of itself; what the pages rely on has its shape, or the version is not registered."""
+"""The shape of a manifest's descriptive parts: a manifest that pages could not show is refused."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
         ("data", {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": {"j": {"k": {}}}}}}}}}}}}, "deeper than"),
     ],
 )
-def test_another_shape_is_refused(db: None, folder: Path, part: str, value: Any, named: str) -> None:
+def test_a_manifest_of_another_shape_is_refused(db: None, folder: Path, part: str, value: Any, named: str) -> None:
     change(folder, **{part: value})
     with pytest.raises(InvalidInputError, match=named):
         register(artifact_dir=folder)
@@ -52,7 +52,7 @@ def test_a_threshold_of_another_kind_is_refused(db: None, folder: Path) -> None:
         register(artifact_dir=folder)
 
 
-def test_the_same_artifact_again_mends_what_is_stored(
+def test_registering_again_replaces_damaged_files(
     starter: ModelVersion, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = f"{starter.object_prefix}/{WEIGHTS}"

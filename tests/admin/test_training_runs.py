@@ -1,4 +1,4 @@
-"""A training run in the console: what it does, how it ended, and what to do when nobody knows."""
+"""A training run in the console: progress, end, and lost runs."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -70,7 +70,7 @@ def test_a_running_run_shows_how_far_it_is_and_its_curves(run: TrainingRun, look
     assert "3 of 4" in listed
 
 
-def test_many_ranks_are_told_by_the_fastest_and_the_slowest(run: TrainingRun, look: Any) -> None:
+def test_many_ranks_are_summarised(run: TrainingRun, look: Any) -> None:
     ranks = [{"rank": rank, "p50": (rank + 1) / 100, "p95": 1.0} for rank in range(16)]
     record_progress(run_id=run.pk, events=[start(), epoch(1) | {"ranks": ranks}])
     page = look("live")
@@ -78,14 +78,14 @@ def test_many_ranks_are_told_by_the_fastest_and_the_slowest(run: TrainingRun, lo
     assert "rank 15" not in page
 
 
-def test_a_run_that_was_killed_is_missed(run: TrainingRun, look: Any) -> None:
+def test_a_killed_run_shows_as_lost(run: TrainingRun, look: Any) -> None:
     record_progress(run_id=run.pk, events=[start(), step(1, 1)])
     TrainingRun.objects.update(heartbeat=timezone.now() - timedelta(minutes=5))
     assert "Lost contact" in look("changelist")
     assert "The same command continues after the last complete checkpoint" in look("change")
 
 
-def test_a_failure_is_told_in_its_own_words(run: TrainingRun, look: Any) -> None:
+def test_a_failure_shows_its_reason(run: TrainingRun, look: Any) -> None:
     fail_training_run(run=run, reason="rank 1: <b>The disk is full.</b>\nMake room.")
     page = look("change")
     assert "rank 1: &lt;b&gt;The disk is full.&lt;/b&gt;<br>Make room." in page
@@ -107,7 +107,7 @@ def test_a_complete_run_leads_to_its_candidate_and_back(run: TrainingRun, look: 
     assert "Candidate" in version
 
 
-def test_the_live_part_is_for_operators_and_not_kept(run: TrainingRun) -> None:
+def test_the_live_part_is_for_operators_and_not_cached(run: TrainingRun) -> None:
     address = reverse("admin:training_trainingrun_live", args=[run.pk])
     assert Client().get(address).status_code == 302
     client = Client()
