@@ -59,7 +59,7 @@ def test_activation_and_rollback_are_entries_of_the_ledger(starter: Any, second:
         (["--rollback"], "no earlier version"),
         ([], "either name:number or --rollback"),
         (["starter:1", "--rollback"], "either name:number or --rollback"),
-        (["--unpin"], "whom to unpin"),
+        (["--unpin"], "the tenant to unpin"),
         (["starter:1", "--tenant", "nowhere"], "no tenant 'nowhere'. Known: north"),
         (["--unpin", "--tenant", "north"], "follows the platform already"),
         (["--rollback", "--tenant", "north"], "no earlier version"),

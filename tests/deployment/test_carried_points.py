@@ -51,7 +51,7 @@ def test_a_sample_too_small_for_a_threshold_proposes_none(
     if is_told:
         assert 0.129 < entry["proposed"]["value"] <= 0.5
     else:
-        assert f"{flagged} of 30 studies were flagged: too few" in entry["note"]
+        assert f"{flagged} of 30 studies were flagged: to find a threshold" in entry["note"]
 
 
 def test_a_share_needs_enough_studies_to_flag_one(first: ModelVersion) -> None:

@@ -124,7 +124,7 @@ def test_changed_films_evaluate_the_version_in_service_again(first: ModelVersion
 
 def test_a_gate_waits_for_both_evaluations(first: ModelVersion, second: ModelVersion) -> None:
     synthetic.a_set()
-    assert "never measured" in only_gate(second).reason
+    assert "never evaluated" in only_gate(second).reason
     assert request_evaluations(version=second) == 2
     assert request_evaluations(version=second) == 0
     assert only_gate(second).state == ReleaseGateState.WAITING
@@ -166,7 +166,7 @@ def test_a_failed_gate_prevents_activation(worse: ModelVersion, first: ModelVers
         with pytest.raises(ConflictError, match=r"did not pass the release gate.*--despite-gate") as refusal:
             activate(version=worse, by=Actor(name="test"), reason="Newer.", tenant=tenant)
         assert refusal.value.code == "gate-failed"
-    with pytest.raises(InvalidInputError, match="Say why"):
+    with pytest.raises(InvalidInputError, match="give the reason"):
         activate(version=worse, by=Actor(name="test"), despite_gate=True)
     assert version_for(north.tenant.pk) == first
     assert Activation.objects.count() == 1
@@ -185,7 +185,7 @@ def test_a_version_that_failed_may_be_a_shadow_but_no_canary(worse: ModelVersion
         challenge(version=worse, by=Actor(name="test"), percent=10)
     assert refusal.value.code == "gate-failed"
     assert challenge(version=worse, by=Actor(name="test")).act == Activation.Act.SHADOW
-    with pytest.raises(InvalidInputError, match="Say why"):
+    with pytest.raises(InvalidInputError, match="give the reason"):
         challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True)
     line = challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True, reason="Portable films.")
     assert (line.act, len(line.despite_gates)) == (Activation.Act.CANARY, 1)
@@ -196,7 +196,7 @@ def test_a_version_that_failed_may_be_a_shadow_but_no_canary(worse: ModelVersion
 def test_the_command_needs_the_flag_and_the_reason(worse: ModelVersion, first: ModelVersion) -> None:
     with pytest.raises(CommandError, match="did not pass the release gate"):
         call_command("activate_model", str(worse))
-    with pytest.raises(CommandError, match="Say why"):
+    with pytest.raises(CommandError, match="give the reason"):
         call_command("activate_model", str(worse), "--despite-gate")
     out = io.StringIO()
     call_command("activate_model", str(worse), "--despite-gate", "--reason", "Portable films.", stdout=out)
@@ -256,7 +256,7 @@ def test_sets_are_added_listed_and_turned_off(db: None, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="Data_Entry_2017"):
         sets("--add", "none", "--data", str(tmp_path))
     assert "4 films of 2 patients" in sets("--add", "public", "--data", str(films))
-    with pytest.raises(CommandError, match="of these films, already"):
+    with pytest.raises(CommandError, match="name or of these films"):
         sets("--add", "again", "--data", str(films))
     with pytest.raises(CommandError, match="is not a valid name"):
         sets("--add", "no name", "--data", str(films))

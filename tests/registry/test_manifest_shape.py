@@ -63,4 +63,4 @@ def test_registering_again_replaces_damaged_files(
             default_storage.save(key, ContentFile(damaged))
         call_command("register_model", folder)
         assert read_bytes(key) == whole
-    assert "starter:1 was registered before (Serving)" in capsys.readouterr().out
+    assert "starter:1 was registered before from the same artifact" in capsys.readouterr().out
