@@ -9,5 +9,5 @@ from apps.tenants.scope import tenant_tx
 def console_views(tenant: Any) -> list[str]:
     """The names of the views, in order."""
     with tenant_tx(tenant.pk):
-        lines = AuditEvent.objects.filter(action=AuditEvent.Action.CONSOLE_VIEWED).order_by("at")
-        return [line.operation for line in lines]
+        events = AuditEvent.objects.filter(action=AuditEvent.Action.CONSOLE_VIEWED).order_by("at")
+        return [event.operation for event in events]

@@ -43,8 +43,8 @@ def test_a_trial_from_its_start_to_its_end(
     assert end not in operator.get(reverse("admin:deployment_challenger_change", args=[row.pk])).content.decode()
     assert operator.post(end, {"reason": "Again."}).status_code == 404
     ledger = operator.get(reverse("admin:deployment_activation_changelist")).content.decode()
-    for word in ("Shadow started", "Canary started or changed", "Challenger ended", "Enough."):
-        assert word in ledger
+    for text in ("Shadow started", "Canary started or changed", "Challenger ended", "Enough."):
+        assert text in ledger
     assert [line.act for line in Activation.objects.all()[:3]] == ["challenge-ended", "canary", "shadow"]
 
 

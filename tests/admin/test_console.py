@@ -79,7 +79,7 @@ def addresses() -> list[str]:
 
 
 def test_every_page_loads_for_an_operator_and_names_no_patient(operator: Client, filled: Any) -> None:
-    operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "leaves a line in the log?"})
+    operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "Leaves an entry in the log?"})
     visited = addresses()
     assert len(visited) >= 20
     for address in visited:
@@ -162,9 +162,9 @@ def test_a_version_is_activated_with_a_reason_and_rolled_back(operator: Client, 
     assert operator.post(address, {"reason": "Better on small nodules."}).status_code == 302
     assert b"in service already" in operator.post(address, {"reason": "again"}).content
     assert Deployment.objects.get().model_version == other
-    move = Activation.objects.first()
-    assert move is not None
-    assert (move.reason, move.actor) == ("Better on small nodules.", f"user:{move.by_id}")
+    entry = Activation.objects.first()
+    assert entry is not None
+    assert (entry.reason, entry.actor) == ("Better on small nodules.", f"user:{entry.by_id}")
 
     assert (
         operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "Too many alarms."}).status_code

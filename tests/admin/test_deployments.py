@@ -30,9 +30,9 @@ def test_a_tenants_points_are_carried_over_and_listed_in_the_ledger(
     assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
 
-    line = Activation.objects.first()
-    assert line is not None
-    page = operator.get(reverse("admin:deployment_activation_change", args=[line.pk])).content.decode()
+    entry = Activation.objects.first()
+    assert entry is not None
+    page = operator.get(reverse("admin:deployment_activation_change", args=[entry.pk])).content.decode()
     assert "0.400 (fixed sensitivity 0.80)" in page
     assert "0.200 (fixed sensitivity 0.80)" in page
 

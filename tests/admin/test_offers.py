@@ -17,14 +17,14 @@ def test_an_offer_is_made_once_and_taken_back(
     operator: Client, north: Any, south: Any, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     candidate = pair[1]
-    wish = {"model_version": candidate.pk, "for_tenant": north.tenant.pk}
-    assert operator.post(ADD, wish).status_code == 302
+    form = {"model_version": candidate.pk, "for_tenant": north.tenant.pk}
+    assert operator.post(ADD, form).status_code == 302
     offer = Offer.objects.get()
 
     assert offer.actor.startswith("user:")
     assert candidate in nameable_versions(north.tenant.pk)
     assert candidate not in nameable_versions(south.tenant.pk)
-    assert b"already exists" in operator.post(ADD, wish).content
+    assert b"already exists" in operator.post(ADD, form).content
     assert operator.post(reverse("admin:deployment_offer_delete", args=[offer.pk]), {"post": "yes"}).status_code == 302
     assert candidate not in nameable_versions(north.tenant.pk)
     assert LogEntry.objects.filter(object_id=str(offer.pk)).count() == 2

@@ -46,7 +46,7 @@ def test_a_hospital_is_made_and_its_first_administrator_invited(operator: Client
     assert key not in page
     assert ("member.invited", "") in acts(tenant)
     assert acts(tenant)[-1] == ("operator.viewed", "admin:tenants_tenant_change")
-    # Where there is an administrator, nobody comes in past that one.
+    # A hospital that has an administrator gets no other one from the operator.
     refused = operator.post(address, {"email": "second@platform.example"})
     assert "has an administrator, who invites" in refused.text
     assert "secret" not in refused.context or not refused.context["secret"]
@@ -144,9 +144,9 @@ def test_a_disabled_account_loses_its_sessions_and_keys(operator: Client, north:
     User.objects.filter(pk=north.admin.pk).update(session_epoch=0)
     north.admin.refresh_from_db()
     assert north.admin.session_epoch == epoch == 1
-    said = [action for action, _ in acts(north.tenant)]
-    assert said.count("account.disabled") == said.count("account.enabled") == 1
-    assert "api-key.revoked" in said
+    actions = [action for action, _ in acts(north.tenant)]
+    assert actions.count("account.disabled") == actions.count("account.enabled") == 1
+    assert "api-key.revoked" in actions
     assert LogEntry.objects.filter(change_message__startswith="Disabled").exists()
 
 

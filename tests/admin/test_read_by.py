@@ -59,8 +59,8 @@ def test_which_version_read_a_study_and_who_deployed_it(
     assert "Mass 0.500" in page
     by_uid = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": uid_of(film)}).content.decode()
     assert version.sha256 in by_uid
-    nobody = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
-    assert "No version has read a study of this id" in nobody.content.decode()
+    unknown = operator.get(reverse("admin:deployment_operatingpoint_read_by"), {"study": str(north.tenant.pk)})
+    assert "No version has read a study of this id" in unknown.content.decode()
 
 
 def test_a_pinned_tenants_study_leads_to_the_entry_that_pinned_it(
@@ -69,10 +69,10 @@ def test_a_pinned_tenants_study_leads_to_the_entry_that_pinned_it(
     pinned = activate(version=version, by=Actor(name="test"), tenant=north.tenant)
     activate(version=registered(4), by=Actor(name="test"))
     again = activate(version=version, by=Actor(name="test"))
-    for hospital, line in ((north, pinned), (south, again)):
+    for hospital, entry in ((north, pinned), (south, again)):
         film = store_film(hospital, size=256)
         read(film.instance, Mass=0.7)
-        assert [each.entry for each in readings_of(film.study.pk)] == [line]
+        assert [each.entry for each in readings_of(film.study.pk)] == [entry]
     # A change of points and its taking back let no version read.
     by_hand = {"Mass": Choice("manual", value=0.9, reason="Tried.")}
     set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, by=Actor(name="test"))
@@ -93,10 +93,10 @@ def test_a_study_read_by_a_canary_leads_to_the_canarys_entry(
     north: Any, version: Any, store_film: Any, read: Any
 ) -> None:
     tried = registered(4)
-    line = challenge(version=tried, by=Actor(name="user:the-head"), tenant=north.tenant, percent=99)
+    entry = challenge(version=tried, by=Actor(name="user:the-head"), tenant=north.tenant, percent=99)
     canary = Canary(Challenger.objects.get().pk, 100, tried)
     study = store_film(north, size=256).study
     (job,) = claim_jobs(limit=1, version=version, worker="test", canaries={north.tenant.pk: canary})
     assert job.version_id == tried.pk
     (reading,) = readings_of(study.pk)
-    assert (reading.version, reading.entry) == (tried, line)
+    assert (reading.version, reading.entry) == (tried, entry)

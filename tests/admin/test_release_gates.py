@@ -17,14 +17,14 @@ def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Pat
     add = reverse("admin:evaluation_evaluationset_add")
     assert operator.get(add).status_code == 200
     films = write_layout(tmp_path / "films", patients=6, test=2)
-    for wrong, words in (("films", b"give the absolute path"), (str(tmp_path), b"Data_Entry_2017")):
-        assert words in operator.post(add, {"name": "public", "folder": wrong}).content
+    for wrong, message in (("films", b"give the absolute path"), (str(tmp_path), b"Data_Entry_2017")):
+        assert message in operator.post(add, {"name": "public", "folder": wrong}).content
     (films / "short.txt").write_text("nobody.png\n")
     refused = operator.post(add, {"name": "public", "folder": str(films), "split": str(films / "short.txt")})
     assert b"nobody.png" in refused.content
     assert not EvaluationSet.objects.exists()
-    told = operator.post(add, {"name": "public", "folder": str(films)}, follow=True)
-    assert b"4 films of 2 patients" in told.content
+    answer = operator.post(add, {"name": "public", "folder": str(films)}, follow=True)
+    assert b"4 films of 2 patients" in answer.content
     made = EvaluationSet.objects.get()
     page = reverse("admin:evaluation_evaluationset_change", args=[made.pk])
     assert operator.post(page, {}).status_code == 302
@@ -40,9 +40,9 @@ def test_a_version_is_evaluated_on_all_sets_and_its_page_shows_the_state(
     assert b"There is no active evaluation set" in operator.get(evaluate).content
     synthetic.a_set()
     assert b"public (300 films)" in operator.get(evaluate).content
-    told = operator.post(evaluate, follow=True).content
-    assert b"Waiting for the jobs worker: 2" in told
-    assert b"Waits for evaluations" in told
+    answer = operator.post(evaluate, follow=True).content
+    assert b"Waiting for the jobs worker: 2" in answer
+    assert b"Waits for evaluations" in answer
     job = EVALUATIONS.claim(worker="test")
     assert job is not None
     EVALUATIONS.refuse(job=job, reason="It has seen 3 of the patients.")
@@ -67,7 +67,7 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     assert b"It may be worse than chest-net:1" in operator.get(address).content
     assert b"did not pass the release gate" in operator.post(address, {"reason": "Newer."}).content
     assert operator.post(address, {"reason": "Portable films.", "despite_gate": "on"}).status_code == 302
-    line = Activation.objects.first()
-    assert line is not None
-    shown = operator.get(reverse("admin:deployment_activation_change", args=[line.pk])).content.decode()
+    entry = Activation.objects.first()
+    assert entry is not None
+    shown = operator.get(reverse("admin:deployment_activation_change", args=[entry.pk])).content.decode()
     assert "It may be worse than chest-net:1" in shown

@@ -43,7 +43,7 @@ def look(run: TrainingRun) -> Callable[[str], str]:
 def test_a_run_that_prepares_has_empty_curves_and_says_so(run: TrainingRun, look: Any) -> None:
     page = look("change")
     assert "Nothing has been trained yet" in page
-    assert page.count("No values yet") == 2 * 6  # drawn and told
+    assert page.count("No values yet") == 2 * 6  # in the drawing and in its description
     assert "Preparing" in look("changelist")
     assert "&quot;seed&quot;: 3" in page
     assert "js/live.js" in page

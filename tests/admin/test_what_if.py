@@ -19,8 +19,8 @@ from tests.registry.versions import CURVE
 
 
 @pytest.fixture
-def judged(north: Any, south: Any, version: Any, store_film: Any, read: Any) -> None:
-    """Three studies of one hospital, two of them judged by a reader, and one study of another hospital."""
+def reviewed(north: Any, south: Any, version: Any, store_film: Any, read: Any) -> None:
+    """Three studies of one hospital, two of them reviewed by a reader, and one study of another hospital."""
     for seed, probability in enumerate((0.9, 0.7, 0.2)):
         film = store_film(north, seed=seed, size=256, patient_name="CANARY^JANE", patient_id=f"C-{seed}")
         read(film.instance, Mass=probability)
@@ -41,7 +41,7 @@ def steps_of(page: str) -> list[dict[str, Any]]:
     return json.loads(found.group(1))
 
 
-def test_the_page_counts_one_hospitals_studies(operator: Client, judged: None) -> None:
+def test_the_page_counts_one_hospitals_studies(operator: Client, reviewed: None) -> None:
     page = operator.get(address("north"))
     text = page.content.decode()
     assert page.status_code == 200
@@ -54,22 +54,22 @@ def test_the_page_counts_one_hospitals_studies(operator: Client, judged: None) -
     assert (found[0.9]["reader_sensitivity"], found[0.9]["reader_specificity"]) == (1.0, 1.0)
     assert (found[0.7]["reader_sensitivity"], found[0.7]["reader_specificity"]) == (1.0, 0.0)
 
-    # The other hospital's page knows its own study alone.
+    # The other hospital's page counts its own study only.
     assert [each["threshold"] for each in steps_of(operator.get(address("south")).content.decode())] == [0.95]
 
 
-def test_a_point_is_chosen_with_a_reason(operator: Client, judged: None, north: Any, version: Any) -> None:
+def test_a_point_is_chosen_with_a_reason(operator: Client, reviewed: None, north: Any, version: Any) -> None:
     given = {"strategy": "manual", "value": "0.8", "reason": "Fewer false alarms at night."}
     assert b"This field is required" in operator.post(address("north"), {**given, "reason": ""}).content
     refused = operator.post(address("north"), {"strategy": "alert_rate", "target": "0.1", "reason": "x"})
     assert b"at least 20 recent studies, and there are 3" in refused.content
     assert operator.post(address("north"), given).status_code == 302
     assert thresholds_for(version, north.tenant.pk)["Mass"] == 0.8
-    line = Activation.objects.first()
-    assert line is not None
-    assert (line.act, line.for_tenant, line.reason) == ("points", north.tenant, "Fewer false alarms at night.")
+    entry = Activation.objects.first()
+    assert entry is not None
+    assert (entry.act, entry.for_tenant, entry.reason) == ("points", north.tenant, "Fewer false alarms at night.")
     with tenant_tx(north.tenant.pk):
-        # What was judged stays as it was judged.
+        # Findings that were read before keep their result.
         assert Finding.objects.get(label="Mass", probability=0.7).positive
     assert "(now)" in operator.get(address("north")).content.decode()
     assert operator.post(address("north"), {"strategy": "own", "reason": "Back."}).status_code == 302

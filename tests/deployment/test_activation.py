@@ -47,11 +47,11 @@ def test_activation_and_rollback_are_entries_of_the_ledger(starter: Any, second:
     back, there, _ = Activation.objects.all()
     assert (there.to_version, there.reason, there.thresholds) == (second, "Better", second.thresholds)
     assert (back.to_version, back.act, back.thresholds) == (starter, "rolled-back", starter.thresholds)
-    assert [line.number for line in Activation.objects.all()] == [3, 2, 1]
+    assert [entry.number for entry in Activation.objects.all()] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "message"),
     [
         (["starter:9"], "Registered: starter:1"),
         (["starter"], "name:number"),
@@ -65,8 +65,8 @@ def test_activation_and_rollback_are_entries_of_the_ledger(starter: Any, second:
         (["--rollback", "--tenant", "north"], "no earlier version"),
     ],
 )
-def test_impossible_changes_give_the_reason(north: Any, starter: Any, arguments: list[str], word: str) -> None:
-    with pytest.raises(CommandError, match=word):
+def test_impossible_changes_give_the_reason(north: Any, starter: Any, arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         run("activate_model", *arguments)
     assert require_platform_version() == starter
 
@@ -107,7 +107,7 @@ def test_a_rollback_changes_its_scope_only(north: Any, south: Any, starter: Any,
     run("activate_model", "--rollback", "--tenant", "north")
     assert deployments() == {None: starter.pk, south.tenant.pk: second.pk}
 
-    # The platform has moved on meanwhile: what read for the tenant before must read again, so it is pinned to it.
+    # The platform has another version by now. The tenant is pinned to the version that read for it before.
     run("activate_model", "starter:2")
     run("activate_model", "--rollback", "--tenant", "south")
     assert version_for(south.tenant.pk) == starter
@@ -132,8 +132,8 @@ def test_a_rollback_skips_retired_versions(db: None) -> None:
     for version in (good, poor, bad):
         activate(version=version, by=Actor(name="test"))
     retire(version=poor, by=Actor(name="test"))
-    line = roll_back(by=Actor(name="test"), reason="Worse.")
-    assert (line.from_version, line.to_version) == (bad, good)
+    entry = roll_back(by=Actor(name="test"), reason="Worse.")
+    assert (entry.from_version, entry.to_version) == (bad, good)
     with pytest.raises(ConflictError, match="no earlier version"):
         roll_back(by=Actor(name="test"))
 
@@ -183,10 +183,10 @@ def test_a_rollback_keeps_a_pin_on_the_platforms_own_version(north: Any) -> None
 
 
 def test_concurrent_activations_leave_a_complete_ledger(north: Any, starter: Any, second: ModelVersion) -> None:
-    """Many at once, on real connections: each move is whole, the ledger has no gap and ends at the pointer."""
+    """Concurrent activations on real connections leave a ledger without gaps, whose last entry is in service."""
     tenants = [None, north.tenant]
 
-    def move(step: int) -> str:
+    def activate_or_fail(step: int) -> str:
         try:
             version = (starter, second)[step % 2]
             activate(version=version, by=Actor(name=f"thread-{step}"), tenant=tenants[step // 2 % 2])
@@ -194,18 +194,18 @@ def test_concurrent_activations_leave_a_complete_ledger(north: Any, starter: Any
             return error.detail
         finally:
             connection.close()
-        return "moved"
+        return "activated"
 
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(move, range(40)))
-    lines = list(Activation.objects.all())
-    assert [line.number for line in lines] == list(range(len(lines), 0, -1))
-    assert len(lines) == 1 + said.count("moved") > 3
-    assert all("in service already" in each or "same moment" in each for each in said if each != "moved")
+        results = list(pool.map(activate_or_fail, range(40)))
+    entries = list(Activation.objects.all())
+    assert [entry.number for entry in entries] == list(range(len(entries), 0, -1))
+    assert len(entries) == 1 + results.count("activated") > 3
+    assert all("in service already" in each or "same moment" in each for each in results if each != "activated")
     for tenant in tenants:
-        own = [line for line in lines if line.for_tenant == tenant]
+        own = [entry for entry in entries if entry.for_tenant == tenant]
         assert deployments()[tenant and tenant.pk] == own[0].to_version_id
-        # A tenant that is pinned never follows the platform, so its lines are a chain too, as the platform's are.
+        # A tenant that is pinned never follows the platform, so its entries form a chain, like the platform's.
         assert all(later.from_version == earlier.to_version for later, earlier in pairwise(own))
 
 

@@ -12,7 +12,7 @@ from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 from tests.reports.reading import opened, text_of
 
-WORDS = (
+TEXTS = (
     "Model card of chest-net:1", "Intended use and workflow", "Primary intended users", "Targeted patient population",
     "use without a radiologist", "Known risks and limitations", "Ongoing maintenance", "Not stated.",
     "Regulatory approval", "None stated.", "Effusion", "Fewer than 10 positive films", "synthetic",
@@ -32,13 +32,13 @@ def test_the_page_shows_every_section(db: None) -> None:
     client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
     page = client.get(reverse("admin:registry_modelversion_card", args=[version.pk]))
     text = page.content.decode()
-    for word in WORDS:
-        assert word in text, word
+    for expected in TEXTS:
+        assert expected in text, expected
     pdf = client.get(reverse("admin:registry_modelversion_card_pdf", args=[version.pk]))
     assert pdf["Content-Type"] == "application/pdf"
 
 
 def test_the_document_shows_the_same(db: None) -> None:
     text = " ".join(text_of(opened(render_card_pdf(version=version_in_use()))).split())
-    for word in (*WORDS, "Not for diagnostic use"):
-        assert word in text, word
+    for expected in (*TEXTS, "Not for diagnostic use"):
+        assert expected in text, expected

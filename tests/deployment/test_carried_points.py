@@ -41,14 +41,14 @@ def read_alike(version: ModelVersion, scores: list[float]) -> PairedProbabilitie
 
 @pytest.mark.parametrize(("flagged", "is_told"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
 def test_a_sample_too_small_for_a_threshold_proposes_none(
-    first: ModelVersion, second: ModelVersion, flagged: int, is_told: bool
+    first: ModelVersion, second: ModelVersion, flagged: int, is_proposed: bool
 ) -> None:
-    """Of identical scores the same point would be right; beyond what was seen nobody knows one."""
+    """With identical scores the same point would be right, but a small sample does not determine a threshold."""
     scores = [0.1 + index / 1000 for index in range(30 - flagged)] + [0.5 + index / 1000 for index in range(flagged)]
     report = preview_report(first, second, {"Mass": Point(0.4, "manual", None, "x")}, read_alike(first, scores))
     entry = report["labels"]["Mass"]
-    assert (entry["proposed"] is not None) == is_told
-    if is_told:
+    assert (entry["proposed"] is not None) == is_proposed
+    if is_proposed:
         assert 0.129 < entry["proposed"]["value"] <= 0.5
     else:
         assert f"{flagged} of 30 studies were flagged: to find a threshold" in entry["note"]
@@ -120,8 +120,8 @@ def test_the_history_leaves_challengers_out_and_names_the_versions_own_points(
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
     challenge(version=second, by=Actor(name="test"))
     choose(north, first, "Hernia", BY_HAND)
-    told = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]
-    assert told == [
+    changes = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]
+    assert changes == [
         ("Hernia", "no operating point", "0.330 (set by hand)"),
         ("Mass", "0.500 (the version's own)", "0.400 (fixed sensitivity 0.80)"),
     ]

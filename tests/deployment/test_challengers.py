@@ -78,7 +78,7 @@ def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "message"),
     [
         (["chest-net:1", "--shadow"], "cannot challenge itself"),
         (["chest-net:2", "--canary", "0"], "1 to 99"),
@@ -94,14 +94,14 @@ def test_from_shadow_to_canary_to_service_by_command(first: ModelVersion, second
     ],
 )
 def test_impossible_challenges_are_refused(
-    first: ModelVersion, second: ModelVersion, north: Any, arguments: list[str], word: str
+    first: ModelVersion, second: ModelVersion, north: Any, arguments: list[str], message: str
 ) -> None:
     retire(version=registered(3), by=Actor(name="test"))
-    lines = Activation.objects.count()
-    with pytest.raises(CommandError, match=word):
+    entries = Activation.objects.count()
+    with pytest.raises(CommandError, match=message):
         run(*arguments)
     assert not Challenger.objects.exists()
-    assert Activation.objects.count() == lines
+    assert Activation.objects.count() == entries
 
 
 def test_one_challenger_for_each_scope_and_it_cannot_be_retired(
@@ -145,8 +145,8 @@ def test_a_canary_follows_the_hospitals_operating_points(first: ModelVersion, se
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
     choose(Choice("sensitivity", 0.95))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.1)
-    line = Activation.objects.first()
-    assert (line.act, line.percent, line.for_tenant) == ("canary", 20, north.tenant)
+    entry = Activation.objects.first()
+    assert (entry.act, entry.percent, entry.for_tenant) == ("canary", 20, north.tenant)
     with pytest.raises(ConflictError, match="on trial and cannot keep this choice"):
         choose(Choice("manual", value=0.3, reason="As before."))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.2)
@@ -215,8 +215,8 @@ def test_another_version_in_service_ends_trials_against_the_former_one(
     assert challenger_for(north.tenant.pk) is None
     assert challenger_for(south.tenant.pk) is not None
     ended = Activation.objects.filter(act="challenge-ended")
-    assert {line.scope for line in ended} == {"whole platform", north.tenant}
-    assert {line.reason for line in ended} == {"chest-net:3 serves there now."}
+    assert {entry.scope for entry in ended} == {"whole platform", north.tenant}
+    assert {entry.reason for entry in ended} == {"chest-net:3 serves there now."}
 
 
 def test_a_second_operator_confirms_a_canary_but_no_shadow(
@@ -232,8 +232,8 @@ def test_a_second_operator_confirms_a_canary_but_no_shadow(
     assert str(request) == "chest-net:2 as canary, 20 %, for whole platform"
     with pytest.raises(NotPermittedError, match="second operator"):
         approve(request=request, by=Actor(name="test", user_id=one.pk))
-    line = approve(request=request, by=Actor(name="test", user_id=two.pk))
-    assert (line.act, line.percent, line.second_id) == ("canary", 20, two.pk)
+    entry = approve(request=request, by=Actor(name="test", user_id=two.pk))
+    assert (entry.act, entry.percent, entry.second_id) == ("canary", 20, two.pk)
     assert isinstance(challenge_or_request(version=second, by=Actor(name="test"), percent=5), Activation), (
         "fewer patients"
     )

@@ -23,7 +23,7 @@ def trail(hospital: Any) -> list[str]:
 def test_each_concerned_hospital_gets_an_audit_event(north: Any, south: Any) -> None:
     first, second = registered(1), registered(2)
     operator = User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
-    line = activate(version=first, by=Actor(name="user:1", user_id=operator.pk), reason="For DOE^JANE")
+    entry = activate(version=first, by=Actor(name="user:1", user_id=operator.pk), reason="For DOE^JANE")
     activate(version=second, by=Actor(name="test"), tenant=south.tenant)
     activate(version=second, by=Actor(name="test"))
     roll_back(by=Actor(name="test"))
@@ -36,7 +36,7 @@ def test_each_concerned_hospital_gets_an_audit_event(north: Any, south: Any) -> 
     assert trail(south) == ["model.activated", "model.activated", "model.unpinned", *trial]
     with tenant_tx(north.tenant.pk):
         event = AuditEvent.objects.earliest("id")
-        assert (event.object_id, event.actor, event.user) == (line.pk, "user:1", operator)
+        assert (event.object_id, event.actor, event.user) == (entry.pk, "user:1", operator)
 
 
 def test_a_failed_activation_leaves_no_audit_event(north: Any) -> None:

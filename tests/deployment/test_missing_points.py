@@ -24,11 +24,11 @@ def without_points(number: int, *labels: str) -> ModelVersion:
 
 def test_activating_a_version_without_points_warns(first: ModelVersion) -> None:
     bare = without_points(2)
-    said, told = io.StringIO(), io.StringIO()
-    call_command("activate_model", "chest-net:2", stdout=said, stderr=told)
-    assert "chest-net:2 is in service (before: chest-net:1)" in said.getvalue()
-    assert "No operating point any more, so never flagged: Atelectasis, Cardiomegaly" in told.getvalue()
-    assert "Hernia" not in told.getvalue(), "Neither version has an operating point for it."
+    output, warnings = io.StringIO(), io.StringIO()
+    call_command("activate_model", "chest-net:2", stdout=output, stderr=warnings)
+    assert "chest-net:2 is in service (before: chest-net:1)" in output.getvalue()
+    assert "No operating point any more, so never flagged: Atelectasis, Cardiomegaly" in warnings.getvalue()
+    assert "Hernia" not in warnings.getvalue(), "Neither version has an operating point for it."
     assert (
         missing_points_warning(bare)
         == "chest-net:2 has no operating points: it flags nothing until a tenant chooses some."
@@ -37,14 +37,14 @@ def test_activating_a_version_without_points_warns(first: ModelVersion) -> None:
 
 
 def test_a_shadow_without_points_is_compared_on_nothing(first: ModelVersion) -> None:
-    line = challenge(version=without_points(2), percent=None, by=Actor(name="test"))
-    assert lost_points_warning(line).startswith("Not compared: Atelectasis, Cardiomegaly")
+    entry = challenge(version=without_points(2), percent=None, by=Actor(name="test"))
+    assert lost_points_warning(entry).startswith("Not compared: Atelectasis, Cardiomegaly")
 
 
 def test_the_first_activation_warns_of_missing_points(db: None) -> None:
-    line = activate(version=without_points(1, "Mass", "Hernia"), by=Actor(name="test"))
-    assert lost_points_warning(line).startswith("chest-net:1 has no operating point for Mass, Hernia")
-    assert lost_points(line) == []
+    entry = activate(version=without_points(1, "Mass", "Hernia"), by=Actor(name="test"))
+    assert lost_points_warning(entry).startswith("chest-net:1 has no operating point for Mass, Hernia")
+    assert lost_points(entry) == []
 
 
 def test_points_that_tenants_chose_count(north: Any, south: Any, first: ModelVersion) -> None:
@@ -54,11 +54,11 @@ def test_points_that_tenants_chose_count(north: Any, south: Any, first: ModelVer
 
     lacking = without_points(2, "Mass")
     choose(first, "Hernia")
-    line = activate(version=lacking, by=Actor(name="test"), tenant=south.tenant)
-    assert lost_points(line) == ["Mass"]
-    # One tenant chose a point for what neither version judges: it loses that, and the rest of the platform Mass.
-    line = activate(version=lacking, by=Actor(name="test"), keeps_points=False)
-    assert lost_points(line) == ["Hernia", "Mass"]
+    entry = activate(version=lacking, by=Actor(name="test"), tenant=south.tenant)
+    assert lost_points(entry) == ["Mass"]
+    # North loses its own point for Hernia, and the rest of the platform loses the one for Mass.
+    entry = activate(version=lacking, by=Actor(name="test"), keeps_points=False)
+    assert lost_points(entry) == ["Hernia", "Mass"]
     choose(lacking, "Mass")
     back = activate(version=first, by=Actor(name="test"), tenant=north.tenant, keeps_points=False)
     assert lost_points(back) == []

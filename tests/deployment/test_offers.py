@@ -14,9 +14,9 @@ from tests.registry.versions import registered
 
 
 def run(*arguments: str) -> str:
-    said = io.StringIO()
-    call_command("offer_model", *arguments, stdout=said)
-    return said.getvalue()
+    output = io.StringIO()
+    call_command("offer_model", *arguments, stdout=output)
+    return output.getvalue()
 
 
 def test_an_offer_from_the_command_line_and_its_end(north: Any, south: Any) -> None:

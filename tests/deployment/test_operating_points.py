@@ -55,22 +55,22 @@ def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | No
 def test_a_choice_holds_for_one_tenant_and_finding(
     north: Any, south: Any, first: ModelVersion, choice: Choice, value: float
 ) -> None:
-    line = choose(north, first, "Effusion", choice)
+    entry = choose(north, first, "Effusion", choice)
 
     assert thresholds_for(first, north.tenant.pk)["Effusion"] == pytest.approx(value)
     others = {label: value for label, value in thresholds_for(first, north.tenant.pk).items() if label != "Effusion"}
     assert others == {label: None if label == "Hernia" else 0.5 for label in others}
     assert thresholds_for(first, south.tenant.pk)["Effusion"] == 0.5
-    assert (line.act, line.for_tenant, line.from_version, line.to_version) == ("points", north.tenant, first, first)
-    assert line.points_before == {str(north.tenant.pk): {}}
-    assert line.points_after[str(north.tenant.pk)]["Effusion"]["value"] == pytest.approx(value)
+    assert (entry.act, entry.for_tenant, entry.from_version, entry.to_version) == ("points", north.tenant, first, first)
+    assert entry.points_before == {str(north.tenant.pk): {}}
+    assert entry.points_after[str(north.tenant.pk)]["Effusion"]["value"] == pytest.approx(value)
 
     choose(north, first, "Effusion", None)
     assert thresholds_for(first, north.tenant.pk)["Effusion"] == 0.5
 
 
 @pytest.mark.parametrize(
-    ("label", "choice", "word"),
+    ("label", "choice", "message"),
     [
         ("Fracture", Choice("youden"), "not a finding of chest-net:1"),
         ("Mass", Choice("luck"), "is not one of youden"),
@@ -83,9 +83,9 @@ def test_a_choice_holds_for_one_tenant_and_finding(
     ],
 )
 def test_choices_that_cannot_be_met_are_refused(
-    north: Any, first: ModelVersion, label: str, choice: Choice, word: str
+    north: Any, first: ModelVersion, label: str, choice: Choice, message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=word):
+    with pytest.raises(InvalidInputError, match=message):
         set_points(
             tenant=north.tenant,
             version=first,
@@ -128,13 +128,13 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
     north: Any, south: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     choose(north, first, "Effusion", Choice("sensitivity", 0.8))
-    line = activate(version=second, by=Actor(name="test"))
+    entry = activate(version=second, by=Actor(name="test"))
 
     # The same threshold would have cut the sensitivity from 0.8 to 0.3.
     assert thresholds_for(second, north.tenant.pk)["Effusion"] == pytest.approx(0.2)
     assert thresholds_for(second, south.tenant.pk)["Effusion"] == pytest.approx(0.25)
-    assert line.points_after[str(north.tenant.pk)]["Effusion"]["target"] == 0.8
-    assert line.points_before[str(north.tenant.pk)]["Effusion"]["value"] == 0.4
+    assert entry.points_after[str(north.tenant.pk)]["Effusion"]["target"] == 0.8
+    assert entry.points_before[str(north.tenant.pk)]["Effusion"]["value"] == 0.4
 
     # Whatever is written for a version that does not serve, a rollback restores what was in force.
     OperatingPoint.objects.filter(model_version=first).update(value=0.99)
@@ -166,8 +166,8 @@ def test_the_platform_leaves_a_pinned_tenants_points_alone(
 ) -> None:
     activate(version=first, by=Actor(name="test"), tenant=north.tenant)
     choose(north, first, "Mass", Choice("alert_rate", 0.1))
-    line = activate(version=second, by=Actor(name="test"))
-    assert line.points_after == {}
+    entry = activate(version=second, by=Actor(name="test"))
+    assert entry.points_after == {}
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.905)
 
     # To follow the platform is a switch like any other.
@@ -213,9 +213,9 @@ def test_a_second_operator_confirms(north: Any, first: ModelVersion, second: Mod
     with pytest.raises(NotPermittedError, match="second operator"):
         approve(request=asked, by=Actor(name="test", user_id=north.admin.pk))
 
-    line = approve(request=asked, by=Actor(name="test", user_id=north.radiologist.pk))
+    entry = approve(request=asked, by=Actor(name="test", user_id=north.radiologist.pk))
     assert version_for(north.tenant.pk) == second
-    assert (line.by, line.second, line.reason) == (north.admin, north.radiologist, "Better.")
+    assert (entry.by, entry.second, entry.reason) == (north.admin, north.radiologist, "Better.")
     with pytest.raises(ConflictError, match="already"):
         approve(request=asked, by=Actor(name="test", user_id=north.technologist.pk))
     # Back goes without waiting: it was approved once.
@@ -246,7 +246,7 @@ def test_concurrent_changes_of_points_and_versions_stay_consistent(
     """However they are interleaved, what the tenant chose last is in force on whichever version serves at the end."""
     choose(north, first, "Mass", Choice("sensitivity", 0.8))
 
-    def move(step: int) -> str:
+    def change_something(step: int) -> str:
         try:
             if step % 2:
                 activate(version=(first, second)[step // 2 % 2], by=Actor(name="test"))
@@ -256,11 +256,11 @@ def test_concurrent_changes_of_points_and_versions_stay_consistent(
             return error.detail
         finally:
             connection.close()
-        return "moved"
+        return "changed"
 
     with ThreadPoolExecutor(6) as pool:
-        said = list(pool.map(move, range(30)))
-    assert all(re.search("moved|now|already", each) for each in said)
+        results = list(pool.map(change_something, range(30)))
+    assert all(re.search("changed|now|already", each) for each in results)
     serving = version_for(north.tenant.pk)
     assert serving is not None
     last = Activation.objects.first()

@@ -78,7 +78,7 @@ def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "state"),
+    ("change", "reason", "state"),
     [
         # The version in service is measured again.
         (lambda found: found.pop("bootstrap"), "an earlier release", ReleaseGateState.WAITING),
@@ -90,7 +90,7 @@ def test_the_interval_is_paired(first: ModelVersion, second: ModelVersion) -> No
     ],
 )
 def test_incomparable_evaluations_give_the_reason(
-    first: ModelVersion, second: ModelVersion, change: Any, words: str, state: ReleaseGateState
+    first: ModelVersion, second: ModelVersion, change: Any, reason: str, state: ReleaseGateState
 ) -> None:
     films = synthetic.a_set()
     found = synthetic.report(1.0)
@@ -99,11 +99,11 @@ def test_incomparable_evaluations_give_the_reason(
     synthetic.measured(second, films, 1.0)
     gate = only_gate(second)
     assert gate.state == state
-    assert words in gate.reason
-    with pytest.raises(ConflictError, match=words):
+    assert reason in gate.reason
+    with pytest.raises(ConflictError, match=reason):
         activate(version=second, by=Actor(name="test"))
     (kept,) = activate(version=second, by=Actor(name="test"), despite_gate=True, reason="Read by hand.").despite_gates
-    assert words in kept["reason"]
+    assert reason in kept["reason"]
 
 
 def test_changed_films_evaluate_the_version_in_service_again(first: ModelVersion, second: ModelVersion) -> None:
@@ -171,8 +171,8 @@ def test_a_failed_gate_prevents_activation(worse: ModelVersion, first: ModelVers
     assert version_for(north.tenant.pk) == first
     assert Activation.objects.count() == 1
 
-    line = activate(version=worse, by=Actor(name="test"), despite_gate=True, reason="It reads portable films.")
-    (kept,) = line.despite_gates
+    entry = activate(version=worse, by=Actor(name="test"), despite_gate=True, reason="It reads portable films.")
+    (kept,) = entry.despite_gates
     assert (kept["set"], kept["serving"]) == ("public", str(first))
     assert kept["ci95"][0] < -0.02
     # The way back is open: it returns to what was approved.
@@ -187,9 +187,9 @@ def test_a_version_that_failed_may_be_a_shadow_but_no_canary(worse: ModelVersion
     assert challenge(version=worse, by=Actor(name="test")).act == Activation.Act.SHADOW
     with pytest.raises(InvalidInputError, match="give the reason"):
         challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True)
-    line = challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True, reason="Portable films.")
-    assert (line.act, len(line.despite_gates)) == (Activation.Act.CANARY, 1)
-    # Fewer patients need no word.
+    entry = challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True, reason="Portable films.")
+    assert (entry.act, len(entry.despite_gates)) == (Activation.Act.CANARY, 1)
+    # A smaller share needs no override.
     assert challenge(version=worse, by=Actor(name="test"), percent=5).percent == 5
 
 

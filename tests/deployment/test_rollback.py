@@ -39,10 +39,12 @@ def test_points_of_a_version_out_of_service_do_not_prevent_a_rollback(
     unpin(by=Actor(name="test"), tenant=north.tenant)
     choose(north, first, Choice("sensitivity", 0.8))
     activate(version=registered(3), by=Actor(name="test"))
-    line = roll_back(by=Actor(name="test"), tenant=north.tenant)
-    assert (line.undoes and line.undoes.act, version_for(north.tenant.pk)) == ("unpinned", second)
+    entry = roll_back(by=Actor(name="test"), tenant=north.tenant)
+    assert (entry.undoes and entry.undoes.act, version_for(north.tenant.pk)) == ("unpinned", second)
     roll_back(by=Actor(name="test"), tenant=north.tenant)
-    assert version_for(north.tenant.pk) == first, "What read then reads again, though the platform has moved on."
+    assert version_for(north.tenant.pk) == first, (
+        "The former version reads again, although the platform has another one."
+    )
     with pytest.raises(ConflictError, match="no earlier version to roll back to"):
         roll_back(by=Actor(name="test"), tenant=north.tenant)
 

@@ -48,7 +48,7 @@ def test_the_version_in_service_is_evaluated_and_the_result_stored(
     version: ModelVersion, films: Path, tmp_path: Path
 ) -> None:
     activate(version=version, by=Actor(name="test"))
-    told = evaluate(films, json=tmp_path / "out.json")
+    output = evaluate(films, json=tmp_path / "out.json")
 
     written = json.loads((tmp_path / "out.json").read_text())
     kept = Evaluation.objects.get()
@@ -62,8 +62,8 @@ def test_the_version_in_service_is_evaluated_and_the_result_stored(
     assert written["mean_auroc"] == kept.mean_auroc
     assert written["ci95"][0] <= written["mean_auroc"] <= written["ci95"][1]
     assert kept.split_id == "list test_list.txt"
-    for words in ("Table 2", "Table 3", "CheXNet", "48 films", "Not run", "tiny:1", "Not for diagnostic use"):
-        assert words in told, words
+    for message in ("Table 2", "Table 3", "CheXNet", "48 films", "Not run", "tiny:1", "Not for diagnostic use"):
+        assert message in output, message
 
 
 def test_another_list_and_another_version_may_be_named(version: ModelVersion, films: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_another_list_and_another_version_may_be_named(version: ModelVersion, fi
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"reference": "tiny:9"}, "Registered: tiny:1"),
         ({}, "No model version is in service"),
@@ -83,8 +83,8 @@ def test_another_list_and_another_version_may_be_named(version: ModelVersion, fi
         ({"reference": "tiny:1", "split": Path("absent.txt")}, "absent.txt"),
     ],
 )
-def test_refused_evaluations_give_the_reason(version: ModelVersion, films: Path, options: Any, words: str) -> None:
-    with pytest.raises(CommandError, match=words):
+def test_refused_evaluations_give_the_reason(version: ModelVersion, films: Path, options: Any, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         evaluate(films, **options)
     assert not Evaluation.objects.exists()
 
@@ -118,9 +118,9 @@ def test_the_page_and_the_document_show_the_same(evaluation: Evaluation) -> None
     file = opened(pdf.content)
     text = " ".join(text_of(file).split())
     mean = f"{evaluation.mean_auroc:.3f}"
-    for words in ("CheXNet", "Subgroups", "What was not run", "list test_list.txt", mean, "Not for diagnostic use"):
-        assert words in page, words
-        assert words in text, words
+    for message in ("CheXNet", "Subgroups", "What was not run", "list test_list.txt", mean, "Not for diagnostic use"):
+        assert message in page, message
+        assert message in text, message
     # Effusion and Mass, each as ROC and reliability; the other twelve are on none of the films.
     assert page.count('class="chart"') == 4
     alternatives = figure_texts(file.trailer["/Root"]["/StructTreeRoot"])
@@ -157,10 +157,10 @@ def compare(data: Path, **options: Any) -> str:
 
 def test_versions_are_compared_on_the_same_films(version: ModelVersion, films: Path, tmp_path: Path) -> None:
     register(artifact_dir=tiny.artifact(tmp_path / "other", seed=1), name="other")
-    told = compare(films, references=["tiny:1", "other:1"], json=tmp_path / "out.json")
+    output = compare(films, references=["tiny:1", "other:1"], json=tmp_path / "out.json")
 
-    assert "Table 2" in told
-    assert "Mean minus tiny:1" in told
+    assert "Table 2" in output
+    assert "Mean minus tiny:1" in output
     _, second = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert second["model"]["name"] == "other:1"
     low, high = second["difference"]["ci95"]
@@ -171,12 +171,12 @@ def test_an_architecture_is_trained_to_be_compared(
     version: ModelVersion, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told = compare(
+    output = compare(
         films, references=["tiny:1"], arch=[tiny.ARCHITECTURE], epochs=1, batch_size=8, input_size=64, device="cpu"
     )
 
     trained = ModelVersion.objects.get(name="chexnet-test_efficientnet")
-    assert f"{trained} ({tiny.ARCHITECTURE})" in told
+    assert f"{trained} ({tiny.ARCHITECTURE})" in output
     assert trained.training_runs.count() == 1
     with pytest.raises(CommandError, match="two or more"):
         compare(films, references=["tiny:1"])

@@ -117,9 +117,9 @@ def test_an_endpoint_gets_signed_messages_of_its_types_only(
     assert due_deliveries()
     deliver()
     ((headers, body),) = there.got
-    told = Webhook(endpoint[1]).verify(body, headers)
+    message = Webhook(endpoint[1]).verify(body, headers)
     event = ModelEvent.objects.get()
-    assert (told["type"], told["data"]["version"]) == ("model.activated", "chest-net:1")
+    assert (message["type"], message["data"]["version"]) == ("model.activated", "chest-net:1")
     assert headers["webhook-id"] == str(event.pk)
     assert headers["content-type"] == "application/json"
     delivery = WebhookDelivery.objects.get()

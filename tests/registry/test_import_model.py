@@ -43,7 +43,7 @@ def few(tmp_path: Path) -> Path:
 
 def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, tmp_path: Path) -> None:
     labels = "Fracture,Pleural Effusion,,Hernia,Mass"
-    said = run("import_model", str(few), *PLAIN, "--name", "few", "--labels", labels, "--license", "CC0")
+    output = run("import_model", str(few), *PLAIN, "--name", "few", "--labels", labels, "--license", "CC0")
     for line in (
         "test_efficientnet, 64 x 64 pixels, crop, bilinear",
         "3 findings",
@@ -55,7 +55,7 @@ def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, 
         "Note: Not calibrated here",
         "few:1 is registered as a candidate",
     ):
-        assert line in said
+        assert line in output
     version = ModelVersion.objects.get()
     assert not Deployment.objects.exists()
     assert version.manifest["data"]["licence"] == "CC0"
@@ -73,15 +73,17 @@ def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, 
 
 def test_the_console_shows_what_was_imported(db: None, tmp_path: Path) -> None:
     path = foreign.save(foreign.xrv_densenet(), tmp_path / "kaggle-densenet121-d121-tw-lr001-best.pt")
-    said = run("import_model", str(path), "--format", "xrv", "--name", "xrv-rsna", "--source", "mlmed/torchxrayvision")
-    assert "Known as TorchXRayVision's densenet121-res224-rsna" in said
-    assert "0.1349  imported" in said
+    output = run(
+        "import_model", str(path), "--format", "xrv", "--name", "xrv-rsna", "--source", "mlmed/torchxrayvision"
+    )
+    assert "Known as TorchXRayVision's densenet121-res224-rsna" in output
+    assert "0.1349  imported" in output
     version = ModelVersion.objects.get()
     client = Client()
     client.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
     page = client.get(f"/admin/registry/modelversion/{version.pk}/change/").content.decode()
-    for words in ("Pneumonia", "0.135", "imported", "not known", "square, gaussian", "mlmed/torchxrayvision"):
-        assert words in page
+    for text in ("Pneumonia", "0.135", "imported", "not known", "square, gaussian", "mlmed/torchxrayvision"):
+        assert text in page
 
 
 def test_a_bundle_is_imported_as_the_same_version(db: None, tmp_path: Path) -> None:
@@ -133,10 +135,10 @@ def test_refused_imports_give_the_reason(db: None, few: Path, more: list[str], r
 def test_calibration_films_fit_scale_and_points(db: None, few: Path, tmp_path: Path) -> None:
     sample = tmp_path / "films"
     write_films(sample)
-    said = run(
+    output = run(
         "import_model", str(few), *PLAIN, "--name", "few", "--labels", "Effusion,,,,Mass", "--calibrate", str(sample)
     )
-    assert "Heatmap scale and Platt calibration from 60 films of 60 patients" in said
+    assert "Heatmap scale and Platt calibration from 60 films of 60 patients" in output
     manifest = ModelVersion.objects.get().manifest
     assert manifest["calibration"]["Effusion"] != {"a": 1.0, "b": 0.0}
     assert manifest["calibration"]["Mass"] == {"a": 1.0, "b": 0.0}

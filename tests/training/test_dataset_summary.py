@@ -34,11 +34,11 @@ def test_the_sample_beside_the_published_data(test_data: Path) -> None:
 
 
 def test_json_has_the_same(test_data: Path) -> None:
-    told = json.loads(summary(test_data / "nih-sample", "--json"))
-    assert (told["films"], told["patients"], told["images_present"]) == (1348, 1065, 1348)
-    assert told["labels"]["Pneumonia"] == {"films": 434, "share": 434 / 1348, "patients": 322, "unknown": 0}
-    assert told["published"]["labels"]["Hernia"]["films"] == 227
-    assert told["split"]["parts"]["test"]["films"] == 283
+    found = json.loads(summary(test_data / "nih-sample", "--json"))
+    assert (found["films"], found["patients"], found["images_present"]) == (1348, 1065, 1348)
+    assert found["labels"]["Pneumonia"] == {"films": 434, "share": 434 / 1348, "patients": 322, "unknown": 0}
+    assert found["published"]["labels"]["Hernia"]["films"] == 227
+    assert found["split"]["parts"]["test"]["films"] == 283
 
 
 def test_a_table_without_lists_is_summarised_and_the_missing_list_named(test_data: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_ones_own_films_with_unknown_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (("Data_Entry_2017.csv", "Pneumonia,15", "Pneumona,15"), "line 3: unknown finding 'Pneumona'"),
         (("test_list.txt", "00000075_000.png", "00000061_012.png"), "One patient is in both"),
@@ -71,7 +71,7 @@ def test_ones_own_films_with_unknown_labels(tmp_path: Path) -> None:
     ],
 )
 def test_bad_data_ends_with_the_reason(
-    test_data: Path, tmp_path: Path, damage: tuple[str, str, str], words: str
+    test_data: Path, tmp_path: Path, damage: tuple[str, str, str], message: str
 ) -> None:
     for name in ("Data_Entry_2017.csv", "train_val_list.txt", "test_list.txt"):
         (tmp_path / name).write_text((test_data / "nih-sample" / name).read_text())
@@ -79,7 +79,7 @@ def test_bad_data_ends_with_the_reason(
     path = tmp_path / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(CommandError, match=words):
+    with pytest.raises(CommandError, match=message):
         summary(tmp_path)
 
 

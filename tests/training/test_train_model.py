@@ -48,9 +48,9 @@ def train(data: Path, **options: Any) -> str:
 
 
 def test_two_nodes_of_one_machine_make_a_candidate(db: None, films: Path) -> None:
-    told = train(films, nnodes="2", name="small")
+    output = train(films, nnodes="2", name="small")
 
-    assert "Registered small:1 as candidate." in told
+    assert "Registered small:1 as candidate." in output
     version = ModelVersion.objects.get()
     run = TrainingRun.objects.get()
     assert (run.state, run.model_version, run.epoch, run.world_size, run.backend) == ("complete", version, 2, 2, "gloo")
@@ -158,11 +158,11 @@ def test_another_machines_chief_registers_the_version(
         cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        told = train(films, **meeting, out=tmp_path / "here")
+        output = train(films, **meeting, out=tmp_path / "here")
         assert other.wait(60) == 0
     finally:
         other.kill()
-    assert "The chief's node registers the version" in told
+    assert "The chief's node registers the version" in output
     assert not TrainingRun.objects.exists()
     assert not ModelVersion.objects.exists()
 
@@ -175,14 +175,16 @@ def test_fresh_starts_another_run(db: None, films: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"nnodes": "3:2"}, "the first number must not be the larger"),
         ({"init_weights": "absent.pth"}, "no such file"),
         ({"out": Path("/proc/nowhere")}, "choose another by --out"),
     ],
 )
-def test_a_training_that_cannot_start_leaves_no_run(db: None, films: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(CommandError, match=words):
+def test_a_training_that_cannot_start_leaves_no_run(
+    db: None, films: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CommandError, match=message):
         train(films, **options)
     assert not TrainingRun.objects.exists()

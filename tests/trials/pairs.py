@@ -14,18 +14,20 @@ from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
 from tests.conftest import Hospital
 
-Said = Mapping[str, float]
+Probabilities = Mapping[str, float]
 
 
-def read_by_both(hospital: Hospital, trial: Challenger, said: Sequence[tuple[Said, Said]]) -> list[Study]:
-    """Complete pairs; what is not said is 0.1 for the serving version and 0.05 for the challenger."""
+def read_by_both(
+    hospital: Hospital, trial: Challenger, pairs: Sequence[tuple[Probabilities, Probabilities]]
+) -> list[Study]:
+    """Store complete pairs; a missing probability is 0.1 for the serving version and 0.05 for the challenger."""
     tenant_id = hospital.tenant.id
     with tenant_tx(tenant_id):
         patient, _ = Patient.objects.get_or_create(patient_id="CANARY-1")
         first = Study.objects.count()
         studies = Study.objects.bulk_create(
             Study(patient=patient, patient_name="CANARY^JANE", study_instance_uid=f"1.2.826.{first + number}")
-            for number in range(len(said))
+            for number in range(len(pairs))
         )
         jobs = InferenceJob.objects.bulk_create(
             InferenceJob(
@@ -36,12 +38,12 @@ def read_by_both(hospital: Hospital, trial: Challenger, said: Sequence[tuple[Sai
                 top_label="Mass",
                 top_probability=serving.get("Mass", 0.1),
             )
-            for study, (serving, _) in zip(studies, said, strict=True)
+            for study, (serving, _) in zip(studies, pairs, strict=True)
         )
         served, tried = (thresholds_for(each, tenant_id) for each in (trial.against, trial.model_version))
         Finding.objects.bulk_create(
             _finding(job, label, serving.get(label, 0.1), served[label])
-            for job, (serving, _) in zip(jobs, said, strict=True)
+            for job, (serving, _) in zip(jobs, pairs, strict=True)
             for label in LABELS
         )
         ShadowReading.objects.bulk_create(
@@ -52,7 +54,7 @@ def read_by_both(hospital: Hospital, trial: Challenger, said: Sequence[tuple[Sai
                 probabilities={label: challenger.get(label, 0.05) for label in LABELS},
                 thresholds=dict(tried),
             )
-            for job, (_, challenger) in zip(jobs, said, strict=True)
+            for job, (_, challenger) in zip(jobs, pairs, strict=True)
         )
     return studies
 
@@ -63,7 +65,7 @@ def _finding(job: InferenceJob, label: str, probability: float, threshold: float
 
 
 def review(hospital: Hospital, study: Any, label: str, verdict: str) -> None:
-    """A reader's word on what the serving version said."""
+    """Store a reader's verdict on a finding of the serving version."""
     with tenant_tx(hospital.tenant.id):
         finding = Finding.objects.get(job__study=study, label=label)
         FindingReview.objects.create(finding=finding, verdict=verdict, reader=hospital.radiologist)

@@ -14,7 +14,7 @@ _numbers = count()
 
 
 def pairs(both: int, serving: int, challenger: int, neither: int, present: bool | None = None) -> list[Pair]:
-    """Studies by who flags Mass; readers judged the disputed ones, where they say anything."""
+    """Studies by who flags Mass; readers reviewed the disputed ones, where ``present`` is given."""
     calls = [(0.9, 0.9)] * both + [(0.9, 0.1)] * serving + [(0.1, 0.9)] * challenger + [(0.1, 0.1)] * neither
     return [
         Pair(
@@ -58,8 +58,8 @@ def test_the_exact_test(one: int, other: int, expected: float | None) -> None:
 def test_without_pairs_there_are_no_figures() -> None:
     empty = compare_pairs([])
     assert (empty.n, list(empty.labels)) == (0, [])
-    unjudged = Pair(uuid.uuid4(), {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)})
-    found = compare_pairs([unjudged])
+    pair = Pair(uuid.uuid4(), {"Hernia": Call(0.2, None), "Mass": Call(0.2, 0.5)}, {"Hernia": Call(0.3, 0.1)})
+    found = compare_pairs([pair])
     assert found.not_read == ["Mass"]
     (label,) = found.labels
     assert (label.n, label.agreement, label.kappa, label.change) == (0, None, None, None)
@@ -80,8 +80,8 @@ def test_a_study_counts_once_with_any_number_of_disputed_findings() -> None:
 
 
 def advised(found: Comparison) -> tuple[Advice, str]:
-    said = recommend(found)
-    return said.advice, " ".join(said.reasons)
+    recommendation = recommend(found)
+    return recommendation.advice, " ".join(recommendation.reasons)
 
 
 def test_too_few_studies_lead_to_keep_watching() -> None:

@@ -59,20 +59,20 @@ def test_a_preview_proposes_what_keeps_the_share_flagged(
     }
     set_points(tenant=north.tenant, version=starter, choices=choices, recent=probabilities, by=Actor(name="test"))
 
-    told = preview("starter:2", "--tenant", "north")
+    output = preview("starter:2", "--tenant", "north")
     kept = SwitchPreview.objects.get()
-    assert kept.sha256 in told
+    assert kept.sha256 in output
     assert "CANARY" not in kept.report_json
     assert kept.studies == FILMS
     for label, flagged in (("Effusion", 6), ("Mass", 11)):
-        entry = kept.report["labels"][label]
-        assert (entry["flagged_before"], entry["flagged_after"]) == (flagged, flagged)
-        assert (entry["turned_on"], entry["turned_off"]) == (0, 0)
-        # What a switch without its threshold would have done: the harm that a preview is for.
-        assert entry["flagged_at_former_threshold"] < flagged
+        counts = kept.report["labels"][label]
+        assert (counts["flagged_before"], counts["flagged_after"]) == (flagged, flagged)
+        assert (counts["turned_on"], counts["turned_off"]) == (0, 0)
+        # Without a new threshold, the switch would flag fewer studies: a preview exists to show this.
+        assert counts["flagged_at_former_threshold"] < flagged
 
-    line = activate(version=lower, by=Actor(name="test"))
-    assert line.previews == {str(north.tenant.pk): kept.sha256}
+    entry = activate(version=lower, by=Actor(name="test"))
+    assert entry.previews == {str(north.tenant.pk): kept.sha256}
     for label in choices:
         proposed = kept.report["labels"][label]["proposed"]["value"]
         assert thresholds_for(lower, north.tenant.pk)[label] == proposed
@@ -126,13 +126,13 @@ def test_a_platform_activation_keeps_the_previews_of_all_concerned_tenants(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "message"),
     [
         (["starter:1", "--tenant", "north"], "starter:1 serves North"),
         (["starter:2", "--tenant", "north"], "has read no study"),
         (["starter:2", "--tenant", "north", "--last", "0"], "between 1 and 5000"),
     ],
 )
-def test_refused_previews_give_the_reason(north: Any, lower: ModelVersion, arguments: list[str], word: str) -> None:
-    with pytest.raises(CommandError, match=word):
+def test_refused_previews_give_the_reason(north: Any, lower: ModelVersion, arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         preview(*arguments)
