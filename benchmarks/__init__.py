@@ -1,1 +1,1 @@
-"""Benchmarks: each compares with a named peer or limit in one run, and prints ratios."""
+"""Benchmarks; each compares the product with another program or a limit in the same run, and prints ratios."""

@@ -1,10 +1,10 @@
-"""The vectorised bootstrap over patients against drawing the films and computing the metrics afresh each round.
+"""Compare the vectorised bootstrap over patients with one that draws images and recomputes the metrics each round.
 
     python -m benchmarks.bootstrap [--films 25596] [--patients 2797] [--rounds 1000] [--peer-rounds 10]
 
-Films, labels and prevalence are those of NIH's official test list, scores are random. The peer is ml.metrics' own AUROC
-and average precision on the repeated films; both must give the same values. Prints seconds for all rounds and the ratio
-per round (goal: at most 0.1).
+Number of images, labels and prevalence are those of NIH's official test list; scores are random. The comparison uses
+AUROC and average precision of ml.metrics on the repeated images; both must give the same values. Prints seconds for all
+rounds and the ratio per round (goal: at most 0.1).
 """
 
 import argparse

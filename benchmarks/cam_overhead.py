@@ -1,8 +1,9 @@
-"""What class activation maps cost: one forward with them against the same forward without.
+"""Measure the time for class activation maps: the forward pass with them and without.
 
     python -m benchmarks.cam_overhead [--arch densenet121] [--batch 4] [--rounds 8]
 
-Prints milliseconds per film of both and the ratio (goal: at most 1.02). Rounds alternate, so load hits both alike.
+Prints milliseconds per image of both and the ratio (goal: at most 1.02). Rounds alternate, so other load on the machine
+affects both equally.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A bounded STOW-RS client over kept connections."""
+"""A STOW-RS client with a fixed number of persistent connections."""
 
 import http.client
 import threading
@@ -33,7 +33,7 @@ def store_all(url: str, path: str, instances: Sequence[bytes], headers: dict[str
                 instance = waiting.get_nowait()
             except Empty:
                 break
-            # In three pieces: the client shares the cores with what is measured, and a copy of the film costs it.
+            # Three parts: joining them would copy the instance, and the client shares the cores with the server.
             length = str(len(_HEAD) + len(instance) + len(_TAIL))
             own = {"Content-Type": CONTENT_TYPE, "Content-Length": length, **headers}
             connection.request("POST", path, (_HEAD, instance, _TAIL), own)

@@ -1,9 +1,10 @@
-"""C-STORE of 1 MB instances: this product's DIMSE listener and DCMTK's storescp, the same images, in turns.
+"""Compare C-STORE of 1 MB instances: our DIMSE listener and DCMTK's storescp, in alternating rounds.
 
     python -m benchmarks.dimse [--images 100] [--turns 3] [--half-open 200]
 
-Prints images/s of both, their ratio, the same with half-open and dripping connections beside it, and how long a C-ECHO
-takes meanwhile. Needs Debian's `dcmtk`. storescp writes files into a folder; the listener stores, indexes and queues.
+Prints images/s of both and their ratio; our images/s while other connections stay half-open or send one byte per
+second; and the time of a C-ECHO meanwhile. Needs Debian's `dcmtk`. storescp only writes files into a folder; our
+listener stores, indexes and queues.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def running_storescp(folder: Path) -> Iterator[int]:
 
 
 def send(port: int, called: str, folder: Path) -> float:
-    """Seconds in which storescu sends a folder, its start included."""
+    """Seconds that storescu takes to send a folder, including its start."""
     started = time.perf_counter()
     command = [program("storescu"), "-aec", called, "+sd", "127.0.0.1", str(port), str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -77,7 +78,7 @@ def write_images(folder: Path, count: int, run: str) -> None:
 
 @contextmanager
 def attackers(port: int, count: int) -> Iterator[None]:
-    """Half of them say nothing, half send a byte a second; what is cut is opened again."""
+    """Open connections of which half send nothing and half one byte per second; closed ones are opened again."""
     ending = threading.Event()
 
     def attack() -> None:

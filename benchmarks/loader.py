@@ -1,11 +1,11 @@
-"""Films from memory-mapped shards against the same films decoded from their PNG files, on one core.
+"""Compare reading images from memory-mapped shards with decoding their PNG files, on one core.
 
     python -m benchmarks.loader [--images DIR] [--size 224 --size 256] [--films 8192] [--batch 64] [--seconds 3]
 
-Random batches come from shards larger than the processor's caches, warm in the page cache; the limit beside them is a
-plain copy of as many bytes. The peer decodes 1024 x 1024 PNGs as training without shards would. Then the rate at which
-shards are built, with every core. --images names a folder of real PNGs; without it they are synthetic.
-Goals: 20,000 images/s a core from shards, 25 PNG/s a core into them.
+Random batches are read from shards that are larger than the processor's caches and lie in the page cache; a plain copy
+of the same number of bytes is the limit. The comparison decodes PNGs of 1024 x 1024 pixels, as training without shards
+would. Then the rate of building shards is measured, with all cores. --images names a folder of real PNGs; without it
+they are synthetic. Goals: read 20,000 images/s per core from shards, build them from 25 PNG/s per core.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SIDE = 1024
 
 
 def png_films(folder: Path, images: Path | None) -> list[Path]:
-    """A few films as 1024 x 1024 PNGs."""
+    """A few images as PNGs of 1024 x 1024 pixels."""
     if images is not None:
         return sorted(images.glob("*.png"))[:DISTINCT]
     paths = [folder / f"{seed}.png" for seed in range(DISTINCT)]
@@ -39,7 +39,7 @@ def png_films(folder: Path, images: Path | None) -> list[Path]:
 
 
 def shrunk(paths: list[Path], folder: Path, space: InputSpace) -> list[Path]:
-    """The same films already fitted to the square, so that many of them fill shards quickly."""
+    """The same images, fitted to the square already, so that many of them fill shards quickly."""
     small = [folder / f"{space.size}-{path.name}" for path in paths]
     for path, target in zip(paths, small, strict=True):
         Image.fromarray(to_square(read_radiograph(path).pixels, space)).save(target)
@@ -51,7 +51,7 @@ def named(paths: list[Path], count: int) -> dict[str, Path]:
 
 
 def rate(work: Callable[[], object], images: int, seconds: float) -> float:
-    """Images/s of `work`, which does `images` a call."""
+    """Images/s of `work`, which processes `images` per call."""
     work()
     calls, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:

@@ -1,12 +1,12 @@
-"""From STOW to committed findings, against the raw predictor in the same run.
+"""Measure the pipeline from STOW to committed findings, relative to the raw predictor in the same run.
 
     python -m benchmarks.pipeline [--films 200] [--rounds 3] [--artifact DIR | --densenet]
     python -m benchmarks.pipeline --device cuda [--workers N] [--films 2000] [--densenet [--size 1024]] ...
 
-Prints, for one model version: the raw predictor's images/s; the drain of a full queue and the flow from STOW to
-findings as shares of it, as medians over rounds; the CPU-ms that one film costs outside the forward (PostgreSQL beside
-it); and the time from acknowledgement to visible findings on an idle system. On a GPU, batches are of 64, several
-workers may share it, and it says how many cores would keep it busy.
+Prints, for one model version: images/s of the raw predictor; images/s of a full queue (drain) and from STOW to findings
+(flow) as shares of it, as medians over rounds; CPU-ms per image outside the forward pass, with those of PostgreSQL; and
+the time from the STOW response to visible findings on an idle system. On a GPU, a batch has 64 images, several workers
+may share the device, and the output says how many cores would keep it busy.
 """
 
 import argparse
@@ -33,7 +33,7 @@ OURS = ("web", "worker", "dispatcher")
 
 
 def densenet(folder: Path, size: int = 224) -> Path:
-    """A DenseNet121 version with untrained weights: its speed is that of a trained one."""
+    """A DenseNet121 version with untrained weights, which is as fast as a trained one."""
     from benchmarks.untrained import write_untrained
 
     return write_untrained("densenet121", folder, size)
@@ -54,7 +54,7 @@ class Api:
 
 
 def complete_jobs() -> int:
-    """Asked without the ORM: whoever looks shares the cores with what is measured."""
+    """The number of complete jobs. Plain SQL, because this process shares the cores with the measured ones."""
     from django.db import connections
 
     with connections["dispatch"].cursor() as cursor:
@@ -63,7 +63,7 @@ def complete_jobs() -> int:
 
 
 def wait_for_jobs(count: int) -> None:
-    """Look now and then, and often towards the end."""
+    """Poll for the jobs, more often towards the end."""
     deadline = time.monotonic() + 600
     while (missing := count - complete_jobs()) > 0:
         if time.monotonic() > deadline:
@@ -72,7 +72,7 @@ def wait_for_jobs(count: int) -> None:
 
 
 def wait_for_workers(count: int) -> None:
-    """Until each of them serves: one that still compiles would share the cores with what is measured."""
+    """Wait until all workers serve, because one that compiles shares the cores with the measured ones."""
     from apps.inference.selectors import live_workers
 
     deadline = time.monotonic() + 300
@@ -91,7 +91,7 @@ def store(stack: Stack, count: int, run: str) -> float:
 
 
 def measure_flow(stack: Stack, count: int, run: str) -> tuple[float, dict[str, float]]:
-    """Images/s from the first STOW to the last committed finding, and the CPU seconds that each part used."""
+    """Images/s from the first STOW to the last committed finding, and the CPU seconds of each process."""
     before_jobs, before = complete_jobs(), stack.cpu_seconds()
     started = store(stack, count, run)
     wait_for_jobs(before_jobs + count)
@@ -101,7 +101,7 @@ def measure_flow(stack: Stack, count: int, run: str) -> tuple[float, dict[str, f
 
 
 def measure_drain(stack: Stack, count: int, run: str) -> float:
-    """Images/s of a full queue, from the worker's first look at it to the last committed finding."""
+    """Images/s of a full queue, from the worker's first claim to the last committed finding."""
     before = complete_jobs()
     workers = [process for name, process in stack.processes.items() if name.startswith("worker")]
     for worker in workers:
@@ -115,7 +115,7 @@ def measure_drain(stack: Stack, count: int, run: str) -> float:
 
 
 def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
-    """Seconds from a STOW's answer to findings in the API, one film at a time on an idle system."""
+    """Seconds from a STOW response to findings in the API, one image at a time on an idle system."""
     api = Api(stack)
     seconds = []
     for number in range(rounds):
@@ -134,7 +134,7 @@ def measure_latency(stack: Stack, rounds: int = 10) -> list[float]:
 
 @dataclass
 class Round:
-    """Images/s of flow and drain, each against the raw predictor right before it and right after."""
+    """Images/s of flow and drain, and of the raw predictor immediately before and after each."""
 
     raw: list[Rate]
     flow: float

@@ -1,10 +1,11 @@
-"""POST /predict with preprocessed images, against the raw predictor and against the same version behind LitServe.
+"""Compare POST /predict for preprocessed images with the raw predictor and with the same version in LitServe.
 
     python -m pip install --target PEER litserve
     python -m benchmarks.predict --peer PEER [--batch 8] [--connections 3] [--rounds 3] [--artifact DIR | --densenet]
 
-All three hold the same version and see the same array of N images; they take turns, so load hits them alike. The server
-and the peer get the same number of processes and lanes, and the same client. Prints images/s, CPU time and the ratios.
+All three have the same version and get the same array of N images. Their rounds alternate, so other load on the machine
+affects them equally. Our server and LitServe have the same numbers of processes and threads, and the same client.
+Prints images/s, CPU time and the ratios.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from benchmarks.stack import PROJECT_ROOT, cpu_seconds, free_port, running_stack
 from ml.model.artifact import read_manifest
 
 STARTER = PROJECT_ROOT / "models" / "starter"
-PROCESSES = LANES = 2
-# A careful user's LitServe: the array as the body, the same calibrated answer, one request at a time in each process.
+PROCESSES = THREADS = 2
+# LitServe as a careful user sets it up: the array as body, the same calibrated result, one request per process.
 _PEER = """
 import io, sys, numpy as np, litserve
 from pathlib import Path
@@ -60,7 +61,7 @@ def images_of(artifact: Path, count: int) -> np.ndarray:
 
 
 class Poster:
-    """Kept connections that post one body over and over."""
+    """Persistent connections that post the same body repeatedly."""
 
     def __init__(self, url: str, path: str, body: bytes, headers: dict[str, str], connections: int) -> None:
         self._parts, self._path, self._body, self._headers = urlsplit(url), path, body, headers
@@ -77,7 +78,7 @@ class Poster:
                 time.sleep(0.5)
 
     def post_for(self, seconds: float) -> int:
-        """Post on all connections for a time; how many requests were answered."""
+        """Post on all connections for a time; returns the number of answered requests."""
         counts, failures = [0] * self._connections, []
 
         def send(number: int) -> None:
@@ -127,7 +128,7 @@ def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[Rate]
         cache = Path(temporary) / "cache"
         served = None if artifact == STARTER else artifact
         with (
-            running_stack(("web",), served, WEB_WORKERS=str(PROCESSES), PREDICT_THREADS=str(LANES)) as stack,
+            running_stack(("web",), served, WEB_WORKERS=str(PROCESSES), PREDICT_THREADS=str(THREADS)) as stack,
             raw_predictor(artifact, cache, images) as raw,
         ):
             headers = {"Authorization": f"Bearer {stack.api_key}", "Content-Type": "application/x-npy"}
@@ -136,7 +137,7 @@ def measure(artifact: Path, options: argparse.Namespace) -> dict[str, list[Rate]
             port = free_port()
             peer = Poster(f"http://127.0.0.1:{port}", "/predict", body, {"Content-Type": "application/octet-stream"},
                           options.connections)  # fmt: skip
-            arguments = (artifact, cache, port, PROCESSES, LANES)
+            arguments = (artifact, cache, port, PROCESSES, THREADS)
             with running(_PEER, *arguments, path=options.peer) if options.peer else nullcontext() as served_by_peer:
                 if served_by_peer is not None:
                     peer.until_it_answers()
@@ -188,7 +189,7 @@ def _median(rates: list[Rate]) -> str:
 
 
 def _share(rates: dict[str, list[Rate]], other: str) -> float:
-    """Of neighbouring rounds, so that a load which comes and goes counts less."""
+    """Median ratio of neighbouring rounds, so that temporary load on the machine has less effect."""
     pairs = zip(rates["ours"], rates[other], strict=True)
     return statistics.median(ours.images_per_second / theirs.images_per_second for ours, theirs in pairs)
 

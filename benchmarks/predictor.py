@@ -1,11 +1,11 @@
-"""The Predictor against eager torch with the same weights: ONNX Runtime on a CPU, recorded graphs on a GPU.
+"""Compare the predictor (ONNX Runtime on a CPU, CUDA graphs on a GPU) with eager torch and the same weights.
 
     python -m benchmarks.predictor [ARTIFACT | --arch densenet121] [--batch 8] [--rounds 5] [--threads N]
     python -m benchmarks.predictor --device cuda [ARTIFACT | --arch densenet121] [--batch 1 --batch 64 ...]
 
-Prints films/s of both and the ratio; rounds alternate, so load hits both alike. Without an artifact the network has
-random weights, which cost the same. On a GPU, eager torch runs in bfloat16 and channels-last too, and what bfloat16
-does to a logit is printed as well.
+Prints images/s of both and the ratio. Rounds alternate, so other load on the machine affects both equally. Without an
+artifact the network has random weights, which take the same time. On a GPU, eager torch uses bfloat16 and channels-last
+too, and the error of the logits in bfloat16 is printed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STARTER = Path(__file__).parents[1] / "models" / "starter"
 
 
 def alternating(works: list[Callable[[], object]], rounds: int, seconds: float = 0.2) -> list[float]:
-    """Calls a second of each, the best of some rounds in turns."""
+    """Calls per second of each function, the best of several alternating rounds."""
     best = [0.0] * len(works)
     for number in range(rounds + 1):
         for index, work in enumerate(works):
@@ -44,7 +44,7 @@ def alternating(works: list[Callable[[], object]], rounds: int, seconds: float =
 
 
 def eager(folder: Path, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Logits of films uint8 (N, S, S) by torch as it comes; in bfloat16 on a GPU."""
+    """A function from images uint8 (N, S, S) to logits by eager torch; in bfloat16 on a GPU."""
     graph = serving_graph(load_artifact(folder)).to(device).to(memory_format=torch.channels_last)
 
     def run(films: np.ndarray) -> np.ndarray:

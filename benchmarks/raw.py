@@ -1,4 +1,4 @@
-"""The raw predictor in a process of its own: what everything around it is measured against."""
+"""Run the raw predictor in a separate process, as the reference for other measurements."""
 
 import os
 import signal
@@ -36,12 +36,12 @@ for line in sys.stdin:
 class Rate:
     images_per_second: float
     cpu_ms: float
-    """CPU milliseconds that the processes used for an image."""
+    """CPU milliseconds of the processes per image."""
 
 
 @contextmanager
 def running(code: str, *arguments: object, path: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
-    """A Python process that sees the project, and the packages in a folder beside the installed ones."""
+    """A Python process that can import the project and, with `path`, the packages of another folder."""
     folders = [str(PROJECT_ROOT), *([str(path)] if path else []), os.environ.get("PYTHONPATH", "")]
     with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
         script.write(code)
@@ -54,7 +54,7 @@ def running(code: str, *arguments: object, path: Path | None = None) -> Iterator
         try:
             yield process
         finally:
-            # LitServe's own children outlive it, and would share the cores with whatever is measured next.
+            # The children of LitServe outlive it and would use the cores during the next measurement.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
 
@@ -63,7 +63,7 @@ def running(code: str, *arguments: object, path: Path | None = None) -> Iterator
 def raw_predictor(
     artifact: Path, cache: Path, batch: NDArray[np.uint8] | NDArray[np.float32], device: str = "cpu"
 ) -> Iterator[Callable[[float], Rate]]:
-    """A loaded version that sees the same batch over and over; called with seconds, it says how fast it goes."""
+    """A function that runs a loaded version on the same batch for some seconds and returns its rate."""
     with tempfile.NamedTemporaryFile(suffix=".npy") as array:
         np.save(array, batch)
         array.flush()
@@ -83,5 +83,5 @@ def raw_predictor(
 
 
 def squares(artifact_size: int, count: int) -> NDArray[np.uint8]:
-    """Films as the network takes them, uint8 (count, S, S)."""
+    """Random input images of the network, uint8 (count, S, S)."""
     return np.random.default_rng(0).integers(0, 256, (count, artifact_size, artifact_size), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The product's own processes on a home of their own, as ``make demo`` and production start them."""
+"""Start the product's processes with a temporary home folder, as ``make demo`` and production start them."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """A running product. ``processes`` holds ours by name; ``postgres`` and ``valkey`` are beside them."""
+    """A running product. ``processes`` has its processes by name, and also ``postgres`` and ``valkey``."""
 
     home: Path
     url: str
@@ -42,7 +42,7 @@ class Stack:
         return self.demo["tenants"][0]["api_key"]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU seconds so far by part, children included."""
+        """CPU seconds so far by process name, including children."""
         return {name: cpu_seconds(process) for name, process in self.processes.items()}
 
 
@@ -60,7 +60,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
         return subprocess.Popen(
-            # "worker-2" is one more "worker".
+            # "worker-2" is another "worker".
             command(name.partition("-")[0]),
             cwd=PROJECT_ROOT,
             env=ENVIRONMENT | environment,
@@ -72,7 +72,7 @@ def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Pop
 @contextmanager
 def running_stack(parts: Sequence[str] = ("web", "worker", "dispatcher"), artifact: Path | None = None,
                   **variables: str) -> Iterator[Stack]:  # fmt: skip
-    """Start servers, migrate, seed without films and start the named parts; everything is gone afterwards.
+    """Start servers, migrate, seed without images, start the named processes, and remove everything afterwards.
 
     Args:
         artifact: serve this version instead of the starter.

@@ -1,9 +1,9 @@
-"""STOW of 1 MB instances over 4 connections: this product's web server and Orthanc's, the same films, in turns.
+"""Compare STOW of 1 MB instances over 4 connections: our web server and Orthanc's, in alternating rounds.
 
     python -m benchmarks.stow_vs_orthanc [--films 200] [--per-turn 50] [--connections 4]
 
-Prints instances/s of both and their ratio, and what one instance costs in CPU-ms of each process. Needs Debian's
-`orthanc` and `orthanc-dicomweb`.
+Prints instances/s of both and their ratio, and the CPU-ms of each process per instance. Needs Debian's `orthanc` and
+`orthanc-dicomweb`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ WARM_UP = 8
 
 @dataclass
 class Contender:
-    """One server under the same load."""
+    """One of the two servers, with its measurements."""
 
     name: str
     url: str
@@ -61,7 +61,7 @@ class Contender:
 
 @contextmanager
 def running_orthanc() -> Iterator[Contender]:
-    """Debian's Orthanc with its DICOMweb plugin on a free loopback port, with a storage of its own."""
+    """Debian's Orthanc with its DICOMweb plugin, on a free loopback port and with a temporary storage."""
     program = shutil.which("Orthanc")
     if program is None or not PLUGIN.exists():
         raise SystemExit("Orthanc is missing: apt-get install orthanc orthanc-dicomweb")

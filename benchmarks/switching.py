@@ -1,14 +1,14 @@
-"""Activation and rollback under load, against the same load left alone; and what one film costs beside its reading.
+"""Measure activation and rollback under load, and the time per image that is added to decoding and forward pass.
 
     python -m benchmarks.switching [--seconds 120] [--rate 4] [--every 2] [--densenet]
 
-A film arrives `rate` times a second, first in peace and then while the pointer moves every `every` seconds: to one of
-three other versions in turn, and back. A worker keeps one version beside the one that serves, so each is loaded anew;
-the third is damaged in the storage and must be refused each time.
+`rate` images arrive per second, first without activations, and then while every `every` seconds one of three other
+versions is activated or rolled back. A worker keeps one version beside the active one, so each version is loaded again.
+The third one is damaged in the storage and must be refused each time.
 
-Prints failed jobs (limit 0), readings by version, the 95th percentile of the time from the queueing
-of a job to its end as a ratio of both phases (limit 1.5), and, one film at a time, the median time from STOW's answer
-to committed findings beyond decoding and a bare forward in one process (limit 15 ms).
+Prints failed jobs (limit 0); readings by version; the ratio of both phases for the 95th percentile of the time from
+queueing to the end of a job (limit 1.5); and for single images the median time from the STOW response to committed
+findings, minus decoding and forward pass in one process (limit 15 ms).
 """
 
 import argparse
@@ -55,10 +55,10 @@ for _ in sys.stdin:
 
 @contextmanager
 def bare_reader(artifact: Path, folder: Path) -> Iterator[Callable[[], float]]:
-    """Reads a film on each call, in a process of its own: seconds of decoding and one forward with nothing between."""
-    film = folder / "film.dcm"
-    film.write_bytes(image_bytes(0, "bare"))
-    command = [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(film)]
+    """A function that reads an image in a separate process and returns the seconds of decoding and forward pass."""
+    instance = folder / "film.dcm"
+    instance.write_bytes(image_bytes(0, "bare"))
+    command = [sys.executable, "-c", _BARE, str(artifact), str(folder / "cache"), str(instance)]
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -79,7 +79,7 @@ def bare_reader(artifact: Path, folder: Path) -> Iterator[Callable[[], float]]:
 
 
 def other_version(artifact: Path, folder: Path) -> Any:
-    """The same network under another card, registered: another version at no other cost."""
+    """Register the same network with another card: another version with the same speed."""
     from apps.registry.services import register
 
     shutil.copytree(artifact, folder)
@@ -89,7 +89,7 @@ def other_version(artifact: Path, folder: Path) -> Any:
 
 
 def damaged(version: Any) -> Any:
-    """Cut its stored weights short."""
+    """Shorten the stored weights of a version."""
     from django.core.files.base import ContentFile
     from django.core.files.storage import default_storage
 
@@ -108,31 +108,31 @@ def jobs() -> Any:
 
 
 def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]:
-    """Send films at a steady rate, wait until all are read; the rows of their jobs."""
+    """Send images at a constant rate and wait until all are read; returns their jobs."""
     known = set(jobs().values_list("id", flat=True))
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     started, count = time.perf_counter(), int(seconds * rate)
     for number in range(count):
-        film = image_bytes(number, run)
+        instance = image_bytes(number, run)
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
-        store_all(stack.url, "/dicom-web/studies", [film], headers, connections=1)
+        store_all(stack.url, "/dicom-web/studies", [instance], headers, connections=1)
     wait_for_jobs(len(known) + count)
     rows = jobs().only("id", "state", "attempt", "created", "finished", "model_version_id")
     return [row for row in rows if row.pk not in known]
 
 
-def switch(others: list[Any], every: float, stop: threading.Event, moves: list[float]) -> None:
+def switch(others: list[Any], every: float, stop: threading.Event, switches: list[float]) -> None:
     from django.db import connections
 
     from apps.deployment.services import activate, roll_back
 
     try:
         while not stop.wait(every):
-            if len(moves) % 2:
+            if len(switches) % 2:
                 roll_back(by=Actor(name="benchmark"))
             else:
-                activate(version=others[len(moves) // 2 % len(others)], by=Actor(name="benchmark"))
-            moves.append(time.perf_counter())
+                activate(version=others[len(switches) // 2 % len(others)], by=Actor(name="benchmark"))
+            switches.append(time.perf_counter())
     finally:
         connections.close_all()
 
@@ -141,26 +141,26 @@ def p95(rows: list[Any]) -> float:
     return float(np.percentile([(row.finished - row.created).total_seconds() for row in rows], 95))
 
 
-_TELL = """
-create function benchmark_tell() returns trigger language plpgsql as
+_NOTIFY = """
+create function benchmark_notify() returns trigger language plpgsql as
     $$ begin perform pg_notify('benchmark_complete', ''); return null; end $$;
-create trigger benchmark_tell after update of state on inference_inferencejob
-    for each row when (new.state = 'complete') execute function benchmark_tell();
+create trigger benchmark_notify after update of state on inference_inferencejob
+    for each row when (new.state = 'complete') execute function benchmark_notify();
 listen benchmark_complete
 """
 
 
 @contextmanager
 def completions() -> Iterator[Callable[[], None]]:
-    """Waits on each call until the findings of one more film are committed.
+    """A function that waits until the findings of one more image are committed.
 
-    The database tells it: to look again and again would take a core's time from what is measured.
+    The database sends a notification, because polling would use a core during the measurement.
     """
     from django.db import connections
 
     database = connections["owner"]
     with database.cursor() as cursor:
-        cursor.execute(_TELL)
+        cursor.execute(_NOTIFY)
     listening = database.connection
 
     def wait() -> None:
@@ -176,12 +176,12 @@ def completions() -> Iterator[Callable[[], None]]:
         yield wait
     finally:
         with database.cursor() as cursor:
-            cursor.execute("drop function benchmark_tell cascade")
+            cursor.execute("drop function benchmark_notify cascade")
         database.close()
 
 
 def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> tuple[float, float]:
-    """Median seconds from STOW's answer to committed findings on an idle system, and of a bare reading.
+    """Median seconds from the STOW response to committed findings on an idle system, and of a bare reading.
 
     They take turns, each after the same rest: right after another film, caches are warm.
     """
@@ -199,7 +199,7 @@ def one_at_a_time(stack: Stack, bare: Callable[[], float], rounds: int = 40) -> 
 
 
 def compile_each(versions: list[Any]) -> None:
-    """Move to each and back once, so that it is compiled; afterwards a switch costs what it costs."""
+    """Activate each version once and roll back, so that its network is compiled before the measurement."""
     from apps.deployment.services import activate, roll_back
     from apps.inference.models import Worker
 
@@ -226,21 +226,21 @@ def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespa
     compile_each(others)
     bad = damaged(other_version(artifact, folder / "damaged"))
     quiet = under_load(stack, "quiet", options.seconds, options.rate)
-    stop, moves = threading.Event(), list[float]()
-    mover = threading.Thread(target=switch, args=([*others, bad], options.every, stop, moves))
-    mover.start()
-    moved = under_load(stack, "moved", options.seconds, options.rate)
+    stop, switches = threading.Event(), list[float]()
+    switching = threading.Thread(target=switch, args=([*others, bad], options.every, stop, switches))
+    switching.start()
+    under_switching = under_load(stack, "moved", options.seconds, options.rate)
     stop.set()
-    mover.join()
+    switching.join()
     names = {version.pk: f"{version} {version.sha256[:8]}" for version in (serving, *others, bad)}
-    by_version = Counter(names.get(row.model_version_id, "another") for row in moved)
-    failed = sum(row.state != "complete" for row in moved)
-    again = sum(row.attempt > 1 for row in moved)
-    print(f"moves of the pointer      {len(moves)}, one every {options.every:g} s for {options.seconds:g} s")
-    print(f"jobs failed               {failed} of {len(moved)} (limit 0), claimed again {again}")
+    by_version = Counter(names.get(row.model_version_id, "another") for row in under_switching)
+    failed = sum(row.state != "complete" for row in under_switching)
+    again = sum(row.attempt > 1 for row in under_switching)
+    print(f"activations and rollbacks {len(switches)}, one every {options.every:g} s for {options.seconds:g} s")
+    print(f"jobs failed               {failed} of {len(under_switching)} (limit 0), claimed again {again}")
     print(f"readings by version       {', '.join(f'{name}: {count}' for name, count in sorted(by_version.items()))}")
-    print(f"p95, queued to ended      {1000 * p95(moved):.0f} ms against {1000 * p95(quiet):.0f} ms in peace "
-          f"= {p95(moved) / p95(quiet):.2f} (limit 1.5)")  # fmt: skip
+    print(f"p95, queued to ended      {1000 * p95(under_switching):.0f} ms against {1000 * p95(quiet):.0f} ms without "
+          f"= {p95(under_switching) / p95(quiet):.2f} (limit 1.5)")  # fmt: skip
     print(f"one film at a time        {1000 * alone:.0f} ms, decoding and bare forward {1000 * bare:.0f} ms: "
           f"{1000 * (alone - bare):.0f} ms added (limit 15)")  # fmt: skip
 
@@ -249,7 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--rate", type=float, default=4.0, help="films a second")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two moves")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between an activation and a rollback")
     parser.add_argument("--densenet", action="store_true", help="an untrained DenseNet121 instead of the starter")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,9 +1,9 @@
-"""A training on one GPU: compiled bfloat16 against the same loop uncompiled, with films on the GPU and read ahead.
+"""Measure training on one GPU: compiled bfloat16 and uncompiled, with images on the GPU or prefetched.
 
     python -m benchmarks.training_gpu [--arch densenet121] [--batch 256] [--size 224] [--films 4096]
 
-Runs the product's own training loop (augmentation, AdamW, clipping, weight average) on random films, and prints
-images/s, the share of time that it waited for films (limit 0.03), and how long the first step took, which compiles.
+Runs the training loop of the product (augmentation, AdamW, clipping, weight average) on random images. Prints images/s,
+the share of time spent waiting for images (limit 0.03), and the time of the first step, which compiles.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from ml.training.world import World
 
 
 def measure(given: argparse.Namespace, films: Films, *, compiled: bool, ahead: bool) -> str:
-    """One line of figures. The first epoch, which compiles, is not counted."""
+    """One line of figures, without the first epoch, which compiles."""
     torch.manual_seed(0)
     recipe = replace(Recipe(), batch_size=given.batch, epochs=2, train_size=given.size)
     world = World(torch.device("cuda"))

@@ -1,10 +1,10 @@
-"""What three nodes cost: bytes on the wire, and time beyond it, against one process that does the same work.
+"""Measure the overhead of three ranks: bytes sent and extra time, relative to one process with the same work.
 
     python -m benchmarks.training_nodes [--arch densenet121] [--size 96] [--batch 6] [--steps 5] [--rounds 4]
 
-Three gloo ranks on a loopback interface of their own, one thread each, take turns with one process that computes the
-same three parts one after the other on all cores. Bytes are counted by the kernel, TCP and IP headers included.
-Limits: volume = 2 (n - 1) / n x gradient bytes for each rank, +- 5 %; time beyond communication <= 10 %.
+Three gloo ranks with one thread each, on a separate loopback interface, alternate with one process that computes the
+three micro-batches one after the other on all cores. The kernel counts the bytes, including TCP and IP headers.
+Limits: 2 (n - 1) / n x gradient bytes for each rank, +- 5 %; extra time beside communication <= 10 %.
 """
 
 import argparse
@@ -38,7 +38,7 @@ RANKS = 3
 
 
 def in_own_network() -> None:
-    """Start again in a network namespace, where nobody else's bytes are counted."""
+    """Start again in a new network namespace, where only the bytes of this benchmark are counted."""
     if os.environ.get("OWN_NETWORK"):
         return
     enter = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -73,7 +73,7 @@ def loop_of(given: argparse.Namespace, world: World, films: int, micro_batch: in
 
 
 def epoch(loop: Loop) -> float:
-    """Seconds of a step."""
+    """Seconds per step."""
     start = time.perf_counter()
     loop.run_epoch(lambda *_, **__: None, threading.Event(), lambda: None)
     loop.epoch, loop.step = loop.epoch + 1, 0
@@ -100,7 +100,7 @@ def rank(number: int, store: str, given: argparse.Namespace, orders: Any, answer
 
 
 def alone(given: argparse.Namespace, orders: Any, answers: Any) -> None:
-    """The same three parts in one process: as many threads as the ranks have cores to share."""
+    """The same three micro-batches in one process, with as many threads as there are cores."""
     torch.set_num_threads(min(RANKS, len(os.sched_getaffinity(0))))
     loop = loop_of(given, World(torch.device("cpu")), RANKS * given.batch, given.batch)
     while orders.get() != "end":
@@ -109,7 +109,7 @@ def alone(given: argparse.Namespace, orders: Any, answers: Any) -> None:
 
 
 def measure(given: argparse.Namespace) -> tuple[list[tuple[float, float, float, int]], int]:
-    """Rounds of (step of three ranks, their communication alone, step of one process, bytes), and gradient bytes."""
+    """Rounds of (step of three ranks, only their communication, step of one process, bytes), and gradient bytes."""
     context = multiprocessing.get_context("spawn")
     store = str(Path(tempfile.mkdtemp()) / "store")
     inboxes = [context.Queue() for _ in range(RANKS + 1)]

@@ -1,4 +1,4 @@
-"""A version with untrained weights: as fast as a trained one, and of no other use."""
+"""Write a version with untrained weights, which is as fast as a trained one."""
 
 from pathlib import Path
 

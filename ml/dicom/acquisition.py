@@ -1,4 +1,4 @@
-"""Tell an acquisition from an image that was made from other images, by the DICOM attributes alone."""
+"""Distinguish an acquisition from an image that was made from other images, by the DICOM attributes alone."""
 
 import re
 import unicodedata

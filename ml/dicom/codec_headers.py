@@ -51,7 +51,7 @@ def split_frames(index: DicomIndex, frames: int) -> list[list[tuple[int, int]]]:
     firsts = [at_offset.get(offset, -1) for offset in index.offset_table[: frames + 1]]
     if len(firsts) != frames or firsts[0] != 0 or any(a >= b for a, b in pairwise(firsts)):
         raise InputRejected(
-            "codestream-invalid", "The fragments can't be told apart by frame. Send single-frame images."
+            "codestream-invalid", "The fragments can't be assigned to frames. Send single-frame images."
         )
     return [fragments[a:b] for a, b in zip(firsts, [*firsts[1:], len(fragments)], strict=True)]
 

@@ -44,7 +44,7 @@ def map_tensors(tensors: Mapping[str, NDArray[Any]], architecture: str | None, d
     Raises:
         ImportRefused: names or shapes do not fit. The message has the first ones.
     """
-    left_out = {key: "left out as asked" for key in tensors if drop and key.startswith(tuple(drop))}
+    left_out = {key: "left out by --drop" for key in tensors if drop and key.startswith(tuple(drop))}
     kept = {key: value for key, value in tensors.items() if key not in left_out}
     head, features = _split_head(kept)
     architecture = architecture or _recognised(features)

@@ -79,7 +79,7 @@ def test_what_does_not_fit(state: dict[str, Any], change: Callable[[Any], Any], 
 def test_left_out_knowingly(state: dict[str, Any]) -> None:
     state["ema.bn1.weight"] = state["bn1.weight"]
     mapped = map_tensors(state, ARCHITECTURE, drop=("ema.",))
-    assert mapped.dropped == {"ema.bn1.weight": "left out as asked"}
+    assert mapped.dropped == {"ema.bn1.weight": "left out by --drop"}
 
 
 def test_another_architecture_than_named(state: dict[str, Any]) -> None:
