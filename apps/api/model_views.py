@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
-from apps.deployment.selectors import nameable_versions, operating_points, version_for
+from apps.deployment.selectors import nameable_versions, points_for, version_for
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
@@ -49,7 +49,7 @@ class ModelView(ReadView):
     def get(self, request: Request, name: str, number: str) -> Response:
         version = find_version(f"{name}:{number}", among=nameable_versions(current_tenant_id()))
         described = {part: version.manifest[part] for part in _DESCRIBED}
-        described["thresholds"] = operating_points(version, current_tenant_id())
+        described["thresholds"] = points_for(version, current_tenant_id())
         described["data"] = version.data
         described["input_space"] = described["input_space"] | _TENSOR
         whole = _summary(version, _active_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}

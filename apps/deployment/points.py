@@ -28,7 +28,7 @@ def clamp_threshold(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PointChoice:
     """What a tenant chose for one finding: a strategy with its target, or a value set by hand with the reason."""
 
     strategy: str
@@ -109,7 +109,7 @@ def operating_curves(version: ModelVersion) -> dict[str, OperatingCurve]:
 
 
 def resolve_choice(
-    version: ModelVersion, label: str, choice: Choice, curve: OperatingCurve | None, recent: Sequence[float]
+    version: ModelVersion, label: str, choice: PointChoice, curve: OperatingCurve | None, recent: Sequence[float]
 ) -> Point:
     """The operating point that meets a choice.
 
@@ -153,7 +153,7 @@ def _positives(version: ModelVersion, label: str, curve: OperatingCurve | None) 
     return 0 if own is None and any(version.thresholds.values()) else None
 
 
-def _check(version: ModelVersion, label: str, choice: Choice) -> None:
+def _check(version: ModelVersion, label: str, choice: PointChoice) -> None:
     if label not in version.manifest["labels"]:
         raise InvalidInputError(f"{label!r} is not a finding of {version}.")
     if choice.strategy not in Strategy.values:
@@ -167,7 +167,7 @@ def _check(version: ModelVersion, label: str, choice: Choice) -> None:
         raise InvalidInputError(f"{label}: give the {choice.strategy.replace('_', ' ')} as a number between 0 and 1.")
 
 
-def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: OperatingCurve | None) -> float:
+def _on_curve(version: ModelVersion, label: str, choice: PointChoice, curve: OperatingCurve | None) -> float:
     own = version.thresholds[label]
     if choice.strategy == Strategy.YOUDEN and own is not None and own["strategy"] == Strategy.YOUDEN:
         return float(own["value"])
@@ -189,7 +189,7 @@ def _on_curve(version: ModelVersion, label: str, choice: Choice, curve: Operatin
     return reached[-1]
 
 
-def _at_rate(label: str, choice: Choice, recent: Sequence[float]) -> float:
+def _at_rate(label: str, choice: PointChoice, recent: Sequence[float]) -> float:
     rate = choice.target or 0.0
     need = studies_for_rate(rate)
     if len(recent) < need:

@@ -106,7 +106,7 @@ _CHOSEN_POINTS = (
 )
 
 
-def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
+def points_for(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
     """Each finding's operating point for a tenant: the one that it chose, or the version's own; None for none."""
     chosen = OperatingPoint.objects.raw(_CHOSEN_POINTS, [version.pk, tenant_id])
     return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
@@ -114,7 +114,7 @@ def operating_points(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[s
 
 def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float | None]:
     """The threshold of each finding for a tenant: positive at or above it; None where there is no operating point."""
-    points = operating_points(version, tenant_id)
+    points = points_for(version, tenant_id)
     return {label: point["value"] if point else None for label, point in points.items()}
 
 

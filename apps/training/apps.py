@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
 
-class TrainingConfig(AppConfig):
+class TrainingAppConfig(AppConfig):
     """Training runs and their progress."""
 
     name = "apps.training"

@@ -74,7 +74,7 @@ class _Training:
         return self.run
 
 
-def train(
+def run_training(
     *, config: engine.TrainingConfig, nodes: engine.Nodes, out: Path | None, by: Actor, terminal: TextIO
 ) -> TrainingRun | None:
     """Train, and register the result as a candidate.

@@ -5,8 +5,8 @@ from typing import Any
 from django import forms
 
 from apps.deployment.models import OperatingPoint
-from apps.deployment.points import Choice, Strategy, operating_curves
-from apps.deployment.selectors import operating_points
+from apps.deployment.points import PointChoice, Strategy, operating_curves
+from apps.deployment.selectors import points_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 from apps.trials.what_if import Evidence, charts, step, steps
@@ -33,17 +33,17 @@ class PointForm(forms.Form):
         by_hand = row.value if row.strategy == Strategy.MANUAL else None
         return cls(data, initial={"strategy": row.strategy, "target": row.target, "value": by_hand})
 
-    def choice(self) -> Choice | None:
+    def choice(self) -> PointChoice | None:
         given = self.cleaned_data
         if given["strategy"] == _OWN:
             return None
-        return Choice(given["strategy"], given["target"], given["value"], given["reason"])
+        return PointChoice(given["strategy"], given["target"], given["value"], given["reason"])
 
 
 def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
     """The context of `trials/_what_if.html`: the point in force, and the effect of every other threshold."""
     curve = operating_curves(version).get(label)
-    point = operating_points(version, tenant.pk)[label]
+    point = points_for(version, tenant.pk)[label]
     shown = steps(found, curve)
     now = step(float(point["value"]), found, curve) if point else None
     return {

@@ -7,9 +7,9 @@ from typing import Any
 from apps.deployment.points import (
     FEWEST_FLAGGED,
     FEWEST_STUDIES,
-    Choice,
     OperatingCurve,
     Point,
+    PointChoice,
     Strategy,
     clamp_threshold,
     operating_curves,
@@ -135,7 +135,7 @@ def _proposal(
         return None, "The version's own point."
     by_curve = point.strategy in (Strategy.YOUDEN, Strategy.SENSITIVITY, Strategy.SPECIFICITY)
     if by_curve and (curve is not None or (point.strategy == Strategy.YOUDEN and _own(to_version, label) is not None)):
-        kept = resolve_choice(to_version, label, Choice(point.strategy, point.target), curve, ())
+        kept = resolve_choice(to_version, label, PointChoice(point.strategy, point.target), curve, ())
         return kept, f"Keeps the {Strategy(point.strategy).label.lower()}."
     if len(candidate) < FEWEST_STUDIES:
         return None, f"Only {len(candidate)} studies: {FEWEST_STUDIES} are needed to keep a share."

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from apps.audit.services import Actor
 from apps.deployment.models import Activation, ActivationRequest
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import set_points
 from apps.registry.models import ModelVersion
@@ -22,7 +22,7 @@ def test_a_tenants_points_are_carried_over_and_listed_in_the_ledger(
     set_points(
         tenant=north.tenant,
         version=first,
-        choices={"Mass": Choice("sensitivity", 0.8)},
+        choices={"Mass": PointChoice("sensitivity", 0.8)},
         recent={},
         by=Actor(name="test"),
     )
@@ -41,7 +41,7 @@ def test_the_form_names_a_choice_that_cannot_be_kept(
     operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
 ) -> None:
     first, second = pair
-    by_hand = Choice("manual", value=0.3, reason="As before.")
+    by_hand = PointChoice("manual", value=0.3, reason="As before.")
     set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     refused = operator.post(address, {"keeps_points": "on", "reason": "Better."})

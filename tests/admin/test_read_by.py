@@ -8,7 +8,7 @@ from django.urls import reverse
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.deployment.models import Challenger
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, challenge, roll_back, set_points, unpin
 from apps.inference.models import InferenceJob
 from apps.inference.services import Canary, claim_jobs
@@ -46,7 +46,7 @@ def test_which_version_read_a_study_and_who_deployed_it(
     # What is changed later did not read it.
     set_points(
         tenant=north.tenant, version=version, by=Actor(name="user:another"), recent={},
-        choices={"Mass": Choice("manual", value=0.9, reason="Later.")},
+        choices={"Mass": PointChoice("manual", value=0.9, reason="Later.")},
     )  # fmt: skip
     study_id = InferenceJob.objects.using("dispatch").values_list("study_id", flat=True).get()
 
@@ -74,7 +74,7 @@ def test_a_pinned_tenants_study_leads_to_the_entry_that_pinned_it(
         read(film.instance, Mass=0.7)
         assert [each.entry for each in readings_of(film.study.pk)] == [entry]
     # A change of points and its taking back let no version read.
-    by_hand = {"Mass": Choice("manual", value=0.9, reason="Tried.")}
+    by_hand = {"Mass": PointChoice("manual", value=0.9, reason="Tried.")}
     set_points(tenant=north.tenant, version=version, choices=by_hand, recent={}, by=Actor(name="test"))
     roll_back(tenant=north.tenant, by=Actor(name="test"))
     film = store_film(north, seed=3, size=256)

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, set_points
 from apps.inference.serving import loaded_versions
 from apps.registry.services import register
@@ -309,7 +309,7 @@ def test_each_hospital_is_answered_by_its_own_version_and_operating_points(
 ) -> None:
     other = recalibrated(tmp_path)
     activate(version=other, by=Actor(name="test"), tenant=south.tenant, reason="trial")
-    choice = Choice("manual", value=0.123, reason="few radiologists at night")
+    choice = PointChoice("manual", value=0.123, reason="few radiologists at night")
     set_points(tenant=north.tenant, version=serving, choices={"Effusion": choice}, recent={}, by=Actor(name="test"))
     loaded_versions().predictor(other, time.monotonic() + 240)
 

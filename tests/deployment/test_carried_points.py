@@ -9,7 +9,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.point_changes import point_changes
 from apps.deployment.models import Activation, ActivationRequest, SwitchPreview
-from apps.deployment.points import Choice, Point, resolve_choice
+from apps.deployment.points import Point, PointChoice, resolve_choice
 from apps.deployment.selectors import thresholds_for
 from apps.deployment.services import (
     activate,
@@ -25,10 +25,10 @@ from apps.registry.models import ModelVersion
 from apps.trials.preview_report import PairedProbabilities, preview_report
 from apps.trials.services import store_preview
 
-BY_HAND = Choice("manual", value=0.33, reason="By the tumour board.")
+BY_HAND = PointChoice("manual", value=0.33, reason="By the tumour board.")
 
 
-def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
+def choose(hospital: Any, version: ModelVersion, label: str, choice: PointChoice | None) -> Activation:
     return set_points(
         tenant=hospital.tenant, version=version, choices={label: choice}, recent={}, by=Actor(name="test")
     )
@@ -57,8 +57,8 @@ def test_a_sample_too_small_for_a_threshold_proposes_none(
 def test_a_share_needs_enough_studies_to_flag_one(first: ModelVersion) -> None:
     recent = [index / 100 for index in range(40)]
     with pytest.raises(InvalidInputError, match=r"a share of 2.0% needs at least 50 recent studies"):
-        resolve_choice(first, "Mass", Choice("alert_rate", 0.02), None, recent)
-    assert resolve_choice(first, "Mass", Choice("alert_rate", 0.025), None, recent).value == pytest.approx(0.385)
+        resolve_choice(first, "Mass", PointChoice("alert_rate", 0.02), None, recent)
+    assert resolve_choice(first, "Mass", PointChoice("alert_rate", 0.025), None, recent).value == pytest.approx(0.385)
 
 
 def test_a_preview_without_a_proposal_says_why_in_the_refusal(
@@ -69,7 +69,7 @@ def test_a_preview_without_a_proposal_says_why_in_the_refusal(
     assert is_current_preview(kept)
     with pytest.raises(ConflictError, match=r"proposes none. 0 of 30 studies were flagged"):
         activate(version=second, by=Actor(name="test"))
-    choose(north, first, "Mass", Choice("manual", value=0.5, reason="Fewer."))
+    choose(north, first, "Mass", PointChoice("manual", value=0.5, reason="Fewer."))
     assert not is_current_preview(kept), "Other points are in force."
 
 
@@ -117,7 +117,7 @@ def test_an_unchanged_choice_leaves_no_ledger_entry(north: Any, first: ModelVers
 def test_the_history_leaves_challengers_out_and_names_the_versions_own_points(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
     challenge(version=second, by=Actor(name="test"))
     choose(north, first, "Hernia", BY_HAND)
     changes = [(each.label, each.before, each.after) for each in point_changes(north.tenant.pk)]

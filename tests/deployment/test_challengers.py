@@ -12,7 +12,7 @@ from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, Challenger, canary_reads
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.selectors import challenger_for, thresholds_for, version_for, version_state, with_state
 from apps.deployment.services import (
     activate,
@@ -137,23 +137,23 @@ def test_a_challenger_needs_a_version_in_service(db: None) -> None:
 
 def test_a_canary_follows_the_hospitals_operating_points(first: ModelVersion, second: ModelVersion, north: Any) -> None:
 
-    def choose(choice: Choice) -> None:
+    def choose(choice: PointChoice) -> None:
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
 
-    choose(Choice("sensitivity", 0.8))
+    choose(PointChoice("sensitivity", 0.8))
     challenge(version=second, by=Actor(name="test"), percent=20)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
-    choose(Choice("sensitivity", 0.95))
+    choose(PointChoice("sensitivity", 0.95))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.1)
     entry = Activation.objects.first()
     assert (entry.act, entry.percent, entry.for_tenant) == ("canary", 20, north.tenant)
     with pytest.raises(ConflictError, match="on trial and cannot keep this choice"):
-        choose(Choice("manual", value=0.3, reason="As before."))
+        choose(PointChoice("manual", value=0.3, reason="As before."))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.2)
     roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
     end_challenge(by=Actor(name="test"))
-    choose(Choice("manual", value=0.3, reason="As before."))
+    choose(PointChoice("manual", value=0.3, reason="As before."))
     with pytest.raises(ConflictError, match="threshold of its own"):
         challenge(version=second, by=Actor(name="test"), percent=20)
     challenge(version=second, by=Actor(name="test"), percent=20, keeps_points=False)
@@ -161,7 +161,7 @@ def test_a_canary_follows_the_hospitals_operating_points(first: ModelVersion, se
 
 
 def test_a_canary_never_prevents_a_rollback(first: ModelVersion, second: ModelVersion, north: Any) -> None:
-    for choice in (Choice("manual", value=0.3, reason="As ever."), Choice("sensitivity", 0.8)):
+    for choice in (PointChoice("manual", value=0.3, reason="As ever."), PointChoice("sensitivity", 0.8)):
         set_points(tenant=north.tenant, version=first, choices={"Mass": choice}, recent={}, by=Actor(name="test"))
     challenge(version=second, by=Actor(name="test"), percent=20)
     roll_back(by=Actor(name="test"), tenant=north.tenant)
@@ -178,7 +178,7 @@ def test_the_platforms_canary_takes_over_the_points_of_tenants_that_join_it(
         set_points(
             tenant=hospital.tenant,
             version=first,
-            choices={"Mass": Choice("sensitivity", 0.8)},
+            choices={"Mass": PointChoice("sensitivity", 0.8)},
             recent={},
             by=Actor(name="test"),
         )
@@ -198,7 +198,7 @@ def test_the_platforms_canary_takes_over_the_points_of_tenants_that_join_it(
 
 def test_a_shadow_never_prevents_a_choice(first: ModelVersion, second: ModelVersion, north: Any) -> None:
     challenge(version=second, by=Actor(name="test"))
-    by_hand = Choice("manual", value=0.3, reason="As before.")
+    by_hand = PointChoice("manual", value=0.3, reason="As before.")
     set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.3
     assert challenger_for(north.tenant.pk) is not None

@@ -7,7 +7,7 @@ from django.core.management import call_command
 
 from apps.audit.services import Actor
 from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, challenge, roll_back, set_points
 from apps.registry.missing_points import missing_points_warning
 from apps.registry.models import ModelVersion
@@ -49,7 +49,7 @@ def test_the_first_activation_warns_of_missing_points(db: None) -> None:
 
 def test_points_that_tenants_chose_count(north: Any, south: Any, first: ModelVersion) -> None:
     def choose(version: ModelVersion, label: str) -> None:
-        by_hand = Choice("manual", value=0.3, reason="By the tumour board.")
+        by_hand = PointChoice("manual", value=0.3, reason="By the tumour board.")
         set_points(tenant=north.tenant, version=version, choices={label: by_hand}, recent={}, by=Actor(name="test"))
 
     lacking = without_points(2, "Mass")

@@ -10,7 +10,7 @@ from django.db import connection
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, OperatingPoint
-from apps.deployment.points import Choice, OperatingCurve, Point, resolve_choice, threshold_for_rate
+from apps.deployment.points import OperatingCurve, Point, PointChoice, resolve_choice, threshold_for_rate
 from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import (
     activate,
@@ -20,7 +20,7 @@ from apps.deployment.services import (
     roll_back,
     set_points,
     unpin,
-    withdraw,
+    withdraw_request,
 )
 from apps.registry.models import ModelVersion
 from apps.trials.preview_report import PairedProbabilities, preview_report
@@ -29,7 +29,7 @@ from tests.registry.versions import CURVE, registered
 RECENT = [index / 100 for index in range(1, 101)]
 
 
-def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | None) -> Activation:
+def choose(hospital: Any, version: ModelVersion, label: str, choice: PointChoice | None) -> Activation:
     return set_points(
         tenant=hospital.tenant,
         version=version,
@@ -43,17 +43,17 @@ def choose(hospital: Any, version: ModelVersion, label: str, choice: Choice | No
 @pytest.mark.parametrize(
     ("choice", "value"),
     [
-        (Choice("youden"), 0.5),
-        (Choice("sensitivity", 0.8), 0.4),
-        (Choice("sensitivity", 0.81), 0.2),
-        (Choice("specificity", 0.9), 0.6),
-        (Choice("specificity", 0.71), 0.6),
-        (Choice("alert_rate", 0.1), 0.905),
-        (Choice("manual", value=0.33, reason="The tumour board asked for it."), 0.33),
+        (PointChoice("youden"), 0.5),
+        (PointChoice("sensitivity", 0.8), 0.4),
+        (PointChoice("sensitivity", 0.81), 0.2),
+        (PointChoice("specificity", 0.9), 0.6),
+        (PointChoice("specificity", 0.71), 0.6),
+        (PointChoice("alert_rate", 0.1), 0.905),
+        (PointChoice("manual", value=0.33, reason="The tumour board asked for it."), 0.33),
     ],
 )
 def test_a_choice_holds_for_one_tenant_and_finding(
-    north: Any, south: Any, first: ModelVersion, choice: Choice, value: float
+    north: Any, south: Any, first: ModelVersion, choice: PointChoice, value: float
 ) -> None:
     entry = choose(north, first, "Effusion", choice)
 
@@ -72,24 +72,24 @@ def test_a_choice_holds_for_one_tenant_and_finding(
 @pytest.mark.parametrize(
     ("label", "choice", "message"),
     [
-        ("Fracture", Choice("youden"), "not a finding of chest-net:1"),
-        ("Mass", Choice("luck"), "is not one of youden"),
-        ("Mass", Choice("sensitivity"), "give the sensitivity as a number"),
-        ("Mass", Choice("specificity", 1.5), "give the specificity as a number"),
-        ("Mass", Choice("manual", value=0.0, reason="x"), "between 0 and 1"),
-        ("Mass", Choice("manual", value=0.3, reason=" "), "give the reason"),
-        ("Hernia", Choice("sensitivity", 0.9), "fewer than 10 positive films"),
-        ("Hernia", Choice("alert_rate", 0.1), "fewer than 10 positive films"),
+        ("Fracture", PointChoice("youden"), "not a finding of chest-net:1"),
+        ("Mass", PointChoice("luck"), "is not one of youden"),
+        ("Mass", PointChoice("sensitivity"), "give the sensitivity as a number"),
+        ("Mass", PointChoice("specificity", 1.5), "give the specificity as a number"),
+        ("Mass", PointChoice("manual", value=0.0, reason="x"), "between 0 and 1"),
+        ("Mass", PointChoice("manual", value=0.3, reason=" "), "give the reason"),
+        ("Hernia", PointChoice("sensitivity", 0.9), "fewer than 10 positive films"),
+        ("Hernia", PointChoice("alert_rate", 0.1), "fewer than 10 positive films"),
     ],
 )
 def test_choices_that_cannot_be_met_are_refused(
-    north: Any, first: ModelVersion, label: str, choice: Choice, message: str
+    north: Any, first: ModelVersion, label: str, choice: PointChoice, message: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         set_points(
             tenant=north.tenant,
             version=first,
-            choices={"Effusion": Choice("sensitivity", 0.8), label: choice},
+            choices={"Effusion": PointChoice("sensitivity", 0.8), label: choice},
             recent={label: RECENT},
             by=Actor(name="test"),
         )
@@ -98,15 +98,15 @@ def test_choices_that_cannot_be_met_are_refused(
 
 
 def test_few_positives_by_hand_with_a_reason(north: Any, first: ModelVersion) -> None:
-    choose(north, first, "Hernia", Choice("manual", value=0.2, reason="Surgeons want every one."))
+    choose(north, first, "Hernia", PointChoice("manual", value=0.2, reason="Surgeons want every one."))
     assert thresholds_for(first, north.tenant.pk)["Hernia"] == 0.2
 
 
 def test_a_version_without_a_curve_names_the_command_that_evaluates_it(first: ModelVersion) -> None:
     with pytest.raises(InvalidInputError, match="evaluate_model --version chest-net:1"):
-        resolve_choice(first, "Mass", Choice("sensitivity", 0.8), None, ())
+        resolve_choice(first, "Mass", PointChoice("sensitivity", 0.8), None, ())
     with pytest.raises(InvalidInputError, match="at least 20 recent studies, and there are 3"):
-        resolve_choice(first, "Mass", Choice("alert_rate", 0.1), None, RECENT[:3])
+        resolve_choice(first, "Mass", PointChoice("alert_rate", 0.1), None, RECENT[:3])
 
 
 def test_the_threshold_for_a_share_never_exceeds_it() -> None:
@@ -127,7 +127,7 @@ def test_between_vertices_a_curve_takes_the_one_above() -> None:
 def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
     north: Any, south: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
-    choose(north, first, "Effusion", Choice("sensitivity", 0.8))
+    choose(north, first, "Effusion", PointChoice("sensitivity", 0.8))
     entry = activate(version=second, by=Actor(name="test"))
 
     # The same threshold would have cut the sensitivity from 0.8 to 0.3.
@@ -144,7 +144,7 @@ def test_a_switch_keeps_the_sensitivity_and_a_rollback_brings_both_back(
 
 
 def test_a_choice_that_needs_a_preview_stops_the_switch(north: Any, first: ModelVersion, second: ModelVersion) -> None:
-    choose(north, first, "Mass", Choice("alert_rate", 0.1))
+    choose(north, first, "Mass", PointChoice("alert_rate", 0.1))
     with pytest.raises(ConflictError, match="preview_switch chest-net:2 --tenant north"):
         activate(version=second, by=Actor(name="test"))
     assert version_for(north.tenant.pk) == first
@@ -156,7 +156,7 @@ def test_a_choice_that_needs_a_preview_stops_the_switch(north: Any, first: Model
 
 def test_a_version_without_a_curve_stops_the_switch(north: Any, first: ModelVersion) -> None:
     bare = registered(3, curve=False)
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
     with pytest.raises(ConflictError, match="evaluate_model --version chest-net:3"):
         activate(version=bare, by=Actor(name="test"))
 
@@ -165,7 +165,7 @@ def test_the_platform_leaves_a_pinned_tenants_points_alone(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     activate(version=first, by=Actor(name="test"), tenant=north.tenant)
-    choose(north, first, "Mass", Choice("alert_rate", 0.1))
+    choose(north, first, "Mass", PointChoice("alert_rate", 0.1))
     entry = activate(version=second, by=Actor(name="test"))
     assert entry.points_after == {}
     assert thresholds_for(first, north.tenant.pk)["Mass"] == pytest.approx(0.905)
@@ -173,7 +173,7 @@ def test_the_platform_leaves_a_pinned_tenants_points_alone(
     # To follow the platform is a switch like any other.
     with pytest.raises(ConflictError, match="preview_switch"):
         unpin(tenant=north.tenant, by=Actor(name="test"))
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
     unpin(tenant=north.tenant, by=Actor(name="test"))
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
 
@@ -183,7 +183,7 @@ def test_points_are_set_only_for_the_version_that_was_shown(
 ) -> None:
     activate(version=second, by=Actor(name="test"))
     with pytest.raises(ConflictError, match="chest-net:2 serves North Hospital now"):
-        choose(north, first, "Mass", Choice("sensitivity", 0.8))
+        choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
 
 
 def test_a_retired_version_cannot_serve(north: Any, first: ModelVersion, second: ModelVersion) -> None:
@@ -234,9 +234,9 @@ def test_a_request_is_valid_only_while_the_same_version_serves(
     activate(version=registered(3), by=Actor(name="test"))
     with pytest.raises(ConflictError, match="chest-net:3 is in service now"):
         approve(request=new, by=Actor(name="test", user_id=north.radiologist.pk))
-    withdraw(request=new)
+    withdraw_request(request=new)
     with pytest.raises(ConflictError, match="withdrawn already"):
-        withdraw(request=new)
+        withdraw_request(request=new)
     assert not ActivationRequest.objects.filter(line=None, withdrawn=None).exists()
 
 
@@ -244,14 +244,14 @@ def test_concurrent_changes_of_points_and_versions_stay_consistent(
     north: Any, first: ModelVersion, second: ModelVersion
 ) -> None:
     """However they are interleaved, what the tenant chose last is in force on whichever version serves at the end."""
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
 
     def change_something(step: int) -> str:
         try:
             if step % 2:
                 activate(version=(first, second)[step // 2 % 2], by=Actor(name="test"))
             else:
-                choose(north, (first, second)[step // 2 % 2], "Mass", Choice("sensitivity", 0.95))
+                choose(north, (first, second)[step // 2 % 2], "Mass", PointChoice("sensitivity", 0.95))
         except ConflictError as error:
             return error.detail
         finally:
@@ -282,7 +282,7 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     fewer.manifest["thresholds"]["Nodule"]["positives"] = None
     fewer.manifest["metrics"].pop("operating_curve")
     fewer.save()
-    choose(north, first, "Mass", Choice("sensitivity", 0.8))
+    choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
     studies = [0.1, 0.6, 0.9]
     read = PairedProbabilities(
         former=dict.fromkeys(first.manifest["labels"], studies),
@@ -298,13 +298,13 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     activate(version=fewer, by=Actor(name="test"))
     assert "Mass" not in thresholds_for(fewer, north.tenant.pk)
     with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
-        choose(north, fewer, "Nodule", Choice("sensitivity", 0.9))
+        choose(north, fewer, "Nodule", PointChoice("sensitivity", 0.9))
     # A share of the hospital's own studies needs no films of known truth.
-    choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
+    choose(north, fewer, "Nodule", PointChoice("alert_rate", 0.1))
     assert thresholds_for(fewer, north.tenant.pk)["Nodule"] == pytest.approx(0.905)
     fewer.manifest["thresholds"]["Nodule"]["positives"] = 3
     fewer.save()
     with pytest.raises(InvalidInputError, match="fewer than 10 positive films"):
-        choose(north, fewer, "Nodule", Choice("alert_rate", 0.1))
+        choose(north, fewer, "Nodule", PointChoice("alert_rate", 0.1))
     roll_back(by=Actor(name="test"))
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4

@@ -8,7 +8,7 @@ from django.urls import reverse
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.deployment.models import Activation
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.selectors import thresholds_for
 from apps.deployment.services import activate, set_points
 from apps.tenants.scope import tenant_tx
@@ -108,7 +108,7 @@ def test_operators_may_keep_the_points_to_themselves(north: Any, serving: Any, s
     assert Activation.objects.count() == 1
     # What the operator set is told, without the operator's name.
     set_points(
-        tenant=north.tenant, version=serving, choices={"Mass": Choice("manual", value=0.7, reason="Asked for.")},
+        tenant=north.tenant, version=serving, choices={"Mass": PointChoice("manual", value=0.7, reason="Asked for.")},
         recent={}, by=Actor(name="user:1"), reason="Asked for.",
     )  # fmt: skip
     shown = admin.get(LIST).content.decode()
@@ -123,7 +123,7 @@ def test_without_a_version_the_page_says_so(north: Any, sign_in: Any) -> None:
 
 
 def test_a_switch_of_versions_is_part_of_the_history(north: Any, serving: Any, sign_in: Any) -> None:
-    kept = {"Mass": Choice("sensitivity", 0.8)}
+    kept = {"Mass": PointChoice("sensitivity", 0.8)}
     set_points(tenant=north.tenant, version=serving, choices=kept, recent={}, by=Actor(name="test"), reason="Ours.")
     activate(version=registered(2, scale=0.5), by=Actor(name="test"), reason="Internal.")
     shown = sign_in(north, north.admin).get(LIST).content.decode()

@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.models import SwitchPreview
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import activate, roll_back, set_points
 from apps.registry.models import ModelVersion
@@ -54,8 +54,8 @@ def test_a_preview_proposes_what_keeps_the_share_flagged(
         preview("starter:2", "--tenant", "south")
     probabilities = recent(north, starter)
     choices = {
-        "Effusion": Choice("alert_rate", 0.3),
-        "Mass": Choice("manual", value=sorted(probabilities["Mass"])[10], reason="Half of them."),
+        "Effusion": PointChoice("alert_rate", 0.3),
+        "Mass": PointChoice("manual", value=sorted(probabilities["Mass"])[10], reason="Half of them."),
     }
     set_points(tenant=north.tenant, version=starter, choices=choices, recent=probabilities, by=Actor(name="test"))
 
@@ -96,7 +96,7 @@ def test_a_changed_choice_makes_the_preview_outdated(
     store_film(north, size=256)
     read_studies()
     for value in (0.2, 0.3):
-        by_hand = Choice("manual", value=value, reason="Tried.")
+        by_hand = PointChoice("manual", value=value, reason="Tried.")
         set_points(tenant=north.tenant, version=starter, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
         # One study says nothing of a share, so there is no proposal either.
         assert "20 are needed" in preview("starter:2", "--tenant", "north", "--last", "5")

@@ -12,7 +12,7 @@ from django.urls import reverse
 from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.deployment.models import Activation, PreviewJob, SwitchPreview
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.selectors import version_for
 from apps.deployment.services import request_preview, set_points
 from apps.registry.models import ModelVersion
@@ -61,7 +61,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
         read(film.instance, Mass=0.04 * (seed + 1))
     with tenant_tx(north.tenant.pk):
         recent = {"Mass": [each.probabilities["Mass"] for each in recent_readings(version=version, last=FILMS)]}
-    share = {"Mass": Choice("alert_rate", 0.3)}
+    share = {"Mass": PointChoice("alert_rate", 0.3)}
     set_points(tenant=north.tenant, version=version, choices=share, recent=recent, by=Actor(name="test"))
     page = reverse("admin:registry_modelversion_activate", args=[candidate.pk])
     ask = reverse("admin:registry_modelversion_preview", args=[candidate.pk])

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 
 from apps.api.readiness import Check, readiness, reset_cache
 from apps.audit.services import Actor
-from apps.deployment.points import Choice
+from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, retire, roll_back, set_points, unpin
 from apps.inference.models import Finding, InferenceJob, JobState, Worker
 from apps.inference.selectors import refusing_workers
@@ -59,7 +59,7 @@ def test_findings_are_judged_by_the_hospital_s_own_operating_points(
 ) -> None:
     set_points(
         version=starter, tenant=north.tenant, by=Actor(name="test"), recent={},
-        choices={"Effusion": Choice("manual", value=1e-6, reason="Flag every film.")},
+        choices={"Effusion": PointChoice("manual", value=1e-6, reason="Flag every film.")},
     )  # fmt: skip
     for hospital in (north, south):
         store_film(hospital, seed=1, size=256)

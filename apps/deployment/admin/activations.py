@@ -19,7 +19,7 @@ from apps.deployment.admin.release_checks import with_release_checks
 from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
 from apps.deployment.models import Activation, ActivationRequest, Deployment
 from apps.deployment.points import Point, describe_point
-from apps.deployment.services import approve, roll_back, unpin, withdraw
+from apps.deployment.services import approve, roll_back, unpin, withdraw_request
 from apps.tenants.models import PLATFORM, Tenant
 from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, reference, run_service
 
@@ -273,7 +273,7 @@ class ActivationRequestAdmin(OperatorAdmin):
         waiting = get_object_or_404(ActivationRequest, pk=request_id)
         form = forms.Form(request.POST if request.method == "POST" else None)
         back_to = reverse("admin:deployment_activationrequest_changelist")
-        if request.method == "POST" and form.is_valid() and run_service(form, withdraw, request=waiting):
+        if request.method == "POST" and form.is_valid() and run_service(form, withdraw_request, request=waiting):
             self.log_change(request, waiting.to_version, f"Withdrew the request, {waiting.scope}.")
             return HttpResponseRedirect(back_to)
         return self.page(request, title=f"Withdraw: {waiting}", back_to=back_to, form=form, submit="Withdraw")

@@ -7,7 +7,7 @@ from apps.deployment.services.approval import (
     challenge_or_request,
     request_activation,
     retire,
-    withdraw,
+    withdraw_request,
 )
 from apps.deployment.services.carry_points import is_current_preview
 from apps.deployment.services.challenge import challenge, end_challenge
@@ -35,6 +35,6 @@ __all__ = [
     "roll_back",
     "set_points",
     "unpin",
-    "withdraw",
     "withdraw_offer",
+    "withdraw_request",
 ]

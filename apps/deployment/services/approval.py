@@ -57,7 +57,7 @@ def request_activation(
             carry_over(points if percent is None else without_own_challenger(scope, points), scope.serving, version)
         waiting = ActivationRequest.objects.filter(for_tenant=tenant, line=None, withdrawn=None).first()
         if waiting is not None:
-            withdraw(request=waiting)
+            withdraw_request(request=waiting)
         return ActivationRequest.objects.create(
             for_tenant=tenant,
             from_version=scope.serving,
@@ -118,7 +118,7 @@ def approve(*, request: ActivationRequest, by: Actor) -> Activation:
         return fresh.line
 
 
-def withdraw(*, request: ActivationRequest) -> ActivationRequest:
+def withdraw_request(*, request: ActivationRequest) -> ActivationRequest:
     """Withdraw an open request.
 
     Raises:

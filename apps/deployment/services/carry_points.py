@@ -8,7 +8,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.entries import Chosen, Scope
 from apps.deployment.models import Deployment, OperatingPoint, SwitchPreview
-from apps.deployment.points import Choice, OperatingCurve, Point, Strategy, operating_curves, resolve_choice
+from apps.deployment.points import OperatingCurve, Point, PointChoice, Strategy, operating_curves, resolve_choice
 from apps.deployment.selectors import version_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -137,7 +137,7 @@ def _carried_point(
         return same
     try:
         if point.strategy not in (Strategy.ALERT_RATE, Strategy.MANUAL):
-            return resolve_choice(version, label, Choice(point.strategy, point.target), curve, ())
+            return resolve_choice(version, label, PointChoice(point.strategy, point.target), curve, ())
     except InvalidInputError as error:
         raise ConflictError(f"{error.detail} {_remedy(tenant_id, version)}", "points-not-kept") from error
     raise ConflictError(

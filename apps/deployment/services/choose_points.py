@@ -6,7 +6,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation
-from apps.deployment.points import Choice, operating_curves, resolve_choice
+from apps.deployment.points import PointChoice, operating_curves, resolve_choice
 from apps.deployment.services.carry_points import chosen_points, store_points
 from apps.deployment.services.challenge import update_challenger_points
 from apps.registry.models import ModelVersion
@@ -17,7 +17,7 @@ def set_points(
     *,
     tenant: Tenant,
     version: ModelVersion,
-    choices: Mapping[str, Choice | None],
+    choices: Mapping[str, PointChoice | None],
     recent: Mapping[str, Sequence[float]],
     by: Actor,
     reason: str = "",

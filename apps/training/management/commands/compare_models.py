@@ -16,7 +16,7 @@ from apps.evaluation.execution import run_comparison
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
-from apps.training.services import stopped_by_sigterm, train
+from apps.training.services import run_training, stopped_by_sigterm
 
 
 class Command(BaseCommand):
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         arguments = Namespace(**{**options, "arch": architecture})
         config, nodes = engine.training_of_arguments(arguments, Path())
         with stopped_by_sigterm():
-            run = train(config=config, nodes=nodes, out=None, by=command_actor(), terminal=sys.stderr)
+            run = run_training(config=config, nodes=nodes, out=None, by=command_actor(), terminal=sys.stderr)
         if run is None or run.model_version is None:
             raise InvalidInputError("A comparison needs the chief on this machine: run it on the rendezvous host.")
         self.stderr.write(f"{architecture}: {run.model_version}")

@@ -12,7 +12,7 @@ from apps.audit.services import command_actor
 from apps.core.errors import ChecxrayError
 from apps.registry import engine
 from apps.registry.management.output import describe_next_steps
-from apps.training.services import stopped_by_sigterm, train
+from apps.training.services import run_training, stopped_by_sigterm
 
 
 class Command(BaseCommand):
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         try:
             config, nodes = engine.training_of_arguments(Namespace(**options), options["out"] or Path())
             with stopped_by_sigterm():
-                run = train(
+                run = run_training(
                     config=config,
                     nodes=nodes,
                     out=options["out"],
