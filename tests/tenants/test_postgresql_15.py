@@ -27,7 +27,7 @@ from django.core.management import call_command
 from django.db import connections
 call_command("migrate", verbosity=0)
 from apps.audit.services import Actor
-from apps.inference.intake import inspect_file, ingest_instance
+from apps.ingest.intake import inspect_file, ingest_instance
 from apps.reports.models import ReportDraft
 from apps.studies.models import Instance, Study
 from apps.studies.spool import open_spool
@@ -49,9 +49,10 @@ for alias in ("default", "owner", "dispatch", "auth"):
 """
 # And read by a worker with the shipped version, until its report.
 READ = f"""
-from apps.registry.services import activate, register
+from apps.deployment.services import activate
+from apps.registry.services import register
 from workers.drain import Drain
-activate(version=register(artifact_dir=Path({str(STARTER)!r})), actor="test", reason="First version")
+activate(version=register(artifact_dir=Path({str(STARTER)!r})), by=Actor(name="test"), reason="First version")
 with Drain(device="cpu") as drain:
     print("read", drain.run())
 with tenant_tx(north.id):
