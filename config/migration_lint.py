@@ -31,7 +31,7 @@ RULES = {
     "set-not-null": "PostgreSQL reads the whole table under a lock. Add a check constraint that is not valid, validate "
     "it in a later migration, then set the column",
     "drop": "the former version still selects it. Drop it one release after the last one that uses it",
-    "rename": "the former version knows the former name only. Add the new column, fill it, drop the former one later",
+    "rename": "the former version uses the former name. Add the new column, fill it, drop the former one later",
     "type": "PostgreSQL rewrites the table under a lock. Add and fill a new column, drop the former one later",
     "index": "writes wait until the index is built. Use AddIndexConcurrently in a migration with atomic = False",
     "constraint": "PostgreSQL reads the whole table under a lock. Use AddConstraintNotValid, then ValidateConstraint",

@@ -23,20 +23,20 @@ def evaluate_waiting(*, worker: str, stopping: threading.Event) -> None:
 
 def _measure(job: EvaluationJob, wait_for_child: WaitForChild) -> None:
     with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
-        status, words = _in_child(job, Path(folder), wait_for_child)
+        status, reason = _in_child(job, Path(folder), wait_for_child)
         if status == 0:
             report: dict[str, Any] = json.loads((Path(folder) / "report.json").read_bytes())
             services.complete_evaluation(job=job, report=report)
         elif status == engine.EVALUATION_REFUSED:
-            services.EVALUATIONS.refuse(job=job, reason=words)
+            services.EVALUATIONS.refuse(job=job, reason=reason)
         else:
-            services.EVALUATIONS.fail(job=job, reason=words or f"The evaluation ended with status {status}.")
+            services.EVALUATIONS.fail(job=job, reason=reason or f"The evaluation ended with status {status}.")
 
 
 def _in_child(job: EvaluationJob, folder: Path, wait_for_child: WaitForChild) -> tuple[int, str]:
     """Run an evaluation in a child process; return its exit status and its error message."""
     films = job.evaluation_set
-    with (folder / "said").open("w+b") as said:
+    with (folder / "output").open("w+b") as output:
         child = engine.start_evaluation(
             fetch_artifact(job.model_version),
             Path(films.folder),
@@ -44,9 +44,9 @@ def _in_child(job: EvaluationJob, folder: Path, wait_for_child: WaitForChild) ->
             folder / "report.json",
             settings.CHECXRAY_HOME / "evaluation",
             settings.INFERENCE_DEVICE,
-            said,
+            output,
         )
-        return wait_for_child(child), _last_error(folder / "said")
+        return wait_for_child(child), _last_error(folder / "output")
 
 
 def _last_error(path: Path) -> str:

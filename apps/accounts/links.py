@@ -24,7 +24,7 @@ It works once, until {expires:%Y-%m-%d %H:%M} UTC:
 
 {address}
 
-If you did not ask for it, tell the administrator of your hospital, and do not open it.
+If you did not request it, inform the administrator of your hospital, and do not open it.
 """
 
 
@@ -56,6 +56,6 @@ def send_link(link: Link) -> bool:
         send_mail(f"Checxray at {link.tenant}", body, None, [link.email])
     except (OSError, smtplib.SMTPException) as error:
         raise UnavailableError(
-            "The mail server did not take the message, so no link was made. Try again, or tell the operator."
+            "The mail server did not take the message, so no link was made. Try again, or inform the operator."
         ) from error
     return False

@@ -134,10 +134,12 @@ def _entries(
     thresholds: Mapping[str, float | None],
     heatmaps: bool,
 ) -> list[dict[str, Any]]:
-    if not any(reading.judged for reading in readings):
+    if not any(reading.was_checked for reading in readings):
         raise _unreadable(readings)
     for reading in readings:
-        PREDICTIONS.labels("read" if reading.gate.accepted else "refused" if reading.judged else "unreadable").inc()
+        PREDICTIONS.labels(
+            "read" if reading.gate.accepted else "refused" if reading.was_checked else "unreadable"
+        ).inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
     name = str(version)
     return [

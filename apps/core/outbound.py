@@ -32,14 +32,14 @@ _SPECIAL_PURPOSE = [
 
 
 class UnreachableError(Exception):
-    """The request was refused before it was sent, or found no answer; the message says why."""
+    """The request was refused before it was sent, or got no answer; the message has the reason."""
 
 
 def check_url(url: str) -> SplitResult:
     """Check a URL as far as that is possible without resolving its host name, and return its parts.
 
     Raises:
-        InvalidInputError: the detail says what to change.
+        InvalidInputError: the detail explains what to change.
     """
     try:
         parts = urlsplit(url)

@@ -1,6 +1,6 @@
 """The retry policy: failed work waits for an outage to end, or it spends one of its attempts.
 
-A failure of the infrastructure (storage, database, device, broker) says nothing about the image: the work waits, and no
+A failure of the infrastructure (storage, database, device, broker) is not caused by the image: the work waits, and no
 attempt is spent however long the outage lasts. Every other failure spends an attempt. A refusal of the image is a
 result and no failure; it is not listed here. ``docs/production.md`` shows this table, and a test compares the two.
 """

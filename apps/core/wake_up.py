@@ -1,4 +1,4 @@
-"""Wake-up messages: rows hold the work, and a message only says that there is some. A lost one delays work.
+"""Wake-up messages: database rows hold the work, and a Celery message only wakes a worker. A lost one delays work.
 
 An app names the kind of work; which task takes the message is known to ``workers`` alone.
 """

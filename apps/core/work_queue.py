@@ -1,4 +1,4 @@
-"""Rows of work on PostgreSQL: claimed with a lease, ended by whoever holds the fence, tried three times."""
+"""Rows of work on PostgreSQL: claimed with a lease, ended by the worker with the current fence, three attempts each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

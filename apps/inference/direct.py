@@ -28,7 +28,7 @@ class DirectReading:
     Attributes:
         name: the caller's name for it, or None.
         path: the file; None for an image that the caller preprocessed.
-        judged: whether the input check decided; False where the image could not be read.
+        was_checked: whether the input check decided; False where the image could not be read.
         rows, columns: the size of the displayed image, for the heatmaps.
         warnings: what a reader should know about the image or its patient.
     """
@@ -36,7 +36,7 @@ class DirectReading:
     name: str | None
     path: Path | None = None
     gate: engine.InputCheckResult = field(default_factory=lambda: engine.InputCheckResult(True))
-    judged: bool = False
+    was_checked: bool = False
     rows: int = 0
     columns: int = 0
     decoding: "Future[engine.LoadedInput] | None" = None
@@ -99,7 +99,7 @@ def _start(film: DirectReading, manifest: "engine.Manifest", sandbox: "engine.Sa
     # A PNG or JPEG has no DICOM attributes to check; only its features in the network are checked.
     tags = dict(found.attributes) if found.kind == "dicom" else {}
     film.gate = engine.check_attributes(tags, found.sop_class_uid, found.rows, found.columns, found.unreadable)
-    film.judged = not film.gate.accepted
+    film.was_checked = not film.gate.accepted
     film.warnings = [*found.warnings, *_age_warnings(tags, manifest)]
     if film.gate.accepted:
         film.decoding = sandbox.submit(
@@ -163,7 +163,7 @@ def _predict(readings: Sequence[DirectReading], batch: NDArray[Any], predictor: 
         return
     probabilities = predictor.probabilities(prediction)
     for index, (reading, gate) in enumerate(zip(readings, predictor.check_features(prediction), strict=True)):
-        reading.gate, reading.judged, reading.square = gate, True, None
+        reading.gate, reading.was_checked, reading.square = gate, True, None
         if gate.accepted:
             reading.probabilities, reading.cams = probabilities[index], prediction.cams[index]
 

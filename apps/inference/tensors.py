@@ -41,7 +41,7 @@ def read_tensor(data: bytes, space: "engine.InputSpace", most: int) -> NDArray[n
     """A ``.npy`` file with float32 (N, 3, size, size) in a version's input space, without a copy.
 
     Raises:
-        InvalidInputError: it is no such file; the detail says what is expected.
+        InvalidInputError: it is no such file; the detail explains what is expected.
         TooLargeError: more than ``most`` images.
     """
     shape, offset = _header(data)

@@ -189,13 +189,13 @@ def _midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _matching(studies: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
-    """Every word must occur in the name (in any of its component groups), the patient ID or the accession number."""
+    """Every search term must occur in the name (in any of its component groups), the patient ID or the accession number."""
     text = unicodedata.normalize("NFC", text)
-    for word in text.translate(_SEPARATORS).split():
+    for term in text.translate(_SEPARATORS).split():
         studies = studies.filter(
-            Q(patient_name__icontains=word)
-            | Q(patient__patient_id__icontains=word)
-            | Q(accession_number__icontains=word)
+            Q(patient_name__icontains=term)
+            | Q(patient__patient_id__icontains=term)
+            | Q(accession_number__icontains=term)
         )
     return studies
 

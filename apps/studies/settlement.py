@@ -73,14 +73,14 @@ def sides_of(conflict: DemographicsConflict) -> list[ConflictSide]:
     return list(found.values())
 
 
-def _side(said: Study | Instance, identity: Patient | Instance) -> ConflictSide:
+def _side(source: Study | Instance, identity: Patient | Instance) -> ConflictSide:
     return ConflictSide(
-        key=list(said.demographics_key or []),
+        key=list(source.demographics_key or []),
         patient_id=identity.patient_id,
         issuer=identity.issuer_of_patient_id,
-        name=said.full_name,
-        birth_date=said.patient_birth_date,
-        sex=said.patient_sex,
+        name=source.full_name,
+        birth_date=source.patient_birth_date,
+        sex=source.patient_sex,
     )
 
 

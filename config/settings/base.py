@@ -159,7 +159,7 @@ JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 60)
 # Whether a tenant's administrators choose its operating points; otherwise only operators do.
 HOSPITALS_SET_POINTS = env_bool("HOSPITALS_SET_POINTS", True)
 
-# Webhooks go to public addresses by https, unless these say otherwise.
+# Webhooks go to public addresses by https, unless these settings allow others.
 WEBHOOK_HTTP = env_bool("WEBHOOK_HTTP")
 WEBHOOK_NETWORKS = env_networks("WEBHOOK_NETWORKS")
 

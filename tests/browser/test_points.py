@@ -39,7 +39,7 @@ def test_an_administrator_chooses_a_point(
     expect(page.locator("select[name=strategy]")).to_have_value("manual")
     page.locator("textarea[name=reason]").fill("Nobody should be missed.")
     page.get_by_role("button", name="Use this operating point").click()
-    expect(page.get_by_text("is judged by the new point")).to_be_visible()
+    expect(page.get_by_text("has the new operating point")).to_be_visible()
     expect(page.locator(".changes")).to_contain_text("Nobody should be missed.")
     assert defects(page) == []
     assert thresholds_for(version, north.tenant.id)["Mass"] == 0.2

@@ -49,7 +49,8 @@ def test_what_an_exception_stands_for(error: Exception, code: str | None) -> Non
 
 def test_work_waits_longer_each_time_and_never_longer_than_a_minute() -> None:
     pauses = [pause_after_wait(times).total_seconds() for times in (0, 1, 3, 10, 10_000)]
-    assert pauses == sorted(pauses)
+    # The last two are both at the limit, where only the jitter differs.
+    assert pauses[:-1] == sorted(pauses[:-1])
     assert pauses[0] <= 2
     assert 0.7 * LONGEST_WAIT_SECONDS <= pauses[-1] <= LONGEST_WAIT_SECONDS
     assert waits("storage-unavailable", 10_000)

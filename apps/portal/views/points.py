@@ -58,7 +58,7 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
     require_role(request.membership, Role.ADMIN)
     version = version_for(request.tenant.id)
     if version is None or label not in version.manifest["labels"]:
-        raise NotFoundError("The version that reads here knows no such finding.")
+        raise NotFoundError("The version in service has no such finding.")
     found = evidence(version=version, label=label)
     form = PointForm.of(request.tenant, version, label, request.POST if request.method == "POST" else None)
     if request.method == "POST":
@@ -108,7 +108,7 @@ def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> Poi
 
 
 def _with_names(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
-    """With the names of this hospital's people; everybody else is the platform's operator."""
+    """Add the names of the tenant's members; other changes are by the platform's operator."""
     listed = list(changes)
     members = Membership.objects.filter(user__in={each.by_id for each in listed if each.by_id})
     names: dict[UUID | None, str] = {each.user_id: str(each.user) for each in members.select_related("user")}
