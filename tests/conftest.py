@@ -1,4 +1,4 @@
-"""Real servers for every test that asks for ``db``; two hospitals with people; synthetic films."""
+"""Real servers for every test that uses ``db``; two hospitals with people; synthetic films."""
 
 import functools
 import os
@@ -61,7 +61,7 @@ def db(servers: None, django_db_blocker: Any) -> Iterator[None]:
 
 
 def empty_counts() -> None:
-    """Forget failed sign-ins and keys: all tests come from one address."""
+    """Reset the rate limits, because all tests use one address."""
     from config.embedded import valkey
 
     client = valkey.client()
@@ -193,7 +193,7 @@ def make_film(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
-    """Take a synthetic film in for a hospital, as STOW or an upload would; its instance and study."""
+    """Store a synthetic film for a hospital, as STOW or an upload does; return its instance and study."""
     from apps.audit.services import Actor
     from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.models import Instance
@@ -214,7 +214,7 @@ def store_film(make_film: Callable[..., Path]) -> Callable[..., Any]:
 
 @pytest.fixture
 def send(db: None) -> Callable[..., Any]:
-    """Take the bytes of an object in for a hospital, as every way in does; whether it is new, and its study."""
+    """Ingest the bytes of an object for a hospital; return whether it is new, and its study."""
     from apps.audit.services import Actor
     from apps.ingest.intake import ingest_instance, inspect_file
     from apps.studies.spool import open_spool
@@ -229,7 +229,7 @@ def send(db: None) -> Callable[..., Any]:
 
 @pytest.fixture
 def read_studies(starter: Any) -> Iterator[Callable[[], int]]:
-    """Run the real inference worker's drain in this process until nothing waits; how many jobs ended."""
+    """Run the real inference worker's loop in this process until no job waits; return how many jobs ended."""
     from workers.drain import Drain
 
     with Drain(device="cpu") as drain:

@@ -121,7 +121,7 @@ SQL_BY_HAND = {
     "apps/deployment/selectors.py": "pointers and points, with every batch",
     "apps/reports/services.py": "one statement for the report that is there and the one that is not",
     "apps/studies/services.py": "one round trip for an instance",
-    "apps/tenants/checks.py": "asks PostgreSQL what the role may do",
+    "apps/tenants/checks.py": "reads the role's privileges from PostgreSQL",
     "apps/tenants/roles.py": "creates the roles, before Django runs",
     "apps/tenants/scope.py": "puts the tenant in force",
     "apps/tenants/services.py": "the key of every request",

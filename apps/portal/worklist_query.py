@@ -189,7 +189,7 @@ def _midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _matching(studies: "QuerySet[Any]", text: str) -> "QuerySet[Any]":
-    """Every search term must occur in the name (in any of its component groups), the patient ID or the accession number."""
+    """Every search term must occur in a component group of the name, in the patient ID or in the accession number."""
     text = unicodedata.normalize("NFC", text)
     for term in text.translate(_SEPARATORS).split():
         studies = studies.filter(

@@ -1,4 +1,4 @@
-"""Links by e-mail: sent to the person alone where a mail server is set, and never made where it does not answer."""
+"""Links by e-mail: sent only to the invited person, and not made where the mail server does not answer."""
 
 import re
 import socketserver

@@ -1,4 +1,4 @@
-"""Films and arrays for /predict, and how one asks it."""
+"""Images and arrays for /predict, and a client for it."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What orchestrators see, with each part broken in turn."""
+"""Health and readiness answers, with each dependency broken in turn."""
 
 import datetime
 import subprocess

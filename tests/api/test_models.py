@@ -11,7 +11,7 @@ from tests.registry.versions import registered
 
 
 def named_by(hospital: Any) -> list[str]:
-    """The versions that a hospital's key is told of, each of which it may look at; any other is not found."""
+    """The versions in a tenant's list; it may read each of them, and any other is not found."""
     results = Client().get("/api/v1/models/", headers=hospital.bearer).json()["results"]
     listed = {each["model_version"] for each in results}
     for version in ModelVersion.objects.all():

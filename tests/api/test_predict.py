@@ -1,4 +1,4 @@
-"""POST /predict with the shipped model: what goes in, what comes out, and that nothing of it stays."""
+"""POST /predict with the shipped model: inputs, outputs, and that nothing is stored."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""/predict in the production server: streamed bodies, bounds, memory, and the client generated from the schema."""
+"""/predict in the production server: streamed bodies, limits, memory, and a client generated from the schema."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The contract's JSON, its filters and pages, and the errors that integrators meet."""
+"""The contract's JSON, filters and pages of studies, and the errors of the API."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Two hospitals with the same films: nobody reaches the other's study at any address of the API."""
+"""Two hospitals with the same films: neither can access the other's study at any address of the API."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
-# Every address of the API, and how one asks it for a study; None where it knows no study.
+# Every address of the API, with its request for a study; None where it has none.
 PROBES = {
     "studies": None,
     "study": "/api/v1/studies/{uid}/",

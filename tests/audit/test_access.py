@@ -1,4 +1,4 @@
-"""Reads, searches, exports and refusals each leave their line; the database says when, and by which role."""
+"""Reads, searches, exports and refusals are audited; the database sets the time and the role."""
 
 import datetime
 from collections.abc import Callable

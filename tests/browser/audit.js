@@ -1,4 +1,4 @@
-// What WCAG 2.2 AA asks of a page and a program can see: names, labels, sizes and contrast.
+// Checks a page against WCAG 2.2 AA as far as a program can: names, labels, sizes and contrast.
 () => {
   const found = [];
   const visible = (e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && e.getClientRects().length

@@ -1,4 +1,4 @@
-"""What WCAG 2.2 AA asks of a page and a program can see: names, labels, sizes and contrast."""
+"""An automated check of pages against WCAG 2.2 AA: names, labels, sizes and contrast."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A real web server and a real browser. A page that logs an error or breaks its own policy fails its test."""
+"""A real web server and a real browser. A page that logs an error or violates its content policy fails its test."""
 
 import os
 import shutil
@@ -133,7 +133,7 @@ def enter(open_page: Callable[..., Page]) -> Callable[..., Page]:
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("navigation", name="Main").wait_for()
-        # A key that is pressed before the page's scripts have run reaches nobody; they run before "load".
+        # A key that is pressed before the page's scripts have run is lost; they run before "load".
         page.wait_for_load_state("load")
         return page
 

@@ -1,4 +1,4 @@
-"""The operator's what-if page in a real browser: the slider moves the figures, and the threshold that would be set."""
+"""The operator's what-if page in a real browser: the slider changes the figures and the threshold of the form."""
 
 from collections.abc import Callable
 from typing import Any

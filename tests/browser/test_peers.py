@@ -1,4 +1,4 @@
-"""The hospital's DICOM peers in a real browser: from nothing to a listed peer, wide and narrow."""
+"""DICOM peers in a real browser: from an empty list to a listed peer, on wide and narrow screens."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The hospital's operating points in a real browser: the slider, the choice, the history; wide and narrow."""
+"""Operating points in a real browser: slider, choice and history, on wide and narrow screens."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The portal in a real browser: the main job end to end, by mouse, by keyboard and without scripts."""
+"""The portal in a real browser: the main task from end to end, by mouse, by keyboard and without scripts."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The quick check in a real browser: what it sends, what it shows, and that it agrees with the file itself."""
+"""The quick check in a real browser: what it sends and shows, and that both inputs give the same result."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""People and keys in a real browser: an invitation from its link to the worklist, and a key, wide and narrow."""
+"""Members and keys in a real browser: from an invitation link to the worklist, and a new key."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The trial's page in a real browser, on a wide screen and a narrow one."""
+"""The trial page in a real browser, on a wide and a narrow screen."""
 
 from collections.abc import Callable
 

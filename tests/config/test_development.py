@@ -1,4 +1,4 @@
-"""What developers rely on: pinned packages with hashes, and hooks that run what CI runs."""
+"""Development tools: pinned packages with hashes, and hooks that run the same checks as CI."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The embedded servers: closed to others, shared by processes, gone with the last user."""
+"""The embedded servers: closed to other users, shared by processes, stopped with the last one."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Environment variables that cannot be used are named when the process starts."""
+"""A process names environment variables that it cannot use when it starts."""
 
 import pytest
 

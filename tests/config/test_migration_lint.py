@@ -1,4 +1,4 @@
-"""Migrations that would hurt the former version are found, and one that gets no lock gives up with advice."""
+"""The migration lint finds incompatible migrations, and a migration that gets no lock gives up with advice."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the web server's adapter knows of the application by name, and how it counts what is on its way."""
+"""The web server's adapter: the view names that it uses, and its count of spooled bytes."""
 
 import pytest
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""What dies again and again ends the start, but not what serves already."""
+"""A service that dies repeatedly ends the start, but does not stop services that run."""
 
 import sys
 import time

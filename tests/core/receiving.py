@@ -1,4 +1,4 @@
-"""A receiver of webhooks on the loopback: it answers what a test says, and keeps what came."""
+"""A receiver of webhooks on the loopback interface: it answers as a test says, and stores the messages."""
 
 import threading
 import time

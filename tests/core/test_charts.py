@@ -1,4 +1,4 @@
-"""Charts are well-formed, name what they show, hold nothing that a strict page refuses, and survive any values."""
+"""Charts are well-formed, have names, work under a strict content policy, and accept any values."""
 
 import base64
 import math

@@ -1,4 +1,4 @@
-"""Where requests may go: never to an address that only this machine or its network sees, unless a setting lists it."""
+"""Outbound requests never go to private addresses, unless a setting lists them."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""The policy of failures: what an exception stands for, how long work waits; the documentation says the same."""
+"""The retry policy: codes of exceptions, and pauses; the documentation has the same table."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""One version number: ``pyproject.toml`` has it, and all that state one agree."""
+"""One version number: ``pyproject.toml`` has it, and all other places agree."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Wake-up messages: at most one of a kind waits, and one that was taken no longer counts."""
+"""Wake-up messages: at most one of a kind waits in the broker."""
 
 import pytest
 from celery import Celery

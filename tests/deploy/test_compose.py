@@ -1,4 +1,4 @@
-"""compose.yaml, the Dockerfile and the production guide: valid, without secrets, and every command in them exists."""
+"""compose.yaml, the Dockerfile and the production guide: valid, without secrets, and with commands that exist."""
 
 import importlib.metadata
 import importlib.resources

@@ -1,4 +1,4 @@
-"""Odd, hostile and half-sent films through the production server: a typed answer for each, and nobody else notices."""
+"""Malformed, hostile and incomplete uploads to the production server: each gets a typed answer; others go on."""
 
 import random
 import socket
@@ -20,8 +20,8 @@ SLOWEST = 2.0
 GROWTH = 50 * 2**20
 
 
-class Watch:
-    """Sends films, times the answers, and knows whether the server is still the same processes."""
+class ServerMonitor:
+    """Sends films, times the answers, and checks that the server's processes are still the same."""
 
     def __init__(self, web: WebServer, hospital: Hospital, good: Callable[..., bytes]) -> None:
         self._web, self._hospital, self._good = web, hospital, good
@@ -53,8 +53,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch(web: WebServer, north: Hospital, film: Callable[..., bytes]) -> Iterator[Watch]:
-    watching = Watch(web, north, film)
+def watch(web: WebServer, north: Hospital, film: Callable[..., bytes]) -> Iterator[ServerMonitor]:
+    watching = ServerMonitor(web, north, film)
     yield watching
     watching.check()
 
@@ -66,7 +66,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("folder", ["odd", "hostile", "chest", "other"])
-def test_every_file_gets_a_typed_answer(folder: str, watch: Watch, test_data: Path) -> None:
+def test_every_file_gets_a_typed_answer(folder: str, watch: ServerMonitor, test_data: Path) -> None:
     for number, path in enumerate(files_below(test_data / "dicom" / folder)):
         answer = watch.send(path.read_bytes())
         assert answer.status_code in (200, 409), (path.name, answer.status_code, answer.text)
@@ -81,7 +81,7 @@ def test_every_file_gets_a_typed_answer(folder: str, watch: Watch, test_data: Pa
             watch.send_good()
 
 
-def test_bombs_are_refused_at_once(watch: Watch) -> None:
+def test_bombs_are_refused_at_once(watch: ServerMonitor) -> None:
     bombs = {
         "j2k": samples.j2k_bomb(),
         "deflate": samples.deflate_bomb(),
@@ -95,7 +95,7 @@ def test_bombs_are_refused_at_once(watch: Watch) -> None:
     assert max(watch.seconds) <= SLOWEST
 
 
-def test_seeded_mutants(watch: Watch, test_data: Path) -> None:
+def test_seeded_mutants(watch: ServerMonitor, test_data: Path) -> None:
     rng = random.Random(20)
     originals = [path.read_bytes() for path in files_below(test_data / "dicom" / "odd")]
     originals = [original for original in originals if len(original) < 300_000]
@@ -109,7 +109,7 @@ def test_seeded_mutants(watch: Watch, test_data: Path) -> None:
     watch.send_good()
 
 
-def test_a_hundred_thousand_parts(watch: Watch, web: WebServer, north: Hospital) -> None:
+def test_a_hundred_thousand_parts(watch: ServerMonitor, web: WebServer, north: Hospital) -> None:
     answer = watch.timed(lambda: web.stow(north.api_key, [b""] * 100_000))
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The reader of multipart bodies, byte by byte and against its limits."""
+"""The multipart reader, byte by byte and at its limits."""
 
 import random
 from collections.abc import Iterator

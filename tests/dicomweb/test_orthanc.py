@@ -1,4 +1,4 @@
-"""Orthanc's DICOMweb plugin as a peer: what it sends is taken, with the boundary of 73 characters that it makes."""
+"""Orthanc's DICOMweb plugin as a peer, with its multipart boundary of 73 characters."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 @contextmanager
 def running_orthanc(folder: Path, peer: dict[str, Any]) -> Iterator[str]:
-    """Orthanc with one DICOMweb server that it knows as ``checxray``; its address."""
+    """Orthanc with one DICOMweb server, configured as ``checxray``; yields its address."""
     port = free_port()
     configuration = {
         "HttpPort": port,

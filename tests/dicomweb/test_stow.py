@@ -196,9 +196,9 @@ def test_xml_where_only_xml_is_accepted(web: WebServer, north: Hospital, film: F
 def test_who_may_store(web: WebServer, north: Hospital, film: Film) -> None:
     with tenant_tx(north.tenant.id):
         reader = create_api_key(name="reader", scopes=[ApiScope.READ])
-    nobody = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=10)
-    assert nobody.status_code == 401
-    assert nobody.headers["Content-Type"] == "application/problem+json"
+    anonymous = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=10)
+    assert anonymous.status_code == 401
+    assert anonymous.headers["Content-Type"] == "application/problem+json"
     assert web.stow("chx_forged.key", [film(1)]).status_code == 401
     refused = web.stow(reader, [film(1)])
     assert refused.status_code == 403

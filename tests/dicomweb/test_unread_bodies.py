@@ -1,4 +1,4 @@
-"""What a client sends beyond what the server wants to read costs it neither the answer nor the connection."""
+"""A client that sends more than the server reads still gets the answer and keeps the connection."""
 
 import http.client
 import socket

@@ -1,4 +1,4 @@
-"""The web server as in production, and the few lines of a client that can also misbehave."""
+"""The web server as in production, and a small client that can also misbehave."""
 
 import os
 import socket
@@ -99,7 +99,7 @@ def _wait_for_port(port: int, process: subprocess.Popen) -> None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-                # One that speaks TLS ends the conversation.
+                # A server with TLS ends the connection.
                 connection.recv(1)
                 return
         except OSError:

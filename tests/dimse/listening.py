@@ -1,4 +1,4 @@
-"""The listener as in production: its own process."""
+"""The DIMSE listener as in production, in its own process."""
 
 import os
 import socket

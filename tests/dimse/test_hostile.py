@@ -1,4 +1,4 @@
-"""Hostile data sets by C-STORE: a status for each, and the association and its neighbours live on."""
+"""Hostile data sets by C-STORE: each gets a status; the association and others go on."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ META_BYTES = 132
 
 
 def data_set_of(hostile: bytes) -> bytes:
-    """What follows the File Meta Information, or all of it where that cannot be told."""
+    """What follows the File Meta Information, or all of it where that is not clear."""
     length = int.from_bytes(hostile[META_BYTES + 8 : META_BYTES + 12], "little")
     return (hostile[META_BYTES + 12 + length :] if length < 1000 else b"") or hostile
 

@@ -1,4 +1,4 @@
-"""Who is let in: the peers that a tenant lists; everyone else gets one and the same answer, and a line of audit."""
+"""Access control of the DIMSE port: listed peers are accepted; all others get the same answer, and are audited."""
 
 import time
 from collections.abc import Callable

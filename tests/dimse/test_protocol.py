@@ -1,4 +1,4 @@
-"""PDUs that are wrong, slow or out of turn (PS3.8): the right end for each, and the listener goes on."""
+"""Malformed, slow and unexpected PDUs (PS3.8): each ends the association correctly, and the listener goes on."""
 
 import struct
 import time

@@ -1,4 +1,4 @@
-"""What C-STORE answers when something other than the film is wrong."""
+"""C-STORE statuses for errors that the instance does not cause."""
 
 from collections.abc import Callable
 from ipaddress import ip_address

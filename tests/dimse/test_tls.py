@@ -1,4 +1,4 @@
-"""DIMSE over TLS: a port of its own, certificates of both sides, and peers that are known by theirs."""
+"""DIMSE over TLS: its own port, certificates of both sides, and peers identified by their certificate."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""PDUs as bytes, for peers that do what no library lets them (PS3.8 9.3)."""
+"""PDUs as bytes, for peers that do what libraries do not allow (PS3.8 9.3)."""
 
 import socket
 import ssl

@@ -1,7 +1,7 @@
 """What holds after every fault: the client's log against rows, objects, results and audit.
 
 A fault test keeps a log of what the product accepted, lets the fault happen, waits until nothing is left to do, and
-asks ``broken_invariants``.
+calls ``broken_invariants``.
 """
 
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""Requests that no server may take for valid (RFC 9112), and the status that each one gets."""
+"""Malformed requests that every server must refuse (RFC 9112), with the status for each."""
 
 HOST = b"Host: 127.0.0.1\r\n"
 # If it is executed, there is a second answer.

@@ -1,4 +1,4 @@
-"""Clients that write their own bytes: malformed, slow, or not listening."""
+"""Clients that send raw bytes: malformed, slow, or not reading."""
 
 import contextlib
 import re

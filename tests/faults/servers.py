@@ -1,4 +1,4 @@
-"""Servers that hang, that are killed, and that come back."""
+"""Servers that hang, are killed, and start again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, which can stall, cut and drip."""
+"""A TCP proxy in front of a server that can stall, cut and slow down the data."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""Attackers at the DIMSE port: a listed peer is served within two seconds, and what is refused is audited."""
+"""Attackers at the DIMSE port: a listed peer is served within two seconds, and refusals are audited."""
 
 import socket
 import threading

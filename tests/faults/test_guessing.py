@@ -1,4 +1,4 @@
-"""Somebody guesses passwords and keys: what stops, what goes on, and what stands in the trail."""
+"""Guessing of passwords and keys: what is limited, what goes on, and what is audited."""
 
 import re
 import statistics
@@ -21,7 +21,7 @@ from tests.conftest import PASSWORD, Hospital
 
 HERE, ELSEWHERE = "203.0.113.7", "198.51.100.9"
 WRONG = "wrong horse battery staple"
-DOORS = ("/sign-in/", "/admin/login/")
+SIGN_IN_URLS = ("/sign-in/", "/admin/login/")
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def argon2(settings: Any) -> None:
     return
 
 
-def sign_in(email: str, password: str = WRONG, *, address: str = HERE, door: str = "/sign-in/", **headers: str) -> Any:
-    return Client(REMOTE_ADDR=address).post(door, {"username": email, "password": password}, headers=headers or None)
+def sign_in(email: str, password: str = WRONG, *, address: str = HERE, url: str = "/sign-in/", **headers: str) -> Any:
+    return Client(REMOTE_ADDR=address).post(url, {"username": email, "password": password}, headers=headers or None)
 
 
 def events(action: SecurityEvent.Action) -> list[SecurityEvent]:
@@ -49,10 +49,10 @@ def test_a_hundred_wrong_passwords(argon2: None, north: Hospital) -> None:
     assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 90
     assert 0 < int(answers[-1]["Retry-After"]) <= 900
     assert "too many failed attempts for this account from your address" in answers[-1].text
-    # Not even the right one is tried here, in whatever spelling and at whatever door; elsewhere it works.
+    # The right password is not even tried here, in any spelling and at any page; from elsewhere it works.
     for spelling in (email, email.upper(), f" {email} "):
         assert sign_in(spelling, PASSWORD).status_code == 429
-    assert sign_in(email, PASSWORD, door="/admin/login/").status_code == 429
+    assert sign_in(email, PASSWORD, url="/admin/login/").status_code == 429
     assert sign_in(email, PASSWORD, address=ELSEWHERE).status_code == 302
     assert sign_in(north.technologist.email, PASSWORD).status_code == 302
     failed, throttled = events(SecurityEvent.Action.SIGN_IN_FAILED), events(SecurityEvent.Action.SIGN_IN_THROTTLED)
@@ -71,13 +71,13 @@ def test_nothing_is_hashed_for_who_is_throttled(argon2: None, north: Hospital, s
         assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_an_account_that_does_not_exist_answers_alike(argon2: None, north: Hospital, door: str) -> None:
+@pytest.mark.parametrize("url", SIGN_IN_URLS)
+def test_an_account_that_does_not_exist_answers_alike(argon2: None, north: Hospital, url: str) -> None:
     def tried(email: str) -> tuple[list[Any], float]:
         answers, seconds = [], []
         for _ in range(11):
             began = time.perf_counter()
-            answer = sign_in(email, door=door)
+            answer = sign_in(email, url=url)
             seconds.append(time.perf_counter() - began)
             text = re.sub(r'name="csrfmiddlewaretoken" value="[^"]+"', "", answer.text).replace(email, "EMAIL")
             answers.append((answer.status_code, text, answer.headers.get("Retry-After") is not None))
@@ -94,17 +94,17 @@ def test_an_account_that_does_not_exist_answers_alike(argon2: None, north: Hospi
     assert 0.5 < known_seconds / unknown_seconds < 2
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_one_address_over_many_accounts(north: Hospital, settings: Any, door: str) -> None:
+@pytest.mark.parametrize("url", SIGN_IN_URLS)
+def test_one_address_over_many_accounts(north: Hospital, settings: Any, url: str) -> None:
     settings.SIGN_IN_FAILURES_PER_ADDRESS = 20
-    answers = [sign_in(f"person{number}@north.example", door=door).status_code for number in range(25)]
+    answers = [sign_in(f"person{number}@north.example", url=url).status_code for number in range(25)]
     assert answers == [200] * 20 + [429] * 5
     refused = sign_in(north.radiologist.email, PASSWORD)
     assert "too many failed attempts for your address" in refused.text
     assert sign_in(north.radiologist.email, PASSWORD, address=ELSEWHERE).status_code == 302
     # An IPv6 subscriber has a whole /64 to choose from.
     settings.SIGN_IN_FAILURES_PER_ADDRESS = 2
-    six = [sign_in(f"person{n}@x.example", address=f"2001:db8::{n}", door=door).status_code for n in range(1, 5)]
+    six = [sign_in(f"person{n}@x.example", address=f"2001:db8::{n}", url=url).status_code for n in range(1, 5)]
     assert six == [200, 200, 429, 429]
 
 
@@ -120,7 +120,7 @@ def test_success_forgives_the_account_and_its_address(north: Hospital, settings:
 
 
 def test_the_console_tells_a_member_nothing(north: Hospital) -> None:
-    right, wrong = (sign_in(north.admin.email, password, door="/admin/login/") for password in (PASSWORD, WRONG))
+    right, wrong = (sign_in(north.admin.email, password, url="/admin/login/") for password in (PASSWORD, WRONG))
     without_token = [re.sub(r'value="[^"]{60,}"', "", answer.text) for answer in (right, wrong)]
     assert right.status_code == wrong.status_code == 200
     assert without_token[0] == without_token[1]

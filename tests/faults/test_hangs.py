@@ -1,4 +1,4 @@
-"""A database and a broker that hang: they take connections and answer nothing."""
+"""A database and a broker that hang: they accept connections and do not answer."""
 
 import logging
 import time

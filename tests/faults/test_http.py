@@ -1,4 +1,4 @@
-"""The web server with nothing in front of it: malformed requests, slow clients, and a stop under load."""
+"""The web server without a proxy: malformed requests, slow clients, and a stop under load."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""Images arrive by STOW and C-STORE while the parts behind them are killed; nothing that was accepted is lost."""
+"""Images arrive by STOW and C-STORE while dependencies are killed; no accepted image is lost."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""A full disk of objects, and an S3 that hangs, cuts and drips: what was answered with success is there."""
+"""A full disk, and an S3 that hangs, cuts and is slow: every object that was accepted is there."""
 
 import hashlib
 import subprocess
@@ -86,7 +86,7 @@ def test_a_disk_of_objects_that_fills_up_loses_nothing(
 
 
 def check(hospital: Hospital, root: Path, accepted: list[str]) -> None:
-    """What the clients were told is stored and nothing else; each object has its row, and nothing lies aside."""
+    """Exactly the accepted instances are stored; each object has its row, and no temporary file is left."""
     assert broken_invariants(hospital, accepted, all_read=False) == []
     with tenant_tx(hospital.tenant.id):
         named = {each.sha256 for each in Instance.objects.all()}

@@ -1,4 +1,4 @@
-"""Workers that are killed, images that kill them, and a storage that is away: every image is read, or says why not."""
+"""Killed workers, images that crash them, and a storage outage: every image is read or shows the reason."""
 
 import hashlib
 import logging

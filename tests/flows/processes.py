@@ -1,4 +1,4 @@
-"""The product's own processes, as production starts them, on the servers of the test."""
+"""The product's own processes, started as in production, on the servers of the test."""
 
 import os
 import signal

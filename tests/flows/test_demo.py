@@ -1,4 +1,4 @@
-"""``make demo``'s own program: up, used, stopped, up again with its data, and nothing left behind."""
+"""The program of ``make demo``: start, use, stop, start again with its data, and leave nothing behind."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What must survive: a killed worker, a broker that forgets everything, an artifact that rots."""
+"""Data survives a killed worker, a broker that loses everything, and a damaged artifact."""
 
 import os
 import shutil
@@ -116,7 +116,7 @@ def test_a_version_damaged_in_the_storage_leaves_the_old_one_serving(
     default_storage.save(key, ContentFile(damaged(weights, damage)))
     activate(version=candidate, by=Actor(name="test"))
     wait_for(
-        lambda: read_studies() or Worker.objects.exclude(error="").exists(), 30, "The worker's word on the version"
+        lambda: read_studies() or Worker.objects.exclude(error="").exists(), 30, "The worker's report about the version"
     )
     store_film(north, seed=1, size=256)
     job = read_one(north, read_studies)

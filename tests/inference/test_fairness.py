@@ -1,4 +1,4 @@
-"""Whose film is next: urgent ones first, hospitals in turns, and a claim that stays quick behind a long queue."""
+"""The order of the queue: by priority, tenants in turns; a claim stays fast behind a long queue."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_an_urgent_image_makes_its_waiting_study_urgent(
 
 
 def fill(hospital: Hospital) -> None:
-    """3000 waiting jobs, of which the planner knows."""
+    """3000 waiting jobs, with statistics for the planner."""
     with tenant_tx(hospital.tenant.id):
         patient = Patient.objects.create()
         studies = Study.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""The life of a job: claims, fences, leases, retries."""
+"""Inference jobs: claims, fences, leases, retries."""
 
 import datetime
 import subprocess

@@ -1,4 +1,4 @@
-"""``manage.py predict`` with the shipped model: the contract's JSON, the gate's word, the exit status."""
+"""``manage.py predict`` with the shipped model: the contract's JSON, the input check, the exit status."""
 
 import io
 import json

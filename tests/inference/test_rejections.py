@@ -1,4 +1,4 @@
-"""Rejecting images: by a person or by a rejection note, before or after the reading, and taking it back."""
+"""Rejection of images by a user or a rejection note, before or after the reading, and its withdrawal."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reading again what failed or was rejected: the command, and the console's action."""
+"""Requeueing failed and rejected jobs: the command, and the console's action."""
 
 from collections.abc import Callable
 from io import StringIO

@@ -1,4 +1,4 @@
-"""The bounds of /predict in one process, and the versions that it holds."""
+"""The limits of /predict in one process, and its cache of loaded versions."""
 
 import threading
 import time
@@ -170,7 +170,7 @@ def test_where_the_next_version_is_broken_the_former_one_goes_on(
     with pytest.raises(UnavailableError, match="cannot be loaded"):
         held.in_service(pointed(broken), soon(), is_fitted=False)
     former.retired = None
-    # A process that starts now asks the ledger what read before.
+    # A process that starts now reads the former version from the ledger.
     monkeypatch.setattr(serving, "former_version", lambda scope, version_id: former)
     assert LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)[0] == former
     monkeypatch.setattr(serving, "former_version", lambda scope, version_id: None)

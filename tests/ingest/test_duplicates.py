@@ -1,4 +1,4 @@
-"""One instance is one instance, by whatever route and in whatever encoding it comes."""
+"""The same instance from different senders and in different encodings is stored once."""
 
 from collections.abc import Callable
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""After an upgrade: studies from before are not shown with another's name, and are filled from their objects."""
+"""Filling demographics after an upgrade: before it, older studies do not show another patient's name."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Taking instances in: once, whole, for one tenant."""
+"""Storing instances: once, completely, for one tenant."""
 
 import datetime
 import hashlib

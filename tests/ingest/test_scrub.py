@@ -1,4 +1,4 @@
-"""What a scrub finds, repairs and leaves alone."""
+"""What a scrub finds and repairs, and what it does not change."""
 
 import hashlib
 import io

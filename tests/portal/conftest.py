@@ -1,4 +1,4 @@
-"""Read studies, as the reports' tests make them."""
+"""Studies that were read, from the fixtures of the reports' tests."""
 
 from tests.reports.conftest import finish, read_study, version
 

@@ -1,4 +1,4 @@
-"""Whose a study is: settling contradictions, moving, withdrawing and restoring, each with its undoing."""
+"""The patient page: settling conflicts, moving, withdrawing and restoring studies, and undoing each."""
 
 import re
 from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_an_image_of_somebody_else_is_not_shown_until_a_person_says_whose_it_is(
     study = study_of(north, "Doe")
     assert client.get(f"/studies/{study.pk}/film.png?image=2").status_code == 404
 
-    # The second image is right, the first one is somebody else's.
+    # The second image is right, the first one is of another person.
     settle(client, study, "different-persons", [0, 1])
 
     with tenant_tx(north.tenant.id):

@@ -1,4 +1,4 @@
-"""DICOM peers in the portal: the hospital's administrators list, change and remove them, and nobody else does."""
+"""DICOM peers in the portal: only administrators list, change and remove them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The hospital's own operating points: its administrators see and change them, and nobody else's."""
+"""Operating points in the portal: administrators see and change those of their own hospital only."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_an_administrator_changes_a_point(north: Any, south: Any, serving: Any, 
     shown = admin.get(LIST).content.decode()
     for words in ("0.800 (set by hand)", "the version&#x27;s own", "admin of north", "Fewer false alarms at night."):
         assert words in shown, words
-    # What the platform told itself is its own.
+    # The platform's own reason is not shown.
     assert "hospital south complained" not in shown
     assert "0.800" not in sign_in(south, south.admin).get(LIST).content.decode()
 
@@ -106,7 +106,7 @@ def test_operators_may_keep_the_points_to_themselves(north: Any, serving: Any, s
     refused = admin.post(MASS, {**BY_HAND, "version": str(serving)})
     assert refused.status_code == 403
     assert Activation.objects.count() == 1
-    # What the operator set is told, without the operator's name.
+    # Changes by the operator are shown without the operator's name.
     set_points(
         tenant=north.tenant, version=serving, choices={"Mass": PointChoice("manual", value=0.7, reason="Asked for.")},
         recent={}, by=Actor(name="user:1"), reason="Asked for.",

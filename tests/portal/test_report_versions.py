@@ -1,4 +1,4 @@
-"""On a study's page: images that are rejected, objects that are none, and a report that is amended."""
+"""The study page with rejected images, documents and amended reports."""
 
 import re
 from collections.abc import Callable

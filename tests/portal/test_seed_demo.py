@@ -1,4 +1,4 @@
-"""The demo's key after an upgrade: it may do what the demo shows."""
+"""The demo's API key after an upgrade: it has the scopes that the demo needs."""
 
 import json
 from typing import Any

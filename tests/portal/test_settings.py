@@ -1,4 +1,4 @@
-"""Hospital settings: an administrator invites, changes and removes people, and looks after the keys."""
+"""Hospital settings: administrators invite, change and remove members, and manage API keys."""
 
 import re
 from datetime import timedelta

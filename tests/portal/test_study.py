@@ -1,4 +1,4 @@
-"""A study's page: the result and its provenance, the pictures, the reader's verdicts and signature."""
+"""The study page: the result and its provenance, the images, verdicts and signature."""
 
 import io
 import re

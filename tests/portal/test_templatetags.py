@@ -1,4 +1,4 @@
-"""How values read on a page."""
+"""How the template filters format values."""
 
 import pytest
 

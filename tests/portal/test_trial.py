@@ -1,4 +1,4 @@
-"""The trial's page: for the hospital's administrators alone. Clinicians meet a challenger's word nowhere."""
+"""The trial page, for administrators only: clinicians never see a challenger's result."""
 
 import csv
 import io
@@ -151,7 +151,7 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
     assert '<td class="number">1 of 2</td><td class="number">2 of 2</td>' in counted
 
 
-# How a clinician asks each page of the portal and the API for a study. None: it shows no reading of a stored study.
+# The request for a study to each page of the portal and the API; None where it shows no stored study.
 PORTAL = {
     "worklist": "/", "study": "/studies/{pk}/", "state": "/studies/{pk}/state/",
     "report-pdf": "/studies/{pk}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
@@ -179,8 +179,8 @@ def names(app: str) -> set[str]:
 
 
 def test_every_page_is_known_here() -> None:
-    assert names("portal") == set(PORTAL), "Say how a clinician asks the new page for a study."
-    assert names("api") == set(API), "Say how a caller asks the new address for a study."
+    assert names("portal") == set(PORTAL), "Add the new page's request for a study."
+    assert names("api") == set(API), "Add the new address's request for a study."
 
 
 def test_what_a_shadow_says_is_shown_to_no_clinician(

@@ -1,4 +1,4 @@
-"""Uploads: every file gets an outcome of its own, and half an upload stores nothing."""
+"""Uploads: every file has its own outcome, and an incomplete upload stores nothing."""
 
 import io
 import zipfile

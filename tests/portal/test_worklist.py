@@ -1,4 +1,4 @@
-"""The worklist: what it shows, in which order, and how fast it stays."""
+"""The worklist: its contents, order and speed."""
 
 import re
 from collections.abc import Callable
@@ -121,7 +121,7 @@ def test_the_table_alone_for_the_script(client: Client, north: Hospital, store_f
 
 
 def test_ten_thousand_studies(north: Hospital, version: Any) -> None:
-    """Every view of the worklist asks one query, however many studies there are."""
+    """Every view of the worklist runs one query, however many studies there are."""
     with tenant_tx(north.tenant.id):
         _many_studies(10_000, version)
     with connections["owner"].cursor() as cursor:

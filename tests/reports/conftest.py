@@ -1,4 +1,4 @@
-"""A study that has been read: real rows, a real film, and findings that the test chooses."""
+"""A study that was read: real rows, a real image, and findings that the test chooses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ UNJUDGED = "Hernia"
 
 @pytest.fixture
 def version(db: None) -> ModelVersion:
-    """A version whose rows are real; nobody loads its weights here."""
+    """A version with real rows; its weights are never loaded."""
     threshold = Threshold(THRESHOLD, "youden", 50)
     manifest = Manifest(
         name="reporter",
@@ -56,7 +56,7 @@ def cams_of_lower_right() -> np.ndarray:
 
 @pytest.fixture
 def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
-    """End a hospital's waiting job with findings, as a worker does, and create_drafts its report."""
+    """End a hospital's waiting job with findings, as a worker does, and draft its report."""
 
     def finished(hospital: Hospital, **probabilities: float) -> InferenceJob:
         (claimed,) = claim_jobs(limit=1, version=version, worker="test")
@@ -78,7 +78,7 @@ def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
 
 @pytest.fixture
 def read_study(store_film: Callable[..., Any], finish: Callable[..., InferenceJob]) -> Callable[..., Study]:
-    """Take a film in and read it; findings by label, everything else about the film under ``film``."""
+    """Store and read a film with these findings by label; ``film`` has its other arguments."""
 
     def read(hospital: Hospital, film: dict[str, Any] | None = None, **probabilities: float) -> Study:
         study = store_film(hospital, **(film or {})).study

@@ -1,4 +1,4 @@
-"""Looking into a PDF."""
+"""Helpers that read a PDF."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A signed report stays in force whatever comes later, until a radiologist amends it; and every version stays."""
+"""A signed report stays in force until a radiologist amends it; every version is kept."""
 
 import threading
 from collections.abc import Callable

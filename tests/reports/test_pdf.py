@@ -1,4 +1,4 @@
-"""The file itself: archival, tagged, closed to the network, and honest where the machine cannot make it."""
+"""The PDF file: archival, tagged, without network access, and a clear error where it cannot be made."""
 
 import http.server
 import os

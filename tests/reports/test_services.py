@@ -1,4 +1,4 @@
-"""The life of a report: drafted, reviewed, signed once by the right person, and then unchanged."""
+"""Report services: drafts, verdicts, one signature by a radiologist; then the report is unchanged."""
 
 import hashlib
 import threading

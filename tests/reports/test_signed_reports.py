@@ -1,4 +1,4 @@
-"""A signed report can be neither changed nor deleted by any process that serves; only erasure's role may."""
+"""No serving process can change or delete a signed report; only the role of erasure can."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,1 +1,1 @@
-"""Who may ask for what: every address of the product, with the answer that each role gets."""
+"""Access rights: every address of the product, with the status for each role."""

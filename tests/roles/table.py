@@ -1,7 +1,7 @@
 """One row for each address and method that the product answers, and the status that each of ``ROLES`` gets.
 
 A POST here has an empty body, so 400 and 409 mean "you may, but this is not what is needed". Refusals: 302 leads to the
-sign-in, 401 asks for a key, 403 is not for this role, 404 is not for this tenant, 405 has no such method.
+sign-in, 401 requires a key, 403 is not for this role, 404 is not for this tenant, 405 has no such method.
 Columns: anonymous, technologist, radiologist, admin, operator, key store, key read, key predict, other key, other
 member.
 """

@@ -1,4 +1,4 @@
-"""The table against the running code; and another tenant's object answers like one that exists nowhere."""
+"""The table against the running code; another tenant's object answers like an object that does not exist."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from tests.roles.callers import KEYS, ROLES, World
 from tests.roles.table import CONSOLE_MODELS, CONSOLE_PAGES, ROWS
 
-# What differs from one answer to the next and tells nothing: the token against forgery, and the identifier asked for.
+# Parts of an answer that may differ: the CSRF token, and the requested identifier.
 _TOKEN = re.compile(rb'(csrfmiddlewaretoken" value=")[^"]+')
 _UNUSED_METHODS = ("PUT", "DELETE")
 # Rows that do not exist; no test makes so many.
@@ -20,7 +20,7 @@ _NO_ROW = "999999"
 
 
 def addresses() -> Iterator[tuple[str, str]]:
-    """Name and route of every address that the product's resolver knows."""
+    """Name and route of every URL of the product."""
     yield from _walk(get_resolver().url_patterns, "", "")
 
 

@@ -1,4 +1,4 @@
-"""What may be written about a peer, and which peer a caller is."""
+"""Validation of peers' fields, and the match of a caller with a peer."""
 
 from datetime import timedelta
 from io import StringIO

@@ -1,4 +1,4 @@
-"""Chest films whose demographics a test chooses."""
+"""Chest films with demographics that a test chooses."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""DICOM objects of one study, made for tests: chest images of every provenance, and documents."""
+"""DICOM objects of one study for tests: chest images of many kinds, and documents."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""ZIP archives of films: what is taken, what is passed over, and where it stops."""
+"""ZIP archives of films: which files are accepted and which are skipped, and the limits."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Demographics belong to the study as it was received; contradictions are found and kept, and nothing is lost."""
+"""Demographics belong to the study as it was received; contradictions are stored as conflicts."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Person names in three groups, whatever character set they came in."""
+"""Person names in three component groups, in every character set."""
 
 from pathlib import Path
 

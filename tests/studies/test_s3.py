@@ -1,4 +1,4 @@
-"""The whole path on an S3 object store (rclone's server) in place of the file system."""
+"""The whole path with an S3 object store (rclone's server) instead of the file system."""
 
 import socket
 import subprocess

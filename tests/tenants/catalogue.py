@@ -1,4 +1,4 @@
-"""The rules of tenant isolation, read from PostgreSQL's own catalogue: what a table *is*, not what a migration meant.
+"""The rules of tenant isolation, checked in PostgreSQL's catalogue and not in the migrations.
 
 A table of no tenant must stand in ``PLATFORM_TABLES`` with the reason; every other table must carry ``tenant_id``.
 """
@@ -31,9 +31,9 @@ PLATFORM_TABLES = {
     "registry_evaluationset": "where the operator keeps films that are no hospital's, and how many they are",
     "registry_evaluation": "measurements of the platform's versions on public or the operator's own film lists",
     "registry_modelversion": "artifacts of the platform",
-    "registry_modelevent": "what happened to versions, as other systems are told",
+    "registry_modelevent": "what happened to versions, as other systems are notified",
     "registry_offer": "which version a tenant may name: an operator's decision",
-    "registry_operatingpoint": "thresholds move with the pointer, for all tenants in one transaction",
+    "registry_operatingpoint": "thresholds change with the version in service, for all tenants in one transaction",
     "registry_previewjob": "previews that wait for a worker; no study in them",
     "registry_switchpreview": "counts that operators judge a switch by; no study in it",
     "registry_trainingepoch": "curves of the platform's trainings; no film and no patient",
@@ -49,9 +49,9 @@ ABOUT_TENANTS = {
     "registry_activationrequest": "as the ledger",
     "registry_challenger": "as the pointers",
     "registry_deployment": "a worker claims jobs of all tenants, each with the version that serves it",
-    "registry_modelevent": "as the ledger, whose line it tells",
+    "registry_modelevent": "as the ledger, whose entry it reports",
     "registry_offer": "as the pointers; read with them",
-    "registry_operatingpoint": "numbers that the platform's own move of a version must read and write",
+    "registry_operatingpoint": "numbers that an activation for the platform must read and write",
     "registry_previewjob": "which operator asked for which tenant's preview, and how far it is",
     "registry_switchpreview": "how many results a switch would change, per finding",
 }
@@ -71,7 +71,7 @@ select polname, polpermissive, polcmd, array(select rolname::text from pg_roles 
        pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
 from pg_policy where polrelid = %s
 """
-# The primary key is a random UUID: no other tenant can meet it, so it tells nobody of another's row.
+# The primary key is a random UUID: no other tenant can have the same one, so it reveals no row.
 _UNIQUE_WITHOUT_TENANT = """
 select i.indexrelid::regclass::text from pg_index i
 where i.indrelid = %s and i.indisunique and not i.indisprimary

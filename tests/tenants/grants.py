@@ -1,7 +1,7 @@
-"""Which role may do what with which table, read from PostgreSQL's catalogue.
+"""The privileges of each role, read from PostgreSQL's catalogue.
 
 The rule: the application may read and write every table, and no other role may do anything. What differs stands here,
-so that a new grant is a line that somebody reads.
+so that a new grant is a line that is reviewed.
 """
 
 from collections.abc import Mapping

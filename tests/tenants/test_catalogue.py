@@ -1,4 +1,4 @@
-"""The catalogue gate, and proof that it would notice: each rule is broken once, in a transaction that is undone."""
+"""The catalogue check, and proof that it works: each rule is broken once, in a transaction that is rolled back."""
 
 from collections.abc import Iterator
 from typing import Any

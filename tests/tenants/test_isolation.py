@@ -1,4 +1,4 @@
-"""What row-level security does, asked of the real server through the real roles."""
+"""Row-level security on the real server, through the real roles."""
 
 from typing import Any
 

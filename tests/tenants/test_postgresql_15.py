@@ -1,4 +1,4 @@
-"""From nothing on PostgreSQL 15 with an administrator who is no superuser, as ``docs/production.md`` promises."""
+"""Set-up on PostgreSQL 15 with an administrator who is no superuser, as in ``docs/production.md``."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""A server of one's own: set up from one login or from four, and refused where row-level security would not hold."""
+"""An external server: set up with one login or with four, and refused where row-level security would not apply."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Versions that a worker really loads, and what it then holds."""
+"""Versions that a worker loads, and helpers to see which it holds."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from workers.drain import Drain
 
 
 def registered(folder: Path, card: str, **more: Any) -> ModelVersion:
-    """The starter with other words, or other parts, in its manifest."""
+    """The starter with another card, or other parts of its manifest."""
     shutil.copytree(STARTER, folder, copy_function=shutil.copyfile)
     change(folder, card=card, **more)
     return register(artifact_dir=folder)
@@ -53,7 +53,7 @@ def held() -> dict[str, str]:
 
 
 def run_until_held(drain: Drain, version: ModelVersion, state: str, seconds: float = 30) -> None:
-    """Let the worker look for work, and do what waits, until it says this of the version."""
+    """Let the worker process jobs until it reports this state of the version."""
 
     def is_held() -> bool:
         drain.run()

@@ -1,4 +1,4 @@
-"""Challengers in a worker: a canary's share, a shadow that waits its turn and is seen nowhere, and what ends them."""
+"""Challengers in a worker: a canary's share, shadow readings that wait and are shown nowhere, and their end."""
 
 from collections.abc import Callable
 from typing import Any

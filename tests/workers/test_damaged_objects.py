@@ -1,4 +1,4 @@
-"""An object whose bytes changed in the storage is never read, and sending it again restores it and its reading."""
+"""A damaged object is never read; sending it again restores it and its reading."""
 
 from collections.abc import Callable
 from pathlib import Path

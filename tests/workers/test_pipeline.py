@@ -1,4 +1,4 @@
-"""What a worker makes of studies: readings, refusals that say why, and nothing in between."""
+"""What a worker stores for studies: complete results, or refusals with a reason."""
 
 import contextlib
 import threading
@@ -141,11 +141,11 @@ def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_end
 ) -> None:
     for seed in range(3):
         store_film(north, seed=seed, size=256)
-    told: list[str] = []
-    with Drain(device="cpu", give_up=told.append) as drain:
+    given_up: list[str] = []
+    with Drain(device="cpu", give_up=given_up.append) as drain:
         monkeypatch.setattr(Predictor, "predict", raising(RuntimeError("CUDA error: an illegal memory access")))
         assert drain.run() == 3
-    assert told == ["The device fails on the golden image as well."]
+    assert given_up == ["The device fails on the golden image as well."]
     with tenant_tx(north.tenant.id):
         assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 0)}
         assert all("device failed" in job.reason for job in InferenceJob.objects.all())
@@ -157,16 +157,16 @@ def test_a_forward_that_hangs_ends_the_worker(
     store_film(north, seed=1, size=256)
     settings.INFERENCE_STUCK_SECONDS = 0
     monkeypatch.setattr("workers.heartbeat.BEAT_SECONDS", 0.1)
-    told = threading.Event()
+    given_up = threading.Event()
 
     def hang(self: Predictor, batch: Any) -> Any:
-        assert told.wait(30), "The worker did not notice."
+        assert given_up.wait(30), "The worker did not notice."
         raise RuntimeError("The hung forward came back after all.")
 
-    with Drain(device="cpu", give_up=lambda reason: told.set()) as drain:
+    with Drain(device="cpu", give_up=lambda reason: given_up.set()) as drain:
         monkeypatch.setattr(Predictor, "predict", hang)
         drain.run()
-    assert told.is_set()
+    assert given_up.is_set()
 
 
 def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_film: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""A preview that an operator asks for in the console is made by the jobs worker's child, and carries the switch."""
+"""The jobs worker computes a preview that an operator requested; the activation refers to it."""
 
 import threading
 from pathlib import Path

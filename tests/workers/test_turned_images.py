@@ -1,4 +1,4 @@
-"""A mirrored image is turned everywhere alike, and the reader of its result is warned of what is odd about it."""
+"""A mirrored image is turned in all views alike, and its result has a warning."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Several versions in one worker: pins, operating points of a tenant, bad artifacts, rollbacks."""
+"""Several versions in one worker: pins, a tenant's operating points, damaged artifacts, rollbacks."""
 
 import io
 import json
@@ -88,7 +88,7 @@ def with_other_labels(folder: Path) -> None:
 
 
 def store_instead(version: ModelVersion, folder: Path) -> None:
-    """Somebody wrote other files where a version's are stored."""
+    """Replace the stored files of a version."""
     for name in (MANIFEST, WEIGHTS):
         default_storage.delete(f"{version.object_prefix}/{name}")
         default_storage.save(f"{version.object_prefix}/{name}", ContentFile((folder / name).read_bytes()))
@@ -182,21 +182,21 @@ def test_a_worker_goes_on_with_no_version_that_was_retired(
         assert of(north).state == JobState.QUEUED
 
 
-def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
+def test_switches_under_load_fail_no_job_and_each_result_names_one_version(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
 ) -> None:
     third = registered(tmp_path / "third", "The third.")
     bad = registered(tmp_path / "bad", "Bad.")
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
-    moved = threading.Event()
+    finished = threading.Event()
     sent: list[int] = []
 
     def one_more() -> None:
         before = len(sent)
-        wait_for(lambda: len(sent) > before, 20, "A film that is read before the next move")
+        wait_for(lambda: len(sent) > before, 20, "A film that is read before the next switch")
 
-    def move() -> None:
+    def switch() -> None:
         try:
             for version, state in ((second, "serving"), (third, "serving"), (bad, "refused")) * 2:
                 activate(version=version, by=Actor(name="test"))
@@ -206,16 +206,16 @@ def test_moves_under_load_fail_no_job_and_each_result_names_one_version(
                 one_more()
         finally:
             connections.close_all()
-            moved.set()
+            finished.set()
 
     with working() as drain:
-        mover = threading.Thread(target=move)
-        mover.start()
-        while not moved.is_set():
+        switcher = threading.Thread(target=switch)
+        switcher.start()
+        while not finished.is_set():
             store_film(north, seed=len(sent), size=256)
             drain.run()
             sent.append(1)
-        mover.join()
+        switcher.join()
     with tenant_tx(north.tenant.id):
         ended = list(InferenceJob.objects.values_list("state", "attempt", "model_version_id"))
     assert len(ended) == len(sent) >= 12
@@ -239,23 +239,23 @@ def test_a_rollback_swaps_back_at_once(
 def test_the_command_says_how_far_the_workers_are(
     starter: Any, second: ModelVersion, north: Hospital, tmp_path: Path
 ) -> None:
-    assert moved("starter:2") == "No worker runs now: each loads it when it starts."
-    moved("--rollback")
+    assert activate_model("starter:2") == "No worker runs now: each loads it when it starts."
+    activate_model("--rollback")
     bad = registered(tmp_path / "bad", "Bad.")
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
     with working() as drain, looking(drain):
-        assert moved("starter:2") == "1 of 1 worker serves it."
+        assert activate_model("starter:2") == "1 of 1 worker serves it."
         with pytest.raises(CommandError, match=r"weights-hash-mismatch.*--rollback --tenant north"):
-            moved(str(bad), "--tenant", "north")
+            activate_model(str(bad), "--tenant", "north")
         assert "cannot load a version which they should hold: 1." in readiness().checks["worker"].detail
-        assert moved("--rollback", "--tenant", "north") == "1 of 1 worker serves it."
+        assert activate_model("--rollback", "--tenant", "north") == "1 of 1 worker serves it."
         wait_for(lambda: not refusing_workers(), 10, "The refusal is forgotten")
         reset_cache()
         assert readiness().checks["worker"] == Check(True)
 
 
-def moved(*arguments: str) -> str:
+def activate_model(*arguments: str) -> str:
     out = io.StringIO()
     call_command("activate_model", *arguments, wait=60, stdout=out)
     return out.getvalue().splitlines()[-1]
@@ -263,7 +263,7 @@ def moved(*arguments: str) -> str:
 
 @contextmanager
 def looking(drain: Drain) -> Iterator[None]:
-    """Look for work as the watch of a worker does, only more often."""
+    """Poll for jobs as a worker does, only more often."""
     watch = QueuePoller(drain, quiet=0.2)
     watch.start()
     try:

@@ -1,4 +1,4 @@
-"""Which image of a study is read, in whatever order its instances arrive, and what is never read."""
+"""Which image of a study is read, in any order of arrival, and which images are never read."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

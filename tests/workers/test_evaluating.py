@@ -1,4 +1,4 @@
-"""The jobs worker measures versions in a child process; a set that cannot be read is an outcome, a death is not."""
+"""The jobs worker evaluates versions in a child process; a set that cannot be read is a result, a crash is not."""
 
 import threading
 import time
@@ -50,7 +50,7 @@ def test_a_registered_version_is_measured_on_every_active_set(db: None, films: P
     assert kept.report["model"]["name"] == "tiny:1"
     assert "/films/gone" in EvaluationJob.objects.get(state=State.REFUSED).reason
     assert not EVALUATIONS.waits()
-    # The same artifact is the same version, and asks for nothing.
+    # The same artifact is the same version, and needs no evaluation.
     assert registered(tmp_path / "again") == version
     assert EvaluationJob.objects.count() == 2
 

@@ -1,4 +1,4 @@
-"""Signing in, choosing a hospital, signing out."""
+"""The pages to sign in, choose a hospital and sign out."""
 
 from collections.abc import Callable
 from typing import Any
