@@ -102,7 +102,7 @@ __all__ = [
     "heatmap_rgba",
     "import_file",
     "inspect",
-    "keeps_meeting",
+    "is_rendezvous_host",
     "launch",
     "load_artifact",
     "load_input",
@@ -126,6 +126,6 @@ __all__ = [
 ]
 
 
-def keeps_meeting(nodes: Nodes) -> bool:
-    """Whether this machine is the one where the nodes meet; the chief is on it."""
+def is_rendezvous_host(nodes: Nodes) -> bool:
+    """Whether this machine is the rendezvous host, on which the chief runs."""
     return nodes.rdzv_endpoint is None or meeting_at(*split_endpoint(nodes.rdzv_endpoint)).here

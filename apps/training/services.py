@@ -93,7 +93,7 @@ def run_training(
         UnavailableError: it is complete and cannot be registered now; the detail says how to do it later.
     """
     training = _prepare(config, nodes, out, by)
-    if not engine.keeps_meeting(nodes):
+    if not engine.is_rendezvous_host(nodes):
         with _recorded_end(training):
             engine.launch(training.config, nodes, out=terminal)
         return None

@@ -147,7 +147,7 @@ def test_another_machines_chief_registers_the_version(
     db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One node of two, where the other one keeps the meeting: here no row is written, and the work is done."""
-    monkeypatch.setattr("apps.registry.engine.keeps_meeting", lambda nodes: False)
+    monkeypatch.setattr("apps.registry.engine.is_rendezvous_host", lambda nodes: False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
