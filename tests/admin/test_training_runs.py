@@ -98,7 +98,7 @@ def test_a_complete_run_leads_to_its_candidate_and_back(run: TrainingRun, look: 
     complete_training_run(run=run, artifact=STARTER)
     page = look("change")
     assert reverse("admin:registry_modelversion_change", args=[run.model_version_id]) in page
-    assert "until a person puts it into service" in page
+    assert "until an operator activates it" in page
     assert 'value="1.0000"' in page
     client = Client()
     client.force_login(User.objects.get())

@@ -39,7 +39,7 @@ def read_alike(version: ModelVersion, scores: list[float]) -> PairedProbabilitie
     return PairedProbabilities(former=same, candidate=same, studies=len(scores), refused=0)
 
 
-@pytest.mark.parametrize(("flagged", "is_told"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
+@pytest.mark.parametrize(("flagged", "is_proposed"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
 def test_a_sample_too_small_for_a_threshold_proposes_none(
     first: ModelVersion, second: ModelVersion, flagged: int, is_proposed: bool
 ) -> None:
