@@ -70,8 +70,10 @@ def average_precision(truth: Array, scores: Array) -> float:
 def youden_threshold(truth: Array, scores: Array) -> float:
     """The score t with the largest sensitivity + specificity - 1 for the rule "positive if score >= t".
 
-    t lies half-way to the next lower score seen, so it does not depend on one film's last digit. Youden 1950.
-    Raises MetricUndefined without both classes.
+    t lies half-way to the next lower score, so it does not depend on the last digit of one score (Youden 1950).
+
+    Raises:
+        MetricUndefined: one of the two classes is missing.
     """
     positive, values = _checked(truth, scores)
     if positive.all() or not positive.any():

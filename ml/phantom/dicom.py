@@ -1,7 +1,7 @@
-"""Synthetic films as clean DICOM: Digital X-Ray Image Storage - For Presentation (PS3.3 A.26).
+"""Write synthetic images as valid DICOM: Digital X-Ray Image Storage - For Presentation (PS3.3 A.26).
 
-Names are visibly synthetic, and identifiers are derived from the arguments (UUID version 5 under 2.25, PS3.5 B.2): the
-same film written again is the same instance.
+Names are visibly synthetic. UIDs are derived from the arguments (UUID version 5 under 2.25, PS3.5 B.2), so the same
+image written again is the same instance.
 """
 
 import uuid

@@ -1,6 +1,6 @@
 """Projection primitives: path lengths of the beam through ellipsoids and curved tubes.
 
-Patient space is in centimetres: x to the patient's left (image right), y downwards from the film's top edge,
+Patient space is in centimetres: x to the patient's left (image right), y downwards from the top edge of the image,
 z backwards along a parallel beam (negative is anterior). A path length is in centimetres of matter.
 """
 
@@ -88,11 +88,16 @@ def add_tube(
     hollow: float = 0.0,
     marrow: float = 0.55,
 ) -> None:
-    """Add the path through a curved tube to `target`.
+    """Add the path length through a curved tube to `target`.
 
-    points: (N, 2) cm. radius: (N,) cm in the film plane. weight: (N,) cm along the beam at the axis. hollow: the
-    marrow's share of the radius (0 = solid). marrow: how much the marrow takes off the weight. Where the tube's
-    segments meet, the nearest one counts alone, so that joints do not show as beads.
+    Where segments of the tube meet, only the nearest one counts, so that joints do not show as beads.
+
+    Args:
+        points: (N, 2) cm.
+        radius: (N,) cm in the image plane.
+        weight: (N,) cm along the beam at the axis.
+        hollow: the marrow's share of the radius; 0 for a solid tube.
+        marrow: by how much the marrow reduces the weight.
     """
     pixels = canvas.to_pixels(points)
     radii = np.maximum(np.asarray(radius, np.float32) * canvas.scale, 0.35)

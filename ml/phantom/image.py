@@ -1,8 +1,8 @@
-"""One synthetic frontal chest film: anatomy to line integrals to a 12-bit picture ready for display.
+"""Generate a synthetic frontal chest radiograph: anatomy, line integrals, and a 12-bit image ready for display.
 
-Attenuation follows Beer and Lambert along parallel rays (I = I0 exp(-sum mu*path)); scatter, quantum noise and the
-processing of a digital system (logarithm, local contrast, tone curve) follow. It looks like a chest film; it is no
-clinical simulation.
+Attenuation follows the Beer-Lambert law along parallel rays (I = I0 exp(-sum mu*path)). Scatter, quantum noise and the
+processing of a digital system (logarithm, local contrast, tone curve) follow. The result looks like a radiograph; it is
+not a clinical simulation.
 """
 
 from collections.abc import Sequence

@@ -15,9 +15,9 @@ DOME_Z_CM = -1.2
 class LungField:
     """One pleural cavity in the image, in cm along the beam.
 
-    `half` is its half depth, `air` what of the depth is aerated, `abdomen` the half depth of the dome that rises into
-    it. `lateral` runs from 0 at the lung's crest to 1 at the wall, negative towards the mediastinum; `floor` is the
-    height of the dome on the film.
+    `half` is its half depth, `air` the aerated part of the depth, `abdomen` the half depth of the dome of the diaphragm
+    inside it. `lateral` runs from 0 at the lung's crest to 1 at the wall, and is negative towards the mediastinum.
+    `floor` is the height of the dome in the image.
     """
 
     side: Side

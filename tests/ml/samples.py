@@ -1,4 +1,4 @@
-"""DICOM files for tests, made on the spot: ordinary ones through pydicom's writer, hostile ones byte by byte."""
+"""Make DICOM files for tests: ordinary ones with pydicom's writer, hostile ones byte by byte."""
 
 import io
 import os
@@ -36,7 +36,7 @@ UID_ROOT = "1.2.826.0.1.3680043.10.1561"
 
 
 def data_folder() -> Path:
-    """The shared test data, or a skip that says how to name it."""
+    """The folder of the shared test data; the test is skipped where it is missing."""
     folder = Path(os.environ.get("CHECXRAY_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("no test data: set CHECXRAY_TEST_DATA to its folder")
@@ -44,7 +44,7 @@ def data_folder() -> Path:
 
 
 def chest(rows: int = 96, columns: int = 80, bits: int = 12) -> NDArray[np.uint16]:
-    """A smooth picture with every grey from dark to bright and some noise; stored values use all of `bits`."""
+    """A smooth image with all grey levels and some noise; stored values use all `bits`."""
     y, x = np.mgrid[:rows, :columns]
     smooth = 0.5 + 0.32 * np.sin(x / columns * 5) * np.cos(y / rows * 4) + 0.15 * x / columns
     noise = np.random.default_rng(7).normal(0, 0.01, (rows, columns))
@@ -52,7 +52,10 @@ def chest(rows: int = 96, columns: int = 80, bits: int = 12) -> NDArray[np.uint1
 
 
 def image_file(pixels: NDArray[Any], syntax: str = EXPLICIT_LE, frames: int = 1, **attributes: Any) -> bytes:
-    """A DX film of stored values (rows, columns) or (rows, columns, 3); `attributes` replace, or with None remove."""
+    """A DX image with stored values (rows, columns) or (rows, columns, 3), as bytes of a file.
+
+    `attributes` replace those of the data set; None removes one.
+    """
     dataset = dataset_of(pixels, frames)
     for keyword, value in attributes.items():
         if value is None:
@@ -125,7 +128,7 @@ def _rle(pixels: NDArray[Any]) -> bytes:
 
 
 def write(dataset: Dataset, syntax: str) -> bytes:
-    """Part 10 bytes of a data set."""
+    """A data set as bytes of a DICOM Part 10 file."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", DX)
@@ -141,7 +144,7 @@ _LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC")
 
 
 def element(group: int, number: int, vr: str, value: bytes, length: int | None = None) -> bytes:
-    """One Explicit VR Little Endian element; `length` may lie."""
+    """One Explicit VR Little Endian element; `length` may be wrong on purpose."""
     code, announced = vr.encode(), len(value) if length is None else length
     if code in _LONG:
         return struct.pack("<HH2sHI", group, number, code, 0, announced) + value
@@ -154,13 +157,13 @@ def uid(value: str) -> bytes:
 
 
 def part10(body: bytes, syntax: str = EXPLICIT_LE) -> bytes:
-    """Preamble and File Meta Information before `body`."""
+    """A DICOM Part 10 file with the data set `body`."""
     meta = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", uid(DX)) + element(2, 0x10, "UI", uid(syntax))
     return b"\0" * 128 + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + body
 
 
 def image_elements(rows: int = 64, columns: int = 64, bits: int = 8) -> bytes:
-    """What `inspect` needs before the pixel data."""
+    """The elements before the pixel data that `inspect` needs."""
     us = struct.Struct("<H").pack
     return b"".join(
         (
@@ -181,7 +184,7 @@ def image_elements(rows: int = 64, columns: int = 64, bits: int = 8) -> bytes:
 
 
 def raw_image_file(*extra: bytes) -> bytes:
-    """An acceptable 64 x 64 film with elements that no careful writer would produce."""
+    """A valid 64 x 64 image with the elements `extra`."""
     return part10(b"".join(extra) + image_elements() + element(0x7FE0, 0x10, "OB", bytes(4096)))
 
 
@@ -195,7 +198,7 @@ def encapsulated(*fragments: bytes) -> bytes:
 
 
 def j2k_header(rows: int, columns: int) -> bytes:
-    """A JPEG 2000 main header (SIZ, COD, QCD) with one empty tile part: valid as far as it goes, and without pixels."""
+    """A valid JPEG 2000 main header (SIZ, COD, QCD) with one empty tile part and without pixels."""
     siz = struct.pack(">HH8IHBBB", 41, 0, columns, rows, 0, 0, columns, rows, 0, 0, 1, 7, 1, 1)
     cod = struct.pack(">HBBHBBBBBB", 12, 0, 0, 1, 0, 5, 4, 4, 0, 1)
     qcd = struct.pack(">HB", 19, 0x40) + bytes([0x40] * 16)
@@ -204,13 +207,13 @@ def j2k_header(rows: int, columns: int) -> bytes:
     return b"\xff\x4f" + parts + b"\0" * (len(parts) % 2)
 
 
-def j2k_bomb(said: int = 64, real: int = 60_000) -> bytes:
-    """About 500 bytes whose SIZ marker announces `real` x `real` pixels while Rows and Columns say `said`."""
-    return part10(image_elements(said, said) + encapsulated(j2k_header(real, real)), JPEG_2000)
+def j2k_bomb(announced: int = 64, real: int = 60_000) -> bytes:
+    """About 500 bytes whose SIZ marker has `real` x `real` pixels and whose Rows and Columns are `announced`."""
+    return part10(image_elements(announced, announced) + encapsulated(j2k_header(real, real)), JPEG_2000)
 
 
 def deflate_bomb(megabytes: int = 400) -> bytes:
-    """Some 400 KB that inflate to `megabytes`, hidden in a private element before anything useful."""
+    """About 400 KB that inflate to `megabytes`, in a private element before all others."""
     squeeze, size = zlib.compressobj(9, wbits=-15), megabytes << 20
     body = [squeeze.compress(struct.pack("<HH2sHI", 9, 0x1010, b"OB", 0, size))]
     body += [squeeze.compress(bytes(1 << 20)) for _ in range(megabytes)]
@@ -218,7 +221,7 @@ def deflate_bomb(megabytes: int = 400) -> bytes:
 
 
 def items_bomb(count: int = 1_000_000, *, vr: str = "SQ", length: int | None = None) -> bytes:
-    """`count` empty items, 8 bytes each; as UN they tempt a reader that knows the tag to open them."""
+    """`count` empty items of 8 bytes; with the VR UN a parser must know the tag to recognise the sequence."""
     items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * count
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) if length == 0xFFFFFFFF else b""
     return part10(element(8, 0x1140, vr, items, length) + end)

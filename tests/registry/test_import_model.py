@@ -29,7 +29,7 @@ PLAIN = ("--format", "state-dict", "--arch", tiny.ARCHITECTURE, "--size", "64")
 @pytest.fixture(autouse=True)
 def two_synthetic_films(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen take seconds to draw, and nothing here depends on how many there are."""
-    monkeypatch.setattr(assemble, "_synthetic_images", lambda count: (foreign.film(seed=0), foreign.film(seed=1)))
+    monkeypatch.setattr(assemble, "_synthetic_images", lambda count: (foreign.chest(seed=0), foreign.chest(seed=1)))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, 
 
     run("activate_model", "few:1")
     film = tmp_path / "film.png"
-    Image.fromarray(foreign.film(300, 280)).save(film)
+    Image.fromarray(foreign.chest(300, 280)).save(film)
     (read,) = json.loads(run("predict", str(film), "--json"))
     assert read["gate"]["accepted"]
     assert [(f["label"], f["threshold"], f["positive"]) for f in read["findings"]] == [

@@ -20,15 +20,15 @@ def boxes(root: Path, text: str) -> tuple[Box, ...]:
 
 def test_boxes_of_the_whole_data_set(test_data: Path) -> None:
     root = test_data / "nih-official"
-    films = read_table(find_table(root))
-    found = read_boxes(root, films)
+    records = read_table(find_table(root))
+    found = read_boxes(root, records)
     assert Counter(box.label for box in found) == {
         "Atelectasis": 180, "Effusion": 153, "Cardiomegaly": 146, "Infiltration": 123,
         "Pneumonia": 120, "Pneumothorax": 98, "Mass": 85, "Nodule": 79,
     }  # fmt: skip
     assert len({box.image for box in found}) == 880
-    # Every box is on a test film, so a random split that trains on one leaks.
-    assert {box.image for box in found} <= set(read_split(root, films).test)
+    # Every box is on a test image, so a random split that trains on one would leak.
+    assert {box.image for box in found} <= set(read_split(root, records).test)
 
 
 def test_boxes_of_the_sample_have_trailing_columns(test_data: Path) -> None:
@@ -41,7 +41,7 @@ def test_boxes_of_the_sample_have_trailing_columns(test_data: Path) -> None:
     )
 
 
-def test_a_box_is_scaled_with_its_film(tmp_path: Path) -> None:
+def test_a_box_is_scaled_with_its_image(tmp_path: Path) -> None:
     (box,) = boxes(tmp_path, HEADER + "a.png,Infiltrate,512,256,128,64,,,\n\nother.png,Mass,1,1,1,1\n")
     assert (box.label, box.rows, box.columns) == ("Infiltration", 1024, 1024)
     small = box.scaled(256, 512)
@@ -54,7 +54,7 @@ def test_no_list_means_no_boxes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("Image Index,Finding Label,x,y\n", "line 1: not the columns"),
         ("", "line 1: not the columns"),
@@ -66,23 +66,23 @@ def test_no_list_means_no_boxes(tmp_path: Path) -> None:
         (HEADER + "a.png,Mass,1,1,0,30\n", "line 2: the box is not on the film"),
     ],
 )
-def test_bad_lists_name_the_line(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(DatasetInvalid, match=rf"BBox_List_2017\.csv {words}"):
+def test_bad_lists_name_the_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DatasetInvalid, match=rf"BBox_List_2017\.csv {message}"):
         boxes(tmp_path, text)
 
 
 def test_the_published_counts_are_those_of_the_table(test_data: Path) -> None:
-    films = read_table(find_table(test_data / "nih-official"))
-    assert counts(films.values()) == PUBLISHED
+    records = read_table(find_table(test_data / "nih-official"))
+    assert counts(records.values()) == PUBLISHED
 
 
 def test_the_description_of_tables_without_images(test_data: Path) -> None:
-    told = describe(test_data / "nih-official")
-    assert (told["films"], told["images_present"], told["boxes"]) == (112_120, 0, 984)
-    parts = told["split"]["parts"]
+    counted = describe(test_data / "nih-official")
+    assert (counted["films"], counted["images_present"], counted["boxes"]) == (112_120, 0, 984)
+    parts = counted["split"]["parts"]
     assert {part: (n["films"], n["patients"]) for part, n in parts.items()} == {
         "train": (75_312, 24_342), "validation": (11_212, 3_666), "test": (25_596, 2_797),
     }  # fmt: skip
-    assert (told["split"]["patients_in_two_parts"], told["split"]["films_in_no_part"]) == (0, 0)
-    assert told["co_occurrence"]["Effusion"]["Effusion"] == 13_317
-    assert told["co_occurrence"]["Effusion"]["Mass"] == told["co_occurrence"]["Mass"]["Effusion"] == 1_254
+    assert (counted["split"]["patients_in_two_parts"], counted["split"]["films_in_no_part"]) == (0, 0)
+    assert counted["co_occurrence"]["Effusion"]["Effusion"] == 13_317
+    assert counted["co_occurrence"]["Effusion"]["Mass"] == counted["co_occurrence"]["Mass"]["Effusion"] == 1_254

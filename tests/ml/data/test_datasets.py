@@ -59,22 +59,22 @@ def layout(root: Path, patients: int = 6) -> Path:
     return root
 
 
-def test_both_vintages_give_the_same_film(tmp_path: Path) -> None:
+def test_both_releases_give_the_same_record(tmp_path: Path) -> None:
     old = read_table(table(tmp_path, "00000001_000.png,Effusion|Hernia,0,00001,058Y,M,PA,1,2,3,4,\n"))
     new = read_table(table(tmp_path, "00000001_000.png,Effusion|Hernia,0,1,58,M,PA\n", NEW, "new.csv"))
     assert old == new
-    film = new["00000001_000.png"]
-    assert (film.patient, film.age, film.findings) == ("1", 58, {"Effusion", "Hernia"})
+    record = new["00000001_000.png"]
+    assert (record.patient, record.age, record.findings) == ("1", 58, {"Effusion", "Hernia"})
 
 
 def test_nonsense_ages_are_unknown_and_infants_zero(tmp_path: Path) -> None:
     body = "a.png,No Finding,0,1,412,M,PA\nb.png,No Finding,0,2,007D,F,AP\nc.png,No Finding,0,3,,F,AP\n"
-    films = read_table(table(tmp_path, body, NEW))
-    assert [films[n].age for n in ("a.png", "b.png", "c.png")] == [None, 0, None]
+    records = read_table(table(tmp_path, body, NEW))
+    assert [records[n].age for n in ("a.png", "b.png", "c.png")] == [None, 0, None]
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         ("a.png,Efusion,0,1,58,M,PA\n", "line 2: unknown finding 'Efusion'"),
         ("a.png,Mass,0\n", "line 2: 3 fields only"),
@@ -82,12 +82,12 @@ def test_nonsense_ages_are_unknown_and_infants_zero(tmp_path: Path) -> None:
         ("", "no films"),
     ],
 )
-def test_bad_tables_name_the_line(tmp_path: Path, body: str, words: str) -> None:
-    with pytest.raises(DatasetInvalid, match=words):
+def test_bad_tables_name_the_line(tmp_path: Path, body: str, message: str) -> None:
+    with pytest.raises(DatasetInvalid, match=message):
         read_table(table(tmp_path, body, NEW))
 
 
-def test_a_wrong_header_and_a_cut_archive_are_told(tmp_path: Path) -> None:
+def test_a_wrong_header_and_a_truncated_archive_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DatasetInvalid, match="no column 'Finding Labels'"):
         read_table(table(tmp_path, "a.png,1\n", "Image Index,Patient ID\n"))
     cut = tmp_path / "cut.csv.gz"
@@ -99,21 +99,21 @@ def test_a_wrong_header_and_a_cut_archive_are_told(tmp_path: Path) -> None:
 
 
 def test_lists_are_checked_against_the_table(tmp_path: Path) -> None:
-    films = read_table(table(tmp_path, "a.png,Mass,0,1,58,M,PA\n", NEW))
+    records = read_table(table(tmp_path, "a.png,Mass,0,1,58,M,PA\n", NEW))
     path = tmp_path / "list.txt"
     path.write_text("a.png\nb.png\n")
     with pytest.raises(DatasetInvalid, match=r"list.txt line 2: b.png is not in the table"):
-        read_list(path, films)
+        read_list(path, records)
     path.write_text("a.png\n\na.png\n")
     with pytest.raises(DatasetInvalid, match=r"line 3: a\.png was on line 1"):
-        read_list(path, films)
+        read_list(path, records)
     with pytest.raises(DatasetInvalid, match="No absent"):
-        read_list(tmp_path / "absent.txt", films)
+        read_list(tmp_path / "absent.txt", records)
 
 
 def test_a_patient_in_two_parts_is_refused(tmp_path: Path) -> None:
     root = layout(tmp_path)
-    films = read_table(find_table(root))
+    records = read_table(find_table(root))
     (root / "test_list.txt").write_text("00000001_001.png\n")
     (root / "train_val_list.txt").write_text("00000001_000.png\n00000002_000.png\n00000003_000.png\n")
     with pytest.raises(
@@ -121,60 +121,60 @@ def test_a_patient_in_two_parts_is_refused(tmp_path: Path) -> None:
         match=r"One patient is in both train_val_list.txt line 1 \(00000001_000.png\) and test_list.txt line 1 "
         r"\(00000001_001.png\). Split by patient",
     ):
-        official_split(root, films, 0.34)
+        official_split(root, records, 0.34)
 
 
-def test_the_lists_of_the_folder_fix_all_three_parts(tmp_path: Path) -> None:
+def test_the_lists_of_the_folder_define_all_three_sets(tmp_path: Path) -> None:
     root = layout(tmp_path)
-    films = read_table(find_table(root))
+    records = read_table(find_table(root))
     with pytest.raises(DatasetInvalid, match=r"No train_list\.txt in"):
-        read_split(root, films, "files")
+        read_split(root, records, "files")
     for part, patients in {"train": "123", "val": "4", "test": "5"}.items():
         names = [f"0000000{patient}_{number:03d}.png" for patient in patients for number in range(2)]
         (root / f"{part}_list.txt").write_text("\n".join(names))
-    split = read_split(root, films, "files")
+    split = read_split(root, records, "files")
     assert [len(part) for part in (split.train, split.validation, split.test)] == [6, 2, 2]
     (root / "test_list.txt").write_text("00000006_000.png")
     with pytest.raises(DatasetInvalid, match=r"not the films of train_val_list\.txt, first 00000005_000\.png"):
-        read_split(root, films)
+        read_split(root, records)
     with pytest.raises(DatasetInvalid, match="no split 'random'"):
-        read_split(root, films, "random")
+        read_split(root, records, "random")
     (root / "val_list.txt").write_text("00000003_000.png\n")
     (root / "train_list.txt").write_text("00000003_001.png\n")
     with pytest.raises(DatasetInvalid, match=r"train \(00000003_001.png, line 7 of the table\) and validation"):
-        read_split(root, films, "files")
+        read_split(root, records, "files")
 
 
 def test_the_identity_of_the_data_covers_its_truth(tmp_path: Path) -> None:
     root = layout(tmp_path)
-    films = read_table(find_table(root))
-    split = read_split(root, films, validation=0.4)
-    other = {name: replace(film, findings=film.findings ^ {"Hernia"}) for name, film in films.items()}
-    assert data_sha256(films, split) == data_sha256(dict(reversed(films.items())), split)
-    assert data_sha256(films, split) != data_sha256(other, split)
+    records = read_table(find_table(root))
+    split = read_split(root, records, validation=0.4)
+    other = {name: replace(record, findings=record.findings ^ {"Hernia"}) for name, record in records.items()}
+    assert data_sha256(records, split) == data_sha256(dict(reversed(records.items())), split)
+    assert data_sha256(records, split) != data_sha256(other, split)
     assert list_sha256(split.train) == list_sha256(split.train[::-1]) != list_sha256(split.test)
 
 
-def test_validation_is_carved_by_patient(tmp_path: Path) -> None:
+def test_validation_is_taken_by_patient(tmp_path: Path) -> None:
     root = layout(tmp_path)
-    films = read_table(find_table(root))
-    split = official_split(root, films, validation=0.4, seed=1)
+    records = read_table(find_table(root))
+    split = official_split(root, records, validation=0.4, seed=1)
     assert len(split.train) + len(split.validation) == 10
     assert len(split.validation) == 4
-    check_disjoint({"train": split.train, "validation": split.validation, "test": split.test}, films)
-    assert split == official_split(root, films, validation=0.4, seed=1)
-    assert split.sha256 != official_split(root, films, validation=0.4, seed=2).sha256
+    check_disjoint({"train": split.train, "validation": split.validation, "test": split.test}, records)
+    assert split == official_split(root, records, validation=0.4, seed=1)
+    assert split.sha256 != official_split(root, records, validation=0.4, seed=2).sha256
     with pytest.raises(DatasetInvalid, match="no validation part"):
-        carve(split.train, films, 0.01)
+        carve(split.train, records, 0.01)
 
 
 def test_the_official_lists_do_not_overlap(test_data: Path) -> None:
     root = test_data / "nih-official"
-    films = read_table(find_table(root))
-    split = official_split(root, films)
-    assert (len(films), len(split.train), len(split.validation), len(split.test)) == (112_120, 75_312, 11_212, 25_596)
+    records = read_table(find_table(root))
+    split = official_split(root, records)
+    assert (len(records), len(split.train), len(split.validation), len(split.test)) == (112_120, 75_312, 11_212, 25_596)
     assert split.how == "NIH's official lists, validation by val_list"
-    assert read_split(root, films, "files").train == split.train
+    assert read_split(root, records, "files").train == split.train
     assert official_split(test_data / "nih-sample", read_table(find_table(test_data / "nih-sample"))).how == (
         "the folder's train_val_list and test_list, validation by patient"
     )
@@ -182,12 +182,12 @@ def test_the_official_lists_do_not_overlap(test_data: Path) -> None:
 
 def test_sample_counts(test_data: Path) -> None:
     root = test_data / "nih-sample"
-    films = read_table(find_table(root))
-    names = read_list(root / "train_val_list.txt", films)
-    told = summary(films, names)
-    assert (told["films"], told["positives"]["Pneumonia"], told["positives"]["Hernia"]) == (1065, 339, 14)
-    truth = targets(films, names)
-    assert truth.sum(axis=0).astype(int).tolist() == [told["positives"][label] for label in LABELS]
+    records = read_table(find_table(root))
+    names = read_list(root / "train_val_list.txt", records)
+    counted = summary(records, names)
+    assert (counted["films"], counted["positives"]["Pneumonia"], counted["positives"]["Hernia"]) == (1065, 339, 14)
+    truth = targets(records, names)
+    assert truth.sum(axis=0).astype(int).tolist() == [counted["positives"][label] for label in LABELS]
 
 
 def test_folds_keep_patients_together() -> None:
@@ -199,7 +199,7 @@ def test_folds_keep_patients_together() -> None:
         patient_folds(["1", "1"], 2)
 
 
-def test_cache_reads_each_film_once_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_the_cache_decodes_each_image_once_and_keeps_the_order(tmp_path: Path) -> None:
     root, cache = layout(tmp_path / "data"), tmp_path / "cache"
     names = ["00000003_001.png", "00000001_000.png", "00000002_001.png"]
     store = cached_images(root, names, InputSpace(32), cache)
@@ -216,14 +216,14 @@ def test_cache_reads_each_film_once_in_the_order_asked_for(tmp_path: Path) -> No
     assert len(list(cache.iterdir())) == 3
 
 
-def test_cache_notices_that_a_film_changed(tmp_path: Path) -> None:
+def test_the_cache_notices_that_an_image_changed(tmp_path: Path) -> None:
     root, names = layout(tmp_path / "data"), ["00000001_000.png"]
     cached_images(root, names, InputSpace(32), tmp_path / "cache")
     Image.fromarray(np.full((80, 60), 7, np.uint8)).save(find_images(root, names)[names[0]])
     assert cached_images(root, names, InputSpace(32), tmp_path / "cache")[0].max() == 7
 
 
-def test_a_film_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_with_its_line(tmp_path: Path) -> None:
     root, names = layout(tmp_path / "data"), ["00000001_000.png", "00000002_001.png"]
     os.truncate(find_images(root, names)["00000002_001.png"], 50)
     with pytest.raises(
@@ -245,7 +245,7 @@ def test_a_film_that_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> No
         cached_images(root, [], InputSpace(32), tmp_path / "cache")
 
 
-def test_missing_films_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     root = layout(tmp_path)
     (root / "images_001" / "images" / "00000002_000.png").unlink()
     with pytest.raises(DatasetInvalid, match=r"1 of 2 films are not under .* 00000002_000\.png \(Data.*csv line 4\)"):

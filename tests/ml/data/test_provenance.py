@@ -11,7 +11,7 @@ def test_patients_are_found_again() -> None:
     assert len(data[SEEN_PATIENTS]["digests"]) == 8 * 1000
 
 
-def test_the_order_of_the_films_tells_nothing() -> None:
+def test_the_order_of_the_images_does_not_matter() -> None:
     assert patient_fingerprint(["a", "b", "a"], "own") == patient_fingerprint(["b", "a"], "own")
 
 

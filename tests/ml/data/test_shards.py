@@ -1,4 +1,4 @@
-"""Shards of films: what they return, and what happens to them when the world goes wrong."""
+"""Tests of the image cache: what shards return, and how builds behave with damaged files, full disks and crashes."""
 
 import fcntl
 import json
@@ -26,8 +26,8 @@ from tests.conftest import PROJECT_ROOT
 SPACE = InputSpace(32)
 
 
-def films(folder: Path, count: int = 40) -> dict[str, Path]:
-    """PNGs whose grey is their number, in an order that is not the sorted one."""
+def pictures(folder: Path, count: int = 40) -> dict[str, Path]:
+    """PNGs whose grey value is their number, in an unsorted order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {f"f{number:03d}.png": folder / f"f{number:03d}.png" for number in reversed(range(count))}
     for number, path in enumerate(reversed(paths.values())):
@@ -47,10 +47,10 @@ def greys(array: NDArray[np.uint8]) -> list[int]:
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     folder = tmp_path_factory.mktemp("shards")
-    return build(films(folder / "images"), folder / "cache")
+    return build(pictures(folder / "images"), folder / "cache")
 
 
-def test_they_are_indexed_like_an_array(shards: Shards) -> None:
+def test_shards_are_indexed_like_an_array(shards: Shards) -> None:
     assert (shards.shape, len(shards)) == ((40, 32, 32), 40)
     assert [path.name for path in sorted(shards.folder.glob("*.npy"))] == [f"shard-0000{n}.npy" for n in range(3)]
     assert shards.names == tuple(f"f{number:03d}.png" for number in range(40))
@@ -76,7 +76,7 @@ def test_a_batch_is_a_copy_that_may_be_changed(shards: Shards) -> None:
     assert shards[7].max() == 7
 
 
-def test_a_selection_keeps_the_order_asked_for(shards: Shards) -> None:
+def test_a_selection_keeps_the_requested_order(shards: Shards) -> None:
     chosen = shards.select(["f030.png", "f002.png", "f031.png"])
     assert chosen.shape == (3, 32, 32)
     assert greys(chosen[:]) == [30, 2, 31]
@@ -89,7 +89,7 @@ def _first_greys(shards: Shards, place: "multiprocessing.Queue[list[int]]") -> N
     place.put(greys(shards[[5, 35]]))
 
 
-def test_they_travel_to_other_processes(shards: Shards) -> None:
+def test_shards_can_be_sent_to_other_processes(shards: Shards) -> None:
     shards[:]
     sent = pickle.dumps(shards)
     assert len(sent) < 10_000
@@ -103,7 +103,7 @@ def test_they_travel_to_other_processes(shards: Shards) -> None:
 
 
 def test_opening_checks_lengths_and_verifying_checks_every_byte(tmp_path: Path) -> None:
-    shards = build(films(tmp_path / "images"), tmp_path / "cache")
+    shards = build(pictures(tmp_path / "images"), tmp_path / "cache")
     shards.verify()
     path = tmp_path / "cache" / "shard-00001.npy"
     with path.open("r+b") as stream:
@@ -121,8 +121,8 @@ def test_opening_checks_lengths_and_verifying_checks_every_byte(tmp_path: Path) 
             Shards.open(tmp_path / "cache")
 
 
-def test_what_was_lost_is_built_again_and_what_is_whole_is_kept(tmp_path: Path) -> None:
-    sources, cache = films(tmp_path / "images"), tmp_path / "cache"
+def test_lost_shards_are_built_again_and_complete_ones_kept(tmp_path: Path) -> None:
+    sources, cache = pictures(tmp_path / "images"), tmp_path / "cache"
     build(sources, cache)
     kept = (cache / "shard-00000.npy").stat().st_mtime_ns
     manifest = (cache / "manifest.json").read_text()
@@ -145,13 +145,13 @@ def test_what_was_lost_is_built_again_and_what_is_whole_is_kept(tmp_path: Path) 
         (lambda path: path.unlink(), "source-unreadable"),
     ],
 )
-def test_a_film_that_cannot_be_read_stops_the_building_by_name(tmp_path: Path, damage: object, code: str) -> None:
-    sources, cache = films(tmp_path / "images"), tmp_path / "cache"
+def test_an_unreadable_image_stops_the_build_and_is_named(tmp_path: Path, damage: object, code: str) -> None:
+    sources, cache = pictures(tmp_path / "images"), tmp_path / "cache"
     damage(sources["f020.png"])
-    with pytest.raises(ImageRefused, match=r"f020\.png") as told:
+    with pytest.raises(ImageRefused, match=r"f020\.png") as stderr:
         build(sources, cache)
-    assert told.value.code == code
-    # The first shard was complete before the bad film; nothing else may look so.
+    assert stderr.value.code == code
+    # Only the first shard was complete before the bad image.
     assert sorted(path.name for path in cache.iterdir()) == [".lock", "shard-00000.npy"]
     Image.fromarray(np.full((48, 40), 20, np.uint8)).save(sources["f020.png"])
     assert greys(build(sources, cache)[:]) == list(range(40))
@@ -202,19 +202,19 @@ def builder(source: Path, cache: Path, *before: str) -> "subprocess.Popen[str]":
 
 
 def test_pngs_need_no_dicom_library(tmp_path: Path) -> None:
-    """A bare GPU box has none: neither the builder nor its children may ask for one."""
-    films(tmp_path / "images")
+    """A training machine has no DICOM library, so neither the build nor its children may import one."""
+    pictures(tmp_path / "images")
     for name in ("imagecodecs", "pydicom"):
         (tmp_path / "absent").mkdir(exist_ok=True)
         (tmp_path / "absent" / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here')")
     child = builder(tmp_path / "images", tmp_path / "cache", "env", f"PYTHONPATH={tmp_path / 'absent'}")
-    out, told = child.communicate(timeout=60)
-    assert out.split() == ["40", "False"], told
+    out, stderr = child.communicate(timeout=60)
+    assert out.split() == ["40", "False"], stderr
 
 
-def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> None:
+def test_of_several_processes_one_builds_and_the_others_wait(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    films(tmp_path / "images", 160)
+    pictures(tmp_path / "images", 160)
     cache.mkdir()
     with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -224,15 +224,15 @@ def test_of_several_builders_one_builds_and_the_others_wait(tmp_path: Path) -> N
             assert "another process builds cache; waiting for it" in child.stderr.readline()
     answers = [child.communicate(timeout=120) for child in started]
     assert [out.split() for out, _ in answers] == [["160", "False"]] * 3, answers
-    # Only a builder has a bar that moves.
-    assert sum("160/160" in told for _, told in answers) == 1
+    # Only the process that builds shows progress.
+    assert sum("160/160" in stderr for _, stderr in answers) == 1
     Shards.open(cache).verify()
 
 
-def test_a_killed_builder_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+def test_a_killed_build_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
     source, cache = tmp_path / "images", tmp_path / "cache"
-    sources = films(source, 100)
-    # Its reader hangs on this film until someone writes to it.
+    sources = pictures(source, 100)
+    # Reading this named pipe blocks until another process writes to it.
     sources["f070.png"].unlink()
     os.mkfifo(sources["f070.png"])
     child = builder(source, cache)
@@ -242,7 +242,7 @@ def test_a_killed_builder_leaves_nothing_that_looks_whole(tmp_path: Path) -> Non
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait(60)
-    # Both ends at once, so that this does not wait for a reader that may be gone.
+    # Open for reading and writing, so that this does not wait for a reader that may have ended.
     writer = os.open(sources["f070.png"], os.O_RDWR)
     child.communicate(timeout=60)
     os.close(writer)
@@ -261,30 +261,30 @@ def test_a_killed_builder_leaves_nothing_that_looks_whole(tmp_path: Path) -> Non
 
 
 def test_a_write_that_fails_within_a_shard_leaves_none(tmp_path: Path) -> None:
-    films(tmp_path / "images")
+    pictures(tmp_path / "images")
     child = builder(tmp_path / "images", tmp_path / "cache", "sh", "-c", 'ulimit -f 8; exec "$@"', "sh")
-    _, told = child.communicate(timeout=60)
+    _, stderr = child.communicate(timeout=60)
     assert child.returncode == 1
-    assert "can't be written (File too large)" in told
+    assert "can't be written (File too large)" in stderr
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_a_full_disk_is_told_and_what_was_complete_is_kept(tmp_path: Path) -> None:
-    """On a real file system that is full: before the first film, and for the manifest after the last one."""
+def test_a_full_disk_is_reported_and_complete_shards_are_kept(tmp_path: Path) -> None:
+    """On a real file system that is full, before the first image and for the manifest after the last one."""
     if shutil.which("unshare") is None:
         pytest.skip("only Linux has private file systems for this")
     source, cache = tmp_path / "images", tmp_path / "disk"
-    films(source)
+    pictures(source)
     cache.mkdir()
     pages = sum(-(-shard_bytes(count, 32) // 4096) for count in (16, 16, 8)) * 4096
-    for size, words in ((pages // 2, "need 0.00 GB, but the disk has"), (pages, "the disk is full. Free some space")):
+    for size, message in ((pages // 2, "need 0.00 GB, but the disk has"), (pages, "the disk is full. Free some space")):
         mounted = f'mount -t tmpfs -o size={size} tmpfs {cache} && "$@"; code=$?; ls -A {cache}; exit $code'
         child = builder(source, cache, "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh")
-        out, told = child.communicate(timeout=60)
-        if "unshare" in told or "mount:" in told:
+        out, stderr = child.communicate(timeout=60)
+        if "unshare" in stderr or "mount:" in stderr:
             pytest.skip("this machine allows no private file system of limited size")
         assert child.returncode == 1
-        assert words in told
+        assert message in stderr
         files = out.split()
         assert "manifest.json" not in files
         assert not [name for name in files if name.startswith((".shard", ".manifest"))]
@@ -295,18 +295,18 @@ def test_a_full_disk_is_told_and_what_was_complete_is_kept(tmp_path: Path) -> No
     ]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ShardsInvalid, match=r"can't be written \(Not a directory\)\. Choose another folder"):
-        build(films(tmp_path / "images", 2), tmp_path / "file" / "cache")
+        build(pictures(tmp_path / "images", 2), tmp_path / "file" / "cache")
 
 
-def test_no_permission_is_told_but_a_complete_folder_is_read() -> None:
-    # The root user may write anywhere, so it becomes someone else, whom pytest's own folder would shut out.
+def test_a_missing_permission_is_reported_and_a_complete_folder_is_read() -> None:
+    # The root user may write anywhere, so this runs as another user, who cannot enter pytest's own folder.
     root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as temporary:
         locked = Path(temporary) / "locked"
-        sources, cache = films(Path(temporary) / "images", 4), locked / "cache"
+        sources, cache = pictures(Path(temporary) / "images", 4), locked / "cache"
         build(sources, cache)
         Path(temporary).chmod(0o755)
         locked.chmod(0o555)

@@ -28,14 +28,14 @@ def code(data: bytes, syntax: str) -> str:
 
 
 @pytest.mark.parametrize("syntax", SIZED)
-def test_the_header_says_what_was_encoded(syntax: str) -> None:
+def test_the_header_describes_what_was_encoded(syntax: str) -> None:
     found = read_codestream(samples.encode(samples.chest(30, 50), syntax, 12), syntax)
     assert (found.rows, found.columns, found.components, bool(found.signed)) == (30, 50, 1, False)
-    # Two of the encoders write the depth of their container.
+    # Two of the encoders write the bit depth of their container.
     assert found.bits == (16 if syntax in (samples.JPEG_LS, samples.HTJ2K) else 12)
 
 
-def test_signed_and_colour_are_seen() -> None:
+def test_sign_and_colour_are_recognised() -> None:
     signed = imagecodecs.jpeg2k_encode((samples.chest(20, 20).astype(np.int16) - 2000), level=0, codecformat="j2k")
     assert read_codestream(bytes(signed), samples.JPEG_2000).signed
     colour = np.dstack([samples.chest(20, 20, 8).astype(np.uint8)] * 3)
@@ -43,7 +43,7 @@ def test_signed_and_colour_are_seen() -> None:
 
 
 @pytest.mark.parametrize("syntax", SIZED)
-def test_a_header_cut_anywhere_is_refused(syntax: str) -> None:
+def test_a_header_truncated_anywhere_is_refused(syntax: str) -> None:
     whole = samples.encode(samples.chest(30, 50), syntax, 12)
     header = next(n for n in range(len(whole)) if _reads(whole[:n], syntax))
     for length in range(header):
@@ -82,7 +82,7 @@ def test_impossible_jpeg_2000_sizes_are_refused(offset: int, value: bytes) -> No
     assert code(bytes(header), samples.JPEG_2000) == "codestream-invalid"
 
 
-def test_jp2_boxes_are_stepped_over_and_endless_ones_refused() -> None:
+def test_jp2_boxes_are_skipped_and_endless_ones_refused() -> None:
     jp2 = bytes(imagecodecs.jpeg2k_encode(samples.chest(30, 50), level=0, codecformat="jp2"))
     assert jp2[jp2_codestream_at(jp2) :].startswith(b"\xff\x4f\xff\x51")
     assert read_codestream(jp2, samples.JPEG_2000).rows == 30

@@ -1,4 +1,4 @@
-"""An image as a reader sees it: upright, with square pixels, nothing outside its shutter; and its contradictions."""
+"""Tests of orientation, square pixels, display shutter, and warnings about contradictory attributes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.ml import samples
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
 SPACE = InputSpace(64)
-# A pixel's place as the standard defines it: along a row one goes towards the first value, along a column the second.
+# PS3.3 C.7.6.1.1.1: a row runs towards the first value of Patient Orientation, a column towards the second.
 STORED = {
     "L\\F": lambda upright: upright,
     "R\\F": lambda upright: upright[:, ::-1],
@@ -30,8 +30,8 @@ STORED = {
 }
 
 
-def codes(film: Any) -> list[str]:
-    return [warning.code for warning in film.warnings]
+def codes(picture: Any) -> list[str]:
+    return [warning.code for warning in picture.warnings]
 
 
 def read(pixels: NDArray[Any], **attributes: Any) -> Radiograph:
@@ -42,11 +42,11 @@ def read(pixels: NDArray[Any], **attributes: Any) -> Radiograph:
 def test_all_eight_orientations_give_one_picture(orientation: str) -> None:
     upright = read(samples.chest(), **WINDOW)
     stored = np.ascontiguousarray(STORED[orientation](samples.chest()))
-    film = read(stored, PatientOrientation=orientation, ViewPosition="PA", **WINDOW)
-    assert np.array_equal(film.pixels, upright.pixels)
-    assert codes(film) == ([] if orientation == "L\\F" else ["orientation-corrected"])
-    assert all(orientation in warning.detail for warning in film.warnings)
-    fitted, expected = fit_input(film, SPACE.to_dict()), fit_input(upright, SPACE.to_dict())
+    picture = read(stored, PatientOrientation=orientation, ViewPosition="PA", **WINDOW)
+    assert np.array_equal(picture.pixels, upright.pixels)
+    assert codes(picture) == ([] if orientation == "L\\F" else ["orientation-corrected"])
+    assert all(orientation in warning.detail for warning in picture.warnings)
+    fitted, expected = fit_input(picture, SPACE.to_dict()), fit_input(upright, SPACE.to_dict())
     assert np.array_equal(fitted.tensor_u8, expected.tensor_u8)
     assert (fitted.rows, fitted.columns) == (96, 80)
     shown = render_grey(samples.image_file(stored, PatientOrientation=orientation, **WINDOW), 1000)
@@ -69,26 +69,26 @@ def test_all_eight_orientations_give_one_picture(orientation: str) -> None:
         ("A\\F", "LL", None),
     ],
 )
-def test_an_orientation_that_is_no_help_turns_nothing(orientation: str, view: str, code: str | None) -> None:
-    film = read(samples.chest(), PatientOrientation=orientation, ViewPosition=view, **WINDOW)
-    assert np.array_equal(film.pixels, read(samples.chest(), **WINDOW).pixels)
-    assert codes(film) == ([] if code is None else [code])
+def test_an_unusable_orientation_turns_nothing(orientation: str, view: str, code: str | None) -> None:
+    picture = read(samples.chest(), PatientOrientation=orientation, ViewPosition=view, **WINDOW)
+    assert np.array_equal(picture.pixels, read(samples.chest(), **WINDOW).pixels)
+    assert codes(picture) == ([] if code is None else [code])
 
 
-def test_a_map_of_a_turned_image_lies_where_the_reader_sees_it() -> None:
+def test_a_map_of_a_turned_image_lies_in_the_displayed_picture() -> None:
     dark = np.zeros((90, 60), np.uint16)
     dark[10:20, 40:50] = 4000  # on the right of the picture, above: the patient's left
-    film = read(dark[:, ::-1].T, PatientOrientation="F\\R", ViewPosition="AP", **WINDOW)
-    fitted = fit_input(film, SPACE.to_dict())
+    picture = read(dark[:, ::-1].T, PatientOrientation="F\\R", ViewPosition="AP", **WINDOW)
+    fitted = fit_input(picture, SPACE.to_dict())
     grid = fitted.tensor_u8.reshape(8, 8, 8, 8).mean((1, 3))
     shown = map_back(grid, Geometry.of(fitted.rows, fitted.columns, SPACE))
-    assert shown.shape == film.pixels.shape == (90, 60)
+    assert shown.shape == picture.pixels.shape == (90, 60)
     row, column = np.unravel_index(int(shown.argmax()), shown.shape)
-    assert film.pixels[row, column] > 200
+    assert picture.pixels[row, column] > 200
     assert zone(grid, CamScale(0.0, 255.0)) == "patient's left, upper zone"
 
 
-def test_the_sample_of_a_mirrored_image_reads_like_its_twin() -> None:
+def test_a_mirrored_sample_is_decoded_like_the_original() -> None:
     folder = samples.data_folder() / "dicom" / "cases"
     mirrored, usual = (read_radiograph(folder / f"{name}.dcm") for name in ("d28_orientation_R_F", "h38_1_explicit"))
     assert codes(mirrored) == ["orientation-corrected"]
@@ -97,7 +97,7 @@ def test_the_sample_of_a_mirrored_image_reads_like_its_twin() -> None:
 
 
 def framed(level: int, **shutter: Any) -> Radiograph:
-    """A film with a collimator of `level` around it, which the shutter of `shutter` hides."""
+    """An image with a collimator of grey `level` around it, which the shutter hides."""
     pixels = samples.chest() // 4 + 500
     frame = np.full((136, 120), level, np.uint16)
     frame[20:116, 20:100] = pixels
@@ -116,23 +116,23 @@ POLYGON = {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [21, 21
 
 @pytest.mark.parametrize("shutter", [RECTANGLE, POLYGON])
 @pytest.mark.parametrize("level", [0, 4095])
-def test_what_a_shutter_hides_is_black_and_counts_in_no_statistic(shutter: dict[str, Any], level: int) -> None:
-    film, alone = framed(level, **shutter), read(samples.chest() // 4 + 500)
-    assert np.abs(film.pixels[20:116, 20:100].astype(int) - alone.pixels).max() <= 6
-    hidden = np.ones(film.pixels.shape, bool)
+def test_hidden_pixels_are_black_and_left_out_of_statistics(shutter: dict[str, Any], level: int) -> None:
+    picture, alone = framed(level, **shutter), read(samples.chest() // 4 + 500)
+    assert np.abs(picture.pixels[20:116, 20:100].astype(int) - alone.pixels).max() <= 6
+    hidden = np.ones(picture.pixels.shape, bool)
     hidden[20:116, 20:100] = False
-    assert not film.pixels[hidden].any()
-    assert np.array_equal(film.pixels, framed(2000, **shutter).pixels)
-    assert not film.warnings
+    assert not picture.pixels[hidden].any()
+    assert np.array_equal(picture.pixels, framed(2000, **shutter).pixels)
+    assert not picture.warnings
 
 
-def test_shutters_join_and_have_a_grey_of_their_own() -> None:
+def test_shutters_are_combined_and_have_a_grey_value() -> None:
     circle = {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [68, 60], "RadiusOfCircularShutter": 30}
-    film = framed(4095, **circle, ShutterPresentationValue=0xFFFF)
+    picture = framed(4095, **circle, ShutterPresentationValue=0xFFFF)
     y, x = np.mgrid[1:137, 1:121]
     outside = (y - 68) ** 2 + (x - 60) ** 2 > 900
-    assert (film.pixels[outside] == 255).all()
-    assert film.pixels[~outside].min() < 30
+    assert (picture.pixels[outside] == 255).all()
+    assert picture.pixels[~outside].min() < 30
     both = framed(
         4095, **{**RECTANGLE, **circle, "ShutterShape": "RECTANGULAR\\CIRCULAR", "ShutterRightVerticalEdge": 60}
     )
@@ -142,15 +142,15 @@ def test_shutters_join_and_have_a_grey_of_their_own() -> None:
 
 
 def test_a_shutter_follows_the_turn_and_the_square_pixels() -> None:
-    """The circle is one of the patient, not of the pixels: its radius counts in pixels along a row."""
+    """The shutter is a circle in the patient and not in pixels: its radius counts in pixels along a row."""
     wide = samples.chest(64, 128)
     circle = {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [32, 64], "RadiusOfCircularShutter": 40}
-    film = read(wide, PixelAspectRatio=[2, 1], PatientOrientation="F\\L", **circle)
-    assert film.pixels.shape == (128, 128)
+    picture = read(wide, PixelAspectRatio=[2, 1], PatientOrientation="F\\L", **circle)
+    assert picture.pixels.shape == (128, 128)
     y, x = np.mgrid[:128, :128]
     distance = np.hypot(y - 63.5, x - 63.5)
-    assert not film.pixels[distance > 43].any()
-    assert (film.pixels[distance < 37] > 0).mean() > 0.98
+    assert not picture.pixels[distance > 43].any()
+    assert (picture.pixels[distance < 37] > 0).mean() > 0.98
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ def test_a_shutter_follows_the_turn_and_the_square_pixels() -> None:
         {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 5]},
     ],
 )
-def test_a_shutter_that_makes_no_sense_hides_nothing(broken: dict[str, Any]) -> None:
-    film = framed(300, **broken)
-    assert codes(film) == ["shutter-invalid"]
-    assert np.array_equal(film.pixels, framed(300).pixels)
+def test_an_invalid_shutter_hides_nothing(broken: dict[str, Any]) -> None:
+    picture = framed(300, **broken)
+    assert codes(picture) == ["shutter-invalid"]
+    assert np.array_equal(picture.pixels, framed(300).pixels)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_a_shutter_that_makes_no_sense_hides_nothing(broken: dict[str, Any]) -> 
     ],
 )
 def test_pixels_become_square(attributes: dict[str, Any], size: tuple[int, int]) -> None:
-    film = read(samples.chest(), **attributes, **WINDOW)
-    assert film.pixels.shape == size
-    assert not film.warnings
-    # The same picture in other pixels: the network's square, which both sides are stretched to, stays nearly the same.
+    picture = read(samples.chest(), **attributes, **WINDOW)
+    assert picture.pixels.shape == size
+    assert not picture.warnings
+    # The network's square, to which both sides are stretched, stays nearly the same.
     square = read(samples.chest(), **WINDOW)
-    both = [fit_input(each, InputSpace(48).to_dict()).tensor_u8.astype(int) for each in (film, square)]
+    both = [fit_input(each, InputSpace(48).to_dict()).tensor_u8.astype(int) for each in (picture, square)]
     assert np.abs(both[0] - both[1]).max() <= 12
 
 
@@ -200,10 +200,10 @@ def test_pixels_become_square(attributes: dict[str, Any], size: tuple[int, int])
         ({"PixelSpacing": [0.2, 0.1], "PixelAspectRatio": [1, 2]}, "pixel-aspect-contradiction", (192, 80)),
     ],
 )
-def test_proportions_that_make_no_sense_are_named(attributes: dict[str, Any], code: str, size: Any) -> None:
-    film = read(samples.chest(), **attributes, **WINDOW)
-    assert codes(film) == [code]
-    assert film.pixels.shape == size
+def test_invalid_proportions_give_a_warning(attributes: dict[str, Any], code: str, size: Any) -> None:
+    picture = read(samples.chest(), **attributes, **WINDOW)
+    assert codes(picture) == [code]
+    assert picture.pixels.shape == size
 
 
 @pytest.mark.parametrize(
@@ -228,21 +228,21 @@ def test_proportions_that_make_no_sense_are_named(attributes: dict[str, Any], co
 def test_contradictions_are_warnings_and_the_photometric_interpretation_decides(
     attributes: dict[str, Any], expected: list[str]
 ) -> None:
-    film = read(samples.chest(), **{**WINDOW, **attributes})
-    assert codes(film) == expected
+    picture = read(samples.chest(), **{**WINDOW, **attributes})
+    assert codes(picture) == expected
     if set(attributes) <= {"PresentationLUTShape", "PixelIntensityRelationshipSign", "Modality"}:
-        assert np.array_equal(film.pixels, read(samples.chest(), **WINDOW).pixels)
+        assert np.array_equal(picture.pixels, read(samples.chest(), **WINDOW).pixels)
 
 
-def test_a_negative_is_noticed_and_a_positive_is_not() -> None:
+def test_an_inverted_image_is_noticed_and_a_normal_one_is_not() -> None:
     images = sorted((samples.data_folder() / "nih-sample" / "images").glob("*.png"))[::25]
     pictures = [read_radiograph(path).pixels for path in images]
     assert len(pictures) > 50
     assert not any(looks_negative(picture) for picture in pictures)
     assert sum(looks_negative(255 - picture) for picture in pictures) >= 0.9 * len(pictures)
     folder = samples.data_folder() / "dicom" / "cases"
-    film = fit_input(read_radiograph(folder / "h38_1_explicit.dcm"), SPACE.to_dict())
-    assert not film.warnings
+    picture = fit_input(read_radiograph(folder / "h38_1_explicit.dcm"), SPACE.to_dict())
+    assert not picture.warnings
 
 
 def test_every_code_that_is_used_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""Two objects are the same image when their stored pixel values are, whatever the transfer syntax."""
+"""Tests of the digest of stored pixel values, which does not depend on the transfer syntax."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_every_lossless_syntax_gives_the_same_digest(syntax: str) -> None:
 
 
 @pytest.mark.parametrize("syntax", [*samples.NATIVE, samples.RLE, samples.JPEG_LS, samples.JPEG_2000])
-def test_colour_too(syntax: str) -> None:
+def test_colour_gives_the_same_digest(syntax: str) -> None:
     planar = samples.image_file(
         np.ascontiguousarray(colour().transpose(2, 0, 1)).reshape(24, 30, 3), PlanarConfiguration=1
     )
@@ -36,7 +36,7 @@ def test_colour_too(syntax: str) -> None:
     )
 
 
-def test_one_value_or_one_frame_more_is_another_image() -> None:
+def test_another_value_or_frame_gives_another_digest() -> None:
     first = samples.chest()
     second = first.copy()
     second[40, 40] ^= 1

@@ -45,7 +45,7 @@ def code_of(path: Path) -> str | None:
 
 
 @pytest.mark.parametrize("syntax", [*samples.LOSSLESS, samples.JPEG_EXTENDED])
-def test_what_a_department_sends_is_described(tmp_path: Path, syntax: str) -> None:
+def test_images_of_a_department_are_described(tmp_path: Path, syntax: str) -> None:
     found = inspect(save(tmp_path, samples.image_file(samples.chest(), syntax, ViewPosition="PA")))
     assert (found.kind, found.rows, found.columns) == ("dicom", 96, 80)
     assert (found.bits_allocated, found.bits_stored, found.number_of_frames) == (16, 12, 1)
@@ -57,7 +57,7 @@ def test_what_a_department_sends_is_described(tmp_path: Path, syntax: str) -> No
     assert found.attributes["ViewPosition"] == "PA"
 
 
-def test_the_real_chest_film_passes_and_the_mr_does_not() -> None:
+def test_a_real_chest_radiograph_is_accepted_and_an_mr_image_is_not() -> None:
     folder = samples.data_folder() / "dicom"
     found = inspect(folder / "chest" / "rsna_cr_chest_pa_jpeg_baseline.dcm")
     assert (found.rows, found.columns, found.attributes["Modality"]) == (1024, 1024, "CR")
@@ -130,7 +130,7 @@ def test_uids_follow_the_standard(tmp_path: Path) -> None:
         (b"\xff\xd8\xff\xe0", "codestream-invalid"),
     ],
 )
-def test_what_is_no_film_is_named(tmp_path: Path, data: bytes, code: str) -> None:
+def test_other_files_are_refused_with_a_reason(tmp_path: Path, data: bytes, code: str) -> None:
     assert code_of(save(tmp_path, data)) == code
 
 
@@ -151,13 +151,13 @@ def test_bombs_are_refused_in_time_and_memory(tmp_path: Path, sandbox: Sandbox, 
     start = time.process_time()
     assert code_of(path) == code
     assert time.process_time() - start < 2
-    # The child has 320 MiB of address space, of which the interpreter takes a third: more would be "decode-memory".
+    # The child has 320 MiB of address space, of which the interpreter uses a third. More use gives "decode-memory".
     with pytest.raises(InputRejected) as refused:
         sandbox.submit(inspect, path).result(timeout=20)
     assert refused.value.code == code
 
 
-def test_cut_off_anywhere_is_refused_and_never_more(tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     whole = samples.image_file(samples.chest(24, 24), samples.JPEG_LS)
     assert code_of(save(tmp_path, whole)) is None
     for length in range(0, len(whole), 7):
@@ -185,7 +185,7 @@ def test_random_damage_is_refused_or_accepted_and_nothing_else(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("folder", ["odd", "hostile"])
-def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
+def test_every_shared_file_is_accepted_or_refused_in_time(folder: str) -> None:
     files = sorted((samples.data_folder() / "dicom" / folder).iterdir())
     slowest, before, codes = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
     for path in files:
@@ -194,12 +194,12 @@ def test_every_shared_file_gets_a_typed_answer_in_time(folder: str) -> None:
         slowest = max(slowest, time.process_time() - start)
     assert slowest < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
-    # Among the odd ones are five segmentations and a structured report, which are stored and not read.
+    # Five of the unusual files are segmentations and one is a structured report; they are stored and not read.
     assert codes.count(None) == (35 if folder == "odd" else 0)
 
 
 def test_the_hostile_corpus_as_cr_reaches_the_deeper_checks(tmp_path: Path) -> None:
-    """The corpus is made of CT objects; the same bytes as CR pass the first check, so that the others are tried."""
+    """The corpus has CT objects. As CR the same bytes pass the check of the SOP class, so that later checks run."""
     codes = set()
     for path in sorted((samples.data_folder() / "dicom" / "hostile").iterdir()):
         data = path.read_bytes().replace(f"{samples.CT}\0".encode(), f"{samples.CR}\0".encode())
@@ -235,7 +235,7 @@ def test_text_is_decoded_cleaned_and_bounded(tmp_path: Path) -> None:
     assert any("StudyDescription" in warning.detail for warning in found.warnings)
 
 
-def test_a_long_run_of_combining_marks_costs_nothing(tmp_path: Path) -> None:
+def test_a_long_run_of_combining_marks_is_fast(tmp_path: Path) -> None:
     marks = ("\u0301\u0323" * 1_000_000).encode()
     path = save(
         tmp_path,
@@ -281,11 +281,11 @@ def test_character_sets(tmp_path: Path, charset: str, raw: bytes, expected: str,
 def test_neither_refusals_nor_warnings_quote_the_file(tmp_path: Path, extra: bytes) -> None:
     path = save(tmp_path, samples.raw_image_file(extra))
     try:
-        said = str(inspect(path).warnings)
+        text_of_warnings = str(inspect(path).warnings)
     except InputRejected as refused:
-        said = str(refused) + repr(refused)
-    assert said
-    assert "CANARY" not in said
+        text_of_warnings = str(refused) + repr(refused)
+    assert text_of_warnings
+    assert "CANARY" not in text_of_warnings
 
 
 def test_png_and_jpeg_are_sized_by_their_headers(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_every_code_that_is_raised_is_in_the_table() -> None:
     assert set(errors.CODES) == raised
 
 
-def test_looking_at_files_needs_no_torch() -> None:
+def test_reading_files_needs_no_torch() -> None:
     modules = "ml.errors, ml.dicom.preflight, ml.dicom.radiograph, ml.sandbox.pool, ml.model.serving_input"
     check = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
@@ -328,7 +328,7 @@ def deflated(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, INFLATE_STEP - 1, INFLATE_STEP, INFLATE_STEP + 1, MAX_INFLATED_BYTES])
-def test_inflated_to_the_byte_and_cut_off_noticed(size: int) -> None:
+def test_inflating_is_exact_and_notices_truncation(size: int) -> None:
     data = b"\x01" * size
     squeezed = deflated(data)
     assert inflate(b"head" + squeezed, 4)[:] == data

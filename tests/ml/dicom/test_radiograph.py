@@ -23,12 +23,12 @@ from tests.ml import samples
 
 @pytest.fixture(autouse=True)
 def strict_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WeasyPrint lets Pillow accept truncated files in any process that imports it; decoding children never do."""
+    """WeasyPrint makes Pillow accept truncated files in a process that imports it; decoding children do not."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
 
 def peer(data: bytes) -> NDArray[Any]:
-    """pydicom's own reading of the first frame: stored values, or RGB."""
+    """The first frame as pydicom decodes it: stored values, or RGB."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     pixels = dataset.pixel_array
     return pixels[0] if int(dataset.get("NumberOfFrames") or 1) > 1 else pixels
@@ -62,7 +62,7 @@ def test_lossless_syntaxes_give_back_every_stored_value(syntax: str, bits: int) 
 
 
 @pytest.mark.parametrize("syntax", samples.LOSSLESS)
-def test_one_film_looks_the_same_in_every_lossless_syntax(syntax: str) -> None:
+def test_an_image_looks_the_same_in_every_lossless_syntax(syntax: str) -> None:
     reference = reading(WindowCenter=2000, WindowWidth=3000)
     shown = read_radiograph(samples.image_file(samples.chest(), syntax, WindowCenter=2000, WindowWidth=3000))
     assert shown.pixels.dtype == np.uint8
@@ -83,7 +83,7 @@ def test_real_files_agree_with_pydicom(folder: str) -> None:
     for path in sorted((samples.data_folder() / "dicom" / folder).iterdir()):
         data = path.read_bytes()
         try:
-            film = read_radiograph(data)
+            picture = read_radiograph(data)
         except InputRejected:
             continue
         with warnings.catch_warnings():
@@ -98,15 +98,15 @@ def test_real_files_agree_with_pydicom(folder: str) -> None:
                 stored = decode_frame(index, layout).astype(np.uint16)
                 mask = (1 << layout.bits_stored) - 1
                 assert np.array_equal(stored & mask, expected.astype(np.int64) & mask), path.name
-                correlation = np.corrcoef(peer_display(data).ravel(), film.pixels.ravel())[0, 1]
+                correlation = np.corrcoef(peer_display(data).ravel(), picture.pixels.ravel())[0, 1]
                 assert correlation > 0.999, path.name
             else:
                 grey = (
                     expected.astype(np.float64) @ [0.299, 0.587, 0.114] / (257 if expected.dtype.itemsize == 2 else 1)
                 )
                 # Y taken from YBR skips the rounding to RGB and back.
-                tolerance = 2 if film.photometric.startswith("YBR") else 1
-                assert np.abs(grey - film.pixels).max() <= tolerance, path.name
+                tolerance = 2 if picture.photometric.startswith("YBR") else 1
+                assert np.abs(grey - picture.pixels).max() <= tolerance, path.name
         compared += 1
     assert compared >= {"odd": 40, "chest": 1, "other": 2}[folder]
 
@@ -123,7 +123,7 @@ def test_real_files_agree_with_pydicom(folder: str) -> None:
         {"WindowCenter": 0, "WindowWidth": 3000, "PixelRepresentation": 1},
     ],
 )
-def test_windows_are_those_of_the_standard(attributes: dict[str, Any]) -> None:
+def test_windows_follow_the_standard(attributes: dict[str, Any]) -> None:
     data = samples.image_file(samples.chest(), **attributes)
     dataset = pydicom.dcmread(io.BytesIO(data))
     stored_range = (-2048, 2047) if attributes.get("PixelRepresentation") else (0, 4095)
@@ -134,9 +134,9 @@ def test_windows_are_those_of_the_standard(attributes: dict[str, Any]) -> None:
     expected = (shown - low) / (high - low) * 255
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         expected = 255 - expected
-    film = read_radiograph(data)
-    assert film.voi == "window"
-    assert np.abs(film.pixels - expected).max() <= 1
+    picture = read_radiograph(data)
+    assert picture.voi == "window"
+    assert np.abs(picture.pixels - expected).max() <= 1
 
 
 def lut(first: int, data: list[int], bits: int) -> Dataset:
@@ -149,13 +149,13 @@ def lut(first: int, data: list[int], bits: int) -> Dataset:
 def test_modality_and_voi_luts_apply_in_order() -> None:
     halve = lut(0, [value // 2 for value in range(4096)], 16)
     square = lut(100, [value * value // 1024 for value in range(1024)], 10)
-    film = reading(ModalityLUTSequence=[halve], VOILUTSequence=[square], WindowCenter=1, WindowWidth=2)
+    picture = reading(ModalityLUTSequence=[halve], VOILUTSequence=[square], WindowCenter=1, WindowWidth=2)
     position = np.clip(samples.chest().astype(int) // 2 - 100, 0, 1023)
-    assert film.voi == "voi-lut"
-    assert np.abs(film.pixels - (position * position // 1024) / 1023 * 255).max() <= 0.51
+    assert picture.voi == "voi-lut"
+    assert np.abs(picture.pixels - (position * position // 1024) / 1023 * 255).max() <= 0.51
 
 
-def test_monochrome1_is_the_negative() -> None:
+def test_monochrome1_is_inverted() -> None:
     shown = {"WindowCenter": 2048, "WindowWidth": 4096}
     plain, inverted = reading(**shown), reading(PhotometricInterpretation="MONOCHROME1", **shown)
     assert np.abs(plain.pixels.astype(int) + inverted.pixels - 255).max() <= 1
@@ -173,14 +173,14 @@ def test_monochrome1_is_the_negative() -> None:
     ],
 )
 def test_a_useless_window_is_ignored_with_a_warning(attributes: dict[str, Any]) -> None:
-    film = reading(**attributes)
-    assert film.voi == "percentiles"
-    assert film.warnings
-    assert np.array_equal(film.pixels, reading().pixels)
+    picture = reading(**attributes)
+    assert picture.voi == "percentiles"
+    assert picture.warnings
+    assert np.array_equal(picture.pixels, reading().pixels)
 
 
 @pytest.mark.parametrize("bad", [b"NaN ", b"inf ", b"1e99", b"\x00\x00", b"--1 ", b"1_0 ", b"\\", "٣".encode()])
-def test_numbers_that_are_none_never_reach_the_pixels(bad: bytes) -> None:
+def test_invalid_numbers_never_reach_the_pixels(bad: bytes) -> None:
     window = samples.element(0x28, 0x1050, "DS", bad) + samples.element(0x28, 0x1051, "DS", bad)
     assert read_radiograph(samples.raw_image_file(window)).voi == "full-range"
     with pytest.raises(InputRejected) as refused:
@@ -199,17 +199,19 @@ def test_without_window_percentiles_stretch_and_padding_does_not_count() -> None
     assert np.count_nonzero(padded.pixels[40:] == 0) < 0.02 * padded.pixels.size
 
 
-def test_eight_bit_films_without_window_are_shown_as_they_are() -> None:
+def test_eight_bit_images_without_window_are_unchanged() -> None:
     pixels = samples.chest(bits=8).astype(np.uint8) // 2
-    film = read_radiograph(samples.image_file(pixels))
-    assert film.voi == "full-range"
-    assert np.array_equal(film.pixels, pixels)
+    picture = read_radiograph(samples.image_file(pixels))
+    assert picture.voi == "full-range"
+    assert np.array_equal(picture.pixels, pixels)
 
 
 @pytest.mark.parametrize("value", [0, 7, 4095])
-def test_a_film_of_one_grey_is_read(value: int) -> None:
-    film = read_radiograph(samples.image_file(np.full((20, 20), value, np.uint16), WindowCenter=2048, WindowWidth=4096))
-    assert np.ptp(film.pixels) == 0
+def test_an_image_with_one_grey_level_is_read(value: int) -> None:
+    picture = read_radiograph(
+        samples.image_file(np.full((20, 20), value, np.uint16), WindowCenter=2048, WindowWidth=4096)
+    )
+    assert np.ptp(picture.pixels) == 0
     assert np.ptp(read_radiograph(samples.image_file(np.full((20, 20), value, np.uint16))).pixels) == 0
 
 
@@ -244,9 +246,9 @@ def test_a_palette_becomes_luminance() -> None:
 def test_colour_becomes_luminance(syntax: str) -> None:
     grey = samples.chest(bits=8).astype(np.uint8)
     colour = np.dstack([grey, 255 - grey, grey // 2])
-    film = read_radiograph(samples.image_file(colour, syntax))
-    assert np.abs(film.pixels - colour @ np.array([0.299, 0.587, 0.114])).max() <= 1
-    assert film.chroma > 0.2
+    picture = read_radiograph(samples.image_file(colour, syntax))
+    assert np.abs(picture.pixels - colour @ np.array([0.299, 0.587, 0.114])).max() <= 1
+    assert picture.chroma > 0.2
     assert read_radiograph(samples.image_file(np.dstack([grey] * 3), syntax)).chroma == 0
 
 
@@ -263,11 +265,11 @@ def test_png_and_jpeg_of_every_mode(tmp_path: Path) -> None:
         image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
         path = tmp_path / "film.png"
         image.save(path)
-        film = read_radiograph(path)
-        assert film.pixels.dtype == np.uint8
+        picture = read_radiograph(path)
+        assert picture.pixels.dtype == np.uint8
         if mode in ("L", "LA", "RGB", "RGBA"):
-            assert np.array_equal(film.pixels, grey), mode
-        assert np.corrcoef(film.pixels.ravel(), grey.ravel())[0, 1] > (0.2 if mode == "1" else 0.99), mode
+            assert np.array_equal(picture.pixels, grey), mode
+        assert np.corrcoef(picture.pixels.ravel(), grey.ravel())[0, 1] > (0.2 if mode == "1" else 0.99), mode
     for mode in ("L", "RGB", "CMYK"):
         out = io.BytesIO()
         Image.fromarray(grey).convert(mode).save(out, "JPEG", quality=95)
@@ -279,9 +281,9 @@ def test_a_rotated_photograph_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(grey).save(out, "JPEG", quality=95, exif=exif)
-    film = read_radiograph(out.getvalue())
-    assert (film.rows, film.columns) == (60, 40)
-    assert np.abs(film.pixels.astype(int) - np.rot90(grey, -1)).mean() < 3
+    picture = read_radiograph(out.getvalue())
+    assert (picture.rows, picture.columns) == (60, 40)
+    assert np.abs(picture.pixels.astype(int) - np.rot90(grey, -1)).mean() < 3
 
 
 def test_damaged_pictures_are_refused() -> None:
@@ -295,7 +297,7 @@ def test_damaged_pictures_are_refused() -> None:
                 read_radiograph(data)
 
 
-def test_a_real_nih_film_is_taken_as_it_is() -> None:
+def test_a_real_nih_image_is_unchanged() -> None:
     path = next((samples.data_folder() / "nih-sample" / "images").glob("*.png"))
     with Image.open(path) as image:
         assert np.array_equal(read_radiograph(path).pixels, np.asarray(image.convert("L")))
@@ -308,7 +310,7 @@ def test_apply_table_is_plain_indexing() -> None:
         assert np.array_equal(apply_table(table, raw), table[raw])
 
 
-def test_one_megabyte_costs_eight_milliseconds(tmp_path: Path) -> None:
+def test_one_megabyte_takes_eight_milliseconds(tmp_path: Path) -> None:
     for number, pixels in enumerate((samples.chest(720, 720), samples.chest(1024, 1024, 8).astype(np.uint8))):
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(samples.image_file(pixels))
@@ -317,5 +319,5 @@ def test_one_megabyte_costs_eight_milliseconds(tmp_path: Path) -> None:
             start = time.process_time()
             read_radiograph(path)
             spent.append(time.process_time() - start)
-        # The best of nine: what else the machine does must not fail the test.
+        # The best of nine, because other load on the machine must not fail the test.
         assert min(spent) < 8e-3

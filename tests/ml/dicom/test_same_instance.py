@@ -1,4 +1,4 @@
-"""One instance that comes by two routes is one instance; whatever else differs makes another one."""
+"""Tests that another encoding is the same instance, and that another content is a different one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ CASES = ("h38_1_explicit.dcm", "h38_2_other_group_0002.dcm", "h39_3_implicit.dcm
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An instance with what makes comparing hard: sequences, private elements, umlauts, numbers, odd lengths."""
+    """An instance that is hard to compare: sequences, private elements, umlauts, numbers, odd lengths."""
     path = tmp_path_factory.mktemp("original") / "original.dcm"
     write_dicom(generate(3, size=128), path)
     data_set = pydicom.dcmread(path)
@@ -49,7 +49,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rewritten(original: Path, to: UID, change: Callable[[Dataset], object] = lambda _: None) -> bytes:
     data_set = pydicom.dcmread(original)
-    data_set.walk(lambda *_: None)  # converts every element, so that all of them are written anew
+    data_set.walk(lambda *_: None)  # converts every element, so that all are encoded again
     change(data_set)
     data_set.file_meta.TransferSyntaxUID = to
     data_set.file_meta.ImplementationVersionName = "OTHER"
@@ -108,7 +108,7 @@ def jpeg_ls(data_set: Dataset) -> None:
         (RLELossless, lambda data_set: data_set.compress(RLELossless, generate_instance_uid=False)),
     ],
 )
-def test_a_route_changes_nothing(original: Path, to: UID, change: Callable[[Dataset], object]) -> None:
+def test_another_encoding_is_the_same_instance(original: Path, to: UID, change: Callable[[Dataset], object]) -> None:
     again = rewritten(original, to, change)
     assert again != original.read_bytes()
     assert same_instance(original, again)

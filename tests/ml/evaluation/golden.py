@@ -1,4 +1,4 @@
-"""Public predictions with known figures, as the evaluation takes them."""
+"""Public predictions with known figures, in the form that the evaluation uses."""
 
 import csv
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ml.model.artifact import Threshold
 @dataclass(frozen=True, eq=False)
 class Golden:
     scored: Scored
-    films: list[ImageRecord]
+    records: list[ImageRecord]
     names: list[str]
 
 
@@ -31,6 +31,6 @@ def read(root: Path) -> Golden:
         label: Threshold(youden_threshold(truth[:, i], p[:, i]), "youden", int(truth[:, i].sum()))
         for i, label in enumerate(LABELS)
     }
-    films = [table[name] for name in names]
-    scored = Scored(truth, np.log(p / (1 - p)), [film.patient for film in films], thresholds, {}, {})
-    return Golden(scored, films, names)
+    records = [table[name] for name in names]
+    scored = Scored(truth, np.log(p / (1 - p)), [record.patient for record in records], thresholds, {}, {})
+    return Golden(scored, records, names)

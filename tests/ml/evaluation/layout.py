@@ -1,4 +1,4 @@
-"""A small folder in NIH's layout: 96 films of 48 patients, with boxes, whose second half is for testing."""
+"""A small folder in NIH's layout: 96 images of 48 patients, with boxes; the second half is the test set."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +38,7 @@ def make(root: Path, patients: int = 48) -> Path:
 
 
 def artifact(folder: Path, seed: int = 0, labels: Sequence[str] = LABELS, **data: Any) -> Path:
-    """A tiny version whose manifest says `data` of its training, with the outputs for `labels` alone."""
+    """A tiny version with the manifest entries `data` about its training, and outputs for `labels` only."""
     network, whole = tiny.network(seed), tiny.manifest()
     card = {"source": "noise", "split_id": "train_val_list", "split_sha256": "0" * 64, **data}
     of_labels = {

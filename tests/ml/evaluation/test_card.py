@@ -1,4 +1,4 @@
-"""What a training writes into its card, and what an evaluation reads from it."""
+"""Tests of the model card that a training writes and an evaluation reads."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_unknown_truth_reaches_no_figure_of_the_artifact(tmp_path: Path) -> None
     assert manifest.metrics["validation"]["labels"][LABELS[0]]["positives"] == known
 
 
-def test_the_card_says_what_was_not_run() -> None:
+def test_the_card_lists_what_was_not_run() -> None:
     held = held_out()
     figures = evaluate(held.truth, held.outputs.logits, held.patients, draws=Draws.of(held.patients, 20))
     alone = card(DESCRIPTION, {"validation": figures})

@@ -11,16 +11,16 @@ from ml.model.artifact import Threshold
 from ml.model.calibration import Platt, sigmoid
 
 
-def scored(films: int = 400, unknown: float = 0.0, seed: int = 0) -> Scored:
+def scored(records: int = 400, unknown: float = 0.0, seed: int = 0) -> Scored:
     rng = np.random.default_rng(seed)
-    truth = (rng.random((films, len(LABELS))) < 0.3).astype(float)
+    truth = (rng.random((records, len(LABELS))) < 0.3).astype(float)
     logits = rng.normal(size=truth.shape) + 1.5 * truth
     truth[rng.random(truth.shape) < unknown] = np.nan
     thresholds = {label: None if label == "Hernia" else Threshold(0.6, "youden", 30) for label in LABELS}
     return Scored(
         truth,
         logits,
-        [str(i // 2) for i in range(films)],
+        [str(i // 2) for i in range(records)],
         thresholds,
         {label: Platt(0.8, 0.1) for label in LABELS},
         {"Hernia": "No operating point: 2 positive validation films."},
@@ -99,12 +99,12 @@ def test_groups_hold_only_films_that_tell() -> None:
 
 
 def test_a_planted_gap_is_found_and_disclosed() -> None:
-    given, films = scored(1200), people(1200)
-    women = np.array([film.sex == "F" for film in films])
+    given, records = scored(1200), people(1200)
+    women = np.array([record.sex == "F" for record in records])
     column = LABELS.index("Effusion")
     missed = women & (given.truth[:, column] == 1)
     given.logits[missed, column] -= 4
-    found = subgroups(given, films, Draws.of(given.patients, 100))["sex"]["groups"]
+    found = subgroups(given, records, Draws.of(given.patients, 100))["sex"]["groups"]
     entry = found["F"]["labels"]["Effusion"]
     assert entry["tpr_gap"] < -0.5
     assert entry["tpr_gap_ci95"][1] < -0.4
@@ -123,8 +123,8 @@ def test_underdiagnosis_is_a_finding_on_which_nothing_fires() -> None:
     given.logits[:] = -5
     given.logits[10:40, 5] = 5
     given.logits[50:60, 5] = 5
-    films = [ImageRecord(str(i), str(i), frozenset(), None, "F", "PA") for i in range(100)]
-    group = subgroups(given, films, Draws.of(given.patients, 30))["view"]["groups"]["PA"]
+    records = [ImageRecord(str(i), str(i), frozenset(), None, "F", "PA") for i in range(100)]
+    group = subgroups(given, records, Draws.of(given.patients, 30))["view"]["groups"]["PA"]
     assert group["underdiagnosis"] == pytest.approx(0.25)
     assert group["underdiagnosis_films"] == 40
     assert group["overdiagnosis"] == pytest.approx(0.2)

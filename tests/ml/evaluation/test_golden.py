@@ -1,4 +1,4 @@
-"""A public CheXNet reproduction's 22,433 predictions: figures that were computed from them elsewhere come out again."""
+"""Tests with 22,433 predictions of a public CheXNet reproduction: our figures must equal the published ones."""
 
 import csv
 from dataclasses import replace
@@ -32,7 +32,7 @@ def report(golden: Golden, draws: Draws) -> Report:
 
 @pytest.fixture(scope="module")
 def groups(golden: Golden, draws: Draws) -> Report:
-    found = subgroups(golden.scored, golden.films, draws)
+    found = subgroups(golden.scored, golden.records, draws)
     return {name: group for family in found.values() for name, group in family["groups"].items()}
 
 
@@ -84,7 +84,7 @@ def test_no_positive_call_at_all_is_no_certainty(golden: Golden, draws: Draws) -
 def test_youden_points_on_other_patients(
     golden: Golden, draws: Draws, label: str, sensitivity: float, specificity: float
 ) -> None:
-    """The reference does not say which half of the patients chose the threshold: both halves, within 0.05."""
+    """The reference does not state which half of the patients chose the threshold, so both halves are tested."""
     scored, column = golden.scored, LABELS.index(label)
     folds = patient_folds(scored.patients, 2)
     found = []
@@ -125,7 +125,7 @@ def test_calibration_does_not_carry_over_to_the_official_list(golden: Golden, te
         golden.scored,
         truth=golden.scored.truth[chosen],
         logits=golden.scored.logits[chosen],
-        patients=[film.patient for film, kept in zip(golden.films, chosen, strict=True) if kept],
+        patients=[record.patient for record, kept in zip(golden.records, chosen, strict=True) if kept],
     )
     found = classification(scored, Draws.of(scored.patients, rounds=10))
     assert found["n"] == 5213

@@ -50,7 +50,7 @@ SCALES = {label: CamScale(0.0, 2.0) for label in LABELS}
 
 
 def planted(boxes: list[Box], cells: int, space: InputSpace, hit: bool = True) -> Maps:
-    """Maps with one hot cell under each box's centre, or in the corner that is farthest from it."""
+    """Maps with one high cell at each box's centre, or in the corner that is farthest from it."""
     cams = {}
     for box in boxes:
         grids = np.zeros((len(LABELS), cells, cells), np.float16)
@@ -71,7 +71,7 @@ def scattered(count: int, side: float = 180.0) -> list[Box]:
     ]
 
 
-def test_maps_that_point_beat_both_controls() -> None:
+def test_maps_that_point_are_better_than_both_controls() -> None:
     boxes = scattered(24)
     patients = {box.image: box.image for box in boxes}
     found = localisation(boxes, boxes, patients, planted(boxes, 16, InputSpace(256)), 200)
@@ -91,7 +91,7 @@ def test_maps_that_point_beat_both_controls() -> None:
     assert found["labels"]["Mass"]["boxes"] == 12
 
 
-def test_maps_that_point_elsewhere_do_not() -> None:
+def test_maps_that_point_elsewhere_are_not() -> None:
     boxes = scattered(20)
     patients = {box.image: box.image for box in boxes}
     mean = localisation(boxes, boxes, patients, planted(boxes, 16, InputSpace(256), hit=False), 200)["mean_of_labels"]
@@ -118,8 +118,8 @@ def test_a_constant_map_and_a_scale_of_zero_find_nothing() -> None:
     assert whole["fixed_scale"]["region_found"] == whole["own_peak"]["region_found"] == 0.0
 
 
-def test_boxes_of_a_cropped_film_are_met_where_they_lie() -> None:
-    """A wide film of 400 x 800: the model sees its middle square, so its left cell is at column 200."""
+def test_boxes_of_a_cropped_image_are_compared_at_their_place() -> None:
+    """In an image of 400 x 800 the network sees the middle square, so its left cell starts at column 200."""
     box = Box("a.png", "Mass", 200, 0, 120, 120, 400, 800)
     grids = np.zeros((len(LABELS), 4, 4), np.float16)
     grids[LABELS.index("Mass"), 0, 0] = 3.0
@@ -138,7 +138,7 @@ def test_the_prior_leaves_the_patient_out() -> None:
 
 
 def test_position_prior_of_the_real_boxes(test_data: Path) -> None:
-    """Figures known from elsewhere, where ties of the density's maximum may have been broken otherwise."""
+    """Figures of another implementation, which may choose another maximum of the density where several are equal."""
     root = test_data / "nih-official"
     table = read_table(find_table(root))
     boxes = read_boxes(root, table)

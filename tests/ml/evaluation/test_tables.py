@@ -49,7 +49,7 @@ def test_table_3_names_split_films_and_interval_of_every_column() -> None:
     assert SPLITS_DIFFER in table.footnotes
 
 
-def test_only_the_official_list_is_called_so() -> None:
+def test_only_the_official_list_is_called_official() -> None:
     cells = {row[0]: row[-1] for row in table3(report(split=OFFICIAL_TEST)).rows}
     assert cells["Test split"] == "NIH official"
 

@@ -49,7 +49,7 @@ def report(version: Path, data: Path, cache: Path) -> dict:
     return evaluate_version(version, data, None, cache, "cpu", rounds=100)
 
 
-def test_the_report_says_what_it_rests_on(report: dict) -> None:
+def test_the_report_describes_its_data(report: dict) -> None:
     assert (report["n"], report["patients"]) == (48, 24)
     assert report["split"]["id"] == "list test_list.txt"
     assert report["model"]["name"] == "tiny-0"
@@ -61,7 +61,7 @@ def test_the_report_says_what_it_rests_on(report: dict) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
-def test_a_version_of_fewer_findings_is_judged_on_those(
+def test_a_version_with_fewer_findings_is_evaluated_on_those(
     tmp_path: Path, version: Path, report: dict, data: Path, cache: Path
 ) -> None:
     few = layout.artifact(tmp_path / "few", labels=("Effusion", "Mass", "Pneumonia"))
@@ -85,16 +85,16 @@ def test_a_version_of_fewer_findings_is_judged_on_those(
     assert other["labels"]["Mass"]["auroc"] == pytest.approx(report["labels"]["Mass"]["auroc"], abs=1e-9)
 
 
-def test_what_was_not_run_is_told(report: dict) -> None:
-    told = "\n".join(report["not_run"])
-    assert "official test list" in told
-    assert "AUROC of Hernia" in told
-    assert "Operating points of Hernia" in told
-    assert "not checked" not in told
+def test_the_report_lists_what_was_not_run(report: dict) -> None:
+    note = "\n".join(report["not_run"])
+    assert "official test list" in note
+    assert "AUROC of Hernia" in note
+    assert "Operating points of Hernia" in note
+    assert "not checked" not in note
 
 
 def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, report: dict) -> None:
-    """The threshold's side decides sensitivity: count it film by film through the serving predictor alone."""
+    """Count the sensitivity image by image with the serving predictor."""
     from ml.dicom.radiograph import read_radiograph
     from ml.model.transforms import to_square
 
@@ -103,11 +103,11 @@ def test_logits_are_those_of_serving(version: Path, data: Path, cache: Path, rep
     threshold = predictor.manifest.thresholds["Effusion"]
     assert threshold is not None
     column, hits, positives = LABELS.index("Effusion"), 0, 0
-    for name, film in zip(listed.names, listed.records, strict=True):
+    for name, record in zip(listed.names, listed.records, strict=True):
         square = to_square(read_radiograph(data / "images" / name).pixels, predictor.manifest.input_space)
         called = predictor.probabilities(predictor.predict(square[None]))[0, column] >= threshold.value
-        positives += "Effusion" in film.findings
-        hits += "Effusion" in film.findings and bool(called)
+        positives += "Effusion" in record.findings
+        hits += "Effusion" in record.findings and bool(called)
     point = report["labels"]["Effusion"]["operating_point"]
     assert point["sensitivity_films"] == positives
     assert point["sensitivity"] == pytest.approx(hits / positives)
@@ -125,7 +125,7 @@ def test_one_patient_of_the_training_is_enough(version: Path, data: Path, cache:
         evaluate_version(version, data, mixed, cache, "cpu", rounds=10)
 
 
-def test_the_lists_hash_tells_where_the_manifest_lists_no_patients(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_the_hash_of_the_lists_is_used_where_no_patients_are_listed(data: Path, cache: Path, tmp_path: Path) -> None:
     table = read_table(data / "Data_Entry_2017_v2020.csv")
     by_lists = layout.artifact(tmp_path / "lists", split_sha256=read_split(data, table, "official").sha256)
     with pytest.raises(EvaluationRefused):
@@ -133,7 +133,7 @@ def test_the_lists_hash_tells_where_the_manifest_lists_no_patients(data: Path, c
     assert check_unseen(read_manifest(by_lists), read_image_list(data, None)) is None
 
 
-def test_the_shipped_starter_is_not_judged_on_its_own_films(test_data: Path) -> None:
+def test_the_shipped_starter_is_not_evaluated_on_its_own_images(test_data: Path) -> None:
     root = test_data / "nih-sample"
     starter = read_manifest(ROOT / "models" / "starter")
     assert check_unseen(starter, read_image_list(root, None)) is None
@@ -141,11 +141,11 @@ def test_the_shipped_starter_is_not_judged_on_its_own_films(test_data: Path) -> 
         check_unseen(starter, read_image_list(root, root / "train_val_list.txt"))
 
 
-def test_where_it_cannot_be_told_the_report_says_so(data: Path, tmp_path: Path) -> None:
+def test_the_report_states_that_patients_were_not_checked(data: Path, tmp_path: Path) -> None:
     silent = layout.artifact(tmp_path / "silent")
-    told = check_unseen(read_manifest(silent), read_image_list(data, data / "train_val_list.txt"))
-    assert told is not None
-    assert "not checked" in told
+    note = check_unseen(read_manifest(silent), read_image_list(data, data / "train_val_list.txt"))
+    assert note is not None
+    assert "not checked" in note
 
 
 def test_only_nihs_own_list_is_called_official(test_data: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_only_nihs_own_list_is_called_official(test_data: Path, tmp_path: Path) 
     assert read_image_list(root, shorter).split_id == "list test_list.txt"
 
 
-def test_no_boxes_is_a_reason_not_a_figure(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:
+def test_without_boxes_the_report_has_a_reason(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:
     unboxed = tmp_path / "unboxed.txt"
     unboxed.write_text("".join(f"{i:08d}_000.png\n" for i in range(25, 49)))
     report = evaluate_version(version, data, unboxed, cache, "cpu", rounds=10)
@@ -170,14 +170,14 @@ def test_no_boxes_is_a_reason_not_a_figure(version: Path, data: Path, cache: Pat
     assert "Localisation on" not in report_text(report)
 
 
-def test_a_list_of_other_films_names_the_line(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_list_of_other_images_names_the_line(version: Path, data: Path, cache: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("00000030_000.png\n99999999_000.png\n")
     with pytest.raises(DatasetInvalid, match=r"other\.txt line 2"):
         evaluate_version(version, data, other, cache, "cpu", rounds=10)
 
 
-def test_a_version_compared_with_itself_differs_by_nothing(version: Path, data: Path, cache: Path) -> None:
+def test_a_version_compared_with_itself_has_no_difference(version: Path, data: Path, cache: Path) -> None:
     compared = compare_versions([version, version], data, None, cache, "cpu", rounds=50)
     assert "difference" not in compared["rows"][0]
     assert compared["rows"][1]["difference"] == {"mean_auroc": 0.0, "ci95": [0.0, 0.0], "better_share": 0.0}
@@ -193,10 +193,10 @@ def test_a_comparison_is_paired(version: Path, data: Path, cache: Path, report: 
     assert difference["mean_auroc"] == pytest.approx(second["mean_auroc"] - first["mean_auroc"])
     assert difference["ci95"][0] < difference["mean_auroc"] < difference["ci95"][1]
     assert any(line.startswith("tiny-1: Whether") for line in compared["not_run"])
-    # Evaluated apart, and the films listed in another order: the same difference.
+    # Separate evaluations, and another order of the images, give the same difference.
     (tmp_path / "test_list.txt").write_text("\n".join(reversed((data / "test_list.txt").read_text().split())))
-    apart = evaluate_version(other, data, tmp_path / "test_list.txt", cache, "cpu", rounds=100)
-    later = paired_difference(apart, report)
+    separate = evaluate_version(other, data, tmp_path / "test_list.txt", cache, "cpu", rounds=100)
+    later = paired_difference(separate, report)
     assert later["mean_auroc"] == pytest.approx(difference["mean_auroc"])
     assert later["ci95"] == pytest.approx(difference["ci95"], abs=1e-6)
     (tmp_path / "fewer.txt").write_text("\n".join((data / "test_list.txt").read_text().split()[:40]))
@@ -256,6 +256,6 @@ def test_a_folder_of_ones_own_with_unknown_truth(version: Path, data: Path, cach
     assert (report["labels"]["Mass"]["films"], report["labels"]["Mass"]["auroc"]) == (10, None)
     assert report["labels"]["Edema"]["operating_point"]["sensitivity"] is None
     assert report["subgroups"]["sex"]["groups"] == {}
-    # The version was trained on NIH's patients 1 to 24; these are other people, and the report does not claim more.
+    # The version was trained on NIH's patients 1 to 24, which are other people with the same numbers.
     assert any("not checked" in line for line in report["not_run"])
     assert "of labels.csv" in report_text(report)

@@ -1,4 +1,4 @@
-"""Networks of other libraries with synthetic weights, saved in the ways in which their release files were saved."""
+"""Networks of other libraries with synthetic weights, saved in the formats of their release files."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ from ml.labels import LABELS
 from ml.phantom import generate
 
 with warnings.catch_warnings():
-    # On import it switches off all warnings of the process, and puts folders of its own before everybody's modules.
+    # Its import switches off all warnings of the process and inserts its own folders into sys.path.
     path = list(sys.path)
     import torchxrayvision as xrv
 
@@ -27,23 +27,23 @@ MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.
 
 
 @cache
-def film(rows: int = 512, columns: int = 512, seed: int = 3) -> NDArray[np.uint8]:
+def chest(rows: int = 512, columns: int = 512, seed: int = 3) -> NDArray[np.uint8]:
     pixels = (generate(seed, max(rows, columns), ()).pixels >> 4).astype(np.uint8)
     return np.ascontiguousarray(pixels[:rows, :columns])
 
 
 @cache
 def squares(size: int = 128, count: int = 3) -> NDArray[np.uint8]:
-    """Films as the network gets them: smooth ones and noise."""
+    """Input images of a network: smooth ones and noise."""
     rng = np.random.default_rng(size)
     films = [
-        np.asarray(film(512, 512, seed)[:: 512 // size, :: 512 // size][:size, :size]) for seed in range(count - 1)
+        np.asarray(chest(512, 512, seed)[:: 512 // size, :: 512 // size][:size, :size]) for seed in range(count - 1)
     ]
     return np.stack([*films, rng.integers(0, 256, (size, size), dtype=np.uint8)])
 
 
 def xrv_input(pixels: NDArray[np.uint8]) -> Tensor:
-    """TorchXRayVision's own normalisation: (N, S, S) -> (N, 1, S, S) in -1024..1024."""
+    """TorchXRayVision's normalisation: (N, S, S) -> (N, 1, S, S) in -1024..1024."""
     return torch.from_numpy(np.stack([xrv.datasets.normalize(each, 255)[None] for each in pixels])).float()
 
 
@@ -53,7 +53,7 @@ def imagenet_input(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def alive(network: nn.Module, images: Tensor, head: nn.Linear) -> None:
-    """Statistics that fit the input, random scales, and logits of a few units that differ between films."""
+    """Set statistics that fit the input, random scales, and logits of a few units that differ between images."""
     generator = torch.Generator().manual_seed(0)
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -62,14 +62,14 @@ def alive(network: nn.Module, images: Tensor, head: nn.Linear) -> None:
             norm.momentum = None
             norm.weight.uniform_(0.7, 1.3, generator=generator)
             norm.bias.normal_(0, 0.2, generator=generator)
-        # Only the statistics learn: dropped layers would leave them unlike those of service.
+        # Without dropout, which would change the statistics.
         for norm in norms:
             norm.train()
         network(images)
         for norm in norms:
             norm.running_mean.add_(0.1 * norm.running_var.sqrt() * torch.randn(norm.bias.shape, generator=generator))
             norm.momentum = 0.1
-        # Only its input is looked at: the head itself is still to be made.
+        # Only the input of the head is needed; the head is made later.
         pooled: list[Tensor] = []
         hook = head.register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
         network.eval()(images)
@@ -92,7 +92,7 @@ def xrv_densenet(outputs: int = 18) -> Any:
 
 @cache
 def xrv_resnet() -> nn.Module:
-    """What TorchXRayVision's ResNet holds: torchvision's with a one-channel stem."""
+    """TorchXRayVision's ResNet: torchvision's with a one-channel stem."""
     torch.manual_seed(1)
     network = models.resnet50(weights=None, num_classes=18)
     network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -120,7 +120,7 @@ def efficientnet() -> nn.Module:
 
 
 def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As torchvision before 0.3 and a DataParallel around a wrapper wrote them."""
+    """Tensor names as torchvision before 0.3 and a DataParallel around a wrapper wrote them."""
     return {
         "module.densenet121." + re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value
         for key, value in state.items()
@@ -129,7 +129,7 @@ def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save(value: Any, path: Path, *, stream: bool = False) -> Path:
-    """torch.save in its present form, or in that of torch < 1.6."""
+    """torch.save in its present format, or in that of torch < 1.6."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.save(value, path, _use_new_zipfile_serialization=not stream)

@@ -1,4 +1,4 @@
-"""Files made to do harm are refused with a reason, and nothing that they ask for happens."""
+"""Tests that malicious files are refused with a reason, and that none of their code runs."""
 
 import io
 import pickle
@@ -57,7 +57,7 @@ def refused(content: bytes, tmp_path: Path) -> str:
     path.write_bytes(content)
     with pytest.raises(ImportRefused) as caught:
         read_source(path)
-    # The reader's own limits must not be what refuses it.
+    # The limits of the reader must not be the reason for the refusal.
     assert "OSError" not in str(caught.value)
     return str(caught.value)
 
@@ -80,7 +80,7 @@ def calls(target: Path) -> dict[str, bytes]:
         "torch.storage._load_from_bytes": p(Call(torch.storage._load_from_bytes, p(Call(eval, "1"))), 2),
         "torch.load": b"\x80\x02" + named("torch load") + text(str(target)) + b"\x85R.",
         "torch.hub": b"\x80\x02" + named("torch.hub load") + text("x/y") + b"\x85R.",
-        # A dotted name reaches through a module that is allowed.
+        # A dotted name reaches another module through one that is allowed.
         "torch.nn.modules.module": b"\x80\x04\x8c\x17torch.nn.modules.module\x8c\x0ftorch.os.system\x93"
         + text(command) + b"\x85R.",
         "torch.nn.functional.relu": b"\x80\x02" + named("torch.nn.functional relu") + text("x") + b"\x85R.",
@@ -101,7 +101,7 @@ def test_no_call_of_a_pickle_is_made(name: str, wrap: Callable[[bytes], bytes], 
 
 
 @pytest.mark.parametrize("name", ["posix.system", "builtins.eval", "torch.storage._load_from_bytes"])
-def test_the_reason_names_what_was_asked_for(name: str, tmp_path: Path) -> None:
+def test_the_reason_names_the_called_function(name: str, tmp_path: Path) -> None:
     target = tmp_path / "executed"
     reason = refused(archive(calls(target)[name]), tmp_path)
     assert name in reason
@@ -118,7 +118,7 @@ def test_the_same_call_would_happen_without_the_reader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        # BUILD on a class, on a function of ours and on a type of Python's.
+        # The opcode BUILD for a class, for one of our functions and for a built-in type.
         named("torch.nn.modules.linear Linear") + b"}" + text("state") + b"K\x01sb.",
         named("torch._utils _rebuild_tensor_v2") + b"}" + text("path") + b"K\x01sb.",
         b"N}" + text("__setstate__") + b"K\x01s\x860" + named("collections OrderedDict") + b"N}"

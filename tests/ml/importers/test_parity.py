@@ -1,4 +1,4 @@
-"""Imported networks answer as their own libraries do: logits, activation maps, whole pipeline."""
+"""Tests that imported networks give the outputs of their own libraries: logits, activation maps, whole pipeline."""
 
 import copy
 from dataclasses import replace
@@ -36,10 +36,10 @@ def converted(path: Path, kind: str, **more: Any) -> Converted:
     return convert(read_source(path), options)
 
 
-def outputs(made: Converted, films: NDArray[np.uint8]) -> Any:
+def outputs(made: Converted, pictures: NDArray[np.uint8]) -> Any:
     network = build(made.architecture, len(made.choice.labels)).eval()
     network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in made.tensors.items()})
-    result = run(network, films, made.space)
+    result = run(network, pictures, made.space)
     assert identity_error(result.logits, result.cams, network.classifier.bias.detach().numpy()) <= TOLERANCE
     return result
 
@@ -64,20 +64,20 @@ def test_xrv_pickled_module(tmp_path: Path) -> None:
     assert made.architecture == "densenet121"
     assert made.choice.labels == LABELS
     assert set(made.dropped) == {"Lung Lesion", "Fracture", "Lung Opacity", "Enlarged Cardiomediastinum"}
-    films = foreign.squares()
-    images = foreign.xrv_input(films)
+    pictures = foreign.squares()
+    images = foreign.xrv_input(pictures)
     with torch.no_grad():
         features = network.features2(images)
         logits = network.classifier(features)
         theirs = network(images)
-    ours = outputs(made, films)
+    ours = outputs(made, pictures)
     assert_same(ours.logits, by_name(network.targets, logits, made))
     assert np.abs(ours.features - features.numpy()).max() <= TOLERANCE
     own_order = dict(zip(network.targets, thresholds.tolist(), strict=True))
     assert {k: t.value for k, t in made.thresholds.items()} == pytest.approx(
         {label: own_order[label] for label in LABELS if label != "Hernia"}
     )
-    # Their rescaled output is the rescaling of our probability by the threshold that came along.
+    # Their output is our probability, rescaled by the imported threshold.
     p = torch.sigmoid(torch.from_numpy(ours.logits))
     t = torch.tensor([own_order[label] for label in LABELS])
     expected = torch.where(t.isnan(), 0.5, torch.where(p < t, p / (2 * t), 1 - (1 - p) / (2 * (1 - t))))
@@ -203,7 +203,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny() -> Any:
-    """timm's smallest network on TorchXRayVision's input."""
+    """timm's smallest network with TorchXRayVision's input."""
     torch.manual_seed(4)
     network = timm.create_model("test_efficientnet", num_classes=5, in_chans=1)
     foreign.alive(network, foreign.xrv_input(foreign.squares(64)), network.classifier)
@@ -222,12 +222,12 @@ def test_state_dict_of_timm_with_one_channel(tmp_path: Path) -> None:
     assert_same(outputs(made, foreign.squares(64)).logits, logits[:, [4, 1, 3]])
 
 
-def test_xrv_pipeline_from_the_film(tmp_path: Path) -> None:
-    """Crop and reduction are the source's; what remains is the rounding to 8 bits, and another filter is far off."""
-    film, names = foreign.film(700, 600), foreign.xrv.datasets.default_pathologies
+def test_xrv_pipeline_from_the_image(tmp_path: Path) -> None:
+    """Crop and resizing equal the source's up to the rounding to 8 bits; another filter differs clearly."""
+    picture, names = foreign.chest(700, 600), foreign.xrv.datasets.default_pathologies
     made = converted(foreign.save(foreign.xrv_densenet(), tmp_path / "xrv.pt"), "xrv")
-    x = xrv_pipeline(film)
-    square = to_square(film, made.space)
+    x = xrv_pipeline(picture)
+    square = to_square(picture, made.space)
     assert np.abs((x[0, 0].numpy() / 1024 + 1) * 127.5 - square).max() <= 0.501
     with torch.no_grad():
         theirs = torch.sigmoid(by_name(names, foreign.xrv_densenet()(x), made)).numpy()
@@ -236,27 +236,27 @@ def test_xrv_pipeline_from_the_film(tmp_path: Path) -> None:
         return float(np.abs(1 / (1 + np.exp(-outputs(made, fitted[None]).logits)) - theirs).max())
 
     assert error(square) <= 1e-2
-    assert error(square) <= error(to_square(film, replace(made.space, resize="area"))) / 2
+    assert error(square) <= error(to_square(picture, replace(made.space, resize="area"))) / 2
 
 
-def test_chexnet_pipeline_from_the_film(tmp_path: Path) -> None:
-    film = foreign.film(600, 600)
+def test_chexnet_pipeline_from_the_image(tmp_path: Path) -> None:
+    picture = foreign.chest(600, 600)
     made = converted(foreign.save(foreign.chexnet(), tmp_path / "module.pt"), "chexnet")
     steps = transforms.Compose([transforms.Resize(224), transforms.CenterCrop(224), transforms.ToTensor()])
-    grey = steps(Image.fromarray(film).convert("RGB"))
+    grey = steps(Image.fromarray(picture).convert("RGB"))
     with torch.no_grad():
         theirs = foreign.chexnet()(((grey - foreign.MEAN) / foreign.STD)[None])
-    ours = outputs(made, to_square(film, made.space)[None])
+    ours = outputs(made, to_square(picture, made.space)[None])
     assert np.abs(1 / (1 + np.exp(-ours.logits)) - theirs.numpy()).max() <= TOLERANCE
 
 
-def xrv_pipeline(film: NDArray[np.uint8]) -> Tensor:
+def xrv_pipeline(picture: NDArray[np.uint8]) -> Tensor:
     crop, resize = foreign.xrv.datasets.XRayCenterCrop(), foreign.xrv.datasets.XRayResizer(224)
-    return torch.from_numpy(resize(crop(foreign.xrv.datasets.normalize(film, 255)[None])))[None]
+    return torch.from_numpy(resize(crop(foreign.xrv.datasets.normalize(picture, 255)[None])))[None]
 
 
 def test_an_artifact_is_served_by_onnx_runtime(tmp_path: Path) -> None:
-    network, films = tiny(), foreign.squares(64)
+    network, pictures = tiny(), foreign.squares(64)
     path = foreign.save(network.state_dict(), tmp_path / "tiny.pt")
     folder = tmp_path / "artifact"
     folder.mkdir()
@@ -267,12 +267,12 @@ def test_an_artifact_is_served_by_onnx_runtime(tmp_path: Path) -> None:
     artifact = load_artifact(folder)
     assert artifact.manifest.labels == ("Cardiomegaly", "Effusion", "Edema")
     assert (artifact.feature_check, artifact.manifest.metrics) == (None, {})
-    for words in ("Not calibrated here", "CC0", "Not trained, so never reported: Atelectasis", "Lung Lesion"):
-        assert words in artifact.manifest.card
+    for text in ("Not calibrated here", "CC0", "Not trained, so never reported: Atelectasis", "Lung Lesion"):
+        assert text in artifact.manifest.card
     predictor = load_predictor(folder, "cpu", tmp_path / "cache")
-    prediction = predictor.predict(films)
+    prediction = predictor.predict(pictures)
     with torch.no_grad():
-        logits = network(foreign.xrv_input(films))[:, [4, 1, 3]]
+        logits = network(foreign.xrv_input(pictures))[:, [4, 1, 3]]
     assert_same(prediction.logits, logits)
     assert identity_error(prediction.logits, prediction.cams, artifact.bias) <= 1e-3
     assert np.abs(predictor.probabilities(prediction) - torch.sigmoid(logits).numpy()).max() <= TOLERANCE
@@ -280,7 +280,7 @@ def test_an_artifact_is_served_by_onnx_runtime(tmp_path: Path) -> None:
     assert all(result.accepted for result in predictor.check_features(prediction))
 
 
-def test_an_xrv_artifact_keeps_what_the_source_says(tmp_path: Path) -> None:
+def test_an_xrv_artifact_keeps_the_values_of_its_source(tmp_path: Path) -> None:
     path = foreign.save(
         foreign.xrv_densenet(), tmp_path / "chex-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
     )

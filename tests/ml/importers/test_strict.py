@@ -1,4 +1,4 @@
-"""What does not fit is refused, and the reason says what to do."""
+"""Tests that files that do not fit are refused with a remedy."""
 
 import io
 import json
@@ -76,7 +76,7 @@ def test_what_does_not_fit(state: dict[str, Any], change: Callable[[Any], Any], 
         map_tensors(state, ARCHITECTURE)
 
 
-def test_left_out_knowingly(state: dict[str, Any]) -> None:
+def test_tensors_left_out_by_an_option(state: dict[str, Any]) -> None:
     state["ema.bn1.weight"] = state["bn1.weight"]
     mapped = map_tensors(state, ARCHITECTURE, drop=("ema.",))
     assert mapped.dropped == {"ema.bn1.weight": "left out by --drop"}
@@ -137,7 +137,7 @@ def test_a_module_that_computes_something_else(layers: dict[str, str], reason: s
         convert(of_layers(layers), Options("chexnet", "x"))
 
 
-def test_formats_tell_their_channels_apart(state: dict[str, Any]) -> None:
+def test_formats_refuse_the_wrong_number_of_channels(state: dict[str, Any]) -> None:
     three, one = dict(state), {**state, "conv_stem.weight": stem(state)[:, :1]}
     with pytest.raises(ImportRefused, match="takes three channels"):
         convert(Source("x", three), Options("xrv", "x", architecture=ARCHITECTURE))
@@ -267,20 +267,20 @@ def test_other_bad_bundles(folder: Path, out: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_a_download_left_in_a_models_place(tmp_path: Path, content: bytes, reason: str, suffix: str) -> None:
+def test_the_remains_of_a_failed_download(tmp_path: Path, content: bytes, reason: str, suffix: str) -> None:
     (tmp_path / f"model{suffix}").write_bytes(content)
     with pytest.raises(ImportRefused, match=reason):
         read_source(tmp_path / f"model{suffix}")
 
 
-def test_outputs_that_are_certain_of_every_film_are_noted() -> None:
+def test_outputs_that_are_certain_of_every_image_are_noted() -> None:
     logits = np.array([[50.0, 1.0, -30.0], [40.0, -2.0, -10.0]], np.float32)
     trial = Outputs(logits, np.zeros((2, 3, 7, 7), np.float32), np.zeros((2, 4), np.float32))
     (note,) = _saturated(trial, LABELS[:3])
     assert note.startswith(f"WARNING: certain of every synthetic film, so of no use as it is: {LABELS[0]}.")
 
 
-def test_a_threshold_goes_through_the_calibration_unchanged_in_meaning() -> None:
+def test_a_calibrated_threshold_keeps_the_same_images_positive() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(-3, 1, (400, 2)).astype(np.float32)
     truth = (rng.random((400, 2)) < 1 / (1 + np.exp(-2 * logits - 5))).astype(np.float32)

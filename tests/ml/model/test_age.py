@@ -1,4 +1,4 @@
-"""An age outside the range that a version was validated on is named; an unknown one is not."""
+"""Tests of the warning about an age outside the range that a version was validated on."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ DAY = datetime.date(2026, 11, 20)
 
 
 @pytest.mark.parametrize(
-    ("born", "stated", "word"),
+    ("born", "stated", "expected"),
     [
         (None, "", ""),
         (datetime.date(1960, 1, 2), "066Y", ""),
@@ -32,18 +32,18 @@ DAY = datetime.date(2026, 11, 20)
         (None, "old", ""),
     ],
 )
-def test_ages(born: datetime.date | None, stated: str, word: str) -> None:
+def test_ages(born: datetime.date | None, stated: str, expected: str) -> None:
     found = age_warning(DATA, born, DAY, stated)
-    assert (found is not None) == bool(word)
-    assert found is None or (word in found.detail and found.code == "age-outside-validated-range")
+    assert (found is not None) == bool(expected)
+    assert found is None or (expected in found.detail and found.code == "age-outside-validated-range")
 
 
 @pytest.mark.parametrize("data", [{}, {"validated_ages": None}, {"validated_ages": {"from_years": "x"}}])
-def test_a_version_that_names_no_range_warns_of_nothing(data: dict) -> None:
+def test_a_version_without_a_range_gives_no_warning(data: dict) -> None:
     assert age_warning(data, None, DAY, "001D") is None
 
 
-def test_the_starter_names_the_ages_of_its_validation_films() -> None:
+def test_the_starter_has_the_ages_of_its_validation_images() -> None:
     folder = samples.data_folder() / "nih-sample"
     table = read_table(find_table(folder))
     manifest = json.loads((Path(__file__).parents[3] / "models" / "starter" / "manifest.json").read_text())

@@ -118,7 +118,7 @@ def test_a_head_of_another_shape(folder: Path) -> None:
     assert code_of(folder) == "weights-shape-mismatch"
 
 
-def test_a_gate_that_does_not_fit(folder: Path) -> None:
+def test_a_feature_check_that_does_not_fit(folder: Path) -> None:
     tensors = load_file(folder / WEIGHTS)
     del tensors["gate.basis"]
     save_file(tensors, folder / WEIGHTS)
@@ -142,7 +142,7 @@ def test_a_version_that_was_trained_on_some_labels_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [[], ["Fracture"], ["Mass", "Mass"], "Mass", [["Mass"]], [None]])
-def test_labels_that_are_none(folder: Path, labels: Any) -> None:
+def test_invalid_labels(folder: Path, labels: Any) -> None:
     edit(folder, lambda m: m.update(labels=labels))
     assert code_of(folder) == "labels-mismatch"
 
@@ -169,7 +169,7 @@ def test_a_manifest_with_a_defect(folder: Path, change: Callable[[dict[str, Any]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b" " * (5 << 20)])
-def test_a_manifest_that_is_none(folder: Path, content: bytes) -> None:
+def test_an_invalid_manifest(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)
     assert code_of(folder) == "manifest-invalid"
 
@@ -192,7 +192,7 @@ def test_saving_refuses_what_would_not_load(tmp_path: Path) -> None:
         )
 
 
-def test_the_starter_is_small_and_says_what_it_is() -> None:
+def test_the_starter_is_small_and_has_a_description() -> None:
     artifact = load_artifact(STARTER)
     assert sum(f.stat().st_size for f in STARTER.iterdir()) <= 20_000_000
     manifest = artifact.manifest

@@ -33,7 +33,7 @@ GOOD = {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA"}
         {"SeriesDescription": "Bilateral lungs"},
     ],
 )
-def test_frontal_chest_films_pass(change: dict[str, str]) -> None:
+def test_frontal_chest_images_are_accepted(change: dict[str, str]) -> None:
     assert check_attributes({**GOOD, **change}, DX, 2500, 2048).accepted
 
 
@@ -62,7 +62,7 @@ def test_others_are_refused_with_a_reason(
     assert result.detail.endswith(".")
 
 
-def test_pictures_without_attributes_are_left_to_the_features() -> None:
+def test_pictures_without_attributes_are_checked_by_features_only() -> None:
     assert check_attributes({}, None, 1024, 1024).accepted
     assert check_attributes({"Modality": "OT"}, SC, 1024, 1024).accepted
 
@@ -73,7 +73,7 @@ def sample_check(rng: np.random.Generator) -> FeatureCheck:
     return FeatureCheck(0 * ones, ones, ones, 0.0, -1.0, basis, np.array([2.0, 1.0], np.float32), 0.5, 4.0)
 
 
-def test_features_decide_row_by_row() -> None:
+def test_each_row_of_features_is_checked() -> None:
     check = sample_check(np.random.default_rng(0))
     rows = np.array([[0.0] * 6, [-1.0] * 6, [9.0] * 6, [np.nan] * 6])
     results = check_features(rows, check)
@@ -110,17 +110,17 @@ def accepted(predictor: Predictor, squares: np.ndarray) -> np.ndarray:
     return np.array([r.accepted for r in predictor.check_features(predictor.predict(squares))])
 
 
-def test_starter_accepts_films_it_never_saw(starter: Predictor, test_data: Path) -> None:
+def test_the_starter_accepts_unseen_images(starter: Predictor, test_data: Path) -> None:
     root = test_data / "nih-sample"
     names = (root / "test_list.txt").read_text().split()[::3]
     space = starter.manifest.input_space
-    films = np.stack([to_square(read_radiograph(root / "images" / n).pixels, space) for n in names])
-    assert accepted(starter, films).mean() >= 0.98
+    pictures = np.stack([to_square(read_radiograph(root / "images" / n).pixels, space) for n in names])
+    assert accepted(starter, pictures).mean() >= 0.98
     for name, spoil in SPOILED.items():
-        assert accepted(starter, np.stack([spoil(f) for f in films[:40]])).mean() <= 0.05, name
+        assert accepted(starter, np.stack([spoil(f) for f in pictures[:40]])).mean() <= 0.05, name
 
 
-def test_starter_refuses_what_is_no_chest_film(starter: Predictor, test_data: Path) -> None:
+def test_the_starter_refuses_other_pictures(starter: Predictor, test_data: Path) -> None:
     assert not accepted(starter, generated(starter.manifest.input_space.size, 30, seed=987_654)).any()
     for path in sorted((test_data / "dicom" / "other").iterdir()):
         try:
@@ -129,13 +129,13 @@ def test_starter_refuses_what_is_no_chest_film(starter: Predictor, test_data: Pa
             continue
         by_tags = check_attributes(attributes.attributes, attributes.sop_class_uid, attributes.rows, attributes.columns)
         assert not by_tags.accepted
-        film = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
-        assert not accepted(starter, film[None])[0], path.name
+        picture = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
+        assert not accepted(starter, picture[None])[0], path.name
 
 
-def test_starter_accepts_a_real_dicom_chest_film(starter: Predictor, test_data: Path) -> None:
+def test_the_starter_accepts_a_real_dicom_image(starter: Predictor, test_data: Path) -> None:
     (path,) = (test_data / "dicom" / "chest").iterdir()
     read = inspect(path)
     assert check_attributes(read.attributes, read.sop_class_uid, read.rows, read.columns).accepted
-    film = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
-    assert accepted(starter, film[None])[0]
+    picture = to_square(read_radiograph(path).pixels, starter.manifest.input_space)
+    assert accepted(starter, picture[None])[0]

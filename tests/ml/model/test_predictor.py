@@ -43,12 +43,12 @@ def predictor(folder: Path, cache: Path) -> Predictor:
     return load_predictor(folder, "cpu", cache, threads=1)
 
 
-def films(count: int) -> np.ndarray:
+def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 64, 64), dtype=np.uint8)
 
 
 def test_onnx_agrees_with_torch(predictor: Predictor, folder: Path) -> None:
-    batch = films(11)
+    batch = pictures(11)
     with torch.inference_mode():
         logits, cams, features = (v.numpy() for v in serving_graph(load_artifact(folder))(torch.from_numpy(batch)))
     result = predictor.predict(batch)
@@ -63,7 +63,7 @@ def test_onnx_agrees_with_torch(predictor: Predictor, folder: Path) -> None:
 def test_torch_predictor_agrees(predictor: Predictor, folder: Path) -> None:
     other = TorchPredictor(load_artifact(folder), "cpu")
     other.warm_up()
-    batch = films(5)
+    batch = pictures(5)
     assert np.abs(other.predict(batch).logits - predictor.predict(batch).logits).max() <= 1e-4
 
 
@@ -81,36 +81,36 @@ def test_the_golden_image_is_replayed_when_a_version_is_loaded(tmp_path: Path) -
         OnnxPredictor(bad, cache).warm_up()
 
 
-def test_a_film_is_scored_alike_in_any_batch(predictor: Predictor) -> None:
-    batch = films(19)
+def test_an_image_gets_the_same_score_in_any_batch(predictor: Predictor) -> None:
+    batch = pictures(19)
     together = predictor.predict(batch)
     alone = predictor.predict(batch[17:18])
     assert np.abs(together.logits[17] - alone.logits[0]).max() <= 1e-5
 
 
-def test_no_films(predictor: Predictor) -> None:
-    result = predictor.predict(films(0))
+def test_an_empty_batch(predictor: Predictor) -> None:
+    result = predictor.predict(pictures(0))
     assert result.logits.shape == (0, 14)
     assert result.cams.shape == (0, 14, 2, 2)
     assert predictor.check_features(result) == []
 
 
-@pytest.mark.parametrize("bad", [films(2).astype(np.float32), films(2)[:, :32], films(2)[0]])
+@pytest.mark.parametrize("bad", [pictures(2).astype(np.float32), pictures(2)[:, :32], pictures(2)[0]])
 def test_wrong_batches_are_refused(predictor: Predictor, bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="Expected uint8"):
         predictor.predict(bad)
 
 
-def test_probabilities_and_gate(predictor: Predictor) -> None:
-    result = predictor.predict(films(3))
+def test_probabilities_and_feature_check(predictor: Predictor) -> None:
+    result = predictor.predict(pictures(3))
     probabilities = predictor.probabilities(result)
     expected = 1 / (1 + np.exp(-(0.9 * result.logits.astype(float) - 0.1)))
     assert np.abs(probabilities - expected).max() < 1e-6
     assert all(r.accepted for r in predictor.check_features(result))
 
 
-def test_images_that_somebody_else_normalised_are_read_alike(predictor: Predictor, folder: Path) -> None:
-    squares = films(5)
+def test_images_that_the_caller_normalised_get_the_same_scores(predictor: Predictor, folder: Path) -> None:
+    squares = pictures(5)
     images = normalise(squares, predictor.manifest.input_space)
     torchs = TorchPredictor(load_artifact(folder), "cpu")
     expected = predictor.predict(squares)
@@ -140,9 +140,7 @@ def test_the_graphs_are_exported_once(folder: Path, cache: Path, predictor: Pred
     assert [path.stat().st_mtime_ns for path in kept] == stamps
 
 
-def test_who_asks_at_the_same_time_waits_for_the_one_export(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_loads_wait_for_one_export(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exports = []
 
     def slow_export(_: object, graphs: ExportedGraphs) -> None:
@@ -154,17 +152,17 @@ def test_who_asks_at_the_same_time_waits_for_the_one_export(
     monkeypatch.setattr("ml.model.predictor._export", slow_export)
     artifact = load_artifact(folder)
     with ThreadPoolExecutor(4) as threads:
-        asked = list(threads.map(lambda _: exported(artifact, tmp_path), range(4)))
+        results = list(threads.map(lambda _: exported(artifact, tmp_path), range(4)))
     assert len(exports) == 1
-    assert asked == exports * 4
+    assert results == exports * 4
 
 
 @pytest.mark.parametrize("damaged", ["-images.onnx", "2.onnx"])
-def test_a_damaged_cache_is_made_again(folder: Path, cache: Path, predictor: Predictor, damaged: str) -> None:
+def test_a_damaged_cache_is_exported_again(folder: Path, cache: Path, predictor: Predictor, damaged: str) -> None:
     (kept,) = cache.glob(f"*{damaged}")
     kept.write_bytes(kept.read_bytes()[:1000])
-    again, images = load_predictor(folder, "cpu", cache), normalise(films(1), predictor.manifest.input_space)
-    assert np.array_equal(again.predict(films(1)).logits, predictor.predict(films(1)).logits)
+    again, images = load_predictor(folder, "cpu", cache), normalise(pictures(1), predictor.manifest.input_space)
+    assert np.array_equal(again.predict(pictures(1)).logits, predictor.predict(pictures(1)).logits)
     assert np.array_equal(again.predict_images(images).logits, predictor.predict_images(images).logits)
 
 
@@ -182,7 +180,7 @@ def test_tensors_of_another_architecture_fail_with_a_reason(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_without_a_gpu_says_what_to_do(folder: Path, cache: Path) -> None:
+def test_cuda_without_a_gpu_names_the_remedy(folder: Path, cache: Path) -> None:
     with pytest.raises(PredictorUnavailable, match="device=cpu"):
         load_predictor(folder, "cuda", cache)
 

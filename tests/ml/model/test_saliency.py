@@ -15,7 +15,7 @@ from ml.model.saliency import (
 from ml.model.transforms import Geometry, InputSpace
 
 
-def test_halved_maps_keep_their_mean() -> None:
+def test_float16_maps_keep_their_mean() -> None:
     cams = np.random.default_rng(0).normal(0, 5, (20, 14, 7, 7)).astype(np.float32)
     logits = cams.mean(axis=(2, 3)) + 0.5
     assert identity_error(logits, as_float16(cams), np.full(14, 0.5)) < 1e-4
@@ -23,7 +23,7 @@ def test_halved_maps_keep_their_mean() -> None:
     assert np.abs(as_float16(cams).astype(np.float32) - cams).max() < 0.02
 
 
-def test_the_scale_is_fixed_not_per_film() -> None:
+def test_the_scale_belongs_to_the_version_and_not_to_the_image() -> None:
     scale = fit_cam_scale(np.random.default_rng(1).normal(0, 1, (100, 8, 8)))
     faint = np.full((8, 8), scale.e0 + 0.1 * scale.s)
     assert relative_contribution(faint, scale) == pytest.approx(0.1, abs=1e-6)
@@ -54,7 +54,7 @@ def test_colours_rise_in_brightness_and_alpha() -> None:
     assert colour_table(0.0)[:, 3].max() == 0
 
 
-def test_heatmap_lies_on_the_film() -> None:
+def test_the_heatmap_lies_on_the_image() -> None:
     cam = np.zeros((8, 8), np.float32)
     cam[6, 1] = 4.0
     geometry = Geometry.of(400, 640, InputSpace(256))
@@ -66,7 +66,7 @@ def test_heatmap_lies_on_the_film() -> None:
     assert heatmap_rgba(cam, CamScale(0.0, 4.0), 1.0, geometry, 100, 160).shape == (100, 160, 4)
 
 
-def test_zone_speaks_of_the_patients_side() -> None:
+def test_the_zone_names_the_patients_side() -> None:
     cam = np.zeros((7, 7))
     cam[6, 0] = 1
     assert zone(cam, CamScale(0, 1)) == "patient's right, lower zone"

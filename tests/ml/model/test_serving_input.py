@@ -21,28 +21,28 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "film.dcm"
     path.write_bytes(samples.image_file(samples.chest(120, 90), samples.JPEG_LS))
     return path
 
 
-def test_serving_reads_exactly_as_training_does(film: Path, sandbox: Sandbox) -> None:
-    expected = to_square(read_radiograph(film).pixels, SPACE)
-    found: LoadedInput = sandbox.submit(load_input, film, SPACE.to_dict(), [120, 90]).result(timeout=20)
+def test_serving_and_training_decode_alike(path: Path, sandbox: Sandbox) -> None:
+    expected = to_square(read_radiograph(path).pixels, SPACE)
+    found: LoadedInput = sandbox.submit(load_input, path, SPACE.to_dict(), [120, 90]).result(timeout=20)
     assert found.tensor_u8.dtype == np.uint8
     assert np.array_equal(found.tensor_u8, expected)
     assert (found.rows, found.columns) == (120, 90)
-    held = sandbox.submit(load_input, film.read_bytes(), SPACE.to_dict()).result(timeout=20)
+    held = sandbox.submit(load_input, path.read_bytes(), SPACE.to_dict()).result(timeout=20)
     assert np.array_equal(held.tensor_u8, expected)
 
 
 @pytest.mark.parametrize(("max_side", "size"), [(60, (45, 60)), (4000, (90, 120)), (1, (1, 1))])
-def test_render_shrinks_and_never_enlarges(film: Path, sandbox: Sandbox, max_side: int, size: tuple[int, int]) -> None:
-    grey = sandbox.submit(render_grey, film, max_side).result(timeout=20)
+def test_render_shrinks_and_never_enlarges(path: Path, sandbox: Sandbox, max_side: int, size: tuple[int, int]) -> None:
+    grey = sandbox.submit(render_grey, path, max_side).result(timeout=20)
     assert (grey.dtype, grey.shape) == (np.uint8, size[::-1])
     if size == (90, 120):
-        assert np.array_equal(grey, read_radiograph(film).pixels)
+        assert np.array_equal(grey, read_radiograph(path).pixels)
 
 
 def test_every_shared_file_is_loaded_or_refused_by_one_child(sandbox: Sandbox) -> None:
@@ -58,8 +58,8 @@ def test_every_shared_file_is_loaded_or_refused_by_one_child(sandbox: Sandbox) -
     assert sandbox.pids() == before, "a file killed the child"
 
 
-def test_a_bomb_that_agrees_with_its_header_meets_the_limits(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Rows, Columns and SIZ all say 16,384 x 6,100, and there are no pixels behind it."""
+def test_a_bomb_that_agrees_with_its_header_reaches_the_limits(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Rows, Columns and SIZ all announce 16,384 x 6,100, and there is no pixel data."""
     rows, columns = 6_100, 16_384
     path = tmp_path / "film"
     stream = samples.encapsulated(samples.j2k_header(rows, columns))

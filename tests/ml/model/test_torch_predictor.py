@@ -1,4 +1,4 @@
-"""What serves on a GPU. Without one, the network in bfloat16 is tested on the CPU and the rest is skipped."""
+"""Tests of the predictor for GPUs. Without a GPU, the bfloat16 network is tested on the CPU; the rest is skipped."""
 
 import threading
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from ml.model.artifact import load_artifact, save_artifact
 from ml.model.onnx_export import serving_graph
-from ml.model.torch_predictor import RECORDED_BATCHES, TorchPredictor, _HalfGraph
+from ml.model.torch_predictor import RECORDED_BATCHES, TorchPredictor, _Bfloat16Graph
 from ml.model.transforms import normalise
 from tests.ml import tiny
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.artifact(tmp_path_factory.mktemp("artifact") / "tiny")
 
 
-def films(count: int) -> np.ndarray:
+def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 64, 64), dtype=np.uint8)
 
 
@@ -32,16 +32,16 @@ def exact(folder: Path, batch: np.ndarray) -> np.ndarray:
 
 def test_in_bfloat16_the_maps_still_sum_to_the_logits(folder: Path) -> None:
     artifact = load_artifact(folder)
-    half = _HalfGraph(serving_graph(artifact), torch.bfloat16)
+    half = _Bfloat16Graph(serving_graph(artifact), torch.bfloat16)
     with torch.inference_mode():
-        logits, cams, features = (value.numpy() for value in half(torch.from_numpy(films(3))))
+        logits, cams, features = (value.numpy() for value in half(torch.from_numpy(pictures(3))))
     assert {value.dtype for value in (logits, cams, features)} == {np.dtype(np.float32)}
     assert np.abs(cams.mean(axis=(2, 3)) + artifact.bias - logits).max() <= 1e-4
-    error = np.abs(logits - exact(folder, films(3))).max()
+    error = np.abs(logits - exact(folder, pictures(3))).max()
     assert 0 < error <= 5e-2
 
 
-def test_a_compiler_that_fails_leaves_the_network_as_it_is(
+def test_the_network_runs_uncompiled_where_the_compiler_fails(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> object:
@@ -52,16 +52,16 @@ def test_a_compiler_that_fails_leaves_the_network_as_it_is(
 
     monkeypatch.setattr(torch, "compile", broken)
     predictor = TorchPredictor(load_artifact(folder), "cpu")
-    assert predictor._compiled(torch.from_numpy(films(2))) is predictor._network
+    assert predictor._compiled(torch.from_numpy(pictures(2))) is predictor._network
     assert "not compiled" in caplog.text
 
 
 @on_a_gpu
-def test_every_count_of_films_is_read_as_on_a_cpu(folder: Path) -> None:
+def test_every_batch_size_gives_the_results_of_the_cpu(folder: Path) -> None:
     predictor = TorchPredictor(load_artifact(folder), "cuda")
     predictor.warm_up()
     for count in (1, 3, 5, RECORDED_BATCHES[-1], RECORDED_BATCHES[-1] + 9):
-        batch = films(count)
+        batch = pictures(count)
         result = predictor.predict(batch)
         assert result.logits.shape == (count, 14)
         assert np.abs(result.logits - exact(folder, batch)).max() <= 5e-2
@@ -70,11 +70,11 @@ def test_every_count_of_films_is_read_as_on_a_cpu(folder: Path) -> None:
 
 
 @on_a_gpu
-def test_versions_are_recorded_while_another_reads(folder: Path, tmp_path: Path) -> None:
-    """Neither the compiler nor the recording may disturb a reader."""
+def test_a_version_is_recorded_while_another_one_predicts(folder: Path, tmp_path: Path) -> None:
+    """Compiling and recording must not disturb predictions of another version."""
     first = TorchPredictor(load_artifact(folder), "cuda")
     first.warm_up()
-    batch, over, wrong = films(7), threading.Event(), list[float]()
+    batch, over, wrong = pictures(7), threading.Event(), list[float]()
     expected = exact(folder, batch)
 
     def read() -> None:

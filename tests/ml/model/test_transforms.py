@@ -11,7 +11,7 @@ from ml.model.transforms import FITS, Geometry, InputSpace, map_back, normalise,
 def test_stretch_is_area_averaging() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32 * 3, 32 * 5), dtype=np.uint8)
     expected = pixels.reshape(32, 3, 32, 5).mean(axis=(1, 3))
-    # Two passes of eight bits each may round twice.
+    # Two passes in 8 bits may round twice.
     assert np.abs(to_square(pixels, InputSpace(32)).astype(float) - expected).max() <= 1.01
 
 
@@ -34,19 +34,19 @@ def test_crop_keeps_the_middle() -> None:
 
 def test_square_cuts_before_it_resizes() -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (101, 64), dtype=np.uint8)
-    # The same rows as TorchXRayVision: from rows // 2 - side // 2.
+    # The same rows as in TorchXRayVision: from rows // 2 - side // 2.
     assert np.array_equal(to_square(pixels, InputSpace(64, fit="square")), pixels[18:82])
     geometry = Geometry.of(101, 64, InputSpace(32, fit="square"))
     assert (geometry.scale_y, geometry.scale_x, geometry.offset_y, geometry.offset_x) == (0.5, 0.5, 9.0, 0.0)
 
 
 @pytest.mark.parametrize(("side", "size"), [(700, 224), (230, 224), (1001, 512)])
-def test_gaussian_is_that_of_scikit_image(side: int, size: int) -> None:
+def test_gaussian_equals_scikit_image(side: int, size: int) -> None:
     from skimage.transform import resize
 
-    film = np.random.default_rng(3).integers(0, 256, (side, side), dtype=np.uint8)
-    expected = resize(film.astype(np.float32) - 127.5, (size, size), mode="constant", preserve_range=True) + 127.5
-    assert np.abs(to_square(film, InputSpace(size, resize="gaussian")) - expected).max() <= 0.501
+    picture = np.random.default_rng(3).integers(0, 256, (side, side), dtype=np.uint8)
+    expected = resize(picture.astype(np.float32) - 127.5, (size, size), mode="constant", preserve_range=True) + 127.5
+    assert np.abs(to_square(picture, InputSpace(size, resize="gaussian")) - expected).max() <= 0.501
 
 
 def test_gaussian_enlarges_without_a_dark_edge() -> None:
@@ -54,16 +54,16 @@ def test_gaussian_enlarges_without_a_dark_edge() -> None:
     assert (to_square(flat, InputSpace(64, resize="gaussian")) == 200).all()
 
 
-def test_bilinear_is_that_of_pillow() -> None:
-    film = np.random.default_rng(4).integers(0, 256, (300, 200), dtype=np.uint8)
-    expected = Image.fromarray(film).resize((64, 64), Image.Resampling.BILINEAR)
-    assert np.array_equal(to_square(film, InputSpace(64, resize="bilinear")), np.asarray(expected))
+def test_bilinear_equals_pillow() -> None:
+    picture = np.random.default_rng(4).integers(0, 256, (300, 200), dtype=np.uint8)
+    expected = Image.fromarray(picture).resize((64, 64), Image.Resampling.BILINEAR)
+    assert np.array_equal(to_square(picture, InputSpace(64, resize="bilinear")), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
     "bad", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)]
 )
-def test_refuses_what_is_no_film(bad: np.ndarray) -> None:
+def test_invalid_arrays_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8 image"):
         to_square(bad, InputSpace(32))
 
@@ -101,10 +101,10 @@ def test_map_back_puts_a_cell_where_it_came_from(fit: str, shape: tuple[int, int
     rows, columns = shape
     geometry = Geometry.of(rows, columns, space)
     for y, x in ((0.3, 0.4), (0.6, 0.55)):
-        film = np.zeros(shape, np.uint8)
+        picture = np.zeros(shape, np.uint8)
         top, left = int(y * rows), int(x * columns)
-        film[top - rows // 50 : top + rows // 50 + 1, left - columns // 50 : left + columns // 50 + 1] = 255
-        square = to_square(film, space)
+        picture[top - rows // 50 : top + rows // 50 + 1, left - columns // 50 : left + columns // 50 + 1] = 255
+        square = to_square(picture, space)
         grid = square.reshape(16, 16, 16, 16).mean(axis=(1, 3))
         back = map_back(grid, geometry)
         assert back.shape == shape
@@ -122,14 +122,14 @@ def test_map_back_of_a_linear_grid_is_exact_inside() -> None:
     assert np.abs(back[50] - expected)[20:-20].max() < 1e-6
 
 
-def test_outside_a_crop_nothing_is_claimed() -> None:
+def test_the_map_is_zero_outside_a_crop() -> None:
     back = map_back(np.ones((4, 4)), Geometry.of(100, 200, InputSpace(64, fit="crop")))
     assert back[:, :49].max() == 0
     assert back[:, 51:149].min() == pytest.approx(1)
     assert back[:, 151:].max() == 0
 
 
-def test_a_thumbnail_agrees_with_the_film() -> None:
+def test_a_thumbnail_agrees_with_the_full_size() -> None:
     grid = np.random.default_rng(2).normal(size=(7, 7))
     geometry = Geometry.of(400, 400, InputSpace(224))
     fine = map_back(grid, geometry).reshape(100, 4, 100, 4).mean(axis=(1, 3))

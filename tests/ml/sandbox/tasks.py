@@ -1,4 +1,4 @@
-"""What children are asked to do in test_sandbox: each function is one way to misbehave, or to behave."""
+"""Functions that the tests of the sandbox run in children; most of them misbehave in one way."""
 
 import os
 import pickle
@@ -53,7 +53,7 @@ def signal_self(number: int) -> None:
 
 
 def chatter() -> str:
-    """Writes where a careless library would: into file descriptor 1."""
+    """Write to file descriptor 1, as a careless library might."""
     os.write(1, b"x" * 1000)
     return "quiet"
 
@@ -77,7 +77,7 @@ class Evil:
 
 
 def parent_socket() -> socket.socket:
-    """The child's end of the socket to its parent, as code that took the child over would find it."""
+    """The child's socket to its parent, found as malicious code in the child would find it."""
     for descriptor in range(3, 64):
         try:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
@@ -88,7 +88,7 @@ def parent_socket() -> socket.socket:
 
 
 def task_number() -> int:
-    """The number of the task under way, from the memory of the process."""
+    """The number of the running task, read from the memory of the process."""
     frame = sys._getframe()
     while not isinstance(task := frame.f_locals.get("task"), dict):
         assert frame.f_back is not None
@@ -97,7 +97,7 @@ def task_number() -> int:
 
 
 def answer(kind: str) -> str:
-    """What a child that a file has taken over might answer in the place of its task's result."""
+    """Send a forged reply instead of the result, as malicious code in the child might."""
     array = b'{"number": %d, "outcome": "done", "value": {"$array": ["|u1", [%d]]}}'
     parent, number = parent_socket(), task_number()
     if kind == "pickle":
@@ -131,7 +131,7 @@ def answer(kind: str) -> str:
 
 
 def answer_twice() -> str:
-    """An answer for the next task, sent before anybody asked."""
+    """Send a reply for the next task before that task was sent."""
     header = b'{"number": %d, "outcome": "done", "value": "forged"}' % (task_number() + 1)
     answered = b'{"number": %d, "outcome": "done", "value": "first"}' % task_number()
     parent = parent_socket()
@@ -146,7 +146,7 @@ def wrong_square(source: Any, input_space: Any, *_: Any) -> dict[str, Any]:
 
 
 def attempt(what: str, target: Any) -> str:
-    """One way out of the confinement: the name of the error that stopped it, or what it brought."""
+    """Try one way out of the confinement; returns the name of the error that stopped it, or its result."""
     try:
         return "GOT " + str(_attempt(what, target))[:200]
     except (OSError, ImportError) as error:

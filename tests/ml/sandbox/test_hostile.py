@@ -1,4 +1,4 @@
-"""A decoding process that a file has taken over: it reaches nothing, and its parent believes nothing."""
+"""Tests with malicious code in a decoding process: it has no access, and its parent checks every reply."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def code_of(future: "Future[Any]") -> str:
 
 
 @confined
-def test_a_hostile_child_reaches_nothing(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_child_has_no_access(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "canary-secret")
     secret = tmp_path / "secret"
     secret.write_text("canary-secret")
@@ -73,7 +73,7 @@ def test_a_hostile_child_reaches_nothing(sandbox: Sandbox, tmp_path: Path, monke
                 reached[what, target] = outcome
     assert reached == {}
     assert not (tmp_path / "new").exists()
-    # Nothing inherited but the socket to the parent.
+    # Only the socket to the parent is inherited.
     descriptors = sandbox.submit(tasks.attempt, "descriptors", "").result(timeout=60)
     assert descriptors.count(",") == 0, descriptors
 
@@ -92,7 +92,7 @@ def test_a_child_gets_its_input_open_and_may_write_only_where_it_was_given_a_fil
     "kind",
     ["pickle", "endless-header", "deep", "huge", "object", "negative", "refusal", "of-another"],
 )
-def test_a_forged_answer_is_a_refusal_and_its_child_is_gone(kind: str) -> None:
+def test_a_forged_reply_is_a_refusal_and_its_child_is_ended(kind: str) -> None:
     with Sandbox(1, wall_seconds=10, modules=[tasks.__name__]) as box:
         start = time.monotonic()
         assert code_of(box.submit(tasks.answer, kind)) == "decode-reply-invalid"
@@ -101,23 +101,23 @@ def test_a_forged_answer_is_a_refusal_and_its_child_is_gone(kind: str) -> None:
     assert "CHECXRAY_OWNED" not in os.environ
 
 
-def test_an_answer_that_is_cut_off_or_never_comes(sandbox: Sandbox) -> None:
+def test_a_truncated_or_missing_reply(sandbox: Sandbox) -> None:
     with Sandbox(1, wall_seconds=10, modules=[tasks.__name__]) as box:
         assert code_of(box.submit(tasks.answer, "truncated")) == "decode-crashed"
     assert code_of(sandbox.submit(tasks.answer, "nothing")) == "decode-timeout"
 
 
-def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_ones() -> None:
+def test_a_reply_without_a_task_is_not_used_for_the_next_task() -> None:
     with Sandbox(1, wall_seconds=10, modules=[tasks.__name__]) as box:
         assert box.submit(tasks.answer_twice).result(timeout=60) == "first"
         second = box.submit(tasks.sleep, 0.0)
-        # Refused where the forged answer came only after the look for one; taken for a result in no case.
+        # The forged reply may arrive after the check for early data; then it is refused. It is never a result.
         refused = second.exception(timeout=60)
         assert second.result() == 0.0 if refused is None else code_of(second) == "decode-reply-invalid"
         assert box.submit(tasks.sleep, 0.0).result(timeout=60) == 0.0
 
 
-def test_an_answer_of_another_shape_than_was_asked_for_is_refused(sandbox: Sandbox) -> None:
+def test_a_reply_of_another_shape_is_refused(sandbox: Sandbox) -> None:
     CONTRACTS[tasks.wrong_square] = CONTRACTS[load_input]
     try:
         refused = sandbox.submit(tasks.wrong_square, b"", InputSpace(64).to_dict())
@@ -139,7 +139,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def killed_when_busy(box: Sandbox, future: "Future[Any]", times: int, resident: int = 0) -> None:
-    """Kill the child that runs a task and holds so much memory, as an operator or the kernel would."""
+    """Kill the child that runs a task and uses this much memory, as an operator or the kernel would."""
     seen: set[int] = set()
     deadline = time.monotonic() + 60
     while len(seen) < times and time.monotonic() < deadline:
@@ -153,7 +153,7 @@ def killed_when_busy(box: Sandbox, future: "Future[Any]", times: int, resident: 
 
 
 @pytest.mark.parametrize(("times", "size", "expected"), [(1, 1, None), (2, 1, "decoder-ended")])
-def test_a_child_ended_from_outside_is_not_the_files_fault(times: int, size: int, expected: str | None) -> None:
+def test_a_child_that_another_process_ended_is_retryable(times: int, size: int, expected: str | None) -> None:
     with Sandbox(1, wall_seconds=20, modules=[tasks.__name__]) as box:
         box.submit(tasks.sleep, 0.0).result(timeout=60)
         future = box.submit(tasks.hold_memory, size, 2.0)
@@ -166,7 +166,7 @@ def test_a_child_ended_from_outside_is_not_the_files_fault(times: int, size: int
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for memory in /proc")
-def test_a_file_that_has_its_child_killed_for_memory_alone_as_well_is_refused() -> None:
+def test_a_file_that_needs_too_much_memory_twice_is_refused() -> None:
     size = 400 << 20
     with Sandbox(1, memory_bytes=1 << 30, wall_seconds=20, modules=[tasks.__name__]) as box:
         box.submit(tasks.sleep, 0.0).result(timeout=60)
@@ -175,7 +175,7 @@ def test_a_file_that_has_its_child_killed_for_memory_alone_as_well_is_refused() 
         assert code_of(future) == "decode-memory"
 
 
-def test_a_task_that_is_tried_again_runs_alone() -> None:
+def test_a_repeated_task_runs_without_other_tasks() -> None:
     with Sandbox(2, wall_seconds=30, modules=[tasks.__name__]) as box:
         for _ in range(2):
             box.submit(tasks.sleep, 0.3)
@@ -190,7 +190,7 @@ def test_a_task_that_is_tried_again_runs_alone() -> None:
         assert [each.result(timeout=60) for each in neighbours] == [0.2] * 5
 
 
-def test_messages_carry_plain_values_alone() -> None:
+def test_messages_contain_only_plain_values() -> None:
     value = {"number": 1, "a": [np.arange(6, dtype=np.float32).reshape(2, 3), b"xy", None, 1.5, "t"], "e": np.zeros(0)}
     packed = pack(value)
     stream = b"".join(packed.buffers)

@@ -40,7 +40,7 @@ def gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    # A zombie whose parent has not looked yet has ended as well.
+    # A zombie process, whose parent has not read its status, has ended too.
     return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
@@ -65,7 +65,7 @@ def test_results_come_back_and_the_child_is_kept(sandbox: Sandbox) -> None:
 def test_the_child_has_no_torch_and_no_network(sandbox: Sandbox) -> None:
     assert sandbox.submit(tasks.torch_loaded).result() is False
     if sys.platform.startswith("linux"):
-        # Its filter lets it make no socket, so it can't even ask.
+        # The system call filter allows no socket, so a connection can't even be tried.
         assert refusal(sandbox, tasks.interfaces).code == "decode-failed"
 
 
@@ -90,7 +90,7 @@ def test_limits_are_in_force(sandbox: Sandbox) -> None:
         (tasks.content, (Path("/nonexistent/file"),), "source-unreadable"),
     ],
 )
-def test_each_death_is_one_refusal(
+def test_each_crash_is_one_refusal(
     sandbox: Sandbox, function: Callable[..., Any], arguments: tuple[Any, ...], code: str
 ) -> None:
     start = time.monotonic()
@@ -100,7 +100,7 @@ def test_each_death_is_one_refusal(
     assert "CHECXRAY_OWNED" not in os.environ
 
 
-def test_an_exception_tells_its_kind_and_not_its_text(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_gives_its_class_and_not_its_message(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     refused = refusal(sandbox, tasks.fail, "Müller^Erika")
     assert refused.code == "decode-failed"
     assert "KeyError" in refused.detail
@@ -122,7 +122,7 @@ def test_a_child_killed_while_idle_is_replaced_and_no_task_lost(sandbox: Sandbox
     assert sandbox.pids() != [pid]
 
 
-def test_one_death_leaves_the_neighbours_alone() -> None:
+def test_one_crash_does_not_affect_other_tasks() -> None:
     with box_of(2, wall_seconds=10) as box, ThreadPoolExecutor(4) as threads:
         bad = threads.submit(lambda: refusal(box, tasks.die, 1))
         good = [threads.submit(lambda: box.submit(tasks.sleep, 0.02).result(timeout=20)) for _ in range(20)]
@@ -140,7 +140,7 @@ def test_children_start_only_when_needed_and_no_more_than_needed() -> None:
         assert len(box.pids()) == 1
 
 
-def test_close_ends_busy_children_and_refuses_what_waits() -> None:
+def test_close_ends_busy_children_and_cancels_waiting_tasks() -> None:
     box = box_of(1)
     box.submit(tasks.sleep, 0.0).result()
     running, waiting = box.submit(tasks.sleep, 30.0), box.submit(tasks.sleep, 30.0)
@@ -196,7 +196,7 @@ def test_the_overhead_of_a_task_stays_under_a_millisecond() -> None:
 
 
 def test_start_of_a_child_takes_about_a_second_of_cpu() -> None:
-    """Not of the clock: this machine may be busy with other things."""
+    """CPU time and not wall time, because the machine may be busy."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with box_of(1) as box:
         box.submit(abs, -1).result()
