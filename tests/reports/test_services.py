@@ -3,7 +3,6 @@
 import hashlib
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +10,14 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from apps.audit.models import AuditEvent
-from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError, UnavailableError
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.services import claim_jobs, reject_job, request_inference
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import draft_of, report_of, reviews_of
 from apps.reports.services import LONGEST_IMPRESSION, create_drafts, render_pdf, review_finding, sign_report
-from apps.studies.models import Study, object_key
-from apps.studies.object_store import FileStore
+from apps.studies.models import Study
 from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -327,35 +325,3 @@ def test_an_impression_has_a_limit(north: Hospital, read_study: Callable[..., St
         report = sign_as_radiologist(north, study, ("All is said. " * 800)[:LONGEST_IMPRESSION])
         assert len(opened(render_pdf(study=study)).pages) > 1
     assert report.status == ReportStatus.FINAL
-
-
-def test_a_damaged_or_missing_object_is_never_served(north: Hospital, read_study: Callable[..., Study]) -> None:
-    study = read_study(north)
-    with tenant_tx(north.tenant.id):
-        report = sign_as_radiologist(north, study)
-        key = object_key(north.tenant.id, report.pdf_sha256)
-        path = Path(default_storage.path(key))
-        default_storage.delete(key)
-        with pytest.raises(UnavailableError, match="cannot be read"):
-            render_pdf(study=study)
-        path.write_bytes(b"%PDF-1.7 something else")
-        with pytest.raises(UnavailableError, match="not the one that was signed"):
-            render_pdf(study=study)
-
-
-def test_a_signature_that_cannot_be_stored_changes_nothing(
-    north: Hospital, read_study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = read_study(north)
-
-    def refuse(_: object, key: str, source: Path) -> None:
-        raise ConnectionError(key)
-
-    monkeypatch.setattr(FileStore, "put", refuse)
-    with tenant_tx(north.tenant.id):
-        with pytest.raises(UnavailableError):
-            sign_as_radiologist(north, study)
-        report = draft_of(study)
-        assert report_of(study) is None
-    assert report is not None
-    assert report.job.state == JobState.COMPLETE
