@@ -19,12 +19,12 @@ from ml.model.networks import build
 from ml.model.transforms import InputSpace
 from ml.training.config import Recipe
 from ml.training.feed import Prefetched
-from ml.training.fitting import Execution, Films
+from ml.training.fitting import Execution, TrainingData
 from ml.training.loop import Loop
 from ml.training.world import World
 
 
-def measure(given: argparse.Namespace, films: Films, *, compiled: bool, ahead: bool) -> str:
+def measure(given: argparse.Namespace, films: TrainingData, *, compiled: bool, ahead: bool) -> str:
     """One line of figures, without the first epoch, which compiles."""
     torch.manual_seed(0)
     recipe = replace(Recipe(), batch_size=given.batch, epochs=2, train_size=given.size)
@@ -64,7 +64,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     squares = random.integers(0, 256, (given.films, 256, 256), dtype=np.uint8)
     truth = (random.random((given.films, len(LABELS))) < 0.1).astype(np.float32)
-    films = Films(squares, truth, np.arange(given.films), np.arange(0))
+    films = TrainingData(squares, truth, np.arange(given.films), np.arange(0))
     print(f"{given.arch}, batches of {given.batch}, {given.size} px, {torch.cuda.get_device_name()}")
     for name, compiled, ahead in (
         ("uncompiled", False, False),

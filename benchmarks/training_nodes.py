@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._C._distributed_c10d import FileStore
+from torch.distributed import FileStore
 
 from ml.labels import LABELS
 from ml.model.networks import build
 from ml.model.transforms import InputSpace
 from ml.training.config import Recipe
-from ml.training.fitting import Execution, Films
+from ml.training.fitting import Execution, TrainingData
 from ml.training.forecast import ring_bytes
 from ml.training.loop import Loop
 from ml.training.world import Group, World
@@ -67,7 +67,7 @@ def loop_of(given: argparse.Namespace, world: World, films: int, micro_batch: in
     network = build(given.arch, len(LABELS)).to(memory_format=torch.channels_last)
     every = np.arange(len(squares))
     return Loop(
-        network, Films(squares, truth, every, every[:0]), InputSpace(given.size), recipe, world,
+        network, TrainingData(squares, truth, every, every[:0]), InputSpace(given.size), recipe, world,
         Execution(micro_batch=micro_batch),
     )  # fmt: skip
 

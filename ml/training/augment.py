@@ -1,4 +1,4 @@
-"""Augmentation on tensors, so that one core keeps up with a GPU: geometry in one resampling, then exposure."""
+"""Augmentation on tensors, fast enough for a GPU: one resampling for the geometry, then exposure."""
 
 import math
 
@@ -9,24 +9,24 @@ from torch.nn import functional
 from ml.training.config import Augmentation
 
 DRAWS = 8
-"""Random numbers per film: area, angle, mirror, two shifts, gamma, contrast, brightness."""
+"""Random numbers per image: area, angle, mirror, two shifts, gamma, contrast, brightness."""
 
 
 def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Tensor:
     """Float (N, 1, H, W) in [0, 1] -> augmented (N, 1, size, size) on the same device.
 
-    `draws` (N, DRAWS), uniform in [0, 1), decide everything: the same film with the same draws gives the same
-    picture, in whichever batch and on whichever rank it is.
+    `draws` (N, DRAWS), uniform in [0, 1), decide everything: the same image with the same draws gives the same
+    result in any batch and on any rank.
     """
     draws = draws.to(grey.device)
-    moved = functional.grid_sample(
+    resampled = functional.grid_sample(
         grey,
         functional.affine_grid(_affine(draws, ranges), [len(grey), 1, size, size], align_corners=False),
         padding_mode="border",
         align_corners=False,
     ).clamp(0, 1)
     gamma, contrast, brightness = ((draws[:, 5:] * 2 - 1)[:, :, None, None, None]).unbind(dim=1)
-    exposed = (moved ** torch.exp(gamma * ranges.gamma) - 0.5) * (1 + contrast * ranges.contrast)
+    exposed = (resampled ** torch.exp(gamma * ranges.gamma) - 0.5) * (1 + contrast * ranges.contrast)
     return (exposed + 0.5 + brightness * ranges.brightness).clamp(0, 1)
 
 

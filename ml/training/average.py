@@ -9,7 +9,7 @@ from ml.model.networks import CamNetwork
 
 
 class Average:
-    """A copy of the network that follows it slowly."""
+    """A copy of the network whose weights are a moving average of the network's."""
 
     def __init__(self, network: CamNetwork) -> None:
         self.network = copy.deepcopy(network).eval()
@@ -20,7 +20,7 @@ class Average:
 
     @torch.no_grad()
     def follow(self, decay: float, step: int) -> None:
-        """One step: keep `decay` of the average. Early on less: a long memory would hold the first, bad weights."""
+        """Update after a step, keeping `decay` of the average; early on less, so that bad first weights are lost."""
         weight = 1 - min(decay, (1 + step) / (10 + step))
         floating = [(kept, new) for kept, new in zip(self._kept, self._new, strict=True) if kept.is_floating_point()]
         torch._foreach_lerp_([kept for kept, _ in floating], [new.detach() for _, new in floating], weight)
@@ -30,5 +30,5 @@ class Average:
 
 
 def statistics(network: nn.Module) -> list[Tensor]:
-    """The floating buffers: batch-norm means and variances, which each rank measures on its own films."""
+    """The floating buffers: batch-norm means and variances, which each rank measures on its own images."""
     return [buffer for buffer in network.buffers() if buffer.is_floating_point()]

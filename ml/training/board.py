@@ -10,7 +10,7 @@ _SHOWN = ("loss", "validation_auroc", "lr", "images_per_s", "data_wait", "second
 
 
 class Board:
-    """Scalars of steps and epochs; does nothing, and says so once, without the package."""
+    """Scalars of steps and epochs; does nothing without the package, and logs that once."""
 
     def __init__(self, folder: Path) -> None:
         self._writer: Any = None
@@ -22,7 +22,7 @@ class Board:
         self._writer = SummaryWriter(str(folder))
 
     def show(self, line: dict[str, Any]) -> None:
-        """One event of the progress."""
+        """Write one event of the progress."""
         if self._writer is None or line["event"] not in ("step", "epoch"):
             return
         at = line["epoch"] if line["event"] == "epoch" else (line["epoch"] - 1) * line["steps"] + line["step"]

@@ -22,9 +22,9 @@ class CheckpointFailed(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """A whole checkpoint: how many films had been seen, and its bytes."""
+    """A whole checkpoint: how many images the weights had been fitted on, and its bytes."""
 
-    films_seen: int
+    images_seen: int
     body: bytes
 
 
@@ -35,21 +35,21 @@ class Checkpoints:
         self.directory = directory
         self.fingerprint = fingerprint
 
-    def save(self, films_seen: int, state: dict[str, Any], best: int | None = None) -> Path:
-        """Write the state after `films_seen` films; keeps the last few files and the one at `best` films.
+    def save(self, images_seen: int, state: dict[str, Any], best: int | None = None) -> Path:
+        """Write the state after `images_seen` images; keeps the last few files and the one at `best` images.
 
         Raises CheckpointFailed; nothing half-written is left.
         """
         buffer = io.BytesIO()
-        torch.save({"fingerprint": self.fingerprint, "films_seen": films_seen, "state": state}, buffer)
+        torch.save({"fingerprint": self.fingerprint, "films_seen": images_seen, "state": state}, buffer)
         content = buffer.getvalue()
-        path = self.directory / f"films-{films_seen:012d}.pt"
+        path = self.directory / f"films-{images_seen:012d}.pt"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content + hashlib.sha256(content).digest())
         except OSError as error:
             raise CheckpointFailed(self._why(error, len(content))) from error
-        # What a process that was killed here has left; only the chief writes, so nobody is at it.
+        # A process that was killed here leaves its unfinished file. Only the chief writes, so none of them is in use.
         for left in self.directory.glob(".films-*"):
             left.unlink(missing_ok=True)
         for old in self._files()[:-KEEP]:

@@ -33,9 +33,9 @@ class Recipe:
     """How weights are fitted. `batch_size` is global, whatever the number of ranks.
 
     `lr` is for a batch of 256 and scales with the batch (Goyal et al. 2017). `ema_films` is the memory of the averaged
-    weights in films: after that many, an old weight counts 1/e; 0 keeps no average. `train_size` is the side of the
+    weights in images: after that many, an old weight counts 1/e; 0 keeps no average. `train_size` is the side of the
     augmented crop; `frozen` names parameter prefixes that stay as they are; `frozen_statistics` keeps batch-norm
-    statistics, the right choice for few films.
+    statistics, the right choice for few images.
     """
 
     epochs: int = 75
@@ -90,7 +90,7 @@ class TrainingConfig:
     """One run: data folder, output folder, architecture, recipe, and how it is executed.
 
     `init_weights` is a state dict (.pth, .safetensors), an artifact folder, IMAGENET, or None for random weights.
-    `micro_batch` bounds the films of one forward on one rank (0: no bound); gradients are accumulated to the same sum.
+    `micro_batch` bounds the images of one forward on one rank (0: no bound); gradients are accumulated to the same sum.
     """
 
     data: Path
@@ -127,7 +127,7 @@ class TrainingConfig:
 
     @property
     def films_cache(self) -> Path:
-        """Folder of the decoded films; runs on the same films may share one."""
+        """Folder of the decoded images; runs on the same images may share one."""
         return self.cache or self.out / "cache"
 
     @property

@@ -21,9 +21,9 @@ DIRECTIONS = 64
 FOLDS = 4
 L2 = 0.01
 FALSE_REFUSAL = 0.003
-"""Share of held-out films that each of the two statistics may refuse."""
+"""Share of held-out images that each of the two statistics may refuse."""
 
-MAX_FILMS = 1500
+MAX_IMAGES = 1500
 _EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
 
 
@@ -35,23 +35,23 @@ def fit_feature_check(
     extra: NDArray[np.uint8] | None = None,
     seed: int = 0,
 ) -> tuple[FeatureCheck, dict[str, Any]]:
-    """Fit on frontal chest films (N, S, S) of `patients`; `extra` are further films to accept (synthetic ones).
+    """Fit on frontal chest images (N, S, S) of `patients`; `extra` are further images to accept (synthetic ones).
 
-    Returns the check and its figures on films held out by patient and on negatives not fitted on.
+    Returns the check and its figures on images held out by patient and on negatives not fitted on.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(squares))[:MAX_FILMS])
-    films, patients = np.array(squares[chosen]), [patients[i] for i in chosen]
-    plain = run(network, films, space, progress="Input check: films").features
-    varied = run(network, _varied(films, space, seed), space, progress="Input check: exposures").features
+    chosen = np.sort(rng.permutation(len(squares))[:MAX_IMAGES])
+    images, patients = np.array(squares[chosen]), [patients[i] for i in chosen]
+    plain = run(network, images, space, progress="Input check: films").features
+    varied = run(network, _varied(images, space, seed), space, progress="Input check: exposures").features
     other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]
-    bad_films = run(network, spoiled(films, seed), space, progress="Input check: spoiled films").features
+    bad_images = run(network, spoiled(images, seed), space, progress="Input check: spoiled films").features
     bad_pictures = run(
-        network, generated(space.size, min(len(films), 600), seed), space, progress="Input check: other pictures"
+        network, generated(space.size, min(len(images), 600), seed), space, progress="Input check: other pictures"
     ).features
-    held, distance, refused, strange = _held_out(plain, varied, other, bad_films, bad_pictures, patients, seed)
+    held, distance, refused, strange = _held_out(plain, varied, other, bad_images, bad_pictures, patients, seed)
     min_score = _cut(held, np.concatenate([refused, strange]))
-    check = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_films, bad_pictures]))
+    check = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_images, bad_pictures]))
     reach = check.distance(other).max(initial=0.0)
     max_distance = max(float(np.quantile(distance, 1 - FALSE_REFUSAL)), float(reach)) * 1.1
     final = FeatureCheck(
@@ -66,7 +66,7 @@ def fit_feature_check(
         max_distance,
     )
     figures = {
-        "films": len(films),
+        "films": len(images),
         "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
         "refused_spoiled_films": float(np.mean(refused < min_score)),
         "refused_other_pictures": float(np.mean(strange < min_score)),
@@ -79,12 +79,12 @@ def _held_out(
     plain: NDArray[np.float32],
     varied: NDArray[np.float32],
     other: NDArray[np.float32],
-    bad_films: NDArray[np.float32],
+    bad_images: NDArray[np.float32],
     bad_pictures: NDArray[np.float32],
     patients: list[str],
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and distances of films, then scores of spoiled films and of pictures, by checks not fitted on them."""
+    """Scores and distances of images, then scores of spoiled images and of pictures, by checks not fitted on them."""
     folds = patient_folds(patients, FOLDS, seed)
     # Kinds of pictures come in turn; whole turns go to one fold, so each fold has every kind.
     picture_fold = np.arange(len(bad_pictures)) // len(GENERATORS) % FOLDS
@@ -95,26 +95,26 @@ def _held_out(
         check = _fit(
             np.concatenate([plain[rest], varied[rest], other]),
             plain[rest],
-            np.concatenate([bad_films[rest], bad_pictures[~pictures]]),
+            np.concatenate([bad_images[rest], bad_pictures[~pictures]]),
         )
         held[inside], distance[inside] = check.score(plain[inside]), check.distance(plain[inside])
-        refused[inside], strange[pictures] = check.score(bad_films[inside]), check.score(bad_pictures[pictures])
+        refused[inside], strange[pictures] = check.score(bad_images[inside]), check.score(bad_pictures[pictures])
     return held, distance, refused, strange
 
 
-def _varied(films: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
-    draws = torch.rand(len(films), DRAWS, generator=torch.Generator().manual_seed(seed))
+def _varied(images: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
+    draws = torch.rand(len(images), DRAWS, generator=torch.Generator().manual_seed(seed))
     grey = torch.cat(
         [
-            augment(to_tensor(films[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, draws[i : i + 64])
-            for i in range(0, len(films), 64)
+            augment(to_tensor(images[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, draws[i : i + 64])
+            for i in range(0, len(images), 64)
         ]
     )
     return np.asarray((grey[:, 0] * 255).round().to(torch.uint8).numpy())
 
 
 def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
-    # Where both sides leave a gap, cut in its middle; where they touch, the films' false refusal decides.
+    # Where both sides leave a gap, cut in its middle; where they touch, the images' false refusal decides.
     low = float(np.quantile(accepted, FALSE_REFUSAL))
     high = float(np.quantile(refused, 0.995))
     return min(low, (low + high) / 2.0)

@@ -1,4 +1,4 @@
-"""Films of a rank, one part after the other, on its device, read while the step before computes."""
+"""Feed a rank's images to its device, one piece of a batch after the other, read while the step before computes."""
 
 import queue
 import threading
@@ -18,57 +18,57 @@ _SHARE_OF_MEMORY = 0.4
 
 
 class Resident:
-    """All films on the GPU: nothing travels during a step."""
+    """All images on the GPU: no copy during a step."""
 
     def __init__(self, squares: ImageArray, device: torch.device) -> None:
-        self._films = torch.empty(tuple(squares.shape), dtype=torch.uint8, device=device)
+        self._images = torch.empty(tuple(squares.shape), dtype=torch.uint8, device=device)
         for start in range(0, len(squares), 1024):
             rows = torch.from_numpy(np.array(squares[start : start + 1024]))
-            self._films[start : start + len(rows)] = rows.to(device)
+            self._images[start : start + len(rows)] = rows.to(device)
 
     @staticmethod
     def fits(squares: ImageArray, device: torch.device) -> bool:
-        """Whether the films leave most of the GPU's free memory to the network."""
+        """Whether the images leave most of the GPU's free memory to the network."""
         if device.type != "cuda":
             return False
         free, _ = torch.cuda.mem_get_info(device)
         return int(np.prod(squares.shape)) < _SHARE_OF_MEMORY * free
 
-    def parts(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
-        """Films uint8 (n, S, S) of each part, and the seconds that were waited for them."""
+    def pieces(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
+        """Images uint8 (n, S, S) of each piece, and the seconds that the loop waited for them."""
         for chosen in plan:
-            yield self._films[torch.from_numpy(chosen).to(self._films.device)], 0.0
+            yield self._images[torch.from_numpy(chosen).to(self._images.device)], 0.0
 
 
 class Prefetched:
-    """Films from memory maps, gathered by a thread two parts ahead; pinned and copied aside the computation."""
+    """Images from memory maps, gathered by a thread two pieces ahead; pinned, and copied during the computation."""
 
     def __init__(self, squares: ImageArray, device: torch.device) -> None:
         self._squares, self._device = squares, device
 
-    def _read(self, plan: Sequence[NDArray[np.intp]], out: "queue.Queue[Any]", over: threading.Event) -> None:
+    def _read(self, plan: Sequence[NDArray[np.intp]], out: "queue.Queue[Any]", ended: threading.Event) -> None:
         item: Any
         for chosen in plan:
             try:
                 rows = torch.from_numpy(np.array(self._squares[chosen]))
                 item = rows.pin_memory() if self._device.type == "cuda" else rows
             except Exception as error:
-                # It is raised where the films are wanted; a thread has nobody to tell.
+                # It is raised in the training loop, which handles it.
                 item = error
-            while not over.is_set():
+            while not ended.is_set():
                 try:
                     out.put(item, timeout=0.2)
                     break
                 except queue.Full:
                     continue
-            if over.is_set():
+            if ended.is_set():
                 return
 
-    def parts(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
-        """Films uint8 (n, S, S) of each part, and the seconds that were waited for them."""
+    def pieces(self, plan: Sequence[NDArray[np.intp]]) -> Iterator[tuple[Tensor, float]]:
+        """Images uint8 (n, S, S) of each piece, and the seconds that the loop waited for them."""
         ready: queue.Queue[Any] = queue.Queue(AHEAD)
-        over = threading.Event()
-        thread = threading.Thread(target=self._read, args=(plan, ready, over), daemon=True, name="films")
+        ended = threading.Event()
+        thread = threading.Thread(target=self._read, args=(plan, ready, ended), daemon=True, name="feed")
         thread.start()
         try:
             for _ in plan:
@@ -78,10 +78,10 @@ class Prefetched:
                     raise item
                 yield item.to(self._device, non_blocking=True), time.perf_counter() - start
         finally:
-            over.set()
+            ended.set()
             thread.join()
 
 
 def feed(squares: ImageArray, device: torch.device) -> Resident | Prefetched:
-    """Films on the device where they fit, else read ahead."""
+    """A feed from the device's memory where the images fit, else one that reads ahead."""
     return Resident(squares, device) if Resident.fits(squares, device) else Prefetched(squares, device)

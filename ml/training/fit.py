@@ -13,25 +13,25 @@ from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Recipe
-from ml.training.fitting import Execution, Films, Fit
+from ml.training.fitting import Execution, Fit, TrainingData
 from ml.training.loop import Loop
 from ml.training.world import World
 
 Notice = Callable[..., None]
 
 
-def _unheard(event: str, **fields: Any) -> None:
-    """For whoever wants no progress."""
+def _ignore(event: str, **fields: Any) -> None:
+    """The progress of a fit that reports none."""
 
 
 def fit(
     network: CamNetwork,
-    films: Films,
+    data: TrainingData,
     space: InputSpace,
     recipe: Recipe,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
-    notice: Notice = _unheard,
+    notice: Notice = _ignore,
     *,
     world: World | None = None,
     execution: Execution | None = None,
@@ -41,15 +41,15 @@ def fit(
 
     With checkpoints, each epoch is saved, and the steps between every few minutes; `resume` continues after the newest
     intact one that any rank has, to the same weights that an uninterrupted run gives on a CPU. `notice(event,
-    **fields)` hears of steps and epochs. Raises TrainingDiverged, Stopped, CheckpointFailed, ValueError.
+    **fields)` is called after steps and epochs. Raises TrainingDiverged, Stopped, CheckpointFailed, ValueError.
     """
     world = world or World(next(network.parameters()).device)
-    if len(films.train) < recipe.batch_size:
-        raise ValueError(f"{len(films.train)} training films are fewer than one batch of {recipe.batch_size}.")
+    if len(data.train) < recipe.batch_size:
+        raise ValueError(f"{len(data.train)} training films are fewer than one batch of {recipe.batch_size}.")
     if recipe.batch_size < world.size:
         raise ValueError(f"A batch of {recipe.batch_size} films can't be shared by {world.size} ranks. Enlarge it.")
     torch.manual_seed(recipe.seed)
-    loop = Loop(network, films, space, recipe, world, execution or Execution())
+    loop = Loop(network, data, space, recipe, world, execution or Execution())
     state = _newest(checkpoints, world) if checkpoints and resume else None
     if state:
         loop.restore(state)
@@ -59,7 +59,7 @@ def fit(
         loop.synchronise()
         if checkpoints and world.chief:
             best = loop.result.epoch * loop.per_epoch * recipe.batch_size
-            checkpoints.save(loop.films_seen, loop.state(), best)
+            checkpoints.save(loop.images_seen, loop.state(), best)
         loop.saved = time.monotonic()
 
     while loop.epoch < recipe.epochs:
@@ -77,9 +77,9 @@ def fit(
 
 
 def _newest(checkpoints: Checkpoints, world: World) -> dict[str, Any] | None:
-    """The newest state that any rank finds in its folder: the chief may have moved to a node without checkpoints."""
+    """The newest state that any rank finds in its folder: the chief may now be on a node without checkpoints."""
     found = checkpoints.newest()
-    seen = world.gather(found.films_seen if found else -1)
+    seen = world.gather(found.images_seen if found else -1)
     owner = int(np.argmax(seen))
     if seen[owner] < 0:
         return None

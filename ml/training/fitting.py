@@ -1,4 +1,4 @@
-"""Parts of a fit that are pure: what is fitted, loss, learning rate, optimiser, selection, and how it is executed."""
+"""What a fit consists of: data, loss, learning rate, optimiser, selection, and options of its execution."""
 
 import logging
 import math
@@ -23,12 +23,12 @@ class TrainingDiverged(RuntimeError):
 
 
 class Stopped(Exception):
-    """The training was asked to end, and can be resumed."""
+    """A signal ended the training after a checkpoint; it can be resumed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Films:
-    """Films uint8 (N, S, S), truth (N, L; NaN where unknown), and which of them to fit and to select by (indices).
+class TrainingData:
+    """Images uint8 (N, S, S), truth (N, L; NaN where unknown), and which of them to fit and to select by (indices).
 
     `squares` is an array, or shards that are indexed like one.
     """

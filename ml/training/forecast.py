@@ -1,4 +1,4 @@
-"""What the network between the ranks will allow, measured before any epoch is spent."""
+"""A forecast of the speed that the network between the ranks allows, measured before the first epoch."""
 
 import copy
 import time
@@ -16,7 +16,7 @@ OVERLAP = 2 / 3
 
 _PROBE_BYTES = 4 << 20
 _SECONDS = {"cpu": 0.4, "cuda": 2.0}
-_FILMS = {"cpu": 2, "cuda": 32}
+_IMAGES = {"cpu": 2, "cuda": 32}
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ def expected(size: int, gradient_bytes: int, bytes_per_second: float, computatio
     return Forecast(bytes_per_second, gradient_bytes, wire, communication, computation, computation / step)
 
 
-def forecast(world: World, network: nn.Module, size: int, films: int) -> Forecast | None:
-    """Probe the group and time a step of `films` films of `size` pixels; None for a single process.
+def forecast(world: World, network: nn.Module, size: int, images: int) -> Forecast | None:
+    """Probe the group and time a step of `images` images of `size` pixels; None for a single process.
 
     Every rank returns the same figures: the slowest computation, the common rate.
     """
     if world.size == 1:
         return None
     rate = _probe(world)
-    seconds = max(world.gather(_step(network, size, films)))
+    seconds = max(world.gather(_step(network, size, images)))
     trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
     return expected(world.size, trained, rate, seconds)
 
@@ -85,9 +85,9 @@ def _probe(world: World) -> float:
     return float(min(world.gather(own)))
 
 
-def _step(network: nn.Module, size: int, films: int) -> float:
+def _step(network: nn.Module, size: int, batch: int) -> float:
     device = next(network.parameters()).device
-    count = max(2, min(films, _FILMS[device.type]))
+    count = max(2, min(batch, _IMAGES[device.type]))
     # A copy: batch-norm statistics and gradients of the network itself stay untouched.
     scratch = copy.deepcopy(network).train()
     images = torch.rand(count, 3, size, size, device=device)
@@ -100,7 +100,7 @@ def _step(network: nn.Module, size: int, films: int) -> float:
         loss.backward()  # type: ignore[no-untyped-call]
         _ready(device)
         seconds = time.perf_counter() - start
-    return seconds * films / count
+    return seconds * batch / count
 
 
 def _ready(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Run a network in evaluation mode over films in memory."""
+"""Run a network in evaluation mode over images in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def run(
     progress: str | None = None,
     mixed: bool = False,
 ) -> Outputs:
-    """Logits, maps and features of films uint8 (N, S, S), an array or shards, each index once and in order.
+    """Logits, maps and features of images uint8 (N, S, S), an array or shards, each index once and in order.
 
     `mixed` computes in bfloat16 on a GPU: enough to rank epochs, not for an artifact's figures.
     """
@@ -57,13 +57,13 @@ def run(
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    parts: list[tuple[NDArray[np.float32], ...]] = []
+    batches: list[tuple[NDArray[np.float32], ...]] = []
     steps = range(0, len(chosen), batch_size)
     half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed and device.type == "cuda")
     with torch.inference_mode(), half:
         for start in tqdm(steps, desc=progress, disable=progress is None, unit="batch", leave=False):
             batch = to_tensor(squares[chosen[start : start + batch_size]], device)
-            parts.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))
+            batches.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))
     network.train(was_training)
-    logits, cams, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+    logits, cams, features = (np.concatenate(part) for part in zip(*batches, strict=True))
     return Outputs(logits, cams, features)

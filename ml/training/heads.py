@@ -25,7 +25,7 @@ class LinearHead:
 
 
 def fit_heads(features: NDArray[Any], truth: NDArray[Any], l2: float, balanced: bool = False) -> LinearHead:
-    """Logistic regression per label with penalty l2/2 |w|^2 on standardised features; BCE is a mean over films.
+    """Logistic regression per label with penalty l2/2 |w|^2 on standardised features; BCE is a mean over images.
 
     features (N, C), truth (N, L). `balanced` gives both classes half of the weight.
     The standardisation is folded into the returned weights, so they act on raw pooled features.

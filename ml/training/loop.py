@@ -24,9 +24,9 @@ from ml.training.config import Recipe
 from ml.training.feed import feed
 from ml.training.fitting import (
     Execution,
-    Films,
     Fit,
     Stopped,
+    TrainingData,
     TrainingDiverged,
     learning_rate,
     masked_bce,
@@ -45,30 +45,36 @@ class Loop:
     """State of one fit on one rank; what a checkpoint stores and restores."""
 
     def __init__(
-        self, network: CamNetwork, films: Films, space: InputSpace, recipe: Recipe, world: World, execution: Execution
+        self,
+        network: CamNetwork,
+        data: TrainingData,
+        space: InputSpace,
+        recipe: Recipe,
+        world: World,
+        execution: Execution,
     ) -> None:
-        self.network, self.films, self.space, self.recipe = network, films, space, recipe
+        self.network, self.data, self.space, self.recipe = network, data, space, recipe
         self.world, self.execution = world, execution
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not name.startswith(recipe.frozen) if recipe.frozen else True)
         self.average = Average(network)
         self.optimiser = optimiser_of(network, recipe)
-        self.per_epoch = len(films.train) // recipe.batch_size
+        self.per_epoch = len(data.train) // recipe.batch_size
         self.steps = self.per_epoch * recipe.epochs
         self.epoch = 0
         self.step = 0
         self.loss_sum = 0.0
         self.result = Fit()
         self.saved = time.monotonic()
-        self.feed = feed(films.squares, world.device)
-        largest = len(share(films.train[: recipe.batch_size], 0, world.size))
-        self.accumulates = len(pieces(films.train[:largest], execution.micro_batch)) > 1
+        self.feed = feed(data.squares, world.device)
+        largest = len(share(data.train[: recipe.batch_size], 0, world.size))
+        self.accumulates = len(pieces(data.train[:largest], execution.micro_batch)) > 1
         self.parallel = world.wrap(network, static=not self.accumulates, compress=execution.compress)
         self.forward: Any = execution.compiled(self.parallel)
 
     @property
-    def films_seen(self) -> int:
-        """Films that the weights were fitted on so far, over all ranks."""
+    def images_seen(self) -> int:
+        """Images that the weights were fitted on so far, over all ranks."""
         return (self.epoch * self.per_epoch + self.step) * self.recipe.batch_size
 
     def rate(self, step: int) -> float:
@@ -78,7 +84,7 @@ class Loop:
     def run_epoch(self, notice: Notice, stop: threading.Event, save: Callable[[], None]) -> Pace:
         """The rest of the current epoch. Raises Stopped after a checkpoint, TrainingDiverged."""
         self.network.train(not self.recipe.frozen_statistics)
-        order = epoch_order(self.films.train, self.recipe.seed, self.epoch)
+        order = epoch_order(self.data.train, self.recipe.seed, self.epoch)
         first = self.step
         batches = [global_batch(order, step, self.recipe.batch_size) for step in range(first, self.per_epoch)]
         mine = [
@@ -87,38 +93,38 @@ class Loop:
             for piece in pieces(share(batch, self.world.rank, self.world.size), self.execution.micro_batch)
         ]
         pace = Pace(self.recipe.batch_size)
-        parts = self.feed.parts(mine)
+        images = self.feed.pieces(mine)
         late: Tensor | None = None
         try:
             for batch in batches:
                 pace.begin()
-                status = self._step(batch, parts, pace, stop)
+                status = self._step(batch, images, pace, stop)
                 self.step += 1
                 # On a GPU the figures are read one step late, so that it never waits for the CPU.
                 ready, late = (late, status) if self.world.device.type == "cuda" else (status, None)
                 pace.end()
                 if ready is not None:
-                    self._heed(ready, pace, notice, save)
+                    self._handle_status(ready, pace, notice, save)
             if late is not None:
-                self._heed(late, pace, notice, save)
+                self._handle_status(late, pace, notice, save)
         finally:
-            parts.close()  # type: ignore[attr-defined]
+            images.close()  # type: ignore[attr-defined]
         return pace
 
-    def _step(self, batch: NDArray[np.intp], parts: Any, pace: Pace, stop: threading.Event) -> Tensor:
+    def _step(self, batch: NDArray[np.intp], images: Any, pace: Pace, stop: threading.Event) -> Tensor:
         """Forward, backward and update; returns (mean loss, stop, save) over all ranks, on the device."""
         device = self.world.device
-        known = int(np.isfinite(self.films.truth[batch]).sum())
+        known = int(np.isfinite(self.data.truth[batch]).sum())
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         own = pieces(share(batch, self.world.rank, self.world.size), self.execution.micro_batch)
         total = torch.zeros((), device=device, dtype=torch.float64)
         for index, chosen in enumerate(own):
-            squares, waited = next(parts)
+            squares, waited = next(images)
             pace.waited(waited)
             last = index == len(own) - 1
-            with nullcontext() if last else self.world.apart(self.parallel):
+            with nullcontext() if last else self.world.no_sync(self.parallel):
                 loss = self._loss(squares, chosen)
                 if last:
                     pace.computed()
@@ -129,19 +135,19 @@ class Loop:
         self.optimiser.step()
         self.average.follow(self.recipe.ema_decay, self.epoch * self.per_epoch + self.step + 1)
         due = time.monotonic() - self.saved > self.execution.checkpoint_seconds
-        wishes = torch.tensor([float(stop.is_set()), float(self.world.chief and due)], dtype=torch.float64)
-        status = torch.cat([(total / max(known, 1))[None], wishes.to(device)])
+        flags = torch.tensor([float(stop.is_set()), float(self.world.chief and due)], dtype=torch.float64)
+        status = torch.cat([(total / max(known, 1))[None], flags.to(device)])
         return self.world.add(status)
 
     def _loss(self, squares: Tensor, chosen: NDArray[np.intp]) -> Tensor:
         draws = torch.from_numpy(uniforms(self.recipe.seed, self.epoch, chosen, DRAWS))
         grey = augment(unit(squares), self.recipe.train_size, self.recipe.augmentation, draws)
-        truth = torch.from_numpy(self.films.truth[chosen]).to(self.world.device, non_blocking=True)
+        truth = torch.from_numpy(self.data.truth[chosen]).to(self.world.device, non_blocking=True)
         with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=self.world.device.type == "cuda"):
             logits = self.forward(normalised(grey, self.space))[0]
         return masked_bce(logits.float(), truth)
 
-    def _heed(self, status: Tensor, pace: Pace, notice: Notice, save: Callable[[], None]) -> None:
+    def _handle_status(self, status: Tensor, pace: Pace, notice: Notice, save: Callable[[], None]) -> None:
         loss, stop, due = status.tolist()
         if not math.isfinite(loss):
             raise TrainingDiverged(
@@ -158,23 +164,23 @@ class Loop:
             raise Stopped("A signal stopped the training; its checkpoint is written. Start it again to go on.")
 
     def score(self) -> float:
-        """Validation mean AUROC of the averaged weights; NaN without validation films.
+        """Validation mean AUROC of the averaged weights; NaN without validation images.
 
-        Each rank evaluates a part without padding; every film is counted exactly once.
+        Each rank evaluates its share without padding; every image is counted exactly once.
         """
-        held = self.films.validation
+        held = self.data.validation
         if not len(held):
             return math.nan
         mine = held[self.world.rank :: self.world.size]
         size = max(1, self.execution.micro_batch or self.recipe.batch_size // self.world.size)
-        logits = np.empty((0, self.films.truth.shape[1]), np.float32)
+        logits = np.empty((0, self.data.truth.shape[1]), np.float32)
         if len(mine):
-            logits = run(self.average.network, self.films.squares, self.space, size, mine, mixed=True).logits
-        parts = self.world.gather((mine, logits))
-        return mean_auroc(*joined(held, parts, self.films.truth))
+            logits = run(self.average.network, self.data.squares, self.space, size, mine, mixed=True).logits
+        shares = self.world.gather((mine, logits))
+        return mean_auroc(*joined(held, shares, self.data.truth))
 
     def synchronise(self) -> None:
-        """Give all ranks the same batch-norm statistics: the mean of what each measured on its films."""
+        """Give all ranks the same batch-norm statistics: the mean of what each measured on its images."""
         self.world.average([*statistics(self.network), *statistics(self.average.network)])
 
     def end_epoch(self) -> dict[str, float]:
@@ -214,15 +220,15 @@ class Loop:
 
 
 def joined(
-    held: NDArray[np.intp], parts: Sequence[tuple[NDArray[np.intp], NDArray[Any]]], truth: NDArray[np.float32]
+    held: NDArray[np.intp], shares: Sequence[tuple[NDArray[np.intp], NDArray[Any]]], truth: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Truth and scores of the films `held`, in their order, from the parts of all ranks.
+    """Truth and scores of the images `held`, in their order, from what each rank evaluated.
 
-    Raises RuntimeError unless each film is there exactly once.
+    Raises RuntimeError unless each image is there exactly once.
     """
-    indices = np.concatenate([part[0] for part in parts])
+    indices = np.concatenate([each[0] for each in shares])
     if not np.array_equal(np.sort(indices), np.sort(held)):
-        raise RuntimeError(f"{len(indices)} evaluated films are not the {len(held)} that were asked for.")
-    scores = np.concatenate([part[1] for part in parts])
+        raise RuntimeError(f"{len(indices)} evaluated films are not the {len(held)} of the validation list.")
+    scores = np.concatenate([each[1] for each in shares])
     back = np.argsort(indices, kind="stable")[np.argsort(np.argsort(held, kind="stable"), kind="stable")]
     return truth[held], scores[back]

@@ -1,4 +1,4 @@
-"""Pictures that are no upright frontal chest film, made from numbers and from films: they teach the gate to refuse."""
+"""Pictures that are no upright frontal chest film, from numbers and from films: the input check refuses them."""
 
 from collections.abc import Callable
 
@@ -86,13 +86,13 @@ def section(size: int, rng: np.random.Generator) -> Square:
 GENERATORS: tuple[Callable[[int, np.random.Generator], Square], ...] = (blank, noise, waves, scene, page, section)
 
 SPOILED: dict[str, Callable[[Square], Square]] = {
-    "inverted": lambda film: 255 - film,
-    "rotated 90": lambda film: np.rot90(film),
-    "rotated 180": lambda film: np.rot90(film, 2),
-    "rotated 270": lambda film: np.rot90(film, 3),
-    "upside down": lambda film: film[::-1],
+    "inverted": lambda image: 255 - image,
+    "rotated 90": lambda image: np.rot90(image),
+    "rotated 180": lambda image: np.rot90(image, 2),
+    "rotated 270": lambda image: np.rot90(image, 3),
+    "upside down": lambda image: image[::-1],
 }
-"""What goes wrong with real chest films; a left-right mirror is not among them, for it can't be known from pixels."""
+"""What goes wrong with real chest images; a left-right mirror is not among them, for it can't be known from pixels."""
 
 
 def generated(size: int, count: int, seed: int) -> NDArray[np.uint8]:
@@ -101,8 +101,8 @@ def generated(size: int, count: int, seed: int) -> NDArray[np.uint8]:
     return np.stack([GENERATORS[i % len(GENERATORS)](size, rng) for i in range(count)])
 
 
-def spoiled(films: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Films uint8 (N, S, S), each inverted or turned in one way of SPOILED."""
-    order = np.random.default_rng(seed).integers(0, len(SPOILED), len(films))
-    ways = list(SPOILED.values())
-    return np.stack([ways[way](film) for way, film in zip(order, films, strict=True)])
+def spoiled(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Images uint8 (N, S, S), each inverted or turned by one of SPOILED."""
+    order = np.random.default_rng(seed).integers(0, len(SPOILED), len(images))
+    changes = list(SPOILED.values())
+    return np.stack([changes[number](image) for number, image in zip(order, images, strict=True)])

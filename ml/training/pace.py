@@ -1,4 +1,4 @@
-"""How fast a rank goes: step times, films per second, and the share of time it waited for films."""
+"""The speed of a rank: step times, images per second, and the share of time that it waited for images."""
 
 import time
 from typing import Any
@@ -26,7 +26,7 @@ class Pace:
         self._wait = 0.0
 
     def waited(self, seconds: float) -> None:
-        """Films were not there yet."""
+        """The loop waited for images."""
         self._wait += seconds
 
     def computed(self) -> None:
@@ -43,7 +43,7 @@ class Pace:
         return time.perf_counter() - self._noticed[0] >= EVENT_SECONDS
 
     def lately(self) -> dict[str, float]:
-        """Films per second and data wait since the last call."""
+        """Images per second and data wait since the last call."""
         since, first = self._noticed
         self._noticed = (time.perf_counter(), len(self._steps))
         seconds = self._noticed[0] - since
@@ -53,7 +53,7 @@ class Pace:
         }
 
     def whole(self) -> dict[str, float]:
-        """Films per second, seconds and data wait of the epoch so far."""
+        """Images per second, seconds and data wait of the epoch so far."""
         seconds = time.perf_counter() - self._opened
         return {
             "images_per_s": len(self._steps) * self._batch / seconds,

@@ -1,4 +1,4 @@
-"""From a trained network and its held-out outputs to a complete artifact: everything that serving needs to know."""
+"""From a trained network and its held-out outputs to a complete artifact: all that serving needs."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -28,19 +28,19 @@ DISCLAIMER = "Demonstration only. Investigational. Not for diagnostic use."
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Outputs on films that the network was not fitted on, with truth (N, 14), NaN unknown, and the films' patients."""
+    """Outputs on images that the network was not fitted on, their truth (N, 14; NaN unknown) and patients."""
 
     outputs: Outputs
     truth: NDArray[np.float32]
     patients: Sequence[str]
 
     def counts(self, column: int) -> tuple[int, int]:
-        """Films known to be with and without one label."""
+        """Images known to be with and without one label."""
         return int((self.truth[:, column] > 0).sum()), int((self.truth[:, column] == 0).sum())
 
 
 def calibration_of(held: HeldOut) -> dict[str, Platt]:
-    """Platt parameters per label; the identity where held-out films lack one of the classes."""
+    """Platt parameters per label; the identity where held-out images lack one of the classes."""
     fits = {}
     for column, label in enumerate(LABELS):
         positives, negatives = held.counts(column)
@@ -72,7 +72,7 @@ def operating_curves(
 ) -> dict[str, list[list[float]]]:
     """Threshold, sensitivity and specificity along the curve of each label that has an operating point.
 
-    Whoever serves the version chooses another point of it with these.
+    With them, another operating point can be chosen for a version in service.
     """
     return {
         label: operating_curve(held.truth[:, column], probabilities[:, column], _CURVE_POINTS).round(6).tolist()
@@ -125,7 +125,7 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
 
 
 def not_run(metrics: Mapping[str, Any]) -> list[str]:
-    """What a reader of the card might take for granted, and what nobody did when it was written."""
+    """What a reader of the card might expect, and what was not done."""
     test = (
         "No figures by subgroup, and no localisation on boxes: `evaluate_model` gives both."
         if "test" in metrics
@@ -171,7 +171,7 @@ def golden_logits(network: CamNetwork, space: InputSpace) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Description:
-    """What is told about a version beside its numbers."""
+    """The texts and data that describe a version beside its figures."""
 
     name: str
     architecture: str

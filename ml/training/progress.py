@@ -1,4 +1,4 @@
-"""The progress of a run as lines of JSON: the chief appends, anyone may follow. Imports no torch."""
+"""The progress of a run as lines of JSON: the chief appends, other processes follow. Imports no torch."""
 
 import json
 import math

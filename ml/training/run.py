@@ -34,7 +34,7 @@ from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
 from ml.training.feature_check import FOLDS, fit_feature_check
 from ml.training.fit import Notice, fit, indices
-from ml.training.fitting import Execution, Films, Fit
+from ml.training.fitting import Execution, Fit, TrainingData
 from ml.training.forecast import Forecast
 from ml.training.forward import run
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
@@ -50,7 +50,7 @@ _COMPRESS_BELOW = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Films, truth and split of a run, read and checked. `identity` differs when any of them differs."""
+    """Images, truth and split of a run, read and checked. `identity` differs when any of them differs."""
 
     table: dict[str, ImageRecord]
     split: Split
@@ -59,9 +59,9 @@ class Prepared:
     truth: NDArray[np.float32]
     identity: str
 
-    def films(self) -> Films:
+    def data(self) -> TrainingData:
         """What the loop fits and selects by."""
-        return Films(
+        return TrainingData(
             self.squares,
             self.truth,
             indices(self.names, self.split.train),
@@ -70,14 +70,14 @@ class Prepared:
 
     @property
     def held_patients(self) -> list[str]:
-        """Patients of the validation films."""
+        """Patients of the validation images."""
         return [self.table[name].patient for name in self.split.validation]
 
 
 def prepare(config: TrainingConfig) -> Prepared:
-    """Read table, lists and films; the test list's films are not opened.
+    """Read table, lists and images; the test list's images are not opened.
 
-    Selection, calibration and operating points come from validation films, a patient-wise part of train_val_list.
+    Selection, calibration and operating points come from validation images, a patient-wise part of train_val_list.
     Raises DatasetInvalid, InputRejected.
     """
     table = read_table(find_table(config.data))
@@ -95,7 +95,7 @@ def prepare(config: TrainingConfig) -> Prepared:
 
 
 def _identity(table: dict[str, ImageRecord], split: Split, squares: ImageArray) -> str:
-    """Hash of the lists, of all labels and of some films' pixels: two nodes with the same one have the same data."""
+    """Hash of the lists, of all labels and of some images' pixels: two nodes with the same one have the same data."""
     digest = hashlib.sha256(data_sha256(table, split).encode())
     chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
     digest.update(squares[chosen].tobytes())
@@ -103,7 +103,7 @@ def _identity(table: dict[str, ImageRecord], split: Split, squares: ImageArray) 
 
 
 def device_of(wanted: str, local_rank: int = 0) -> torch.device:
-    """The device to train on. Raises RuntimeError when CUDA is asked for and absent."""
+    """The device to train on. Raises RuntimeError when CUDA is wanted and absent."""
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if wanted not in ("auto", "cuda"):
@@ -141,7 +141,7 @@ def train(
     checkpoints = Checkpoints(config.out / "checkpoints", fingerprint)
     return fit(
         network,
-        prepared.films(),
+        prepared.data(),
         config.space,
         config.recipe,
         checkpoints,
@@ -156,15 +156,15 @@ def train(
 def write_artifact(
     config: TrainingConfig, prepared: Prepared, network: CamNetwork, chosen: Fit, ranks: str
 ) -> Manifest:
-    """Measure the chosen weights on the validation films and write `config.out/artifact`. `ranks` goes to the card."""
+    """Measure the chosen weights on the validation images and write `config.out/artifact`. `ranks` goes to the card."""
     load_rounded(network, rounded_tensors(network))
-    films = prepared.films()
-    held, patients = films.validation, prepared.held_patients
+    data = prepared.data()
+    held, patients = data.validation, prepared.held_patients
     outputs = HeldOut(
-        run(network, films.squares, config.space, min(config.recipe.batch_size, 64), held), films.truth[held], patients
+        run(network, data.squares, config.space, min(config.recipe.batch_size, 64), held), data.truth[held], patients
     )
     gate, gate_figures = fit_feature_check(
-        network, np.asarray(films.squares[held]), patients, config.space, seed=config.recipe.seed
+        network, np.asarray(data.squares[held]), patients, config.space, seed=config.recipe.seed
     )
     metrics = {
         "validation": evaluate(outputs.truth, outputs.outputs.logits, patients),
@@ -175,14 +175,14 @@ def write_artifact(
     description = Description(
         config.version_name,
         config.architecture,
-        _told(config, chosen, ranks),
+        _recipe_text(config, chosen, ranks),
         _data(config, prepared),
         LIMITS,
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
 
 
-def _told(config: TrainingConfig, chosen: Fit, ranks: str) -> str:
+def _recipe_text(config: TrainingConfig, chosen: Fit, ranks: str) -> str:
     start = f"weights of {Path(config.init_weights).name}" if config.init_weights else "random weights"
     return (
         f"from {start}, {config.recipe.epochs} epochs of AdamW at {config.recipe.train_size} pixels, unweighted "
@@ -192,7 +192,7 @@ def _told(config: TrainingConfig, chosen: Fit, ranks: str) -> str:
 
 
 def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
-    def part(names: Sequence[str]) -> dict[str, Any]:
+    def summary_of(names: Sequence[str]) -> dict[str, Any]:
         return summary(prepared.table, names)
 
     return {
@@ -200,8 +200,8 @@ def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
         "split_id": prepared.split.how,
         "split_sha256": prepared.split.sha256,
         "settings": config.describe(),
-        "train": part(prepared.split.train),
-        "validation": part(prepared.split.validation),
+        "train": summary_of(prepared.split.train),
+        "validation": summary_of(prepared.split.validation),
         VALIDATED_AGES: age_range(prepared.table, prepared.split.validation),
         SEEN_PATIENTS: patient_fingerprint(
             (prepared.table[name].patient for name in prepared.names), source_kind(config.data)

@@ -45,7 +45,7 @@ from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
 from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
-from ml.training.fitting import Films, mean_auroc
+from ml.training.fitting import TrainingData, mean_auroc
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
@@ -138,7 +138,7 @@ def fit_one(
         network.classifier.bias.copy_(torch.from_numpy(head.bias))
     network.to(memory_format=torch.channels_last)
     if recipe.tuning.epochs:
-        fit(network, Films(squares, truth, train, np.empty(0, np.intp)), SPACE, recipe.tuning)
+        fit(network, TrainingData(squares, truth, train, np.empty(0, np.intp)), SPACE, recipe.tuning)
     return network
 
 

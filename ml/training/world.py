@@ -1,4 +1,4 @@
-"""The ranks of a training as one of them sees them: who they are, and what they compute together."""
+"""The ranks of a training as one of them sees them: their number, and the collectives between them."""
 
 import inspect
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import Store
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,7 +21,7 @@ BUCKET_MB = 8
 
 
 class World:
-    """One process of `size`. This class is the world of a single process; `Group` is the one with company."""
+    """One process of `size`. This class is the world of a single process; `Group` is that of several."""
 
     rank = 0
     size = 1
@@ -41,8 +40,8 @@ class World:
         """The network whose backward leaves the mean gradient of all ranks."""
         return network
 
-    def apart(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """Within it a backward adds gradients here only."""
+    def no_sync(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """Within it, a backward adds gradients on this rank only."""
         return nullcontext()
 
     def add(self, value: Tensor) -> Tensor:
@@ -67,9 +66,7 @@ class World:
 class Group(World):
     """Ranks joined by a process group: gloo between CPUs, NCCL between GPUs that are distinct."""
 
-    def __init__(
-        self, device: torch.device, store: Store, rank: int, size: int, *, backend: str, timeout: float
-    ) -> None:
+    def __init__(self, device: torch.device, store: Any, rank: int, size: int, *, backend: str, timeout: float) -> None:
         super().__init__(device)
         self.rank, self.size, self.backend = rank, size, backend
         dist.init_process_group(
@@ -96,7 +93,7 @@ class Group(World):
             wrapped.register_comm_hook(None, bf16_compress_hook)
         return wrapped
 
-    def apart(self, network: nn.Module) -> AbstractContextManager[Any]:
+    def no_sync(self, network: nn.Module) -> AbstractContextManager[Any]:
         """DDP's `no_sync`."""
         context: AbstractContextManager[Any] = network.no_sync()  # type: ignore[operator]
         return context

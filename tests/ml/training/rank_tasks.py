@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch._dynamo  # torch.optim imports it at first use, which takes seconds
 from torch import nn
-from torch._C._distributed_c10d import FileStore
+from torch.distributed import FileStore
 
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
@@ -23,7 +23,7 @@ from ml.training.augment import DRAWS, augment
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
-from ml.training.fitting import Execution, Films, TrainingDiverged, masked_bce
+from ml.training.fitting import Execution, TrainingData, TrainingDiverged, masked_bce
 from ml.training.forecast import forecast
 from ml.training.forward import normalised, unit
 from ml.training.loop import Loop
@@ -53,13 +53,13 @@ def network(norm: bool = False) -> CamNetwork:
     return CamNetwork(Features(norm), 16, 14)
 
 
-def films(count: int = 64, held: int = 11) -> Films:
+def data(count: int = 64, held: int = 11) -> TrainingData:
     rng = np.random.default_rng(5)
     squares = rng.integers(0, 256, (count + held, 32, 32), dtype=np.uint8)
     truth = (rng.random((count + held, 14)) < 0.4).astype(np.float32)
     truth[rng.random(truth.shape) < 0.1] = np.nan
     everything = np.arange(count + held)
-    return Films(squares, truth, everything[:count], everything[count:])
+    return TrainingData(squares, truth, everything[:count], everything[count:])
 
 
 def in_ranks(size: int, folder: Path, task: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -111,7 +111,7 @@ def _rank(
 def gradients(world: World, micro_batch: int, norm: bool) -> dict[str, np.ndarray]:
     """Gradients of the first step, before they are clipped and applied."""
     made = network(norm)
-    loop = Loop(made, films(), SPACE, RECIPE, world, Execution(micro_batch=micro_batch))
+    loop = Loop(made, data(), SPACE, RECIPE, world, Execution(micro_batch=micro_batch))
     kept: dict[str, np.ndarray] = {}
 
     def keep(optimiser: Any, *rest: Any) -> None:
@@ -143,7 +143,7 @@ def fitted(
     made = network(norm)
     checkpoints = Checkpoints(folder, "same") if folder else None
     try:
-        result = fit(made, films(), SPACE, recipe, checkpoints, True, notice, world=world)
+        result = fit(made, data(), SPACE, recipe, checkpoints, True, notice, world=world)
     except Enough:
         return [], {}
     return result.history, {k: v.numpy() for k, v in made.state_dict().items()}
@@ -158,7 +158,7 @@ def diverging(world: World) -> str:
             made.classifier.bias.data.fill_(torch.nan)
 
     try:
-        fit(made, films(), SPACE, RECIPE, notice=notice, world=world)
+        fit(made, data(), SPACE, RECIPE, notice=notice, world=world)
     except TrainingDiverged as error:
         return str(error)
     return ""
@@ -166,8 +166,8 @@ def diverging(world: World) -> str:
 
 def scored(world: World) -> tuple[float, list[int]]:
     """Validation score, and how many films each rank evaluated."""
-    loop = Loop(network(), films(), SPACE, RECIPE, world, Execution())
-    return loop.score(), [len(loop.films.validation[rank :: world.size]) for rank in range(world.size)]
+    loop = Loop(network(), data(), SPACE, RECIPE, world, Execution())
+    return loop.score(), [len(loop.data.validation[rank :: world.size]) for rank in range(world.size)]
 
 
 def forecasted(world: World) -> dict[str, Any] | None:
@@ -177,7 +177,7 @@ def forecasted(world: World) -> dict[str, Any] | None:
 
 def mean_of_parts(parts: list[np.ndarray], norm: bool) -> dict[str, np.ndarray]:
     """By hand: the gradient of the mean over all known entries, each part through a forward of its own."""
-    shown, made = films(), network(norm).train()
+    shown, made = data(), network(norm).train()
     known = sum(int(np.isfinite(shown.truth[part]).sum()) for part in parts)
     for part in parts:
         draws = torch.from_numpy(uniforms(0, 0, part, DRAWS))

@@ -13,7 +13,7 @@ from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
 from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
-from ml.training.fitting import Films, TrainingDiverged, learning_rate
+from ml.training.fitting import TrainingData, TrainingDiverged, learning_rate
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
 from ml.training.negatives import SPOILED, generated
@@ -34,8 +34,8 @@ def _one_thread() -> Iterator[None]:
 QUICK = Recipe(epochs=3, batch_size=8, lr=3e-2, train_size=64, ema_films=76, warmup=0.1)
 
 
-def discs(count: int, seed: int = 0) -> Films:
-    """Films with a bright disc where label 0 is positive, a dark one for label 1."""
+def discs(count: int, seed: int = 0) -> TrainingData:
+    """Images with a bright disc where label 0 is positive, a dark one for label 1."""
     rng = np.random.default_rng(seed)
     squares = rng.normal(110, 12, (count, 64, 64))
     truth = (rng.random((count, 14)) < 0.4).astype(np.float32)
@@ -45,7 +45,7 @@ def discs(count: int, seed: int = 0) -> Films:
             cy, cx = rng.integers(16, 48, 2)
             squares[film] += value * present * (np.hypot(y - cy, x - cx) < 9)
     everything = np.arange(count)
-    return Films(
+    return TrainingData(
         np.clip(squares, 0, 255).astype(np.uint8), truth, everything[: count * 3 // 4], everything[count * 3 // 4 :]
     )
 
@@ -89,7 +89,7 @@ def test_checkpoints_skip_a_damaged_file_and_keep_a_few_and_the_best(tmp_path: P
     path.write_bytes(path.read_bytes()[:-40])
     found = checkpoints.newest()
     assert found is not None
-    assert found.films_seen == 5
+    assert found.images_seen == 5
     assert int(checkpoints.state(found.body)["x"]) == 5
     with pytest.raises(ValueError, match="other settings"):
         Checkpoints(tmp_path, "b").state(found.body)

@@ -228,7 +228,7 @@ try:
     kept.save(2, {"x": torch.zeros(60_000)})
 except CheckpointFailed as error:
     print(error)
-print(kept.newest().films_seen, len(list(kept.directory.iterdir())))
+print(kept.newest().images_seen, len(list(kept.directory.iterdir())))
 """
     import sys
 

@@ -1,4 +1,4 @@
-"""Whether the loop learns at all: by heart what it may, and something true from few real films."""
+"""Whether the loop learns at all: by heart what it may, and something true from few real images."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ml.labels import LABELS
 from ml.model.transforms import InputSpace
 from ml.training.config import Augmentation, Recipe
 from ml.training.fit import fit
-from ml.training.fitting import Films, mean_auroc
+from ml.training.fitting import TrainingData, mean_auroc
 from ml.training.forward import run
 from tests.ml import tiny
 
@@ -20,7 +20,7 @@ STILL = Augmentation(min_area=1.0, degrees=0, flip=0, gamma=0, contrast=0, brigh
 
 
 class Sample:
-    """Real films at 64 pixels, with both lists."""
+    """Real images at 64 pixels, with both lists."""
 
     def __init__(self, root: Path, cache: Path) -> None:
         table = read_table(find_table(root))
@@ -41,16 +41,16 @@ def test_sixty_four_films_are_learnt_by_heart(sample: Sample) -> None:
     chosen = sample.train[:64]
     network = tiny.network()
     recipe = Recipe(epochs=45, batch_size=16, lr=0.08, warmup=0.1, ema_films=100, train_size=64, augmentation=STILL)
-    fit(network, Films(sample.squares, sample.truth, chosen, np.empty(0, np.intp)), SPACE, recipe)
+    fit(network, TrainingData(sample.squares, sample.truth, chosen, np.empty(0, np.intp)), SPACE, recipe)
     scores = run(network, sample.squares, SPACE, indices=chosen).logits
     assert mean_auroc(sample.truth[chosen], scores) >= 0.99
 
 
 def test_what_is_learnt_is_not_chance(sample: Sample) -> None:
-    """Permutation test on films of other patients; without Pneumonia, whose films come from another source."""
+    """Permutation test on images of other patients; without Pneumonia, whose images come from another source."""
     network = tiny.network()
     recipe = Recipe(epochs=8, batch_size=32, lr=0.03, warmup=0.1, ema_films=1500, train_size=64)
-    fit(network, Films(sample.squares, sample.truth, sample.train, np.empty(0, np.intp)), SPACE, recipe)
+    fit(network, TrainingData(sample.squares, sample.truth, sample.train, np.empty(0, np.intp)), SPACE, recipe)
     kept = [column for column, label in enumerate(LABELS) if label != "Pneumonia"]
     truth = sample.truth[sample.test][:, kept]
     scores = run(network, sample.squares, SPACE, indices=sample.test).logits[:, kept]

@@ -25,7 +25,7 @@ ALONE = World(torch.device("cpu"))
 @pytest.mark.parametrize(("micro_batch", "norm"), [(0, True), (2, False)])
 def test_gradient_of_three_ranks_is_the_mean_over_their_parts(tmp_path: Path, micro_batch: int, norm: bool) -> None:
     """Ten films for three ranks: unequal parts, unknown labels, and still the mean over the whole batch."""
-    shown = rank_tasks.films()
+    shown = rank_tasks.data()
     batch = global_batch(epoch_order(shown.train, 0, 0), 0, RECIPE.batch_size)
     parts = [piece for rank in range(3) for piece in pieces(share(batch, rank, 3), micro_batch)]
     wanted = rank_tasks.mean_of_parts(parts, norm)
