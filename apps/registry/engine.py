@@ -39,15 +39,14 @@ from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
 from ml.phantom import demo_set
 from ml.sandbox.confinement import missing_protections
 from ml.sandbox.pool import Sandbox, Writable
-from ml.training.addresses import split_endpoint
 from ml.training.config import TrainingConfig
 from ml.training.launch import Launched, Nodes, TrainingFailed, launch
-from ml.training.members import meeting_at
 from ml.training.options import add_arguments as add_training_arguments
 from ml.training.options import check_architectures
 from ml.training.options import from_arguments as training_of_arguments
 from ml.training.progress import FILE as PROGRESS_FILE
 from ml.training.progress import follow as follow_progress
+from ml.training.rendezvous import is_local_endpoint
 
 __all__ = [
     "DISPLAY_VERSION",
@@ -128,4 +127,4 @@ __all__ = [
 
 def is_rendezvous_host(nodes: Nodes) -> bool:
     """Whether this machine is the rendezvous host, on which the chief runs."""
-    return nodes.rdzv_endpoint is None or meeting_at(*split_endpoint(nodes.rdzv_endpoint)).here
+    return nodes.rdzv_endpoint is None or is_local_endpoint(nodes.rdzv_endpoint)

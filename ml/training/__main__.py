@@ -10,8 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ml.training import progress
-from ml.training.launch import launch
-from ml.training.members import TrainingFailed
+from ml.training.launch import TrainingFailed, launch
 from ml.training.options import add_arguments, from_arguments
 
 
@@ -44,7 +43,7 @@ def _opening(event: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 only if this node's part was done, on the chief's node with the artifact written."""
+    """The exit status: 0 only if the training is complete, on the chief's node with its artifact."""
     parser = argparse.ArgumentParser(prog="python -m ml.training", description="Train a chest film classifier.")
     add_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="output folder: checkpoints/, cache/, artifact/")
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("Training stopped by Ctrl-C; the same command resumes it.\n")
         return 130
-    sys.stdout.write(f"{launched.artifact}\n" if launched.artifact else "This node's part is done.\n")
+    sys.stdout.write(f"{launched.artifact}\n" if launched.artifact else "Training is complete on this node.\n")
     return 0
 
 

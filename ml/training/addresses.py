@@ -1,7 +1,8 @@
-"""Addresses of this machine as other nodes see them, found without any packet being sent."""
+"""Addresses, ports and processors of this machine, found without sending a packet. Imports no torch."""
 
 import contextlib
 import fcntl
+import ipaddress
 import os
 import shutil
 import socket
@@ -9,39 +10,27 @@ import struct
 import subprocess
 import sys
 
-DEFAULT_PORT = 29400
 _SIOCGIFADDR = 0x8915
-
-
-def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """HOST:PORT -> (host, port). Raises ValueError."""
-    host, _, port = endpoint.rpartition(":")
-    if not host:
-        host, port = endpoint, str(DEFAULT_PORT)
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"--rdzv-endpoint is HOST:PORT, such as trainer-1:{DEFAULT_PORT}, not {endpoint!r}.")
-    return host.strip("[]"), int(port)
+_OUTSIDE = "192.0.2.1"
+"""TEST-NET-1 (RFC 5737): only the default route leads there."""
 
 
 def resolved(host: str) -> str | None:
-    """The address of a host; None if it has none."""
+    """The address of a host, not one of the loopback interface where it has another; None if it has none."""
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = [str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError:
         return None
+    return next((address for address in found if not is_loopback(address)), found[0])
 
 
-def is_local(address: str) -> bool:
-    """Whether the address is one of this machine's."""
-    return _can_bind(address, 0)
+def is_loopback(address: str) -> bool:
+    """Whether only processes of this machine reach the address, such as 127.0.1.1."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def is_free(address: str, port: int) -> bool:
-    """Whether nothing here listens on that port."""
-    return _can_bind(address, port)
-
-
-def _can_bind(address: str, port: int) -> bool:
+    """Whether a server could listen there: the address is one of this machine's, and nothing has the port."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,6 +42,11 @@ def _can_bind(address: str, port: int) -> bool:
     return True
 
 
+def is_local(address: str) -> bool:
+    """Whether the address is one of this machine's."""
+    return is_free(address, 0)
+
+
 def free_port() -> int:
     """A port of the loopback interface that is free now."""
     with socket.socket() as probe:
@@ -60,7 +54,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(address: str, port: int, timeout: float = 2.0) -> bool:
+def accepts(address: str, port: int, timeout: float = 2.0) -> bool:
     """Whether something accepts connections there."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout):
         return True
@@ -68,9 +62,8 @@ def answers(address: str, port: int, timeout: float = 2.0) -> bool:
 
 
 def own_address(peer: str) -> str | None:
-    """The address that this machine uses towards `peer`; None without a route."""
-    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    """The address that this machine uses towards the address `peer`; None without a route."""
+    with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((peer, 9))
         except OSError:
@@ -78,20 +71,27 @@ def own_address(peer: str) -> str | None:
         return str(probe.getsockname()[0])
 
 
-def interface_of(address: str) -> str | None:
-    """The network interface that has this IPv4 address (Linux); None if unknown."""
-    if not sys.platform.startswith("linux") or ":" in address:
-        return None
+def interfaces() -> dict[str, str]:
+    """The IPv4 address of each network interface, without the loopback interface (Linux; elsewhere none)."""
+    found = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode()[:15])
-            try:
-                found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-            except OSError:
-                continue
-            if socket.inet_ntoa(found[20:24]) == address:
-                return name
-    return None
+        for _, name in socket.if_nameindex() if sys.platform.startswith("linux") else ():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                found[name] = socket.inet_ntoa(answer[20:24])
+    return {name: address for name, address in found.items() if not is_loopback(address)}
+
+
+def outward_address() -> str | None:
+    """The address that other machines most likely reach this one at; None where several are equally likely.
+
+    GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME decide; then the default route; then there must be one address only.
+    """
+    known = interfaces()
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        if os.environ.get(variable) in known:
+            return known[os.environ[variable]]
+    return own_address(_OUTSIDE) or (next(iter(known.values())) if len(known) == 1 else None)
 
 
 def gpu_count() -> int:

@@ -2,10 +2,10 @@
 
 import sys
 
-from ml.training.processes import die_with_parent
+from ml.training.processes import exit_with_parent
 
 if __name__ == "__main__":
-    die_with_parent(int(sys.argv[1]))
+    exit_with_parent(int(sys.argv[1]))
     from torch.distributed.run import main
 
     main(sys.argv[2:])

@@ -1,4 +1,4 @@
-"""A node of a training that another machine started over ssh: `python -m ml.training.node`, settings on its input."""
+"""A node that another machine starts over ssh: `python -m ml.training.node`, with the settings on its input."""
 
 import json
 import os
@@ -7,8 +7,7 @@ import threading
 from typing import Any
 
 from ml.training.config import TrainingConfig
-from ml.training.launch import launch
-from ml.training.members import TrainingFailed
+from ml.training.launch import TrainingFailed, launch
 from ml.training.nodes import Nodes
 
 
@@ -25,14 +24,10 @@ def main() -> int:
         with open(0, "rb", buffering=0, closefd=False) as stream:
             value: Any = json.loads(stream.readline())
         config, nodes = TrainingConfig.from_json(value["config"]), Nodes.from_json(value["nodes"])
-    except (ValueError, KeyError, TypeError) as error:
-        sys.stderr.write(f"Training stopped: the settings could not be read: {error}\n")
-        return 1
-    stop = threading.Event()
-    threading.Thread(target=_until_closed, args=(stop,), daemon=True, name="input").start()
-    try:
+        stop = threading.Event()
+        threading.Thread(target=_until_closed, args=(stop,), daemon=True, name="input").start()
         launch(config, nodes, stop=stop)
-    except (TrainingFailed, ValueError) as error:
+    except (TrainingFailed, ValueError, KeyError, TypeError) as error:
         sys.stderr.write(f"Training stopped: {error}\n")
         return 1
     return 0

@@ -6,8 +6,10 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from ml.training.addresses import gpu_count, split_endpoint
+from ml.training.addresses import gpu_count
+from ml.training.rendezvous import split_endpoint
 
 HOSTS_VARIABLE = "TRAINING_HOSTS"
 _COUNT = re.compile(r"([1-9]\d{0,3})(?::([1-9]\d{0,3}))?")
@@ -15,7 +17,7 @@ _COUNT = re.compile(r"([1-9]\d{0,3})(?::([1-9]\d{0,3}))?")
 
 @dataclass(frozen=True)
 class Nodes:
-    """How many nodes, with how many ranks each, and where they meet.
+    """How many nodes, with how many ranks each, and their rendezvous.
 
     With `rdzv_endpoint` this machine is one of them; with `hosts` the others are started over ssh; with neither, all
     nodes are processes of this machine. `join_timeout` is how long nodes wait for each other, in seconds; a node that
@@ -51,16 +53,15 @@ class Nodes:
         *,
         nproc_per_node: int | None = None,
         rdzv_endpoint: str | None = None,
-        max_restarts: int = 3,
         rdzv_id: str | None = None,
-        join_timeout: float = 600.0,
-        silence_timeout: float = 15.0,
         device: str = "auto",
         environment: Mapping[str, str] | None = None,
+        **others: Any,
     ) -> "Nodes":
         """From the options: `nnodes` is "3" or "2:3"; ranks per node default to the GPUs, else one.
 
-        TRAINING_HOSTS in the environment names the machines, unless an endpoint is given. Raises ValueError.
+        TRAINING_HOSTS in the environment names the machines, unless an endpoint is given. `others` are further fields.
+        Raises ValueError.
         """
         found = _COUNT.fullmatch(nnodes.strip())
         if not found:
@@ -73,24 +74,12 @@ class Nodes:
             raise ValueError(f"{HOSTS_VARIABLE} names {len(hosts)} machines, but --nnodes says {nnodes}.")
         if nproc_per_node is None:
             nproc_per_node = max(1, gpu_count()) if device != "cpu" else 1
-            if maximum > 1 and not hosts and not rdzv_endpoint:
+            if not hosts and not rdzv_endpoint:
                 # The nodes of one machine share its GPUs.
                 nproc_per_node = max(1, nproc_per_node // maximum)
-        # Machines that are started by hand must agree on the name of their meeting; one machine makes up its own.
-        name = rdzv_id or ("checxray" if rdzv_endpoint else f"checxray-{uuid.uuid4().hex[:12]}")
-        return cls(
-            minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, max_restarts, name, join_timeout, silence_timeout
-        )
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the number of nodes may not change."""
-        return self.minimum == self.maximum
-
-    @property
-    def alone(self) -> bool:
-        """Whether there is one process only."""
-        return self.maximum == 1 and self.nproc_per_node == 1 and not self.hosts
+        # Machines that are started by hand must agree on the id of their rendezvous; otherwise a random one is safer.
+        rdzv_id = rdzv_id or ("checxray" if rdzv_endpoint else f"checxray-{uuid.uuid4().hex[:12]}")
+        return cls(minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, rdzv_id=rdzv_id, **others)
 
     def to_json(self) -> str:
         """As `from_json` reads it."""

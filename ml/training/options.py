@@ -62,9 +62,9 @@ def _add_nodes(parser: ArgumentParser) -> None:
     group.add_argument(
         "--rdzv-endpoint",
         metavar="HOST:PORT",
-        help="this machine is one of the nodes; the same command runs on each, and they meet there",
+        help="rendezvous of the nodes, of which this machine is one; the same command runs on each",
     )
-    group.add_argument("--rdzv-id", help="name of the meeting, the same on all nodes")
+    group.add_argument("--rdzv-id", help="id of the rendezvous, the same on all nodes")
     group.add_argument("--max-restarts", type=_number(int, 0), default=3)
     group.add_argument("--join-timeout", type=_number(float, 1), default=600.0, help="seconds to wait for nodes")
     group.add_argument(

@@ -1,25 +1,42 @@
-"""One rank: `python -m ml.training.rank out/run.json`, started by torchrun or, where there is only one, by itself."""
+"""One rank, started by the elastic agent: `python -m ml.training.rank out/run.json out/logs/NODE ...`."""
 
+import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 
-from ml.training.processes import LOGS_VARIABLE, Record, die_with_parent, write_record
+from ml.training.processes import Outcome, exit_with_parent, write_outcome
 
 
-def main(settings: Path) -> int:
-    """Exit status 0 when the training ended or was stopped; the record says which."""
-    die_with_parent(os.getppid())
-    logs, local_rank = Path(os.environ[LOGS_VARIABLE]), int(os.environ.get("LOCAL_RANK", "0"))
-    write_record(logs, local_rank, Record("running"))
-    # Only now: torch takes seconds to import, and the launcher wants to know sooner that a rank lives.
+def main() -> None:
+    """Run the rank. Whatever it raises, the elastic agent starts all ranks again."""
+    exit_with_parent(os.getppid())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("settings", type=Path)
+    parser.add_argument("logs", type=Path, help="folder of the outcome")
+    parser.add_argument("--join-timeout", type=float, required=True)
+    parser.add_argument("--launched", type=float, required=True, help="time of the launch, seconds since the epoch")
+    parser.add_argument("--chief-node", action="store_true")
+    given = parser.parse_args()
+    local_rank = int(os.environ["LOCAL_RANK"])
+    # Before torch is imported, which takes seconds: the launcher learns that the nodes have met.
+    write_outcome(given.logs, local_rank, Outcome("running"))
+    from torch.distributed.elastic.multiprocessing.errors import record
+
     from ml.training.session import Session
 
-    return Session(settings, logs, local_rank).run()
+    session = Session(given.settings, given.logs, local_rank, given.chief_node, given.join_timeout, given.launched)
+    record(session.run)()
 
 
 if __name__ == "__main__":
-    status = main(Path(sys.argv[1]))
+    status = 0
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads of a broken process group may hang in their destructors.

@@ -1,4 +1,8 @@
-"""A rank from its start to its end: meeting the others, comparing with them, training, and saying how it ended."""
+"""A rank from its start to its end: it joins the others, compares itself with them, trains, and reports how it ended.
+
+A rank that is done, or fails as all ranks do and would again (wrong data), writes an outcome and exits with status 0.
+Any other error ends the process, and the elastic agents start all ranks again.
+"""
 
 import fcntl
 import logging
@@ -9,28 +13,29 @@ import socket
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
+from ml.model.networks import CamNetwork
 from ml.training import progress
-from ml.training.board import Board
 from ml.training.config import TrainingConfig
-from ml.training.fitting import Fit, Stopped
-from ml.training.forecast import Forecast, forecast
-from ml.training.meeting import POLL_SECONDS, Meeting
-from ml.training.pace import stragglers
-from ml.training.processes import PREFERRED_VARIABLE, SINCE_VARIABLE, Record, revision, write_record
-from ml.training.run import Prepared, device_of, execution_of, prepare, train, write_artifact
+from ml.training.fitting import Fit, Stopped, TrainingDiverged
+from ml.training.forecast import forecast
+from ml.training.processes import Outcome, revision, write_outcome
+from ml.training.rank_store import RankStore, Unreachable
+from ml.training.report import ProgressReporter
+from ml.training.run import Prepared, device_of, prepare, train, write_artifact
 from ml.training.weights import initial_network
 from ml.training.world import Group, World
 
-LOG = logging.getLogger(__name__)
-
-_BROKEN_LINK = ("gloo", "nccl", "connection", "timed out", "socket", "broken pipe")
 _LOCK_SECONDS = 10
+_LOCK_POLL_SECONDS = 0.3
+_LEAST_JOIN_SECONDS = 60.0
+"""Importing torch alone may take that long on a busy machine."""
+_COMPARED = ("code revision", "torch version", "settings", "data set")
 
 
 class Disagreement(Exception):
@@ -41,246 +46,167 @@ class OutputTaken(Exception):
     """Another training writes to the output folder."""
 
 
+_SAME_ON_ALL = (Disagreement, Unreachable, TrainingDiverged, ValueError)
+"""Errors that all ranks of a training raise together; a restart would not help."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """What a rank has read before it trains."""
+
+    config: TrainingConfig
+    device: torch.device
+    prepared: Prepared
+    network: CamNetwork
+
+
 class Session:
     """Everything that one rank does."""
 
-    def __init__(self, settings: Path, logs: Path, local_rank: int) -> None:
-        self.settings, self.logs, self.local_rank = settings, logs, local_rank
-        self.stop = threading.Event()
-        self.meeting: Meeting | None = None
-        self.chief = False
-        self.out = settings.parent
-        self._training = False
-        self._telling = threading.Lock()
-        self._told = False
-        self._lock: Any = None
+    def __init__(
+        self, settings: Path, logs: Path, local_rank: int, is_chief_node: bool, join_timeout: float, launched: float
+    ) -> None:
+        """`logs` is the folder of the outcome, `launched` the time of the launch in seconds since the epoch."""
+        self.settings, self.logs, self.local_rank, self.out = settings, logs, local_rank, settings.parent
+        self.is_chief_node, self.join_timeout, self.launched = is_chief_node, join_timeout, launched
+        self.store: RankStore | None = None
+        self.chief = int(os.environ["WORLD_SIZE"]) == 1
+        self._stop = threading.Event()
+        self._output: Any = None
 
-    def run(self) -> int:
-        """The whole of it; the exit status."""
+    def run(self) -> None:
+        """The whole of it. Raises what a restart may repair."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
-        signal.signal(signal.SIGTERM, self._asked_to_stop)
-        signal.signal(signal.SIGINT, self._asked_to_stop)
         try:
             self._train()
-            self._record("done")
-            return 0
-        except Stopped as stopped:
-            self._record("stopped", str(stopped))
-            return 0
-        except BaseException as error:
-            # It is ending already; what it has to say must be said.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
-            traceback.print_exc()
-            return self._failed(error)
-
-    def _asked_to_stop(self, number: int, frame: Any) -> None:
-        if not self._training:
-            raise Stopped("A signal stopped the training before its first step.")
-        self.stop.set()
-
-    def _record(self, state: str, reason: str = "", final: bool = False) -> None:
-        write_record(self.logs, self.local_rank, Record(state, self.chief, reason, final))
-
-    def _failed(self, error: BaseException) -> int:
-        """Say it to whom it concerns. A link that broke is no reason by itself: some rank has ended, and says why."""
-        failure: dict[str, Any] = {"reason": reason_of(error), "final": not _is_broken_link(error)}
-        if not failure["final"]:
-            time.sleep(4 * POLL_SECONDS)
-            self._record("failed", failure["reason"])
-            return 1
-        self._end(failure)
-        if self.meeting:
-            self.meeting.report(failure)
-        return 1
-
-    def _end(self, failure: dict[str, Any]) -> None:
-        # This rank's own failure comes back to its watch: one line is enough, and nobody leaves before it is written.
-        with self._telling:
-            if self._told:
-                return
-            self._told = True
-            self._record("failed", failure["reason"], final=True)
-            if self.chief:
-                progress.append(self.out / progress.FILE, "failed", reason=failure["reason"])
-
-    def _heard(self, failure: dict[str, Any]) -> None:
-        try:
-            self._end(failure)
-        finally:
-            os._exit(1)
-
-    def _train(self) -> None:
-        alone = "RANK" not in os.environ
-        config: TrainingConfig | None = None
-        prepared: Prepared | None = None
-        problem = ""
-        if alone:
-            self.chief = True
-        else:
-            self.meeting = Meeting(bool(os.environ.get(PREFERRED_VARIABLE)), 60.0)
-            self.chief = self.meeting.rank == 0
-        watch = self.meeting.watch(self._heard) if self.meeting else None
-        try:
-            config = TrainingConfig.from_json(self.settings.read_text())
-            self.out = config.out
-            if config.deterministic:
-                _be_deterministic()
-            device = device_of(config.device, self.local_rank)
-            self._take_output()
-            prepared = prepare(config)
-            network = initial_network(config.architecture, config.init_weights, config.recipe.seed)
         except Stopped:
             raise
         except Exception as error:
-            if alone:
+            if self.store and not isinstance(error, _SAME_ON_ALL):
+                raise
+            traceback.print_exc()
+            self._write_outcome("failed", reason_of(error))
+            if self.store:
+                self.store.leave(failed=True)
+        else:
+            self._write_outcome("done")
+
+    def _write_outcome(self, state: str, reason: str = "") -> None:
+        write_outcome(self.logs, self.local_rank, Outcome(state, self.chief, reason))
+
+    def _train(self) -> None:
+        if not self.chief:
+            self.store = RankStore(self.is_chief_node, max(_LEAST_JOIN_SECONDS, self.join_timeout))
+            self.chief = self.store.rank == 0
+        self._write_outcome("running")
+        ready: _Ready | None = None
+        problem = ""
+        try:
+            ready = self._prepare()
+        except Exception as error:
+            if self.store is None:
                 raise
             problem = reason_of(error)
-        if self.meeting:
-            self._compare(config, prepared, problem)
-        assert config is not None
-        assert prepared is not None
-        world = self._world(config, device)
-        network.to(device).to(memory_format=torch.channels_last)
+        world = self._join(ready, problem)
+        assert ready is not None
+        config, prepared, network = ready.config, ready.prepared, ready.network
+        network.to(ready.device).to(memory_format=torch.channels_last)
         expected = forecast(world, network, config.recipe.train_size, -(-config.recipe.batch_size // world.size))
-        board = Board(config.out / "tensorboard") if self.chief else None
-        teller = Teller(config, prepared, world, expected, board)
-        self._training = True
-        chosen = train(config, prepared, network, world, teller, self.stop, expected)
-        self._training = False
-        self._finish(config, prepared, network, world, chosen)
-        if board:
-            board.close()
-        if self.meeting:
-            self.meeting.part()
-        if watch:
-            watch.stop()
+        reporter = ProgressReporter(config, prepared, world, expected, self.launched)
+        before = signal.signal(signal.SIGTERM, lambda number, frame: self._stop.set())
+        chosen = train(config, prepared, network, world, reporter, self._stop, expected)
+        signal.signal(signal.SIGTERM, before)
+        self._write_artifact(ready, world, chosen)
+        reporter.close()
+        if self.store:
+            self.store.leave()
         world.leave()
 
-    def _finish(self, config: TrainingConfig, prepared: Prepared, network: Any, world: World, chosen: Fit) -> None:
-        if world.chief:
-            ranks = f"{world.size} ranks on {world.nodes} nodes" if world.size > 1 else "one process"
-            manifest = write_artifact(config, prepared, network, chosen, ranks)
-            score = chosen.score if chosen.score > 0 else None
-            path = config.out / progress.FILE
-            progress.append(
-                path, "artifact", sha256=manifest.sha256, selected_epoch=chosen.epoch, validation_auroc=score
-            )
+    def _prepare(self) -> _Ready:
+        config = TrainingConfig.from_json(self.settings.read_text())
+        self.out = config.out
+        if config.deterministic:
+            _be_deterministic()
+        device = device_of(config.device, self.local_rank)
+        if self.chief:
+            self._lock_output()
+        prepared = prepare(config)
+        network = initial_network(config.architecture, config.init_weights, config.recipe.seed)
+        return _Ready(config, device, prepared, network)
 
-    def _take_output(self) -> None:
-        """The chief holds the folder's progress file; two trainings in one folder would mix their checkpoints."""
-        if not self.chief:
-            return
+    def _lock_output(self) -> None:
+        """Hold the folder's progress file: two trainings in one folder would mix their checkpoints."""
         self.out.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.out / progress.FILE).open("ab")
+        self._output = (self.out / progress.FILE).open("ab")
         until = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._output, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except OSError as error:
                 if time.monotonic() > until:
                     raise OutputTaken(
                         f"Another training writes to {self.out}. Stop it, or give another --out."
                     ) from error
-                time.sleep(POLL_SECONDS)
+                time.sleep(_LOCK_POLL_SECONDS)
 
-    def _compare(self, config: TrainingConfig | None, prepared: Prepared | None, problem: str) -> None:
-        """Raise Disagreement, on every rank with the same words, unless all ranks would train the same."""
-        assert self.meeting is not None
-        mine = {
-            "host": socket.gethostname(),
-            "problem": problem,
-            "code revision": revision()[:12],
-            "torch version": torch.__version__,
-            "settings": config.fingerprint() if config else "",
-            "data set": prepared.identity[:12] if prepared else "",
-        }
-        everyone = self.meeting.exchange("who", mine)
-        said = disagreement(everyone)
-        if said:
-            raise Disagreement(said)
-
-    def _world(self, config: TrainingConfig, device: torch.device) -> World:
-        if self.meeting is None:
+    def _join(self, ready: _Ready | None, problem: str) -> World:
+        """The process group. Raises Disagreement, with the same message on all ranks, unless all train the same."""
+        device = ready.device if ready else torch.device("cpu")
+        if self.store is None:
             return World(device)
+        ranks = self.store.exchange(
+            "rank",
+            {
+                "host": socket.gethostname(),
+                "node": os.environ["GROUP_RANK"],
+                "card": [platform.node(), _card(device)],
+                "problem": problem,
+                "code revision": revision()[:12],
+                "torch version": torch.__version__,
+                "settings": ready.config.fingerprint() if ready else "",
+                "data set": ready.prepared.identity[:12] if ready else "",
+            },
+        )
+        differs = disagreement(ranks)
+        if differs or ready is None:
+            raise Disagreement(differs)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        mine = [os.environ["GROUP_RANK"], platform.node(), _card(device)]
-        places = self.meeting.exchange("place", mine)
-        cards = [(host, card) for _, host, card in places]
-        distinct = device.type == "cuda" and len(set(cards)) == len(cards) and all(card for _, card in cards)
-        world = Group(
-            device,
-            self.meeting.store,
-            self.meeting.rank,
-            self.meeting.size,
-            backend="nccl" if distinct else "gloo",
-            timeout=config.collective_timeout,
-        )
-        world.nodes = len({group for group, _, _ in places})
+        cards = {tuple(rank["card"]) for rank in ranks}
+        distinct = device.type == "cuda" and len(cards) == len(ranks) and all(card for _, card in cards)
+        timeout = ready.config.collective_timeout
+        store, backend = self.store.for_group(timeout), "nccl" if distinct else "gloo"
+        world = Group(device, store, self.store.rank, self.store.size, backend=backend, timeout=timeout)
+        world.nodes = len({rank["node"] for rank in ranks})
         return world
 
-
-class Teller:
-    """The progress of a run, told by the chief: into the progress file, TensorBoard and the log."""
-
-    def __init__(
-        self, config: TrainingConfig, prepared: Prepared, world: World, expected: Forecast | None, board: Board | None
-    ) -> None:
-        self.config, self.prepared, self.world, self.expected, self.board = config, prepared, world, expected, board
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """One event of the loop."""
-        if not self.world.chief:
+    def _write_artifact(self, ready: _Ready, world: World, chosen: Fit) -> None:
+        if not world.chief:
             return
-        if event == "ready":
-            event, fields = "start", {**self._start(), **fields}
-            LOG.info("%s", self.expected or "One process: nothing travels.")
-        if event == "epoch":
-            LOG.info("epoch %(epoch)d: loss %(loss).4f, validation mean AUROC %(validation_auroc).4f", fields)
-            for rank in stragglers(fields["ranks"]):
-                LOG.warning("Rank %d is slow: its own work takes 1.5 times the median of all ranks.", rank)
-        line = progress.append(self.config.out / progress.FILE, event, **fields)
-        if self.board:
-            self.board.show(line)
-
-    def _start(self) -> dict[str, Any]:
-        execution = execution_of(self.config, self.world, self.expected)
-        return {
-            "world_size": self.world.size,
-            "nodes": self.world.nodes,
-            "backend": self.world.backend,
-            "device": self.world.device.type,
-            "architecture": self.config.architecture,
-            "global_batch": self.config.recipe.batch_size,
-            "train_films": len(self.prepared.split.train),
-            "validation_films": len(self.prepared.split.validation),
-            "restart": self._restarts(),
-            "forecast": self.expected.to_dict() if self.expected else None,
-            "compressed": execution.compress,
-        }
-
-    def _restarts(self) -> int:
-        """How often this launch has begun before."""
-        since = float(os.environ.get(SINCE_VARIABLE, "0"))
-        events = progress.read(self.config.out / progress.FILE)
-        return sum(each["event"] == "start" and each["time"] >= since for each in events)
+        ranks = f"{world.size} ranks on {world.nodes} nodes" if world.size > 1 else "one process"
+        manifest = write_artifact(ready.config, ready.prepared, ready.network, chosen, ranks)
+        progress.append(
+            self.out / progress.FILE,
+            "artifact",
+            sha256=manifest.sha256,
+            selected_epoch=chosen.epoch,
+            validation_auroc=chosen.score if chosen.score > 0 else None,
+        )
 
 
-def disagreement(everyone: list[dict[str, str]]) -> str:
+def disagreement(ranks: list[dict[str, Any]]) -> str:
     """Which rank differs from the chief in what, or has a problem; empty if all agree."""
-    broken = [(rank, each) for rank, each in enumerate(everyone) if each["problem"]]
-    if broken:
-        rank, each = broken[0]
-        return f"Rank {rank} on {each['host']}: {each['problem']}"
-    chief = everyone[0]
-    for rank, each in enumerate(everyone):
-        for what in ("code revision", "torch version", "settings", "data set"):
-            if each[what] != chief[what]:
-                shown = "" if what == "settings" else f" ({each[what]} instead of {chief[what]})"
+    for number, rank in enumerate(ranks):
+        if rank["problem"]:
+            return f"Rank {number} on {rank['host']}: {rank['problem']}"
+    chief = ranks[0]
+    for number, rank in enumerate(ranks):
+        for what in _COMPARED:
+            if rank[what] != chief[what]:
+                values = "" if what == "settings" else f" ({rank[what]} instead of {chief[what]})"
                 return (
-                    f"Rank {rank} on {each['host']} has another {what}{shown} than the chief on {chief['host']}. "
+                    f"Rank {number} on {rank['host']} has another {what}{values} than the chief on {chief['host']}. "
                     "Give all nodes the same release, the same options and the same films."
                 )
     return ""
@@ -288,20 +214,12 @@ def disagreement(everyone: list[dict[str, str]]) -> str:
 
 def reason_of(error: BaseException) -> str:
     """One line for people."""
-    text = str(error).strip().splitlines()
-    told = text[0] if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return "The GPU's memory is too small for a rank's share of the batch: give --micro-batch, such as 64."
     known = type(error).__module__.startswith("ml.") or isinstance(error, OSError | ValueError)
-    return told if known else f"{type(error).__name__}: {told}"
-
-
-def _is_broken_link(error: BaseException) -> bool:
-    """Whether the error only says that another rank has gone."""
-    if isinstance(error, dist.DistError | dist.DistNetworkError | dist.DistStoreError | ConnectionError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in _BROKEN_LINK)
+    return first if known else f"{type(error).__name__}: {first}"
 
 
 def _be_deterministic() -> None:

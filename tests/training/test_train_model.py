@@ -91,7 +91,7 @@ def test_a_stopped_training_continues_as_the_same_run(db: None, films: Path) -> 
 
     # It would take a minute to its end: what matters here is where it goes on.
     thread = stop_beyond(done, signal.SIGINT)
-    with pytest.raises(CommandError, match="goes on"):
+    with pytest.raises(CommandError, match="continues"):
         train(films, epochs=60)
     thread.join()
     assert TrainingRun.objects.get().state == "stopped"
@@ -137,7 +137,7 @@ def test_a_killed_command_shows_as_lost_and_continues(db: None, films: Path) -> 
     assert run.is_lost
 
     thread = stop_beyond(run.epoch, signal.SIGTERM)
-    with pytest.raises(CommandError, match="goes on"):
+    with pytest.raises(CommandError, match="continues"):
         train(films, epochs=60)
     thread.join()
     assert TrainingRun.objects.get().state == "stopped"
@@ -146,19 +146,19 @@ def test_a_killed_command_shows_as_lost_and_continues(db: None, films: Path) -> 
 def test_another_machines_chief_registers_the_version(
     db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node of two, where the other one keeps the meeting: here no row is written, and the work is done."""
+    """One node of two, where the other machine hosts the rendezvous: here no row is written, and the work is done."""
     monkeypatch.setattr("apps.registry.engine.is_rendezvous_host", lambda nodes: False)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
-    meeting = {"nnodes": "2", "rdzv_endpoint": endpoint, "rdzv_id": "two"}
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | meeting).items()]
+    rendezvous = {"nnodes": "2", "rdzv_endpoint": endpoint, "rdzv_id": "two"}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | rendezvous).items()]
     other = subprocess.Popen(
         [sys.executable, "-m", "ml.training", f"--data={films}", f"--out={tmp_path / 'other'}", *arguments],
         cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        output = train(films, **meeting, out=tmp_path / "here")
+        output = train(films, **rendezvous, out=tmp_path / "here")
         assert other.wait(60) == 0
     finally:
         other.kill()

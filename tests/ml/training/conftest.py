@@ -29,8 +29,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def films_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return layout.make(tmp_path_factory.mktemp("films") / "data")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return layout.make(tmp_path_factory.mktemp("images") / "data")
 
 
 class Command:
@@ -39,9 +39,9 @@ class Command:
     def __init__(self, data: Path, out: Path, *options: str, prefix: tuple[str, ...] = ()) -> None:
         self.out = out
         self.path = out / progress.FILE
-        self.said = out.with_suffix(".said")
+        self.output = out.with_suffix(".output")
         command = [*prefix, sys.executable, "-m", "ml.training", "--data", str(data), "--out", str(out), *OPTIONS]
-        with self.said.open("ab") as stream:
+        with self.output.open("ab") as stream:
             self.process = subprocess.Popen(
                 [*command, *options],
                 cwd=PROJECT_ROOT,
@@ -55,9 +55,9 @@ class Command:
         return [event for event in progress.read(self.path) if event["event"] == name]
 
     def text(self) -> str:
-        return self.said.read_text()
+        return self.output.read_text()
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 240) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             if self.process.poll() is not None:
@@ -70,7 +70,7 @@ class Command:
         return self.process.wait(seconds)
 
     def curve(self) -> dict[int, tuple[float, float | None]]:
-        """Loss and score of each epoch, as it was told last."""
+        """Loss and score of each epoch, as it was reported last."""
         return {line["epoch"]: (line["loss"], line["validation_auroc"]) for line in self.events("epoch")}
 
     def pids(self, module: str) -> list[int]:
@@ -78,10 +78,10 @@ class Command:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                words = (folder / "cmdline").read_bytes().decode().split("\0")
+                arguments = (folder / "cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
-            if module in words and any(word.startswith(str(self.out)) for word in words):
+            if module in arguments and any(each.startswith(str(self.out)) for each in arguments):
                 found.append(int(folder.name))
         return sorted(found)
 
@@ -95,10 +95,10 @@ class Command:
 
 
 @pytest.fixture
-def command(films_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Command]]:
+def command(data_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Command]]:
     started: list[Command] = []
 
-    def start(*options: str, out: str = "out", data: Path = films_folder, prefix: tuple[str, ...] = ()) -> Command:
+    def start(*options: str, out: str = "out", data: Path = data_folder, prefix: tuple[str, ...] = ()) -> Command:
         started.append(Command(data, tmp_path / out, *options, prefix=prefix))
         return started[-1]
 

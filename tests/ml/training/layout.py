@@ -11,8 +11,8 @@ from ml.labels import LABELS
 SIDE = 64
 
 
-def film(rng: np.random.Generator, truth: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """A noisy film with a bright disc for the first label and a dark one for the second."""
+def image(rng: np.random.Generator, truth: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """A noisy image with a bright disc for the first label and a dark one for the second."""
     square = rng.normal(110, 12, (side, side))
     y, x = np.mgrid[:side, :side]
     for present, value in ((truth[0], 90), (truth[1], -90)):
@@ -22,7 +22,7 @@ def film(rng: np.random.Generator, truth: np.ndarray, side: int = SIDE) -> np.nd
 
 
 def make(root: Path, count: int = 96, test: int = 6, seed: int = 0) -> Path:
-    """`count` films to train and select by, `test` films that nothing opens; two films for each patient."""
+    """`count` images to train and select by, `test` images that nothing opens; two for each patient."""
     rng = np.random.default_rng(seed)
     (root / "images").mkdir(parents=True)
     names = []
@@ -35,8 +35,8 @@ def make(root: Path, count: int = 96, test: int = 6, seed: int = 0) -> Path:
         for number in range(count + test):
             truth = rng.random(len(LABELS)) < 0.4
             name = f"{number // 2 + 1:08d}_{number % 2:03d}.png"
-            Image.fromarray(film(rng, truth)).save(root / "images" / name)
-            labels = "|".join(label for label, here in zip(LABELS, truth, strict=True) if here) or "No Finding"
+            Image.fromarray(image(rng, truth)).save(root / "images" / name)
+            labels = "|".join(label for label, present in zip(LABELS, truth, strict=True) if present) or "No Finding"
             writer.writerow([name, labels, number % 2, number // 2 + 1, 40, "M", "PA", SIDE, SIDE, 0.1, 0.1])
             names.append(name)
     (root / "train_val_list.txt").write_text("\n".join(names[:count]))

@@ -21,13 +21,15 @@ from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
 from ml.training.augment import DRAWS, augment
 from ml.training.checkpoint import Checkpoints
-from ml.training.config import Augmentation, Recipe
+from ml.training.config import Augmentation, Recipe, TrainingConfig
 from ml.training.fit import fit
 from ml.training.fitting import Execution, TrainingData, TrainingDiverged, masked_bce
 from ml.training.forecast import forecast
 from ml.training.forward import normalised, unit
 from ml.training.loop import Loop
 from ml.training.order import uniforms
+from ml.training.processes import Outcome, read_outcomes
+from ml.training.session import Session
 from ml.training.world import Group, World
 
 SPACE = InputSpace(32)
@@ -36,7 +38,7 @@ RECIPE = Recipe(epochs=3, batch_size=10, lr=0.1, warmup=0.1, ema_films=100, trai
 
 
 class Features(nn.Module):
-    """Two convolutions; batch norm on request: with it, a rank's films decide what its neighbours' films become."""
+    """Two convolutions; batch norm on request: with it, the result of one image depends on the others of its batch."""
 
     def __init__(self, norm: bool) -> None:
         super().__init__()
@@ -62,8 +64,8 @@ def data(count: int = 64, held: int = 11) -> TrainingData:
     return TrainingData(squares, truth, everything[:count], everything[count:])
 
 
-def in_ranks(size: int, folder: Path, task: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """`task(world, *arguments)` in `size` gloo ranks at once; what each returned. An exception is raised here."""
+def in_processes(size: int, task: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """`task(rank, size, *arguments)` in `size` processes at once; what each returned. An exception is raised here."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with pytest.MonkeyPatch.context() as patch:
@@ -71,9 +73,8 @@ def in_ranks(size: int, folder: Path, task: Callable[..., Any], *arguments: Any)
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         forkserver.ensure_running()
     answers: Any = context.Queue()
-    store = folder / f"store-{len(list(folder.glob('store-*')))}"
     processes = [
-        context.Process(target=_rank, args=(rank, size, store, answers, task, arguments), daemon=True)
+        context.Process(target=_process, args=(rank, size, answers, task, arguments), daemon=True)
         for rank in range(size)
     ]
     for process in processes:
@@ -95,17 +96,39 @@ def in_ranks(size: int, folder: Path, task: Callable[..., Any], *arguments: Any)
     return [results[rank] for rank in range(size)]
 
 
-def _rank(
-    rank: int, size: int, store: Path, answers: Any, task: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _process(rank: int, size: int, answers: Any, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     try:
-        world = Group(torch.device("cpu"), FileStore(str(store), size), rank, size, backend="gloo", timeout=30)
-        answers.put((rank, task(world, *arguments)))
-        world.leave()
+        answers.put((rank, task(rank, size, *arguments)))
     except BaseException as error:
         answers.put((rank, error))
+
+
+def in_ranks(size: int, folder: Path, task: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """`task(world, *arguments)` in `size` gloo ranks at once; what each returned."""
+    store = folder / f"store-{len(list(folder.glob('store-*')))}"
+    return in_processes(size, _in_group, store, task, arguments)
+
+
+def _in_group(rank: int, size: int, store: Path, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    world = Group(torch.device("cpu"), FileStore(str(store), size), rank, size, backend="gloo", timeout=30)
+    result = task(world, *arguments)
+    world.leave()
+    return result
+
+
+def session(rank: int, size: int, folder: Path, port: int, configs: list[TrainingConfig]) -> Outcome:
+    """A whole rank as the elastic agent starts it, with settings of its own; its outcome."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": size, "RANK": rank}
+    os.environ.update({name: str(value) for name, value in (environment | {"GROUP_RANK": rank}).items()})
+    logs = folder / f"rank-{rank}"
+    logs.mkdir()
+    settings = logs / "run.json"
+    settings.write_text(configs[rank].to_json())
+    Session(settings, logs, 0, is_chief_node=rank == size - 1, join_timeout=60, launched=0).run()
+    (outcome,) = read_outcomes(logs)
+    return outcome
 
 
 def gradients(world: World, micro_batch: int, norm: bool) -> dict[str, np.ndarray]:
@@ -119,11 +142,11 @@ def gradients(world: World, micro_batch: int, norm: bool) -> dict[str, np.ndarra
 
     loop.recipe = Recipe(**{**vars(RECIPE), "clip": float("inf")})
     loop.optimiser.register_step_pre_hook(keep)
-    first(loop)
+    run_one_step(loop)
     return kept
 
 
-def first(loop: Loop) -> None:
+def run_one_step(loop: Loop) -> None:
     loop.per_epoch = 1
     loop.run_epoch(lambda *_, **__: None, threading.Event(), lambda: None)
 
@@ -165,7 +188,7 @@ def diverging(world: World) -> str:
 
 
 def scored(world: World) -> tuple[float, list[int]]:
-    """Validation score, and how many films each rank evaluated."""
+    """Validation score, and how many images each rank evaluated."""
     loop = Loop(network(), data(), SPACE, RECIPE, world, Execution())
     return loop.score(), [len(loop.data.validation[rank :: world.size]) for rank in range(world.size)]
 

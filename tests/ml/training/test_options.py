@@ -1,4 +1,4 @@
-"""Settings, options, nodes and progress: what people and other programs give and read."""
+"""Settings, options, nodes and progress."""
 
 import argparse
 import json
@@ -12,11 +12,12 @@ from ml.data import DatasetInvalid
 from ml.model.networks import WeightsInvalid
 from ml.training import progress
 from ml.training.__main__ import main
-from ml.training.addresses import interface_of, is_local, own_address, split_endpoint
+from ml.training.addresses import interfaces, is_local, own_address
 from ml.training.config import RECIPES, Recipe, TrainingConfig, with_recipe
 from ml.training.nodes import Nodes
 from ml.training.options import add_arguments, from_arguments
 from ml.training.pace import stragglers
+from ml.training.rendezvous import split_endpoint
 from ml.training.run import prepare
 from ml.training.session import disagreement
 from ml.training.weights import initial_network
@@ -24,10 +25,10 @@ from tests.ml import tiny
 from tests.ml.training import layout
 
 
-def parsed(*words: str) -> tuple[TrainingConfig, Nodes]:
+def parsed(*arguments: str) -> tuple[TrainingConfig, Nodes]:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return from_arguments(parser.parse_args(["--data", "films", *words]), Path("out"))
+    return from_arguments(parser.parse_args(["--data", "images", *arguments]), Path("out"))
 
 
 def test_options_become_settings() -> None:
@@ -38,12 +39,12 @@ def test_options_become_settings() -> None:
     config, nodes = parsed("--recipe", "r2", "--epochs", "3", "--lr", "1e-3", "--device", "cpu")
     assert (config.input_size, config.recipe.train_size) == (512, 512)
     assert (config.recipe.epochs, config.recipe.lr, config.recipe.batch_size) == (3, 1e-3, 96)
-    assert nodes.alone
+    assert (nodes.minimum, nodes.maximum, nodes.nproc_per_node) == (1, 1, 1)
     assert parsed("--input-size", "96")[0].recipe.train_size == 96
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "why"),
     [
         (("--nnodes", "3:2"), "must not be the larger"),
         (("--nnodes", "many"), "MINIMUM:MAXIMUM"),
@@ -51,9 +52,9 @@ def test_options_become_settings() -> None:
         (("--init-weights", "/nowhere.pth"), "no such file"),
     ],
 )
-def test_wrong_options_are_refused(words: tuple[str, ...], why: str) -> None:
+def test_wrong_options_are_refused(arguments: tuple[str, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        parsed(*words)
+        parsed(*arguments)
 
 
 def test_wrong_recipes_are_refused() -> None:
@@ -111,11 +112,11 @@ def test_progress_is_followed_while_it_is_written(tmp_path: Path) -> None:
     assert [event["event"] for event in progress.follow(path, lambda: True, offset)] == ["start"]
 
 
-def test_who_differs_is_named() -> None:
+def test_the_rank_that_differs_is_named() -> None:
     one = {"host": "a", "problem": "", "code revision": "1", "torch version": "2", "settings": "s", "data set": "d"}
     assert disagreement([one, one]) == ""
-    told = disagreement([one, {**one, "host": "b", "code revision": "9"}])
-    assert "Rank 1 on b has another code revision (9 instead of 1) than the chief on a" in told
+    text = disagreement([one, {**one, "host": "b", "code revision": "9"}])
+    assert "Rank 1 on b has another code revision (9 instead of 1) than the chief on a" in text
     assert disagreement([one, {**one, "host": "c", "problem": "No list."}]) == "Rank 1 on c: No list."
 
 
@@ -128,7 +129,7 @@ def test_slow_ranks_are_named() -> None:
     assert stragglers(lines(None, None)) == []
 
 
-def test_training_goes_on_from_an_artifact(tmp_path: Path) -> None:
+def test_weights_are_taken_from_an_artifact(tmp_path: Path) -> None:
     folder = tiny.artifact(tmp_path / "artifact")
     made = initial_network(tiny.ARCHITECTURE, str(folder), 0)
     assert made.classifier.weight.detach().numpy() == pytest.approx(
@@ -140,14 +141,14 @@ def test_training_goes_on_from_an_artifact(tmp_path: Path) -> None:
         initial_network(tiny.ARCHITECTURE, "imagenet", 0)
 
 
-def test_addresses_are_found_without_asking_anybody() -> None:
+def test_addresses_are_found_without_sending_a_packet() -> None:
     assert split_endpoint("trainer-1:29401") == ("trainer-1", 29401)
     assert split_endpoint("trainer-1") == ("trainer-1", 29400)
     assert split_endpoint("[::1]:5") == ("::1", 5)
     assert is_local("127.0.0.1")
     assert not is_local("192.0.2.1")
     assert own_address("127.0.0.1") == "127.0.0.1"
-    assert interface_of("127.0.0.1") in ("lo", None)
+    assert all(is_local(address) and not address.startswith("127.") for address in interfaces().values())
 
 
 def test_the_command_says_why_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

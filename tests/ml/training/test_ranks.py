@@ -1,20 +1,15 @@
-"""Three ranks compute what one process would: gradients, curves, scores; and nobody is lost when a rank is."""
+"""Three ranks compute what one process would: gradients, curves, scores; and no image is lost when a rank is."""
 
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ml.training import session
 from ml.training.forecast import expected, ring_bytes
 from ml.training.loop import joined
 from ml.training.order import epoch_order, global_batch, pieces, share, uniforms
-from ml.training.processes import read_records, write_record
 from ml.training.world import World
 from tests.ml.training import rank_tasks
 from tests.ml.training.rank_tasks import RECIPE, STILL, in_ranks
@@ -24,7 +19,7 @@ ALONE = World(torch.device("cpu"))
 
 @pytest.mark.parametrize(("micro_batch", "norm"), [(0, True), (2, False)])
 def test_gradient_of_three_ranks_is_the_mean_over_their_parts(tmp_path: Path, micro_batch: int, norm: bool) -> None:
-    """Ten films for three ranks: unequal parts, unknown labels, and still the mean over the whole batch."""
+    """Ten images for three ranks: unequal parts, unknown labels, and still the mean over the whole batch."""
     shown = rank_tasks.data()
     batch = global_batch(epoch_order(shown.train, 0, 0), 0, RECIPE.batch_size)
     parts = [piece for rank in range(3) for piece in pieces(share(batch, rank, 3), micro_batch)]
@@ -137,21 +132,3 @@ def test_forecast_is_the_ring_formula(tmp_path: Path) -> None:
     assert "Your network will cap you at 2" in str(slow)
     assert ring_bytes(1, 100) == 0
     assert rank_tasks.forecasted(ALONE) is None
-
-
-def test_nobody_leaves_before_the_reason_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rank that finds a failure itself also hears of it from another one, and then ends at once."""
-    rank, writing = session.Session(tmp_path / "run.json", tmp_path, 0), threading.Event()
-
-    def slowly(*arguments: Any) -> None:
-        writing.set()
-        time.sleep(0.3)
-        write_record(*arguments)
-
-    monkeypatch.setattr(session, "write_record", slowly)
-    finder = threading.Thread(target=rank._end, args=({"reason": "Its own words."},))
-    finder.start()
-    writing.wait()
-    rank._end({"reason": "Another rank's words."})
-    assert [record.reason for record in read_records(tmp_path)] == ["Its own words."]
-    finder.join()
