@@ -22,7 +22,7 @@ def test_an_administrator_chooses_a_point(
         read(store_film(north, seed=seed, size=256).instance, Mass=probability)
     page = enter(north.admin)
     page.get_by_role("link", name="Operating points").click()
-    expect(page.get_by_text("Nothing yet")).to_be_visible()
+    expect(page.get_by_text("No changes yet")).to_be_visible()
     assert defects(page) == []
     page.get_by_role("link", name="Mass").click()
     slider = page.get_by_role("slider", name="Threshold")

@@ -137,7 +137,7 @@ def test_an_orphan_that_is_sent_again_is_young(north: Hospital, films: list[byte
 def test_a_stopped_run_goes_on_where_it_was(
     north: Hospital, south: Hospital, films: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_KEEP_PLACE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_SAVE_EVERY_SECONDS", 0.0)
     seen: list[str] = []
     whole = module.matches_key
 
@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert "Continuing where the last run stopped: 2 objects" in said
     assert "4 objects, 4 of them hashed" in said
     assert len(seen) == 5, "The third one is begun again, and no other."
-    assert "Going on" not in scrub()[1]
+    assert "Continuing" not in scrub()[1]
 
 
 def test_a_share_is_hashed_and_every_size_compared(north: Hospital, films: list[bytes]) -> None:

@@ -33,7 +33,7 @@ def test_an_administrator_changes_a_point(north: Any, south: Any, serving: Any, 
     admin = sign_in(north, north.admin)
     listed = admin.get(LIST).content.decode()
     assert "chest-net:1 reads here" in listed
-    assert "Nothing yet" in listed
+    assert "No changes yet" in listed
     assert MASS in listed
     assert admin.post(MASS, {**BY_HAND, "version": str(serving)}).status_code == 302
     assert thresholds_for(serving, north.tenant.pk)["Mass"] == 0.8

@@ -273,7 +273,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(north: Hospital, admin: Clien
 def test_a_key_ends_with_its_last_day(north: Hospital, admin: Client) -> None:
     past = timezone.localdate() - timedelta(days=1)
     assert (
-        "ended already"
+        "expire in the past"
         in admin.post("/settings/keys/", {"name": "RIS", "scopes": ["predict"], "expires": str(past)}).text
     )
     assert "This field is required" in admin.post("/settings/keys/", {"name": "RIS"}).text

@@ -84,7 +84,7 @@ def test_an_amendment_keeps_the_original_and_says_why(
         pdf = render_pdf(study=signed)
         with pytest.raises(ConflictError, match="signed already"):
             sign_as(north, signed, impression="Mass.")
-        with pytest.raises(InvalidInputError, match="Say why"):
+        with pytest.raises(InvalidInputError, match="Enter the reason"):
             sign_as(north, signed, impression="Mass.", amends=1, reason=" \n")
         with pytest.raises(NotPermittedError):
             sign_as(north, signed, north.technologist, amends=1, reason="Better image.")
