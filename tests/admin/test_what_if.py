@@ -46,7 +46,7 @@ def test_the_page_counts_one_hospitals_studies(operator: Client, reviewed: None)
     text = page.content.decode()
     assert page.status_code == 200
     assert "3 recent studies" in text
-    assert "1 present and 1 absent" in text
+    assert "1 present, 1 absent" in text
     assert "CANARY" not in text
     assert "unsafe" not in page["Content-Security-Policy"]
     found = {each["threshold"]: each for each in steps_of(text)}
