@@ -119,7 +119,7 @@ def test_orphans_are_collected_after_a_day(north: Hospital, films: list[bytes], 
     assert (code, "3 without a row" in said) == (1, True)
     code, said = scrub("--repair")
     assert code == 0
-    assert "t/01900000-0000-7000-8000-000000000000 is of a tenant that this database does not know" in said
+    assert "t/01900000-0000-7000-8000-000000000000 is of a tenant that is not in this database" in said
     assert [(own_storage / key).exists() for key in keys] == [False] * 3
     assert [(own_storage / key).exists() for key in (young, picture, foreign, unknown)] == [True] * 4
 
