@@ -192,7 +192,7 @@ def test_a_comparison_is_paired(version: Path, data: Path, cache: Path, report: 
     difference = second["difference"]
     assert difference["mean_auroc"] == pytest.approx(second["mean_auroc"] - first["mean_auroc"])
     assert difference["ci95"][0] < difference["mean_auroc"] < difference["ci95"][1]
-    assert any(line.startswith("tiny-1: Whether") for line in compared["not_run"])
+    assert any(line.startswith("tiny-1: It was not checked") for line in compared["not_run"])
     # Separate evaluations, and another order of the images, give the same difference.
     (tmp_path / "test_list.txt").write_text("\n".join(reversed((data / "test_list.txt").read_text().split())))
     separate = evaluate_version(other, data, tmp_path / "test_list.txt", cache, "cpu", rounds=100)
