@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from ml.dicom.parser import JPEG, JPEG_2000, JPEG_LS, DicomIndex
+from ml.dicom.parser import DicomIndex
+from ml.dicom.transfer_syntaxes import JPEG, JPEG_2000, JPEG_LS
 from ml.errors import InputRejected
 
 HEAD_BYTES: Final = 1 << 20

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ml.dicom.codec_headers import join, jp2_codestream_at, split_frames
 from ml.dicom.image_layout import ImageLayout
-from ml.dicom.parser import JPEG, JPEG_2000, JPEG_LS, PIXEL_DATA, RLE, DicomIndex
+from ml.dicom.parser import PIXEL_DATA, DicomIndex
+from ml.dicom.transfer_syntaxes import JPEG, JPEG_2000, JPEG_LS, RLE
 from ml.errors import InputRejected
 
 

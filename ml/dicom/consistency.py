@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml.dicom.image_layout import ImageLayout
-from ml.dicom.parser import MODALITY_LUT_SEQUENCE, RLE, VOI_LUT_SEQUENCE, DicomIndex
+from ml.dicom.parser import MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE, DicomIndex
+from ml.dicom.transfer_syntaxes import RLE
 
 _LUT_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
 # Bone is bright on a radiograph and lets fewer X-rays through. A bright pixel has a larger value in MONOCHROME2 and a

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.dicom.image_layout import ImageLayout
-from ml.dicom.parser import MODALITY_LUT_SEQUENCE, RLE, VOI_LUT_SEQUENCE, DicomIndex, Element
+from ml.dicom.parser import MODALITY_LUT_SEQUENCE, VOI_LUT_SEQUENCE, DicomIndex, Element
+from ml.dicom.transfer_syntaxes import RLE
 from ml.errors import InputRejected
 
 PERCENTILES = (0.5, 99.5)

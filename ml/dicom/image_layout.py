@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ml.dicom.codec_headers import HEAD_BYTES, Codestream, check_rle, join, read_codestream, split_frames
-from ml.dicom.parser import PIXEL_DATA, RLE, UNDEFINED, DicomIndex
+from ml.dicom.parser import PIXEL_DATA, UNDEFINED, DicomIndex
+from ml.dicom.transfer_syntaxes import RLE
 from ml.errors import InputRejected
 
 MAX_SIDE: Final = 16_384

@@ -9,8 +9,10 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from ml.dicom.dictionary import is_standard_sequence
 from ml.dicom.image_warnings import ImageWarning, image_warning
 from ml.dicom.source import inflate
+from ml.dicom.transfer_syntaxes import DEFLATED_LE, EXPLICIT_BE, IMPLICIT_LE, NATIVE, TRANSFER_SYNTAXES
 from ml.errors import InputRejected
 
 MAX_DEPTH: Final = 16
@@ -32,17 +34,6 @@ _NESTED_VALUES = frozenset((0x00080100, 0x00080102, 0x00081155, 0x0020000D))
 _FORBIDDEN_GROUPS = frozenset((0x0000, 0x0002, 0x0004, 0xFFFE, 0xFFFF))
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-
-IMPLICIT_LE: Final = "1.2.840.10008.1.2"
-EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
-DEFLATED_LE: Final = "1.2.840.10008.1.2.1.99"
-EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
-NATIVE: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE})
-RLE: Final = "1.2.840.10008.1.2.5"
-JPEG: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
-JPEG_LS: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (80, 81))
-JPEG_2000: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
-TRANSFER_SYNTAXES: Final = NATIVE | {RLE} | JPEG | JPEG_LS | JPEG_2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +245,7 @@ class _Parser:
             self.index.nested.append((level.item, (*level.path, tag), Element(vr, pos, length)))
         if tag == PIXEL_DATA and length == UNDEFINED:
             return self._fragments(pos, level)
-        if length == UNDEFINED or vr == "SQ" or (vr in ("", "UN") and length and _is_standard_sequence(tag)):
+        if length == UNDEFINED or vr == "SQ" or (vr in ("", "UN") and length and is_standard_sequence(tag)):
             return self._open_sequence(tag, vr, length, pos, level)
         end = self._end(pos, length, level)
         if tag not in (PIXEL_DATA, ENCAPSULATED_DOCUMENT) or len(self.stack) > 1:
@@ -345,17 +336,6 @@ class _Parser:
         self.metadata_bytes += length
         if self.metadata_bytes > MAX_METADATA_BYTES:
             raise InputRejected("metadata-too-large", f"{MAX_METADATA_BYTES >> 20} MiB beside the pixels is the limit.")
-
-
-def _is_standard_sequence(tag: int) -> bool:
-    if tag >> 16 & 1:
-        return False
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return dictionary_VR(tag) == "SQ"
-    except KeyError:
-        return False
 
 
 def _truncated() -> InputRejected:

@@ -6,8 +6,9 @@ import numpy as np
 
 from ml.dicom.codecs import stored_frames
 from ml.dicom.image_layout import read_layout
-from ml.dicom.parser import RLE, parse
+from ml.dicom.parser import parse
 from ml.dicom.source import Source, open_source
+from ml.dicom.transfer_syntaxes import RLE
 from ml.errors import InputRejected
 
 _STRIP_VALUES = 1 << 20

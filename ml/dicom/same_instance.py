@@ -19,9 +19,10 @@ from pydicom.filereader import read_dataset
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 from pydicom.values import convert_SQ
 
-from ml.dicom.parser import EXPLICIT_BE, IMPLICIT_LE, MAX_METADATA_BYTES, PIXEL_DATA, data_set_start, parse
+from ml.dicom.parser import MAX_METADATA_BYTES, PIXEL_DATA, data_set_start, parse
 from ml.dicom.pixel_digest import pixel_digest
 from ml.dicom.source import Source, open_source
+from ml.dicom.transfer_syntaxes import EXPLICIT_BE, IMPLICIT_LE
 
 _ROUTE: Final = frozenset(
     {

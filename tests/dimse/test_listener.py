@@ -22,8 +22,8 @@ from apps.dimse import contexts
 from apps.inference.models import InferenceJob
 from apps.studies.models import ImageRejection, Instance
 from apps.tenants.scope import tenant_tx
-from ml.dicom.parser import TRANSFER_SYNTAXES
 from ml.dicom.storage_classes import SOP_CLASSES
+from ml.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from tests.conftest import PEER, Hospital
 from tests.dimse.listening import ListenerProcess, drop, listener_process
 from tests.studies import objects
