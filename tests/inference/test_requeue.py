@@ -30,7 +30,7 @@ def ended(starter: Any, north: Hospital, south: Hospital, store_film: Callable[.
         if attempt == 0:
             rejected = next(job for job in held if job.tenant_id == north.tenant.pk)
             with tenant_tx(north.tenant.pk):
-                services.reject(job=rejected, code="not-chest", reason="No chest.", instances_seen=1)
+                services.reject_job(job=rejected, code="not-chest", reason="No chest.", instances_seen=1)
         for job in held:
             retries.return_after_failure(job=job, code="inference-error")
 
