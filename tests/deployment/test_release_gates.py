@@ -175,7 +175,7 @@ def test_a_failed_gate_prevents_activation(worse: ModelVersion, first: ModelVers
     (kept,) = entry.despite_gates
     assert (kept["set"], kept["serving"]) == ("public", str(first))
     assert kept["ci95"][0] < -0.02
-    # The way back is open: it returns to what was approved.
+    # A rollback needs no second approval: it returns to what was approved.
     assert roll_back(by=Actor(name="test")).despite_gates == []
     assert version_for(north.tenant.pk) == first
 
