@@ -117,6 +117,7 @@ def test_an_address_is_announced_that_other_hosts_reach(hosts: Hosts) -> None:
         assert chief in message
         ip("-n", hosts.names[0], "route", "add", "default", "dev", f"{hosts.bridge}e0")
         assert found_within(hosts, 0, CHIEF) == f"127.0.1.1 True {chief}"
+        ip("-n", hosts.names[0], "route", "del", "default")
     finally:
         ip("-n", hosts.names[0], "link", "del", "second")
 
