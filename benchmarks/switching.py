@@ -229,7 +229,7 @@ def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespa
     stop, switches = threading.Event(), list[float]()
     switching = threading.Thread(target=switch, args=([*others, bad], options.every, stop, switches))
     switching.start()
-    under_switching = under_load(stack, "moved", options.seconds, options.rate)
+    under_switching = under_load(stack, "switching", options.seconds, options.rate)
     stop.set()
     switching.join()
     names = {version.pk: f"{version} {version.sha256[:8]}" for version in (serving, *others, bad)}

@@ -35,12 +35,12 @@ def _measure(job: EvaluationJob, wait_for_child: WaitForChild) -> None:
 
 def _in_child(job: EvaluationJob, folder: Path, wait_for_child: WaitForChild) -> tuple[int, str]:
     """Run an evaluation in a child process; return its exit status and its error message."""
-    films = job.evaluation_set
+    chosen = job.evaluation_set
     with (folder / "output").open("w+b") as output:
         child = engine.start_evaluation(
             fetch_artifact(job.model_version),
-            Path(films.folder),
-            Path(films.split) if films.split else None,
+            Path(chosen.folder),
+            Path(chosen.split) if chosen.split else None,
             folder / "report.json",
             settings.CHECXRAY_HOME / "evaluation",
             settings.INFERENCE_DEVICE,

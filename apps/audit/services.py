@@ -39,6 +39,11 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor(name=f"user:{user_id}", user_id=user_id, address=address)
 
 
+def user_actor(user_id: UUID, address: str | None = None) -> Actor:
+    """The user, outside a request."""
+    return Actor(name=f"user:{user_id}", user_id=user_id, address=address)
+
+
 def command_actor() -> Actor:
     """The account on this machine that runs a management command."""
     return Actor(name=f"cli:{getpass.getuser()}"[:100])

@@ -98,13 +98,13 @@ def store_evaluation(
 
 
 def _create_evaluation(
-    version: ModelVersion, films: EvaluationSet | None, report: dict[str, Any], actor: str
+    version: ModelVersion, evaluation_set: EvaluationSet | None, report: dict[str, Any], actor: str
 ) -> Evaluation:
     # The name in the registry; the manifest's own name may differ, and has no number.
     report["model"]["name"] = str(version)
     return Evaluation.objects.create(
         model_version=version,
-        evaluation_set=films,
+        evaluation_set=evaluation_set,
         split_id=report["split"]["id"],
         split_sha256=report["split"]["sha256"],
         n=report["n"],

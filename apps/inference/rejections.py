@@ -1,6 +1,5 @@
 """Services that reject an image and withdraw a rejection: by a user, or by a Key Object Selection (IHE RAD IOCM)."""
 
-import unicodedata
 from typing import Final
 from uuid import UUID
 
@@ -9,8 +8,9 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
-from apps.audit.services import Actor, record
+from apps.audit.services import Actor, record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.core.text import clean_text
 from apps.inference.services import request_reading_if_due
 from apps.registry import engine
 from apps.studies.conflicts import review_images
@@ -41,13 +41,13 @@ def reject_image(
     require_role(membership, *MAY_REJECT)
     if code not in ImageRejection.Code.values:
         raise InvalidInputError("Choose one of the reasons for a rejection.", "rejection-code-unknown")
-    text = _clean(reason)
+    text = clean_text(" ".join(reason.split()), name="reason", longest=LONGEST_REASON)
     with transaction.atomic():
         locked = _lock(study.pk)
         instance = _image(study, sop_instance_uid)
         if _in_force(study, sop_instance_uid) is not None:
             raise ConflictError("This image is rejected already.", "image-rejected-already")
-        by = _actor(user)
+        by = user_actor(user.pk)
         rejection = ImageRejection.objects.create(
             study=study, sop_instance_uid=sop_instance_uid, code=code, reason=text, rejected_by=user, actor=by.name
         )
@@ -74,8 +74,8 @@ def withdraw_rejection(*, study: Study, sop_instance_uid: str, user: User, membe
             raise ConflictError("This image is not rejected.", "image-not-rejected")
         rejection.withdrawn_by, rejection.withdrawn_at = user, timezone.now()
         rejection.save()
-        record(action=AuditEvent.Action.IMAGE_REJECTION_WITHDRAWN, by=_actor(user), object_id=instance.pk)
-        review_images(locked, by=_actor(user))
+        record(action=AuditEvent.Action.IMAGE_REJECTION_WITHDRAWN, by=user_actor(user.pk), object_id=instance.pk)
+        review_images(locked, by=user_actor(user.pk))
         request_reading_if_due(study_id=study.pk)
 
 
@@ -110,15 +110,3 @@ def _image(study: Study, sop_instance_uid: str) -> Instance:
 def _in_force(study: Study, sop_instance_uid: str) -> ImageRejection | None:
     rows = ImageRejection.objects.filter(study=study, sop_instance_uid=sop_instance_uid, withdrawn_at=None)
     return rows.first()
-
-
-def _clean(reason: str) -> str:
-    text = unicodedata.normalize("NFC", " ".join(reason.split()))
-    text = "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Cs"))
-    if len(text) > LONGEST_REASON:
-        raise InvalidInputError(f"Shorten the reason to {LONGEST_REASON} characters.", "reason-too-long")
-    return text
-
-
-def _actor(user: User) -> Actor:
-    return Actor(name=f"user:{user.pk}", user_id=user.pk)

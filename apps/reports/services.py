@@ -1,18 +1,17 @@
 """Services for reports: a draft with each result, verdicts, signature, and amendment by a new version."""
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
-from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
-from apps.audit.services import Actor, record
+from apps.audit.services import record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
+from apps.core.text import clean_text
 from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
 from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
@@ -102,7 +101,7 @@ def sign_report(
             job=_job_to_sign(study, current),
             number=1 if current is None else current.number + 1,
             status=ReportStatus.FINAL if current is None else ReportStatus.AMENDED,
-            impression=_clean(impression, "impression", LONGEST_IMPRESSION),
+            impression=clean_text(impression, name="impression", longest=LONGEST_IMPRESSION),
             amends=current,
             reason="" if current is None else _reason(reason),
             image_count=count_images([study.pk]).get(study.pk, 0),
@@ -116,7 +115,7 @@ def sign_report(
         report.save(force_insert=True)
         ReportDraft.objects.filter(study=study, job=report.job_id).delete()
         acted = AuditEvent.Action.REPORT_SIGNED if current is None else AuditEvent.Action.REPORT_AMENDED
-        record(action=acted, by=_actor(user), object_id=report.pk)
+        record(action=acted, by=user_actor(user.pk), object_id=report.pk)
     return report
 
 
@@ -144,7 +143,7 @@ def review_finding(*, finding: Finding, verdict: str, user: User, membership: Me
         review, _ = FindingReview.objects.update_or_create(
             finding=finding, defaults={"verdict": verdict, "reader": user}
         )
-        record(action=AuditEvent.Action.FINDING_REVIEWED, by=_actor(user), object_id=finding.pk)
+        record(action=AuditEvent.Action.FINDING_REVIEWED, by=user_actor(user.pk), object_id=finding.pk)
     return review
 
 
@@ -216,24 +215,10 @@ def _absence(study: Study) -> NotFoundError:
 
 
 def _reason(reason: str) -> str:
-    text = _clean(reason, "reason", LONGEST_REASON)
+    text = clean_text(reason, name="reason", longest=LONGEST_REASON)
     if not text:
         raise InvalidInputError("Enter the reason for the amendment.", "amendment-reason-missing")
     return text
-
-
-def _clean(given: str, name: str, longest: int) -> str:
-    """The text in normal form: NFC, line ends as LF, no control characters."""
-    text = unicodedata.normalize("NFC", given.replace("\r\n", "\n").replace("\r", "\n"))
-    text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cs")).strip()
-    if len(text) > longest:
-        raise InvalidInputError(f"The {name} has {len(text)} characters; shorten it to {longest}.", f"{name}-too-long")
-    return text
-
-
-def _actor(user: User) -> Actor:
-    user_id: UUID = user.pk
-    return Actor(name=f"user:{user_id}", user_id=user_id)
 
 
 def _store(report: Report, document: bytes) -> None:

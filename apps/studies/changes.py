@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
-from apps.audit.services import record
+from apps.audit.services import record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.studies.conflicts import (
     DEMOGRAPHICS,
@@ -25,7 +25,7 @@ from apps.studies.conflicts import (
 )
 from apps.studies.identity import demographics_key, differ, is_placeholder
 from apps.studies.models import DemographicsConflict, Patient, Study, StudyChange
-from apps.studies.settlement import MAY_SETTLE, actor_for, clean_reason
+from apps.studies.settlement import MAY_SETTLE, clean_reason
 from apps.tenants.models import Membership
 from apps.tenants.services import require_role
 
@@ -82,10 +82,10 @@ def move_study(
         if patient_snapshot(study) == before:
             raise ConflictError("The study belongs to this patient already.", "study-not-moved")
         _change(study, Action.MOVED, user, reason, before)
-        record(action=AuditEvent.Action.STUDY_MOVED, by=actor_for(user), object_id=study.pk)
+        record(action=AuditEvent.Action.STUDY_MOVED, by=user_actor(user.pk), object_id=study.pk)
         _accept_as_moved(study, target, user, reason)
         for patient in (former, target):
-            recheck_patient(patient, by=actor_for(user))
+            recheck_patient(patient, by=user_actor(user.pk))
     return study
 
 
@@ -110,9 +110,9 @@ def follow_images(*, study_id: UUID, reason: str, user: User, membership: Member
         study.save(update_fields=["patient_is_set", "demographics_are_set", *DEMOGRAPHICS])
         attach(study, _patient_of_images(study, image.patient_id, image.issuer_of_patient_id))
         _change(study, Action.MOVED, user, reason, before)
-        record(action=AuditEvent.Action.STUDY_MOVED, by=actor_for(user), object_id=study.pk)
+        record(action=AuditEvent.Action.STUDY_MOVED, by=user_actor(user.pk), object_id=study.pk)
         for patient in (former, study.patient):
-            recheck_patient(patient, by=actor_for(user))
+            recheck_patient(patient, by=user_actor(user.pk))
     return study
 
 
@@ -169,8 +169,8 @@ def _save_withdrawal(
 ) -> Study:
     study.save(update_fields=["withdrawn", "withdrawn_by", "withdrawn_reason"])
     StudyChange.objects.create(study=study, action=action, by=user, reason=reason)
-    record(action=audited, by=actor_for(user), object_id=study.pk)
-    recheck_patient(study.patient, by=actor_for(user))
+    record(action=audited, by=user_actor(user.pk), object_id=study.pk)
+    recheck_patient(study.patient, by=user_actor(user.pk))
     return study
 
 

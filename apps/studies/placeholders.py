@@ -6,12 +6,11 @@ from django.db import transaction
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
-from apps.audit.services import Actor, record
+from apps.audit.services import Actor, record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.studies.conflicts import attach, recheck_patient
 from apps.studies.identity import is_placeholder, placeholder_key
 from apps.studies.models import Patient, PlaceholderPatientID, Study
-from apps.studies.settlement import actor_for
 from apps.tenants.models import Membership, Role
 from apps.tenants.services import require_role
 
@@ -32,7 +31,7 @@ def add_placeholder(*, value: str, user: User, membership: Membership | None) ->
         raise ConflictError("This ID is on the list already.", "placeholder-known")
     with transaction.atomic():
         placeholder = PlaceholderPatientID.objects.create(value=value.strip(), key=key, created_by=user)
-        by = actor_for(user)
+        by = user_actor(user.pk)
         record(action=AuditEvent.Action.PLACEHOLDERS_CHANGED, by=by, object_id=placeholder.pk)
         known = Patient.objects.filter(is_identified=True).values_list("pk", "patient_id")
         for pk in [pk for pk, patient_id in known if placeholder_key(patient_id) == key]:
@@ -50,7 +49,7 @@ def remove_placeholder(*, placeholder_id: UUID, user: User, membership: Membersh
     removed, _ = PlaceholderPatientID.objects.filter(pk=placeholder_id).delete()
     if not removed:
         raise NotFoundError("This ID is not on the list.", "placeholder-not-found")
-    record(action=AuditEvent.Action.PLACEHOLDERS_CHANGED, by=actor_for(user), object_id=placeholder_id)
+    record(action=AuditEvent.Action.PLACEHOLDERS_CHANGED, by=user_actor(user.pk), object_id=placeholder_id)
 
 
 def separate(patient: Patient, *, by: Actor) -> None:

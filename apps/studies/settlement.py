@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
-from apps.audit.services import Actor, record
+from apps.audit.services import Actor, record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
+from apps.core.text import clean_text
 from apps.studies.conflicts import (
     DEMOGRAPHICS,
     Settlement,
@@ -150,7 +151,7 @@ def settle_conflict(
         conflict.settlement, conflict.settled, conflict.settled_by = settlement, timezone.now(), user
         conflict.reason = reason
         conflict.save()
-        by = actor_for(user)
+        by = user_actor(user.pk)
         record(action=AuditEvent.Action.CONFLICT_SETTLED, by=by, object_id=conflict.pk)
         return _apply(conflict, by)
 
@@ -169,26 +170,20 @@ def reopen_conflict(*, conflict_id: UUID, user: User, membership: Membership | N
     with transaction.atomic():
         conflict = _locked(conflict_id)
         if conflict.settlement not in (Settlement.SAME_PERSON, Settlement.DIFFERENT_PERSONS) or conflict.reopened:
-            raise ConflictError("Only a decision that is in force can be taken back.", "conflict-not-settled")
+            raise ConflictError("Only a decision that is in force can be undone.", "conflict-not-settled")
         conflict.reopened, conflict.reopened_by = timezone.now(), user
         conflict.save(update_fields=["reopened", "reopened_by"])
-        by = actor_for(user)
+        by = user_actor(user.pk)
         record(action=AuditEvent.Action.CONFLICT_REOPENED, by=by, object_id=conflict.pk)
         _rejoin(conflict)
         return _apply(conflict, by)
 
 
-def actor_for(user: User) -> Actor:
-    return Actor(name=f"user:{user.pk}", user_id=user.pk)
-
-
 def clean_reason(reason: str) -> str:
     """The reason without spaces around it; raises InvalidInputError where it is empty or too long."""
-    reason = reason.strip()
+    reason = clean_text(reason, name="reason", longest=LONGEST_REASON)
     if not reason:
         raise InvalidInputError("Enter a reason: it is kept with the change.", "reason-missing")
-    if len(reason) > LONGEST_REASON:
-        raise InvalidInputError(f"Shorten the reason to {LONGEST_REASON} characters.", "reason-too-long")
     return reason
 
 

@@ -126,7 +126,7 @@ def _open_questions(unlike: list[LabelCount], reviewed: int, verdicts: str, chan
         )
     else:
         names = ", ".join(_name(each) for each in unlike if more[each.label] is None)
-        reasons.append(f"They read differently ({names}), so that only readers can tell which one is right.")
+        reasons.append(f"They read differently ({names}), so that only readers can decide which one is right.")
     if reviewed:
         reasons.append(f"{verdicts}, which may be chance (p = {chance:.3g}).")
     if reviewed < FEWEST_VERDICTS:

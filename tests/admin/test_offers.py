@@ -1,4 +1,4 @@
-"""A candidate is offered to a hospital in the console, and the offer is taken back."""
+"""A candidate is offered to a hospital in the console, and the offer is withdrawn."""
 
 from typing import Any
 

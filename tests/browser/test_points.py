@@ -35,7 +35,7 @@ def test_an_administrator_chooses_a_point(
     for width in (1280, 380):
         page.set_viewport_size({"width": width, "height": 900})
         assert defects(page) == []
-    # Whoever moves the slider sets the threshold by hand.
+    # A user who moves the slider sets the threshold by hand.
     expect(page.locator("select[name=strategy]")).to_have_value("manual")
     page.locator("textarea[name=reason]").fill("Nobody should be missed.")
     page.get_by_role("button", name="Use this operating point").click()

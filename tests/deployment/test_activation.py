@@ -179,7 +179,7 @@ def test_a_rollback_keeps_a_pin_on_the_platforms_own_version(north: Any) -> None
     roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert deployments() == {None: first.pk, north.tenant.pk: first.pk}
     roll_back(by=Actor(name="test"), tenant=north.tenant)
-    assert deployments() == {None: first.pk}, "The pin itself is taken back last."
+    assert deployments() == {None: first.pk}, "The pin itself is undone last."
 
 
 def test_concurrent_activations_leave_a_complete_ledger(north: Any, starter: Any, second: ModelVersion) -> None:

@@ -25,7 +25,7 @@ def test_a_change_of_points_is_rolled_back_too(north: Any, first: ModelVersion) 
     roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.4
     assert north.tenant.pk in deployments()
-    # Once more takes back the change before it, and then the pin.
+    # Another rollback undoes the change before it, and then the pin.
     roll_back(by=Actor(name="test"), tenant=north.tenant)
     assert thresholds_for(first, north.tenant.pk)["Mass"] == 0.5
     roll_back(by=Actor(name="test"), tenant=north.tenant)

@@ -76,7 +76,7 @@ def test_the_next_best_image_is_read_and_the_rejection_can_be_taken_back(
     assert outcome(north) == (JobState.COMPLETE, "", FIRST)
     with tenant_tx(north.tenant.id):
         acts = list(AuditEvent.objects.filter(action__startswith="image.").order_by("at").values_list("action", "user"))
-        assert ImageRejection.objects.count() == 3, "What was taken back stays as a row."
+        assert ImageRejection.objects.count() == 3, "A withdrawn rejection stays as a row."
     worker, reader = north.technologist.pk, north.radiologist.pk
     assert acts == [
         ("image.rejected", worker), ("image.rejection-withdrawn", reader), ("image.rejected", worker),

@@ -146,7 +146,7 @@ def test_the_recommendation_says_what_is_still_missing() -> None:
     assert studies_until_alike(unlike.labels[0]) is None
     advice, why = advised(unlike)
     assert advice == Advice.WATCH
-    assert "only readers can tell" in why
+    assert "only readers can decide" in why
     assert "9 of 18 studies, which may be chance (p = 1)" in why
 
 

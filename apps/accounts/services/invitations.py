@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.accounts.models import Invitation, User
 from apps.accounts.services.members import has_working_admin
 from apps.audit.models import AuditEvent
-from apps.audit.services import Actor, record
+from apps.audit.services import Actor, record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.scope import tenant_tx
@@ -134,7 +134,7 @@ def accept(*, token: str, user: User | None, full_name: str = "", password: str 
         if invitation.for_user_id is not None:
             raise _gone()
         person = _person(invitation, user, full_name, password)
-        by = Actor(name=f"user:{person.pk}", user_id=person.pk, address=address)
+        by = user_actor(person.pk, address)
         Membership.objects.update_or_create(user=person, defaults={"role": invitation.role})
         _use(invitation)
         record(action=AuditEvent.Action.MEMBER_JOINED, by=by, object_id=invitation.pk)
@@ -163,7 +163,7 @@ def set_password_by_link(*, token: str, password: str, address: str | None) -> U
         person.set_password(password)
         person.save(update_fields=["password"])
         _use(invitation)
-        by = Actor(name=f"user:{person.pk}", user_id=person.pk, address=address)
+        by = user_actor(person.pk, address)
         record(action=AuditEvent.Action.PASSWORD_SET, by=by, object_id=person.pk)
     return person
 

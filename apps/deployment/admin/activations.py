@@ -128,7 +128,7 @@ class DeploymentAdmin(OperatorAdmin):
             roll_back,
             tenant,
             title=f"Roll back: {tenant or PLATFORM}",
-            explanation="Takes back the last activation or change of operating points: the former state returns.",
+            explanation="Undoes the last activation or change of operating points: the former state returns.",
             submit="Roll back",
         )
 

@@ -1,4 +1,4 @@
-"""The rollback target: which ledger entry a rollback takes back, and which version read before it."""
+"""The rollback target: which ledger entry a rollback undoes, and which version read before it."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -9,7 +9,7 @@ from apps.registry.models import ModelVersion
 
 
 def entries_not_rolled_back(tenant_id: UUID | None) -> Iterator[Activation]:
-    """A scope's activations and changes of operating points that no rollback has taken back, newest first."""
+    """A scope's activations and changes of operating points that no rollback has undone, newest first."""
     entries = Activation.objects.filter(for_tenant_id=tenant_id).exclude(act__in=Activation.ASIDE)
     below = None
     for entry in entries.select_related("from_version", "to_version", "undoes").iterator(chunk_size=50):
@@ -22,9 +22,9 @@ def entries_not_rolled_back(tenant_id: UUID | None) -> Iterator[Activation]:
 
 
 def rollback_target(tenant_id: UUID | None, serving: ModelVersion | None) -> Activation:
-    """The ledger entry that a rollback takes back.
+    """The ledger entry that a rollback undoes.
 
-    It is the last one that no rollback has taken back, or an earlier one where that would bring a retired version
+    It is the last one that no rollback has undone, or an earlier one where that would bring a retired version
     back. A tenant's change of points on a version that no longer serves it is skipped: those points flag nothing now.
 
     Raises:

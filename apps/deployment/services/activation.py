@@ -85,7 +85,7 @@ def check_can_serve(scope: Scope, version: ModelVersion) -> None:
 def roll_back(*, by: Actor, reason: str = "", tenant: Tenant | None = None) -> Activation:
     """Take back the last activation or change of points: the former version reads again, with its former points.
 
-    A second rollback takes back the entry before that. A version that was retired meanwhile is skipped. A tenant that
+    A second rollback undoes the entry before that. A version that was retired meanwhile is skipped. A tenant that
     followed the platform follows it again, if its former version is the platform's version now.
 
     Raises:
