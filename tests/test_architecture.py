@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import PROJECT_ROOT
 
-ROOMS = ("apps", "config", "ml", "workers")
+ROOMS = ("apps", "config", "ml", "recipes", "workers")
 LONGEST_FILE = 350
 # WSGI, URLs and all views, as a web process has them; then what it must not have.
 WEB_PROCESS = """

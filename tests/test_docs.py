@@ -15,7 +15,7 @@ PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *DOCS.rglob("*.md"), PROJECT_ROOT / 
 # The changelog says what was, and may name files that are gone.
 PATHS_CHECKED = [page for page in PAGES if page.name != "CHANGELOG.md"]
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
-FOLDERS = "apps|benchmarks|config|docs|ml|models|static|templates|tests|workers"
+FOLDERS = "apps|benchmarks|config|docs|ml|models|recipes|static|templates|tests|workers"
 
 
 def name(page: Path) -> str:
@@ -55,7 +55,7 @@ def test_commands_that_are_named_exist(page: Path) -> None:
     assert [command for command in re.findall(r"manage\.py ([a-z_]+)", text) if command not in known] == []
     targets = re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE)
     assert [target for target in re.findall(r"`make ([a-z-]+)", text) if target not in targets] == []
-    modules = re.findall(r"python -m ((?:benchmarks|config|ml)\.[a-z_.]+)", text)
+    modules = re.findall(r"python -m ((?:benchmarks|config|ml|recipes)\.[a-z_.]+)", text)
     files = [PROJECT_ROOT.joinpath(*module.split(".")) for module in modules]
     assert [
         file for file in files if not file.with_suffix(".py").exists() and not (file / "__main__.py").exists()

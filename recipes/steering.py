@@ -74,7 +74,7 @@ def pointing(cams: NDArray[np.floating], boxes: Sequence[Sequence[Box]]) -> dict
 
     cams (n, L, h, w). `area` beside it is the mean share of the film that the boxes cover: what a random point reaches.
     """
-    told = {}
+    found = {}
     for column, label in enumerate(LABELS):
         own = [(cam[column], [b for b in each if b.label == label]) for cam, each in zip(cams, boxes, strict=True)]
         hits, areas = [], []
@@ -86,8 +86,8 @@ def pointing(cams: NDArray[np.floating], boxes: Sequence[Sequence[Box]]) -> dict
                 hits.append(any(b.x <= x <= b.x + b.width and b.y <= y <= b.y + b.height for b in scaled))
                 areas.append(float(inside(each, 64, 64).mean()))
         if len(hits) >= MIN_FILMS:
-            told[label] = {"films": len(hits), "pointing": float(np.mean(hits)), "area": float(np.mean(areas))}
-    return told
+            found[label] = {"films": len(hits), "pointing": float(np.mean(hits)), "area": float(np.mean(areas))}
+    return found
 
 
 def _maps(network: CamNetwork, squares: NDArray[np.uint8], space: InputSpace) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """Maps that are drawn to boxes, while the scores stay what they were."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,20 @@ from ml.data import Box
 from ml.labels import LABELS
 from ml.model.networks import CamNetwork
 from ml.training.forward import run
-from ml.training.steering import MIN_FILMS, inside, pointing, steer
+from recipes.steering import MIN_FILMS, inside, pointing, steer
 from tests.ml import tiny
 
 LABEL = LABELS.index("Pneumonia")
 SIDE = tiny.SPACE.size
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads of a tiny network wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def films(count: int) -> tuple[np.ndarray, list[list[Box]]]:

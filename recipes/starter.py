@@ -1,10 +1,10 @@
 """The starter model: ImageNet features of EfficientNet-Lite, a convex head, a short fine-tuning, weights averaged.
 
-`python -m ml.training.starter --data DIR --out DIR` takes minutes on two CPU cores. With about a thousand films a long
+`python -m recipes.starter --data DIR --out DIR` takes minutes on two CPU cores. With about a thousand films a long
 training overfits, so: (1) regularised logistic heads on frozen features; (2) a few epochs of fine-tuning from there
 (Kumar et al. 2022, LP-FT); (3) one network per patient-wise fold, whose weights are averaged (Wortsman et al. 2022,
 model soups) while each fold's films give held-out predictions for calibration, thresholds and heatmap scale; (4) maps
-drawn towards the radiologists' boxes of training films, where there are enough (`ml.training.steering`).
+drawn towards the radiologists' boxes of training films, where there are enough (`recipes.steering`).
 """
 
 import argparse
@@ -49,7 +49,7 @@ from ml.training.fitting import TrainingData, mean_auroc
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
-from ml.training.steering import pointing, steer
+from recipes.steering import pointing, steer
 
 LOG = logging.getLogger(__name__)
 
@@ -196,8 +196,8 @@ def draw_to_boxes(
     if boxed:
         features = run(network, squares, SPACE, indices=train).features
         films = np.asarray(squares[np.array(boxed)])
-        told = steer(network, films, [boxes[index] for index in boxed], features, SPACE)
-        LOG.info("maps drawn to the boxes of %s", dict(told))
+        changed = steer(network, films, [boxes[index] for index in boxed], features, SPACE)
+        LOG.info("maps drawn to the boxes of %s", dict(changed))
 
 
 def synthetic_films(count: int) -> NDArray[np.uint8] | None:
@@ -255,7 +255,7 @@ def make(data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: i
     manifest = package(
         out, network, SPACE, held, Description(name, ARCHITECTURE, text, data_card, LIMITS), metrics, gate
     )
-    _tell(manifest, truth, outputs)
+    _log_figures(manifest, truth, outputs)
     return manifest
 
 
@@ -263,7 +263,7 @@ def _refused(gate: Any, features: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray((gate.score(features) < 0) | (gate.distance(features) > gate.max_distance))
 
 
-def _tell(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:
+def _log_figures(manifest: Manifest, truth: NDArray[np.float32], outputs: Outputs) -> None:
     probabilities = calibrate(outputs.logits, LABELS, manifest.calibration)
     error = np.mean([calibration_error(truth[:, i], probabilities[:, i]) for i in range(len(LABELS))])
     LOG.info("%s", manifest.card)
