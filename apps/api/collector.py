@@ -9,7 +9,8 @@ from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.selectors import jobs_by_state, refusing_workers, serving_workers
 
 

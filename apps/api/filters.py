@@ -8,7 +8,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import Serializer
 
 from apps.api.serializers import StudyQuerySerializer
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import studies_with_status
 from apps.reports.status import with_report_state
 from apps.studies.models import Study

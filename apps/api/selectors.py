@@ -8,7 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.urls import reverse
 
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.selectors import RECEIVED
 from apps.inference.warnings import CodedWarning, warnings_of
 from apps.reports.status import ReportState, report_states

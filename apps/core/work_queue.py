@@ -14,6 +14,17 @@ from apps.core.identifiers import uuid7
 from apps.core.wake_up import WakeUp, wake_after_commit
 
 
+class JobState(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    COMPLETE = "complete", "Complete"
+    REJECTED = "rejected", "Rejected"
+    FAILED = "failed", "Failed"
+
+
+OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
 class Work(models.Model):
     """One job, from its request to its end. A worker holds it for the time of a lease; it has three attempts."""
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from apps.inference.models import OPEN_STATES, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import InferenceJob
 from apps.registry import engine
 from apps.studies.models import ImageRejection, Instance
 from apps.studies.reading_order import reading_order

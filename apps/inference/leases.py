@@ -13,7 +13,8 @@ from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
 from apps.core.retry import MAX_ATTEMPTS, failure_of, pause_after_attempt, pause_after_wait, waits
-from apps.inference.models import InferenceJob, JobState, QueuedReading, ShadowReading
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob, QueuedReading, ShadowReading
 
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
 QUEUES: tuple[type[QueuedReading], ...] = (InferenceJob, ShadowReading)

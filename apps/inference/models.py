@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.identifiers import uuid7
+from apps.core.work_queue import OPEN_STATES, JobState
 from apps.deployment.models import Challenger
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
@@ -17,22 +18,11 @@ from apps.tenants.fields import TenantForeignKey
 from apps.tenants.models import TenantModel
 
 
-class JobState(models.TextChoices):
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    COMPLETE = "complete", "Complete"
-    REJECTED = "rejected", "Rejected"
-    FAILED = "failed", "Failed"
-
-
 class Priority(models.IntegerChoices):
     LOW = -1, "Low"
     ROUTINE = 0, "Routine"
     HIGH = 1, "High"
     STAT = 2, "STAT"
-
-
-OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class QueuedReading(TenantModel):

@@ -10,7 +10,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.services import request_inference
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx

@@ -16,6 +16,7 @@ from apps.core.metrics import JOBS, SHADOWS
 from apps.core.process_names import has_ended
 from apps.core.retry import failure_of
 from apps.core.wake_up import WakeUp, wake_now
+from apps.core.work_queue import JobState
 from apps.inference.leases import (
     QUEUES,
     Claim,
@@ -27,7 +28,7 @@ from apps.inference.leases import (
     spend_attempt,
     waiting_reason,
 )
-from apps.inference.models import InferenceJob, JobState, QueuedReading, Worker
+from apps.inference.models import InferenceJob, QueuedReading, Worker
 from apps.inference.services import request_inference
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx

@@ -9,7 +9,8 @@ from django.db.models.functions import Coalesce, Now
 from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
-from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
+from apps.core.work_queue import JobState
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, ShadowReading, Worker
 from apps.inference.warnings import has_known_sides
 from apps.registry import engine
 from apps.studies.models import Instance, Study

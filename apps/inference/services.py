@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.wake_up import WakeUp, wake_after_commit
+from apps.core.work_queue import JobState
 from apps.deployment.models import canary_reads
 from apps.deployment.selectors import thresholds_for
 from apps.inference.fairness import REMEMBER
@@ -30,12 +31,7 @@ from apps.inference.leases import (
     WAITING,
     ClaimedJob,
 )
-from apps.inference.models import (
-    InferenceJob,
-    JobState,
-    Priority,
-    Worker,
-)
+from apps.inference.models import InferenceJob, Priority, Worker
 from apps.inference.shadows import queue_shadows
 from apps.registry import engine
 from apps.registry.models import ModelVersion

@@ -12,10 +12,11 @@ from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
 from apps.core.wake_up import WakeUp, wake_after_commit
+from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import challenger_for, open_challengers, thresholds_for
 from apps.inference.leases import LEASE, TAKEN, WAITING, ClaimedShadow
-from apps.inference.models import InferenceJob, JobState, ShadowReading
+from apps.inference.models import InferenceJob, ShadowReading
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import current_tenant_id, tenant_tx
 

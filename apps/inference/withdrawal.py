@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from apps.accounts.models import User
-from apps.inference.models import OPEN_STATES, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import InferenceJob
 from apps.inference.services import request_inference
 from apps.studies import changes
 from apps.studies.models import Study

@@ -11,9 +11,10 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.metrics import INSTANCES
 from apps.core.transactions import again_after_deadlock
+from apps.core.work_queue import JobState
 from apps.inference.fairness import priority_of
 from apps.inference.image_choice import candidate_images, choose_image
-from apps.inference.models import InferenceJob, JobState
+from apps.inference.models import InferenceJob
 from apps.inference.rejections import record_rejection_note
 from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
 from apps.ingest.duplicates import resolve_duplicate

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
 from apps.inference.warnings import CodedWarning, warnings_of

@@ -10,7 +10,8 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import RECEIVED, studies_with_status
 from apps.registry import engine
 from apps.reports.models import ReportStatus

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import Heatmap, latest_job
 from apps.inference.warnings import CodedWarning, warnings_of
 from apps.registry.models import ModelVersion

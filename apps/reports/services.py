@@ -12,7 +12,8 @@ from apps.audit.services import record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, OutOfSpaceError, UnavailableError
 from apps.core.identifiers import uuid7
 from apps.core.text import clean_text
-from apps.inference.models import OPEN_STATES, Finding, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
 from apps.reports.models import FindingReview, Report, ReportDraft, ReportStatus, Verdict

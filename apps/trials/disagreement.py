@@ -10,9 +10,10 @@ from uuid import UUID
 
 from django.db.models import Count, F, Min, Q
 
+from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import challenger_for
-from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
+from apps.inference.models import Finding, InferenceJob, ShadowReading
 from apps.reports.models import FindingReview, Verdict
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
+from apps.core.work_queue import JobState
 from apps.deployment.models import Activation, Deployment
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.registry.models import ModelVersion
 from apps.studies.models import Study
 from apps.tenants.models import Tenant

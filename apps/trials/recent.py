@@ -4,7 +4,8 @@ import datetime
 from dataclasses import dataclass
 from uuid import UUID
 
-from apps.inference.models import Finding, InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import Finding, InferenceJob
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance
 

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db.models import Count, Q
 
 from apps.audit.models import AuditEvent
-from apps.inference.models import OPEN_STATES, HeatmapGrids, InferenceJob, JobState
+from apps.core.work_queue import OPEN_STATES, JobState
+from apps.inference.models import HeatmapGrids, InferenceJob
 from apps.reports.models import ReportDraft
 from apps.studies.models import Instance, Study
 from apps.studies.storage import matches_key

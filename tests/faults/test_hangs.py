@@ -11,7 +11,8 @@ from django.db import OperationalError, close_old_connections, connections
 
 from apps.core import wake_up
 from apps.core.postgresql import deadlines
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.tenants.roles import LIMITS
 from apps.tenants.scope import tenant_tx
 from config import databases

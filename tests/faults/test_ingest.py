@@ -15,7 +15,8 @@ import pytest
 import requests
 from django.db import DatabaseError, connections
 
-from apps.inference.models import OPEN_STATES, InferenceJob
+from apps.core.work_queue import OPEN_STATES
+from apps.inference.models import InferenceJob
 from apps.tenants.scope import tenant_tx
 from config.embedded import postgres, valkey
 from config.processes import ENVIRONMENT, command

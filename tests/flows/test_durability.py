@@ -15,8 +15,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from apps.audit.services import Actor
+from apps.core.work_queue import JobState
 from apps.deployment.services import activate, challenge
-from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading, Worker
+from apps.inference.models import Finding, InferenceJob, ShadowReading, Worker
 from apps.registry.services import fetch_artifact, register
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx

@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from apps.core.process_names import has_ended
 from apps.core.retry import MAX_ATTEMPTS
+from apps.core.work_queue import JobState
 from apps.inference import retries, services
-from apps.inference.models import Finding, InferenceJob, JobState, Worker
+from apps.inference.models import Finding, InferenceJob, Worker
 from apps.registry.engine import LABELS
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx

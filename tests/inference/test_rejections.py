@@ -8,7 +8,8 @@ from pydicom import uid
 
 from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.rejections import reject_image, withdraw_rejection
 from apps.inference.services import claim_jobs, complete_jobs
 from apps.reports.selectors import draft_of

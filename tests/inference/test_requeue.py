@@ -13,8 +13,9 @@ from django.urls import reverse
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.core.retry import MAX_ATTEMPTS
+from apps.core.work_queue import JobState
 from apps.inference import retries, services
-from apps.inference.models import InferenceJob, JobState
+from apps.inference.models import InferenceJob
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PASSWORD, Hospital
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.services import claim_jobs
 from apps.reports.printed import differing_reports
 from apps.reports.services import sign_report

@@ -9,7 +9,8 @@ from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.services import claim_jobs, reject_job
 from apps.portal.worklist_query import PAGE_SIZE, WorklistQuery, worklist_page
 from apps.studies.models import Patient, Study

@@ -7,7 +7,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from apps.core.errors import UnavailableError
-from apps.inference.models import JobState
+from apps.core.work_queue import JobState
 from apps.reports.selectors import draft_of, report_of
 from apps.reports.services import render_pdf
 from apps.studies.models import Study, object_key

@@ -14,8 +14,9 @@ from django.core.files.storage import default_storage
 
 from apps.audit.services import Actor
 from apps.core.errors import UnavailableError
+from apps.core.work_queue import JobState
 from apps.deployment.services import activate
-from apps.inference.models import InferenceJob, JobState
+from apps.inference.models import InferenceJob
 from apps.inference.rendering import image_png
 from apps.registry.services import fetch_artifact, register
 from apps.studies.storage import local_path

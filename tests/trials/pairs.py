@@ -5,9 +5,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import thresholds_for
-from apps.inference.models import Finding, InferenceJob, JobState, ShadowReading
+from apps.inference.models import Finding, InferenceJob, ShadowReading
 from apps.reports.models import FindingReview
 from apps.studies.models import Patient, Study
 from apps.tenants.scope import tenant_tx

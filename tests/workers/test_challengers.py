@@ -7,9 +7,10 @@ import pytest
 from django.core.files.storage import default_storage
 
 from apps.audit.services import Actor
+from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger, canary_reads
 from apps.deployment.services import challenge, end_challenge
-from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState, ShadowReading, Worker
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, ShadowReading, Worker
 from apps.inference.retries import expire_leases
 from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows, drop_ended_shadows
 from apps.registry.models import ModelVersion

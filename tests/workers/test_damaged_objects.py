@@ -9,7 +9,8 @@ from django.core.files.storage import default_storage
 
 from apps.audit.services import Actor
 from apps.core.errors import ObjectLostError
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.inference.rendering import image_png
 from apps.ingest.intake import ingest_instance, inspect_file
 from apps.studies.models import Instance

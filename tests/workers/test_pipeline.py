@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from django.db import DataError, OperationalError, connections
 
+from apps.core.work_queue import JobState
 from apps.inference import services as inference
-from apps.inference.models import Finding, HeatmapGrids, InferenceJob, JobState
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob
 from apps.inference.selectors import get_heatmap
 from apps.registry.engine import LABELS, Predictor
 from apps.reports.models import ReportDraft

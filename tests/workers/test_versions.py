@@ -20,9 +20,10 @@ from safetensors.numpy import load_file, save
 
 from apps.api.readiness import Check, readiness, reset_cache
 from apps.audit.services import Actor
+from apps.core.work_queue import JobState
 from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, retire, roll_back, set_points, unpin
-from apps.inference.models import Finding, InferenceJob, JobState, Worker
+from apps.inference.models import Finding, InferenceJob, Worker
 from apps.inference.selectors import refusing_workers
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import tenant_tx

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydicom import uid
 
-from apps.inference.models import InferenceJob, JobState
+from apps.core.work_queue import JobState
+from apps.inference.models import InferenceJob
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study, instances_of, other_objects_of
 from apps.tenants.scope import tenant_tx

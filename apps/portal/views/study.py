@@ -8,7 +8,7 @@ from django.views.decorators.http import require_GET
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record, record_once
-from apps.inference.models import OPEN_STATES
+from apps.core.work_queue import OPEN_STATES
 from apps.inference.selectors import RECEIVED
 from apps.portal.access import MemberRequest, members_only
 from apps.portal.selectors import StudyPage, study_page

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from apps.audit.services import command_actor
-from apps.inference.models import JobState
+from apps.core.work_queue import JobState
 from apps.inference.requeue import ended_jobs, requeue
 from apps.tenants.models import Tenant
 
