@@ -26,14 +26,44 @@ def _checked(truth: Array, scores: Array) -> tuple[NDArray[np.bool_], NDArray[np
     return wanted[known] > 0, values[known]
 
 
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2.0)[inverse], dtype=np.float64)
+def _ranked(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[Array, Array, Array]:
+    """Cumulative counts from the highest score down, one entry for each distinct score.
+
+    Returns:
+        Distinct scores, falling (K,); positives at or above each (K,); images at or above each (K,).
+    """
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(values) - 1)
+    return ordered[last], np.cumsum(positive[order])[last], last + 1
+
+
+def _rates(truth: Array, scores: Array, use: str) -> tuple[Array, Array, Array]:
+    """Thresholds, falling (K,), with the true and false positive rate of "positive if score >= threshold" (K,).
+
+    A threshold lies half-way to the next lower score; the lowest one is the lowest score. `use` begins the error.
+    """
+    positive, values = _checked(truth, scores)
+    if positive.all() or not positive.any():
+        raise MetricUndefined(f"{use} at least one positive and one negative film.")
+    ranked, hits, images = _ranked(positive, values)
+    thresholds = (ranked + np.append(ranked[1:], ranked[-1])) / 2.0
+    return thresholds, hits / hits[-1], (images - hits) / (images[-1] - hits[-1])
+
+
+def _thinned(curve: NDArray[np.float64], length: Array, points: int) -> NDArray[np.float64]:
+    """At most `points` vertices of a curve, evenly spaced along it.
+
+    fpr + tpr is the length along a monotone curve in the city-block metric, so even steps keep its corners.
+    """
+    if len(curve) <= points:
+        return curve
+    wanted = np.searchsorted(length, np.linspace(0.0, 2.0, points))
+    return curve[np.unique(np.minimum(wanted, len(curve) - 1))]
 
 
 def auroc(truth: Array, scores: Array) -> float:
-    """Area under the ROC curve: the Mann-Whitney statistic with mid-ranks, so ties count one half.
+    """Area under the ROC curve: the Mann-Whitney statistic, in which ties count one half.
 
     Args:
         truth: (N,) of 0, 1 or NaN (unknown, left out).
@@ -43,12 +73,12 @@ def auroc(truth: Array, scores: Array) -> float:
         MetricUndefined: one of the two classes is missing.
     """
     positive, values = _checked(truth, scores)
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
+    if positive.all() or not positive.any():
         raise MetricUndefined("AUROC needs at least one positive and one negative film.")
-    rank_sum = float(_midranks(values)[positive].sum())
-    return (rank_sum - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative)
+    _, hits, images = _ranked(positive, values)
+    ties = np.diff(hits, prepend=0)
+    wins = np.diff(images - hits, prepend=0) * (hits - ties / 2.0)
+    return float(wins.sum() / (hits[-1] * (images[-1] - hits[-1])))
 
 
 def average_precision(truth: Array, scores: Array) -> float:
@@ -59,12 +89,8 @@ def average_precision(truth: Array, scores: Array) -> float:
     positive, values = _checked(truth, scores)
     if not positive.any():
         raise MetricUndefined("Average precision needs at least one positive film.")
-    order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    hits = np.cumsum(positive[order])[ends]
-    precision = hits / (ends + 1.0)
-    recall = hits / hits[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    _, hits, images = _ranked(positive, values)
+    return float(np.sum(np.diff(hits / hits[-1], prepend=0.0) * (hits / images)))
 
 
 def youden_threshold(truth: Array, scores: Array) -> float:
@@ -75,17 +101,8 @@ def youden_threshold(truth: Array, scores: Array) -> float:
     Raises:
         MetricUndefined: one of the two classes is missing.
     """
-    positive, values = _checked(truth, scores)
-    if positive.all() or not positive.any():
-        raise MetricUndefined("Youden's J needs at least one positive and one negative film.")
-    order = np.argsort(-values, kind="stable")
-    ordered = values[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(values) - 1)
-    hits = np.cumsum(positive[order])[ends]
-    alarms = ends + 1 - hits
-    best = int(np.argmax(hits / positive.sum() - alarms / (~positive).sum()))
-    at = ordered[ends[best]]
-    return float((at + ordered[ends[best] + 1]) / 2.0 if best + 1 < len(ends) else at)
+    thresholds, sensitivity, alarms = _rates(truth, scores, "Youden's J needs")
+    return float(thresholds[np.argmax(sensitivity - alarms)])
 
 
 def calibration_bins(truth: Array, probabilities: Array, bins: int = 15) -> NDArray[np.float64]:
@@ -119,19 +136,9 @@ def roc_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.floa
 
     A longer curve is thinned to evenly spaced vertices of its own. Raises MetricUndefined without both classes.
     """
-    positive, values = _checked(truth, scores)
-    if positive.all() or not positive.any():
-        raise MetricUndefined("A ROC curve needs at least one positive and one negative film.")
-    order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    hits = np.cumsum(positive[order])[ends]
-    curve = np.stack([(ends + 1 - hits) / (~positive).sum(), hits / positive.sum()], axis=1)
-    curve = np.concatenate([np.zeros((1, 2)), curve])
-    if len(curve) > points:
-        # fpr + tpr is the length along a monotone curve in the city-block metric, so even steps keep its corners.
-        wanted = np.searchsorted(curve.sum(axis=1), np.linspace(0.0, 2.0, points))
-        curve = curve[np.unique(np.minimum(wanted, len(curve) - 1))]
-    return curve
+    _, sensitivity, alarms = _rates(truth, scores, "A ROC curve needs")
+    curve = np.concatenate([np.zeros((1, 2)), np.stack([alarms, sensitivity], axis=1)])
+    return _thinned(curve, curve.sum(axis=1), points)
 
 
 def operating_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[np.float64]:
@@ -143,20 +150,8 @@ def operating_curve(truth: Array, scores: Array, points: int = 100) -> NDArray[n
     Raises:
         MetricUndefined: one of the two classes is missing.
     """
-    positive, values = _checked(truth, scores)
-    if positive.all() or not positive.any():
-        raise MetricUndefined("Operating points need at least one positive and one negative film.")
-    order = np.argsort(-values, kind="stable")
-    ordered = values[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(values) - 1)
-    hits = np.cumsum(positive[order])[ends]
-    sensitivity, alarms = hits / positive.sum(), (ends + 1 - hits) / (~positive).sum()
-    thresholds = (ordered[ends] + ordered[np.append(ends[1:], ends[-1])]) / 2.0
-    curve = np.stack([thresholds, sensitivity, 1.0 - alarms], axis=1)
-    if len(curve) > points:
-        wanted = np.searchsorted(sensitivity + alarms, np.linspace(0.0, 2.0, points))
-        curve = curve[np.unique(np.minimum(wanted, len(curve) - 1))]
-    return curve
+    thresholds, sensitivity, alarms = _rates(truth, scores, "Operating points need")
+    return _thinned(np.stack([thresholds, sensitivity, 1.0 - alarms], axis=1), sensitivity + alarms, points)
 
 
 def _or_none(metric: Callable[[Array, Array], float], truth: Array, scores: Array) -> float | None:
