@@ -21,7 +21,7 @@ from apps.audit.services import actor_of, record, record_once
 from apps.inference.rendering import heatmap_png
 from apps.inference.selectors import get_heatmap
 from apps.registry import engine
-from apps.reports.services import render_pdf
+from apps.reports.responses import report_response
 from apps.studies.selectors import get_study
 
 _UID = OpenApiParameter("study_instance_uid", OpenApiTypes.STR, OpenApiParameter.PATH, description="StudyInstanceUID")
@@ -120,12 +120,8 @@ class ReportVersionView(ReadView):
 
 
 def _pdf(request: Any, study_instance_uid: str, number: int | None = None) -> HttpResponse:
-    study = get_study(study_instance_uid)
-    document = render_pdf(study=study, number=number)
-    record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request._request), object_id=study.pk)
-    response = HttpResponse(document, content_type="application/pdf")
-    response["Content-Disposition"] = f'inline; filename="{request._request.tenant.slug}-report.pdf"'
-    return response
+    study, filename = get_study(study_instance_uid), f"{request._request.tenant.slug}-report.pdf"
+    return report_response(request._request, study, filename, number=number, inline=True)
 
 
 class HeatmapView(ReadView):

@@ -1,11 +1,13 @@
-"""HTML to PDF/A with WeasyPrint, which fetches no URL and executes no script."""
+"""HTML to PDF/A with WeasyPrint, which fetches no URL and executes no script; and the response with such a file."""
 
 import warnings
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from django.http import HttpResponse
 from django.template.loader import get_template
+from django.utils.http import content_disposition_header
 
 from apps.core.errors import UnavailableError
 
@@ -44,6 +46,17 @@ def to_pdf(html: str, *stylesheets: str) -> bytes:
         pdf_variant=VARIANT,
         pdf_tags=True,
     )
+
+
+def pdf_response(document: bytes, filename: str, *, inline: bool = False) -> HttpResponse:
+    """A PDF to download, or to show in the browser.
+
+    Args:
+        filename: without patient data, because it stays in download folders and logs.
+        inline: the browser shows the file instead of saving it.
+    """
+    disposition = content_disposition_header(not inline, filename)
+    return HttpResponse(document, content_type="application/pdf", headers={"Content-Disposition": disposition})
 
 
 def only_data_urls(weasyprint: ModuleType) -> Any:

@@ -7,14 +7,15 @@ findings, and its database role cannot read one.
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Model
 from django.forms import Form
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 
-from apps.core.errors import ChecxrayError
+from apps.core.documents import pdf_response
+from apps.core.errors import ChecxrayError, UnavailableError
 
 
 def _is_operator(request: HttpRequest) -> bool:
@@ -87,3 +88,12 @@ def run_service(form: Form, service: Callable[..., Any], **arguments: Any) -> An
     except ChecxrayError as error:
         form.add_error(None, error.detail)
     return None
+
+
+def download_pdf(request: HttpRequest, render: Callable[[], bytes], *, filename: str, back_to: str) -> HttpResponse:
+    """A PDF to download; where this machine can make none, the page `back_to` with the reason."""
+    try:
+        return pdf_response(render(), filename)
+    except UnavailableError as error:
+        messages.error(request, error.detail)
+        return HttpResponseRedirect(back_to)

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.audit.operator_access import record_operator_access
 from apps.audit.services import actor_of
-from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure, table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
 from apps.deployment.admin.previews import PreviewForm, preview_form, render_previews, tenants_previewed
@@ -27,7 +26,7 @@ from apps.deployment.services import activate_or_request, request_evaluations, r
 from apps.evaluation.admin.sets import jobs_table
 from apps.evaluation.models import EvaluationSet
 from apps.registry.models import ModelVersion
-from apps.tenants.operator_admin import OperatorAdmin, run_service
+from apps.tenants.operator_admin import OperatorAdmin, download_pdf, run_service
 
 
 @admin.register(ModelVersion)
@@ -185,14 +184,12 @@ class ModelVersionAdmin(OperatorAdmin):
 
     def card_pdf_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
-        try:
-            document = render_card_pdf(version=version)
-        except UnavailableError as error:
-            messages.error(request, error.detail)
-            return redirect("admin:registry_modelversion_card", version.pk)
-        response = HttpResponse(document, content_type="application/pdf")
-        response["Content-Disposition"] = f'attachment; filename="card-{version.name}-{version.number}.pdf"'
-        return response
+        return download_pdf(
+            request,
+            lambda: render_card_pdf(version=version),
+            filename=f"card-{version.name}-{version.number}.pdf",
+            back_to=reverse("admin:registry_modelversion_card", args=[version.pk]),
+        )
 
     def evaluate_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         return evaluate_view(self, request, version_id)

@@ -3,17 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.urls import URLPattern, path
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 
-from apps.core.errors import UnavailableError
 from apps.core.html_tables import figure
 from apps.evaluation.execution import render_evaluation_pdf
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import evaluation_sections
-from apps.tenants.operator_admin import OperatorAdmin
+from apps.tenants.operator_admin import OperatorAdmin, download_pdf
 
 
 @admin.register(Evaluation)
@@ -39,11 +38,9 @@ class EvaluationAdmin(OperatorAdmin):
 
     def pdf_view(self, request: HttpRequest, evaluation_id: UUID) -> HttpResponse:
         evaluation = get_object_or_404(Evaluation.objects.select_related("model_version"), pk=evaluation_id)
-        try:
-            document = render_evaluation_pdf(evaluation=evaluation)
-        except UnavailableError as error:
-            messages.error(request, error.detail)
-            return redirect("admin:evaluation_evaluation_change", evaluation.pk)
-        response = HttpResponse(document, content_type="application/pdf")
-        response["Content-Disposition"] = f'attachment; filename="evaluation-{evaluation.pk}.pdf"'
-        return response
+        return download_pdf(
+            request,
+            lambda: render_evaluation_pdf(evaluation=evaluation),
+            filename=f"evaluation-{evaluation.pk}.pdf",
+            back_to=reverse("admin:evaluation_evaluation_change", args=[evaluation.pk]),
+        )

@@ -7,13 +7,12 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_GET, require_POST
 
-from apps.audit.models import AuditEvent
-from apps.audit.services import actor_of, record
 from apps.core.errors import ConflictError, NotFoundError
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import latest_job
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.reports import services
+from apps.reports.responses import report_response
 from apps.studies.models import Study
 from apps.studies.selectors import get_study_by_id
 from apps.tenants.models import Role
@@ -89,9 +88,4 @@ def version_pdf(request: MemberRequest, pk: UUID, number: int) -> HttpResponse:
 def _pdf(request: MemberRequest, pk: UUID, *, number: int | None = None, draft: bool = False) -> HttpResponse:
     require_role(request.membership, Role.RADIOLOGIST)
     study = get_study_by_id(pk)
-    document = services.render_pdf(study=study, number=number, draft=draft)
-    record(action=AuditEvent.Action.REPORT_READ, by=actor_of(request), object_id=study.pk)
-    response = HttpResponse(document, content_type="application/pdf")
-    # No patient data in the file name, because it stays in download folders and logs.
-    response["Content-Disposition"] = f'attachment; filename="chest-report-{study.pk}.pdf"'
-    return response
+    return report_response(request, study, f"chest-report-{study.pk}.pdf", number=number, draft=draft)
