@@ -6,17 +6,23 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint migration-lint types migrations unit faults bench format hooks requirements release-migrations clean
+.PHONY: demo test lint js migration-lint types migrations unit faults bench format hooks requirements release-migrations clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
 
 test: lint types migrations unit
 
-lint: $(VENV)/.development migration-lint
+lint: $(VENV)/.development migration-lint js
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# The scripts of static/js: lint and format, types, unit tests.
+js: node_modules/.installed
+	$(BIN)/node node_modules/@biomejs/biome/bin/biome check
+	$(BIN)/node node_modules/typescript/bin/tsc
+	$(BIN)/node --import ./tests/js/dom.js --test "tests/js/*.test.js"
 
 migration-lint: $(VENV)/.development
 	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python -m config.migration_lint
@@ -38,9 +44,10 @@ faults: $(VENV)/.development
 bench: $(VENV)/.development
 	@$(BIN)/python -m benchmarks
 
-format: $(VENV)/.development
+format: $(VENV)/.development node_modules/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/node node_modules/@biomejs/biome/bin/biome check --write
 
 # What CI checks quickly, before each commit.
 hooks: $(VENV)/.development
@@ -57,7 +64,7 @@ release-migrations: $(VENV)/.development
 	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python -m config.migration_lint --release
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Checxray needs Python 3.11 or newer: make demo PYTHON=python3.11")'
@@ -72,3 +79,7 @@ $(VENV)/.development: requirements-dev.txt | $(BIN)/python
 	@echo "Installing the pinned requirements for development"
 	@$(BIN)/python -m pip install --quiet --progress-bar on -r requirements-dev.txt
 	@touch $@ $(VENV)/.run-time
+
+node_modules/.installed: package-lock.json $(VENV)/.development
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --silent
+	@touch $@

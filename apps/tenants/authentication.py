@@ -34,7 +34,7 @@ def _enforce_csrf(request: Request) -> None:
     check.process_request(request._request)
     reason = check.process_view(request._request, None, (), {})  # type: ignore[arg-type]
     if reason:
-        raise PermissionDenied(f"CSRF failed: {reason}. Reload the page and try again.")
+        raise PermissionDenied(f"This page is out of date: reload it and try again. (CSRF: {reason})")
 
 
 class HasTenant(BasePermission):

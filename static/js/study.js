@@ -1,153 +1,216 @@
-import { announce, byId, fragment, isTyping, poll } from "./page.js";
+// The study page: the film with the AI's overlay, the reader's verdicts, the signature, and results that arrive later.
+import { announce, byId, find, findAll, isTyping, poll } from "./page.js";
+import { RequestError, requestHtml, requestJson } from "./requests.js";
+import { reading } from "./texts.js";
 import { Viewer } from "./viewer.js";
 
 const POLL_SECONDS = 1.5;
 const SLOW_POLL_SECONDS = 15;
 const desk = byId("desk");
 const panels = byId("panels");
-const overlay = byId("overlay");
+const film = byId("film", HTMLImageElement);
+const overlay = byId("overlay", HTMLImageElement);
+const opacity = byId("opacity", HTMLInputElement);
 const viewer = new Viewer();
+/** @type {HTMLElement | null} */
 let picked = null;
 let overlayOn = false;
+let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
 byId("tools").hidden = false;
-document.querySelector('[data-action="help"]').hidden = false;
-byId("film").addEventListener("error", () => { byId("film-error").hidden = false; });
-if (byId("film").complete && !byId("film").naturalWidth) byId("film-error").hidden = false;
+button("help").hidden = false;
+film.addEventListener("error", () => showFilmError(true));
+if (film.complete && !film.naturalWidth) showFilmError(true);
 overlay.addEventListener("error", () => {
   pick(picked, false);
   announce("The map cannot be shown");
   showProblem("The map cannot be shown. Reload the page; if it stays so, tell your administrator.");
 });
+opacity.addEventListener("input", () => changeOpacity(0));
 start();
+poll(POLL_SECONDS, follow);
 
 function start() {
-  const first = panels.querySelector("tr.is-flagged[data-map]") ?? panels.querySelector("tr[data-map]");
-  pick(first, panels.querySelector("tr.is-flagged[data-map]") !== null);
+  const flagged = row("tr.is-flagged[data-map]");
+  pick(flagged ?? row("tr[data-map]"), flagged !== null);
+}
+
+/**
+ * The first row of the findings that a selector names.
+ *
+ * @param {string} selector
+ */
+function row(selector) {
+  return findAll(panels, selector)[0] ?? null;
+}
+
+/** @param {string} action */
+function button(action) {
+  return find(document, `[data-action="${action}"]`, HTMLButtonElement);
+}
+
+/** @param {boolean} isShown */
+function showFilmError(isShown) {
+  byId("film-error").hidden = !isShown;
 }
 
 // Overlay
-function pick(row, show) {
+
+/**
+ * Pick a finding, and show its map over the film or none.
+ *
+ * @param {HTMLElement | null} chosen a row of the findings
+ * @param {boolean} show
+ */
+function pick(chosen, show) {
   // Only the image that the AI read has maps.
-  if (show) showImage(panels.querySelector("[data-main]"));
-  picked = row;
-  overlayOn = Boolean(row) && show && "map" in row.dataset;
-  for (const each of panels.querySelectorAll("tr[data-label]")) {
-    const isShown = each === row && overlayOn;
+  if (show) showImage(row("[data-main]"));
+  picked = chosen;
+  overlayOn = show && chosen?.dataset.map !== undefined;
+  for (const each of findAll(panels, "tr[data-label]")) {
+    const isShown = each === chosen && overlayOn;
     each.classList.toggle("is-shown", isShown);
-    each.querySelector(".pick").setAttribute("aria-pressed", String(isShown));
+    find(each, ".pick").setAttribute("aria-pressed", String(isShown));
   }
-  const toggle = document.querySelector('[data-action="overlay"]');
+  const toggle = button("overlay");
   toggle.setAttribute("aria-pressed", String(overlayOn));
-  toggle.disabled = !panels.querySelector("tr[data-map]");
-  byId("overlay-tag").hidden = byId("scale").hidden = overlay.hidden = !overlayOn;
-  if (!overlayOn) return;
-  // The finding's key makes the address of another result another address; it names no patient.
-  overlay.src = `${desk.dataset.heatmapUrl.replace("LABEL", row.dataset.label)}?of=${row.dataset.map}`;
-  overlay.alt = `Where the model looked for ${row.dataset.name}`;
-  overlay.style.opacity = byId("opacity").value / 100;
-  byId("overlay-tag").textContent = `AI overlay: ${row.dataset.name}`;
-  byId("scale-name").textContent = row.dataset.name;
+  toggle.disabled = !row("tr[data-map]");
+  for (const id of ["overlay-tag", "scale", "overlay"]) byId(id).hidden = !overlayOn;
+  if (chosen && overlayOn) drawOverlay(chosen.dataset);
 }
 
-function choose(row) {
-  if (!row) return;
-  if (!("map" in row.dataset)) {
-    announce(`${row.dataset.name}: far below its operating point, no map is shown`);
-    pick(row, false);
+/** @param {DOMStringMap} finding */
+function drawOverlay({ label = "", map, name = "" }) {
+  // The finding's key makes the address of another result another address; it names no patient.
+  overlay.src = `${desk.dataset.heatmapUrl?.replace("LABEL", label)}?of=${map}`;
+  overlay.alt = `Where the model looked for ${name}`;
+  changeOpacity(0);
+  byId("overlay-tag").textContent = `AI overlay: ${name}`;
+  byId("scale-name").textContent = name;
+}
+
+/** @param {HTMLElement | null} chosen a row of the findings */
+function choose(chosen) {
+  if (!chosen) return;
+  if (!("map" in chosen.dataset)) {
+    announce(`${chosen.dataset.name}: far below its operating point, no map is shown`);
+    pick(chosen, false);
     return;
   }
-  const show = !(row === picked && overlayOn);
-  pick(row, show);
-  announce(show ? `AI overlay shown for ${row.dataset.name}` : "AI overlay hidden");
+  const show = !(chosen === picked && overlayOn);
+  pick(chosen, show);
+  announce(show ? `AI overlay shown for ${chosen.dataset.name}` : "AI overlay hidden");
 }
 
-function showImage(button) {
-  if (!button || button.getAttribute("aria-pressed") === "true") return;
-  for (const each of panels.querySelectorAll(".image")) each.setAttribute("aria-pressed", String(each === button));
-  byId("film-error").hidden = true;
-  byId("film").src = `${desk.dataset.filmUrl}?${new URLSearchParams({ image: button.dataset.number })}`;
+/** @param {HTMLElement | null} chosen the button of an image */
+function showImage(chosen) {
+  if (!chosen || chosen.getAttribute("aria-pressed") === "true") return;
+  for (const each of findAll(panels, ".image")) each.setAttribute("aria-pressed", String(each === chosen));
+  loadFilm({ image: chosen.dataset.number ?? "" });
 }
 
+/** @param {Record<string, string>} query */
+function loadFilm(query) {
+  showFilmError(false);
+  film.src = `${desk.dataset.filmUrl}?${new URLSearchParams(query)}`;
+}
+
+/** @param {number} step */
 function changeOpacity(step) {
-  const slider = byId("opacity");
-  slider.value = Number(slider.value) + step;
-  overlay.style.opacity = slider.value / 100;
+  opacity.value = String(Number(opacity.value) + step);
+  overlay.style.opacity = String(Number(opacity.value) / 100);
 }
-
-byId("opacity").addEventListener("input", () => changeOpacity(0));
 
 // Actions
+
+/** @type {Record<string, (element?: HTMLElement) => void>} */
 const actions = {
-  pick: (element) => choose(element.closest("tr")),
-  image: (button) => {
-    showImage(button);
-    if (!("main" in button.dataset)) pick(picked, false);
+  pick: (element) => choose(element?.closest("tr") ?? null),
+  image: (element) => {
+    showImage(element ?? null);
+    if (!("main" in (element?.dataset ?? {}))) pick(picked, false);
   },
-  overlay: () => choose(picked ?? panels.querySelector("tr[data-map]")),
+  overlay: () => choose(picked ?? row("tr[data-map]")),
   "zoom-in": () => viewer.zoomBy(1.3),
   "zoom-out": () => viewer.zoomBy(1 / 1.3),
-  reset: () => { viewer.reset(); showInverted(false); },
+  reset: () => {
+    viewer.reset();
+    showInverted(false);
+  },
   invert: () => showInverted(viewer.invert()),
-  help: () => byId("help").showModal(),
-  "close-dialog": (element) => element.closest("dialog").close(),
+  help: () => byId("help", HTMLDialogElement).showModal(),
+  "close-dialog": (element) => element?.closest("dialog")?.close(),
   sign: (element) => {
-    element.disabled = true;
-    byId("sign-form").submit();
+    element?.setAttribute("disabled", "");
+    byId("sign-form", HTMLFormElement).submit();
   },
 };
+/** @type {Record<string, string>} */
+const KEYS = { h: "overlay", i: "invert", r: "reset", "?": "help", z: "zoom-in", Z: "zoom-out" };
 
+/** @param {boolean} inverted */
 function showInverted(inverted) {
-  document.querySelector('[data-action="invert"]').setAttribute("aria-pressed", String(inverted));
+  button("invert").setAttribute("aria-pressed", String(inverted));
 }
 
-document.addEventListener("click", (event) => {
-  const element = event.target.closest("[data-action]");
-  if (element && actions[element.dataset.action]) actions[element.dataset.action](element);
+document.addEventListener("click", ({ target }) => {
+  const element = target instanceof Element ? target.closest("[data-action]") : null;
+  if (element instanceof HTMLElement) actions[element.dataset.action ?? ""]?.(element);
 });
 
 document.addEventListener("keydown", (event) => {
   if (isTyping(event)) return;
-  if (/^[1-9]$/.test(event.key)) {
-    choose(panels.querySelectorAll("tr[data-label]")[Number(event.key) - 1]);
-    return;
-  }
-  const keys = {
-    h: "overlay", H: "overlay", i: "invert", I: "invert", r: "reset", R: "reset", "?": "help", z: "zoom-in", Z: "zoom-out",
-  };
-  if (event.key === "+" || event.key === "=") changeOpacity(10);
-  else if (event.key === "-") changeOpacity(-10);
-  else if (event.key.toLowerCase() === "s" && byId("impression")) {
-    event.preventDefault();
-    byId("impression").focus();
-  }
-  else if (keys[event.key]) actions[keys[event.key]]();
+  const { key } = event;
+  const action = KEYS[key] ?? KEYS[key.toLowerCase()];
+  if (/^[1-9]$/.test(key)) choose(findAll(panels, "tr[data-label]")[Number(key) - 1] ?? null);
+  else if (key === "+" || key === "=") changeOpacity(10);
+  else if (key === "-") changeOpacity(-10);
+  else if (key.toLowerCase() === "s") goToImpression(event);
+  else if (action) actions[action]();
 });
 
-document.addEventListener("submit", (event) => {
-  if (event.target.id === "sign-form") {
-    event.preventDefault();
-    byId("sign-dialog").showModal();
-  } else if ("review" in event.target.dataset) {
-    event.preventDefault();
-    review(event.target, event.submitter);
-  }
-});
-
-async function review(form, button) {
-  const body = new FormData(form);
-  body.append("verdict", button.value);
-  const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
-  if (!response?.ok) {
-    const problem = await response?.json().catch(() => null);
-    announce(problem?.detail ?? "The verdict was not saved; try again.");
-    showProblem(problem?.detail ?? "The verdict was not saved; try again.");
-    return;
-  }
-  for (const each of form.querySelectorAll(".verdict")) each.setAttribute("aria-pressed", String(each === button));
-  announce(`${form.closest("tr").dataset.name}: ${button.value === "agree" ? "you agree" : "you disagree"}`);
+/** @param {KeyboardEvent} event */
+function goToImpression(event) {
+  const impression = document.getElementById("impression");
+  if (!impression) return;
+  event.preventDefault();
+  impression.focus();
 }
 
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement)) return;
+  if (form.id === "sign-form") {
+    event.preventDefault();
+    byId("sign-dialog", HTMLDialogElement).showModal();
+  } else if ("review" in form.dataset && event.submitter instanceof HTMLButtonElement) {
+    event.preventDefault();
+    review(form, event.submitter);
+  }
+});
+
+/**
+ * Save the reader's verdict on a finding.
+ *
+ * @param {HTMLFormElement} form
+ * @param {HTMLButtonElement} chosen
+ */
+async function review(form, chosen) {
+  const body = new FormData(form);
+  body.append("verdict", chosen.value);
+  try {
+    await requestJson(form.action, { method: "POST", body });
+  } catch (error) {
+    const text = `The verdict was not saved. ${error instanceof RequestError ? error.message : "Try again."}`;
+    announce(text);
+    showProblem(text);
+    return;
+  }
+  for (const each of findAll(form, ".verdict")) each.setAttribute("aria-pressed", String(each === chosen));
+  announce(`${form.closest("tr")?.dataset.name}: ${chosen.value === "agree" ? "you agree" : "you disagree"}`);
+}
+
+/** @param {string} text */
 function showProblem(text) {
   const line = document.createElement("div");
   line.className = "message error";
@@ -156,33 +219,30 @@ function showProblem(text) {
 }
 
 // Updates
-poll(POLL_SECONDS, async () => {
-  const content = byId("panels-content");
-  if (!content.dataset.open && Date.now() < nextSlow) return;
-  nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
-  const response = await fetch(desk.dataset.stateUrl, { headers: { Accept: "application/json" } });
-  if (response.status === 401) location.reload();
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
-  const state = await response.json();
-  if (state.token !== content.dataset.token) await update(state);
-});
-let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
-function reading({ positive_count: flagged, has_no_operating_points: hasNoOperatingPoints }) {
-  if (flagged === null) return "Read by AI";
-  if (hasNoOperatingPoints) return "Read by AI: the version has no operating points";
-  return `Read by AI: ${flagged || "no"} finding${flagged === 1 ? "" : "s"} flagged`;
+async function follow() {
+  const { open, token } = byId("panels-content").dataset;
+  if (!open && Date.now() < nextSlow) return;
+  nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
+  const state = await requestJson(desk.dataset.stateUrl ?? "");
+  if (state.token !== token) await update(state);
 }
 
+/** @param {{ token: string, status: string, status_text: string, positive_count: number | null, has_no_operating_points: boolean }} state */
 async function update(state) {
-  const impression = byId("impression")?.value ?? "";
-  const hadFocus = document.activeElement?.id;
+  const typed = impressionField()?.value ?? "";
+  const focused = document.activeElement?.id;
   if (document.querySelector("dialog[open]")) return;
-  panels.innerHTML = await fragment(location.href);
-  if (byId("impression")) byId("impression").value = impression;
-  if (hadFocus) byId(hadFocus)?.focus({ preventScroll: true });
-  byId("film-error").hidden = true;
-  byId("film").src = `${desk.dataset.filmUrl}?${new URLSearchParams({ of: state.token.split(":")[0] })}`;
+  panels.innerHTML = await requestHtml(location.href);
+  const field = impressionField();
+  if (field) field.value = typed;
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  loadFilm({ of: state.token.split(":")[0] });
   start();
-  announce(state.status === "complete" ? reading(state) : state.status_text);
+  const isComplete = state.status === "complete";
+  announce(isComplete ? reading(state.positive_count, state.has_no_operating_points) : state.status_text);
+}
+
+function impressionField() {
+  return /** @type {HTMLTextAreaElement | null} */ (document.getElementById("impression"));
 }

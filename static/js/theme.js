@@ -7,17 +7,31 @@
   if (chosen) root.dataset.theme = chosen;
 
   function read() {
-    try { return localStorage.getItem(key); } catch { return null; }
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {string} theme */
+  function keep(theme) {
+    try {
+      localStorage.setItem(key, theme);
+    } catch {
+      // Private mode: it lasts for this page.
+    }
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.querySelector('[data-action="theme"]');
-    if (!button) return;
+    if (!(button instanceof HTMLElement)) return;
     button.hidden = false;
     button.addEventListener("click", () => {
-      const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-      root.dataset.theme = dark ? "light" : "dark";
-      try { localStorage.setItem(key, root.dataset.theme); } catch { /* private mode: it lasts for this page */ }
+      const { theme } = root.dataset;
+      const isDark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = isDark ? "light" : "dark";
+      keep(root.dataset.theme);
     });
   });
 })();

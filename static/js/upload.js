@@ -1,87 +1,80 @@
-import { announce, byId } from "./page.js";
+// The upload page: sends each file by itself, with its progress. PNG and JPEG wait for the user's confirmation.
+import { listenForFiles } from "./drop_zone.js";
+import { announce, byId, copyOf, find } from "./page.js";
+import { refusal } from "./requests.js";
+
+/** @typedef {{ file: File, line: HTMLElement, details: FormData }} Upload a file, its line on the page and its details */
+/** @typedef {{ name?: string, outcome: keyof typeof OUTCOMES, detail?: string, study_url?: string }} Outcome of one file */
 
 const PARALLEL = 2;
-const form = byId("upload");
-const input = byId("files");
-const drop = byId("drop");
+const OUTCOMES = { stored: "Stored", known: "Known already", refused: "Refused" };
+const form = byId("upload", HTMLFormElement);
+const isFrontal = byId("is_frontal", HTMLInputElement);
+/** @type {Upload[]} */
 const waiting = [];
+/** @type {Upload[]} */
 const held = [];
 let running = 0;
 
-input.addEventListener("change", () => {
-  add([...input.files]);
-  input.value = "";
-});
-for (const kind of ["dragenter", "dragover"]) {
-  drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("is-over"); });
-}
-for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("is-over"));
-drop.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  add(entries.length ? (await Promise.all(entries.map(filesOf))).flat() : [...event.dataTransfer.files]);
-});
-// A file that is dropped beside the drop zone must not replace the page.
-for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
-byId("is_frontal").addEventListener("change", release);
+listenForFiles(byId("drop"), byId("files", HTMLInputElement), add);
+isFrontal.addEventListener("change", release);
 form.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("beforeunload", (event) => {
   if (running || waiting.length) event.preventDefault();
 });
 
-async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) break;
-    found.push(...(await Promise.all(some.map(filesOf))).flat());
-  }
-  return found.filter((file) => !file.name.startsWith(".") && file.name.toUpperCase() !== "DICOMDIR");
-}
-
+/** @param {File[]} files */
 function add(files) {
   for (const file of files) {
-    const job = { file, line: newLine(file.name), details: new FormData(form) };
+    const upload = { file, line: newLine(file.name), details: new FormData(form) };
     if (file.size > Number(form.dataset.maxBytes)) {
-      finish(job.line, { outcome: "refused", detail: "The file is larger than the limit." });
-    } else if (isPicture(file) && !byId("is_frontal").checked) {
-      show(job.line, "", "Waits for your confirmation");
-      held.push(job);
+      finish(upload.line, { outcome: "refused", detail: "The file is larger than the limit." });
+    } else if (isPicture(file) && !isFrontal.checked) {
+      show(upload.line, "", "Waits for your confirmation");
+      held.push(upload);
     } else {
-      waiting.push(job);
+      waiting.push(upload);
     }
   }
   byId("frontal-hint").hidden = held.length === 0;
-  if (held.length) byId("is_frontal").focus();
+  if (held.length) isFrontal.focus();
   next();
 }
 
+/** @param {File} file */
 function isPicture(file) {
   return /^image\/(png|jpeg)$/.test(file.type) || /\.(png|jpe?g)$/i.test(file.name);
 }
 
 function release() {
-  if (!byId("is_frontal").checked) return;
+  if (!isFrontal.checked) return;
   byId("frontal-hint").hidden = true;
-  waiting.push(...held.splice(0).map((job) => ({ ...job, details: new FormData(form) })));
+  waiting.push(...held.splice(0).map((upload) => ({ ...upload, details: new FormData(form) })));
   next();
 }
 
 function next() {
-  while (running < PARALLEL && waiting.length) send(waiting.shift());
+  while (running < PARALLEL) {
+    const upload = waiting.shift();
+    if (!upload) return;
+    send(upload);
+  }
 }
 
-// A file is sent with the details of the moment when it was confirmed, also if they change while it waits.
-function send({ file, line, details: body }) {
+/**
+ * A file is sent with the details of the moment when it was confirmed, also if they change while it waits.
+ *
+ * @param {Upload} upload
+ */
+function send({ file, line, details }) {
   running += 1;
-  body.delete("files");
-  body.delete("complete");
-  body.append("files", file, file.name);
-  body.append("complete", "1");
+  details.delete("files");
+  details.delete("complete");
+  details.append("files", file, file.name);
+  details.append("complete", "1");
+  // `fetch` does not say how much has been sent.
   const request = new XMLHttpRequest();
-  const progress = line.querySelector("progress");
+  const progress = find(line, "progress", HTMLProgressElement);
   show(line, "queued", "Sending");
   request.upload.addEventListener("progress", (event) => {
     progress.value = event.lengthComputable ? (100 * event.loaded) / event.total : 0;
@@ -96,55 +89,69 @@ function send({ file, line, details: body }) {
   request.open("POST", location.pathname);
   request.setRequestHeader("Accept", "application/json");
   request.responseType = "json";
-  request.send(body);
+  request.send(details);
 }
 
-function answer(line, request) {
-  const body = request.response;
-  if (request.status === 401) location.reload();
-  if (request.status !== 200 || !Array.isArray(body)) {
-    const detail = body?.detail ?? (request.status === 403
-      ? "This page is out of date: reload it and send the file again."
-      : "The server could not be reached: send the file again.");
-    finish(line, { outcome: "refused", detail });
+/**
+ * @param {HTMLElement} line
+ * @param {XMLHttpRequest} request
+ */
+function answer(line, { status, response }) {
+  if (status !== 200 || !Array.isArray(response)) {
+    finish(line, { outcome: "refused", detail: refusal(status, response) });
     return;
   }
+  /** @type {Outcome[]} a ZIP file has several */
+  const outcomes = response;
   let at = line;
-  body.forEach((outcome, index) => {
+  outcomes.forEach((outcome, index) => {
     if (index) {
-      at.after(blank(outcome.name));
-      at = at.nextElementSibling;
+      const added = blank(outcome.name ?? "");
+      at.after(added);
+      at = added;
     }
-    if (body.length > 1) at.querySelector(".name").textContent = outcome.name;
+    if (outcomes.length > 1) find(at, ".name").textContent = outcome.name ?? "";
     finish(at, outcome);
   });
 }
 
+/** @param {string} name */
 function newLine(name) {
   const line = blank(name);
-  byId("queue").hidden = false;
-  byId("queue").append(line);
+  const queue = byId("queue");
+  queue.hidden = false;
+  queue.append(line);
   show(line, "queued", "Waiting");
   return line;
 }
 
+/** @param {string} name */
 function blank(name) {
-  const line = byId("queue-item").content.firstElementChild.cloneNode(true);
-  line.querySelector(".name").textContent = name;
+  const line = copyOf("queue-item");
+  find(line, ".name").textContent = name;
   return line;
 }
 
+/**
+ * @param {HTMLElement} line
+ * @param {string} kind
+ * @param {string} text
+ */
 function show(line, kind, text) {
-  const chip = line.querySelector(".chip");
+  const chip = find(line, ".chip");
   chip.className = `chip ${kind}`;
   chip.textContent = text;
 }
 
+/**
+ * @param {HTMLElement} line
+ * @param {Outcome} outcome
+ */
 function finish(line, { outcome, detail, study_url: url }) {
   line.querySelector("progress")?.remove();
   line.dataset.outcome = outcome;
-  show(line, outcome, { stored: "Stored", known: "Known already", refused: "Refused" }[outcome]);
-  const place = line.querySelector(".detail");
+  show(line, outcome, OUTCOMES[outcome]);
+  const place = find(line, ".detail");
   place.textContent = detail ? `${detail} ` : "";
   if (url) {
     const link = document.createElement("a");
@@ -158,11 +165,12 @@ function finishBatch() {
   announce(summary());
   // The next image may be of another patient, so the details are cleared.
   if (held.length) return;
-  for (const id of ["patient_id", "patient_name", "study_date"]) byId(id).value = "";
-  byId("is_frontal").checked = false;
+  for (const id of ["patient_id", "patient_name", "study_date"]) byId(id, HTMLInputElement).value = "";
+  isFrontal.checked = false;
 }
 
 function summary() {
-  const count = (kind) => byId("queue").querySelectorAll(`[data-outcome="${kind}"]`).length;
+  /** @param {keyof typeof OUTCOMES} outcome */
+  const count = (outcome) => byId("queue").querySelectorAll(`[data-outcome="${outcome}"]`).length;
   return `${count("stored")} stored, ${count("known")} known already, ${count("refused")} refused`;
 }

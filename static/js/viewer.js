@@ -2,29 +2,37 @@
 import { byId } from "./page.js";
 
 const MAX_ZOOM = 12;
+/** @type {Record<string, [number, number]>} */
+const STEPS = { ArrowLeft: [48, 0], ArrowRight: [-48, 0], ArrowUp: [0, 48], ArrowDown: [0, -48] };
 
 export class Viewer {
   constructor() {
     this.stage = byId("stage");
     this.plate = byId("plate");
     this.film = byId("film");
+    this.brightness = byId("brightness", HTMLInputElement);
+    this.contrast = byId("contrast", HTMLInputElement);
+    /** @type {Map<number, PointerEvent>} */
     this.pointers = new Map();
+    this.zoom = 1;
+    this.x = 0;
+    this.y = 0;
     this.inverted = false;
     this.reset();
     this.listen();
   }
 
   reset() {
-    Object.assign(this, { zoom: 1, x: 0, y: 0 });
-    this.inverted = false;
-    byId("brightness").value = byId("contrast").value = 100;
+    Object.assign(this, { zoom: 1, x: 0, y: 0, inverted: false });
+    this.brightness.value = "100";
+    this.contrast.value = "100";
     this.draw();
   }
 
   draw() {
     this.plate.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
     const inversion = this.inverted ? "invert(1) " : "";
-    this.film.style.filter = `${inversion}brightness(${byId("brightness").value}%) contrast(${byId("contrast").value}%)`;
+    this.film.style.filter = `${inversion}brightness(${this.brightness.value}%) contrast(${this.contrast.value}%)`;
   }
 
   invert() {
@@ -33,6 +41,13 @@ export class Viewer {
     return this.inverted;
   }
 
+  /**
+   * Zoom around a point of the window, or else around the middle of the stage.
+   *
+   * @param {number} factor
+   * @param {number} [clientX]
+   * @param {number} [clientY]
+   */
   zoomBy(factor, clientX, clientY) {
     const box = this.stage.getBoundingClientRect();
     const px = (clientX ?? box.left + box.width / 2) - box.left;
@@ -46,6 +61,10 @@ export class Viewer {
     this.draw();
   }
 
+  /**
+   * @param {number} dx
+   * @param {number} dy
+   */
   moveBy(dx, dy) {
     this.x += dx;
     this.y += dy;
@@ -53,47 +72,58 @@ export class Viewer {
     this.draw();
   }
 
+  /** @param {DOMRect} box */
   keepInView(box) {
     this.x = Math.min(0, Math.max(this.x, box.width * (1 - this.zoom)));
     this.y = Math.min(0, Math.max(this.y, box.height * (1 - this.zoom)));
   }
 
   listen() {
-    this.stage.addEventListener("wheel", (event) => {
+    const { stage } = this;
+    const zoomByWheel = (/** @type {WheelEvent} */ event) => {
       event.preventDefault();
       this.zoomBy(Math.exp(-event.deltaY * 0.0015), event.clientX, event.clientY);
-    }, { passive: false });
-    this.stage.addEventListener("dblclick", (event) => {
-      if (this.zoom > 1) this.reset(); else this.zoomBy(2.5, event.clientX, event.clientY);
+    };
+    stage.addEventListener("wheel", zoomByWheel, { passive: false });
+    stage.addEventListener("dblclick", (event) => {
+      if (this.zoom > 1) this.reset();
+      else this.zoomBy(2.5, event.clientX, event.clientY);
     });
-    this.stage.addEventListener("pointerdown", (event) => {
-      this.stage.setPointerCapture(event.pointerId);
+    stage.addEventListener("pointerdown", (event) => {
+      stage.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, event);
     });
-    this.stage.addEventListener("pointermove", (event) => this.drag(event));
-    for (const end of ["pointerup", "pointercancel"]) {
-      this.stage.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
-    }
-    this.stage.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [48, 0], ArrowRight: [-48, 0], ArrowUp: [0, 48], ArrowDown: [0, -48] }[event.key];
+    stage.addEventListener("pointermove", (event) => this.drag(event));
+    stage.addEventListener("pointerup", (event) => this.pointers.delete(event.pointerId));
+    stage.addEventListener("pointercancel", (event) => this.pointers.delete(event.pointerId));
+    stage.addEventListener("keydown", (event) => {
+      const step = STEPS[event.key];
       if (!step) return;
       event.preventDefault();
       this.moveBy(...step);
     });
-    for (const id of ["brightness", "contrast"]) byId(id).addEventListener("input", () => this.draw());
+    for (const slider of [this.brightness, this.contrast]) slider.addEventListener("input", () => this.draw());
   }
 
+  /** @param {PointerEvent} event */
   drag(event) {
     const before = this.pointers.get(event.pointerId);
     if (!before) return;
-    if (this.pointers.size === 2) {
-      const other = [...this.pointers.values()].find((each) => each.pointerId !== event.pointerId);
-      const span = (a, b) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) || 1;
-      this.zoomBy(span(event, other) / span(before, other),
-        (event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2);
+    const other = [...this.pointers.values()].find((each) => each.pointerId !== event.pointerId);
+    if (other) {
+      const [middleX, middleY] = [(event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2];
+      this.zoomBy(distance(event, other) / distance(before, other), middleX, middleY);
     } else {
       this.moveBy(event.clientX - before.clientX, event.clientY - before.clientY);
     }
     this.pointers.set(event.pointerId, event);
   }
+}
+
+/**
+ * @param {PointerEvent} one
+ * @param {PointerEvent} other
+ */
+function distance(one, other) {
+  return Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1;
 }

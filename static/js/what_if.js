@@ -1,23 +1,36 @@
 // Shows the figures for the slider's threshold; the server has computed them for every step.
-const slider = document.getElementById("threshold");
-if (slider) {
-  const steps = JSON.parse(document.getElementById(slider.dataset.steps).textContent);
-  const cells = document.querySelectorAll("#what-if [data-figure]");
-  const digits = { flagged: 0, per_day: 1 };
+import { byId, findAll } from "./page.js";
+
+/** @typedef {Record<string, number | null> & { threshold: number }} Step the figures of one threshold */
+
+const DIGITS = new Map([
+  ["flagged", 0],
+  ["per_day", 1],
+]);
+
+if (document.getElementById("threshold")) listen(byId("threshold", HTMLInputElement));
+
+/** @param {HTMLInputElement} slider */
+function listen(slider) {
+  /** @type {Step[]} */
+  const steps = JSON.parse(byId(slider.dataset.steps ?? "").textContent);
+  const cells = findAll(document, "#what-if [data-figure]");
   const byHand = document.querySelector('input[name="value"]');
   const strategy = document.querySelector('select[name="strategy"]');
-  const show = () => {
+
+  function show() {
     const step = steps[Number(slider.value)];
     for (const cell of cells) {
-      const value = step[cell.dataset.figure];
-      cell.textContent = value === null ? "–" : value.toFixed(digits[cell.dataset.figure] ?? 3);
+      const figure = cell.dataset.figure ?? "";
+      cell.textContent = step[figure]?.toFixed(DIGITS.get(figure) ?? 3) ?? "–";
     }
     slider.setAttribute("aria-valuetext", step.threshold.toFixed(3));
-  };
+  }
+
   slider.addEventListener("input", () => {
     show();
-    if (byHand) byHand.value = steps[Number(slider.value)].threshold.toFixed(4);
-    if (strategy) strategy.value = "manual";
+    if (byHand instanceof HTMLInputElement) byHand.value = steps[Number(slider.value)].threshold.toFixed(4);
+    if (strategy instanceof HTMLSelectElement) strategy.value = "manual";
   });
   show();
 }

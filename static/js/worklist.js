@@ -1,7 +1,10 @@
-import { announce, byId, fragment, isTyping, poll } from "./page.js";
+// The worklist: updates by itself and keeps the focus; `/` goes to the search, J and K through the studies.
+import { announce, byId, findAll, isTyping, poll } from "./page.js";
+import { requestHtml } from "./requests.js";
 
 const list = byId("worklist");
 const live = byId("live");
+/** @type {string | null} */
 let shown = null;
 
 live.hidden = false;
@@ -10,7 +13,7 @@ poll(Number(list.dataset.pollSeconds), refresh);
 async function refresh() {
   let html;
   try {
-    html = await fragment(location.href);
+    html = await requestHtml(location.href);
   } catch (error) {
     live.classList.add("is-stale");
     live.textContent = "No connection; trying again";
@@ -28,32 +31,36 @@ async function refresh() {
   if (changed) announce(changed === 1 ? "One study changed" : `${changed} studies changed`);
 }
 
+/** @param {string} html */
 function differs(html) {
   const fresh = document.createElement("div");
   fresh.innerHTML = html;
   return fresh.textContent.replace(/\s+/g, " ") !== list.textContent.replace(/\s+/g, " ");
 }
 
+/** @param {string} html */
 function replace(html) {
-  const focused = document.activeElement.closest("#worklist tr")?.dataset.key;
+  const key = document.activeElement?.closest("#worklist tr")?.getAttribute("data-key");
   list.innerHTML = html;
-  if (focused) list.querySelector(`tr[data-key="${focused}"] .open-study`)?.focus({ preventScroll: true });
+  if (!key) return;
+  const link = list.querySelector(`tr[data-key="${key}"] .open-study`);
+  if (link instanceof HTMLElement) link.focus({ preventScroll: true });
 }
 
 function statuses() {
-  return new Map([...list.querySelectorAll("tr[data-key]")].map((row) => [row.dataset.key, row.dataset.status]));
+  return new Map(findAll(list, "tr[data-key]").map((row) => [row.dataset.key, row.dataset.status]));
 }
 
 document.addEventListener("keydown", (event) => {
   if (isTyping(event)) return;
   if (event.key === "/") {
     event.preventDefault();
-    byId("text").focus();
+    byId("text", HTMLInputElement).focus();
     return;
   }
   const step = { j: 1, k: -1 }[event.key.toLowerCase()];
   if (!step) return;
-  const links = [...list.querySelectorAll(".open-study")];
-  const at = links.indexOf(document.activeElement);
+  const links = findAll(list, ".open-study");
+  const at = links.findIndex((link) => link.matches(":focus"));
   links[at < 0 ? 0 : Math.min(Math.max(at + step, 0), links.length - 1)]?.focus();
 });

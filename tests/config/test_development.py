@@ -36,6 +36,8 @@ def test_development_has_the_versions_of_production() -> None:
 def test_no_package_host_is_named() -> None:
     for path in PROJECT_ROOT.glob("requirements*"):
         assert not re.search(r"index-url|find-links|https?://", path.read_text()), path.name
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        assert not re.search(r'registry=|"resolved"', (PROJECT_ROOT / name).read_text()), name
 
 
 def test_hooks_run_what_ci_runs() -> None:
