@@ -8,7 +8,7 @@ const anyElement = /** @type {any} */ (HTMLElement);
  * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
  * @param {new () => T} [kind] its class
- * @returns {T}
+ * @returns {NoInfer<T>}
  */
 export function byId(id, kind = anyElement) {
   return find(document, `#${id}`, kind);
@@ -21,7 +21,7 @@ export function byId(id, kind = anyElement) {
  * @param {ParentNode} root
  * @param {string} selector
  * @param {new () => T} [kind] its class
- * @returns {T}
+ * @returns {NoInfer<T>}
  */
 export function find(root, selector, kind = anyElement) {
   const element = root.querySelector(selector);
