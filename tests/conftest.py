@@ -181,11 +181,12 @@ def starter(db: None) -> Iterator[Any]:
 @pytest.fixture
 def make_film(tmp_path: Path) -> Callable[..., Path]:
     """Write a synthetic chest film as DICOM; keyword arguments go to ``ml.phantom``'s writer."""
-    from ml.phantom import generate, write_dicom
+    from ml.phantom import write_dicom
+    from tests.synthetic import synthetic_image
 
     def made(seed: int = 1, size: int = 512, findings: tuple[str, ...] = (), **attributes: Any) -> Path:
         path = tmp_path / f"film-{seed}-{len(list(tmp_path.iterdir()))}.dcm"
-        write_dicom(generate(seed, size=size, findings=findings), path, **attributes)
+        write_dicom(synthetic_image(seed, size, tuple(findings)), path, **attributes)
         return path
 
     return made

@@ -9,12 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 KEPT = Path(tempfile.gettempdir()) / f"checxray-tests-{os.getuid()}"
 SECRETS = "secrets.json"
+_UNUSED_SECONDS = 24 * 3600
 
 
 def take_secrets(home: Path) -> None:
@@ -49,6 +51,7 @@ def take_database() -> bool:
     kept = KEPT / _database_key()
     if not kept.is_dir():
         return False
+    os.utime(kept)
     _copy_as_it_is(kept, paths.postgres_data())
     return True
 
@@ -65,9 +68,12 @@ def keep_database() -> None:
     connections.close_all()
     postgres.stop()
     for old in KEPT.glob("database-*"):
-        shutil.rmtree(old, ignore_errors=True)
+        # Other checkouts of this user may be copying theirs now.
+        if time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
     aside = KEPT / f"{os.getpid()}.{kept.name}"
     _copy_as_it_is(paths.postgres_data(), aside)
+    os.utime(aside)
     try:
         aside.rename(kept)
     except OSError:

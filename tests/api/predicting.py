@@ -8,13 +8,14 @@ import numpy as np
 from django.test import Client
 from PIL import Image
 
-from ml.phantom import generate, write_dicom
+from ml.phantom import write_dicom
+from tests.synthetic import synthetic_image
 
 PATH = "/api/v1/predict"
 
 
 def grey(seed: int, size: int = 512, findings: tuple[str, ...] = ()) -> np.ndarray:
-    return (generate(seed, size=size, findings=findings).pixels >> 4).astype(np.uint8)
+    return (synthetic_image(seed, size, findings).pixels >> 4).astype(np.uint8)
 
 
 def png(seed: int = 1, size: int = 512) -> bytes:
@@ -25,7 +26,7 @@ def png(seed: int = 1, size: int = 512) -> bytes:
 
 def dicom(seed: int = 1, size: int = 512, **attributes: Any) -> bytes:
     out = io.BytesIO()
-    write_dicom(generate(seed, size=size), out, **attributes)
+    write_dicom(synthetic_image(seed, size), out, **attributes)
     return out.getvalue()
 
 

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from ml.phantom import generate
 from tests.browser.audit import defects
 from tests.conftest import PASSWORD, Hospital
+from tests.synthetic import synthetic_image
 
 pytestmark = pytest.mark.browser
 
 
 def picture(path: Path) -> Path:
-    Image.fromarray((generate(21, size=320).pixels >> 4).astype(np.uint8)).save(path)
+    Image.fromarray((synthetic_image(21, 320).pixels >> 4).astype(np.uint8)).save(path)
     return path
 
 

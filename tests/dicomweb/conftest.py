@@ -22,15 +22,12 @@ def web(web_server: WebServer, db: None) -> WebServer:
 @pytest.fixture(scope="session")
 def film() -> Callable[..., bytes]:
     """A small synthetic chest film as DICOM bytes; the same arguments give the same bytes."""
-    from ml.phantom import generate, write_dicom
-
-    generated: dict[int, Any] = {}
+    from ml.phantom import write_dicom
+    from tests.synthetic import synthetic_image
 
     def made(seed: int = 1, **attributes: Any) -> bytes:
-        if seed not in generated:
-            generated[seed] = generate(seed, size=256)
         target = BytesIO()
-        write_dicom(generated[seed], target, **attributes)
+        write_dicom(synthetic_image(seed, 256), target, **attributes)
         return target.getvalue()
 
     return made

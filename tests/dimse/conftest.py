@@ -24,15 +24,12 @@ def listener(listener_of_session: ListenerProcess, db: None) -> ListenerProcess:
 @pytest.fixture(scope="session")
 def film() -> Callable[..., Dataset]:
     """A small synthetic chest film; the same arguments give the same film."""
-    from ml.phantom import generate, write_dicom
-
-    generated: dict[int, Any] = {}
+    from ml.phantom import write_dicom
+    from tests.synthetic import synthetic_image
 
     def made(seed: int = 1, **attributes: Any) -> Dataset:
-        if seed not in generated:
-            generated[seed] = generate(seed, size=256)
         target = BytesIO()
-        write_dicom(generated[seed], target, **attributes)
+        write_dicom(synthetic_image(seed, 256), target, **attributes)
         return pydicom.dcmread(BytesIO(target.getvalue()))
 
     return made

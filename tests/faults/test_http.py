@@ -19,11 +19,12 @@ import pytest
 import requests
 from django.contrib.auth.hashers import make_password
 
-from ml.phantom import generate, write_dicom
+from ml.phantom import write_dicom
 from tests.conftest import PASSWORD, PROJECT_ROOT, Hospital
 from tests.dicomweb.web import MULTIPART, WebServer, multipart, running_web_server
 from tests.faults.malformed import HIDDEN, HOST, MALFORMED
 from tests.faults.raw import SlowClients, converse, in_parallel, seconds_of
+from tests.synthetic import synthetic_image
 
 Film = Callable[..., bytes]
 SLOWEST = 2.0
@@ -32,7 +33,7 @@ SLOWEST = 2.0
 @pytest.fixture(scope="session")
 def film() -> Film:
     """A small synthetic chest image as DICOM; the same arguments give the same bytes."""
-    image = generate(1, size=256)
+    image = synthetic_image(1, 256)
 
     def made(**attributes: Any) -> bytes:
         target = BytesIO()

@@ -25,11 +25,11 @@ def predict(*paths: Path, **options: Any) -> tuple[str, str]:
 
 @pytest.fixture
 def as_png(tmp_path: Path) -> Callable[[int], Path]:
-    from ml.phantom import generate
+    from tests.synthetic import synthetic_image
 
     def made(seed: int) -> Path:
         path = tmp_path / f"film-{seed}.png"
-        Image.fromarray(generate(seed, size=512).pixels.astype("uint8")).save(path)
+        Image.fromarray(synthetic_image(seed).pixels.astype("uint8")).save(path)
         return path
 
     return made

@@ -15,8 +15,8 @@ from PIL import Image
 
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
-from ml.phantom import generate
 from tests.conftest import Hospital, enter
+from tests.synthetic import synthetic_image
 
 JSON = {"Accept": "application/json"}
 
@@ -33,7 +33,7 @@ def film(make_film: Callable[..., Path]) -> bytes:
 
 def picture(kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray((generate(5, size=320).pixels >> 4).astype(np.uint8)).save(buffer, kind)
+    Image.fromarray((synthetic_image(5, 320).pixels >> 4).astype(np.uint8)).save(buffer, kind)
     return buffer.getvalue()
 
 

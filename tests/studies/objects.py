@@ -10,7 +10,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from ml.phantom import generate, write_dicom
+from ml.phantom import write_dicom
+from tests.synthetic import synthetic_image
 
 CODE_OF_REJECTION = "113001"
 
@@ -18,7 +19,7 @@ CODE_OF_REJECTION = "113001"
 @cache
 def _film(seed: int) -> bytes:
     target = io.BytesIO()
-    write_dicom(generate(seed, size=256), target)
+    write_dicom(synthetic_image(seed, 256), target)
     return target.getvalue()
 
 

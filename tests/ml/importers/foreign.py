@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from ml.labels import LABELS
-from ml.phantom import generate
+from tests.synthetic import synthetic_image
 
 with warnings.catch_warnings():
     # Its import switches off all warnings of the process and inserts its own folders into sys.path.
@@ -28,7 +28,7 @@ MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.
 
 @cache
 def chest(rows: int = 512, columns: int = 512, seed: int = 3) -> NDArray[np.uint8]:
-    pixels = (generate(seed, max(rows, columns), ()).pixels >> 4).astype(np.uint8)
+    pixels = (synthetic_image(seed, max(rows, columns)).pixels >> 4).astype(np.uint8)
     return np.ascontiguousarray(pixels[:rows, :columns])
 
 
