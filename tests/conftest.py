@@ -231,7 +231,7 @@ def send(db: None) -> Callable[..., Any]:
 @pytest.fixture
 def read_studies(starter: Any) -> Iterator[Callable[[], int]]:
     """Run the real inference worker's loop in this process until no job waits; return how many jobs ended."""
-    from workers.drain import Drain
+    from workers.inference_worker import InferenceWorker
 
-    with Drain(device="cpu") as drain:
-        yield drain.run
+    with InferenceWorker(device="cpu") as worker:
+        yield worker.run

@@ -1,4 +1,4 @@
-"""The Celery task of the inference worker. Its process has one `Drain`, with the models.
+"""The Celery task of the inference worker. Its process has one `InferenceWorker`, with the models.
 
 A `QueuePoller` looks for work without a wake-up message.
 """
@@ -12,44 +12,44 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from apps.core.wake_up import WakeUp, broker
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 from workers.polling import QueuePoller
 
 logger = logging.getLogger(__name__)
-_drain: Drain | None = None
+_worker: InferenceWorker | None = None
 _poller: QueuePoller | None = None
 
 
 @worker_init.connect
 def _start(**_: Any) -> None:
-    global _drain, _poller
+    global _worker, _poller
     # Before any thread or decoder process is started: they inherit the niceness.
     os.nice(settings.INFERENCE_NICENESS)
-    _drain = Drain(device=settings.INFERENCE_DEVICE)
-    _drain.start()
-    _poller = QueuePoller(_drain)
+    _worker = InferenceWorker(device=settings.INFERENCE_DEVICE)
+    _worker.start()
+    _poller = QueuePoller(_worker)
     _poller.start()
 
 
 @worker_shutting_down.connect
 def _finish_batch(**_: Any) -> None:
-    if _drain is not None:
-        _drain.request_stop()
+    if _worker is not None:
+        _worker.request_stop()
 
 
 @worker_shutdown.connect
 def _stop(**_: Any) -> None:
-    if _drain is not None and _poller is not None:
+    if _worker is not None and _poller is not None:
         _poller.close()
-        _drain.close()
+        _worker.close()
 
 
 @broker.task(name=WakeUp.INFER.value)
-def drain() -> None:
-    if _drain is None:
+def read_waiting_studies() -> None:
+    if _worker is None:
         return
     try:
-        _drain.run()
+        _worker.run()
     except (DatabaseError, InterfaceError) as error:
         # The rows keep the jobs, and the poller tries again soon.
         logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)

@@ -9,7 +9,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.http import parse_header_parameters
 
 from apps.core.errors import InvalidInputError, TooLargeError, UnsupportedTypeError
-from apps.inference.direct import DirectReading
+from apps.inference.prediction import ImageFile
 from apps.inference.tensors import decompress_gzip
 from apps.studies.archives import display_name
 from apps.studies.spool import Spool
@@ -48,7 +48,7 @@ def receive_tensor(request: HttpRequest) -> bytes:
     return body
 
 
-def receive_files(request: HttpRequest, kind: str, spool: Spool) -> list[DirectReading]:
+def receive_files(request: HttpRequest, kind: str, spool: Spool) -> list[ImageFile]:
     """The files of the request, spooled.
 
     Raises:
@@ -58,7 +58,7 @@ def receive_files(request: HttpRequest, kind: str, spool: Spool) -> list[DirectR
     return _form(request, spool) if kind == FORM else [_single(request, spool)]
 
 
-def _single(request: HttpRequest, spool: Spool) -> DirectReading:
+def _single(request: HttpRequest, spool: Spool) -> ImageFile:
     writer = spool.open()
     try:
         for data in read_body(request, length=announced_length(request), limit=settings.MAX_INSTANCE_BYTES):
@@ -70,10 +70,10 @@ def _single(request: HttpRequest, spool: Spool) -> DirectReading:
         raise InvalidInputError("The request has no body: send an image.", "no-images")
     _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
     name = parameters.get("filename", "")
-    return DirectReading(display_name(name) if name else None, spooled.path)
+    return ImageFile(display_name(name) if name else None, spooled.path)
 
 
-def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
+def _form(request: HttpRequest, spool: Spool) -> list[ImageFile]:
     length = announced_length(request)
     handler = SpoolUploadHandler(request, spool, limit=settings.MAX_INSTANCE_BYTES, most=settings.PREDICT_MAX_IMAGES)
     # The stubs require a whole file object, but the parser only reads.
@@ -91,7 +91,7 @@ def _form(request: HttpRequest, spool: Spool) -> list[DirectReading]:
         raise handler.error
     if not handler.received:
         raise InvalidInputError("The form has no file: send each image as a file.", "no-images")
-    return [DirectReading(received.name, received.spooled.path) for received in handler.received]
+    return [ImageFile(received.name, received.spooled.path) for received in handler.received]
 
 
 class _Body:

@@ -21,12 +21,11 @@ from apps.audit.services import actor_of, record
 from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
 from apps.deployment.selectors import thresholds_for
-from apps.inference.direct import DirectReading, prediction_json, read_files, read_images
-from apps.inference.rendering import sandbox
-from apps.inference.serving import Answering, RequestedVersion, predict_limits, requested_version
+from apps.inference.prediction import ImageFile, prediction_json, read_files
+from apps.inference.reader import ImageReading, predict_preprocessed
+from apps.inference.serving import RequestedVersion, image_reader, predict_limits, requested_version
 from apps.inference.tensors import read_tensor
-from apps.registry import engine
-from apps.registry.models import ModelVersion
+from apps.inference.version_cache import LoadedVersion
 from apps.studies.spool import open_spool
 from apps.studies.uploads import announced_length
 from apps.tenants.models import ApiScope
@@ -84,41 +83,41 @@ class PredictView(ApiView):
         with predict_limits().pending(raw.tenant.id):
             requested = requested_version(query.get("model_version"), raw.tenant.id)
             if kind == NPY:
-                readings, (version, predictor) = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
+                readings, used = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
             else:
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
-                    images = receive_files(raw, kind, spool)
-                    readings, (version, predictor) = _read_files(images, requested, query["heatmaps"])
-            entries = _entries(readings, version, predictor, thresholds_for(version, raw.tenant.id), query["heatmaps"])
+                    files = receive_files(raw, kind, spool)
+                    readings, used = _read_files(files, requested, query["heatmaps"])
+            entries = _entries(readings, used, thresholds_for(used.version, raw.tenant.id), query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
                 action=AuditEvent.Action.IMAGES_PREDICTED,
                 by=actor_of(raw),
-                object_id=version.pk,
+                object_id=used.version.pk,
                 amount=len(readings),
             )
         return Response(entries)
 
 
-_Readings = tuple[Sequence[DirectReading], Answering]
+_Readings = tuple[Sequence[ImageReading], LoadedVersion]
 
 
 def _read_tensor(data: bytes, requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    version, predictor = requested.loaded(deadline, is_fitted=True)
-    images = read_tensor(data, predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
+    used = requested.loaded(deadline, is_preprocessed=True)
+    images = read_tensor(data, used.predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
     _require_few(len(images), heatmaps)
     with predict_limits().running(deadline):
-        return read_images(images, predictor), (version, predictor)
+        return predict_preprocessed(images, used.predictor), used
 
 
-def _read_files(images: list[DirectReading], requested: RequestedVersion, heatmaps: bool) -> _Readings:
+def _read_files(files: list[ImageFile], requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    _require_few(len(images), heatmaps)
-    version, predictor = requested.loaded(deadline, is_fitted=False)
+    _require_few(len(files), heatmaps)
+    used = requested.loaded(deadline, is_preprocessed=False)
     with predict_limits().running(deadline):
-        readings = list(read_files(images, predictor, sandbox(), batch=DECODED_AHEAD, deadline=deadline))
-    return readings, (version, predictor)
+        readings = read_files(files, used.predictor, image_reader(), batch=DECODED_AHEAD, deadline=deadline)
+        return list(readings), used
 
 
 def _require_few(count: int, heatmaps: bool) -> None:
@@ -128,20 +127,16 @@ def _require_few(count: int, heatmaps: bool) -> None:
 
 
 def _entries(
-    readings: Sequence[DirectReading],
-    version: ModelVersion,
-    predictor: "engine.Predictor",
-    thresholds: Mapping[str, float | None],
-    heatmaps: bool,
+    readings: Sequence[ImageReading], used: LoadedVersion, thresholds: Mapping[str, float | None], heatmaps: bool
 ) -> list[dict[str, Any]]:
     if not any(reading.was_checked for reading in readings):
         raise _unreadable(readings)
     for reading in readings:
         PREDICTIONS.labels(
-            "read" if reading.gate.accepted else "refused" if reading.was_checked else "unreadable"
+            "read" if reading.probabilities else "refused" if reading.was_checked else "unreadable"
         ).inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
-    name = str(version)
+    name, predictor = str(used.version), used.predictor
     return [
         prediction_json(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps)
         | notice
@@ -149,11 +144,11 @@ def _entries(
     ]
 
 
-def _unreadable(readings: Sequence[DirectReading]) -> InvalidInputError | UnavailableError:
+def _unreadable(readings: Sequence[ImageReading]) -> InvalidInputError | UnavailableError:
     """The error for a request of which no image could be read."""
-    first = readings[0].gate
+    first = readings[0].input_check
     assert first.reason is not None
     PREDICTIONS.labels("unreadable").inc(len(readings))
-    kind = UnavailableError if readings[0].is_technical_failure else InvalidInputError
+    kind = UnavailableError if readings[0].failure else InvalidInputError
     several = f"None of the {len(readings)} images can be read. The first: " if len(readings) > 1 else ""
     return kind(f"{several}{first.detail}", first.reason)

@@ -1,28 +1,25 @@
 """Previews: a candidate reads a tenant's latest studies once more, and only counts are kept."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import closing
 
-import numpy as np
 from django.conf import settings
-from numpy.typing import NDArray
 
 from apps.audit.services import Actor
-from apps.core.errors import ConflictError, ObjectLostError, UnavailableError
+from apps.core.errors import ConflictError, UnavailableError
 from apps.deployment.models import SwitchPreview
 from apps.deployment.selectors import version_for
 from apps.inference.loading import load_version
+from apps.inference.reader import ImageReader, ImageReading, ReadingFailure
 from apps.registry import engine
 from apps.registry.models import ModelVersion
-from apps.studies.storage import local_path
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
 from apps.trials.preview_report import PairedProbabilities
 from apps.trials.recent import RecentReading, recent_readings
 from apps.trials.services import store_preview
 
-BATCH = 16
+PROGRESS_EVERY = 16
 
 
 def preview_switch(
@@ -78,61 +75,27 @@ def read_with_candidate(
 
 
 def _read_again(
-    version: ModelVersion, readings: Sequence[RecentReading], progress: Callable[[int, int], None]
+    version: ModelVersion, former: Sequence[RecentReading], progress: Callable[[int, int], None]
 ) -> list[dict[str, float] | None]:
-    """The candidate's probabilities for each study; None where it refuses the film."""
+    """The candidate's probabilities for each study; None where it refuses the image."""
     try:
         predictor = load_version(version, device=settings.INFERENCE_DEVICE)
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
         raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
     found: list[dict[str, float] | None] = []
-    progress(0, len(readings))
-    with engine.Sandbox(workers=settings.DECODER_PROCESSES) as sandbox:
-        for first in range(0, len(readings), BATCH):
-            found += _read_batch(predictor, sandbox, readings[first : first + BATCH])
-            progress(len(found), len(readings))
+    progress(0, len(former))
+    images = (ImageReading(instance=each.instance, stored_size=each.instance.shape) for each in former)
+    with closing(ImageReader(engine.Sandbox(workers=settings.DECODER_PROCESSES))) as reader:
+        for reading in reader.read(images, predictor, batch=settings.INFERENCE_BATCH_SIZE):
+            if reading.failure is not None:
+                raise _failed(reading.failure)
+            found.append(reading.probabilities or None)
+            if len(found) % PROGRESS_EVERY == 0 or len(found) == len(former):
+                progress(len(found), len(former))
     return found
 
 
-def _read_batch(
-    predictor: engine.Predictor, sandbox: engine.Sandbox, readings: Sequence[RecentReading]
-) -> list[dict[str, float] | None]:
-    squares = _decoded(predictor, sandbox, readings)
-    seen = [index for index, square in enumerate(squares) if square is not None]
-    found: list[dict[str, float] | None] = [None] * len(readings)
-    if seen:
-        prediction = predictor.predict(np.stack([square for square in squares if square is not None]))
-        probabilities = predictor.probabilities(prediction)
-        for row, (index, gate) in enumerate(zip(seen, predictor.check_features(prediction), strict=True)):
-            if gate.accepted:
-                found[index] = dict(zip(predictor.manifest.labels, map(float, probabilities[row]), strict=True))
-    return found
-
-
-def _decoded(
-    predictor: engine.Predictor, sandbox: engine.Sandbox, readings: Sequence[RecentReading]
-) -> list[NDArray[np.uint8] | None]:
-    space = predictor.manifest.input_space.to_dict()
-    squares: list[NDArray[np.uint8] | None] = []
-    with ExitStack() as copies:
-        decodings: list[Future[engine.LoadedInput] | None] = []
-        for reading in readings:
-            try:
-                path = copies.enter_context(local_path(reading.instance.object_key))
-            except ObjectLostError:
-                decodings.append(None)
-            except OSError as error:
-                raise UnavailableError(f"A stored film could not be read ({type(error).__name__}).") from error
-            else:
-                decodings.append(sandbox.submit(engine.load_input, path, space))
-        for decoding in decodings:
-            if decoding is None:
-                squares.append(None)
-                continue
-            try:
-                squares.append(decoding.result().tensor_u8)
-            except engine.InputRejected as error:
-                if error.code in engine.RETRYABLE:
-                    raise UnavailableError(f"A stored film could not be read: {error.detail}") from error
-                squares.append(None)
-    return squares
+def _failed(failure: ReadingFailure) -> UnavailableError:
+    # The job of a preview waits where the storage or a decoder does not answer, and fails where the network does.
+    code = failure.code if failure.code == "inference-error" else None
+    return UnavailableError(f"A stored film could not be read: {failure.detail}", code)

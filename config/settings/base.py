@@ -188,7 +188,7 @@ PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
 
 # Celery transports wake-up messages only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
-# Celery would close the worker's connections around each task, and a film would wait 30 ms for new ones; the drain
+# Celery would close the worker's connections around each task, and a film would wait 30 ms for new ones; the worker
 # closes those that are old or broken.
 CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_ACKS_LATE = False
@@ -202,7 +202,7 @@ CELERY_TASK_ROUTES = {
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-# While one thread drains the queue, the other takes the next wake-up message.
+# While one thread reads the waiting studies, the other takes the next wake-up message.
 CELERY_WORKER_CONCURRENCY = 2
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -1,4 +1,3 @@
-import time
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ __all__ = ["read", "uid_of", "version"]
 @pytest.fixture
 def serving(starter: Any) -> Any:
     """The shipped version, loaded: its first export may outlast a caller's patience on a busy machine."""
-    from apps.inference.serving import loaded_versions
+    from apps.inference.serving import version_cache
 
-    loaded_versions().predictor(starter, time.monotonic() + 240)
+    version_cache().request(starter).result(240)
     return starter

@@ -4,7 +4,6 @@ import base64
 import gzip
 import io
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.deployment.points import PointChoice
 from apps.deployment.services import activate, set_points
-from apps.inference.serving import loaded_versions
+from apps.inference.serving import version_cache
 from apps.registry.services import register
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
@@ -311,7 +310,7 @@ def test_each_hospital_is_answered_by_its_own_version_and_operating_points(
     activate(version=other, by=Actor(name="test"), tenant=south.tenant, reason="trial")
     choice = PointChoice("manual", value=0.123, reason="few radiologists at night")
     set_points(tenant=north.tenant, version=serving, choices={"Effusion": choice}, recent={}, by=Actor(name="test"))
-    loaded_versions().predictor(other, time.monotonic() + 240)
+    version_cache().request(other).result(240)
 
     points = {}
     for hospital, version in ((north, serving), (south, other)):

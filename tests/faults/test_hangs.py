@@ -20,7 +20,7 @@ from config.embedded import postgres, valkey
 from tests.conftest import Hospital
 from tests.dicomweb.web import MULTIPART, multipart
 from tests.faults.servers import hanging
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def test_a_broker_that_hangs_delays_an_upload_a_moment_and_its_reading_not_at_al
 ) -> None:
     monkeypatch.setattr(wake_up, "_away_until", 0.0)
     films = [make_film(seed=seed, size=256) for seed in range(4)]
-    with Drain(device="cpu") as drain, hanging(valkey.process()):
+    with InferenceWorker(device="cpu") as worker, hanging(valkey.process()):
         for film in films:
             began = time.monotonic()
             answer = client.post(
@@ -106,7 +106,7 @@ def test_a_broker_that_hangs_delays_an_upload_a_moment_and_its_reading_not_at_al
             seconds = time.monotonic() - began
             logger.info("Upload beside a hanging broker: %.2f s", seconds)
             assert seconds < 5
-        assert drain.run() == 4
+        assert worker.run() == 4
     with tenant_tx(north.tenant.id):
         assert set(InferenceJob.objects.values_list("state", flat=True)) == {JobState.COMPLETE}
     monkeypatch.setattr(wake_up, "_away_until", 0.0)

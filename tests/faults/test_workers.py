@@ -30,7 +30,7 @@ from tests.faults.invariants import broken_invariants
 from tests.faults.object_server import ObjectServer
 from tests.faults.servers import hanging, postgres_is_back
 from tests.flows.processes import running, wait_for
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 from workers.polling import QueuePoller
 
 logger = logging.getLogger(__name__)
@@ -125,12 +125,12 @@ def test_a_storage_that_is_away_delays_and_fails_nothing(
     monkeypatch: pytest.MonkeyPatch, seconds: float, images: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("workers.outage._LONGEST_PAUSE", 2.0)
-    with ObjectServer(tmp_path / "s3") as server, Drain(device="cpu") as drain:
+    with ObjectServer(tmp_path / "s3") as server, InferenceWorker(device="cpu") as worker:
         settings.STORAGES = settings.STORAGES | {"default": server.storage()}
-        drain.run()
+        worker.run()
         accepted = [store_film(north, seed=seed, size=256).instance.sop_instance_uid for seed in range(images)]
         server.stop()
-        with closing(QueuePoller(drain, quiet=0.5)) as watch:
+        with closing(QueuePoller(worker, quiet=0.5)) as watch:
             watch.start()
             wait_for(oldest_outage, 60, "A reason that is shown")
             time.sleep(seconds)

@@ -25,7 +25,7 @@ from config.embedded import paths, valkey
 from tests.conftest import STARTER, Hospital
 from tests.dicomweb.web import MULTIPART, multipart
 from tests.flows.processes import running, start, wait_for
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 from workers.polling import QueuePoller
 
 QUICK = {"INFERENCE_LEASE_SECONDS": "3", "INFERENCE_BATCH_SIZE": "4"}
@@ -137,7 +137,7 @@ def test_a_copy_damaged_on_this_machine_is_fetched_anew(
 
 
 def test_an_idle_worker_loads_the_version_that_came_into_service(starter: Any, candidate: Any) -> None:
-    with Drain(device="cpu") as drain, closing(QueuePoller(drain, quiet=0.2)) as watch:
+    with InferenceWorker(device="cpu") as worker, closing(QueuePoller(worker, quiet=0.2)) as watch:
         watch.start()
         activate(version=candidate, by=Actor(name="test"))
         wait_for(lambda: Worker.objects.filter(model_version=candidate).exists(), 90, "The switch of an idle worker")

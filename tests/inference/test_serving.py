@@ -1,4 +1,4 @@
-"""The limits of /predict in one process, and its cache of loaded versions."""
+"""The limits of /predict in one process, and which version answers."""
 
 import threading
 import time
@@ -9,10 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils import timezone
 
-from apps.core.errors import ChecxrayError, TooManyRequestsError, UnavailableError
-from apps.inference import serving
-from apps.inference.serving import LoadedVersions, PredictLimits, RequestedVersion
+from apps.core.errors import TooManyRequestsError, UnavailableError
+from apps.inference import serving, version_cache
+from apps.inference.serving import PredictLimits, RequestedVersion
+from apps.inference.version_cache import VersionCache
 from apps.registry.models import ModelVersion
+
+Loads = dict[UUID, Callable[[], Any]]
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -50,129 +53,100 @@ def test_a_turn_is_waited_for_and_no_longer_than_the_deadline() -> None:
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> dict[UUID, Callable[[], Any]]:
-    """What loading a version does, by its id."""
-    found: dict[UUID, Callable[[], Any]] = {}
-    monkeypatch.setattr(serving, "load_version", lambda version, **_: found[version.pk]())
-    monkeypatch.setattr(serving, "_may_read", lambda version: version.retired is None)
+def loads(monkeypatch: pytest.MonkeyPatch) -> Loads:
+    """What loading a version does, by its id, in a web process that starts now."""
+    found: Loads = {}
+    cache = VersionCache(device="cpu", limit=3)
+    monkeypatch.setattr(version_cache, "load_version", lambda version, **_: found[version.pk]())
+    monkeypatch.setattr(serving, "version_cache", lambda: cache)
     return found
 
 
-class Loaded:
+class Network:
     def warm_up(self) -> None:
         pass
 
 
 def version(number: int, size: int = 224) -> ModelVersion:
-    return ModelVersion(name="net", number=number, manifest={"input_space": {"size": size}})
+    return ModelVersion.objects.create(
+        name="net",
+        number=number,
+        sha256=f"{number:064}",
+        device_uid=f"2.25.{number}",
+        manifest={"input_space": {"size": size}},
+    )
 
 
-def pointed(version: ModelVersion) -> RequestedVersion:
-    return RequestedVersion(version, is_named=False)
+def answering(version: ModelVersion, seconds: float = 5.0, *, is_preprocessed: bool = False) -> ModelVersion:
+    """The version that answers while this one is in service."""
+    requested = RequestedVersion(version, is_named=False, pointers={None: version.pk})
+    return requested.loaded(soon(seconds), is_preprocessed=is_preprocessed).version
 
 
-def test_a_version_is_loaded_once_and_the_oldest_is_let_go(loads: dict[UUID, Callable[[], Any]]) -> None:
-    held, versions, count = LoadedVersions(2, 1), [version(n) for n in range(3)], [0, 0, 0]
+def test_a_caller_does_not_wait_for_ever_and_the_next_one_finds_it(db: None, loads: Loads) -> None:
+    slow, ready = version(1), threading.Event()
 
-    def counted(index: int) -> Loaded:
-        count[index] += 1
-        return Loaded()
-
-    for index, each in enumerate(versions):
-        loads[each.pk] = lambda index=index: counted(index)
-    for index in (0, 1, 0, 2, 0):
-        held.predictor(versions[index], soon())
-
-    assert count == [1, 1, 1]
-    assert held.known(versions[1].pk) is None
-    assert held.known(versions[0].pk) == versions[0]
-    held.predictor(versions[1], soon())
-    assert count == [1, 2, 1]
-
-
-def test_a_caller_does_not_wait_for_ever_and_the_next_one_finds_it(loads: dict[UUID, Callable[[], Any]]) -> None:
-    held, slow, ready = LoadedVersions(2, 1), version(1), threading.Event()
-
-    def load() -> Loaded:
+    def load() -> Network:
         assert ready.wait(5)
-        return Loaded()
+        return Network()
 
     loads[slow.pk] = load
-    with pytest.raises(UnavailableError) as refused:
-        held.predictor(slow, soon(0.05))
+    for ask in (RequestedVersion(slow, is_named=True), RequestedVersion(slow, False, pointers={None: slow.pk})):
+        with pytest.raises(UnavailableError) as refused:
+            ask.loaded(soon(0.05), is_preprocessed=False)
+        assert refused.value.code == "model-loading"
     ready.set()
-
-    assert refused.value.code == "model-loading"
-    assert isinstance(held.predictor(slow, soon()), Loaded)
+    assert RequestedVersion(slow, is_named=True).loaded(soon(), is_preprocessed=False).version == slow
 
 
-def test_a_broken_version_is_tried_again_after_a_while(
-    loads: dict[UUID, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held, broken, tries = LoadedVersions(2, 1), version(1), []
+def test_the_reason_of_a_broken_version_is_for_the_operator(db: None, loads: Loads) -> None:
+    broken = version(1)
 
-    def fail() -> Loaded:
-        tries.append(1)
+    def fail() -> Network:
         raise OSError("/secret/path")
 
     loads[broken.pk] = fail
-    for _ in range(3):
-        with pytest.raises(ChecxrayError) as refused:
-            held.predictor(broken, soon())
+    for ask in (RequestedVersion(broken, is_named=True), RequestedVersion(broken, False, pointers={None: broken.pk})):
+        with pytest.raises(UnavailableError) as refused:
+            ask.loaded(soon(), is_preprocessed=False)
         assert refused.value.code == "model-unusable"
         assert "secret" not in refused.value.detail
-    assert len(tries) == 1
-    monkeypatch.setattr(serving, "_RETRY_SECONDS", 0.0)
-    held._retry_at[broken.pk] = 0.0
-    with pytest.raises(UnavailableError):
-        held.predictor(broken, soon())
-    assert len(tries) == 2
 
 
-def test_the_former_version_answers_until_the_next_one_is_loaded(loads: dict[UUID, Callable[[], Any]]) -> None:
-    held, ready = LoadedVersions(3, 1), threading.Event()
+def test_the_former_version_answers_until_the_next_one_is_loaded(db: None, loads: Loads) -> None:
+    ready = threading.Event()
     former, slow, other_size = version(1), version(2), version(3, size=512)
 
-    def load() -> Loaded:
+    def load() -> Network:
         assert ready.wait(5)
-        return Loaded()
+        return Network()
 
-    loads.update({former.pk: Loaded, slow.pk: load, other_size.pk: load})
-    assert held.in_service(pointed(former), soon(), is_fitted=False)[0] == former
-    assert held.in_service(pointed(slow), soon(0.05), is_fitted=False)[0] == former
-    assert held.in_service(pointed(slow), soon(0.05), is_fitted=True)[0] == former
+    loads.update({former.pk: Network, slow.pk: load, other_size.pk: load})
+    assert answering(former) == former
+    assert answering(slow, 0.05) == former
+    assert answering(slow, 0.05, is_preprocessed=True) == former
     with pytest.raises(UnavailableError, match="being loaded"):
-        held.in_service(pointed(other_size), soon(0.05), is_fitted=True)
+        answering(other_size, 0.05, is_preprocessed=True)
     with pytest.raises(UnavailableError, match="being loaded"):
-        held.predictor(slow, soon(0.05))
+        RequestedVersion(slow, is_named=True).loaded(soon(0.05), is_preprocessed=False)
     ready.set()
-    held.predictor(slow, soon())
+    RequestedVersion(slow, is_named=True).loaded(soon(), is_preprocessed=False)
+    assert answering(slow) == slow
+    assert answering(former) == former
 
-    assert held.in_service(pointed(slow), soon(), is_fitted=False)[0] == slow
-    assert held.in_service(pointed(former), soon(), is_fitted=False)[0] == former
 
+def test_where_the_next_version_is_broken_the_former_one_goes_on(db: None, loads: Loads) -> None:
+    former, broken, other_size = version(1), version(2), version(3, size=512)
 
-def test_where_the_next_version_is_broken_the_former_one_goes_on(
-    loads: dict[UUID, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    former, broken = version(1), version(2)
-
-    def fail() -> Loaded:
+    def fail() -> Network:
         raise OSError
 
-    loads.update({former.pk: Loaded, broken.pk: fail})
-    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: None)
-    held = LoadedVersions(2, 1)
-    held.in_service(pointed(former), soon(), is_fitted=False)
+    loads.update({former.pk: Network, broken.pk: fail, other_size.pk: fail})
+    answering(former)
     for _ in range(3):
-        assert held.in_service(pointed(broken), soon(), is_fitted=True)[0] == former
-    former.retired = timezone.now()
+        assert answering(broken, is_preprocessed=True) == former
     with pytest.raises(UnavailableError, match="cannot be loaded"):
-        held.in_service(pointed(broken), soon(), is_fitted=False)
-    former.retired = None
-    # A process that starts now reads the former version from the ledger.
-    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: former)
-    assert LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)[0] == former
-    monkeypatch.setattr(serving, "former_version", lambda scope, version_id: None)
+        answering(other_size, is_preprocessed=True)
+    ModelVersion.objects.filter(pk=former.pk).update(retired=timezone.now())
     with pytest.raises(UnavailableError, match="cannot be loaded"):
-        LoadedVersions(2, 1).in_service(pointed(broken), soon(), is_fitted=False)
+        answering(broken)

@@ -23,7 +23,7 @@ from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 from ml.model.artifact import WEIGHTS
 from tests.conftest import STARTER, Hospital
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 
 KEY, SECRET, BUCKET = "test-key", "test-secret", "films"
 
@@ -80,8 +80,8 @@ def test_films_and_models_live_on_s3(
     for seed in (2, 3, 4):
         store_film(north, size=256, seed=seed)
 
-    with Drain(device="cpu") as drain:
-        assert drain.run() == 4
+    with InferenceWorker(device="cpu") as worker:
+        assert worker.run() == 4
     with tenant_tx(north.tenant.id):
         assert [(job.state, job.reason) for job in InferenceJob.objects.all()] == [(JobState.COMPLETE, "")] * 4
     assert image_png(instance).startswith(b"\x89PNG")

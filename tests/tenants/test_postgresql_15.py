@@ -51,10 +51,10 @@ for alias in ("default", "owner", "dispatch", "auth"):
 READ = f"""
 from apps.deployment.services import activate
 from apps.registry.services import register
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 activate(version=register(artifact_dir=Path({str(STARTER)!r})), by=Actor(name="test"), reason="First version")
-with Drain(device="cpu") as drain:
-    print("read", drain.run())
+with InferenceWorker(device="cpu") as worker:
+    print("read", worker.run())
 with tenant_tx(north.id):
     print("drafts", ReportDraft.objects.count())
 """

@@ -16,7 +16,7 @@ from apps.tenants.scope import tenant_tx
 from ml.model.artifact import MANIFEST
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 
 
 def registered(folder: Path, card: str, **more: Any) -> ModelVersion:
@@ -37,9 +37,9 @@ def change(folder: Path, **values: Any) -> None:
 
 
 @contextmanager
-def working() -> Iterator[Drain]:
-    with Drain(device="cpu") as drain:
-        yield drain
+def working() -> Iterator[InferenceWorker]:
+    with InferenceWorker(device="cpu") as worker:
+        yield worker
 
 
 def of(hospital: Hospital) -> InferenceJob:
@@ -52,11 +52,11 @@ def held() -> dict[str, str]:
     return {each["version"]: each["state"] for each in worker.versions} if worker else {}
 
 
-def run_until_held(drain: Drain, version: ModelVersion, state: str, seconds: float = 30) -> None:
+def run_until_held(worker: InferenceWorker, version: ModelVersion, state: str, seconds: float = 30) -> None:
     """Let the worker process jobs until it reports this state of the version."""
 
     def is_held() -> bool:
-        drain.run()
+        worker.run()
         return held().get(str(version)) == state
 
     wait_for(is_held, seconds, f"That {version} is {state}")

@@ -9,6 +9,7 @@ from django.core.files.storage import default_storage
 from apps.audit.services import Actor
 from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger, canary_reads
+from apps.deployment.selectors import deployments
 from apps.deployment.services import challenge, end_challenge
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, ShadowReading, Worker
 from apps.inference.retries import expire_leases
@@ -21,7 +22,7 @@ from ml.model.artifact import MANIFEST
 from tests.conftest import Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import held, registered, run_until_held, second, working
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 
 __all__ = ["second"]
 
@@ -43,9 +44,9 @@ def test_a_shadow_reads_after_the_clinicians_films_and_leaves_only_its_own_row(
     for hospital in (north, south):
         for seed in (1, 2):
             store_film(hospital, seed=seed, size=256)
-    with working() as drain:
-        run_until_held(drain, second, "shadow")
-        wait_for(lambda: drain.run() == 0, 30, "The end of the queues")
+    with working() as worker:
+        run_until_held(worker, second, "shadow")
+        wait_for(lambda: worker.run() == 0, 30, "The end of the queues")
     assert {each.model_version for hospital in (north, south) for each in jobs(hospital)} == {starter}
     assert shadows(south) == []
     for reading in shadows(north):
@@ -65,21 +66,21 @@ def test_a_clinicians_film_that_comes_while_shadows_are_read_goes_first(
 ) -> None:
     challenge(version=second, by=Actor(name="test"))
     order: list[str] = []
-    real = Drain._predict
+    real = InferenceWorker._predict_and_write
 
-    def predict(self: Drain, batch: Any) -> bool:
+    def predict(self: InferenceWorker, batch: Any) -> None:
         order.extend(type(reading.claim).__name__ for reading in batch.readings)
         if order == ["ClaimedJob"] * 6 + ["ClaimedShadow"]:
             store_film(north, seed=9, size=256)
-        return real(self, batch)
+        real(self, batch)
 
-    with working() as drain:
-        run_until_held(drain, second, "shadow")
-        monkeypatch.setattr("workers.drain._SHADOW_BATCH", 1)
-        monkeypatch.setattr(Drain, "_predict", predict)
+    with working() as worker:
+        run_until_held(worker, second, "shadow")
+        monkeypatch.setattr("workers.inference_worker._SHADOW_BATCH", 1)
+        monkeypatch.setattr(InferenceWorker, "_predict_and_write", predict)
         for seed in range(6):
             store_film(north, seed=seed, size=256)
-        wait_for(lambda: drain.run() == 0, 30, "The end of the queues")
+        wait_for(lambda: worker.run() == 0, 30, "The end of the queues")
     assert order[:7] == ["ClaimedJob"] * 6 + ["ClaimedShadow"]
     # One shadow may be in the network and one be decoded when the film comes.
     assert "ClaimedJob" in order[7:10]
@@ -91,12 +92,12 @@ def test_a_canary_reads_its_share_and_the_job_says_so(
 ) -> None:
     challenge(version=second, by=Actor(name="test"), tenant=north.tenant, percent=50)
     row = Challenger.objects.get()
-    with working() as drain:
-        run_until_held(drain, second, "canary")
+    with working() as worker:
+        run_until_held(worker, second, "canary")
         for hospital in (north, south):
             for seed in range(8):
                 store_film(hospital, seed=seed, size=256)
-        assert drain.run() == 16
+        assert worker.run() == 16
     expected = [second if canary_reads(row.pk, 50, job.study_id) else starter for job in jobs(north)]
     assert [job.model_version for job in jobs(north)] == expected
     assert {second, starter} == set(expected)
@@ -113,9 +114,9 @@ def test_a_challenger_that_cannot_be_loaded_keeps_nobody_waiting(
     challenge(version=bad, by=Actor(name="test"), tenant=south.tenant)
     for hospital in (north, south):
         store_film(hospital, seed=1, size=256)
-    with working() as drain:
-        assert drain.run() == 2
-        run_until_held(drain, bad, "refused")
+    with working() as worker:
+        assert worker.run() == 2
+        run_until_held(worker, bad, "refused")
         wait_for(lambda: Worker.objects.filter(error__contains=str(bad)).exists(), 10, "Its reason")
     assert [jobs(hospital)[0].model_version for hospital in (north, south)] == [starter, starter]
     assert [reading.state for reading in shadows(south)] == [JobState.QUEUED]
@@ -125,21 +126,21 @@ def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     challenge(version=second, by=Actor(name="test"))
-    with working() as drain:
-        run_until_held(drain, second, "shadow")
+    with working() as worker:
+        run_until_held(worker, second, "shadow")
         store_film(north, seed=1, size=256)
-        wait_for(lambda: drain.run() == 0 and shadows(north)[0].state == JobState.COMPLETE, 30, "A shadow reading")
+        wait_for(lambda: worker.run() == 0 and shadows(north)[0].state == JobState.COMPLETE, 30, "A shadow reading")
     row = Challenger.objects.get()
     store_film(north, seed=2, size=256)
     # Another worker, which does not hold the shadow, reads for the clinician.
-    with working() as drain:
-        monkeypatch.setattr(drain._fleet, "_on_trial", lambda _: {})
-        assert drain.run() == 1
+    with monkeypatch.context() as patched, working() as worker:
+        patched.setattr("workers.versions.deployments_and_challengers", lambda: (deployments(), {}))
+        assert worker.run() == 1
     assert [each.state for each in shadows(north)] == [JobState.COMPLETE, JobState.QUEUED]
     assert drop_ended_shadows() == 0
     end_challenge(by=Actor(name="test"))
-    with working() as drain:
-        drain.run()
+    with working() as worker:
+        worker.run()
         assert str(second) not in held()
     assert [each.state for each in shadows(north)] == [JobState.COMPLETE, JobState.QUEUED]
     assert drop_ended_shadows() == 1

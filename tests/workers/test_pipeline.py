@@ -20,7 +20,7 @@ from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
 from tests.flows.processes import wait_for
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 
 
 def only_job(hospital: Hospital) -> InferenceJob:
@@ -124,12 +124,12 @@ def test_a_film_that_comes_while_another_is_in_the_network_is_taken_at_once(
         second_came.set()
         return real(self, batch)
 
-    with Drain(device="cpu") as drain, ThreadPoolExecutor(1) as pool:
+    with InferenceWorker(device="cpu") as worker, ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(Predictor, "predict", predict)
-        taken = pool.submit(drain.run)
+        taken = pool.submit(worker.run)
         assert in_network.wait(30)
         store_film(north, seed=2, size=256)
-        assert drain.run() == 0, "The thread that is at it does this, too."
+        assert worker.run() == 0, "The thread that is at it does this, too."
         assert taken.result(30) == 2
         pool.submit(connections.close_all)
     with tenant_tx(north.tenant.id):
@@ -143,9 +143,9 @@ def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_end
     for seed in range(3):
         store_film(north, seed=seed, size=256)
     given_up: list[str] = []
-    with Drain(device="cpu", give_up=given_up.append) as drain:
+    with InferenceWorker(device="cpu", give_up=given_up.append) as worker:
         monkeypatch.setattr(Predictor, "predict", raising(RuntimeError("CUDA error: an illegal memory access")))
-        assert drain.run() == 3
+        assert worker.run() == 3
     assert given_up == ["The device fails on the golden image as well."]
     with tenant_tx(north.tenant.id):
         assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 0)}
@@ -164,9 +164,9 @@ def test_a_forward_that_hangs_ends_the_worker(
         assert given_up.wait(30), "The worker did not notice."
         raise RuntimeError("The hung forward came back after all.")
 
-    with Drain(device="cpu", give_up=lambda reason: given_up.set()) as drain:
+    with InferenceWorker(device="cpu", give_up=lambda reason: given_up.set()) as worker:
         monkeypatch.setattr(Predictor, "predict", hang)
-        drain.run()
+        worker.run()
     assert given_up.is_set()
 
 
@@ -175,8 +175,8 @@ def test_a_worker_without_a_version_waits_and_says_so(north: Hospital, store_fil
 
     store_film(north, size=256)
     with contextlib.ExitStack() as stack:
-        drain = stack.enter_context(Drain(device="cpu"))
-        assert drain.run() == 0
+        worker = stack.enter_context(InferenceWorker(device="cpu"))
+        assert worker.run() == 0
         wait_for(lambda: Worker.objects.filter(error__contains="activate").exists(), 10, "The worker's word")
     assert only_job(north).state == JobState.QUEUED
 
@@ -185,11 +185,11 @@ def test_a_database_error_between_claim_and_write_lets_the_leases_go(
     starter: Any, north: Hospital, store_film: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_film(north, size=256)
-    with Drain(device="cpu") as drain:
-        monkeypatch.setattr("workers.drain.read_inputs", raising(OperationalError("gone")))
+    with InferenceWorker(device="cpu") as worker:
+        monkeypatch.setattr("workers.inference_worker.choose_images", raising(OperationalError("gone")))
         with pytest.raises(OperationalError):
-            drain.run()
-        assert drain._heartbeat._held == {}
+            worker.run()
+        assert worker._heartbeat._held == {}
         wait_for(lambda: only_job(north).state == JobState.QUEUED, 30, "The job's return")
     job = only_job(north)
     assert (job.attempt, job.reason_code) == (0, "database-unavailable")
@@ -205,7 +205,7 @@ def test_suspects_are_read_alone_and_keep_no_other_job_waiting(
     for seed in (10, 11, 12):
         store_film(north, seed=seed, size=256)
     sizes: list[int] = []
-    with Drain(device="cpu") as drain:
+    with InferenceWorker(device="cpu") as worker:
         real = Predictor.predict
 
         def predict(self: Predictor, batch: Any) -> Any:
@@ -213,7 +213,7 @@ def test_suspects_are_read_alone_and_keep_no_other_job_waiting(
             return real(self, batch)
 
         monkeypatch.setattr(Predictor, "predict", predict)
-        assert drain.run() == 13
+        assert worker.run() == 13
     assert sizes[:9] == [1] * 8 + [3]
     assert sizes[9:] == [1, 1]
     with tenant_tx(north.tenant.id):

@@ -31,7 +31,7 @@ from ml.model.artifact import MANIFEST, WEIGHTS, file_sha256
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import change, held, of, registered, run_until_held, second, working
-from workers.drain import Drain
+from workers.inference_worker import InferenceWorker
 from workers.polling import QueuePoller
 
 __all__ = ["second"]
@@ -43,14 +43,14 @@ def test_each_hospital_is_read_by_the_version_that_it_is_pinned_to(
     activate(version=second, tenant=north.tenant, by=Actor(name="test"))
     for hospital in (north, south):
         store_film(hospital, seed=1, size=256)
-    with working() as drain:
-        assert drain.run() == 2
+    with working() as worker:
+        assert worker.run() == 2
         assert (of(north).model_version, of(south).model_version) == (second, starter)
         wait_for(lambda: set(held().values()) == {"serving"} and len(held()) == 2, 10, "Two versions in the row")
 
         unpin(tenant=north.tenant, by=Actor(name="test"))
         store_film(north, seed=5, size=256)
-        assert drain.run() == 1
+        assert worker.run() == 1
         assert of(north).model_version == starter
         wait_for(lambda: held().get(str(second)) == "kept for a rollback", 10, "The spare in the row")
 
@@ -128,19 +128,19 @@ def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
     folder = shutil.copytree(STARTER, tmp_path / "bad", copy_function=shutil.copyfile)
     damage(folder)
     store_instead(bad, folder)
-    with working() as drain:
+    with working() as worker:
         activate(version=bad, tenant=north.tenant, by=Actor(name="test"))
-        wait_for(lambda: drain.run() or Worker.objects.filter(error__contains=reason).exists(), 30, "The refusal")
+        wait_for(lambda: worker.run() or Worker.objects.filter(error__contains=reason).exists(), 30, "The refusal")
         for hospital in (north, south):
             store_film(hospital, seed=1, size=256)
-        assert drain.run() == 2
+        assert worker.run() == 2
         assert (of(north).model_version, of(south).model_version) == (starter, starter)
         assert held() == {str(starter): "serving", str(bad): "refused"}
     # A worker that starts now goes on with what the ledger names before it.
     for hospital in (north, south):
         store_film(hospital, seed=2, size=256)
-    with working() as drain:
-        assert drain.run() == 2
+    with working() as worker:
+        assert worker.run() == 2
         assert (of(north).model_version, of(south).model_version) == (starter, starter)
         assert held() == {str(starter): "serving", str(bad): "refused"}
 
@@ -156,15 +156,15 @@ def test_a_worker_that_starts_on_a_bad_version_of_the_platform_reads_with_the_on
         if version == starter:
             roll_back(by=Actor(name="test"))
     store_film(north, seed=1, size=256)
-    with working() as drain:
-        assert drain.run() == 1
+    with working() as worker:
+        assert worker.run() == 1
         assert of(north).model_version == second, "What was rolled back is no way back."
         assert held()[str(bad)] == "refused"
     store_film(north, seed=2, size=256)
     retire(version=starter, by=Actor(name="test"))
     roll_back(by=Actor(name="test"))
-    with working() as drain:
-        assert drain.run() == 1
+    with working() as worker:
+        assert worker.run() == 1
         assert held() == {str(second): "serving"}
 
 
@@ -174,12 +174,12 @@ def test_a_worker_goes_on_with_no_version_that_was_retired(
     bad = registered(tmp_path / "bad", "Bad.")
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
-    with working() as drain:
+    with working() as worker:
         activate(version=bad, by=Actor(name="test"))
-        run_until_held(drain, bad, "refused")
+        run_until_held(worker, bad, "refused")
         retire(version=starter, by=Actor(name="test"))
         store_film(north, seed=1, size=256)
-        assert drain.run() == 0
+        assert worker.run() == 0
         assert of(north).state == JobState.QUEUED
 
 
@@ -209,12 +209,12 @@ def test_switches_under_load_fail_no_job_and_each_result_names_one_version(
             connections.close_all()
             finished.set()
 
-    with working() as drain:
+    with working() as worker:
         switcher = threading.Thread(target=switch)
         switcher.start()
         while not finished.is_set():
             store_film(north, seed=len(sent), size=256)
-            drain.run()
+            worker.run()
             sent.append(1)
         switcher.join()
     with tenant_tx(north.tenant.id):
@@ -228,12 +228,12 @@ def test_switches_under_load_fail_no_job_and_each_result_names_one_version(
 def test_a_rollback_swaps_back_at_once(
     starter: Any, second: ModelVersion, north: Hospital, store_film: Callable[..., Any]
 ) -> None:
-    with working() as drain:
+    with working() as worker:
         activate(version=second, by=Actor(name="test"))
-        run_until_held(drain, second, "serving", 90)
+        run_until_held(worker, second, "serving", 90)
         roll_back(by=Actor(name="test"))
         store_film(north, seed=1, size=256)
-        assert drain.run() == 1
+        assert worker.run() == 1
         assert of(north).model_version == starter
 
 
@@ -245,7 +245,7 @@ def test_the_command_says_how_far_the_workers_are(
     bad = registered(tmp_path / "bad", "Bad.")
     cut_short(tmp_path / "bad")
     store_instead(bad, tmp_path / "bad")
-    with working() as drain, looking(drain):
+    with working() as worker, looking(worker):
         assert activate_model("starter:2") == "1 of 1 worker serves it."
         with pytest.raises(CommandError, match=r"weights-hash-mismatch.*--rollback --tenant north"):
             activate_model(str(bad), "--tenant", "north")
@@ -263,9 +263,9 @@ def activate_model(*arguments: str) -> str:
 
 
 @contextmanager
-def looking(drain: Drain) -> Iterator[None]:
+def looking(worker: InferenceWorker) -> Iterator[None]:
     """Poll for jobs as a worker does, only more often."""
-    watch = QueuePoller(drain, quiet=0.2)
+    watch = QueuePoller(worker, quiet=0.2)
     watch.start()
     try:
         yield

@@ -1,7 +1,8 @@
 """Read image files on the command line; nothing is stored."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from tqdm import tqdm
 
 from apps.core.errors import ChecxrayError
 from apps.deployment.selectors import require_platform_version
-from apps.inference.direct import DirectReading, prediction_json, read_files
 from apps.inference.loading import load_version
+from apps.inference.prediction import ImageFile, prediction_json, read_files
+from apps.inference.reader import DeviceFailedError, ImageReader, ImageReading
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
@@ -36,23 +38,30 @@ class Command(BaseCommand):
             raise CommandError("There is no file in the folders that were given.")
         version, predictor = _load(options["reference"])
         thresholds = {label: point["value"] if point else None for label, point in version.thresholds.items()}
+        files = [ImageFile(str(path), path) for path in paths]
         entries, unhandled = [], 0
-        with engine.Sandbox(workers=settings.DECODER_PROCESSES) as sandbox:
-            waiting = [DirectReading(str(path), path) for path in paths]
-            films = read_files(waiting, predictor, sandbox, batch=settings.INFERENCE_BATCH_SIZE)
-            for film in tqdm(films, total=len(paths), unit="film", disable=None, leave=False):
-                entry = prediction_json(film, model_version=str(version), predictor=predictor, thresholds=thresholds)
-                if film.is_technical_failure:
+        try:
+            for reading in _read(files, predictor):
+                entry = prediction_json(reading, model_version=str(version), predictor=predictor, thresholds=thresholds)
+                if reading.failure is not None:
                     unhandled += 1
-                    tqdm.write(f"{film.name}: {film.gate.detail}", file=self.stderr)
+                    tqdm.write(f"{reading.name}: {reading.failure.detail}", file=self.stderr)
                 if options["json"]:
                     entries.append(entry)
                 else:
                     tqdm.write(_table(entry), file=self.stdout)
+        except DeviceFailedError as error:
+            raise CommandError(error.detail) from error
         if options["json"]:
             self.stdout.write(json.dumps(entries, indent=2))
         if unhandled:
             raise CommandError(f"{unhandled} of {len(paths)} files could not be read.")
+
+
+def _read(files: Sequence[ImageFile], predictor: engine.Predictor) -> Iterator[ImageReading]:
+    with closing(ImageReader(engine.Sandbox(workers=settings.DECODER_PROCESSES))) as reader:
+        readings = read_files(files, predictor, reader, batch=settings.INFERENCE_BATCH_SIZE)
+        yield from tqdm(readings, total=len(files), unit="film", disable=None, leave=False)
 
 
 def _expanded(given: Iterable[Path]) -> Iterator[Path]:

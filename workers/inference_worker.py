@@ -15,58 +15,45 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-import numpy as np
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
-from apps.core.metrics import FORWARD_SECONDS
 from apps.core.process_names import name_of_this_process
 from apps.core.retry import failure_of, outage_of
 from apps.inference import services as inference
 from apps.inference import shadows
 from apps.inference.leases import Claim, ClaimedJob, ClaimedShadow
+from apps.inference.reader import DeviceFailedError, ImageReader, finish_decoding, predict
 from apps.inference.retries import free_ended_workers, return_after_failure
 from apps.inference.selectors import suspects_wait
+from apps.inference.version_cache import LoadedVersion
 from apps.registry import engine
-from apps.studies.storage import is_local_storage
-from workers.fleet import Fleet, Loaded, Serving
 from workers.heartbeat import Heartbeat
 from workers.outage import Outage
-from workers.pipeline import (
-    DecodingFailed,
-    ImageReading,
-    Score,
-    finish_decoding,
-    probe_storage,
-    read_inputs,
-    start_decoding,
-    write_refusal,
-    write_results,
-)
+from workers.pipeline import ClaimedReading, choose_images, probe_storage, write_refusal, write_results
+from workers.versions import DeployedVersions, WorkerVersions
 
 logger = logging.getLogger(__name__)
 # One batch in the network, one being written; or two in the network, so that no core is idle at the end of a batch.
 _BATCHES_UNDER_WAY = 2
-# Parallel downloads from a remote storage: each one mostly waits for the network.
-_COPIES_AT_ONCE = 8
 # A job that arrives while shadow readings are processed waits for at most this many of them.
 _SHADOW_BATCH = max(1, settings.INFERENCE_BATCH_SIZE // 4)
 # So many suspects are read, each alone, between two batches, so that neither waits long for the other.
 _SUSPECTS_IN_A_ROW = 8
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Batch:
     """Claimed jobs, with the version that they were claimed for: the version in service may change meanwhile."""
 
-    loaded: Loaded
-    readings: list[ImageReading]
+    used: LoadedVersion
+    readings: list[ClaimedReading]
 
 
 def _end_process(reason: str) -> None:
@@ -75,7 +62,7 @@ def _end_process(reason: str) -> None:
     os._exit(os.EX_SOFTWARE)
 
 
-class Drain:
+class InferenceWorker:
     """The models, decoders and claims of one inference worker.
 
     Args:
@@ -86,10 +73,9 @@ class Drain:
     def __init__(self, device: str = "auto", give_up: Callable[[str], None] = _end_process) -> None:
         self._give_up = give_up
         self._name = name_of_this_process()
-        self._sandbox = engine.Sandbox(workers=settings.DECODER_PROCESSES)
-        self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="drain")
-        self._copiers = ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="copy")
-        self._fleet = Fleet(device, on_change=self._report_change)
+        self._reader = ImageReader(engine.Sandbox(workers=settings.DECODER_PROCESSES))
+        self._threads = ThreadPoolExecutor(_BATCHES_UNDER_WAY, thread_name_prefix="predict")
+        self._versions = WorkerVersions(device, on_change=self._report_change)
         self._outage = Outage()
         self._heartbeat = Heartbeat(self._name, state=self._state, give_up=give_up)
         self._stop = threading.Event()
@@ -113,7 +99,7 @@ class Drain:
             freed = free_ended_workers()
             if freed:
                 logger.warning("%d jobs of ended workers were queued again.", freed)
-            self._fleet.settle()
+            self._versions.settle()
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)
 
@@ -122,7 +108,7 @@ class Drain:
         self._heartbeat.report_now()
 
     def _state(self) -> dict[str, object]:
-        state: dict[str, object] = self._fleet.state()
+        state: dict[str, object] = self._versions.state()
         if code := self._outage.code:
             state["error"] = f"Claims no jobs: {failure_of(code).what}."
         return state
@@ -137,9 +123,8 @@ class Drain:
             for _ in range(_BATCHES_UNDER_WAY):
                 self._threads.submit(connections.close_all)
             self._threads.shutdown()
-            self._copiers.shutdown()
-            self._sandbox.close()
-            self._fleet.close()
+            self._reader.close()
+            self._versions.close()
             self._heartbeat.close()
 
     def run(self) -> int:
@@ -202,66 +187,69 @@ class Drain:
         close_old_connections()
         held = [reading.claim for reading in batch.readings]
         try:
-            if self._predict(batch):
-                self._write(batch)
-            else:
-                self._give_up("The device fails on the golden image as well.")
+            predict(batch.readings, batch.used.predictor)
+            self._write(batch)
+        except DeviceFailedError as error:
+            for claim in held:
+                self._return(claim, error.code)
+            self._give_up(error.detail)
         finally:
             # In every case: the lease of a job that has not ended must expire, so that it is claimed again.
             self._heartbeat.release(held)
 
     def _prepare(self, *, suspect: bool = False) -> tuple[list[_Batch], bool]:
         """Claim jobs and decode their images; return a batch for each version, and whether more jobs may wait."""
-        if self._stop.is_set() or self._outage.lasts() or not (serving := self._fleet.serving()):
+        if self._stop.is_set() or self._outage.lasts() or not (deployed := self._versions.deployed()):
             return [], False
-        claims, may_be_more = self._claim(serving, suspect)
+        claims, may_be_more = self._claim(deployed, suspect)
         self._heartbeat.hold(claims)
         try:
-            return self._decode(claims, serving) if claims else [], may_be_more
+            return self._decode(claims, deployed) if claims else [], may_be_more
         except BaseException as error:
             self._heartbeat.release(claims)
             self._heartbeat.fail(claims, outage_of(error) or "worker-lost")
             raise
 
-    def _claim(self, serving: Serving, suspect: bool) -> "tuple[list[ClaimedJob] | list[ClaimedShadow], bool]":
+    def _claim(
+        self, deployed: DeployedVersions, suspect: bool
+    ) -> "tuple[list[ClaimedJob] | list[ClaimedShadow], bool]":
         limit, shadow_limit = (1, 1) if suspect else (settings.INFERENCE_BATCH_SIZE, _SHADOW_BATCH)
         jobs = inference.claim_jobs(
             limit=limit,
-            version=serving.everyone.version if serving.everyone else None,
-            pins={tenant_id: loaded.version if loaded else None for tenant_id, loaded in serving.pins.items()},
-            canaries=serving.canaries,
+            version=deployed.version,
+            pins=deployed.pins,
+            canaries=deployed.canaries,
             worker=self._name,
             suspect=suspect,
         )
-        if jobs or not serving.shadows:
+        if jobs or not deployed.shadows:
             return jobs, len(jobs) == limit
-        again = shadows.claim_shadows(limit=shadow_limit, versions=serving.shadows, worker=self._name, suspect=suspect)
+        again = shadows.claim_shadows(limit=shadow_limit, versions=deployed.shadows, worker=self._name, suspect=suspect)
         return again, len(again) == shadow_limit
 
-    def _decode(self, claims: "list[ClaimedJob] | list[ClaimedShadow]", serving: Serving) -> list[_Batch]:
-        batches = {claim.version_id: _Batch(serving.holding(claim.version_id), []) for claim in claims}
-        with contextlib.ExitStack() as copies:
-            readings = read_inputs(claims)
-            spaces = {version_id: batch.loaded.predictor.manifest.input_space for version_id, batch in batches.items()}
-            in_turn: Iterable[Future[engine.LoadedInput] | None] = (map if is_local_storage() else self._copiers.map)(
-                lambda reading: start_decoding(reading, spaces[reading.claim.version_id], self._sandbox, copies),
-                readings,
-            )
-            decodings = list(in_turn)
-            for reading, decoding in zip(readings, decodings, strict=True):
-                try:
-                    finish_decoding(reading, decoding)
-                except DecodingFailed as error:
-                    self._after_decoding_failed(reading, error)
-                else:
-                    batches[reading.claim.version_id].readings.append(reading)
+    def _decode(self, claims: "list[ClaimedJob] | list[ClaimedShadow]", deployed: DeployedVersions) -> list[_Batch]:
+        batches = {claim.version_id: _Batch(deployed.holding(claim.version_id), []) for claim in claims}
+        for reading in choose_images(claims):
+            batches[reading.claim.version_id].readings.append(reading)
+        with contextlib.ExitStack() as decodings:
+            for batch in batches.values():
+                space = batch.used.predictor.manifest.input_space
+                decodings.enter_context(self._reader.start_decoding(batch.readings, space))
+            for batch in batches.values():
+                finish_decoding(batch.readings)
+        for batch in batches.values():
+            failed = [reading for reading in batch.readings if reading.failure is not None]
+            batch.readings = [reading for reading in batch.readings if reading.failure is None]
+            for reading in failed:
+                self._return_failed(reading)
         return [batch for batch in batches.values() if batch.readings]
 
-    def _after_decoding_failed(self, reading: ImageReading, error: DecodingFailed) -> None:
+    def _return_failed(self, reading: ClaimedReading) -> None:
+        assert reading.failure is not None
         self._heartbeat.release([reading.claim])
-        if error.code == "storage-unavailable":
-            self._outage.begin(error.code, partial(probe_storage, reading))
-        self._return(reading.claim, error.code, error.detail)
+        if reading.failure.code == "storage-unavailable":
+            self._outage.begin(reading.failure.code, partial(probe_storage, reading))
+        self._return(reading.claim, reading.failure.code, reading.failure.detail)
 
     def _return(self, claim: Claim, code: str, detail: str = "") -> None:
         try:
@@ -269,46 +257,20 @@ class Drain:
         except (DatabaseError, InterfaceError):
             self._heartbeat.fail([claim], code)
 
-    def _predict(self, batch: _Batch) -> bool:
-        """Step 3: one forward pass for the images of the batch, and the check of their features.
-
-        Returns:
-            False where the device failed, and not an image: all claims were returned.
-        """
-        decoded = [reading for reading in batch.readings if reading.loaded is not None]
-        try:
-            _forward(batch.loaded.predictor, decoded)
-        # One image must not fail the others of its batch, whichever exception the runtime raised.
-        except Exception:
-            logger.exception("A batch of %d images failed; each is tried alone.", len(decoded))
-            if not _device_works(batch.loaded.predictor):
-                for reading in batch.readings:
-                    self._return(reading.claim, "device-failed")
-                return False
-            for reading in decoded:
-                self._predict_alone(batch, reading)
-        return True
-
-    def _predict_alone(self, batch: _Batch, reading: ImageReading) -> None:
-        try:
-            _forward(batch.loaded.predictor, [reading])
-        except Exception as error:
-            batch.readings.remove(reading)
-            detail = f"The network failed on this image ({type(error).__name__})."
-            self._return(reading.claim, "inference-error", detail)
-
     def _write(self, batch: _Batch) -> None:
-        scored = [reading for reading in batch.readings if reading.refusal is None]
         for reading in batch.readings:
-            if reading.refusal is not None:
+            if reading.failure is not None:
+                self._return_failed(reading)
+            elif reading.refusal is not None:
                 self._guarded([reading], write_refusal, reading)
+        scored = [reading for reading in batch.readings if reading.probabilities]
         for tenant_id in dict.fromkeys(reading.claim.tenant_id for reading in scored):
             own = [reading for reading in scored if reading.claim.tenant_id == tenant_id]
-            if not self._guarded(own, write_results, own, batch.loaded.version):
+            if not self._guarded(own, write_results, own, batch.used.version):
                 for reading in own:
-                    self._guarded([reading], write_results, [reading], batch.loaded.version)
+                    self._guarded([reading], write_results, [reading], batch.used.version)
 
-    def _guarded(self, readings: list[ImageReading], write: Callable[..., None], *arguments: object) -> bool:
+    def _guarded(self, readings: list[ClaimedReading], write: Callable[..., None], *arguments: object) -> bool:
         """Write results so that an error does not stop other writes; return False where each must be written alone."""
         try:
             write(*arguments)
@@ -322,28 +284,3 @@ class Drain:
             else:
                 return False
         return True
-
-
-def _device_works(predictor: engine.Predictor) -> bool:
-    """Whether the network still computes the golden image: after an error a GPU may fail on every input."""
-    try:
-        predictor.verify()
-    except Exception:
-        logger.exception("The golden image fails as well.")
-        return False
-    return True
-
-
-def _forward(predictor: engine.Predictor, readings: list[ImageReading]) -> None:
-    squares = [reading.loaded.tensor_u8 for reading in readings if reading.loaded is not None]
-    if not squares:
-        return
-    with FORWARD_SECONDS.time():
-        prediction = predictor.predict(np.stack(squares))
-    probabilities = predictor.probabilities(prediction)
-    for index, (reading, gate) in enumerate(zip(readings, predictor.check_features(prediction), strict=True)):
-        if gate.accepted:
-            by_label = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
-            reading.score = Score(by_label, prediction.cams[index])
-        else:
-            reading.refusal = gate

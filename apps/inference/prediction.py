@@ -1,0 +1,104 @@
+"""Reads files that a caller sent or named, for ``/predict`` and the command line, and makes the contract's JSON."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from apps.inference.reader import ImageReader, ImageReading
+from apps.inference.rendering import overlay_uri
+from apps.registry import engine
+from apps.studies.attributes import parse_date
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file, and the caller's name for it."""
+
+    name: str | None
+    path: Path
+
+
+def read_files(
+    files: Iterable[ImageFile],
+    predictor: "engine.Predictor",
+    reader: ImageReader,
+    *,
+    batch: int,
+    deadline: float | None = None,
+) -> Iterator[ImageReading]:
+    """Read files in their order. Arguments and errors are those of `ImageReader.read`."""
+    inspected = (inspect_file(file, predictor.manifest) for file in files)
+    return reader.read(inspected, predictor, batch=batch, deadline=deadline)
+
+
+def inspect_file(file: ImageFile, manifest: "engine.Manifest") -> ImageReading:
+    """Begin the reading of a file with the check of its attributes, without decoding it."""
+    reading = ImageReading(name=file.name, path=file.path)
+    try:
+        found = engine.inspect(file.path)
+    except engine.InputRejected as error:
+        reading.reject(error)
+    except OSError as error:
+        reading.fail("file-unreadable", f"The file cannot be read: {error.strerror}.")
+    else:
+        # A PNG or JPEG has no DICOM attributes to check; only its features in the network are checked.
+        attributes = dict(found.attributes) if found.kind == "dicom" else {}
+        result = engine.check_attributes(attributes, found.sop_class_uid, found.rows, found.columns, found.unreadable)
+        if not result.accepted:
+            reading.apply_check(result)
+        reading.stored_size = (found.rows, found.columns)
+        reading.warnings = (*found.warnings, *_age_warnings(attributes, manifest))
+    return reading
+
+
+def _age_warnings(attributes: Mapping[str, str], manifest: "engine.Manifest") -> list[engine.ImageWarning]:
+    on = parse_date(attributes.get("StudyDate", "")) or timezone.now().date()
+    born = parse_date(attributes.get("PatientBirthDate", ""))
+    odd = engine.age_warning(manifest.data, born, on, attributes.get("PatientAge", ""))
+    return [odd] if odd else []
+
+
+def prediction_json(
+    reading: ImageReading,
+    *,
+    model_version: str,
+    predictor: "engine.Predictor",
+    thresholds: Mapping[str, float | None],
+    heatmaps: bool = False,
+) -> dict[str, Any]:
+    """The JSON of one image in the public contract: a refused image has a reason and no findings.
+
+    Args:
+        thresholds: the operating point of each finding (``deployment.selectors.thresholds_for``); None where missing.
+    """
+    findings = []
+    for index, (label, probability) in enumerate(reading.probabilities.items()):
+        finding = _finding(label, probability, thresholds[label])
+        if heatmaps:
+            finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)
+        findings.append(finding)
+    checked = reading.input_check
+    return {
+        "file": reading.name,
+        "model_version": model_version,
+        "gate": {"accepted": checked.accepted, "reason": checked.reason, "detail": checked.detail},
+        "warnings": [{"code": each.code, "detail": each.detail} for each in dict.fromkeys(reading.warnings)],
+        "findings": sorted(findings, key=lambda finding: -float(finding["probability"])),
+    }
+
+
+def _finding(label: str, probability: float, threshold: float | None) -> dict[str, Any]:
+    positive = threshold is not None and probability >= threshold
+    return {"label": label, "probability": probability, "threshold": threshold, "positive": positive}
+
+
+def _heatmap(reading: ImageReading, index: int, finding: dict[str, Any], manifest: "engine.Manifest") -> str | None:
+    assert reading.cams is not None
+    alpha = engine.opacity(finding["probability"], finding["threshold"])
+    if not alpha:
+        return None
+    geometry = engine.Geometry.of(reading.rows, reading.columns, manifest.input_space)
+    return overlay_uri(reading.cams[index], manifest.cam_scale[finding["label"]], alpha, geometry)
