@@ -40,7 +40,7 @@ from ml.phantom import demo_set
 from ml.sandbox.confinement import missing_protections
 from ml.sandbox.pool import Sandbox, Writable
 from ml.training.config import TrainingConfig
-from ml.training.launch import Launched, Nodes, TrainingFailed, launch
+from ml.training.launch import Nodes, TrainingFailed, launch
 from ml.training.options import add_arguments as add_training_arguments
 from ml.training.options import check_architectures
 from ml.training.options import from_arguments as training_of_arguments
@@ -72,7 +72,6 @@ __all__ = [
     "InputRejected",
     "InputSpace",
     "Interval",
-    "Launched",
     "LoadedInput",
     "Manifest",
     "Nodes",

@@ -105,8 +105,8 @@ def run_training(
         # The connection would be idle for hours or days, and would break when the server restarts.
         connections.close_all()
         with _recorded_end(training), Follower(progress, run.pk, terminal, offset):
-            launched = engine.launch(training.config, nodes, out=terminal)
-        return _register(run, launched)
+            artifact = engine.launch(training.config, nodes, out=terminal)
+        return _register(run, artifact)
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _recorded_end(training: _Training) -> Iterator[None]:
     try:
         yield
     except engine.TrainingFailed as error:
-        reason = error.reason
+        reason = str(error)
         _end(training.run, lambda run: fail_training_run(run=run, reason=reason))
         raise TrainingEndedError(f"Training failed: {reason}", "training-failed") from error
     except ValueError as error:
@@ -176,12 +176,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _register(run: TrainingRun, launched: engine.Launched) -> TrainingRun | None:
-    if not launched.is_chief_node or launched.artifact is None:
+def _register(run: TrainingRun, artifact: Path | None) -> TrainingRun | None:
+    if artifact is None:
         # Two nodes run on the rendezvous host, and the other one has the row and the version.
         run.delete()
         return None
-    artifact = launched.artifact
     try:
         return retry_during_outages(lambda: complete_training_run(run=run, artifact=artifact), artifact)
     except InvalidInputError as error:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         viewer = threading.Thread(target=show, args=(path, over, offset), daemon=True)
         viewer.start()
         try:
-            launched = launch(config, nodes)
+            artifact = launch(config, nodes)
         finally:
             over.set()
             viewer.join(timeout=5)
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("Training stopped by Ctrl-C; the same command resumes it.\n")
         return 130
-    sys.stdout.write(f"{launched.artifact}\n" if launched.artifact else "Training is complete on this node.\n")
+    sys.stdout.write(f"{artifact}\n" if artifact else "Training is complete on this node.\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Addresses, ports and processors of this machine, found without sending a packet. Imports no torch."""
+"""Addresses, GPUs and cores of this machine, found without sending a packet. Imports no torch."""
 
 import contextlib
 import fcntl
@@ -29,46 +29,33 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def is_free(address: str, port: int) -> bool:
-    """Whether a server could listen there: the address is one of this machine's, and nothing has the port."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
-
-
 def is_local(address: str) -> bool:
     """Whether the address is one of this machine's."""
-    return is_free(address, 0)
+    with contextlib.suppress(OSError), socket.socket(_family(address)) as probe:
+        probe.bind((address, 0))
+        return True
+    return False
 
 
 def free_port() -> int:
     """A port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def accepts(address: str, port: int, timeout: float = 2.0) -> bool:
+def accepts(address: str, port: int) -> bool:
     """Whether something accepts connections there."""
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout):
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 2):
         return True
     return False
 
 
 def own_address(peer: str) -> str | None:
     """The address that this machine uses towards the address `peer`; None without a route."""
-    with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((peer, 9))
-        except OSError:
-            return None
+    with contextlib.suppress(OSError), socket.socket(_family(peer), socket.SOCK_DGRAM) as probe:
+        probe.connect((peer, 9))
         return str(probe.getsockname()[0])
+    return None
 
 
 def interfaces() -> dict[str, str]:
@@ -94,20 +81,23 @@ def outward_address() -> str | None:
     return own_address(_OUTSIDE) or (next(iter(known.values())) if len(known) == 1 else None)
 
 
-def gpu_count() -> int:
-    """GPUs that a process started from here may use, found without torch."""
+def visible_gpus() -> list[str]:
+    """GPUs that a process started from here may use, as CUDA_VISIBLE_DEVICES names them; found without torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([each for each in visible.split(",") if each.strip() not in ("", "-1")])
+        return [name for each in visible.split(",") if (name := each.strip()) not in ("", "-1")]
     program = shutil.which("nvidia-smi")
-    if program is None:
-        return 0
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=20)
-        return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if not listed.returncode else 0
-    return 0
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if program:
+            listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=True, timeout=20).stdout
+            return [str(index) for index in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+    return []
 
 
 def core_count() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

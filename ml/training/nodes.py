@@ -1,14 +1,14 @@
 """Which machines train together, and how they find each other. Imports no torch."""
 
-import json
 import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ml.training.addresses import gpu_count
+from ml.training.addresses import visible_gpus
 from ml.training.rendezvous import split_endpoint
 
 HOSTS_VARIABLE = "TRAINING_HOSTS"
@@ -37,10 +37,6 @@ class Nodes:
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.maximum:
             raise ValueError(f"--nnodes {self.minimum}:{self.maximum}: the first number must not be the larger one.")
-        if self.nproc_per_node < 1 or self.max_restarts < 0:
-            raise ValueError("--nproc-per-node must be at least 1, --max-restarts not negative.")
-        if self.join_timeout < 1 or self.silence_timeout < 3:
-            raise ValueError("--join-timeout must be at least 1 second, the silence timeout at least 3.")
         if self.rdzv_endpoint is not None:
             split_endpoint(self.rdzv_endpoint)
         if any(not host or host.startswith("-") for host in self.hosts):
@@ -73,7 +69,7 @@ class Nodes:
         if hosts and not minimum <= len(hosts) <= maximum:
             raise ValueError(f"{HOSTS_VARIABLE} names {len(hosts)} machines, but --nnodes says {nnodes}.")
         if nproc_per_node is None:
-            nproc_per_node = max(1, gpu_count()) if device != "cpu" else 1
+            nproc_per_node = max(1, len(visible_gpus())) if device != "cpu" else 1
             if not hosts and not rdzv_endpoint:
                 # The nodes of one machine share its GPUs.
                 nproc_per_node = max(1, nproc_per_node // maximum)
@@ -81,12 +77,9 @@ class Nodes:
         rdzv_id = rdzv_id or ("checxray" if rdzv_endpoint else f"checxray-{uuid.uuid4().hex[:12]}")
         return cls(minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, rdzv_id=rdzv_id, **others)
 
-    def to_json(self) -> str:
-        """As `from_json` reads it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Nodes":
-        """The inverse of `to_json`."""
-        value = json.loads(text)
-        return cls(**{**value, "hosts": tuple(value["hosts"])})
+    def broke_off(self, reason: str, logs: Path) -> str:
+        """What people read when restarts are used up."""
+        return (
+            f"The training broke off and was restarted {self.max_restarts} times: {reason.rstrip('.')}. See "
+            f"{logs / 'agent.log'}; the same command resumes it."
+        )

@@ -1,43 +1,203 @@
-"""One rank, started by the elastic agent: `python -m ml.training.rank out/run.json out/logs/NODE ...`."""
+"""One rank, started by the elastic agent: it joins the others, compares itself with them, and trains.
 
-import argparse
+A rank that fails as all ranks do and would again (wrong data) returns the reason. Any other error ends its process, and
+the elastic agents start all ranks again.
+"""
+
+import fcntl
+import hashlib
+import logging
 import os
-import sys
+import signal
+import socket
+import threading
+import time
 import traceback
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ml.training.processes import Outcome, exit_with_parent, write_outcome
+import torch
+
+from ml.model.networks import CamNetwork
+from ml.training import progress
+from ml.training.config import TrainingConfig
+from ml.training.fitting import Stopped, TrainingDiverged
+from ml.training.forecast import forecast
+from ml.training.processes import TrainingFailed
+from ml.training.rank_store import RankStore
+from ml.training.report import ProgressReporter
+from ml.training.run import Prepared, device_of, prepare, train, write_artifact
+from ml.training.weights import initial_network
+from ml.training.world import Group, World
+
+_LOCK_SECONDS = 10
+_LEAST_JOIN_SECONDS = 60.0
+"""Importing torch alone may take that long on a busy machine."""
+_COMPARED = ("code revision", "torch version", "settings", "data set")
+_SAME_ON_ALL = (TrainingFailed, TrainingDiverged, ValueError)
+"""Errors that all ranks of a training raise together; a restart would not help."""
 
 
-def main() -> None:
-    """Run the rank. Whatever it raises, the elastic agent starts all ranks again."""
-    exit_with_parent(os.getppid())
-    parser = argparse.ArgumentParser()
-    parser.add_argument("settings", type=Path)
-    parser.add_argument("logs", type=Path, help="folder of the outcome")
-    parser.add_argument("--join-timeout", type=float, required=True)
-    parser.add_argument("--launched", type=float, required=True, help="time of the launch, seconds since the epoch")
-    parser.add_argument("--chief-node", action="store_true")
-    given = parser.parse_args()
-    local_rank = int(os.environ["LOCAL_RANK"])
-    # Before torch is imported, which takes seconds: the launcher learns that the nodes have met.
-    write_outcome(given.logs, local_rank, Outcome("running"))
-    from torch.distributed.elastic.multiprocessing.errors import record
+class _Ready(NamedTuple):
+    """What a rank has read before it trains."""
 
-    from ml.training.session import Session
-
-    session = Session(given.settings, given.logs, local_rank, given.chief_node, given.join_timeout, given.launched)
-    record(session.run)()
+    config: TrainingConfig
+    device: torch.device
+    prepared: Prepared
+    network: CamNetwork
 
 
-if __name__ == "__main__":
-    status = 0
-    try:
-        main()
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads of a broken process group may hang in their destructors.
-    os._exit(status)
+class Rank:
+    """Everything that one rank does."""
+
+    def __init__(self, run: Path, join_timeout: float, launched: float, is_chief_node: bool) -> None:
+        """`run` is the file of settings, `launched` the time of the launch in seconds since the epoch."""
+        self.settings, self.join_timeout, self.launched = run, join_timeout, launched
+        self.is_chief_node, self.is_alone = is_chief_node, int(os.environ["WORLD_SIZE"]) == 1
+        self.store: RankStore | None = None
+        self._stop = threading.Event()
+        self._output: Any = None
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether it alone writes progress, checkpoints and the artifact."""
+        return self.store.rank == 0 if self.store else self.is_alone
+
+    def run(self) -> tuple[bool, str]:
+        """The whole of it: whether it is the chief, and why all ranks failed. Raises what a restart may repair."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+        try:
+            self._train()
+        except Stopped:
+            raise
+        except Exception as error:
+            if not self.is_alone and not isinstance(error, _SAME_ON_ALL):
+                raise
+            traceback.print_exc()
+            if self.store:
+                self.store.leave(failed=True)
+            return self.is_chief, reason_of(error)
+        return self.is_chief, ""
+
+    def _train(self) -> None:
+        if not self.is_alone:
+            self.store = RankStore(self.is_chief_node, max(_LEAST_JOIN_SECONDS, self.join_timeout))
+        ready, problem = None, ""
+        try:
+            ready = self._prepare()
+        except Exception as error:
+            if self.store is None:
+                raise
+            problem = reason_of(error)
+        world = self._join(ready, problem)
+        assert ready is not None
+        config, device, prepared, network = ready
+        network.to(device).to(memory_format=torch.channels_last)
+        expected = forecast(world, network, config.recipe.train_size, -(-config.recipe.batch_size // world.size))
+        reporter = ProgressReporter(config, prepared, world, expected, self.launched)
+        before = signal.signal(signal.SIGTERM, lambda number, frame: self._stop.set())
+        chosen = train(config, prepared, network, world, reporter, self._stop, expected)
+        signal.signal(signal.SIGTERM, before)
+        if world.chief:
+            ranks = f"{world.size} ranks on {world.nodes} nodes" if world.size > 1 else "one process"
+            sha256 = write_artifact(config, prepared, network, chosen, ranks).sha256
+            score = chosen.score if chosen.score > 0 else None
+            reporter("artifact", sha256=sha256, selected_epoch=chosen.epoch, validation_auroc=score)
+        reporter.close()
+        if self.store:
+            self.store.leave()
+        world.leave()
+
+    def _prepare(self) -> _Ready:
+        config = TrainingConfig.from_json(self.settings.read_text())
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        device = device_of(config.device, int(os.environ["LOCAL_RANK"]))
+        if self.is_chief:
+            self._lock_output(config.out)
+        prepared = prepare(config)
+        network = initial_network(config.architecture, config.init_weights, config.recipe.seed)
+        return _Ready(config, device, prepared, network)
+
+    def _lock_output(self, out: Path) -> None:
+        """Hold the folder's progress file: two trainings in one folder would mix their checkpoints."""
+        out.mkdir(parents=True, exist_ok=True)
+        self._output = (out / progress.FILE).open("ab")
+        until = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise OSError(f"Another training writes to {out}. Stop it, or give another --out.") from error
+                time.sleep(0.3)
+
+    def _join(self, ready: _Ready | None, problem: str) -> World:
+        """The process group. Raises TrainingFailed, with the same message on all ranks, unless all train the same."""
+        device = ready.device if ready else torch.device("cpu")
+        if self.store is None:
+            return World(device)
+        cuda = device.type == "cuda"
+        ranks = self.store.exchange(
+            "rank",
+            {
+                "host": socket.gethostname(),
+                "node": os.environ["GROUP_RANK"],
+                "gpu": str(torch.cuda.get_device_properties(device).uuid) if cuda else "",
+                "problem": problem,
+                "code revision": revision()[:12],
+                "torch version": torch.__version__,
+                "settings": ready.config.fingerprint() if ready else "",
+                "data set": ready.prepared.identity[:12] if ready else "",
+            },
+        )
+        if (differs := disagreement(ranks)) or ready is None:
+            raise TrainingFailed(differs)
+        if cuda:
+            torch.cuda.set_device(device)
+        gpus = {rank["gpu"] for rank in ranks}
+        backend = "nccl" if len(gpus) == len(ranks) and all(gpus) else "gloo"
+        timeout = ready.config.collective_timeout
+        store = self.store.for_group(timeout)
+        world = Group(device, store, self.store.rank, self.store.size, backend=backend, timeout=timeout)
+        world.nodes = len({rank["node"] for rank in ranks})
+        return world
+
+
+def disagreement(ranks: list[dict[str, Any]]) -> str:
+    """Which rank differs from the chief in what, or has a problem; empty if all agree."""
+    for number, rank in enumerate(ranks):
+        if rank["problem"]:
+            return f"Rank {number} on {rank['host']}: {rank['problem']}"
+    chief = ranks[0]
+    for number, rank in enumerate(ranks):
+        for what in _COMPARED:
+            if rank[what] != chief[what]:
+                values = "" if what == "settings" else f" ({rank[what]} instead of {chief[what]})"
+                return (
+                    f"Rank {number} on {rank['host']} has another {what}{values} than the chief on {chief['host']}. "
+                    "Give all nodes the same release, the same options and the same films."
+                )
+    return ""
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for people."""
+    lines = str(error).strip().splitlines()
+    first = lines[0] if lines else type(error).__name__
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "The GPU's memory is too small for a rank's share of the batch: give --micro-batch, such as 64."
+    known = type(error).__module__.startswith("ml.") or isinstance(error, OSError | ValueError)
+    return first if known else f"{type(error).__name__}: {first}"
+
+
+def revision() -> str:
+    """Hash of this package's sources: ranks with another one compute something else."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

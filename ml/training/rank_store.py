@@ -12,13 +12,11 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ml.training.processes import TrainingFailed
+
 _NO_LIMIT = timedelta(days=365)
 _LEAVE_LIMIT = timedelta(seconds=5)
-_ERRORS = (dist.DistNetworkError, dist.DistStoreError)
-
-
-class Unreachable(Exception):
-    """Ranks that can't reach each other although their agents met."""
+_LOST = (dist.DistNetworkError, dist.DistStoreError)
 
 
 class RankStore:
@@ -28,7 +26,7 @@ class RankStore:
     """
 
     def __init__(self, is_chief_node: bool, timeout: float) -> None:
-        """Join the other ranks. Raises Unreachable after `timeout` seconds."""
+        """Join the other ranks. Raises TrainingFailed where they are out of reach for `timeout` seconds."""
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self.size, self.rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
         self._is_server = self.rank == 0
@@ -37,11 +35,11 @@ class RankStore:
                 host, port, self.size, self._is_server, timedelta(seconds=timeout), wait_for_workers=False
             )
             flags = self.exchange("is_chief_node", is_chief_node)
-        except _ERRORS as error:
+        except _LOST as error:
             if self._is_server and isinstance(error, dist.DistNetworkError):
                 # The port that the agent chose was taken meanwhile: a restart chooses another one.
                 raise
-            raise Unreachable(
+            raise TrainingFailed(
                 f"Not all {self.size} ranks met at {host}:{port}, which the first node announced, within "
                 f"{timeout:.0f} s (this is {socket.gethostname()}). Let firewalls pass between the nodes, or give "
                 "--rdzv-endpoint an address of the network that joins them."
@@ -62,7 +60,7 @@ class RankStore:
 
     def leave(self, *, failed: bool = False) -> None:
         """Mark this rank as done with the store; the process that has it waits for all (seconds only if `failed`)."""
-        with contextlib.suppress(*_ERRORS):
+        with contextlib.suppress(*_LOST):
             self._store.set(f"left/{self.rank}", "1")
             if self._is_server:
                 self._store.wait([f"left/{rank}" for rank in range(self.size)], _LEAVE_LIMIT if failed else _NO_LIMIT)

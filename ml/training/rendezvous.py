@@ -1,6 +1,5 @@
 """Where the nodes meet (torch's rendezvous endpoint), as this machine sees it. Imports no torch."""
 
-import threading
 import time
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ class Endpoint:
     Attributes:
         host: as the user gave it.
         port: of the store that all elastic agents use.
-        address: where this machine connects to.
+        address: of the host.
         is_here: whether the endpoint is this machine, whose agent then hosts the store.
         announced: the address of this machine that it gives to the other nodes.
     """
@@ -28,6 +27,11 @@ class Endpoint:
     address: str
     is_here: bool
     announced: str
+
+    @property
+    def store_address(self) -> str:
+        """Where this machine's agent connects to the store."""
+        return "127.0.0.1" if self.is_here else self.address
 
     def __str__(self) -> str:
         where = f"{self.host}:{self.port}"
@@ -56,7 +60,7 @@ def find_endpoint(endpoint: str) -> Endpoint | None:
         return None
     if not is_local(address):
         return Endpoint(host, port, address, False, own_address(address) or address)
-    if not is_loopback(address) or _is_loopback_name(host):
+    if not is_loopback(address) or host in ("localhost", address):
         return Endpoint(host, port, address, True, address)
     announced = outward_address()
     if announced is None and interfaces():
@@ -73,7 +77,7 @@ def is_local_endpoint(endpoint: str) -> bool:
     return address is not None and is_local(address)
 
 
-def reach(endpoint: str, timeout: float, stop: threading.Event) -> Endpoint:
+def reach(endpoint: str, timeout: float) -> Endpoint:
     """The endpoint, as soon as this machine can connect to it; on its own host, as soon as its name is known.
 
     In a cluster that is just starting, names come after machines, and the endpoint's agent may come last.
@@ -87,14 +91,14 @@ def reach(endpoint: str, timeout: float, stop: threading.Event) -> Endpoint:
         found = find_endpoint(endpoint)
         if found and (found.is_here or accepts(found.address, found.port)):
             return found
-        if time.monotonic() > deadline or stop.wait(_RETRY_SECONDS):
-            raise TrainingFailed(_unreachable(endpoint, found, timeout))
-
-
-def _unreachable(endpoint: str, found: Endpoint | None, timeout: float) -> str:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_RETRY_SECONDS)
     if found is None:
-        return f"The host of --rdzv-endpoint {endpoint} is unknown here. Correct the name, or give its address."
-    return (
+        raise TrainingFailed(
+            f"The host of --rdzv-endpoint {endpoint} is unknown here. Correct the name, or give its address."
+        )
+    raise TrainingFailed(
         f"{found} could not be reached from {found.announced} within {timeout:.0f} s. Start the same command on "
         f"{found.host}, and let firewalls pass between the nodes."
     )
@@ -103,7 +107,7 @@ def _unreachable(endpoint: str, found: Endpoint | None, timeout: float) -> str:
 def not_met(endpoint: Endpoint, minimum: int, timeout: float) -> str:
     """Why the nodes did not meet at an endpoint that this machine reaches."""
     text = f"The nodes did not meet at {endpoint} within {timeout:.0f} s. "
-    if _is_loopback_name(endpoint.host) or is_loopback(endpoint.announced):
+    if is_loopback(endpoint.announced):
         return text + (
             f"{endpoint.address} is this machine's own address on every machine: give --rdzv-endpoint the address of "
             "the first node in the network that joins them."
@@ -112,12 +116,3 @@ def not_met(endpoint: Endpoint, minimum: int, timeout: float) -> str:
         f"Start the same command on all {minimum} of them, with the same --nnodes and --rdzv-endpoint. This node "
         f"announced {endpoint.announced}: the others must reach it there."
     )
-
-
-def _is_loopback_name(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return is_loopback(host)
-    except ValueError:
-        return False

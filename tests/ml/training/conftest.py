@@ -73,20 +73,20 @@ class Command:
         """Loss and score of each epoch, as it was reported last."""
         return {line["epoch"]: (line["loss"], line["validation_auroc"]) for line in self.events("epoch")}
 
-    def pids(self, module: str) -> list[int]:
-        """Processes of this run that run a module."""
+    def agents(self) -> list[int]:
+        """The processes of this run's elastic agents; their ranks end with them."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 arguments = (folder / "cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
-            if module in arguments and any(each.startswith(str(self.out)) for each in arguments):
+            if {"ml.training.agent", str(self.out / "run.json")} <= set(arguments):
                 found.append(int(folder.name))
         return sorted(found)
 
     def kill_everything(self) -> None:
-        for pid in [self.process.pid, *self.pids("ml.training.agent"), *self.pids("ml.training.rank")]:
+        for pid in [self.process.pid, *self.agents()]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

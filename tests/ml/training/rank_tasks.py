@@ -28,8 +28,7 @@ from ml.training.forecast import forecast
 from ml.training.forward import normalised, unit
 from ml.training.loop import Loop
 from ml.training.order import uniforms
-from ml.training.processes import Outcome, read_outcomes
-from ml.training.session import Session
+from ml.training.rank import Rank
 from ml.training.world import Group, World
 
 SPACE = InputSpace(32)
@@ -118,17 +117,14 @@ def _in_group(rank: int, size: int, store: Path, task: Callable[..., Any], argum
     return result
 
 
-def session(rank: int, size: int, folder: Path, port: int, configs: list[TrainingConfig]) -> Outcome:
-    """A whole rank as the elastic agent starts it, with settings of its own; its outcome."""
+def rank_process(rank: int, size: int, folder: Path, port: int, configs: list[TrainingConfig]) -> tuple[bool, str]:
+    """A whole rank as the elastic agent starts it, with settings of its own: what it returns."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": size, "RANK": rank}
-    os.environ.update({name: str(value) for name, value in (environment | {"GROUP_RANK": rank}).items()})
-    logs = folder / f"rank-{rank}"
-    logs.mkdir()
-    settings = logs / "run.json"
-    settings.write_text(configs[rank].to_json())
-    Session(settings, logs, 0, is_chief_node=rank == size - 1, join_timeout=60, launched=0).run()
-    (outcome,) = read_outcomes(logs)
-    return outcome
+    environment |= {"GROUP_RANK": rank, "LOCAL_RANK": 0}
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    run = folder / f"rank-{rank}.json"
+    run.write_text(configs[rank].to_json())
+    return Rank(run, join_timeout=60, launched=0, is_chief_node=rank == size - 1).run()
 
 
 def gradients(world: World, micro_batch: int, norm: bool) -> dict[str, np.ndarray]:

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
 from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
-from ml.training.fitting import TrainingData, TrainingDiverged, learning_rate
+from ml.training.fitting import Stopped, TrainingData, TrainingDiverged, learning_rate
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
 from ml.training.negatives import SPOILED, generated
@@ -59,7 +60,21 @@ def test_it_learns_what_is_planted() -> None:
         assert auroc(films.truth[films.validation, label], scores[:, label]) >= 0.85
 
 
-def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+class StopAt(threading.Event):
+    """A signal that comes in a step of the training: each asks once."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, within: bool) -> None:
+    """After a death at the end of an epoch, and after a signal within one."""
     films = discs(24)
 
     class Killed(Exception):
@@ -72,8 +87,9 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = tiny.network()
     fit(whole, films, tiny.SPACE, QUICK)
     checkpoints = Checkpoints(tmp_path, "settings")
-    with pytest.raises(Killed):
-        fit(tiny.network(), films, tiny.SPACE, QUICK, checkpoints, notice=die)
+    stop = StopAt(3) if within else threading.Event()
+    with pytest.raises(Stopped if within else Killed):
+        fit(tiny.network(), films, tiny.SPACE, QUICK, checkpoints, notice=die, stop=stop)
     resumed = tiny.network(seed=5)
     result = fit(resumed, films, tiny.SPACE, QUICK, checkpoints, resume=True)
     assert [line["epoch"] for line in result.history] == [1, 2, 3]

@@ -65,9 +65,9 @@ def cut_within_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_three_nodes_survive_the_loss_of_a_rank_within_a_checkpoint_and_of_an_agent(
     command: Start, cut_within_a_checkpoint: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    run = command("--nnodes", "3", "--epochs", "10", "--silence-timeout", "4")
+    run = command("--nnodes", "3", "--epochs", "6", "--silence-timeout", "3")
     run.until(lambda: len(run.events("start")) == 2)
-    os.kill(run.pids("ml.training.agent")[-1], signal.SIGKILL)
+    os.kill(run.agents()[-1], signal.SIGKILL)
     assert run.ended() == 0, run.text()
     starts = run.events("start")
     assert [(s["world_size"], s["nodes"], s["backend"]) for s in starts] == [(3, 3, "gloo")] * 3
@@ -80,15 +80,15 @@ def test_three_nodes_survive_the_loss_of_a_rank_within_a_checkpoint_and_of_an_ag
     assert load_artifact(run.out / "artifact").sha256 == artifact["sha256"]
     assert "3 ranks on 3 nodes" in load_artifact(run.out / "artifact").manifest.card
     assert list((run.out / "tensorboard").iterdir())
-    config = replace(settings(data_folder, tmp_path / "calm", 10), cache=run.out / "cache")
+    config = replace(settings(data_folder, tmp_path / "calm", 6), cache=run.out / "cache")
     assert_same_curve(run.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 
 
-def test_checkpoints_that_were_cut_off_are_passed_over(
+def test_a_checkpoint_that_was_cut_off_is_passed_over_after_everything_was_killed(
     command: Start, cut_within_a_checkpoint: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    """The machine goes out within a write, and the file before is damaged; later the user stops the training once."""
-    run = command("--epochs", "20", "--max-restarts", "0")
+    """The machine goes out within a write, and the file before is damaged."""
+    run = command("--epochs", "5", "--max-restarts", "0")
 
     def halves() -> list[Path]:
         files = (run.out / "checkpoints").glob(".films-*") if cut_within_a_checkpoint.exists() else []
@@ -100,31 +100,39 @@ def test_checkpoints_that_were_cut_off_are_passed_over(
     assert not (run.out / "artifact").exists()
     newest = max((run.out / "checkpoints").glob("films-*"))
     newest.write_bytes(newest.read_bytes()[:-7])
-    before = len(run.events("epoch"))
-    stopped = command("--epochs", "20")
-    stopped.until(lambda: len(stopped.events("epoch")) >= before + 2)
-    stopped.process.terminate()
-    assert stopped.ended() == 128 + signal.SIGTERM
-    again = command("--epochs", "20")
+    again = command("--epochs", "5")
     assert again.ended() == 0, again.text()
-    _, second, third = again.events("start")
-    assert second["resumed_epoch"] == 1
-    assert third["resumed_epoch"] >= 2
+    assert [start["resumed_epoch"] for start in again.events("start")] == [0, 1]
     assert load_artifact(again.out / "artifact").manifest.metrics["selected_epoch"] >= 1
     assert not half.exists()
-    config = replace(settings(data_folder, tmp_path / "calm", 20), cache=run.out / "cache")
+    config = replace(settings(data_folder, tmp_path / "calm", 5), cache=run.out / "cache")
     assert_same_curve(again.curve(), uninterrupted(World(torch.device("cpu")), config))
 
 
-def test_two_nodes_with_different_data_both_stop_and_name_the_rank(command: Start, tmp_path: Path) -> None:
-    other = layout.make(tmp_path / "other", seed=1)
-    endpoint = f"127.0.0.1:{free_port()}"
-    options = ("--nnodes", "2", "--rdzv-endpoint", endpoint, "--epochs", "2", "--join-timeout", "60")
-    runs = (command(*options), command(*options, out="second", data=other))
-    assert [run.ended() for run in runs] == [1, 1]
+def test_a_node_joins_an_elastic_training_and_leaves_and_one_with_other_data_ends_it(
+    command: Start, tmp_path: Path
+) -> None:
+    port = free_port()
+    options = ("--nnodes", "2:3", "--epochs", "1000", "--silence-timeout", "3", "--rdzv-endpoint")
+    chief = command(*options, f"127.0.0.1:{port}")
+    # torch numbers nodes by address, so this machine's other address is never the chief's.
+    options = (*options, f"127.0.0.2:{port}")
+    second = command(*options, out="second")
+    chief.until(lambda: chief.events("epoch"))
+    third = command(*options, out="third")
+    chief.until(lambda: len(chief.events("start")) == 2 and chief.events("epoch")[-1]["ranks"][2:])
+    third.process.terminate()
+    assert third.ended() == 128 + signal.SIGTERM
+    chief.until(lambda: len(chief.events("start")) == 3 and not chief.events("epoch")[-1]["ranks"][2:])
+    starts = chief.events("start")
+    assert [start["world_size"] for start in starts] == [2, 3, 2]
+    assert 0 < starts[1]["resumed_epoch"] < starts[2]["resumed_epoch"]
+    other = command(*options, out="other", data=layout.make(tmp_path / "data", seed=1))
+    runs = (chief, second, other)
+    assert [run.ended() for run in runs] == [1, 1, 1], [run.text() for run in runs]
     for run in runs:
         assert f"on {socket.gethostname()} has another data set" in run.text()
-    (failed,) = [failed for run in runs for failed in run.events("failed")]
+    (failed,) = [failed for run in (*runs, third) for failed in run.events("failed")]
     assert "another data set" in failed["reason"]
 
 
@@ -154,9 +162,8 @@ def test_a_host_that_does_not_exist(data_folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be_written(data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingFailed, match="can't be written") as caught:
+    with pytest.raises(TrainingFailed, match="can't be written"):
         launch(settings(data_folder, tmp_path / "file" / "out"), Nodes(), out=io.StringIO())
-    assert caught.value.reason == str(caught.value)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:

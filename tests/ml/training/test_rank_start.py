@@ -9,25 +9,23 @@ import pytest
 from ml.training import progress
 from ml.training.addresses import free_port
 from ml.training.config import TrainingConfig
-from ml.training.rank_store import RankStore, Unreachable
-from tests.ml.training.rank_tasks import in_processes, session
+from ml.training.processes import TrainingFailed
+from ml.training.rank_store import RankStore
+from tests.ml.training.rank_tasks import in_processes, rank_process
 from tests.ml.training.test_launch import settings
 
 
 def test_ranks_are_numbered_from_the_chiefs_node_and_all_end_well(data_folder: Path, tmp_path: Path) -> None:
     """The elastic agents' rank 1 is on the chief's node."""
     config = settings(data_folder, tmp_path / "out", epochs=1)
-    outcomes = in_processes(2, session, tmp_path, free_port(), [config, config])
-    assert [(outcome.state, outcome.is_chief) for outcome in outcomes] == [("done", False), ("done", True)]
+    assert in_processes(2, rank_process, tmp_path, free_port(), [config, config]) == [(False, ""), (True, "")]
     assert [event["event"] for event in progress.read(tmp_path / "out" / progress.FILE)][-1] == "artifact"
 
 
 def failure(tmp_path: Path, *configs: TrainingConfig) -> str:
     """The reason that all ranks give."""
-    outcomes = in_processes(len(configs), session, tmp_path, free_port(), list(configs))
-    assert {outcome.state for outcome in outcomes} == {"failed"}
-    (reason,) = {outcome.reason for outcome in outcomes}
-    return reason
+    (reason,) = {why for _, why in in_processes(len(configs), rank_process, tmp_path, free_port(), list(configs))}
+    return str(reason)
 
 
 def test_missing_data_on_one_node_is_the_reason_on_all(data_folder: Path, tmp_path: Path) -> None:
@@ -60,5 +58,5 @@ def rank_alone(rank: int, size: int, port: int, number: int) -> None:
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_rank_that_no_other_reaches_names_the_announced_address(number: int) -> None:
     port = free_port()
-    with pytest.raises(Unreachable, match=f"2 ranks met at 127.0.0.1:{port}.*give --rdzv-endpoint an address"):
+    with pytest.raises(TrainingFailed, match=f"2 ranks met at 127.0.0.1:{port}.*give --rdzv-endpoint an address"):
         in_processes(1, rank_alone, port, number)
