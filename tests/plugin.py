@@ -22,7 +22,6 @@ prepared.take_secrets(HOME)
 # the end. CONTRIBUTING.md has the table of slow tests.
 SLOW_FIRST = (
     "ml/training/test_launch.py",
-    "registry/test_train_model.py",
     "training/test_train_model.py",
     "ml/training/test_hosts.py",
     "workers/test_pipeline.py",

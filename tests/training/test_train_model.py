@@ -1,7 +1,6 @@
 """`train_model` with real ranks: the version at the end, and the run's row."""
 
 import io
-import json
 import os
 import shutil
 import signal
@@ -16,11 +15,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
 from django.utils import timezone
 
 from apps.registry.models import ModelVersion
 from apps.training.models import TrainingRun
+from ml.training import progress
 from tests.conftest import PROJECT_ROOT
 from tests.evaluation.films import write_layout
 from tests.ml import tiny
@@ -47,7 +46,7 @@ def train(data: Path, **options: Any) -> str:
     return out.getvalue()
 
 
-def test_two_nodes_of_one_machine_make_a_candidate(db: None, films: Path) -> None:
+def test_two_nodes_of_one_machine_make_a_candidate_and_a_fresh_run_another(db: None, films: Path) -> None:
     output = train(films, nnodes="2", name="small")
 
     assert "Registered small:1 as candidate." in output
@@ -62,47 +61,31 @@ def test_two_nodes_of_one_machine_make_a_candidate(db: None, films: Path) -> Non
     assert all(row.loss is not None and len(row.ranks) == 2 for row in rows)
     assert Path(run.folder).name == str(run.pk)
 
+    train(films, epochs=1, name="small", fresh=True, seed=2)
+    assert TrainingRun.objects.filter(state="complete").count() == 2
+    assert [str(version) for version in ModelVersion.objects.all()] == ["small:2", "small:1"]
 
-def stop_beyond(epoch: int, number: int) -> threading.Thread:
-    """Another thread that sends this process the signal once a later epoch is on record."""
+
+def events_of(run: TrainingRun) -> list[dict[str, Any]]:
+    return progress.read(Path(run.folder) / progress.FILE)
+
+
+def stop_after_an_epoch(run: TrainingRun, number: int) -> threading.Thread:
+    """Another thread that sends this process the signal once the next start of the training has done an epoch."""
+    before = [event["event"] for event in events_of(run)].count("start")
 
     def wait() -> None:
-        try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not TrainingRun.objects.filter(epoch__gt=epoch).exists():
-                time.sleep(0.1)
-            os.kill(os.getpid(), number)
-        finally:
-            connections.close_all()
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            events = [event["event"] for event in events_of(run)]
+            if events.count("start") > before and events[-1] == "epoch":
+                break
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
-
-
-def test_a_stopped_training_continues_as_the_same_run(db: None, films: Path) -> None:
-    thread = stop_beyond(0, signal.SIGTERM)
-    with pytest.raises(CommandError, match="continues after the last complete checkpoint"):
-        train(films, epochs=60)
-    thread.join()
-    run = TrainingRun.objects.get()
-    assert (run.state, run.model_version, run.is_lost) == ("stopped", None, False)
-    done = run.epoch
-
-    # It would take a minute to its end: what matters here is where it goes on.
-    thread = stop_beyond(done, signal.SIGINT)
-    with pytest.raises(CommandError, match="continues"):
-        train(films, epochs=60)
-    thread.join()
-    assert TrainingRun.objects.get().state == "stopped"
-    first, second = [each for each in events_of(run) if each["event"] == "start"]
-    assert (first["resumed_epoch"], second["resumed_epoch"] >= done - 1) == (0, True)
-    assert list(run.epoch_rows.values_list("epoch", flat=True)) == list(range(1, run.epoch_rows.count() + 1))
-    assert not ModelVersion.objects.exists()
-
-
-def events_of(run: TrainingRun) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (Path(run.folder) / "progress.jsonl").read_text().splitlines()]
 
 
 def test_a_failed_training_says_why_and_leaves_no_version(db: None, films: Path, tmp_path: Path) -> None:
@@ -117,7 +100,7 @@ def test_a_failed_training_says_why_and_leaves_no_version(db: None, films: Path,
     assert not ModelVersion.objects.exists()
 
 
-def test_a_killed_command_shows_as_lost_and_continues(db: None, films: Path) -> None:
+def test_a_command_that_is_killed_or_stopped_continues_as_the_same_run(db: None, films: Path) -> None:
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | {"epochs": 60}).items()]
     command = [sys.executable, "manage.py", "train_model", f"--data={films}", *arguments]
     killed = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -136,11 +119,21 @@ def test_a_killed_command_shows_as_lost_and_continues(db: None, films: Path) -> 
     run.refresh_from_db()
     assert run.is_lost
 
-    thread = stop_beyond(run.epoch, signal.SIGTERM)
-    with pytest.raises(CommandError, match="continues"):
-        train(films, epochs=60)
-    thread.join()
-    assert TrainingRun.objects.get().state == "stopped"
+    done = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # It would take a minute to its end: what matters here is where it goes on.
+        done.append(max(event["epoch"] for event in events_of(run) if event["event"] == "epoch"))
+        thread = stop_after_an_epoch(run, number)
+        with pytest.raises(CommandError, match="continues after the last complete checkpoint"):
+            train(films, epochs=60)
+        thread.join()
+        run = TrainingRun.objects.get()
+        assert (run.state, run.model_version, run.is_lost) == ("stopped", None, False)
+    first, *resumed = [each["resumed_epoch"] for each in events_of(run) if each["event"] == "start"]
+    assert first == 0
+    assert all(at >= epoch - 1 for at, epoch in zip(resumed, done, strict=True))
+    assert list(run.epoch_rows.values_list("epoch", flat=True)) == list(range(1, run.epoch_rows.count() + 1))
+    assert not ModelVersion.objects.exists()
 
 
 def test_another_machines_chief_registers_the_version(
@@ -165,13 +158,6 @@ def test_another_machines_chief_registers_the_version(
     assert "The chief's node registers the version" in output
     assert not TrainingRun.objects.exists()
     assert not ModelVersion.objects.exists()
-
-
-def test_fresh_starts_another_run(db: None, films: Path) -> None:
-    train(films, epochs=1, name="small")
-    train(films, epochs=1, name="small", fresh=True, seed=2)
-    assert TrainingRun.objects.filter(state="complete").count() == 2
-    assert [str(version) for version in ModelVersion.objects.all()] == ["small:2", "small:1"]
 
 
 @pytest.mark.parametrize(
