@@ -117,7 +117,7 @@ def under_load(stack: Stack, run: str, seconds: float, rate: float) -> list[Any]
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
         store_all(stack.url, "/dicom-web/studies", [instance], headers, connections=1)
     wait_for_jobs(len(known) + count)
-    rows = jobs().only("id", "state", "attempt", "created", "finished", "model_version_id")
+    rows = jobs().only("id", "state", "attempts", "created", "finished", "model_version_id")
     return [row for row in rows if row.pk not in known]
 
 
@@ -235,7 +235,7 @@ def report(stack: Stack, artifact: Path, folder: Path, options: argparse.Namespa
     names = {version.pk: f"{version} {version.sha256[:8]}" for version in (serving, *others, bad)}
     by_version = Counter(names.get(row.model_version_id, "another") for row in under_switching)
     failed = sum(row.state != "complete" for row in under_switching)
-    again = sum(row.attempt > 1 for row in under_switching)
+    again = sum(row.attempts > 1 for row in under_switching)
     print(f"activations and rollbacks {len(switches)}, one every {options.every:g} s for {options.seconds:g} s")
     print(f"jobs failed               {failed} of {len(under_switching)} (limit 0), claimed again {again}")
     print(f"readings by version       {', '.join(f'{name}: {count}' for name, count in sorted(by_version.items()))}")

@@ -14,7 +14,7 @@ import psutil
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from apps.core.retry import failure_of, outage_of
+from apps.core.retry import outage_of
 from apps.core.work_queue import Queue, Work
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,12 @@ def process_jobs(
     """Process all waiting jobs: ``attempt`` starts a child for a job, and ends the job by its result."""
     while not stopping.is_set():
         close_old_connections()
-        job = queue.claim(worker=worker)
-        if job is None:
+        claimed = queue.claim(worker=worker)
+        if not claimed:
             return
-        logger.info("%s %s, attempt %d.", queue.kind.__name__, job.pk, job.attempts)
-        _try(queue, job, attempt, stopping)
+        for job in claimed:
+            logger.info("%s %s, attempt %d.", queue.kind.__name__, job.pk, job.attempts)
+            _try(queue, job, attempt, stopping)
 
 
 def _try(queue: Queue[W], job: W, attempt: Callable[[W, WaitForChild], None], stopping: threading.Event) -> None:
@@ -54,17 +55,17 @@ def _try(queue: Queue[W], job: W, attempt: Callable[[W, WaitForChild], None], st
     except Exception as error:
         logger.exception("%s %s failed.", queue.kind.__name__, job.pk)
         if code := outage_of(error):
-            _postpone(queue, job, f"Waits: {failure_of(code).what}.", stopping)
+            _return_after_outage(queue, job, code, stopping)
         else:
             queue.fail(job=job, reason=f"{type(error).__name__}: {error}")
 
 
-def _postpone(queue: Queue[W], job: W, reason: str, stopping: threading.Event) -> None:
-    """Postpone a job as soon as the database answers: an attempt whose lease expires would count."""
+def _return_after_outage(queue: Queue[W], job: W, code: str, stopping: threading.Event) -> None:
+    """Return a job to the queue as soon as the database answers: an attempt whose lease expires would count."""
     while True:
         try:
             close_old_connections()
-            return queue.postpone(job=job, reason=reason)
+            return queue.fail(job=job, code=code)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s).", type(error).__name__)
             if stopping.wait(_DATABASE_PAUSE_SECONDS):
@@ -95,7 +96,7 @@ def _wait(queue: Queue[W], job: W, child: Child, stopping: threading.Event) -> N
 def _extend_lease(queue: Queue[W], job: W) -> bool:
     try:
         close_old_connections()
-        return queue.extend(job=job)
+        return bool(queue.renew([job]))
     except (DatabaseError, InterfaceError) as error:
         # The child may still succeed once the database answers; if the lease is lost then, its result is not stored.
         logger.warning("The lease of %s was not extended (%s).", job.pk, type(error).__name__)

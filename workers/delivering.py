@@ -9,15 +9,15 @@ from django.db import close_old_connections
 from apps.core.outbound import UnreachableError
 from apps.core.webhooks import secrets_of, send_message
 from apps.events.models import WebhookDelivery
-from apps.events.services import DeliveryOutcome, claim_delivery, finish_delivery
+from apps.events.services import DELIVERIES, DeliveryOutcome, finish_delivery
 
 logger = logging.getLogger(__name__)
 
 
-def deliver_due(*, stopping: threading.Event) -> None:
+def deliver_due(*, worker: str, stopping: threading.Event) -> None:
     while not stopping.is_set():
         close_old_connections()
-        delivery = claim_delivery()
+        delivery = DELIVERIES.claim_one(worker=worker)
         if delivery is None:
             return
         finish_delivery(delivery=delivery, outcome=_attempt(delivery))

@@ -28,7 +28,7 @@ def _measure(job: EvaluationJob, wait_for_child: WaitForChild) -> None:
             report: dict[str, Any] = json.loads((Path(folder) / "report.json").read_bytes())
             services.complete_evaluation(job=job, report=report)
         elif status == engine.EVALUATION_REFUSED:
-            services.EVALUATIONS.refuse(job=job, reason=reason)
+            services.EVALUATIONS.reject(job=job, reason=reason)
         else:
             services.EVALUATIONS.fail(job=job, reason=reason or f"The evaluation ended with status {status}.")
 

@@ -93,7 +93,7 @@ class Heartbeat:
             return
         self._return_failed()
         if held:
-            extend_leases(claims=held, worker=self._worker)
+            extend_leases(claims=held)
         Worker.objects.update_or_create(name=self._worker, defaults={**self._state(), "last_seen": Now()})
 
     def _return_failed(self) -> None:

@@ -6,7 +6,6 @@ processes, one of each at a time; webhooks run in its threads.
 
 import logging
 import os
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ django.setup()
 
 from django.db import DatabaseError, InterfaceError  # noqa: E402
 
+from apps.core.process_names import name_of_this_process  # noqa: E402
 from apps.core.wake_up import WakeUp  # noqa: E402
 from apps.core.wake_up import broker as app  # noqa: E402
 from apps.tenants.checks import require_safe_start  # noqa: E402
@@ -30,7 +30,7 @@ from workers.previewing import preview_waiting  # noqa: E402
 require_safe_start()
 
 logger = logging.getLogger(__name__)
-NAME = f"{socket.gethostname()}:{os.getpid()}"
+NAME = name_of_this_process()
 _stopping = threading.Event()
 _evaluating = threading.Lock()
 _previewing = threading.Lock()
@@ -66,7 +66,7 @@ def _run_exclusively(busy: threading.Lock, work: Callable[..., None]) -> None:
 @app.task(name=WakeUp.DELIVER.value)
 def deliver() -> None:
     try:
-        deliver_due(stopping=_stopping)
+        deliver_due(worker=NAME, stopping=_stopping)
     except (DatabaseError, InterfaceError) as error:
         _log_outage(error)
 

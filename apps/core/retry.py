@@ -8,7 +8,7 @@ result and no failure; it is not listed here. ``docs/production.md`` shows this 
 import datetime
 import enum
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,9 +16,9 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from apps.core.errors import UnavailableError
 
-MAX_ATTEMPTS = 3
 # The pause before the second and the third attempt.
 ATTEMPT_PAUSE_SECONDS = (5.0, 30.0)
+MAX_ATTEMPTS = len(ATTEMPT_PAUSE_SECONDS) + 1
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0
 
 
@@ -90,7 +90,10 @@ def pause_after_wait(times: int) -> datetime.timedelta:
     return datetime.timedelta(seconds=seconds * random.uniform(0.7, 1.0))
 
 
-def pause_after_attempt(attempt: int) -> datetime.timedelta:
-    """The pause after a spent attempt, counted from one."""
-    seconds = ATTEMPT_PAUSE_SECONDS[min(attempt, len(ATTEMPT_PAUSE_SECONDS)) - 1]
-    return datetime.timedelta(seconds=seconds * random.uniform(0.8, 1.2))
+def pause_after_attempt(attempt: int, pauses: Sequence[float] = ATTEMPT_PAUSE_SECONDS) -> datetime.timedelta:
+    """The pause after a spent attempt, counted from one, with jitter.
+
+    Args:
+        pauses: in seconds, one for each attempt but the last.
+    """
+    return datetime.timedelta(seconds=pauses[min(attempt, len(pauses)) - 1] * random.uniform(1.0, 1.1))

@@ -1,12 +1,10 @@
-"""Standard Webhooks 1.0: signatures and pauses of messages to other systems; a retry keeps the id of its message."""
+"""Standard Webhooks 1.0: signed messages to other systems; another attempt keeps the id of its message."""
 
 import base64
 import hashlib
 import hmac
-import random
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -14,10 +12,8 @@ from django.utils.crypto import salted_hmac
 from apps.core.outbound import post
 
 _HOUR = 3600
-# The pauses after failed attempts. After two days a delivery is given up.
-_PAUSES = (30, 120, 600, 1800, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
-# After an outage of many receivers, the retries must not come all at the same moment.
-_JITTER = 0.1
+PAUSES = (30, 120, 600, 1800, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
+"""The pauses after failed attempts, in seconds. After two days a delivery is given up."""
 
 
 def secret_of(name: str) -> str:
@@ -63,10 +59,3 @@ def _signature(secret: str, message_id: str, at: int, body: bytes) -> str:
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
-
-
-def pause_after(failures: int) -> timedelta | None:
-    """How long to wait after this many failures in a row; None where it is time to give up."""
-    if failures > len(_PAUSES):
-        return None
-    return timedelta(seconds=_PAUSES[failures - 1] * (1.0 + random.uniform(0.0, _JITTER)))

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from apps.core.work_queue import OPEN_STATES
 from apps.deployment.models import Deployment
 from apps.evaluation.models import EvaluationJob, EvaluationSet
 from apps.evaluation.selectors import latest_evaluation
@@ -107,7 +108,7 @@ def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: M
     if job is None:
         reason = f"{version} was never evaluated on it."
         return ReleaseGate(evaluation_set, ReleaseGateState.NOT_COMPARABLE, reason, serving)
-    if job.state in EvaluationJob.OPEN:
+    if job.state in OPEN_STATES:
         return ReleaseGate(evaluation_set, ReleaseGateState.WAITING, f"{version} is being evaluated on it.", serving)
     return ReleaseGate(
         evaluation_set, ReleaseGateState.NOT_COMPARABLE, f"{version} could not be evaluated: {job.reason}", serving
@@ -116,4 +117,4 @@ def _unmeasured(evaluation_set: EvaluationSet, version: ModelVersion, serving: M
 
 def _has_open_job(version: ModelVersion, evaluation_set: EvaluationSet) -> bool:
     jobs = EvaluationJob.objects.filter(model_version=version, evaluation_set=evaluation_set)
-    return jobs.filter(state__in=EvaluationJob.OPEN).exists()
+    return jobs.filter(state__in=OPEN_STATES).exists()

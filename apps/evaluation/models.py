@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
 from apps.core.identifiers import uuid7
-from apps.core.work_queue import Work
+from apps.core.work_queue import OPEN_STATES, JobState, RenamedStateField, Work
 from apps.registry.models import ModelVersion
 
 
@@ -70,6 +71,9 @@ class Evaluation(models.Model):
 class EvaluationJob(Work):
     """The job that evaluates one version on one set."""
 
+    state = RenamedStateField(stored_as={JobState.QUEUED: "waiting", JobState.REJECTED: "refused"})
+    run_after = models.DateTimeField(db_default=Now(), db_column="not_before")
+    lease_until = models.DateTimeField(null=True, db_column="lease_expires")
     evaluation_set = models.ForeignKey(EvaluationSet, on_delete=models.PROTECT, related_name="jobs")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="evaluation_jobs")
     evaluation = models.OneToOneField(Evaluation, null=True, on_delete=models.PROTECT, related_name="job")
@@ -79,15 +83,15 @@ class EvaluationJob(Work):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["evaluation_set", "model_version"],
-                condition=Q(state__in=["waiting", "running"]),
+                condition=Q(state__in=OPEN_STATES),
                 name="registry_one_open_evaluation",
             ),
             models.CheckConstraint(
-                condition=~Q(state="complete") | Q(evaluation__isnull=False),
+                condition=~Q(state=JobState.COMPLETE) | Q(evaluation__isnull=False),
                 name="registry_complete_evaluation_has_figures",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=["refused", "failed"]) | ~Q(reason=""),
+                condition=~Q(state__in=[JobState.REJECTED, JobState.FAILED]) | ~Q(reason=""),
                 name="registry_ended_evaluation_has_a_reason",
             ),
         ]

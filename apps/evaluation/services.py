@@ -26,7 +26,7 @@ def _send_evaluation_ended(
 EVALUATIONS = Queue(
     EvaluationJob,
     WakeUp.EVALUATE,
-    ("evaluation_set", "model_version"),
+    related=("evaluation_set", "model_version"),
     without_result=lambda job: _send_evaluation_ended(job.model_version, job.evaluation_set, None),
 )
 

@@ -11,6 +11,7 @@ from django.urls import URLPattern, path, reverse
 
 from apps.core.errors import ChecxrayError
 from apps.core.outbound import check_url
+from apps.core.work_queue import JobState
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.events.services import create_endpoint, ping, renew_secret, replay
 from apps.tenants.models import PLATFORM
@@ -77,13 +78,13 @@ class ModelEventAdmin(OperatorAdmin):
 class WebhookEndpointAdmin(OperatorAdmin):
     is_writable = True
     form = EndpointChangeForm
-    list_display = ("__str__", "url", "is_enabled", "dead", "created")
+    list_display = ("__str__", "url", "is_enabled", "undelivered", "created")
     fields = ("url", "description", "types", "is_enabled", "disabled_because", "secret_made", "created")
     readonly_fields = ("disabled_because", "secret_made", "created")
 
-    @admin.display(description="Dead letters")
-    def dead(self, endpoint: WebhookEndpoint) -> int:
-        return endpoint.deliveries.filter(state=WebhookDelivery.State.DEAD).count()
+    @admin.display(description="Failed deliveries")
+    def undelivered(self, endpoint: WebhookEndpoint) -> int:
+        return endpoint.deliveries.filter(state__in=[JobState.FAILED, JobState.REJECTED]).count()
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: forms.ModelForm, change: bool) -> None:
         if obj.is_enabled:
@@ -151,7 +152,7 @@ class WebhookDeliveryAdmin(OperatorAdmin):
 
     @admin.display(description="Next attempt")
     def due(self, delivery: WebhookDelivery) -> object:
-        return delivery.next_attempt if delivery.state == WebhookDelivery.State.WAITING else None
+        return delivery.run_after if delivery.state == JobState.QUEUED else None
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.replay_view)

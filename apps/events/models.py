@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.core.identifiers import uuid7
+from apps.core.work_queue import JobState, RenamedStateField, Work
 from apps.tenants.models import Tenant
 
 # After a new secret was made, messages are signed with the old one as well for this long.
@@ -80,37 +81,34 @@ class WebhookEndpoint(models.Model):
         return [f"{self.pk}:{number}" for number in numbers]
 
 
-class WebhookDelivery(models.Model):
-    """The delivery of one event to one endpoint. Without an event it is a ping."""
+class WebhookDelivery(Work):
+    """The delivery of one event to one endpoint. Without an event it is a ping.
 
-    class State(models.TextChoices):
-        WAITING = "waiting", "Waits"
-        DELIVERED = "delivered", "Delivered"
-        DEAD = "dead", "Dead letter"
+    The attempts count since it was made or last sent again.
+    """
 
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    state = RenamedStateField(
+        stored_as={JobState.QUEUED: "waiting", JobState.COMPLETE: "delivered", JobState.FAILED: "dead"}
+    )
+    attempts = models.PositiveIntegerField(default=0, db_column="failures")
+    fence = models.BigIntegerField(default=0, db_column="attempts")
+    run_after = models.DateTimeField(db_default=Now(), db_column="next_attempt")
+    lease_until = models.DateTimeField(null=True, db_column="held_until")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="deliveries")
     event = models.ForeignKey(ModelEvent, null=True, on_delete=models.PROTECT, related_name="deliveries")
-    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
-    # Counts all attempts and serves as a fence: a worker may record the outcome of the last attempt only.
-    attempts = models.PositiveIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0, help_text="In a row, since it was made or last sent again.")
-    next_attempt = models.DateTimeField(db_default=Now())
-    held_until = models.DateTimeField(null=True)
     response_status = models.PositiveSmallIntegerField("last answer", null=True)
-    reason = models.CharField(max_length=300, blank=True)
-    created = models.DateTimeField(default=timezone.now)
-    finished = models.DateTimeField(null=True)
 
-    class Meta:
+    class Meta(Work.Meta):
         db_table = "registry_webhookdelivery"
-        ordering: ClassVar = ["-id"]
         verbose_name_plural = "webhook deliveries"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["endpoint", "event"], name="registry_one_delivery_of_an_event"),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["next_attempt"], condition=Q(state="waiting"), name="registry_deliveries_due"),
+            models.Index(fields=["run_after"], condition=Q(state=JobState.QUEUED), name="registry_deliveries_due"),
+            models.Index(
+                fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="registry_deliveries_leased"
+            ),
         ]
 
     def __str__(self) -> str:

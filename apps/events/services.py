@@ -8,21 +8,41 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.outbound import check_url, describe_status
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.webhooks import pause_after, secret_of
+from apps.core.webhooks import PAUSES, secret_of
+from apps.core.work_queue import OPEN_STATES, JobState, Queue
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.tenants.models import Tenant
 
-# The lease of one attempt, longer than any attempt takes; when it ends, the worker has died.
-_HOLD = timedelta(minutes=2)
-_LONGEST_REASON = 300
-State = WebhookDelivery.State
+
+class _Deliveries(Queue[WebhookDelivery]):
+    def due(self) -> "QuerySet[WebhookDelivery]":
+        """Due deliveries, one at a time for each endpoint, so that a slow receiver does not delay the others."""
+        under_way = WebhookDelivery.objects.filter(endpoint=OuterRef("endpoint"), state=JobState.RUNNING)
+        return super().due().filter(endpoint__is_enabled=True).exclude(Exists(under_way))
+
+    def claim_one(self, *, worker: str) -> WebhookDelivery | None:
+        """Claim the delivery that is due first, for one attempt; None where none is due."""
+        with transaction.atomic():
+            # The endpoint is locked too: two workers must not send to it at the same moment.
+            delivery = self.due().select_for_update(skip_locked=True, of=("self", "endpoint")).first()
+            # Checked again under the lock: another worker may have claimed a delivery to this endpoint just before.
+            if delivery is None or not self.due().filter(pk=delivery.pk).exists():
+                return None
+            self.take([delivery], worker=worker)
+        return delivery
+
+
+# The lease is longer than any attempt takes.
+DELIVERIES = _Deliveries(
+    WebhookDelivery, WakeUp.DELIVER, related=("endpoint", "event"), lease=timedelta(minutes=2), pauses=PAUSES
+)
 
 
 def publish(
@@ -97,23 +117,11 @@ def replay(*, delivery: WebhookDelivery) -> None:
     """
     if not delivery.endpoint.is_enabled:
         raise ConflictError("Its endpoint is disabled: enable it first.")
-    ended = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(state=State.WAITING)
+    ended = WebhookDelivery.objects.filter(pk=delivery.pk).exclude(state__in=OPEN_STATES)
     with transaction.atomic():
-        if not ended.update(state=State.WAITING, failures=0, next_attempt=Now(), finished=None):
+        if not ended.update(state=JobState.QUEUED, attempts=0, run_after=Now(), finished=None):
             raise ConflictError("It is queued already.")
         wake_after_commit(WakeUp.DELIVER)
-
-
-def due_deliveries() -> bool:
-    """Whether a delivery is due."""
-    return _due().exists()
-
-
-def _due() -> "QuerySet[WebhookDelivery]":
-    """Due deliveries, one at a time for each endpoint, so that a slow receiver does not delay the others."""
-    under_way = WebhookDelivery.objects.filter(endpoint=OuterRef("endpoint"), state=State.WAITING, held_until__gt=Now())
-    waiting = WebhookDelivery.objects.filter(state=State.WAITING, next_attempt__lte=Now(), endpoint__is_enabled=True)
-    return waiting.exclude(Exists(under_way)).order_by("next_attempt", "id")
 
 
 @dataclass(frozen=True)
@@ -128,41 +136,17 @@ class DeliveryOutcome:
         return self.status is not None and 200 <= self.status < 300
 
 
-def claim_delivery() -> WebhookDelivery | None:
-    """Lease the delivery that is due first, for one attempt; None where none is due."""
-    with transaction.atomic():
-        # The endpoint is locked too: two workers must not send to it at the same moment.
-        rows = _due().select_related("endpoint").select_for_update(skip_locked=True, of=("self", "endpoint"))
-        delivery = rows.first()
-        # Checked again under the lock: another worker may have leased a delivery to this endpoint just before.
-        if delivery is None or not _due().filter(pk=delivery.pk).exists():
-            return None
-        delivery.attempts += 1
-        held = {"attempts": delivery.attempts, "held_until": Now() + _HOLD, "next_attempt": Now() + _HOLD}
-        WebhookDelivery.objects.filter(pk=delivery.pk).update(**held)
-    return delivery
-
-
 def finish_delivery(*, delivery: WebhookDelivery, outcome: DeliveryOutcome) -> None:
     """Record the outcome of an attempt: delivered, queued again, or given up."""
-    failures = delivery.failures + 1
-    pause = pause_after(failures)
-    reason = outcome.reason or ("" if outcome.is_success else describe_status(outcome.status or 0))
-    changes: dict[str, Any] = {
-        "held_until": None,
-        "response_status": outcome.status,
-        "reason": reason[:_LONGEST_REASON],
-    }
-    gone = outcome.status == HTTPStatus.GONE
+    answer: dict[str, Any] = {"response_status": outcome.status}
+    reason = outcome.reason or describe_status(outcome.status or 0)
     if outcome.is_success:
-        changes |= {"state": State.DELIVERED, "failures": 0, "finished": Now()}
-    elif gone or pause is None:
-        changes |= {"state": State.DEAD, "failures": failures, "finished": Now()}
+        DELIVERIES.complete(job=delivery, **answer)
+    elif outcome.status != HTTPStatus.GONE:
+        DELIVERIES.fail(job=delivery, reason=reason, **answer)
     else:
-        changes |= {"failures": failures, "next_attempt": Now() + pause}
-    with transaction.atomic():
-        mine = Q(pk=delivery.pk, attempts=delivery.attempts, state=State.WAITING)
-        if WebhookDelivery.objects.filter(mine).update(**changes) and gone:
-            WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(
-                is_enabled=False, disabled_because=f"It answered 410 Gone on {timezone.now():%Y-%m-%d %H:%M} UTC."
-            )
+        with transaction.atomic():
+            if DELIVERIES.reject(job=delivery, reason=reason, **answer):
+                WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(
+                    is_enabled=False, disabled_because=f"It answered 410 Gone on {timezone.now():%Y-%m-%d %H:%M} UTC."
+                )

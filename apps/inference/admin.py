@@ -21,7 +21,7 @@ from apps.tenants.models import Tenant
 from apps.tenants.operator_admin import OperatorAdmin
 
 _SHOWN = (
-    "state", "attempt", "created", "run_after", "waiting_since", "is_suspect", "lease_until", "worker", "finished",
+    "state", "attempts", "created", "run_after", "waiting_since", "is_suspect", "lease_until", "worker", "finished",
     "reason_code", "reason",
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ class RequeueForm(forms.Form):
 @admin.register(InferenceJob)
 class JobAdmin(ShowsTenants):
     tenant_attribute = "tenant_id"
-    list_display = ("created", "hospital", "state", "attempt", "version", "worker", "finished", "reason_code")
+    list_display = ("created", "hospital", "state", "attempts", "version", "worker", "finished", "reason_code")
     list_filter = ("state", ReasonFilter)
     actions = ("read_again",)
     fields = ("id", "hospital", "version", *_SHOWN)

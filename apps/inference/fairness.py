@@ -8,6 +8,8 @@ wait, and a tenant's single job waits for at most one job of each other tenant. 
 
 from collections.abc import Mapping
 
+from django.db import connections
+
 from apps.inference.models import Priority
 
 # Requested Procedure Priority (0040,1003) and the retired Study Priority ID (0032,000C), PS3.3 C.4.11 and PS3.3-2004.
@@ -25,8 +27,15 @@ def priority_of(attributes: Mapping[str, str]) -> Priority:
     return _PRIORITIES.get(requested.strip().upper(), Priority.ROUTINE)
 
 
-# Stores the turn that is being served, by priority; it is the last part of the claim's statement.
-REMEMBER = """
-insert into inference_servedturn (priority, turn) select * from unnest(%(priorities)s::smallint[], %(turns)s::bigint[])
+# A claim that a crash of the database undoes does no harm, so its commit does not wait for the disk.
+_REMEMBER = """
+set local synchronous_commit = off;
+insert into inference_servedturn (priority, turn) select * from unnest(%s::smallint[], %s::bigint[])
 on conflict (priority) do update set turn = excluded.turn
 """
+
+
+def remember_turns(served: Mapping[int, int]) -> None:
+    """Store the turn that is being served, by priority, in the transaction of a claim."""
+    with connections["dispatch"].cursor() as cursor:
+        cursor.execute(_REMEMBER, [list(served), list(served.values())])

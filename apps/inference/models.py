@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.identifiers import uuid7
-from apps.core.work_queue import OPEN_STATES, JobState
+from apps.core.work_queue import OPEN_STATES, JobState, Work
 from apps.deployment.models import Challenger
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
@@ -25,31 +25,10 @@ class Priority(models.IntegerChoices):
     STAT = 2, "STAT"
 
 
-class QueuedReading(TenantModel):
-    """States: queued → running → complete | rejected | failed; a failure leads back to queued (`apps.core.retry`).
+class QueuedReading(TenantModel, Work):
+    """A row of work of one tenant. A failure leads back to the queue as `apps.core.retry` says."""
 
-    Every claim sets a new ``fence``. Only the holder of the current one may end the reading, so a worker whose lease
-    has expired writes nothing. A queued reading has a ``reason_code`` and a ``reason`` while it waits for the end of an
-    outage.
-    """
-
-    state = models.CharField(max_length=10, choices=JobState, default=JobState.QUEUED)
-    attempt = models.PositiveSmallIntegerField(default=0)
-    fence = models.BigIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True)
-    run_after = models.DateTimeField(null=True)
-    worker = models.CharField(max_length=100, blank=True)
-    is_suspect = models.BooleanField(
-        default=False, db_default=False, help_text="A worker died while it held this: it is read alone."
-    )
-    waits = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="How often in a row it went back to the queue without a spent attempt."
-    )
-    waiting_since = models.DateTimeField(null=True, help_text="When the outage began that it waits for.")
-    reason_code = models.CharField(max_length=60, blank=True)
-    reason = models.TextField(blank=True)
-    created = models.DateTimeField(auto_now_add=True)
-    finished = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0, db_column="attempt")
 
     class Meta(TenantModel.Meta):
         abstract = True
@@ -187,7 +166,9 @@ class ShadowReading(QueuedReading):
             ),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["id"], condition=Q(state=JobState.QUEUED), name="inference_shadow_waiting"),
+            models.Index(
+                fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_shadow_in_order"
+            ),
             models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_shadow_leased"),
             models.Index(fields=["tenant", "challenger", "-id"], name="inference_shadow_of_challenge"),
         ]

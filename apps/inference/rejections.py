@@ -11,7 +11,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record, user_actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.core.text import clean_text
-from apps.inference.services import request_reading_if_due
+from apps.inference.requests import request_reading_if_due
 from apps.registry import engine
 from apps.studies.conflicts import review_images
 from apps.studies.models import ImageRejection, Instance, Study

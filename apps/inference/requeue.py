@@ -12,7 +12,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.work_queue import JobState
 from apps.inference.models import InferenceJob
-from apps.inference.services import request_inference
+from apps.inference.requests import request_inference
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 

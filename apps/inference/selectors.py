@@ -4,13 +4,14 @@ import datetime
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
 from apps.core.work_queue import JobState
-from apps.inference.models import Finding, HeatmapGrids, InferenceJob, ShadowReading, Worker
+from apps.inference.leases import QUEUES, READINGS
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
 from apps.inference.warnings import has_known_sides
 from apps.registry import engine
 from apps.studies.models import Instance, Study
@@ -132,11 +133,7 @@ def refusing_workers() -> int:
 
 def suspects_wait() -> bool:
     """Whether a job, or a shadow reading, waits to be read alone because its worker died."""
-    due = Q(run_after__isnull=True) | Q(run_after__lte=Now())
-    return any(
-        queue.objects.using("dispatch").filter(due, state=JobState.QUEUED, is_suspect=True).exists()
-        for queue in (InferenceJob, ShadowReading)
-    )
+    return any(queue.due().filter(is_suspect=True).exists() for queue in QUEUES)
 
 
 def oldest_outage() -> tuple[str, int] | None:
@@ -148,12 +145,7 @@ def oldest_outage() -> tuple[str, int] | None:
 
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
     """The number of jobs of all tenants that have waited longer than a time."""
-    return (
-        InferenceJob.objects.using("dispatch")
-        .filter(state=JobState.QUEUED, created__lte=Now() - older_than)
-        .filter(Q(run_after__isnull=True) | Q(run_after__lte=Now()))
-        .count()
-    )
+    return READINGS.due().filter(created__lte=Now() - older_than).count()
 
 
 def jobs_by_state() -> dict[str, int]:

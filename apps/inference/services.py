@@ -1,8 +1,7 @@
-"""Services for inference jobs: request, claim, complete, reject. A claim is across tenants, a result inside one."""
+"""Services for inference jobs: claim, complete, reject. A claim is across tenants, a result inside one."""
 
 import datetime
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,27 +10,20 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.db.models.query import RawQuerySet
-from django.utils import timezone
 from numpy.typing import NDArray
 
 from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
-from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import JobState
 from apps.deployment.models import canary_reads
 from apps.deployment.selectors import thresholds_for
-from apps.inference.fairness import REMEMBER
-from apps.inference.image_choice import LOST_OBJECTS, is_reading_due
-from apps.inference.leases import (
-    LEASE,
-    TAKEN,
-    WAITING,
-    ClaimedJob,
-)
-from apps.inference.models import InferenceJob, Priority, Worker
+from apps.inference.fairness import remember_turns
+from apps.inference.leases import READINGS, ClaimedJob
+from apps.inference.models import InferenceJob, Worker
+from apps.inference.requests import request_reading_if_due
 from apps.inference.shadows import queue_shadows
 from apps.registry import engine
 from apps.registry.models import ModelVersion
@@ -39,23 +31,6 @@ from apps.studies.models import Instance
 from apps.studies.selectors import studies_with_rejections
 from apps.tenants.scope import current_tenant_id
 
-# The order of the index ``inference_job_waiting``.
-_WAITING_IN_TURN = f"""
-select id, tenant_id, study_id, priority, turn from inference_inferencejob
- where {WAITING} and tenant_id <> all(%(absent)s::uuid[])
-   and (%(only)s::uuid[] is null or tenant_id = any(%(only)s::uuid[]))
- order by priority desc, turn, id limit %(limit)s for no key update skip locked
-"""  # noqa: S608 (of constants)
-_TAKE = f"""
-set local synchronous_commit = off;
-with taken as (
-    update inference_inferencejob j set {TAKEN}, model_version_id = chosen.version, fence = chosen.fence
-      from unnest(%(jobs)s::uuid[], %(versions)s::uuid[], %(fences)s::bigint[]) as chosen(job, version, fence)
-     where j.id = chosen.job
-)
-{REMEMBER}
-"""  # noqa: S608 (of constants)
-_FENCE_BITS = 62
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
@@ -69,49 +44,6 @@ class Canary:
     version: ModelVersion
 
 
-def request_inference(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue a study of the tenant in force. Where it has an open job, only that job's priority may rise.
-
-    A withdrawn study is not queued.
-
-    One round trip: see ``inference/migrations/0005_queue_job.py``.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select inference_queue_job(%s, s.id, %s::smallint, %s) from studies_study s"
-            " where s.id = %s and s.withdrawn is null",
-            [uuid7(), priority, timezone.now(), study_id],
-        )
-    wake_after_commit(WakeUp.INFER)
-
-
-# One round trip where the study has no result yet, which is the usual case when an image arrives.
-_QUEUE_FIRST = """
-select inference_queue_job(%s, %s, %s::smallint, %s)
- where not exists (select from inference_inferencejob j where j.study_id = %s and j.state in ('complete', 'rejected'))
-"""
-
-
-def request_reading_of_new_image(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study of a new image; where it was read before, only if the new image is the one to read.
-
-    The caller has locked the study's row.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_QUEUE_FIRST, [uuid7(), study_id, priority, timezone.now(), study_id])
-        is_queued = cursor.fetchone() is not None
-    if is_queued:
-        wake_after_commit(WakeUp.INFER)
-    else:
-        request_reading_if_due(study_id=study_id, priority=priority)
-
-
-def request_reading_if_due(*, study_id: UUID, priority: int = Priority.ROUTINE) -> None:
-    """Queue the study, whose row is locked, if the image to read is another one than that of its latest job."""
-    if is_reading_due(study_id):
-        request_inference(study_id=study_id, priority=priority)
-
-
 def claim_jobs(
     *,
     limit: int,
@@ -123,9 +55,8 @@ def claim_jobs(
 ) -> list[ClaimedJob]:
     """Claim up to ``limit`` waiting jobs for a worker, tenants in turns, and set the version that reads each.
 
-    The attempt is counted at the claim, so that a job that kills its worker is counted too. The commit does not wait
-    for the disk: after a crash of the database a lost claim is a waiting job again, and fences are random numbers, so
-    the next claim has another one.
+    The commit does not wait for the disk: after a crash of the database a lost claim is a waiting job again, and the
+    next claim has another fence.
 
     Args:
         version: the version for tenants without a pin; None where this worker cannot read their jobs now.
@@ -136,39 +67,24 @@ def claim_jobs(
         suspect: claim only jobs whose worker died; the caller reads each of them alone.
     """
     with transaction.atomic(using="dispatch"):
-        waiting = list(waiting_in_turn(limit, version, pins, suspect=suspect))
-        jobs = [_claimed(job, _reader(job, version, pins, canaries)) for job in waiting]
-        if jobs:
-            served = {job.priority: job.turn for job in waiting}
-            with connections["dispatch"].cursor() as cursor:
-                cursor.execute(
-                    _TAKE,
-                    {
-                        "jobs": [job.id for job in jobs],
-                        "versions": [job.version_id for job in jobs],
-                        "fences": [job.fence for job in jobs],
-                        "lease": LEASE.total_seconds(),
-                        "worker": worker,
-                        "priorities": list(served),
-                        "turns": list(served.values()),
-                    },
-                )
-    return jobs
+        rows = READINGS.lock(waiting_in_turn(version, pins).filter(is_suspect=suspect)[:limit])
+        readers = {row.pk: _reader(row, version, pins, canaries) for row in rows}
+        for reader in dict.fromkeys(readers.values()):
+            own = [row for row in rows if readers[row.pk] == reader]
+            READINGS.take(own, worker=worker, model_version_id=reader.pk)
+        if rows:
+            remember_turns({row.priority: row.turn for row in rows})
+    return [ClaimedJob(row.pk, cast(UUID, row.tenant_id), row.fence, readers[row.pk].pk, row.study_id) for row in rows]
 
 
 def waiting_in_turn(
-    limit: int,
-    version: ModelVersion | None,
-    pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
-    *,
-    suspect: bool = False,
-) -> "RawQuerySet[InferenceJob]":
-    """The jobs that may be claimed, the next one first, locked as they are read; see ``claim_jobs``."""
-    absent = [tenant_id for tenant_id, pinned in pins.items() if pinned is None]
-    only = None if version else [tenant_id for tenant_id, pinned in pins.items() if pinned is not None]
-    return InferenceJob.objects.using("dispatch").raw(
-        _WAITING_IN_TURN, {"absent": absent, "only": only, "limit": limit, "suspect": suspect}
-    )
+    version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
+) -> "QuerySet[InferenceJob]":
+    """The jobs that a worker may claim, the next one first; see ``claim_jobs``."""
+    waiting = READINGS.due().exclude(tenant__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is None])
+    if version is None:
+        waiting = waiting.filter(tenant__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is not None])
+    return waiting
 
 
 def _reader(
@@ -184,10 +100,6 @@ def _reader(
     serving = pins.get(tenant_id, version)
     assert serving is not None
     return serving
-
-
-def _claimed(row: InferenceJob, version: ModelVersion) -> ClaimedJob:
-    return ClaimedJob(row.pk, cast(UUID, row.tenant_id), secrets.randbits(_FENCE_BITS), version.pk, row.study_id)
 
 
 @dataclass(frozen=True)
@@ -302,25 +214,14 @@ def reject_job(
     Returns:
         The job; None where the claim was lost.
     """
-    held = InferenceJob.objects.select_for_update(no_key=True, of=("self", "study")).select_related("study")
-    row = held.filter(pk=job.id, fence=job.fence, state=JobState.RUNNING).first()
+    held = READINGS.held(job).select_for_update(no_key=True, of=("self", "study")).select_related("study")
+    row = held.first()
     if row is None:
         return None
-    row.state, row.lease_until, row.finished = JobState.REJECTED, None, Now()
-    row.instance, row.reason_code, row.reason = instance, code, reason
-    row.warnings = _stored(warnings)
-    row.save()
-    JOBS.labels(JobState.REJECTED).inc()
+    READINGS.reject(job=row, code=code, reason=reason, instance=instance, warnings=_stored(warnings))
     if instance is not None or Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
         request_reading_if_due(study_id=row.study_id, priority=row.priority)
     return row
-
-
-def request_again_if_failed(*, study_id: UUID) -> None:
-    """Queue a study again whose job failed, or whose object could not be used, when an image of it is sent again."""
-    latest = InferenceJob.objects.filter(study=study_id).order_by("-id").first()
-    if latest is not None and (latest.state == JobState.FAILED or latest.reason_code in LOST_OBJECTS):
-        request_inference(study_id=study_id, priority=latest.priority)
 
 
 def delete_silent_workers() -> None:

@@ -5,17 +5,15 @@ They are claimed across tenants, like jobs; a result is written inside one tenan
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
-
-from django.db import connections, transaction
-from django.db.models.functions import Now
 
 from apps.core.metrics import SHADOWS
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import challenger_for, open_challengers, thresholds_for
-from apps.inference.leases import LEASE, TAKEN, WAITING, ClaimedShadow
+from apps.inference.leases import SHADOW_READINGS, ClaimedShadow
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import current_tenant_id, tenant_tx
@@ -33,40 +31,19 @@ def queue_shadows(*, jobs: Sequence[InferenceJob]) -> None:
         wake_after_commit(WakeUp.INFER)
 
 
-_CLAIM = f"""
-update inference_shadowreading s set {TAKEN}, fence = fence + 1
-  from (
-      select id from inference_shadowreading where {WAITING} and challenger_id = any(%(challengers)s::uuid[])
-       order by id limit %(limit)s for no key update skip locked
-  ) as waiting
- where s.id = waiting.id returning s.id, s.tenant_id, s.fence, s.challenger_id, s.job_id
-"""  # noqa: S608 (of constants)
-
-
 def claim_shadows(
     *, limit: int, versions: Mapping[UUID, UUID], worker: str, suspect: bool = False
 ) -> list[ClaimedShadow]:
-    """Claim up to ``limit`` waiting shadow readings, the oldest first; the attempt is counted at the claim.
+    """Claim up to ``limit`` waiting shadow readings, the oldest first.
 
     Args:
         versions: the versions of the challengers that this worker has loaded, by the challenger's id.
         suspect: as in `apps.inference.services.claim_jobs`.
     """
-    with transaction.atomic(using="dispatch"), connections["dispatch"].cursor() as cursor:
-        cursor.execute(
-            _CLAIM,
-            {
-                "challengers": list(versions),
-                "limit": limit,
-                "lease": LEASE.total_seconds(),
-                "worker": worker,
-                "suspect": suspect,
-            },
-        )
-        taken = sorted(cursor.fetchall())
+    due = SHADOW_READINGS.due().filter(is_suspect=suspect, challenger__in=versions)
     return [
-        ClaimedShadow(shadow_id, tenant_id, fence, versions[challenger_id], job_id)
-        for shadow_id, tenant_id, fence, challenger_id, job_id in taken
+        ClaimedShadow(row.pk, cast(UUID, row.tenant_id), row.fence, versions[row.challenger_id], row.job_id)
+        for row in SHADOW_READINGS.claim(worker=worker, limit=limit, due=due)
     ]
 
 
@@ -81,32 +58,16 @@ class ShadowResult:
 def complete_shadows(*, results: Sequence[ShadowResult], version: ModelVersion) -> None:
     """Write a challenger's results for images of the tenant in force; claims that were lost are left out."""
     points = thresholds_for(version, current_tenant_id())
-    held = {row.pk: row for row in _held([result.claim for result in results])}
     for result in results:
-        row = held.get(result.claim.id)
-        if row is not None:
-            row.probabilities = result.probabilities
-            row.thresholds = {label: points[label] for label in result.probabilities}
-            _end(row, JobState.COMPLETE)
+        thresholds = {label: points[label] for label in result.probabilities}
+        if SHADOW_READINGS.complete(job=result.claim, probabilities=result.probabilities, thresholds=thresholds):
+            SHADOWS.labels(JobState.COMPLETE).inc()
 
 
 def refuse_shadow(*, claim: ClaimedShadow, code: str, reason: str) -> None:
     """End a held reading of the tenant in force: the challenger refuses an image that the serving version read."""
-    for row in _held([claim]):
-        row.reason_code, row.reason = code, reason
-        _end(row, JobState.REJECTED)
-
-
-def _held(claims: Sequence[ClaimedShadow]) -> list[ShadowReading]:
-    fences = {claim.id: claim.fence for claim in claims}
-    rows = ShadowReading.objects.select_for_update(no_key=True).filter(id__in=fences, state=JobState.RUNNING)
-    return [row for row in rows.order_by("id") if row.fence == fences[row.pk]]
-
-
-def _end(row: ShadowReading, state: JobState) -> None:
-    row.state, row.lease_until, row.finished = state, None, Now()
-    row.save()
-    SHADOWS.labels(state).inc()
+    for row in SHADOW_READINGS.held(claim):
+        SHADOW_READINGS.reject(job=row, code=code, reason=reason)
 
 
 def drop_ended_shadows() -> int:

@@ -1,6 +1,5 @@
 """Services that withdraw and restore a study with its jobs, and that queue studies after a decision about images."""
 
-import secrets
 from collections.abc import Collection
 from uuid import UUID
 
@@ -10,13 +9,12 @@ from django.db.models.functions import Now
 from apps.accounts.models import User
 from apps.core.work_queue import OPEN_STATES, JobState
 from apps.inference.models import InferenceJob
-from apps.inference.services import request_inference
+from apps.inference.requests import request_inference
 from apps.studies import changes
 from apps.studies.models import Study
 from apps.tenants.models import Membership
 
 WITHDRAWN = "study-withdrawn"
-_FENCE_BITS = 62
 
 
 def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membership | None) -> Study:
@@ -27,8 +25,6 @@ def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membe
             state=JobState.REJECTED,
             reason_code=WITHDRAWN,
             reason="The study was withdrawn.",
-            # A new fence: it invalidates the claim of a worker that reads the study now.
-            fence=secrets.randbits(_FENCE_BITS),
             lease_until=None,
             finished=Now(),
         )

@@ -16,7 +16,7 @@ from apps.inference.fairness import priority_of
 from apps.inference.image_choice import candidate_images, choose_image
 from apps.inference.models import InferenceJob
 from apps.inference.rejections import record_rejection_note
-from apps.inference.services import request_again_if_failed, request_inference, request_reading_of_new_image
+from apps.inference.requests import request_again_if_failed, request_inference, request_reading_of_new_image
 from apps.ingest.duplicates import resolve_duplicate
 from apps.registry import engine
 from apps.studies.models import Instance

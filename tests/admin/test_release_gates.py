@@ -43,9 +43,8 @@ def test_a_version_is_evaluated_on_all_sets_and_its_page_shows_the_state(
     answer = operator.post(evaluate, follow=True).content
     assert b"Waiting for the jobs worker: 2" in answer
     assert b"Waits for evaluations" in answer
-    job = EVALUATIONS.claim(worker="test")
-    assert job is not None
-    EVALUATIONS.refuse(job=job, reason="It has seen 3 of the patients.")
+    (job,) = EVALUATIONS.claim(worker="test")
+    EVALUATIONS.reject(job=job, reason="It has seen 3 of the patients.")
     shown = operator.get(page).content
     assert b"Not comparable" in shown
     assert b"It has seen 3 of the patients." in shown

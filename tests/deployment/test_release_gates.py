@@ -14,15 +14,13 @@ from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.release_gates import ReleaseGateState, release_gates_of
 from apps.deployment.selectors import version_for, version_state, with_state
 from apps.deployment.services import activate, approve, challenge, request_activation, request_evaluations, roll_back
-from apps.evaluation.models import Evaluation, EvaluationJob
+from apps.evaluation.models import Evaluation
 from apps.evaluation.services import EVALUATIONS, complete_evaluation, store_evaluation
 from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
 from tests.evaluation import synthetic
 from tests.evaluation.films import write_layout
 from tests.registry.versions import registered
-
-State = EvaluationJob.State
 
 
 def state_of(version: ModelVersion) -> str:
@@ -110,13 +108,11 @@ def test_changed_films_evaluate_the_version_in_service_again(first: ModelVersion
     films = synthetic.a_set()
     synthetic.measured(first, films, 1.0)
     request_evaluations(version=second)
-    job = EVALUATIONS.claim(worker="test")
-    assert job is not None
+    (job,) = EVALUATIONS.claim(worker="test")
     complete_evaluation(job=job, report=synthetic.report(1.1, seed=5))
     gate = only_gate(second)
     assert (gate.state, "changed" in gate.reason) == (ReleaseGateState.WAITING, True)
-    again = EVALUATIONS.claim(worker="test")
-    assert again is not None
+    (again,) = EVALUATIONS.claim(worker="test")
     assert again.model_version == first
     complete_evaluation(job=again, report=synthetic.report(1.0, seed=5))
     assert only_gate(second).state == ReleaseGateState.PASSED
@@ -129,14 +125,13 @@ def test_a_gate_waits_for_both_evaluations(first: ModelVersion, second: ModelVer
     assert request_evaluations(version=second) == 0
     assert only_gate(second).state == ReleaseGateState.WAITING
     for version in (second, first):
-        job = EVALUATIONS.claim(worker="test")
-        assert job is not None
+        (job,) = EVALUATIONS.claim(worker="test")
         assert job.model_version == version
         if version == second:
             complete_evaluation(job=job, report=synthetic.report(1.0))
             assert state_of(second) == "Candidate: release gate waits"
         else:
-            EVALUATIONS.refuse(job=job, reason="It was trained on 3 of the patients.")
+            EVALUATIONS.reject(job=job, reason="It was trained on 3 of the patients.")
         with pytest.raises(ConflictError, match="did not pass the release gate"):
             activate(version=second, by=Actor(name="test"))
     gate = only_gate(second)

@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_while_it_holds_30_images_loses_none(
     logger.info("From the last kill to the last result: %.1f s", seconds)
     assert broken_invariants(north, accepted) == []
     with tenant_tx(north.tenant.id):
-        assert max(InferenceJob.objects.values_list("attempt", flat=True)) <= kills
+        assert max(InferenceJob.objects.values_list("attempts", flat=True)) <= kills
     assert seconds < 60, "Twenty seconds on a machine with nothing else to do."
 
 
@@ -113,8 +113,8 @@ def test_one_image_that_kills_its_worker_fails_and_its_29_batchmates_are_read(
     assert broken_invariants(north, [each.instance.sop_instance_uid for each in stored]) == []
     with tenant_tx(north.tenant.id):
         failed = InferenceJob.objects.get(state=JobState.FAILED)
-        assert (failed.study_id, failed.reason_code, failed.attempt) == (poison.study.pk, "worker-lost", 3)
-        assert set(InferenceJob.objects.filter(state=JobState.COMPLETE).values_list("attempt", flat=True)) == {1}
+        assert (failed.study_id, failed.reason_code, failed.attempts) == (poison.study.pk, "worker-lost", 3)
+        assert set(InferenceJob.objects.filter(state=JobState.COMPLETE).values_list("attempts", flat=True)) == {1}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_storage_that_is_away_delays_and_fails_nothing(
             time.sleep(seconds)
             assert oldest_outage() == (waiting_since(north), images), "Those that were never claimed say so too."
             with tenant_tx(north.tenant.id):
-                assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 0)}
+                assert set(InferenceJob.objects.values_list("state", "attempts")) == {(JobState.QUEUED, 0)}
                 shown = set(studies_with_status().values_list("status", "reason"))
                 assert shown == {(JobState.QUEUED, waiting_since(north))}
             server.start()
@@ -145,7 +145,7 @@ def test_a_storage_that_is_away_delays_and_fails_nothing(
             logger.info("From the storage's return to the last result: %.1f s", time.monotonic() - back)
         assert broken_invariants(north, accepted) == []
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("attempt", "reason")) == {(1, "")}
+        assert set(InferenceJob.objects.values_list("attempts", "reason")) == {(1, "")}
 
 
 def waiting_since(hospital: Hospital) -> str:
@@ -179,7 +179,7 @@ def test_a_database_that_is_away_while_a_worker_holds_images_spends_no_attempt(
         logger.info("From the database's return to the last result: %.1f s", time.monotonic() - back)
     assert broken_invariants(north, accepted) == []
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("attempt", "is_suspect")) == {(1, False)}
+        assert set(InferenceJob.objects.values_list("attempts", "is_suspect")) == {(1, False)}
 
 
 @pytest.mark.long

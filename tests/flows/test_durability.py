@@ -63,7 +63,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(
             assert InferenceJob.objects.count() == 8
             assert Finding.objects.count() == 8 * 14
             assert ReportDraft.objects.count() == 8
-            assert max(InferenceJob.objects.values_list("attempt", flat=True)) <= 2
+            assert max(InferenceJob.objects.values_list("attempts", flat=True)) <= 2
 
 
 def test_a_broker_that_was_stopped_and_came_back_empty_delays_but_loses_nothing(
@@ -184,6 +184,6 @@ def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
     with tenant_tx(north.tenant.id):
         assert ShadowReading.objects.count() == 12
         # It was not alone in the worker that died, so that death spends no attempt of it.
-        assert set(ShadowReading.objects.values_list("attempt", flat=True)) == {1}
+        assert set(ShadowReading.objects.values_list("attempts", flat=True)) == {1}
         assert Finding.objects.count() == 12 * 14
         assert ReportDraft.objects.count() == 12

@@ -284,4 +284,4 @@ def test_a_study_that_waits_for_the_end_of_an_outage_says_since_when(
     assert "Waiting since" not in words(client.get(at(study)))
     note_outage("storage-unavailable")
     for address in (at(study), "/"):
-        assert "UTC: the object storage does not answer. It is read as soon as that ends." in words(client.get(address))
+        assert "UTC: the object storage does not answer. It goes on as soon as that ends." in words(client.get(address))

@@ -12,7 +12,8 @@ from django.db import connection
 from apps.audit.models import AuditEvent
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, NotPermittedError
 from apps.inference.models import Finding, InferenceJob
-from apps.inference.services import claim_jobs, reject_job, request_inference
+from apps.inference.requests import request_inference
+from apps.inference.services import claim_jobs, reject_job
 from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Report, ReportStatus
 from apps.reports.selectors import draft_of, report_of, reviews_of

@@ -39,7 +39,8 @@ COLUMNS: dict[tuple[str, str, str], set[str]] = {
     ("inference_inferencejob", DISPATCH, "SELECT"): _CLAIM
     | {"created", "id", "model_version_id", "priority", "study_id", "tenant_id", "turn"},
     ("inference_inferencejob", DISPATCH, "UPDATE"): _CLAIM | {"model_version_id"},
-    ("inference_shadowreading", DISPATCH, "SELECT"): _CLAIM | {"challenger_id", "created", "id", "job_id", "tenant_id"},
+    ("inference_shadowreading", DISPATCH, "SELECT"): _CLAIM
+    | {"challenger_id", "created", "id", "job_id", "priority", "tenant_id"},
     ("inference_shadowreading", DISPATCH, "UPDATE"): _CLAIM,
     ("routing_peer", AUTH, "SELECT"): {"ae_title", "certificate", "id", "network", "tenant_id"},
     ("tenants_apiclient", AUTH, "SELECT"): {

@@ -30,7 +30,8 @@ import json
 from django.contrib.contenttypes.models import ContentType
 from apps.deployment.models import Activation, Deployment
 from apps.audit.models import AuditEvent
-from apps.events.models import ModelEvent, WebhookEndpoint
+from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
+from apps.events.services import DELIVERIES
 from apps.registry.models import ModelVersion
 from apps.reports.models import Report, ReportDraft
 from apps.studies.models import Instance, Study, object_key
@@ -49,6 +50,8 @@ versions = set(ModelVersion.objects.values_list("pk", flat=True))
 found["events_of_unknown"] = ModelEvent.objects.exclude(model_version_id__in=versions).count()
 found["event_count"] = ModelEvent.objects.count()
 found["webhooks"] = WebhookEndpoint.objects.count()
+found["deliveries"] = list(WebhookDelivery.objects.values_list("state", "attempts", "fence"))
+found["due"] = DELIVERIES.due().count()
 run = TrainingRun.objects.get()
 found["training"] = [run.state, str(run.model_version), run.epoch_rows.count()]
 moved = ContentType.objects.filter(model__in=["activation", "trainingrun", "modelversion"])
@@ -135,6 +138,8 @@ def test_an_old_home_is_upgraded_and_nothing_is_lost(old_home: dict[str, str], t
     assert found["events"] == ["model.activated", "model.registered", "model.rolled_back"]
     assert (found["events_of_unknown"], found["event_count"]) == (0, 7)
     assert found["webhooks"] == 1
+    assert found["deliveries"] == [["queued", 0, 0]] * found["due"]
+    assert found["due"] == 6, "Messages that the former release had not sent go on waiting."
     assert found["training"] == ["complete", "small:1", 2]
     assert found["content_types"] == ["deployment.activation", "registry.modelversion", "training.trainingrun"]
     # The images of each study name two persons: each study says what its read image says, and both wait for a person.

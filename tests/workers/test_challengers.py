@@ -155,7 +155,7 @@ def test_a_shadow_reading_is_tried_three_times_and_its_job_stays_as_it_was(
     film = store_film(north, seed=1, size=256)
     wait_for(lambda: read_studies() or shadows(north), 30, "The clinicians' reading")
     with tenant_tx(north.tenant.id):
-        ShadowReading.objects.update(state=JobState.QUEUED, attempt=0, lease_until=None, probabilities={})
+        ShadowReading.objects.update(state=JobState.QUEUED, attempts=0, lease_until=None, probabilities={})
         # Its worker died once, with others; from then on it is read alone.
         ShadowReading.objects.update(is_suspect=True)
     for attempt in (1, 2, 3):
@@ -172,7 +172,7 @@ def test_a_shadow_reading_is_tried_three_times_and_its_job_stays_as_it_was(
         with tenant_tx(north.tenant.id):
             ShadowReading.objects.update(lease_until="2020-01-01T00:00Z")
         assert expire_leases() == 1
-        assert shadows(north)[0].attempt == attempt
+        assert shadows(north)[0].attempts == attempt
     assert (shadows(north)[0].state, shadows(north)[0].reason_code) == (JobState.FAILED, "worker-lost")
     (job,) = jobs(north)
     assert (job.state, job.study_id) == (JobState.COMPLETE, film.study.pk)

@@ -133,7 +133,7 @@ def test_a_film_that_comes_while_another_is_in_the_network_is_taken_at_once(
         assert taken.result(30) == 2
         pool.submit(connections.close_all)
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.COMPLETE, 1)}
+        assert set(InferenceJob.objects.values_list("state", "attempts")) == {(JobState.COMPLETE, 1)}
         assert Finding.objects.filter(job__study=first.study).exists()
 
 
@@ -148,7 +148,7 @@ def test_where_the_device_fails_every_film_is_given_back_once_and_the_worker_end
         assert worker.run() == 3
     assert given_up == ["The device fails on the golden image as well."]
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.QUEUED, 0)}
+        assert set(InferenceJob.objects.values_list("state", "attempts")) == {(JobState.QUEUED, 0)}
         assert all("device failed" in job.reason for job in InferenceJob.objects.all())
 
 
@@ -192,7 +192,7 @@ def test_a_database_error_between_claim_and_write_lets_the_leases_go(
         assert worker._heartbeat._held == {}
         wait_for(lambda: only_job(north).state == JobState.QUEUED, 30, "The job's return")
     job = only_job(north)
-    assert (job.attempt, job.reason_code) == (0, "database-unavailable")
+    assert (job.attempts, job.reason_code) == (0, "database-unavailable")
 
 
 def test_suspects_are_read_alone_and_keep_no_other_job_waiting(
@@ -217,7 +217,7 @@ def test_suspects_are_read_alone_and_keep_no_other_job_waiting(
     assert sizes[:9] == [1] * 8 + [3]
     assert sizes[9:] == [1, 1]
     with tenant_tx(north.tenant.id):
-        assert set(InferenceJob.objects.values_list("state", "attempt")) == {(JobState.COMPLETE, 1)}
+        assert set(InferenceJob.objects.values_list("state", "attempts")) == {(JobState.COMPLETE, 1)}
 
 
 def test_a_write_that_fails_for_one_film_keeps_the_others(

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.audit.services import Actor
+from apps.core.work_queue import JobState
 from apps.deployment.models import Activation, PreviewJob, SwitchPreview
 from apps.deployment.points import PointChoice
 from apps.deployment.selectors import version_for
@@ -28,7 +29,6 @@ from workers.previewing import preview_waiting
 
 __all__ = ["read", "version"]
 FILMS = 21
-State = PreviewJob.State
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
 
     work()
     ended = job()
-    assert (ended.state, ended.done, ended.of) == (State.COMPLETE, FILMS, FILMS)
+    assert (ended.state, ended.done, ended.of) == (JobState.COMPLETE, FILMS, FILMS)
     kept = SwitchPreview.objects.get()
     assert (ended.preview, kept.studies, kept.actor) == (kept, FILMS, ended.actor)
     assert "CANARY" not in kept.report_json + ended.reason
@@ -100,7 +100,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
         def child_runs() -> bool:
             found = psutil.Process(worker.pid).children()
             children[:] = [each for each in found if "preview_job" in each.cmdline()]
-            return bool(children) and job().state == State.RUNNING
+            return bool(children) and job().state == JobState.RUNNING
 
         wait_for(child_runs, 60, "A first claim")
         worker.kill()
@@ -110,7 +110,7 @@ def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
         wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 15, "The child's end")
         assert not SwitchPreview.objects.exists()
         with running("jobs", tmp_path / "log", **quick):
-            wait_for(lambda: job().state == State.COMPLETE, 60, "The second attempt's counts")
+            wait_for(lambda: job().state == JobState.COMPLETE, 60, "The second attempt's counts")
     assert job().attempts == 2
     assert SwitchPreview.objects.count() == 1
 
@@ -132,7 +132,7 @@ def test_a_child_that_is_killed_leaves_its_reason(
     killer.start()
     work()
     killer.join()
-    assert (job().state, job().attempts) == (State.WAITING, 1)
+    assert (job().state, job().attempts) == (JobState.QUEUED, 1)
     assert "ended with status -9" in job().reason
 
 
@@ -143,8 +143,8 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     page = reverse("admin:registry_modelversion_activate", args=[candidate.pk])
     request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
     work()
-    assert (job().state, job().attempts) == (State.REFUSED, 1)
-    assert "Refused: chest-net:3 has read no study of North Hospital yet" in operator.get(page).content.decode()
+    assert (job().state, job().attempts) == (JobState.REJECTED, 1)
+    assert "Rejected: chest-net:3 has read no study of North Hospital yet" in operator.get(page).content.decode()
 
     read(store_film(north, size=256).instance, Mass=0.9)
     # The child that makes the preview finds a storage that does not answer: that is an outage, and spends no attempt.
@@ -155,12 +155,12 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
         environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         request_preview(tenant=north.tenant, version=candidate, last=5, by=Actor(name="test"))
         work()
-    assert (job().state, job().attempts) == (State.WAITING, 0)
+    assert (job().state, job().attempts) == (JobState.QUEUED, 0)
     monkeypatch.setenv("DATABASE_URL", "no-address")
     for attempt in (1, 2, 3):
-        PreviewJob.objects.update(not_before=job().created)
+        PreviewJob.objects.update(run_after=job().created)
         work()
-        assert (job().state, job().attempts) == (State.WAITING if attempt < 3 else State.FAILED, attempt)
+        assert (job().state, job().attempts) == (JobState.QUEUED if attempt < 3 else JobState.FAILED, attempt)
         said = "Failed" if attempt == 3 else f"Attempt {attempt} failed"
         assert f"{said}: Its process ended with status 1" in operator.get(page).content.decode()
     # Somebody made one at the command line since.

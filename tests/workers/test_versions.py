@@ -218,7 +218,7 @@ def test_switches_under_load_fail_no_job_and_each_result_names_one_version(
             sent.append(1)
         switcher.join()
     with tenant_tx(north.tenant.id):
-        ended = list(InferenceJob.objects.values_list("state", "attempt", "model_version_id"))
+        ended = list(InferenceJob.objects.values_list("state", "attempts", "model_version_id"))
     assert len(ended) == len(sent) >= 12
     assert {(state, attempt) for state, attempt, _ in ended} == {(JobState.COMPLETE, 1)}
     read_by = {version for _, _, version in ended}

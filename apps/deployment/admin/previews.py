@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from apps.audit.operator_access import ShowsTenants
 from apps.core.html_tables import table
+from apps.core.work_queue import OPEN_STATES
 from apps.deployment.models import PreviewJob, SwitchPreview
 from apps.deployment.selectors import deployments
 from apps.deployment.services import is_current_preview
@@ -99,7 +100,7 @@ def render_previews(version: ModelVersion) -> str:
         _LIVE,
         {
             "jobs": _without_preview(latest_jobs, latest),
-            "is_open": any(job.state in PreviewJob.OPEN for job in latest_jobs),
+            "is_open": any(job.state in OPEN_STATES for job in latest_jobs),
             "previews": [(each, changes_table(each), is_current_preview(each)) for each in latest],
         },
     )
@@ -111,7 +112,7 @@ def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]
     return [
         job
         for job in jobs
-        if job.state in PreviewJob.OPEN
+        if job.state in OPEN_STATES
         or (job.preview_id is None and made.get(job.for_tenant_id, job.created) <= job.created)
     ]
 
@@ -123,7 +124,7 @@ class PreviewJobAdmin(ShowsTenants):
     list_select_related = ("model_version", "for_tenant")
     fields = (
         "model_version", "for_tenant", "last", "actor", "state", "attempts", "done", "of", "reason", "worker",
-        "preview", "created", "not_before", "lease_expires", "finished",
+        "preview", "created", "run_after", "lease_until", "finished",
     )  # fmt: skip
     readonly_fields = fields
 

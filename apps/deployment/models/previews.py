@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
-from apps.core.work_queue import Work
+from apps.core.work_queue import OPEN_STATES, JobState, RenamedStateField, Work
 from apps.deployment.models.activations import SwitchPreview
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -16,6 +17,9 @@ class PreviewJob(Work):
 
     MOST = 5000
 
+    state = RenamedStateField(stored_as={JobState.QUEUED: "waiting", JobState.REJECTED: "refused"})
+    run_after = models.DateTimeField(db_default=Now(), db_column="not_before")
+    lease_until = models.DateTimeField(null=True, db_column="lease_expires")
     for_tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="preview_jobs")
     last = models.PositiveIntegerField("studies")
@@ -29,14 +33,15 @@ class PreviewJob(Work):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["for_tenant", "model_version"],
-                condition=Q(state__in=["waiting", "running"]),
+                condition=Q(state__in=OPEN_STATES),
                 name="registry_one_open_preview",
             ),
             models.CheckConstraint(
-                condition=~Q(state="complete") | Q(preview__isnull=False), name="registry_complete_preview_has_counts"
+                condition=~Q(state=JobState.COMPLETE) | Q(preview__isnull=False),
+                name="registry_complete_preview_has_counts",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=["refused", "failed"]) | ~Q(reason=""),
+                condition=~Q(state__in=[JobState.REJECTED, JobState.FAILED]) | ~Q(reason=""),
                 name="registry_ended_preview_has_a_reason",
             ),
         ]

@@ -7,13 +7,13 @@ from django.db import IntegrityError, transaction
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.work_queue import Queue
+from apps.core.work_queue import JobState, Queue
 from apps.deployment.models import PreviewJob
 from apps.deployment.selectors import version_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
-PREVIEWS = Queue(PreviewJob, WakeUp.PREVIEW, ("for_tenant", "model_version"))
+PREVIEWS = Queue(PreviewJob, WakeUp.PREVIEW, related=("for_tenant", "model_version"))
 
 
 def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, by: Actor) -> PreviewJob:
@@ -42,7 +42,7 @@ def request_preview(*, tenant: Tenant, version: ModelVersion, last: int, by: Act
 def held_preview(*, job_id: UUID, fence: int) -> PreviewJob | None:
     """The job as a worker claimed it; None where another worker has claimed it since."""
     jobs = PreviewJob.objects.select_related(*PREVIEWS.related)
-    return jobs.filter(pk=job_id, fence=fence, state=PreviewJob.State.RUNNING).first()
+    return jobs.filter(pk=job_id, fence=fence, state=JobState.RUNNING).first()
 
 
 def note_progress(*, job: PreviewJob, done: int, of: int) -> None:

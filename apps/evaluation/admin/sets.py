@@ -73,7 +73,7 @@ class EvaluationJobAdmin(OperatorAdmin):
     list_select_related = ("model_version", "evaluation_set")
     fields = (
         "model_version", "evaluation_set", "state", "attempts", "reason", "worker", "evaluation", "created",
-        "not_before", "lease_expires", "finished",
+        "run_after", "lease_until", "finished",
     )  # fmt: skip
     readonly_fields = fields
 

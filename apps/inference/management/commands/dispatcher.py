@@ -12,9 +12,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.core.wake_up import WakeUp, wake_now
+from apps.core.work_queue import Queue
 from apps.deployment.services import PREVIEWS
 from apps.evaluation.services import EVALUATIONS
-from apps.events.services import due_deliveries
+from apps.events.services import DELIVERIES
 from apps.inference.leases import LEASE
 from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
 from apps.inference.selectors import serving_workers, waiting_jobs
@@ -28,6 +29,8 @@ FORGOTTEN_AFTER = datetime.timedelta(seconds=10)
 HOUSEKEEPING_EVERY = 720
 # The longest time between two sweeps, however short the leases are.
 _LONGEST_GAP_SECONDS = 10.0
+# The queues of the jobs worker.
+QUEUES: tuple[Queue[Any], ...] = (EVALUATIONS, PREVIEWS, DELIVERIES)
 
 
 class Command(BaseCommand):
@@ -68,13 +71,13 @@ class LeaseExpiry:
 
     def expire(self) -> int:
         """Queue the jobs of dead workers again; return how many there were."""
-        lost = free_ended_workers()
+        lost = free_ended_workers() + sum(queue.free_ended_workers() for queue in QUEUES)
         now = time.monotonic()
         if self._last_run is not None and now - self._last_run > max(LEASE.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             self._wait_until = now + LEASE.total_seconds()
         self._last_run = now
         if now >= self._wait_until:
-            lost += expire_leases()
+            lost += expire_leases() + sum(queue.expire_leases() for queue in QUEUES)
         if lost:
             logger.warning("%d jobs were queued again: their workers ended, or did not extend their leases.", lost)
         return lost
@@ -83,7 +86,7 @@ class LeaseExpiry:
 def sweep(leases: LeaseExpiry, *, tidy: bool = False) -> None:
     """Run each step, also where an earlier one failed."""
     steps: list[Callable[[], object]] = [
-        leases.expire, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker, _wake_for_deliveries,
+        leases.expire, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker,
     ]  # fmt: skip
     for step in [*steps, delete_silent_workers, remove_abandoned] if tidy else steps:
         try:
@@ -109,11 +112,6 @@ def _wake_workers() -> None:
 
 
 def _wake_jobs_worker() -> None:
-    for queue in (EVALUATIONS, PREVIEWS):
-        if queue.waits():
+    for queue in QUEUES:
+        if queue.due().exists():
             wake_now(queue.wake_up)
-
-
-def _wake_for_deliveries() -> None:
-    if due_deliveries():
-        wake_now(WakeUp.DELIVER)

@@ -32,10 +32,9 @@ class Command(BaseCommand):
         try:
             _preview(job)
         except ConflictError as error:
-            PREVIEWS.refuse(job=job, reason=error.detail)
+            PREVIEWS.reject(job=job, reason=error.detail)
         except UnavailableError as error:
-            end = PREVIEWS.postpone if outage_of(error) else PREVIEWS.fail
-            end(job=job, reason=error.detail)
+            PREVIEWS.fail(job=job, code=outage_of(error) or error.code, reason=error.detail)
         # The text may quote patient data, so the row, which operators read, gets only the name of the error.
         except Exception as error:
             logger.exception("The preview %s failed.", job.pk)
