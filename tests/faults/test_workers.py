@@ -15,8 +15,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connections
 
-from apps.core.work_queue import JobState
-from apps.inference.leases import waiting_reason
+from apps.core.work_queue import JobState, waiting_reason
 from apps.inference.loading import load_version
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import oldest_outage, studies_with_status
