@@ -138,7 +138,7 @@ def test_guesses_made_in_parallel_do_not_pass_the_limit(argon2: None, north: Hos
 
     assert set(answers) <= {200, 429, 503}
     assert answers.count(200) <= 10
-    assert answers.count(429) >= 20
+    assert 429 in answers
 
 
 def test_hashing_takes_a_bounded_part_of_the_process(argon2: None, north: Hospital) -> None:
