@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements"
+RUN_TESTS = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint js migration-lint types migrations unit faults bench format hooks requirements release-migrations clean
+.PHONY: demo test lint js migration-lint types migrations unit all-tests faults bench format hooks requirements release-migrations clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
 
-test: lint types migrations unit
+test: lint types migrations all-tests
 
 lint: $(VENV)/.development migration-lint js
 	$(BIN)/ruff check .
@@ -33,9 +34,13 @@ types: $(VENV)/.development
 migrations: $(VENV)/.development
 	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python manage.py makemigrations --check --dry-run
 
+# Without browser, DICOM peers, trainings and other processes of the product: for every small step.
 unit: $(VENV)/.development
+	$(RUN_TESTS) -m "not long and not system" $(PYTEST)
+
+all-tests: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST)
+	$(RUN_TESTS) -m "not long" $(PYTEST)
 
 faults: $(VENV)/.development
 	$(BIN)/python -m config.preconditions

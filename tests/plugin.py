@@ -34,16 +34,52 @@ SLOW_FIRST = (
     "faults/test_workers.py",
     "workers/test_previewing.py",
     "faults/test_http.py",
-    "ml/test_predictor.py",
+    "ml/model/test_predictor.py",
     "ml/evaluation/test_version.py",
     "ml/importers/test_parity.py",
     "browser/test_portal.py",
+)
+
+# Folders and files whose tests start processes beside PostgreSQL and Valkey, or train or export networks. `make unit`
+# leaves them out.
+SYSTEM = (
+    "api/test_health.py",
+    "api/test_predict.py",
+    "api/test_predict_live.py",
+    "browser",
+    "deploy",
+    "dicomweb",
+    "dimse",
+    "evaluation",
+    "faults",
+    "flows",
+    "inference",
+    "ml/evaluation/test_version.py",
+    "ml/importers",
+    "ml/model/test_input_check.py",
+    "ml/model/test_predictor.py",
+    "ml/model/test_torch_predictor.py",
+    "ml/sandbox",
+    "ml/training",
+    "recipes",
+    "registry/test_import_model.py",
+    "studies/test_s3.py",
+    "tenants/test_postgresql_15.py",
+    "tenants/test_roles.py",
+    "training",
+    "trials/test_previews.py",
+    "upgrade",
+    "workers",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     order = {tests / name: number for number, name in enumerate(SLOW_FIRST)}
+    system = [tests / name for name in SYSTEM]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in system):
+            item.add_marker("system")
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
