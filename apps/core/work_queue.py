@@ -8,11 +8,11 @@ import datetime
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
@@ -148,8 +148,6 @@ class Queue(Generic[W]):
     lost: str = "Its worker died at every attempt: see the logs of the worker."
     without_result: Callable[[W], None] = _nothing
 
-    # Claims.
-
     def due(self) -> "QuerySet[W]":
         """The rows that a worker may claim now, the next one first."""
         is_due = Q(run_after__isnull=True) | Q(run_after__lte=Now())
@@ -180,9 +178,16 @@ class Queue(Generic[W]):
             return
         # By the clock: if a crash of the database undoes a claim, the next one must not have the same fence.
         fence = max(time.time_ns(), *(row.fence + 1 for row in rows))
-        columns |= {"state": JobState.RUNNING, "worker": worker, "fence": fence, "reason_code": "", "reason": ""}
-        taken = self._rows().filter(pk__in=[row.pk for row in rows])
-        taken.update(attempts=F("attempts") + 1, lease_until=Now() + self.lease, **columns)
+        columns |= {"state": JobState.RUNNING.value, "worker": worker, "fence": fence, "reason_code": "", "reason": ""}
+        # By hand: the ORM takes longer to build this statement than PostgreSQL to run it.
+        changes = ", ".join(f"{self._column(name)} = %s" for name in columns)
+        attempts, lease = self._column("attempts"), self._column("lease_until")
+        with connections[self.using].cursor() as cursor:
+            cursor.execute(
+                f"update {self.kind._meta.db_table} set {changes}, {attempts} = {attempts} + 1,"  # noqa: S608
+                f" {lease} = now() + %s * interval '1 second' where id = any(%s::uuid[])",
+                [*columns.values(), self.lease.total_seconds(), [row.pk for row in rows]],
+            )
         for row in rows:
             row.attempts += 1
             for name, value in columns.items():
@@ -200,10 +205,8 @@ class Queue(Generic[W]):
         """As ``held``, read and locked on the connection that sees all tenants."""
         return self._read().filter(_hold(claim)).select_for_update(no_key=True, of=("self",)).first()
 
-    # Results, in the caller's transaction.
-
     def complete(self, *, job: Claimed, **result: Any) -> bool:
-        """End a row with its result; False where the claim was lost."""
+        """End a row with its result, in the caller's transaction; False where the claim was lost."""
         return self._end(self.held(job), JobState.COMPLETE, **result)
 
     def reject(self, *, job: W, reason: str, code: str = "", **columns: Any) -> bool:
@@ -214,8 +217,6 @@ class Queue(Generic[W]):
                 job.state = JobState.REJECTED
                 self.without_result(job)
         return rejected
-
-    # What leads back to the queue.
 
     def release(self, *, job: Claimed) -> None:
         """The worker stops: the attempt does not count."""
@@ -297,8 +298,6 @@ class Queue(Generic[W]):
                 self.after_death(row)
         return len(rows)
 
-    # Outages.
-
     def note_outage(self, code: str) -> None:
         """Set the outage as the reason of all queued rows. It can be repeated, to include rows that came since."""
         rows = self._rows().filter(state=JobState.QUEUED).exclude(reason_code=code)
@@ -309,8 +308,6 @@ class Queue(Generic[W]):
         rows = self._rows().filter(state=JobState.QUEUED, reason_code=code)
         return rows.update(reason_code="", reason="", waiting_since=None, waits=0, run_after=Now())
 
-    # Helpers.
-
     def _queue_again(self, rows: "QuerySet[W]", **columns: Any) -> None:
         rows.update(state=JobState.QUEUED, lease_until=None, worker="", **columns)
 
@@ -320,6 +317,9 @@ class Queue(Generic[W]):
 
     def _row(self, row: W) -> "QuerySet[W]":
         return self._rows().filter(pk=row.pk)
+
+    def _column(self, name: str) -> str:
+        return str(cast("models.Field[Any, Any]", self.kind._meta.get_field(name)).column)
 
     def _rows(self) -> "QuerySet[W]":
         return self.kind._default_manager.using(self.using)

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.db.models.query import RawQuerySet
 from numpy.typing import NDArray
 
 from apps.core.identifiers import uuid7
@@ -31,6 +31,13 @@ from apps.studies.models import Instance
 from apps.studies.selectors import studies_with_rejections
 from apps.tenants.scope import current_tenant_id
 
+# As `Queue.due`, for some tenants. The order is that of the index ``inference_job_waiting``.
+_WAITING_IN_TURN = """
+select id, tenant_id, study_id, priority, turn, fence, attempt from inference_inferencejob
+ where state = 'queued' and is_suspect = %(suspect)s and (run_after is null or run_after <= now())
+   and tenant_id <> all(%(absent)s::uuid[]) and (%(only)s::uuid[] is null or tenant_id = any(%(only)s::uuid[]))
+ order by priority desc, turn, id limit %(limit)s for no key update skip locked
+"""
 NO_PINS: Mapping[UUID, None] = MappingProxyType({})
 NO_CANARIES: Mapping[UUID | None, None] = MappingProxyType({})
 
@@ -67,7 +74,7 @@ def claim_jobs(
         suspect: claim only jobs whose worker died; the caller reads each of them alone.
     """
     with transaction.atomic(using="dispatch"):
-        rows = READINGS.lock(waiting_in_turn(version, pins).filter(is_suspect=suspect)[:limit])
+        rows = list(waiting_in_turn(limit, version, pins, suspect=suspect))
         readers = {row.pk: _reader(row, version, pins, canaries) for row in rows}
         for reader in dict.fromkeys(readers.values()):
             own = [row for row in rows if readers[row.pk] == reader]
@@ -78,13 +85,18 @@ def claim_jobs(
 
 
 def waiting_in_turn(
-    version: ModelVersion | None, pins: Mapping[UUID, ModelVersion | None] = NO_PINS
-) -> "QuerySet[InferenceJob]":
-    """The jobs that a worker may claim, the next one first; see ``claim_jobs``."""
-    waiting = READINGS.due().exclude(tenant__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is None])
-    if version is None:
-        waiting = waiting.filter(tenant__in=[tenant_id for tenant_id, pinned in pins.items() if pinned is not None])
-    return waiting
+    limit: int,
+    version: ModelVersion | None,
+    pins: Mapping[UUID, ModelVersion | None] = NO_PINS,
+    *,
+    suspect: bool = False,
+) -> "RawQuerySet[InferenceJob]":
+    """The jobs that may be claimed, the next one first, locked as they are read; see ``claim_jobs``."""
+    absent = [tenant_id for tenant_id, pinned in pins.items() if pinned is None]
+    only = None if version else [tenant_id for tenant_id, pinned in pins.items() if pinned is not None]
+    return InferenceJob.objects.using("dispatch").raw(
+        _WAITING_IN_TURN, {"absent": absent, "only": only, "limit": limit, "suspect": suspect}
+    )
 
 
 def _reader(
