@@ -89,8 +89,8 @@ def _run_ranks(
     from torch.distributed.elastic.rendezvous import RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # The ranks of all generations start from one process that has imported torch.
-    multiprocessing.set_forkserver_preload(["ml.training.rank"])
+    # The ranks of all generations start from one process that has imported torch. torch.optim needs torch._dynamo.
+    multiprocessing.set_forkserver_preload(["ml.training.rank", "torch._dynamo"])
     rendezvous: dict[str, Any] = {"join_timeout": round(nodes.join_timeout), "last_call_timeout": 5}
     rendezvous |= {"keep_alive_interval": max(1, round(nodes.silence_timeout / 3)), "keep_alive_max_attempt": 3}
     if not endpoint.is_here:
