@@ -3,7 +3,6 @@
 import base64
 import gzip
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,17 +56,6 @@ def test_every_kind_of_film_gets_the_contracts_json(north: Any, serving: Any) ->
             assert set(finding) == {"label", "probability", "threshold", "positive"}
             has_point = finding["threshold"] is not None
             assert finding["positive"] == (has_point and finding["probability"] >= finding["threshold"])
-
-
-def test_the_command_line_agrees(north: Any, serving: Any, make_film: Any) -> None:
-    from django.core.management import call_command
-
-    film, out = make_film(seed=5), io.StringIO()
-    call_command("predict", str(film), json=True, stdout=out)
-
-    (ours,) = ask(north.bearer, film.read_bytes(), "application/dicom").json()
-    (theirs,) = json.loads(out.getvalue())
-    assert ours["findings"] == theirs["findings"]
 
 
 def test_what_was_preprocessed_is_read_like_the_film(north: Any, serving: Any) -> None:
