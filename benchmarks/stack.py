@@ -57,7 +57,7 @@ def cpu_seconds(process: psutil.Process) -> float:
     return total
 
 
-def _spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def spawn(name: str, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
         return subprocess.Popen(
             # "worker-2" is another "worker".
@@ -94,7 +94,7 @@ def running_stack(parts: Sequence[str] = ("web", "worker", "dispatcher"), artifa
                 _manage("activate_model benchmark:1", environment)
             try:
                 for name in parts:
-                    started[name] = _spawn(name, home / f"{name}.log", environment)
+                    started[name] = spawn(name, home / f"{name}.log", environment)
                 stack = Stack(
                     home,
                     f"http://127.0.0.1:{port}",
@@ -125,7 +125,7 @@ def _wait(stack: Stack, parts: Sequence[str]) -> None:
     path = "readyz" if {"web", "worker"} <= set(parts) else "healthz"
     if "web" not in parts:
         return
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{stack.url}/{path}", timeout=5):

@@ -2,14 +2,12 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import NOT_PROVIDED, Field
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -20,10 +18,9 @@ from apps.core.identifiers import uuid7
 from apps.studies import attributes as columns
 from apps.studies.conflicts import DEMOGRAPHICS, copy_demographics, recheck_patient, review_instance
 from apps.studies.identity import is_placeholder, placeholder_key
-from apps.studies.models import Instance, Patient, Series, Study, object_key
+from apps.studies.models import Instance, object_key
 from apps.studies.spool import SpooledFile
 from apps.studies.storage import delete_object, put_file
-from apps.tenants.models import TenantModel
 from apps.tenants.scope import tenant_tx
 
 DUPLICATE: Final = "duplicate-with-other-content"
@@ -160,60 +157,40 @@ def follow_read_instances(*, instance_ids: Collection[UUID], by: Actor) -> None:
             recheck_patient(study.patient, by=by)
 
 
-def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, Any]]:
-    """The rows of patient, study, series and instance, each with all columns of its table."""
+def _rows(instance_id: UUID, spooled: SpooledFile, found: columns.InspectedInstance) -> list[dict[str, object]]:
+    """The rows of patient, study, series and instance by column; the SQL function fills in tenant and parents."""
     received = timezone.now()
     identity = columns.patient_identity(found.attributes)
     demographics = columns.demographics_fields(found.attributes)
     return [
-        _row(Patient, **identity, is_identified=not is_placeholder(identity["patient_id"])),
-        _row(
-            Study,
-            study_instance_uid=found.study_instance_uid,
-            received=received,
+        {"id": uuid7(), **identity, "is_identified": not is_placeholder(identity["patient_id"])},
+        {
+            "id": uuid7(),
+            "study_instance_uid": found.study_instance_uid,
+            "received": received,
             **demographics,
             **columns.study_fields(found.attributes),
-        ),
-        _row(
-            Series,
-            series_instance_uid=found.series_instance_uid,
+        },
+        {
+            "id": uuid7(),
+            "series_instance_uid": found.series_instance_uid,
             **columns.series_fields(found.attributes),
-        ),
-        _row(
-            Instance,
-            id=instance_id,
-            sop_instance_uid=found.sop_instance_uid,
-            sha256=spooled.sha256,
-            size=spooled.size,
-            received=received,
+        },
+        {
+            "id": instance_id,
+            "sop_instance_uid": found.sop_instance_uid,
+            "sha256": spooled.sha256,
+            "size": spooled.size,
+            "received": received,
             **identity,
             **demographics,
             **columns.instance_fields(found),
-        ),
+        },
     ]
 
 
-def _row(model: type[TenantModel], **values: Any) -> dict[str, Any]:
-    """A row by column, with defaults for missing values. The SQL function fills in tenant and parent."""
-    return {name: values[name] if name in values else default() for name, default in _columns(model)}
-
-
-@cache
-def _columns(model: type[TenantModel]) -> list[tuple[str, Callable[[], Any]]]:
-    fields = [field for field in model._meta.concrete_fields if not field.is_relation]
-    return [(field.attname, _default_of(field)) for field in fields]
-
-
-def _default_of(field: "Field[Any, Any]") -> Callable[[], Any]:
-    """The default of a field, or its database default where it has no other."""
-    if field.has_default() or field.db_default is NOT_PROVIDED:
-        return field.get_default
-    value = field.db_default
-    return lambda: value
-
-
-def _insert(rows: list[dict[str, Any]], placeholder: str) -> _Inserted:
-    """Store the rows in one round trip: see ``studies/migrations/0005_demographics_conflicts.py``."""
+def _insert(rows: list[dict[str, object]], placeholder: str) -> _Inserted:
+    """Store the rows in one round trip: see ``studies/migrations/0009_store_named_columns.py``."""
     with connection.cursor() as cursor:
         cursor.execute(
             "select outcome, of_study, needs_review, in_conflict, is_withdrawn"
