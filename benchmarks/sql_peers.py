@@ -10,9 +10,10 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
+from apps.core.work_queue import OPEN_STATES, JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import thresholds_for
-from apps.inference.models import OPEN_STATES, Finding, HeatmapGrids, InferenceJob, JobState
+from apps.inference.models import Finding, HeatmapGrids, InferenceJob
 from apps.inference.services import JobResult
 from apps.registry.models import ModelVersion
 from apps.studies import attributes as columns

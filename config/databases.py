@@ -4,6 +4,7 @@ from typing import Any
 
 import dj_database_url
 
+from apps.core.deadlines import connection_factory
 from apps.tenants import roles
 from config.embedded import paths, postgres
 from config.env import env_int, env_str
@@ -54,14 +55,14 @@ def external(url: str) -> dict[str, dict[str, Any]]:
 
 
 def _entry(role: str, connection: dict[str, Any]) -> dict[str, Any]:
+    # Migrations run as long as they take.
+    answer_seconds = None if role == roles.OWNER else env_int("DATABASE_ANSWER_SECONDS", 65)
+    deadlines = {"connection_factory": connection_factory(answer_seconds)}
     return connection | {
-        "ENGINE": "apps.core.postgresql",
+        "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": env_int("DATABASE_CONN_MAX_AGE", 600),
         "CONN_HEALTH_CHECKS": True,
         # Transaction poolers (PgBouncer) cannot keep a cursor open on the server.
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        # Migrations run as long as they take.
-        "ANSWER_SECONDS": None if role == roles.OWNER else env_int("DATABASE_ANSWER_SECONDS", 65),
-        "SERVER_LIMITS": dict(roles.LIMITS[role]),
-        "OPTIONS": _KEEPALIVES | dict(connection.get("OPTIONS") or {}),
+        "OPTIONS": _KEEPALIVES | dict(connection.get("OPTIONS") or {}) | deadlines,
     }

@@ -114,26 +114,23 @@ def test_django_finds_one_database_driver() -> None:
 # Modules that run SQL of their own, and why. Row-level security does not stop a statement that sets the tenant.
 SQL_BY_HAND = {
     "apps/audit/services.py": "a line with every request",
-    "apps/core/postgresql/base.py": "the limits of the role that a connection assumes",
     "apps/inference/image_choice.py": "the images of every batch, each with what was said of it",
     "apps/core/work_queue.py": "a claim of every batch",
     "apps/inference/fairness.py": "the turn that is served, with the claim of every batch",
     "apps/inference/requests.py": "queueing, with every film",
     "apps/inference/services.py": "claiming and completing, with every film",
-    "apps/deployment/selectors.py": "pointers and points, with every batch",
     "apps/reports/services.py": "one statement for the report that is there and the one that is not",
     "apps/studies/services.py": "one round trip for an instance",
-    "apps/tenants/checks.py": "reads the role's privileges from PostgreSQL",
+    "apps/tenants/checks.py": "reads the role's privileges from PostgreSQL, and sets the limits of an assumed one",
     "apps/tenants/roles.py": "creates the roles, before Django runs",
     "apps/tenants/scope.py": "puts the tenant in force",
-    "apps/tenants/services.py": "the key of every request",
 }
 
 
 def runs_sql(source: str) -> bool:
     calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     names = (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "") for called in calls)
-    return any(name in ("cursor", "raw", "extra", "rows_in_tenant") for name in names)
+    return any(name in ("cursor", "raw", "extra") for name in names)
 
 
 def test_sql_is_written_by_hand_in_few_places() -> None:

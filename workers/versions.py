@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.deployment.models import Challenger
-from apps.deployment.selectors import deployments_and_challengers
+from apps.deployment.selectors import deployments, open_challengers
 from apps.inference.services import Canary
 from apps.inference.version_cache import InService, LoadedVersion, Scope, VersionCache
 from apps.registry.models import ModelVersion
@@ -99,7 +99,8 @@ class WorkerVersions:
             self._refresh()
 
     def _refresh(self) -> None:
-        pointers, challengers = deployments_and_challengers()
+        # In this order: a challenger that is promoted meanwhile is found twice and stays loaded.
+        challengers, pointers = open_challengers(), deployments()
         on_trial = [each.model_version_id for each in challengers.values()]
         before, found = self._deployed.found, self._cache.in_service(pointers, on_trial=on_trial)
         self._deployed = DeployedVersions(pointers, challengers, found)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
@@ -20,23 +19,10 @@ from apps.deployment.release_gates import (
 from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
 
-# Plain SQL: these run before and after each batch, and the ORM takes three times as long.
-_DEPLOYMENTS = "select for_tenant_id, model_version_id from registry_deployment"
-_OPEN_CHALLENGERS = "select * from registry_challenger where ended is null"
-# In the order of the challenger's fields, which `from_db` requires.
-_CHALLENGER_FIELDS = ("id", "for_tenant_id", "model_version_id", "mode", "percent")
-_DEPLOYMENTS_AND_CHALLENGERS = """
-select null as id, for_tenant_id, model_version_id, null as mode, null as percent from registry_deployment
- union all
-select id, for_tenant_id, model_version_id, mode, percent from registry_challenger where ended is null
-"""
-
 
 def deployments() -> Mapping[UUID | None, UUID]:
     """The id of the version in service by tenant id; the key None is the platform, the others are pinned tenants."""
-    with connection.cursor() as cursor:
-        cursor.execute(_DEPLOYMENTS)
-        return dict(cursor.fetchall())
+    return dict(Deployment.objects.values_list("for_tenant_id", "model_version_id"))
 
 
 def version_for(tenant_id: UUID) -> ModelVersion | None:
@@ -67,17 +53,7 @@ def nameable_versions(tenant_id: UUID) -> "QuerySet[ModelVersion]":
 
 def open_challengers() -> Mapping[UUID | None, Challenger]:
     """The running challengers by tenant id; the key None is the platform's."""
-    return {row.for_tenant_id: row for row in Challenger.objects.raw(_OPEN_CHALLENGERS)}
-
-
-def deployments_and_challengers() -> tuple[Mapping[UUID | None, UUID], Mapping[UUID | None, Challenger]]:
-    """`deployments` and `open_challengers` in one query; the challengers have id, version, mode and percent only."""
-    with connection.cursor() as cursor:
-        cursor.execute(_DEPLOYMENTS_AND_CHALLENGERS)
-        rows = cursor.fetchall()
-    serving = {tenant_id: version_id for challenger_id, tenant_id, version_id, *_ in rows if challenger_id is None}
-    challengers = [Challenger.from_db("default", _CHALLENGER_FIELDS, row) for row in rows if row[0] is not None]
-    return serving, {each.for_tenant_id: each for each in challengers}
+    return {row.for_tenant_id: row for row in Challenger.objects.filter(ended=None)}
 
 
 def challenger_for(tenant_id: UUID) -> Challenger | None:
@@ -100,15 +76,9 @@ def require_platform_version() -> ModelVersion:
     return version
 
 
-# Plain SQL: this runs with the results of each batch, as `open_challengers` does.
-_CHOSEN_POINTS = (
-    "select * from registry_operatingpoint where model_version_id = %s and for_tenant_id = %s order by label"
-)
-
-
 def points_for(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
     """Each finding's operating point for a tenant: the one that it chose, or the version's own; None for none."""
-    chosen = OperatingPoint.objects.raw(_CHOSEN_POINTS, [version.pk, tenant_id])
+    chosen = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id).order_by("label")
     return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
 
 

@@ -10,7 +10,7 @@ from apps.inference.models import InferenceJob
 from apps.registry import engine
 from apps.studies.models import ImageRejection, Instance
 from apps.studies.reading_order import reading_order
-from apps.tenants.scope import rows_in_tenant
+from apps.tenants.scope import tenant_tx
 
 # Each image with two facts: whether it is rejected now, and whether a job ended with its refusal (in decoding or in the
 # network). A refusal because of a lost object does not count once the object has been restored.
@@ -43,21 +43,21 @@ class ImageChoice:
 
 
 def candidate_images_in_tenant(tenant_id: UUID, study_ids: Sequence[UUID]) -> dict[UUID, list[Instance]]:
-    """The images of several studies, by study; called outside a transaction, in one round trip."""
+    """The images of several studies, by study; called outside a transaction."""
     found: dict[UUID, list[Instance]] = {}
-    rows: Iterable[Any] = rows_in_tenant(tenant_id, Instance, _CANDIDATES, _parameters(study_ids))
-    for instance in rows:
-        found.setdefault(instance.study_id, []).append(instance)
+    with tenant_tx(tenant_id):
+        for instance in _candidates(study_ids):
+            found.setdefault(instance.study_id, []).append(instance)
     return found
 
 
 def candidate_images(study_id: UUID) -> list[Instance]:
     """The images of a study of the tenant in force."""
-    return list(Instance.objects.raw(_CANDIDATES, _parameters([study_id])))
+    return list(_candidates([study_id]))
 
 
-def _parameters(study_ids: Sequence[UUID]) -> list[Any]:
-    return [IMAGE_REJECTED, list(LOST_OBJECTS), list(study_ids)]
+def _candidates(study_ids: Sequence[UUID]) -> Iterable[Any]:
+    return Instance.objects.raw(_CANDIDATES, [IMAGE_REJECTED, list(LOST_OBJECTS), list(study_ids)])
 
 
 def choose_image(images: Iterable[Instance]) -> ImageChoice:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.db.models.query import RawQuerySet
 from numpy.typing import NDArray
@@ -130,8 +130,11 @@ class JobResult:
     warnings: Sequence[engine.ImageWarning] = ()
 
 
-# In the order of the model's fields, as `from_db` requires.
-_COMPLETED = ("id", "study_id", "priority", "model_version_id")
+_COMPLETE = """
+select id, study_id, priority, model_version_id, has_unseen,
+       exists (select from registry_challenger where ended is null) as is_challenged
+  from inference_complete_jobs(%s, %s, %s::bytea[])
+"""
 
 
 def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> list[InferenceJob]:
@@ -146,25 +149,16 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
     findings = [_findings(result, points) for result in results]
     rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, strict=True), start=1)]
     grids = [result.cams.astype("<f2").tobytes() for result in results]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select id, study_id, priority, model_version_id, has_unseen, "
-            "exists (select from registry_challenger where ended is null) "
-            "from inference_complete_jobs(%s, %s, %s::bytea[])",
-            [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids],
-        )
-        completed = cursor.fetchall()
-    jobs = []
+    arguments = [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids]
+    jobs: list[Any] = list(InferenceJob.objects.raw(_COMPLETE, arguments))
     # Read after the studies were locked: a concurrent rejection is either seen here, or sees that the job has ended.
-    rejected = set(studies_with_rejections([study_id for _, study_id, *_ in completed]))
-    for *values, has_unseen, _ in completed:
-        job = InferenceJob.from_db("default", _COMPLETED, values)
+    rejected = set(studies_with_rejections([job.study_id for job in jobs]))
+    for job in jobs:
         job.state = JobState.COMPLETE
         JOBS.labels(JobState.COMPLETE).inc()
-        if has_unseen or job.study_id in rejected:
+        if job.has_unseen or job.study_id in rejected:
             request_reading_if_due(study_id=job.study_id, priority=job.priority)
-        jobs.append(job)
-    if any(is_challenged for *_, is_challenged in completed):
+    if any(job.is_challenged for job in jobs):
         queue_shadows(jobs=jobs)
     return jobs
 

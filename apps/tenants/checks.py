@@ -1,10 +1,12 @@
-"""Refuses database connections whose role bypasses row-level security."""
+"""Checks the role of each new database connection, and gives it the limits of the role."""
 
 import logging
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
+
+from apps.tenants.roles import LIMITS
 
 logger = logging.getLogger(__name__)
 # The owner's alias only migrates, and FORCE holds for an owner as well.
@@ -50,6 +52,19 @@ def refuse_unsafe_role(sender: Any, connection: Any, **_: Any) -> None:
         except ImproperlyConfigured:
             connection.close()
             raise
+
+
+def limit_assumed_role(sender: Any, connection: Any, **_: Any) -> None:
+    """Receiver of ``connection_created``: sets the limits of a role that a login assumes.
+
+    PostgreSQL applies a role's own settings only where the role itself logs in.
+    """
+    role = connection.settings_dict["OPTIONS"].get("assume_role")
+    if role is not None:
+        limits = LIMITS[role]
+        with connection.cursor() as cursor:
+            sets = ", ".join(["set_config(%s, %s, false)"] * len(limits))
+            cursor.execute(f"select {sets}", [each for limit in limits.items() for each in limit])
 
 
 def _require_safe_role(connection: Any) -> None:

@@ -1,17 +1,17 @@
 """Stores when an API key was last used, so that administrators see which keys are still needed."""
 
+import datetime
 import threading
 import time
 from uuid import UUID
 
+from django.db.models import Q
+from django.db.models.functions import Now
+
 from apps.tenants.models import ApiClient
-from apps.tenants.scope import run_in_tenant
+from apps.tenants.scope import tenant_tx
 
 _EVERY_SECONDS = 60
-_USED = """
-update tenants_apiclient set last_used = now()
- where id = %s and (last_used is null or last_used < now() - make_interval(secs => %s))
-"""
 _MOST_KEYS = 10_000
 _noted: dict[UUID, float] = {}
 _lock = threading.Lock()
@@ -29,4 +29,7 @@ def note_use(client: ApiClient) -> None:
         if len(_noted) >= _MOST_KEYS:
             _noted.clear()
         _noted[client.pk] = now
-    run_in_tenant(client.tenant.id, _USED, [client.pk, _EVERY_SECONDS])
+    # Another web process may have stored it.
+    is_due = Q(last_used=None) | Q(last_used__lt=Now() - datetime.timedelta(seconds=_EVERY_SECONDS))
+    with tenant_tx(client.tenant.id):
+        ApiClient.objects.filter(is_due, pk=client.pk).update(last_used=Now())

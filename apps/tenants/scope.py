@@ -1,16 +1,12 @@
 """The tenant in force. It lasts exactly as long as one database transaction; outside it no row is visible."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Model
 
-M = TypeVar("M", bound=Model)
-_ENTER = "select set_config('app.tenant', %s, true)"
 _current: ContextVar[UUID | None] = ContextVar("tenant", default=None)
 
 
@@ -70,25 +66,6 @@ def inside_tenant(tenant_id: UUID) -> Iterator[None]:
     _enter(before)
 
 
-def rows_in_tenant(tenant_id: UUID, model: type[M], query: str, params: Sequence[Any]) -> list[M]:
-    """Run one query in the tenant's own transaction, in one round trip where ``tenant_tx`` takes four.
-
-    Statements that are sent together are one transaction (PostgreSQL, "Multiple Statements in a Simple Query"), and
-    psycopg2 gives the rows of the last one.
-    """
-    if connection.in_atomic_block:
-        raise TenantScopeError("A transaction is open: the tenant would stay in force until it ends.")
-    return list(model._default_manager.raw(f"{_ENTER}; {query}", [str(tenant_id), *params]))
-
-
-def run_in_tenant(tenant_id: UUID, statement: str, params: Sequence[Any]) -> None:
-    """Run one statement without a result in the tenant's own transaction, as ``rows_in_tenant`` does a query."""
-    if connection.in_atomic_block:
-        raise TenantScopeError("A transaction is open: the tenant would stay in force until it ends.")
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_ENTER}; {statement}", [str(tenant_id), *params])
-
-
 def _enter(tenant_id: UUID | None) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_ENTER, [str(tenant_id or "")])
+        cursor.execute("select set_config('app.tenant', %s, true)", [str(tenant_id or "")])

@@ -13,14 +13,18 @@ from config.embedded import postgres
 def hanging(process: psutil.Process | None) -> Iterator[None]:
     """A server that takes connections and answers nothing."""
     assert process is not None
+    process.suspend()
     stopped = [process, *process.children(recursive=True)]
-    for each in stopped:
-        each.suspend()
     try:
+        # A child may end meanwhile.
+        for each in stopped[1:]:
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
         yield
     finally:
         for each in stopped:
-            each.resume()
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
 
 def kill(process: psutil.Process | None) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, close_old_connections, connections
 
-from apps.core import wake_up
-from apps.core.postgresql import deadlines
+from apps.core import deadlines, wake_up
 from apps.core.work_queue import JobState
 from apps.inference.models import InferenceJob
 from apps.tenants.roles import LIMITS
@@ -31,7 +30,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[None]:
     monkeypatch.setattr(deadlines, "CONNECT_SECONDS", 0.5)
     for connection in connections.all():
         connection.close()
-        monkeypatch.setitem(connection.settings_dict, "ANSWER_SECONDS", 1.0)
+        monkeypatch.setitem(
+            connection.settings_dict["OPTIONS"], "connection_factory", deadlines.connection_factory(1.0)
+        )
     yield
     for connection in connections.all():
         connection.close()

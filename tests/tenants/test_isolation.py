@@ -7,7 +7,7 @@ from django.db import DatabaseError, IntegrityError, ProgrammingError, connectio
 
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership
-from apps.tenants.scope import TenantScopeError, current_tenant_id, rows_in_tenant, tenant_tx
+from apps.tenants.scope import TenantScopeError, current_tenant_id, tenant_tx
 
 
 @pytest.fixture
@@ -75,16 +75,6 @@ def test_the_tenant_ends_with_its_transaction(north: Any, studies: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("select current_setting('app.tenant', true)")
         assert cursor.fetchone()[0] in (None, "")
-
-
-def test_one_query_sees_one_tenant_and_leaves_none_in_force(north: Any, south: Any, studies: Any) -> None:
-    every = "select * from studies_study where study_instance_uid = any(%s)"
-    for hospital in (north, south):
-        found = rows_in_tenant(hospital.tenant.id, Study, every, [["1.2.3"]])
-        assert [study.pk for study in found] == [studies[hospital.tenant.slug].pk]
-        assert Study.objects.count() == 0
-    with transaction.atomic(), pytest.raises(TenantScopeError, match="transaction is open"):
-        rows_in_tenant(north.tenant.id, Study, every, [["1.2.3"]])
 
 
 def test_the_tenant_ends_with_an_error(north: Any, studies: Any) -> None:

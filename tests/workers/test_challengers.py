@@ -9,7 +9,6 @@ from django.core.files.storage import default_storage
 from apps.audit.services import Actor
 from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger, canary_reads
-from apps.deployment.selectors import deployments
 from apps.deployment.services import challenge, end_challenge
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, ShadowReading, Worker
 from apps.inference.retries import expire_leases
@@ -134,7 +133,7 @@ def test_an_ended_shadow_drops_what_waits_and_keeps_what_was_read(
     store_film(north, seed=2, size=256)
     # Another worker, which does not hold the shadow, reads for the clinician.
     with monkeypatch.context() as patched, working() as worker:
-        patched.setattr("workers.versions.deployments_and_challengers", lambda: (deployments(), {}))
+        patched.setattr("workers.versions.open_challengers", dict)
         assert worker.run() == 1
     assert [each.state for each in shadows(north)] == [JobState.COMPLETE, JobState.QUEUED]
     assert drop_ended_shadows() == 0

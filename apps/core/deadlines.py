@@ -8,6 +8,8 @@ connection.
 
 import select
 import time
+from collections.abc import Callable
+from functools import partial
 
 import psycopg2
 from psycopg2 import extensions
@@ -15,14 +17,19 @@ from psycopg2 import extensions
 CONNECT_SECONDS = 5.0
 
 
-class DeadlineConnection(extensions.connection):
-    """A connection whose server must answer each statement in time.
+class _DeadlineConnection(extensions.connection):
+    def __init__(self, dsn: str, *, answer_seconds: float | None) -> None:
+        self.answer_seconds = answer_seconds
+        super().__init__(dsn)
 
-    Attributes:
+
+def connection_factory(answer_seconds: float | None) -> Callable[[str], extensions.connection]:
+    """The ``connection_factory`` of psycopg2 for connections whose server must answer each statement in time.
+
+    Args:
         answer_seconds: for a statement, from its start to its last row; None waits as long as it takes.
     """
-
-    answer_seconds: float | None = None
+    return partial(_DeadlineConnection, answer_seconds=answer_seconds)
 
 
 def wait(connection: extensions.connection) -> None:
