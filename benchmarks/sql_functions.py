@@ -143,7 +143,8 @@ class Subject:
 
 def subjects(count: int, inspected: Any, version: Any) -> list[Subject]:
     from apps.audit.services import Actor
-    from apps.inference import services as inference
+    from apps.inference.requests import request_reading_of_new_image
+    from apps.inference.services import complete_jobs
     from apps.studies import services as studies
     from benchmarks import sql_peers
 
@@ -178,7 +179,7 @@ def subjects(count: int, inspected: Any, version: Any) -> list[Subject]:
         ),
         Subject(
             "inference_queue_job",
-            lambda study_id: inference.request_reading_of_new_image(study_id=study_id),
+            lambda study_id: request_reading_of_new_image(study_id=study_id),
             lambda study_id: sql_peers.queue_new_image(study_id=study_id, priority=0),
             range(count), stored, [0, 1, 0],
         ),
@@ -188,7 +189,7 @@ def subjects(count: int, inspected: Any, version: Any) -> list[Subject]:
         written.append(
             Subject(
                 f"inference_complete_jobs, {size} a batch",
-                lambda results: inference.complete_jobs(results=results, version=version),
+                lambda results: complete_jobs(results=results, version=version),
                 lambda results: sql_peers.complete_jobs(results=results, version=version),
                 batches,
                 claimed,
@@ -203,9 +204,10 @@ def result_of(study_id: Any, version: Any) -> Any:
     """A running job of a stored study, and a result for it."""
     from django.utils import timezone
 
+    from apps.core.work_queue import JobState
     from apps.deployment.selectors import thresholds_for
     from apps.inference.leases import LEASE, ClaimedJob
-    from apps.inference.models import InferenceJob, JobState
+    from apps.inference.models import InferenceJob
     from apps.inference.services import JobResult
     from apps.studies.models import Instance
     from apps.tenants.scope import current_tenant_id
