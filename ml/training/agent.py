@@ -89,8 +89,9 @@ def _run_ranks(
     from torch.distributed.elastic.rendezvous import RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # The ranks of all generations start from one process that has imported torch. torch.optim needs torch._dynamo.
-    multiprocessing.set_forkserver_preload(["ml.training.rank", "torch._dynamo"])
+    # The ranks of all generations are forked from one process, which has imported what takes seconds (torch.optim needs
+    # torch._dynamo) and has not touched CUDA.
+    multiprocessing.set_forkserver_preload(["ml.training.rank", "torch._dynamo", "timm"])
     rendezvous: dict[str, Any] = {"join_timeout": round(nodes.join_timeout), "last_call_timeout": 5}
     rendezvous |= {"keep_alive_interval": max(1, round(nodes.silence_timeout / 3)), "keep_alive_max_attempt": 3}
     if not endpoint.is_here:
