@@ -124,7 +124,7 @@ def make_hospital(slug: str) -> Hospital:
         people[role] = User.objects.create_user(f"{role}@{slug}.example", PASSWORD, full_name=f"{role} of {slug}")
         add_member(tenant=tenant, user_id=people[role].pk, role=role)
     with tenant_tx(tenant.id):
-        key = create_api_key(name="pacs")
+        _, key = create_api_key(name="pacs")
         Peer(ae_title=PEER, network="127.0.0.1/32").save()
     return Hospital(tenant=tenant, api_key=key, **people)
 

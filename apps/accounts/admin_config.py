@@ -1,4 +1,7 @@
-"""Django's admin app with our site. It is loaded before any model, so it has a module of its own."""
+"""Configures django.contrib.admin to use OperatorSite.
+
+Django loads it before any model, so it is a separate module.
+"""
 
 from django.contrib.admin.apps import AdminConfig
 

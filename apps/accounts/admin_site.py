@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from apps.accounts.sign_in import ConsoleSignInForm, answer_refusal
+from apps.accounts.sign_in import ConsoleSignInForm, set_refusal_status
 from apps.core.errors import UnavailableError
 from apps.core.problems import headers_of, status_of
 
@@ -15,7 +15,7 @@ class OperatorSite(AdminSite):
     login_form = ConsoleSignInForm
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return answer_refusal(request, super().login(request, extra_context))
+        return set_refusal_status(request, super().login(request, extra_context))
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         try:

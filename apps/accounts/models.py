@@ -69,16 +69,16 @@ class User(AbstractBaseUser, PermissionsMixin):
         return str(self)
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        # Django's hash covers the password; ours covers the epoch as well.
+        # Django's hash covers the password. This hash also covers the session epoch.
         key_salt = "apps.accounts.models.User.session_auth_hash"
         value = f"{self.password}:{self.session_epoch}"
         return salted_hmac(key_salt, value, secret=secret, algorithm="sha256").hexdigest()
 
 
 class Invitation(TenantModel):
-    """A link with which a person becomes a member of a tenant, or with which a member chooses a new password.
+    """A one-time link. It invites a person to a tenant, or lets a member choose a new password.
 
-    It works once and for a limited time. The secret is shown or mailed once and only its SHA-256 is stored.
+    It works for a limited time. The secret is shown or mailed once and only its SHA-256 is stored.
     """
 
     email = models.EmailField()

@@ -6,14 +6,15 @@ from typing import Any
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
 
-_EDGES = re.compile(r"^[\W\d_]+|[\W\d_]+$")
+_DIGITS_AND_PUNCTUATION_AT_ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 _REPEATED = re.compile(r"(.+?)\1+")
 
 
 class CommonPasswordVariantValidator:
     """Refuses a common password that was only made longer: ``Password2026!``, ``qwertyqwerty``, ``111111111111``.
 
-    It removes digits and signs at both ends, reduces a repeated text to one copy, and looks that up in Django's list.
+    It removes digits and punctuation at both ends, reduces repeated text to one copy, and looks the rest up in Django's
+    list.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class CommonPasswordVariantValidator:
 
     def validate(self, password: str, user: Any = None) -> None:
         text = password.lower().strip()
-        if any(self._is_common(each) for each in (text, _EDGES.sub("", text))):
+        if any(self._is_common(each) for each in (text, _DIGITS_AND_PUNCTUATION_AT_ENDS.sub("", text))):
             raise ValidationError(
                 "This is a common password with something added. Use several words that do not belong together.",
                 code="password_too_common",
@@ -29,7 +30,7 @@ class CommonPasswordVariantValidator:
 
     def _is_common(self, text: str) -> bool:
         repeated = _REPEATED.fullmatch(text)
-        # A single character, repeated or not, is refused without the list.
+        # A password that only repeats one character is refused even where Django's list lacks it.
         return text in self._common or (repeated is not None and (len(repeated[1]) == 1 or repeated[1] in self._common))
 
     def get_help_text(self) -> str:

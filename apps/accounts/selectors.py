@@ -25,7 +25,7 @@ class KeyLine:
     now: datetime
 
     @property
-    def is_in_force(self) -> bool:
+    def is_valid(self) -> bool:
         return self.key.revoked is None and (self.key.expires is None or self.key.expires > self.now)
 
     @property
@@ -57,40 +57,42 @@ def open_invitations() -> list[Invitation]:
 
 
 def keys() -> list[KeyLine]:
-    """All keys of the tenant in force, those in force first."""
+    """All keys of the tenant in force, valid keys first."""
     lines = _lines(ApiClient.objects.order_by("-created"))
-    return sorted(lines, key=lambda each: not each.is_in_force)
+    return sorted(lines, key=lambda each: not each.is_valid)
 
 
-def keys_made_by(user_id: UUID) -> list[KeyLine]:
-    """The keys of the tenant in force that this user made."""
+def keys_created_by(user_id: UUID) -> list[KeyLine]:
+    """The keys of the tenant in force that this user created."""
     return _lines(ApiClient.objects.filter(created_by=user_id).order_by("-created"))
 
 
 def _lines(clients: Iterable[ApiClient]) -> list[KeyLine]:
     found = list(clients)
     creators = User.objects.in_bulk({each.created_by_id for each in found} - {None})
-    working = set(Membership.objects.filter(user__in=creators, user__is_active=True).values_list("user_id", flat=True))
+    active_creator_ids = set(
+        Membership.objects.filter(user__in=creators, user__is_active=True).values_list("user_id", flat=True)
+    )
     now = timezone.now()
     return [
         KeyLine(
             key=each,
             creator=str(creators[each.created_by_id]) if each.created_by_id else "",
-            creator_has_left=each.created_by_id is not None and each.created_by_id not in working,
+            creator_has_left=each.created_by_id is not None and each.created_by_id not in active_creator_ids,
             now=now,
         )
         for each in found
     ]
 
 
-def tenants_of_person(user_id: UUID) -> list[Membership]:
+def memberships_of_user(user_id: UUID) -> list[Membership]:
     """A user's memberships in all tenants, for operators; called while no tenant is in force."""
     found = Membership.objects.using("auth").filter(user=user_id).only("tenant_id", "user_id", "role")
     return _with_tenants(list(found))
 
 
-def keys_of_person(user_id: UUID) -> list[ApiClient]:
-    """A user's API keys in force, in all tenants; called while no tenant is in force."""
+def valid_keys_of_user(user_id: UUID) -> list[ApiClient]:
+    """A user's valid API keys, in all tenants; called while no tenant is in force."""
     found = ApiClient.objects.using("auth").filter(created_by=user_id, revoked=None)
     live = found.exclude(expires__lte=timezone.now()).only("tenant_id", "name", "created_by_id")
     return _with_tenants(list(live))

@@ -1,4 +1,7 @@
-"""The sign-in forms of the portal and of the console; they show a refusal by the rate limits."""
+"""The sign-in forms of the portal and the operator console.
+
+They show the error when the rate limit refuses a sign-in.
+"""
 
 from typing import Any
 
@@ -15,7 +18,7 @@ _LONGEST_PASSWORD = 4096
 
 
 class _RateLimitedForm(AuthenticationForm):
-    """Shows a refusal by the rate limits as the form's error, and keeps it for ``answer_refusal``."""
+    """Shows a refusal by the rate limits as the form's error, and keeps it for ``set_refusal_status``."""
 
     password = forms.CharField(max_length=_LONGEST_PASSWORD, strip=False, widget=forms.PasswordInput)
     refusal: ChecxrayError | None = None
@@ -38,7 +41,7 @@ class ConsoleSignInForm(_RateLimitedForm, AdminAuthenticationForm):
     """The console's sign-in form, for operators only."""
 
 
-def answer_refusal(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def set_refusal_status(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Set the status and ``Retry-After`` of a page that shows a refused sign-in."""
     refusal: ChecxrayError | None = getattr(request, "sign_in_refusal", None)
     if refusal is not None:

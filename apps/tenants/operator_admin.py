@@ -23,7 +23,7 @@ def _is_operator(request: HttpRequest) -> bool:
 
 
 class ScopeFilter(admin.RelatedFieldListFilter):
-    """Rows of one tenant, or of the platform, which is no tenant."""
+    """Rows of one tenant, or of the platform, which is not a tenant."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

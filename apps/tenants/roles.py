@@ -128,7 +128,7 @@ def _ensure_privileges(cur: cursor, database: str) -> None:
 
 
 def _login_needs_the_owner(cur: cursor, database: str) -> bool:
-    """Whether only ``chx_owner`` may grant here: the login is no superuser, and the database is the owner's.
+    """Whether only ``chx_owner`` may grant here: the login is not a superuser, and the database is the owner's.
 
     A grant by another role ends with a warning and grants nothing.
     """

@@ -26,11 +26,14 @@ def create_api_key(
     scopes: list[str] | None = None,
     expires: datetime | None = None,
     created_by: UUID | None = None,
-) -> str:
-    """Create an API key for the tenant in force and return its text, which is never stored. The caller records it.
+) -> tuple[ApiClient, str]:
+    """Create an API key for the tenant in force. The caller records it.
 
     The key contains the id of its tenant, so that the key can be looked up under that tenant's row-level security. A
     key with another tenant's id finds nothing.
+
+    Returns:
+        The key's row, and its text, which is never stored.
     """
     token = tenant_token(KEY_MARK)
     client = ApiClient(name=name, key_hash=token.digest, prefix=token.secret[:_PREFIX_LENGTH], expires=expires)
@@ -38,7 +41,7 @@ def create_api_key(
     if scopes is not None:
         client.scopes = scopes
     client.save()
-    return token.text
+    return client, token.text
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def secret_digest(secret: str) -> str:
 
 
 def tenant_of_key(key: str, mark: str = KEY_MARK) -> tuple[UUID, str] | None:
-    """The tenant id and the secret that a key contains; None where the text is no key."""
+    """The tenant id and the secret that a key contains; None where the text is not a key."""
     found, _, rest = key.partition("_")
     label, _, secret = rest.partition(".")
     if found != mark or not secret:

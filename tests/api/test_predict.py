@@ -267,7 +267,7 @@ def test_nothing_is_kept_but_a_line_in_the_trail(north: Any, serving: Any, caplo
 
 def test_a_key_needs_the_scope(north: Any, serving: Any) -> None:
     with tenant_tx(north.tenant.id):
-        reader = create_api_key(name="reader", scopes=["studies.read"])
+        _, reader = create_api_key(name="reader", scopes=["studies.read"])
     answer = ask({"authorization": f"Bearer {reader}"}, png(), "image/png")
 
     assert answer.status_code == 403

@@ -230,7 +230,7 @@ def test_nobody_and_a_key_without_the_scope_are_refused(north: Any) -> None:
     from apps.tenants.services import create_api_key
 
     with tenant_tx(north.tenant.id):
-        store_only = create_api_key(name="modality", scopes=[ApiScope.STORE])
+        _, store_only = create_api_key(name="modality", scopes=[ApiScope.STORE])
 
     anonymous = Client().get(LIST)
     forged = Client().get(LIST, headers={"authorization": north.bearer["authorization"] + "x"})

@@ -195,7 +195,7 @@ def test_xml_where_only_xml_is_accepted(web: WebServer, north: Hospital, film: F
 
 def test_who_may_store(web: WebServer, north: Hospital, film: Film) -> None:
     with tenant_tx(north.tenant.id):
-        reader = create_api_key(name="reader", scopes=[ApiScope.READ])
+        _, reader = create_api_key(name="reader", scopes=[ApiScope.READ])
     anonymous = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=10)
     assert anonymous.status_code == 401
     assert anonymous.headers["Content-Type"] == "application/problem+json"

@@ -107,6 +107,6 @@ def _clients(north: Hospital, south: Hospital, sign_in: Callable[..., Client]) -
     }
     for name, scope in (("store", "dicomweb.store"), ("read", "studies.read"), ("predict", "predict")):
         with tenant_tx(north.tenant.id):
-            key = create_api_key(name=name, scopes=[scope])
+            _, key = create_api_key(name=name, scopes=[scope])
         clients[f"key {name}"] = Client(headers={"authorization": f"Bearer {key}"})
     return clients

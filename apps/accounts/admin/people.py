@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from apps.accounts.models import User
 from apps.accounts.operator_links import operator_link
-from apps.accounts.selectors import keys_of_person, tenants_of_person
+from apps.accounts.selectors import memberships_of_user, valid_keys_of_user
 from apps.accounts.services import disable_account, enable_account, invite_operator
 from apps.audit.operator_access import record_operator_access
 from apps.audit.services import actor_of
@@ -42,13 +42,13 @@ class UserAdmin(OperatorAdmin):
         response = super().change_view(request, object_id, *args, **kwargs)
         person = self.get_object(request, object_id)
         if person is not None:
-            tenants = [each.tenant_id for each in (*tenants_of_person(person.pk), *keys_of_person(person.pk))]
+            tenants = [each.tenant_id for each in (*memberships_of_user(person.pk), *valid_keys_of_user(person.pk))]
             record_operator_access(request, tenants, object_id=person.pk)
         return response
 
     @admin.display(description="Hospitals")
     def hospitals(self, person: User) -> SafeString:
-        rows = [(each.tenant, each.get_role_display()) for each in tenants_of_person(person.pk)]
+        rows = [(each.tenant, each.get_role_display()) for each in memberships_of_user(person.pk)]
         return format_html_join("", "{}: {}<br>", rows) or SafeString("None.")
 
     @admin.display(description="API keys that they made")
@@ -56,7 +56,7 @@ class UserAdmin(OperatorAdmin):
         """The keys in force: they stay valid after the account is disabled, until they are revoked."""
         rows = [
             (each.tenant, each.name, reverse("admin:tenants_tenant_revoke", args=[each.tenant_id, each.pk]))
-            for each in keys_of_person(person.pk)
+            for each in valid_keys_of_user(person.pk)
         ]
         return format_html_join("", '{}: {}, <a href="{}">revoke</a><br>', rows) or SafeString("None in force.")
 

@@ -40,7 +40,7 @@ def invite_member(*, email: str, role: str, membership: Membership | None, by: A
     """Invite a person into the tenant in force; an earlier invitation of the same address ends.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         InvalidInputError: no such role, or no e-mail address.
         ConflictError: the person is a member already.
     """
@@ -52,12 +52,12 @@ def invite_first_admin(*, tenant: Tenant, email: str, operator: User, by: Actor)
     """Invite the administrator of a tenant that has none who can sign in.
 
     Raises:
-        NotPermittedError: the caller is no operator.
+        NotPermittedError: the caller is not an operator.
         InvalidInputError: no e-mail address.
         ConflictError: the tenant has an administrator.
     """
     if not operator.is_staff:
-        raise NotPermittedError("This needs an operator of the platform.")
+        raise NotPermittedError("Only an operator of the platform can do this.")
     with tenant_tx(tenant.id):
         if has_working_admin():
             raise ConflictError(
@@ -71,7 +71,7 @@ def link_for_new_password(*, member_id: UUID, membership: Membership | None, by:
     """Make a link with which a member of the tenant in force chooses a new password.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         NotFoundError: the tenant has no such member.
         ConflictError: the user is a member of another tenant as well, whose data the link would make accessible.
     """
@@ -94,7 +94,7 @@ def withdraw_invitation(*, invitation_id: UUID, membership: Membership | None, b
     """End an invitation of the tenant in force before it is used.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         NotFoundError: there is no such open invitation.
     """
     require_role(membership, Role.ADMIN)

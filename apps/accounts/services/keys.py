@@ -21,7 +21,7 @@ def create_key(
     """Create a key of the tenant in force and return its text, which is never stored.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         InvalidInputError: no scope, an unknown scope, or an expiry in the past.
     """
     require_role(membership, Role.ADMIN)
@@ -29,17 +29,16 @@ def create_key(
         raise InvalidInputError(f"Choose one or more of the scopes {', '.join(ApiScope.values)}.", "scopes-unknown")
     if expires is not None and expires <= timezone.now():
         raise InvalidInputError("The key would expire in the past: choose a later day.", "expiry-passed")
-    key = create_api_key(name=name, scopes=list(scopes), expires=expires, created_by=by.user_id)
-    made = ApiClient.objects.latest("created")
-    record(action=AuditEvent.Action.KEY_CREATED, by=by, object_id=made.pk)
-    return key
+    key, text = create_api_key(name=name, scopes=list(scopes), expires=expires, created_by=by.user_id)
+    record(action=AuditEvent.Action.KEY_CREATED, by=by, object_id=key.pk)
+    return text
 
 
 def revoke_key(*, key_id: UUID, membership: Membership | None, by: Actor) -> ApiClient:
     """Revoke a key of the tenant in force at once.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         NotFoundError: the tenant has no such key.
     """
     require_role(membership, Role.ADMIN)
@@ -47,20 +46,20 @@ def revoke_key(*, key_id: UUID, membership: Membership | None, by: Actor) -> Api
 
 
 def revoke_key_as_operator(*, key_id: UUID, operator: User, by: Actor) -> ApiClient:
-    """Revoke a key as an operator: a leaked key must end also while no administrator is available.
+    """Revoke a key as an operator. A leaked key must end even if no administrator is available.
 
     Raises:
-        NotPermittedError: the caller is no operator.
+        NotPermittedError: the caller is not an operator.
         NotFoundError: the tenant has no such key.
     """
     if not operator.is_staff:
-        raise NotPermittedError("This needs an operator of the platform.")
+        raise NotPermittedError("Only an operator of the platform can do this.")
     return _revoke(key_id, by)
 
 
 def _revoke(key_id: UUID, by: Actor) -> ApiClient:
-    was_in_force = ApiClient.objects.filter(pk=key_id, revoked=None).exists()
+    was_revoked = ApiClient.objects.filter(pk=key_id).exclude(revoked=None).exists()
     key = revoke_api_key(key_id=key_id)
-    if was_in_force:
+    if not was_revoked:
         record(action=AuditEvent.Action.KEY_REVOKED, by=by, object_id=key.pk)
     return key

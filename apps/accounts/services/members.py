@@ -13,7 +13,7 @@ def change_role(*, member_id: UUID, role: str, membership: Membership | None, by
     """Give a member of the tenant in force another role; it is effective from the member's next request on.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         NotFoundError: the tenant has no such member.
         InvalidInputError: no such role.
         ConflictError: the hospital would be left without an administrator.
@@ -35,7 +35,7 @@ def remove_member(*, member_id: UUID, membership: Membership | None, by: Actor) 
     """End a membership at once: the user's next request is refused. The account and signed reports stay.
 
     Raises:
-        NotPermittedError: the caller is no administrator here.
+        NotPermittedError: the caller is not an administrator of this tenant.
         NotFoundError: the tenant has no such member.
         ConflictError: the hospital would be left without an administrator.
     """

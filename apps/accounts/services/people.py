@@ -14,48 +14,48 @@ def disable_account(*, person: User, operator: User, by: Actor) -> User:
     """End a user's access to all tenants. The sessions stay ended, even where the account is enabled again.
 
     Raises:
-        NotPermittedError: the caller is no operator.
+        NotPermittedError: the caller is not an operator.
         ConflictError: it is the operator's own account.
     """
     if person.pk == operator.pk:
         raise ConflictError("This is your own account. Another operator must disable it.", "own-account")
-    return _switch(person, operator, by, is_active=False, action=AuditEvent.Action.ACCOUNT_DISABLED)
+    return _set_active(person, operator, by, is_active=False, action=AuditEvent.Action.ACCOUNT_DISABLED)
 
 
 def enable_account(*, person: User, operator: User, by: Actor) -> User:
     """Let a user sign in again, with a new session.
 
     Raises:
-        NotPermittedError: the caller is no operator.
+        NotPermittedError: the caller is not an operator.
     """
-    return _switch(person, operator, by, is_active=True, action=AuditEvent.Action.ACCOUNT_ENABLED)
+    return _set_active(person, operator, by, is_active=True, action=AuditEvent.Action.ACCOUNT_ENABLED)
 
 
 def invite_operator(*, email: str, full_name: str, operator: User) -> User:
-    """Create the account of another operator, without a password: its owner chooses one with a link.
+    """Create an operator's account without a password. The new operator sets one through a link.
 
     Raises:
-        NotPermittedError: the caller is no operator.
-        ConflictError: the address has an account.
+        NotPermittedError: the caller is not an operator.
+        ConflictError: the e-mail address has an account.
     """
     if not operator.is_staff:
-        raise NotPermittedError("This needs an operator of the platform.")
+        raise NotPermittedError("Only an operator of the platform can do this.")
     if User.objects.filter(email__iexact=email).exists():
-        raise ConflictError("This address has an account already.", "account-exists")
+        raise ConflictError("This e-mail address already has an account.", "account-exists")
     return User.objects.create_user(email, None, full_name=full_name, is_staff=True)
 
 
-def _switch(person: User, operator: User, by: Actor, *, is_active: bool, action: AuditEvent.Action) -> User:
+def _set_active(person: User, operator: User, by: Actor, *, is_active: bool, action: AuditEvent.Action) -> User:
     if not operator.is_staff:
-        raise NotPermittedError("This needs an operator of the platform.")
-    tenants = list(Membership.objects.using("auth").filter(user=person.pk).values_list("tenant_id", flat=True))
+        raise NotPermittedError("Only an operator of the platform can do this.")
+    tenant_ids = list(Membership.objects.using("auth").filter(user=person.pk).values_list("tenant_id", flat=True))
     with transaction.atomic():
         locked = User.objects.select_for_update().get(pk=person.pk)
         if locked.is_active == is_active:
             return locked
         locked.is_active = is_active
         locked.save(update_fields=["is_active"])
-        for tenant_id in tenants:
+        for tenant_id in tenant_ids:
             with inside_tenant(tenant_id):
                 record(action=action, by=by, object_id=person.pk)
     locked.refresh_from_db()

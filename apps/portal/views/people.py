@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.links import Link, send_link
-from apps.accounts.selectors import keys_made_by, member, members, open_invitations
+from apps.accounts.selectors import keys_created_by, member, members, open_invitations
 from apps.accounts.services import (
     change_role,
     invite_member,
@@ -66,7 +66,7 @@ def person(request: MemberRequest, member_id: UUID) -> HttpResponse:
         messages.success(request, f"{changed.user} is {changed.get_role_display().lower()} now.")
         return redirect("portal:people")
     found = member(member_id)
-    context = {"member": found, "roles": Role.choices, "keys": keys_made_by(found.user_id)}
+    context = {"member": found, "roles": Role.choices, "keys": keys_created_by(found.user_id)}
     return render(request, "portal/settings/person.html", context)
 
 
@@ -75,7 +75,7 @@ def person(request: MemberRequest, member_id: UUID) -> HttpResponse:
 def remove(request: MemberRequest, member_id: UUID) -> HttpResponse:
     removed = remove_member(member_id=member_id, membership=request.membership, by=actor_of(request))
     messages.success(request, f"{removed.user} is no longer a member, and is signed out of this hospital.")
-    if any(key.is_in_force for key in keys_made_by(removed.user_id)):
+    if any(key.is_valid for key in keys_created_by(removed.user_id)):
         messages.warning(request, f"API keys that {removed.user} made still work. Revoke those that are not needed.")
         return redirect("portal:keys")
     # An administrator who removed the own membership has no access here any more.

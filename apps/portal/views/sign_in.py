@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from apps.accounts.sign_in import SignInForm, answer_refusal
+from apps.accounts.sign_in import SignInForm, set_refusal_status
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
@@ -36,7 +36,7 @@ class SignIn(LoginView):
         return _after_sign_in(self.request, self.get_redirect_url())
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        return answer_refusal(self.request, super().form_invalid(form))
+        return set_refusal_status(self.request, super().form_invalid(form))
 
 
 def _after_sign_in(request: HttpRequest, wanted: str) -> HttpResponse:

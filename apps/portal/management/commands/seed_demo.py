@@ -132,7 +132,8 @@ def _api_key(tenant: Tenant, known: str) -> str:
     if client is not None and set(all_scopes()) <= set(client.scopes):
         return known
     with tenant_tx(tenant.id):
-        return create_api_key(name=f"demo-{ApiClient.objects.count() + 1}")
+        _, text = create_api_key(name=f"demo-{ApiClient.objects.count() + 1}")
+        return text
 
 
 def _seed_films(folder: Path | None) -> None:
