@@ -99,7 +99,7 @@ class InferenceWorker:
             freed = free_ended_workers()
             if freed:
                 logger.warning("%d jobs of ended workers were queued again.", freed)
-            self._versions.settle()
+            self._versions.wait_until_loaded()
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s); the worker tries again soon.", type(error).__name__)
 
@@ -110,7 +110,7 @@ class InferenceWorker:
     def _state(self) -> dict[str, object]:
         state: dict[str, object] = self._versions.state()
         if code := self._outage.code:
-            state["error"] = f"Claims no jobs: {failure_of(code).what}."
+            state["error"] = f"Claims no jobs: {failure_of(code).cause}."
         return state
 
     def request_stop(self) -> None:
@@ -216,7 +216,7 @@ class InferenceWorker:
         limit, shadow_limit = (1, 1) if suspect else (settings.INFERENCE_BATCH_SIZE, _SHADOW_BATCH)
         jobs = inference.claim_jobs(
             limit=limit,
-            version=deployed.version,
+            version=deployed.default_version,
             pins=deployed.pins,
             canaries=deployed.canaries,
             worker=self._name,
@@ -228,7 +228,7 @@ class InferenceWorker:
         return again, len(again) == shadow_limit
 
     def _decode(self, claims: "list[ClaimedJob] | list[ClaimedShadow]", deployed: DeployedVersions) -> list[_Batch]:
-        batches = {claim.version_id: _Batch(deployed.holding(claim.version_id), []) for claim in claims}
+        batches = {claim.version_id: _Batch(deployed.loaded_version(claim.version_id), []) for claim in claims}
         for reading in choose_images(claims):
             batches[reading.claim.version_id].readings.append(reading)
         with contextlib.ExitStack() as decodings:

@@ -40,7 +40,7 @@ class Outage:
                 return
             self._code, self._probe, self._pause = code, probe, _FIRST_PAUSE
             self._next_probe = time.monotonic() + self._pause
-        logger.warning("This worker claims no jobs: %s.", failure_of(code).what)
+        logger.warning("This worker claims no jobs: %s.", failure_of(code).cause)
         self._note(code)
 
     def lasts(self) -> bool:

@@ -1,7 +1,7 @@
 """The versions that an inference worker reads with: those in service, and the challengers on trial."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import deployments, open_challengers
 from apps.inference.services import Canary
-from apps.inference.version_cache import InService, LoadedVersion, Scope, VersionCache
+from apps.inference.version_cache import DeploymentScope, InService, LoadedVersion, VersionCache
 from apps.registry.models import ModelVersion
 
 logger = logging.getLogger(__name__)
@@ -17,41 +17,41 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeployedVersions:
-    """The deployments and challengers at one time, and what of them is loaded; falsy where nothing in service is.
+    """The deployments and challengers at one time, and their loaded versions. False if no version in service is loaded.
 
     The jobs of tenants for which no version is loaded wait, and a challenger that is not loaded reads nothing.
     """
 
-    pointers: Mapping[Scope, UUID] = field(default_factory=dict)
-    challengers: Mapping[Scope, Challenger] = field(default_factory=dict)
-    found: InService = field(default_factory=lambda: InService({}, {}, []))
+    pointers: Mapping[DeploymentScope, UUID] = field(default_factory=dict)
+    challengers: Mapping[DeploymentScope, Challenger] = field(default_factory=dict)
+    in_service: InService = field(default_factory=lambda: InService({}, {}, []))
 
     def __bool__(self) -> bool:
-        return bool(self.found.versions)
+        return bool(self.in_service.versions)
 
-    def holding(self, version_id: UUID) -> LoadedVersion:
-        held = (*self.found.versions.values(), *self.found.on_trial.values())
-        return next(each for each in held if each.version.pk == version_id)
+    def loaded_version(self, version_id: UUID) -> LoadedVersion:
+        loaded = (*self.in_service.versions.values(), *self.in_service.on_trial.values())
+        return next(each for each in loaded if each.version.pk == version_id)
 
     @property
-    def version(self) -> ModelVersion | None:
-        """The version for tenants without a pin; this and the following are arguments of the claims."""
+    def default_version(self) -> ModelVersion | None:
+        """The version for tenants without a pin. It and the properties below are passed to the claims."""
         return self._version_in(None)
 
     @property
     def pins(self) -> dict[UUID, ModelVersion | None]:
         return {scope: self._version_in(scope) for scope in self.pointers if scope is not None}
 
-    def _version_in(self, scope: Scope) -> ModelVersion | None:
-        loaded = self.found.versions.get(scope)
+    def _version_in(self, scope: DeploymentScope) -> ModelVersion | None:
+        loaded = self.in_service.versions.get(scope)
         return loaded.version if loaded else None
 
     @property
-    def canaries(self) -> dict[Scope, Canary | None]:
+    def canaries(self) -> dict[DeploymentScope, Canary | None]:
         return {scope: self._canary(each) for scope, each in self.challengers.items()}
 
     def _canary(self, challenger: Challenger) -> Canary | None:
-        loaded = self.found.on_trial.get(challenger.model_version_id)
+        loaded = self.in_service.on_trial.get(challenger.model_version_id)
         if loaded is None or challenger.percent is None:
             return None
         return Canary(challenger.pk, challenger.percent, loaded.version)
@@ -60,7 +60,7 @@ class DeployedVersions:
     def shadows(self) -> dict[UUID, UUID]:
         """The version of each shadow by the challenger's id."""
         shadows = (each for each in self.challengers.values() if each.mode == Challenger.Mode.SHADOW)
-        return {each.pk: each.model_version_id for each in shadows if each.model_version_id in self.found.on_trial}
+        return {each.pk: each.model_version_id for each in shadows if each.model_version_id in self.in_service.on_trial}
 
     @property
     def modes(self) -> dict[UUID, str]:
@@ -70,8 +70,8 @@ class DeployedVersions:
 class WorkerVersions:
     """Follows the deployments with a `VersionCache`.
 
-    Thread-safety: one thread at a time calls `deployed` or `settle`, which replace one immutable object; `state` reads
-    it in any thread.
+    Thread-safety: one thread at a time calls `deployed` or `wait_until_loaded`, which replace one immutable object;
+    `state` reads it in any thread.
     """
 
     def __init__(self, device: str, on_change: Callable[[], None]) -> None:
@@ -88,36 +88,41 @@ class WorkerVersions:
         A tenant whose new version is not loaded, or cannot be, keeps its former one (`VersionCache.in_service`).
         """
         self._refresh()
-        while not self._deployed and self._deployed.found.wait():
+        while not self._deployed and self._deployed.in_service.wait():
             self._refresh()
         return self._deployed
 
-    def settle(self) -> None:
+    def wait_until_loaded(self) -> None:
         """Wait until all versions in service are loaded, or refused and their former versions loaded."""
         self._refresh()
-        while self._deployed.found.wait():
+        while self._deployed.in_service.wait():
             self._refresh()
 
     def _refresh(self) -> None:
-        # In this order: a challenger that is promoted meanwhile is found twice and stays loaded.
+        # Query challengers before deployments: a version promoted between the two queries is then in both results and
+        # stays loaded.
         challengers, pointers = open_challengers(), deployments()
         on_trial = [each.model_version_id for each in challengers.values()]
-        before, found = self._deployed.found, self._cache.in_service(pointers, on_trial=on_trial)
-        self._deployed = DeployedVersions(pointers, challengers, found)
-        if (found.versions, found.on_trial) != (before.versions, before.on_trial):
-            logger.info("Serving %s.", ", ".join(sorted({str(each.version) for each in found.versions.values()})))
+        before, in_service = self._deployed.in_service, self._cache.in_service(pointers, on_trial=on_trial)
+        self._deployed = DeployedVersions(pointers, challengers, in_service)
+        if (in_service.versions, in_service.on_trial) != (before.versions, before.on_trial):
+            logger.info(
+                "Versions in service: %s; challengers loaded: %s.",
+                _names(in_service.versions.values()),
+                _names(in_service.on_trial.values()),
+            )
             self._on_change()
 
     def state(self) -> dict[str, Any]:
         """The fields of the worker's row that describe its versions."""
         deployed = self._deployed
-        serving, modes = deployed.found.versions, deployed.modes
-        wanted, used = {*deployed.pointers.values(), *modes}, {each.version.pk for each in serving.values()}
+        serving, modes = deployed.in_service.versions, deployed.modes
+        wanted, serving_ids = {*deployed.pointers.values(), *modes}, {each.version.pk for each in serving.values()}
         versions = []
         for each in self._cache.states():
             pk, state = each.version.pk, each.state
             if state == "loaded":
-                state = "serving" if pk in used else modes.get(pk, "kept for a rollback")
+                state = "serving" if pk in serving_ids else modes.get(pk, "kept for a rollback")
             if state != "refused" or pk in wanted:
                 entry = {"version": str(each.version), "state": state, "wanted": pk in wanted, "reason": each.reason}
                 versions.append(entry)
@@ -131,3 +136,7 @@ class WorkerVersions:
             "error": error,
             "versions": sorted(versions, key=lambda entry: str(entry["version"])),
         }
+
+
+def _names(loaded: Iterable[LoadedVersion]) -> str:
+    return ", ".join(sorted({str(each.version) for each in loaded})) or "none"

@@ -41,7 +41,7 @@ class DatabaseCollector(Collector):
             ),
             GaugeMetricFamily(
                 "checxray_workers_refusing",
-                "Inference workers that cannot load a version which they should hold.",
+                "Inference workers that cannot load a version that they need.",
                 refusing_workers(),
             ),
         ]

@@ -18,10 +18,10 @@ from apps.tenants.checks import check_roles
 
 TIMEOUT_SECONDS = 1.2
 CACHE_SECONDS = 3.0
-_FULL_BYTES = 64 * 1024 * 1024
+_MIN_FREE_BYTES = 64 * 1024 * 1024
 _NO_DATABASE = "The database does not answer: check that it runs and is migrated, and DATABASE_URL."
 _NO_BROKER = "The broker does not answer: check that it runs, and REDIS_URL."
-_NO_STORAGE = "The object storage does not answer, or refuses: check that it runs, S3_* and AWS_*."
+_NO_STORAGE = "The object storage does not answer, or refuses the request: check that it runs, and S3_* and AWS_*."
 _EVICTS = (
     "The broker may evict messages when its memory is full (maxmemory-policy {}): set maxmemory-policy to noeviction."
 )
@@ -62,8 +62,8 @@ class _RunningCheck:
     def is_done(self) -> bool:
         return self._done.is_set()
 
-    def result(self, until: float) -> Readiness | None:
-        self._done.wait(max(0.0, until - time.monotonic()))
+    def result(self, deadline: float) -> Readiness | None:
+        self._done.wait(max(0.0, deadline - time.monotonic()))
         return self._result
 
 
@@ -102,10 +102,10 @@ def _check_all() -> Readiness:
     for name, check in checks.items():
         if name not in _running or _running[name].is_done:
             _running[name] = _RunningCheck(check)
-    until = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     found = Readiness({})
     for name in checks:
-        result = _running[name].result(until) or without_answer[name]
+        result = _running[name].result(deadline) or without_answer[name]
         found.checks |= result.checks
         found.warnings += result.warnings
     found.warnings += engine.missing_protections()
@@ -118,14 +118,14 @@ _UNKNOWN = Check(False, "Unknown, because the database does not answer.")
 def _check_database() -> Readiness:
     try:
         check_roles()
-        return Readiness({"database": Check(True), "worker": _worker()}, _waiting())
+        return Readiness({"database": Check(True), "worker": _check_worker()}, _waiting())
     except ImproperlyConfigured as error:
         return Readiness({"database": Check(False, str(error)), "worker": _UNKNOWN})
     except DatabaseError:
         return Readiness({"database": Check(False, _NO_DATABASE), "worker": _UNKNOWN})
 
 
-def _worker() -> Check:
+def _check_worker() -> Check:
     if serving_workers().exists():
         return Check(True, _refusals())
     return Check(
@@ -142,7 +142,7 @@ def _refusals() -> str:
     refusing = refusing_workers()
     if not refusing:
         return ""
-    return f"Workers that cannot load a version which they should hold: {refusing}. See Workers in the console."
+    return f"Inference workers that cannot load a version that they need: {refusing}. See Workers in the console."
 
 
 def _check_broker() -> Readiness:
@@ -184,6 +184,6 @@ def _storage_problem() -> str:
     existing = folder if folder.exists() else folder.parent
     if not existing.is_dir():
         return "The folder of the objects is missing: check that its disk is mounted."
-    if shutil.disk_usage(existing).free < _FULL_BYTES:
-        return "The disk of the objects is full: make room on it."
+    if shutil.disk_usage(existing).free < _MIN_FREE_BYTES:
+        return "The disk of the object storage is full: free some space."
     return ""

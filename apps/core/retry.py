@@ -1,8 +1,8 @@
-"""The retry policy: failed work waits for an outage to end, or it spends one of its attempts.
+"""The retry policy: failed work waits for an outage to end, or it uses one of its attempts.
 
 A failure of the infrastructure (storage, database, device, broker) is not caused by the image: the work waits, and no
-attempt is spent however long the outage lasts. Every other failure spends an attempt. A refusal of the image is a
-result and no failure; it is not listed here. ``docs/production.md`` shows this table, and a test compares the two.
+attempt is used however long the outage lasts. Every other failure uses one attempt. A refusal of the image is a
+result, not a failure, so it is not listed here. ``docs/production.md`` shows this table, and a test compares the two.
 """
 
 import datetime
@@ -24,7 +24,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0
 
 class Handling(enum.StrEnum):
     WAITS = "waits"
-    SPENDS_ATTEMPT = "spends an attempt"
+    USES_ATTEMPT = "uses one attempt"
 
 
 @dataclass(frozen=True)
@@ -32,50 +32,51 @@ class Failure:
     """How one kind of failure is handled.
 
     Attributes:
-        what: the cause, for people; a clause that follows "waiting: " or "AI result unavailable: ".
-        longest: how many times in a row it may wait before it spends attempts; None: as long as the outage lasts.
+        cause: for people; a clause that follows "waiting: " or "AI result unavailable: ".
+        max_waits: how many times in a row it may wait before it uses attempts; None: as long as the outage lasts.
     """
 
     handling: Handling
-    what: str
-    longest: int | None = None
+    cause: str
+    max_waits: int | None = None
 
 
 FAILURES: Mapping[str, Failure] = MappingProxyType(
     {
         "storage-unavailable": Failure(Handling.WAITS, "the object storage does not answer"),
         "database-unavailable": Failure(Handling.WAITS, "the database does not answer"),
-        "no-worker": Failure(Handling.WAITS, "no AI worker has a model loaded"),
-        "device-failed": Failure(Handling.WAITS, "the AI worker's device failed"),
-        "sandbox-unavailable": Failure(Handling.WAITS, "the AI worker cannot start a decoding process"),
-        # The kernel ends the largest process when memory is short, and one image may be the cause: so not for ever.
-        "decoder-ended": Failure(Handling.WAITS, "the decoding process was ended from outside", longest=10),
-        "source-unreadable": Failure(Handling.SPENDS_ATTEMPT, "the stored image could not be read"),
-        "inference-error": Failure(Handling.SPENDS_ATTEMPT, "the network failed on this image"),
-        "write-error": Failure(Handling.SPENDS_ATTEMPT, "the result could not be stored"),
-        "worker-lost": Failure(Handling.SPENDS_ATTEMPT, "the AI worker stopped while it read this study alone"),
+        "no-worker": Failure(Handling.WAITS, "no inference worker has a model loaded"),
+        "device-failed": Failure(Handling.WAITS, "the inference worker's device failed"),
+        "sandbox-unavailable": Failure(Handling.WAITS, "the inference worker cannot start a decoding process"),
+        # The kernel ends the largest process when memory is short. One image may be the cause, so the number of waits
+        # is limited.
+        "decoder-ended": Failure(Handling.WAITS, "the decoding process was ended from outside", max_waits=10),
+        "source-unreadable": Failure(Handling.USES_ATTEMPT, "the stored image could not be read"),
+        "inference-error": Failure(Handling.USES_ATTEMPT, "the network failed on this image"),
+        "write-error": Failure(Handling.USES_ATTEMPT, "the result could not be stored"),
+        "worker-lost": Failure(Handling.USES_ATTEMPT, "the inference worker stopped while it read only this study"),
     }
 )
-UNKNOWN = Failure(Handling.SPENDS_ATTEMPT, "the image could not be read")
+UNLISTED_FAILURE = Failure(Handling.USES_ATTEMPT, "the image could not be read")
 
 
 def failure_of(code: str) -> Failure:
-    return FAILURES.get(code, UNKNOWN)
+    return FAILURES.get(code, UNLISTED_FAILURE)
 
 
 def waits(code: str, times: int) -> bool:
-    """Whether work that failed with this code waits without spending an attempt.
+    """Whether work that failed with this code waits without using an attempt.
 
     Args:
         times: how many times in a row it has waited.
     """
     failure = failure_of(code)
-    return failure.handling == Handling.WAITS and (failure.longest is None or times < failure.longest)
+    return failure.handling == Handling.WAITS and (failure.max_waits is None or times < failure.max_waits)
 
 
 def outage_of(error: BaseException) -> str | None:
     """The code of the outage that an exception shows; None where the work itself may be the cause."""
-    # The other codes are of errors that waiting does not repair, such as a lost object.
+    # The other codes name errors that do not end by waiting, for example a lost object.
     if isinstance(error, UnavailableError) and error.code == UnavailableError.default_code:
         return "storage-unavailable"
     # A value that PostgreSQL refuses comes from the work; every other error of the database concerns all work.
@@ -91,7 +92,7 @@ def pause_after_wait(times: int) -> datetime.timedelta:
 
 
 def pause_after_attempt(attempt: int, pauses: Sequence[float] = ATTEMPT_PAUSE_SECONDS) -> datetime.timedelta:
-    """The pause after a spent attempt, counted from one, with jitter.
+    """The pause after a used attempt, counted from one, with jitter.
 
     Args:
         pauses: in seconds, one for each attempt but the last.

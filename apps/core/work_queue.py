@@ -1,7 +1,7 @@
 """Rows of work in PostgreSQL: a worker claims rows with a lease and a fence, and ends them or returns them.
 
 Readings of studies, shadow readings, evaluations, previews of a switch and deliveries of webhooks are all `Work`, and
-each kind has one `Queue`. `apps.core.retry` says which failures wait and which ones spend an attempt.
+each kind has one `Queue`. `apps.core.retry` says which failures wait and which ones use an attempt.
 """
 
 import datetime
@@ -227,14 +227,14 @@ class Queue(Generic[W]):
         """Return a held row to the queue after a failure, or end it as failed after its last attempt.
 
         Args:
-            code: of `apps.core.retry.FAILURES`; it decides whether the row waits or spends an attempt.
+            code: of `apps.core.retry.FAILURES`; it decides whether the row waits or uses one attempt.
             reason: what people see; by default the description of the code.
             columns: other columns to set.
         """
         with transaction.atomic(using=self.using):
             row = self.locked(job)
             if row is not None:
-                self.after_failure(row, code, reason or f"{failure_of(code).what.capitalize()}.", **columns)
+                self.after_failure(row, code, reason or f"{failure_of(code).cause.capitalize()}.", **columns)
 
     def after_failure(self, row: W, code: str, reason: str, **columns: Any) -> None:
         """As ``fail``, for a locked row."""
@@ -243,7 +243,7 @@ class Queue(Generic[W]):
         elif waits(code, row.waits):
             self.postpone(row, code, **columns)
         else:
-            self.spend_attempt(row, code, reason, **columns)
+            self.use_attempt(row, code, reason, **columns)
 
     def postpone(self, row: W, code: str, **columns: Any) -> None:
         """Queue a locked row again, to wait for the end of an outage; the attempt does not count."""
@@ -258,7 +258,7 @@ class Queue(Generic[W]):
             **columns,
         )
 
-    def spend_attempt(self, row: W, code: str, reason: str, **columns: Any) -> None:
+    def use_attempt(self, row: W, code: str, reason: str, **columns: Any) -> None:
         """Queue a locked row again after a pause, or end it as failed after its last attempt."""
         if row.attempts > len(self.pauses):
             self._end(self._row(row), JobState.FAILED, reason=reason, code=code, **columns)
@@ -273,13 +273,13 @@ class Queue(Generic[W]):
     def after_death(self, row: W) -> None:
         """Queue a locked row again whose worker died.
 
-        An attempt is spent only where the worker held this row alone. Any row of a batch may be the cause of a crash:
+        An attempt is used only where the worker held this row alone. Any row of a batch may be the cause of a crash:
         each becomes a suspect, which is claimed alone.
         """
         if self.in_batches and not row.is_suspect:
             self._queue_again(self._row(row), attempts=F("attempts") - 1, is_suspect=True)
         else:
-            self.spend_attempt(row, "worker-lost", self.lost)
+            self.use_attempt(row, "worker-lost", self.lost)
 
     def expire_leases(self) -> int:
         """Queue the rows with an expired lease again; return how many there were."""
@@ -334,7 +334,7 @@ class Queue(Generic[W]):
 def waiting_reason(code: str, since: datetime.datetime | None = None) -> str:
     """The text that people see while work waits for the end of an outage."""
     began = (since or timezone.now()).astimezone(datetime.UTC)
-    return f"Waiting since {began:%Y-%m-%d %H:%M} UTC: {failure_of(code).what}. It goes on as soon as that ends."
+    return f"Waiting since {began:%Y-%m-%d %H:%M} UTC: {failure_of(code).cause}. It goes on as soon as that ends."
 
 
 def _hold(*claims: Claimed) -> Q:

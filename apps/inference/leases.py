@@ -47,7 +47,7 @@ _OF_A_READING: dict[str, Any] = {
     "in_batches": True,
     "keeps_reason": False,
     "lease": LEASE,
-    "lost": "AI result unavailable: The AI worker stopped three times while it read this study alone.",
+    "lost": "AI result unavailable: The inference worker stopped three times while it read only this study.",
 }
 READINGS = Queue(
     InferenceJob,

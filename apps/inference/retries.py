@@ -32,7 +32,7 @@ def return_after_failure(*, job: Claim, code: str, detail: str = "") -> None:
         if code == "device-failed":
             _after_device_failed(job, row)
         else:
-            reason = f"AI result unavailable: {detail or f'{failure_of(code).what}.'}"
+            reason = f"AI result unavailable: {detail or f'{failure_of(code).cause}.'}"
             job.queue.after_failure(row, code, reason)
 
 
@@ -52,8 +52,8 @@ def _after_device_failed(job: Claim, row: QueuedReading) -> None:
     if not row.is_suspect or row.waiting_since is None or not _any_complete_since(row.waiting_since):
         job.queue.postpone(row, "device-failed", is_suspect=True)
     else:
-        reason = "AI result unavailable: The AI worker's device failed three times on this image alone."
-        job.queue.spend_attempt(row, "device-failed", reason)
+        reason = "AI result unavailable: The inference worker's device failed three times on this image alone."
+        job.queue.use_attempt(row, "device-failed", reason)
 
 
 def _any_complete_since(since: datetime.datetime) -> bool:

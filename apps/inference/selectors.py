@@ -127,7 +127,7 @@ def serving_workers() -> "QuerySet[Worker]":
 
 
 def refusing_workers() -> int:
-    """How many live workers cannot load a version that they should hold."""
+    """How many live workers cannot load a version that they need."""
     return live_workers().filter(versions__contains=[{"state": "refused"}]).count()
 
 

@@ -16,7 +16,7 @@ from apps.core.errors import TooManyRequestsError, UnavailableError
 from apps.deployment.selectors import deployments, nameable_versions
 from apps.inference.reader import ImageReader
 from apps.inference.rendering import sandbox
-from apps.inference.version_cache import LoadedVersion, Loading, Scope, VersionCache
+from apps.inference.version_cache import DeploymentScope, LoadedVersion, Loading, VersionCache
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 
@@ -101,8 +101,8 @@ class RequestedVersion:
 
     version: ModelVersion
     is_named: bool
-    scope: Scope = None
-    pointers: Mapping[Scope, UUID] = field(default_factory=dict)
+    scope: DeploymentScope = None
+    pointers: Mapping[DeploymentScope, UUID] = field(default_factory=dict)
 
     def loaded(self, deadline: float, *, is_preprocessed: bool) -> LoadedVersion:
         """The version that answers. Where none was named, the former one answers until the one in service is loaded.

@@ -20,8 +20,8 @@ _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 30.0, 900.0
 # The former version stays loaded, so that a rollback does not wait.
 _SPARES = 1
 
-Scope = UUID | None
-"""A tenant that is pinned to a version of its own; None stands for all other tenants."""
+DeploymentScope = UUID | None
+"""Whom a deployment serves: a tenant that is pinned to a version of its own; None stands for all other tenants."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class InService:
         loading: what is being loaded for the scopes; challengers are not among it.
     """
 
-    versions: Mapping[Scope, LoadedVersion]
+    versions: Mapping[DeploymentScope, LoadedVersion]
     on_trial: Mapping[UUID, LoadedVersion]
     loading: Sequence[Loading]
 
@@ -111,8 +111,8 @@ class VersionCache:
         self._lock = threading.Lock()
         # The entry that was used last is the last one.
         self._entries: OrderedDict[UUID, _Entry] = OrderedDict()
-        self._pointers: Mapping[Scope, UUID] = {}
-        self._serving: dict[Scope, UUID] = {}
+        self._pointers: Mapping[DeploymentScope, UUID] = {}
+        self._serving: dict[DeploymentScope, UUID] = {}
 
     def close(self) -> None:
         self._loader.shutdown(cancel_futures=True)
@@ -132,7 +132,11 @@ class VersionCache:
         return known | ModelVersion.objects.in_bulk(missing) if missing else known
 
     def in_service(
-        self, pointers: Mapping[Scope, UUID], *, scopes: Iterable[Scope] | None = None, on_trial: Collection[UUID] = ()
+        self,
+        pointers: Mapping[DeploymentScope, UUID],
+        *,
+        scopes: Iterable[DeploymentScope] | None = None,
+        on_trial: Collection[UUID] = (),
     ) -> InService:
         """The version to use in each scope: the one in service or, until it is loaded, the former one.
 
@@ -211,7 +215,7 @@ class VersionCache:
         entry = self._entries.get(version_id) if version_id else None
         return entry.loaded if entry else None
 
-    def _follow(self, pointers: Mapping[Scope, UUID]) -> None:
+    def _follow(self, pointers: Mapping[DeploymentScope, UUID]) -> None:
         """Forget the scopes that ended. A new one begins with the platform's version, which has read there so far."""
         self._serving = {scope: pk for scope, pk in self._serving.items() if scope in pointers}
         if None in self._serving:
@@ -219,12 +223,12 @@ class VersionCache:
                 self._serving.setdefault(scope, self._serving[None])
         self._pointers = pointers
 
-    def _swap(self, wanted: Mapping[Scope, UUID]) -> dict[Scope, UUID]:
+    def _swap(self, wanted: Mapping[DeploymentScope, UUID]) -> dict[DeploymentScope, UUID]:
         """Swap in the versions that are loaded; return the others."""
         self._serving |= {scope: pk for scope, pk in wanted.items() if self._loaded(pk)}
         return {scope: pk for scope, pk in wanted.items() if not self._loaded(pk)}
 
-    def _use_formers(self, lacking: Mapping[Scope, UUID]) -> set[UUID]:
+    def _use_formers(self, lacking: Mapping[DeploymentScope, UUID]) -> set[UUID]:
         """Choose the former version of scopes whose own is not loaded; called without the lock, as it queries.
 
         Returns:

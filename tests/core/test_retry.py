@@ -14,14 +14,14 @@ _ROW = re.compile(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
 def follows(failure: Failure) -> str:
-    if failure.longest is not None:
-        return f"waits {failure.longest} times, then spends an attempt"
+    if failure.max_waits is not None:
+        return f"waits {failure.max_waits} times, then uses one attempt"
     return str(failure.handling)
 
 
 def test_the_documentation_shows_the_table() -> None:
     shown = _ROW.findall((PROJECT_ROOT / "docs" / "production.md").read_text())
-    assert shown == [(code, failure.what, follows(failure)) for code, failure in FAILURES.items()]
+    assert shown == [(code, failure.cause, follows(failure)) for code, failure in FAILURES.items()]
 
 
 def test_every_code_of_a_decoder_that_accuses_the_machine_has_a_policy() -> None:

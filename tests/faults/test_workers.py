@@ -189,6 +189,6 @@ def test_a_dispatcher_says_that_no_worker_runs_and_takes_it_back(
     with running("dispatcher", tmp_path / "dispatcher.log"):
         wait_for(oldest_outage, 60, "A reason that is shown")
         with tenant_tx(north.tenant.id):
-            assert "no AI worker" in InferenceJob.objects.get().reason
+            assert "no inference worker" in InferenceJob.objects.get().reason
         with running("worker", tmp_path / "worker.log"):
             wait_for(lambda: jobs_by_state()[JobState.COMPLETE], 90, "The result")

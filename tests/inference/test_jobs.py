@@ -134,7 +134,7 @@ def test_jobs_that_were_never_claimed_say_what_they_wait_for_too(queued: Inferen
     retries.note_outage("no-worker")
     row = refreshed(queued)
     assert row.waiting_since == since is not None
-    assert "no AI worker has a model loaded" in row.reason
+    assert "no inference worker has a model loaded" in row.reason
     (held,) = claim(starter)
     assert refreshed(queued).reason == ""
     with tenant_tx(queued.tenant_id):

@@ -249,7 +249,7 @@ def test_the_command_says_how_far_the_workers_are(
         assert activate_model("starter:2") == "1 of 1 worker serves it."
         with pytest.raises(CommandError, match=r"weights-hash-mismatch.*--rollback --tenant north"):
             activate_model(str(bad), "--tenant", "north")
-        assert "cannot load a version which they should hold: 1." in readiness().checks["worker"].detail
+        assert "cannot load a version that they need: 1." in readiness().checks["worker"].detail
         assert activate_model("--rollback", "--tenant", "north") == "1 of 1 worker serves it."
         wait_for(lambda: not refusing_workers(), 10, "The refusal is forgotten")
         reset_cache()
