@@ -1,4 +1,7 @@
-"""Line charts as SVG, for the console and for PDF: attributes only, because neither takes styles or scripts inline."""
+"""Draw line charts as SVG for the operator console and for PDF.
+
+They use attributes only: both block inline styles and scripts.
+"""
 
 import base64
 import math
@@ -8,12 +11,13 @@ from dataclasses import dataclass
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-Point = tuple[float, float | None]
-# The colours of Okabe and Ito (2008), which colour-blind people can distinguish; the dashes do it in black and white.
+ChartPoint = tuple[float, float | None]
+# The colours of Okabe and Ito (2008), which colour-blind people can distinguish. The dashes distinguish
+# lines in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#3E8FC4", "#7A7A7A")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
-_LETTER = 6.2
-_ROW = 15
+_LETTER_WIDTH = 6.2
+_ROW_HEIGHT = 15
 _LEGEND_LEFT = 24.0
 _MARKED_POINTS = 40
 
@@ -23,17 +27,17 @@ class ChartSeries:
     """One line; a missing value breaks it."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[ChartPoint]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows; without a range it fits the values."""
+    """An axis. Without `low` and `high` its range follows the values."""
 
     title: str
     low: float | None = None
     high: float | None = None
-    whole: bool = False
+    integers_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def line_chart(
     """Lines over common axes; `diagonal` draws the line of chance (ROC) or of perfect calibration (reliability)."""
     shown = [each for each in series if any(value is not None and math.isfinite(value) for _, value in each.points)]
     legend = _legend(shown, width) if len(shown) > 1 else []
-    plot = height - _ROW * len({row for _, row, _ in legend})
+    plot = height - _ROW_HEIGHT * len({row for _, row, _ in legend})
     frame = _frame(shown, x, y, width, plot)
     parts = [_grid(frame, x, y)]
     if diagonal:
@@ -90,7 +94,7 @@ def line_chart(
             'stroke-opacity="0.45" stroke-dasharray="3 3"/>'
         )
     parts += [_line(each, frame, index) for index, each in enumerate(shown)]
-    parts += [_key(*entry, plot, index) for index, entry in enumerate(legend)]
+    parts += [_legend_entry(*entry, plot, index) for index, entry in enumerate(legend)]
     if not shown:
         middle = (frame.left + frame.right) / 2
         parts.append(_text(middle, (frame.top + frame.bottom) / 2, "No values yet", anchor="middle"))
@@ -107,25 +111,27 @@ def line_chart(
     )
 
 
-def ticks(low: float, high: float, *, count: int = 5, whole: bool = False) -> list[float]:
+def ticks(low: float, high: float, *, count: int = 5, integers_only: bool = False) -> list[float]:
     """Round numbers within [low, high], about `count` of them."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(each * power for each in (1, 2, 2.5, 5, 10) if each * power >= raw * 0.999)
-    if whole:
+    if integers_only:
         step = max(1.0, math.ceil(step))
     first = math.ceil(low / step - 1e-9)
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _frame(series: Sequence[ChartSeries], x: Axis, y: Axis, width: int, height: int) -> _Frame:
-    x_low, x_high = _reach(x, (point for each in series for point, _ in each.points), padded=False)
-    y_low, y_high = _reach(y, (value for each in series for _, value in each.points if value is not None), padded=True)
+    x_low, x_high = _axis_range(x, (point for each in series for point, _ in each.points), padded=False)
+    y_low, y_high = _axis_range(
+        y, (value for each in series for _, value in each.points if value is not None), padded=True
+    )
     widest = max((len(_number(each)) for each in ticks(y_low, y_high)), default=3)
-    return _Frame(22 + _LETTER * widest, 10, width - 12, height - 36, x_low, x_high, y_low, y_high)
+    return _Frame(22 + _LETTER_WIDTH * widest, 10, width - 12, height - 36, x_low, x_high, y_low, y_high)
 
 
-def _reach(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[float, float]:
+def _axis_range(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[float, float]:
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low = min(known) if axis.low is None else axis.low
     high = max(known) if axis.high is None else axis.high
@@ -149,20 +155,20 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", more: str = "
 
 def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
     parts = []
-    for value in ticks(frame.y_low, frame.y_high, whole=y.whole):
-        at = frame.y(value)
+    for value in ticks(frame.y_low, frame.y_high, integers_only=y.integers_only):
+        position = frame.y(value)
         parts.append(
-            f'<line x1="{frame.left:.1f}" y1="{at:.1f}" x2="{frame.right:.1f}" y2="{at:.1f}" stroke="currentColor" '
-            'stroke-opacity="0.15" stroke-width="0.7"/>'
+            f'<line x1="{frame.left:.1f}" y1="{position:.1f}" x2="{frame.right:.1f}" y2="{position:.1f}" '
+            'stroke="currentColor" stroke-opacity="0.15" stroke-width="0.7"/>'
         )
-        parts.append(_text(frame.left - 5, at + 4, _number(value), anchor="end"))
-    for value in ticks(frame.x_low, frame.x_high, whole=x.whole):
-        at = frame.x(value)
+        parts.append(_text(frame.left - 5, position + 4, _number(value), anchor="end"))
+    for value in ticks(frame.x_low, frame.x_high, integers_only=x.integers_only):
+        position = frame.x(value)
         parts.append(
-            f'<line x1="{at:.1f}" y1="{frame.bottom:.1f}" x2="{at:.1f}" y2="{frame.bottom + 4:.1f}" '
+            f'<line x1="{position:.1f}" y1="{frame.bottom:.1f}" x2="{position:.1f}" y2="{frame.bottom + 4:.1f}" '
             'stroke="currentColor" stroke-opacity="0.6"/>'
         )
-        parts.append(_text(at, frame.bottom + 15, _number(value), anchor="middle"))
+        parts.append(_text(position, frame.bottom + 15, _number(value), anchor="middle"))
     parts.append(
         f'<path d="M{frame.left:.1f} {frame.top:.1f}V{frame.bottom:.1f}H{frame.right:.1f}" fill="none" '
         'stroke="currentColor" stroke-opacity="0.6"/>'
@@ -177,46 +183,46 @@ def _line(series: ChartSeries, frame: _Frame, index: int) -> str:
     colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
     known = [point for point in series.points if point[1] is not None and math.isfinite(point[1])]
     path, broken = "", True
-    for at, value in series.points:
+    for x, value in series.points:
         if value is None or not math.isfinite(value):
             broken = True
             continue
-        path += f"{'M' if broken else 'L'}{frame.x(at):.1f} {_within(frame.y(value), frame):.1f}"
+        path += f"{'M' if broken else 'L'}{frame.x(x):.1f} {_clamp_y(frame.y(value), frame):.1f}"
         broken = False
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     parts = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dashes}/>']
     if len(known) <= _MARKED_POINTS:
         parts += [
-            f'<circle cx="{frame.x(at):.1f}" cy="{_within(frame.y(value or 0.0), frame):.1f}" r="2.2" fill="{colour}"/>'
-            for at, value in known
+            f'<circle cx="{frame.x(x):.1f}" cy="{_clamp_y(frame.y(value or 0.0), frame):.1f}" r="2.2" fill="{colour}"/>'
+            for x, value in known
         ]
     return "".join(parts)
 
 
-def _within(at: float, frame: _Frame) -> float:
-    return min(max(at, frame.top), frame.bottom)
+def _clamp_y(y: float, frame: _Frame) -> float:
+    return min(max(y, frame.top), frame.bottom)
 
 
 def _legend(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int, float]]:
     """(name, row, x) of each entry."""
     placed = []
-    at, row = _LEGEND_LEFT, 0
+    x, row = _LEGEND_LEFT, 0
     for each in series:
-        need = 30 + _LETTER * len(each.name)
-        if at + need > width and at > _LEGEND_LEFT:
-            at, row = _LEGEND_LEFT, row + 1
-        placed.append((each.name, row, at))
-        at += need
+        need = 30 + _LETTER_WIDTH * len(each.name)
+        if x + need > width and x > _LEGEND_LEFT:
+            x, row = _LEGEND_LEFT, row + 1
+        placed.append((each.name, row, x))
+        x += need
     return placed
 
 
-def _key(name: str, row: int, at: float, top: int, index: int) -> str:
-    y = top + _ROW * row + 8
+def _legend_entry(name: str, row: int, x: float, top: int, index: int) -> str:
+    y = top + _ROW_HEIGHT * row + 8
     colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     return (
-        f'<line x1="{at:.1f}" y1="{y - 4}" x2="{at + 18:.1f}" y2="{y - 4}" stroke="{colour}" stroke-width="1.8"'
-        f"{dashes}/>{_text(at + 22, y, name)}"
+        f'<line x1="{x:.1f}" y1="{y - 4}" x2="{x + 18:.1f}" y2="{y - 4}" stroke="{colour}" stroke-width="1.8"'
+        f"{dashes}/>{_text(x + 22, y, name)}"
     )
 
 

@@ -13,7 +13,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address of the client: the last one in ``X-Forwarded-For`` that is no trusted proxy.
+    """The address of the client: the last one in ``X-Forwarded-For`` that is not a trusted proxy.
 
     Any client can send that header, so it is read from the right, and only as far as trusted proxies wrote it. None
     where the connection has no address (a Unix socket).

@@ -1,4 +1,7 @@
-"""Primary keys: UUID version 7 (RFC 9562), which sort by time. Made here because PostgreSQL before 18 cannot."""
+"""Primary keys: UUID version 7 (RFC 9562), which sort by time.
+
+Python makes them, because PostgreSQL before 18 has no function for them.
+"""
 
 from uuid import UUID
 

@@ -1,7 +1,7 @@
-"""Outbound HTTP requests to addresses that a user entered, protected against server-side request forgery (SSRF).
+"""Outbound HTTP requests to URLs that a user entered, protected against server-side request forgery (SSRF).
 
-Only public addresses are allowed, and private ones that a setting lists. The host name is resolved once and the
-connection goes to that very address, so DNS rebinding has no effect. Redirects are not followed, proxies of the
+Only public IP addresses are allowed, and private ones that a setting lists. The host name is resolved once and the
+connection goes to that IP address, so DNS rebinding has no effect. Redirects are not followed, proxies of the
 environment are not used, and the body of the answer is not read.
 """
 
@@ -45,16 +45,18 @@ def check_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidInputError(f"This is no address: {error}.") from error
+        raise InvalidInputError(f"This is not a valid URL: {error}.") from error
     schemes = ("https", "http") if settings.WEBHOOK_HTTP else ("https",)
     if parts.scheme not in schemes or not parts.hostname or port == 0:
         raise InvalidInputError(
-            f"Give a whole address, beginning with {' or '.join(f'{each}://' for each in schemes)}."
+            f"Give a complete URL that begins with {' or '.join(f'{each}://' for each in schemes)}."
         )
     if not url.isascii() or any(each.isspace() or not each.isprintable() for each in url):
-        raise InvalidInputError("Leave out blanks, and write names and paths in ASCII (xn--…, %C3%A9).")
+        raise InvalidInputError("Remove blanks. Write the host name and the path in ASCII (xn--…, %C3%A9).")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise InvalidInputError("Leave out user, password and fragment: the signature identifies the sender.")
+        raise InvalidInputError(
+            "Remove user, password and fragment. Checxray signs each request, so the receiver needs no password."
+        )
     try:
         literal = ipaddress.ip_address(parts.hostname)
     except ValueError:
@@ -74,14 +76,14 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
         parts = check_url(url)
     except InvalidInputError as error:
         raise UnreachableError(error.detail) from error
-    connection = _Pinned(parts, _resolved(parts))
+    connection = _ConnectionToResolvedAddress(parts, _resolved(parts))
     try:
         connection.connect()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target, body, {"Host": parts.netloc, "Connection": "close", **headers})
         return connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        if connection.ran_out:
+        if connection.timed_out:
             raise UnreachableError(f"There was no answer within {SECONDS:g} s.") from error
         raise UnreachableError(f"{type(error).__name__}: {error}"[:300]) from error
     finally:
@@ -89,13 +91,13 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
 
 
 def describe_status(status: int) -> str:
-    """Explain a status that is no success."""
+    """Explain a status that is not a success."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "unknown status"
     hint = "; redirects are not followed" if 300 <= status < 400 else ""
-    return f"It answered {status} {phrase}{hint}."
+    return f"The receiver answered {status} {phrase}{hint}."
 
 
 def _resolved(parts: SplitResult) -> tuple[str, int]:
@@ -106,7 +108,7 @@ def _resolved(parts: SplitResult) -> tuple[str, int]:
     except (OSError, UnicodeError) as error:
         raise UnreachableError(f"The host name {parts.hostname} cannot be resolved.") from error
     addresses = [str(each[4][0]) for each in found]
-    # Every address is checked: the owner of the name must not choose which one is.
+    # Check every address: the owner of the host name controls the order of the addresses.
     for each in addresses:
         if not _is_allowed(ipaddress.ip_address(each)):
             raise UnreachableError(_refusal(each))
@@ -120,29 +122,28 @@ def _is_allowed(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         return False
     if any(address in network for network in _SPECIAL_PURPOSE):
         return False
-    # Reserved are also the IPv6 addresses that carry an IPv4 address inside.
+    # `is_reserved` also covers IPv6 addresses that embed an IPv4 address.
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _refusal(address: str) -> str:
-    return (
-        f"{address} is no public address. The setting WEBHOOK_NETWORKS lists the private networks that may be reached."
-    )
+    return f"{address} is not a public address. The setting WEBHOOK_NETWORKS lists the allowed private networks."
 
 
-class _Pinned(http.client.HTTPConnection):
-    """A connection to an address that is already resolved, with a deadline for the whole exchange."""
+class _ConnectionToResolvedAddress(http.client.HTTPConnection):
+    """A connection to an IP address that is already resolved, with a deadline for the whole exchange."""
 
     def __init__(self, parts: SplitResult, address: tuple[str, int]) -> None:
         super().__init__(address[0], address[1], timeout=SECONDS)
         self._name = parts.hostname if parts.scheme == "https" else None
-        self.ran_out = False
-        self._timer = threading.Timer(SECONDS, self._run_out)
+        self.timed_out = False
+        self._timer = threading.Timer(SECONDS, self._time_out)
         self._timer.daemon = True
 
     def connect(self) -> None:
         self.sock = socket.create_connection((self.host, self.port), SECONDS)
-        # A receiver that sends a byte now and then never meets the timeout of a single read.
+        # The socket timeout limits one read. A slow receiver that sends single bytes never reaches it, so this timer
+        # limits the whole exchange.
         self._timer.start()
         if self._name is not None:
             tls = ssl.create_default_context()
@@ -153,10 +154,11 @@ class _Pinned(http.client.HTTPConnection):
         self._timer.cancel()
         super().close()
 
-    def _run_out(self) -> None:
-        self.ran_out = True
+    def _time_out(self) -> None:
+        self.timed_out = True
         try:
-            # Not the TLS shutdown, which would change the socket while another thread reads from it.
+            # Call the plain socket's shutdown. The TLS shutdown would change the socket while another thread reads
+            # from it.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         except OSError:
             return

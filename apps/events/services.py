@@ -148,5 +148,6 @@ def finish_delivery(*, delivery: WebhookDelivery, outcome: DeliveryOutcome) -> N
         with transaction.atomic():
             if DELIVERIES.reject(job=delivery, reason=reason, **answer):
                 WebhookEndpoint.objects.filter(pk=delivery.endpoint_id).update(
-                    is_enabled=False, disabled_because=f"It answered 410 Gone on {timezone.now():%Y-%m-%d %H:%M} UTC."
+                    is_enabled=False,
+                    disabled_because=f"The receiver answered 410 Gone on {timezone.now():%Y-%m-%d %H:%M} UTC.",
                 )

@@ -30,7 +30,7 @@ def _curve(
 
 
 def _epochs(run: TrainingRun) -> Axis:
-    return Axis("epoch", 1.0, float(max(run.epochs, 2)), whole=True)
+    return Axis("epoch", 1.0, float(max(run.epochs, 2)), integers_only=True)
 
 
 def _step_times(run: TrainingRun, rows: Sequence[TrainingEpoch]) -> Chart:

@@ -103,7 +103,7 @@ class Follower:
 
 
 class _Bar:
-    """The progress bar in the terminal; where the output is no terminal, one line for each epoch."""
+    """The progress bar in the terminal; where the output is not a terminal, one line for each epoch."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal

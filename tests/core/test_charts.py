@@ -10,7 +10,7 @@ import pytest
 from apps.core.charts import Axis, Chart, ChartSeries, line_chart, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
-X, Y = Axis("epoch", whole=True), Axis("loss")
+X, Y = Axis("epoch", integers_only=True), Axis("loss")
 
 
 def parsed(chart: Chart) -> ElementTree.Element:
@@ -18,7 +18,7 @@ def parsed(chart: Chart) -> ElementTree.Element:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "whole", "expected"),
+    ("low", "high", "integers_only", "expected"),
     [
         (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
         (1, 4, True, [1, 2, 3, 4]),
@@ -28,8 +28,8 @@ def parsed(chart: Chart) -> ElementTree.Element:
         (1, 1.4, True, [1]),
     ],
 )
-def test_ticks_are_round_and_within(low: float, high: float, whole: bool, expected: list[float]) -> None:
-    assert ticks(low, high, whole=whole) == pytest.approx(expected)
+def test_ticks_are_round_and_within(low: float, high: float, integers_only: bool, expected: list[float]) -> None:
+    assert ticks(low, high, integers_only=integers_only) == pytest.approx(expected)
 
 
 def test_a_line_is_drawn_where_its_values_are() -> None:

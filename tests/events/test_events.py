@@ -136,7 +136,7 @@ def test_a_failure_is_tried_again_under_the_same_id(there: Receiver, endpoint: t
     deliver()
     delivery = WebhookDelivery.objects.get()
     assert (delivery.state, delivery.response_status, delivery.attempts) == (JobState.QUEUED, 500, 1)
-    assert delivery.reason == "It answered 500 Internal Server Error."
+    assert delivery.reason == "The receiver answered 500 Internal Server Error."
     assert timedelta(seconds=25) < delivery.run_after - timezone.now() < timedelta(seconds=34)
     deliver()
     assert len(there.got) == 1
@@ -180,7 +180,7 @@ def test_410_gone_disables_the_endpoint(there: Receiver, endpoint: tuple[Webhook
     deliver()
     endpoint[0].refresh_from_db()
     assert not endpoint[0].is_enabled
-    assert endpoint[0].disabled_because.startswith("It answered 410 Gone")
+    assert endpoint[0].disabled_because.startswith("The receiver answered 410 Gone")
     assert WebhookDelivery.objects.get().state == JobState.REJECTED
     with pytest.raises(ConflictError, match="disabled"):
         ping(endpoint=endpoint[0])
@@ -200,9 +200,9 @@ def test_redirects_and_private_addresses_are_failures(there: Receiver, endpoint:
     make_due()
     deliver()
     delivery = WebhookDelivery.objects.get()
-    assert "127.0.0.1 is no public address" in delivery.reason
+    assert "127.0.0.1 is not a public address" in delivery.reason
     assert (delivery.response_status, delivery.attempts, len(there.got)) == (None, 2, 1)
-    with pytest.raises(InvalidInputError, match="no public address"):
+    with pytest.raises(InvalidInputError, match="not a public address"):
         create_endpoint(url=there.url, types=EVERYTHING)
 
 
@@ -260,7 +260,7 @@ def operator(db: None) -> Client:
 def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator: Client) -> None:
     add = reverse("admin:events_webhookendpoint_add")
     given = {"url": there.url, "description": "Mirror", "types": ["model.activated"]}
-    assert b"no public address" in operator.post(add, {**given, "url": "https://10.0.0.1/"}).content
+    assert b"not a public address" in operator.post(add, {**given, "url": "https://10.0.0.1/"}).content
     shown = operator.post(add, given).content.decode()
     secret = shown.partition('<pre id="secret">')[2].partition("</pre>")[0]
     row = WebhookEndpoint.objects.get()
@@ -284,7 +284,7 @@ def test_the_console_adds_pings_renews_and_sends_again(there: Receiver, operator
     assert "whsec_" in renewed
     assert secret not in renewed
     wrong = operator.post(page, {"url": "ftp://x", "types": ["model.retired"]})
-    assert b"Give a whole address" in wrong.content
+    assert b"Give a complete URL" in wrong.content
     assert operator.post(page, {**given, "types": ["model.retired"], "is_enabled": "on"}).status_code == 302
     row.refresh_from_db()
     assert row.types == ["model.retired"]
