@@ -136,7 +136,7 @@ def resolve_choice(
             "threshold does. Set one by hand with a reason, or evaluate the version on more films.",
             "too-few-positives",
         )
-    value = _at_rate(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
+    value = _at_share(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
     if value is None:
         value = _on_curve(version, label, choice, curve)
     return Point(clamp_threshold(value), choice.strategy, choice.target, choice.reason)
@@ -189,26 +189,26 @@ def _on_curve(version: ModelVersion, label: str, choice: PointChoice, curve: Ope
     return reached[-1]
 
 
-def _at_rate(label: str, choice: PointChoice, recent: Sequence[float]) -> float:
-    rate = choice.target or 0.0
-    need = studies_for_rate(rate)
+def _at_share(label: str, choice: PointChoice, recent: Sequence[float]) -> float:
+    share = choice.target or 0.0
+    need = studies_for_share(share)
     if len(recent) < need:
         raise InvalidInputError(
-            f"{label}: a share of {rate:.1%} needs at least {need} recent studies, and there are {len(recent)}.",
+            f"{label}: a share of {share:.1%} needs at least {need} recent studies, and there are {len(recent)}.",
             "too-few-studies",
         )
-    return threshold_for_rate(recent, rate)
+    return threshold_for_share(recent, share)
 
 
-def studies_for_rate(rate: float) -> int:
+def studies_for_share(share: float) -> int:
     """The fewest studies of which this share flags at least one, and leaves at least one unflagged."""
-    return max(FEWEST_STUDIES, math.ceil(1.0 / min(rate, 1.0 - rate) - 1e-9))
+    return max(FEWEST_STUDIES, math.ceil(1.0 / min(share, 1.0 - share) - 1e-9))
 
 
-def threshold_for_rate(probabilities: Sequence[float], rate: float) -> float:
-    """The lowest threshold that flags at most this share of the studies; probabilities and rate are 0 to 1."""
+def threshold_for_share(probabilities: Sequence[float], share: float) -> float:
+    """The lowest threshold that flags at most this share of the studies; probabilities and share are 0 to 1."""
     ordered = sorted(probabilities, reverse=True)
-    allowed = math.floor(rate * len(ordered) + 1e-9)
+    allowed = math.floor(share * len(ordered) + 1e-9)
     if allowed >= len(ordered):
         return ordered[-1]
     above = [value for value in ordered[:allowed] if value > ordered[allowed]]

@@ -1,4 +1,7 @@
-"""The form that chooses an operating point, and its what-if figures, for the console and the portal."""
+"""The form to choose an operating point, and the context of its what-if figures.
+
+The operator console and the portal use both.
+"""
 
 from typing import Any
 
@@ -9,7 +12,7 @@ from apps.deployment.points import PointChoice, Strategy, operating_curves
 from apps.deployment.selectors import points_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
-from apps.trials.what_if import Evidence, charts, step, steps
+from apps.trials.what_if import RecentProbabilities, charts, threshold_effect, threshold_effects
 
 _OWN = "own"
 
@@ -20,9 +23,15 @@ class PointForm(forms.Form):
         required=False, min_value=0, max_value=1, help_text="Sensitivity, specificity or share of studies, 0 to 1."
     )
     value = forms.FloatField(
-        required=False, min_value=0, max_value=1, label="Threshold", help_text="Only where it is set by hand."
+        required=False,
+        min_value=0,
+        max_value=1,
+        label="Threshold",
+        help_text="Needed only when the threshold is set by hand.",
     )
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="Kept in the ledger for good.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 2}), help_text="The ledger keeps this reason permanently."
+    )
 
     @classmethod
     def of(cls, tenant: Tenant, version: ModelVersion, label: str, data: Any = None) -> "PointForm":
@@ -40,12 +49,14 @@ class PointForm(forms.Form):
         return PointChoice(given["strategy"], given["target"], given["value"], given["reason"])
 
 
-def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: Evidence) -> dict[str, Any]:
-    """The context of `trials/_what_if.html`: the point in force, and the effect of every other threshold."""
+def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: RecentProbabilities) -> dict[str, Any]:
+    """The context of `trials/_what_if.html`: the operating point in force, and the effect of a series of
+    other thresholds.
+    """
     curve = operating_curves(version).get(label)
     point = points_for(version, tenant.pk)[label]
-    shown = steps(found, curve)
-    now = step(float(point["value"]), found, curve) if point else None
+    shown = threshold_effects(found, curve)
+    now = threshold_effect(float(point["value"]), found, curve) if point else None
     return {
         "label": label,
         "version": version,

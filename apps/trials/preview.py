@@ -35,8 +35,8 @@ def preview_switch(
     Raises:
         ConflictError, UnavailableError: as `read_with_candidate`.
     """
-    serving, read = read_with_candidate(tenant=tenant, version=version, last=last, progress=progress)
-    return store_preview(tenant=tenant, from_version=serving, to_version=version, read=read, by=by)
+    serving, probabilities = read_with_candidate(tenant=tenant, version=version, last=last, progress=progress)
+    return store_preview(tenant=tenant, from_version=serving, to_version=version, probabilities=probabilities, by=by)
 
 
 def read_with_candidate(
@@ -67,7 +67,7 @@ def read_with_candidate(
     again = _read_again(version, readings, progress)
     both = [(each, found) for each, found in zip(readings, again, strict=True) if found is not None]
     return serving, PairedProbabilities(
-        former={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
+        current={label: [each.probabilities[label] for each, _ in both] for label in serving.manifest["labels"]},
         candidate={label: [found[label] for _, found in both] for label in version.manifest["labels"]},
         studies=len(both),
         refused=len(readings) - len(both),
@@ -75,7 +75,7 @@ def read_with_candidate(
 
 
 def _read_again(
-    version: ModelVersion, former: Sequence[RecentReading], progress: Callable[[int, int], None]
+    version: ModelVersion, readings: Sequence[RecentReading], progress: Callable[[int, int], None]
 ) -> list[dict[str, float] | None]:
     """The candidate's probabilities for each study; None where it refuses the image."""
     try:
@@ -83,15 +83,15 @@ def _read_again(
     except (engine.ArtifactInvalid, engine.PredictorUnavailable, OSError) as error:
         raise UnavailableError(f"{version} cannot be loaded: {error}", "version-unusable") from error
     found: list[dict[str, float] | None] = []
-    progress(0, len(former))
-    images = (ImageReading(instance=each.instance, stored_size=each.instance.shape) for each in former)
+    progress(0, len(readings))
+    images = (ImageReading(instance=each.instance, stored_size=each.instance.shape) for each in readings)
     with closing(ImageReader(engine.Sandbox(workers=settings.DECODER_PROCESSES))) as reader:
         for reading in reader.read(images, predictor, batch=settings.INFERENCE_BATCH_SIZE):
             if reading.failure is not None:
                 raise _failed(reading.failure)
             found.append(reading.probabilities or None)
-            if len(found) % PROGRESS_EVERY == 0 or len(found) == len(former):
-                progress(len(found), len(former))
+            if len(found) % PROGRESS_EVERY == 0 or len(found) == len(readings):
+                progress(len(found), len(readings))
     return found
 
 

@@ -12,7 +12,7 @@ from apps.studies.models import Instance
 
 @dataclass(frozen=True)
 class RecentReading:
-    """One study as the version read it last: calibrated probabilities by label, and the findings' ids."""
+    """The latest reading of one study by this version: calibrated probabilities and finding ids by label."""
 
     study_id: UUID
     instance: Instance
@@ -29,6 +29,7 @@ def recent_readings(*, version: ModelVersion, last: int) -> list[RecentReading]:
         .order_by("-id")
     )
     newest: dict[UUID, InferenceJob] = {}
+    # One study may have several jobs, so read twice as many.
     for job in jobs[: 2 * last]:
         newest.setdefault(job.study_id, job)
     chosen = list(newest.values())[:last]

@@ -10,13 +10,13 @@ from apps.registry.models import ModelVersion
 from apps.reports.models import FindingReview, Verdict
 from apps.trials.recent import RecentReading, recent_readings
 
-_STEPS = 60
+_MAX_THRESHOLDS = 60
 LAST = 1000
 _SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RecentProbabilities:
     """Calibrated probabilities of one finding: of recent studies, and of those that readers reviewed."""
 
     recent: Sequence[float]
@@ -26,7 +26,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Step:
+class ThresholdEffect:
     """One threshold and its effect; a figure is None where there are no data for it."""
 
     threshold: float
@@ -42,35 +42,37 @@ class Step:
         return self.__dict__
 
 
-def step(threshold: float, evidence: Evidence, curve: OperatingCurve | None) -> Step:
+def threshold_effect(threshold: float, data: RecentProbabilities, curve: OperatingCurve | None) -> ThresholdEffect:
     """The effect that this threshold would have had."""
-    share = share_flagged(evidence.recent, threshold)
-    flagged = round((share or 0.0) * len(evidence.recent))
+    share = share_flagged(data.recent, threshold)
+    flagged = round((share or 0.0) * len(data.recent))
     known = curve.at(threshold) if curve else (None, None)
-    missed = share_flagged(evidence.absent, threshold)
-    return Step(
+    missed = share_flagged(data.absent, threshold)
+    return ThresholdEffect(
         threshold=threshold,
         flagged=flagged,
         share=share,
-        per_day=flagged / evidence.days if evidence.recent else None,
+        per_day=flagged / data.days if data.recent else None,
         sensitivity=known[0],
         specificity=known[1],
-        reader_sensitivity=share_flagged(evidence.present, threshold),
+        reader_sensitivity=share_flagged(data.present, threshold),
         reader_specificity=None if missed is None else 1.0 - missed,
     )
 
 
-def steps(evidence: Evidence, curve: OperatingCurve | None) -> list[Step]:
-    """The slider's positions: the thresholds at which a figure changes, evenly thinned to `_STEPS`."""
-    seen = {value for value in (*evidence.recent, *evidence.present, *evidence.absent) if 0.0 < value < 1.0}
+def threshold_effects(data: RecentProbabilities, curve: OperatingCurve | None) -> list[ThresholdEffect]:
+    """The slider's positions: the thresholds at which a figure changes, evenly thinned to `_MAX_THRESHOLDS`."""
+    seen = {value for value in (*data.recent, *data.present, *data.absent) if 0.0 < value < 1.0}
     seen |= {vertex[0] for vertex in curve.vertices if 0.0 < vertex[0] < 1.0} if curve else set()
     ordered = sorted(seen)
-    if len(ordered) > _STEPS:
-        ordered = [ordered[round(index * (len(ordered) - 1) / (_STEPS - 1))] for index in range(_STEPS)]
-    return [step(threshold, evidence, curve) for threshold in ordered]
+    if len(ordered) > _MAX_THRESHOLDS:
+        ordered = [
+            ordered[round(index * (len(ordered) - 1) / (_MAX_THRESHOLDS - 1))] for index in range(_MAX_THRESHOLDS)
+        ]
+    return [threshold_effect(threshold, data, curve) for threshold in ordered]
 
 
-def charts(found: Sequence[Step]) -> list[Chart]:
+def charts(found: Sequence[ThresholdEffect]) -> list[Chart]:
     """Charts of flags per day, sensitivity and specificity against the threshold."""
     per_day = [(each.threshold, each.per_day) for each in found]
     quality = {
@@ -88,8 +90,11 @@ def charts(found: Sequence[Step]) -> list[Chart]:
     ]
 
 
-def evidence(*, version: ModelVersion, label: str) -> Evidence:
-    """Evidence from the latest studies that the version read; to agree means to confirm the version's result."""
+def recent_probabilities(*, version: ModelVersion, label: str) -> RecentProbabilities:
+    """The probabilities of one finding on the latest studies that the version read.
+
+    A reader who agrees confirms the version's result, and so says whether the finding is present.
+    """
     readings = recent_readings(version=version, last=LAST)
     probabilities = {each.finding_ids[label]: each.probabilities[label] for each in readings}
     reviews = FindingReview.objects.filter(finding__in=probabilities).values_list(
@@ -100,7 +105,9 @@ def evidence(*, version: ModelVersion, label: str) -> Evidence:
     for finding_id, positive, verdict in reviews:
         is_there = positive == (verdict == Verdict.AGREE)
         (present if is_there else absent).append(probabilities[finding_id])
-    return Evidence(recent=list(probabilities.values()), days=_days(readings), present=present, absent=absent)
+    return RecentProbabilities(
+        recent=list(probabilities.values()), days=_days(readings), present=present, absent=absent
+    )
 
 
 def _days(readings: list[RecentReading]) -> float:

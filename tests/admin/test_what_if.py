@@ -14,7 +14,7 @@ from apps.deployment.selectors import thresholds_for
 from apps.inference.models import Finding
 from apps.reports.models import FindingReview
 from apps.tenants.scope import tenant_tx
-from apps.trials.what_if import Evidence, step, steps
+from apps.trials.what_if import RecentProbabilities, threshold_effect, threshold_effects
 from tests.registry.versions import CURVE
 
 
@@ -91,12 +91,12 @@ def test_other_users_are_refused(north: Any, version: Any, sign_in: Any) -> None
 
 
 def test_a_step_is_counted_by_hand() -> None:
-    evidence = Evidence(recent=[0.1, 0.3, 0.5, 0.9], days=2.0, present=[0.9, 0.3], absent=[0.5])
-    found = step(0.4, evidence, OperatingCurve(CURVE, 40, "test"))
+    data = RecentProbabilities(recent=[0.1, 0.3, 0.5, 0.9], days=2.0, present=[0.9, 0.3], absent=[0.5])
+    found = threshold_effect(0.4, data, OperatingCurve(CURVE, 40, "test"))
     assert (found.flagged, found.share, found.per_day) == (2, 0.5, 1.0)
     assert (found.sensitivity, found.specificity) == (0.8, 0.7)
     assert (found.reader_sensitivity, found.reader_specificity) == (0.5, 0.0)
-    nothing = step(0.4, Evidence([], 1.0, [], []), None)
+    nothing = threshold_effect(0.4, RecentProbabilities([], 1.0, [], []), None)
     assert (nothing.flagged, nothing.per_day, nothing.sensitivity, nothing.reader_specificity) == (0, None, None, None)
-    many = Evidence([index / 1000 for index in range(1, 900)], 1.0, [], [])
-    assert len(steps(many, None)) == 60
+    many = RecentProbabilities([index / 1000 for index in range(1, 900)], 1.0, [], [])
+    assert len(threshold_effects(many, None)) == 60

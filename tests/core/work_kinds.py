@@ -155,8 +155,8 @@ class Previews(Kind):
 
     def complete(self, claim: Any) -> None:
         nothing: dict[str, list[float]] = {label: [] for label in LABELS}
-        read = PairedProbabilities(former=nothing, candidate=nothing, studies=0, refused=0)
-        complete_preview(job=claim, from_version=self.version, read=read)
+        read = PairedProbabilities(current=nothing, candidate=nothing, studies=0, refused=0)
+        complete_preview(job=claim, from_version=self.version, probabilities=read)
 
 
 class Deliveries(Kind):

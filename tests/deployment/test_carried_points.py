@@ -36,7 +36,7 @@ def choose(hospital: Any, version: ModelVersion, label: str, choice: PointChoice
 
 def read_alike(version: ModelVersion, scores: list[float]) -> PairedProbabilities:
     same = dict.fromkeys(version.manifest["labels"], scores)
-    return PairedProbabilities(former=same, candidate=same, studies=len(scores), refused=0)
+    return PairedProbabilities(current=same, candidate=same, studies=len(scores), refused=0)
 
 
 @pytest.mark.parametrize(("flagged", "is_proposed"), [(0, False), (4, False), (5, True), (25, True), (26, False)])
@@ -76,7 +76,7 @@ def test_a_preview_without_a_proposal_says_why_in_the_refusal(
 def previewed(hospital: Any, before: ModelVersion, after: ModelVersion, scores: list[float]) -> SwitchPreview:
     read = read_alike(before, scores)
     return store_preview(
-        tenant=hospital.tenant, from_version=before, to_version=after, read=read, by=Actor(name="test")
+        tenant=hospital.tenant, from_version=before, to_version=after, probabilities=read, by=Actor(name="test")
     )
 
 

@@ -10,7 +10,7 @@ from django.db import connection
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.models import Activation, ActivationRequest, OperatingPoint
-from apps.deployment.points import OperatingCurve, Point, PointChoice, resolve_choice, threshold_for_rate
+from apps.deployment.points import OperatingCurve, Point, PointChoice, resolve_choice, threshold_for_share
 from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import (
     activate,
@@ -111,12 +111,12 @@ def test_a_version_without_a_curve_names_the_command_that_evaluates_it(first: Mo
 
 def test_the_threshold_for_a_share_never_exceeds_it() -> None:
     for rate in (0.01, 0.1, 0.255, 0.5, 0.99):
-        threshold = threshold_for_rate(RECENT, rate)
+        threshold = threshold_for_share(RECENT, rate)
         assert rate - 0.011 <= sum(value >= threshold for value in RECENT) / 100 <= rate
     # Half of the studies score the same: they are flagged together, or not at all.
     tied = [0.9] * 5 + [0.4] * 50 + [0.1] * 45
-    assert sum(value >= threshold_for_rate(tied, 0.2) for value in tied) == 5
-    assert sum(value >= threshold_for_rate(tied, 0.01) for value in tied) == 0
+    assert sum(value >= threshold_for_share(tied, 0.2) for value in tied) == 5
+    assert sum(value >= threshold_for_share(tied, 0.01) for value in tied) == 0
 
 
 def test_between_vertices_a_curve_takes_the_one_above() -> None:
@@ -285,7 +285,7 @@ def test_a_version_that_reads_fewer_findings(north: Any, first: ModelVersion) ->
     choose(north, first, "Mass", PointChoice("sensitivity", 0.8))
     studies = [0.1, 0.6, 0.9]
     read = PairedProbabilities(
-        former=dict.fromkeys(first.manifest["labels"], studies),
+        current=dict.fromkeys(first.manifest["labels"], studies),
         candidate=dict.fromkeys(fewer.manifest["labels"], studies),
         studies=3,
         refused=0,

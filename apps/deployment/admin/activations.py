@@ -25,7 +25,9 @@ from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, reference, r
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="Kept in the ledger for good.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), help_text="The ledger keeps this reason permanently."
+    )
 
 
 class UnpinForm(ReasonForm):

@@ -58,7 +58,7 @@ def _uses(version: ModelVersion) -> dict[str, str]:
 def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str, str]:
     none = [label for label in version.manifest["labels"] if version.thresholds[label] is None]
     risks = [
-        "A finding below its operating point is not excluded, and a map is no outline of a lesion.",
+        "A finding below its operating point is not excluded, and a map is not the outline of a lesion.",
         "Probabilities follow the share of disease among the films it was calibrated on; elsewhere they may differ."
         if version.is_calibrated
         else "Probabilities are the network's own: they are not calibrated.",

@@ -23,7 +23,7 @@ from apps.registry.models import ModelVersion
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.services import require_role
 from apps.trials.point_form import PointForm, what_if_context
-from apps.trials.what_if import Evidence, evidence
+from apps.trials.what_if import RecentProbabilities, recent_probabilities
 
 _CHANGES = 50
 
@@ -59,7 +59,7 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
     version = version_for(request.tenant.id)
     if version is None or label not in version.manifest["labels"]:
         raise NotFoundError("The version in service has no such finding.")
-    found = evidence(version=version, label=label)
+    found = recent_probabilities(version=version, label=label)
     form = PointForm.of(request.tenant, version, label, request.POST if request.method == "POST" else None)
     if request.method == "POST":
         if not settings.HOSPITALS_SET_POINTS:
@@ -75,7 +75,9 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
     return render(request, "portal/point.html", context)
 
 
-def _set(request: MemberRequest, form: PointForm, version: ModelVersion, label: str, found: Evidence) -> bool:
+def _set(
+    request: MemberRequest, form: PointForm, version: ModelVersion, label: str, found: RecentProbabilities
+) -> bool:
     if request.POST.get("version") != str(version):
         raise ConflictError(f"{version} reads here by now: look at what its thresholds do first.")
     try:

@@ -24,7 +24,7 @@ from apps.tenants.operator_admin import OperatorAdmin
 from apps.tenants.scope import tenant_tx
 from apps.trials.point_form import PointForm, what_if_context
 from apps.trials.readings import find_study_ids, readings_of, studies_read_by
-from apps.trials.what_if import Evidence, evidence
+from apps.trials.what_if import RecentProbabilities, recent_probabilities
 
 
 class ReadByForm(forms.Form):
@@ -81,7 +81,7 @@ class OperatingPointAdmin(OperatorAdmin):
             messages.error(request, f"{label} is not a finding of {version}.")
             return HttpResponseRedirect(request.path)
         with tenant_tx(tenant.pk):
-            found = evidence(version=version, label=label)
+            found = recent_probabilities(version=version, label=label)
         record_operator_access(request, [tenant.pk])
         form = PointForm.of(tenant, version, label, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and self._set(request, form, tenant, version, label, found):
@@ -122,7 +122,7 @@ class OperatingPointAdmin(OperatorAdmin):
         tenant: Tenant,
         version: ModelVersion,
         label: str,
-        found: Evidence,
+        found: RecentProbabilities,
     ) -> bool:
         try:
             entry = set_points(

@@ -42,10 +42,10 @@ class Command(BaseCommand):
 
 
 def _preview(job: PreviewJob) -> None:
-    serving, read = read_with_candidate(
+    serving, probabilities = read_with_candidate(
         tenant=job.for_tenant,
         version=job.model_version,
         last=job.last,
         progress=lambda done, of: note_progress(job=job, done=done, of=of),
     )
-    complete_preview(job=job, from_version=serving, read=read)
+    complete_preview(job=job, from_version=serving, probabilities=probabilities)
