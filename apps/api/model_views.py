@@ -17,7 +17,7 @@ from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
 
-_DESCRIBED = ("labels", "input_space", "grid", "threshold_notes", "calibration", "metrics", "card")
+_MANIFEST_FIELDS = ("labels", "input_space", "grid", "threshold_notes", "calibration", "metrics", "card")
 # The format of an array for /predict, which is the same for all versions.
 _TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "float32"}
 
@@ -25,13 +25,13 @@ _TENSOR = {"channel_order": "grey, grey, grey", "layout": "NCHW", "dtype": "floa
 class ModelListView(ReadView):
     @extend_schema(
         operation_id="listModels",
-        summary="The model versions that may be named",
+        summary="The model versions that a request may select",
         responses=ModelListSerializer,
         tags=["Models"],
     )
     def get(self, request: Request) -> Response:
-        active = _active_id()
-        results = [_summary(version, active) for version in nameable_versions(current_tenant_id())]
+        in_service_id = _in_service_id()
+        results = [_summary(version, in_service_id) for version in nameable_versions(current_tenant_id())]
         return Response(ModelListSerializer({"intended_use": settings.INTENDED_USE_NOTICE, "results": results}).data)
 
 
@@ -48,21 +48,21 @@ class ModelView(ReadView):
     )
     def get(self, request: Request, name: str, number: str) -> Response:
         version = find_version(f"{name}:{number}", among=nameable_versions(current_tenant_id()))
-        described = {part: version.manifest[part] for part in _DESCRIBED}
+        described = {name: version.manifest[name] for name in _MANIFEST_FIELDS}
         described["thresholds"] = points_for(version, current_tenant_id())
         described["data"] = version.data
         described["input_space"] = described["input_space"] | _TENSOR
-        whole = _summary(version, _active_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
-        return Response(ModelSerializer(whole).data)
+        response = _summary(version, _in_service_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
+        return Response(ModelSerializer(response).data)
 
 
-def _active_id() -> UUID | None:
-    """The version that reads the caller's studies."""
+def _in_service_id() -> UUID | None:
+    """The id of the version in service for the caller's tenant, or None."""
     version = version_for(current_tenant_id())
     return version.pk if version else None
 
 
-def _summary(version: ModelVersion, active: UUID | None) -> dict[str, Any]:
+def _summary(version: ModelVersion, in_service_id: UUID | None) -> dict[str, Any]:
     return {
         "model_version": str(version),
         "name": version.name,
@@ -70,6 +70,6 @@ def _summary(version: ModelVersion, active: UUID | None) -> dict[str, Any]:
         "architecture": version.architecture,
         "sha256": version.sha256,
         "registered": version.registered,
-        "in_service": version.pk == active,
+        "in_service": version.pk == in_service_id,
         "url": reverse("api:model", kwargs={"name": version.name, "number": version.number}),
     }

@@ -22,19 +22,19 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
         "errors": {"type": "object", "description": "Messages by parameter.", "additionalProperties": True},
     },
 }
-_ALWAYS = {
-    "401": "No valid API key and no signed-in member.",
-    "403": "The API key lacks the scope that this address needs.",
+_COMMON_ERRORS = {
+    "401": "The request has no valid API key and no session of a member.",
+    "403": "The API key lacks the scope that this path needs.",
     "503": "A part of the service did not answer; try again after `Retry-After` seconds.",
 }
 _WITH_A_BODY = {
     "404": "There is no model version of that name.",
     "413": "The body is too large, or has too many images.",
-    "415": "The body has a type or an encoding that this address does not accept.",
+    "415": "The body has a type or an encoding that this path does not accept.",
     "429": "You have too many concurrent requests; try again after `Retry-After` seconds.",
 }
 _BAD_PARAMETERS = "A parameter is unknown or out of range."
-_NOT_FOUND = "There is no such object in this hospital, or its address is wrong."
+_NOT_FOUND = "There is no such object in this hospital, or the path is wrong."
 
 
 class TenantAuthenticationScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ class ApiSchema(AutoSchema):
             name="Problem", type=ResolvedComponent.SCHEMA, schema=_PROBLEM_SCHEMA, object="Problem"
         )
         self.registry.register_on_missing(problem)
-        meanings = dict(_ALWAYS)
+        meanings = dict(_COMMON_ERRORS)
         if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
             meanings["400"] = _BAD_PARAMETERS
         if "requestBody" in operation:

@@ -20,19 +20,19 @@ FORM: Final = "multipart/form-data"
 FILES: Final = ("application/dicom", "image/png", "image/jpeg")
 
 
-def kind_of(request: HttpRequest) -> str:
+def content_type_of(request: HttpRequest) -> str:
     """The media type of the request's body.
 
     Raises:
         UnsupportedTypeError: ``/predict`` does not accept this type, or this Content-Encoding.
     """
-    kind = (request.content_type or "").lower()
-    if kind not in (*FILES, FORM, NPY):
+    content_type = (request.content_type or "").lower()
+    if content_type not in (*FILES, FORM, NPY):
         raise UnsupportedTypeError(f"Send {', '.join(FILES)}, several of them as {FORM}, or {NPY}.")
-    encodings = ("identity", "gzip") if kind == NPY else ("identity",)
+    encodings = ("identity", "gzip") if content_type == NPY else ("identity",)
     if request.headers.get("Content-Encoding", "identity").lower() not in encodings:
         raise UnsupportedTypeError(f"Send the body with Content-Encoding {' or '.join(encodings)}.")
-    return kind
+    return content_type
 
 
 def receive_tensor(request: HttpRequest) -> bytes:
@@ -48,14 +48,14 @@ def receive_tensor(request: HttpRequest) -> bytes:
     return body
 
 
-def receive_files(request: HttpRequest, kind: str, spool: Spool) -> list[ImageFile]:
+def receive_files(request: HttpRequest, content_type: str, spool: Spool) -> list[ImageFile]:
     """The files of the request, spooled.
 
     Raises:
         InvalidInputError: there is none, or the body is malformed or cut off.
         TooLargeError, OutOfSpaceError
     """
-    return _form(request, spool) if kind == FORM else [_single(request, spool)]
+    return _form(request, spool) if content_type == FORM else [_single(request, spool)]
 
 
 def _single(request: HttpRequest, spool: Spool) -> ImageFile:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from apps.api.base import ApiView
 from apps.api.filters import read_query
-from apps.api.predict_bodies import FILES, FORM, NPY, kind_of, receive_files, receive_tensor
+from apps.api.predict_bodies import FILES, FORM, NPY, content_type_of, receive_files, receive_tensor
 from apps.api.serializers import PredictionSerializer, PredictQuerySerializer
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
@@ -47,12 +47,12 @@ in fields of any name; the type of an image is read from its bytes. Or send imag
 input space, which `GET /api/v1/models/{name}/{number}/` describes. You may send it with `Content-Encoding: gzip`.
 
 The answer has one entry for each image, in their order. An image that the input check refuses is a result:
-`gate.accepted` is false, `gate.reason` is the reason, and there are no findings. So is one of several images that
-cannot be read. Where no image can be read, the answer is a problem document with the reason of the first.
+`gate.accepted` is false, `gate.reason` is the reason, and there are no findings. An image that cannot be read is also a
+result, if at least one other image can be read. If no image can be read, the answer is a problem document with the
+reason for the first image.
 
-Nothing is stored but a line in the audit trail: the caller, the number of images and the version. Too many concurrent
-requests are answered with 429 (of your hospital) or 503 (of all hospitals) and `Retry-After`; so is a version that is
-being loaded.
+Only one audit event is stored: the caller, the number of images and the version. Too many concurrent requests are
+answered with 429 (of your hospital) or 503 (of all hospitals) and `Retry-After`; so is a version that is being loaded.
 """
 
 
@@ -79,21 +79,21 @@ class PredictView(ApiView):
     def post(self, request: Request) -> Response:
         raw: Any = request._request
         query = read_query(request.query_params, PredictQuerySerializer)
-        kind = kind_of(raw)
+        content_type = content_type_of(raw)
         with predict_limits().pending(raw.tenant.id):
             requested = requested_version(query.get("model_version"), raw.tenant.id)
-            if kind == NPY:
-                readings, used = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
+            if content_type == NPY:
+                readings, loaded = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
             else:
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
-                    files = receive_files(raw, kind, spool)
-                    readings, used = _read_files(files, requested, query["heatmaps"])
-            entries = _entries(readings, used, thresholds_for(used.version, raw.tenant.id), query["heatmaps"])
+                    files = receive_files(raw, content_type, spool)
+                    readings, loaded = _read_files(files, requested, query["heatmaps"])
+            entries = _entries(readings, loaded, thresholds_for(loaded.version, raw.tenant.id), query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
                 action=AuditEvent.Action.IMAGES_PREDICTED,
                 by=actor_of(raw),
-                object_id=used.version.pk,
+                object_id=loaded.version.pk,
                 amount=len(readings),
             )
         return Response(entries)
@@ -104,39 +104,41 @@ _Readings = tuple[Sequence[ImageReading], LoadedVersion]
 
 def _read_tensor(data: bytes, requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    used = requested.loaded(deadline, is_preprocessed=True)
-    images = read_tensor(data, used.predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
-    _require_few(len(images), heatmaps)
+    loaded = requested.loaded(deadline, is_preprocessed=True)
+    images = read_tensor(data, loaded.predictor.manifest.input_space, settings.PREDICT_MAX_IMAGES)
+    _check_heatmap_limit(len(images), heatmaps)
     with predict_limits().running(deadline):
-        return predict_preprocessed(images, used.predictor), used
+        return predict_preprocessed(images, loaded.predictor), loaded
 
 
 def _read_files(files: list[ImageFile], requested: RequestedVersion, heatmaps: bool) -> _Readings:
     deadline = time.monotonic() + settings.PREDICT_SECONDS
-    _require_few(len(files), heatmaps)
-    used = requested.loaded(deadline, is_preprocessed=False)
+    _check_heatmap_limit(len(files), heatmaps)
+    loaded = requested.loaded(deadline, is_preprocessed=False)
     with predict_limits().running(deadline):
-        readings = read_files(files, used.predictor, image_reader(), batch=DECODED_AHEAD, deadline=deadline)
-        return list(readings), used
+        readings = read_files(files, loaded.predictor, image_reader(), batch=DECODED_AHEAD, deadline=deadline)
+        return list(readings), loaded
 
 
-def _require_few(count: int, heatmaps: bool) -> None:
+def _check_heatmap_limit(count: int, heatmaps: bool) -> None:
     most = settings.PREDICT_MAX_HEATMAP_IMAGES
     if heatmaps and count > most:
-        raise TooLargeError(f"Heatmaps come with {most} images at most: send fewer at once.", "too-many-images")
+        raise TooLargeError(
+            f"Heatmaps are available for at most {most} images in one request: send fewer images.", "too-many-images"
+        )
 
 
 def _entries(
-    readings: Sequence[ImageReading], used: LoadedVersion, thresholds: Mapping[str, float | None], heatmaps: bool
+    readings: Sequence[ImageReading], loaded: LoadedVersion, thresholds: Mapping[str, float | None], heatmaps: bool
 ) -> list[dict[str, Any]]:
-    if not any(reading.was_checked for reading in readings):
+    if not any(reading.reached_input_check for reading in readings):
         raise _unreadable(readings)
     for reading in readings:
         PREDICTIONS.labels(
-            "read" if reading.probabilities else "refused" if reading.was_checked else "unreadable"
+            "read" if reading.probabilities else "refused" if reading.reached_input_check else "unreadable"
         ).inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
-    name, predictor = str(used.version), used.predictor
+    name, predictor = str(loaded.version), loaded.predictor
     return [
         prediction_json(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps)
         | notice
@@ -149,6 +151,6 @@ def _unreadable(readings: Sequence[ImageReading]) -> InvalidInputError | Unavail
     first = readings[0].input_check
     assert first.reason is not None
     PREDICTIONS.labels("unreadable").inc(len(readings))
-    kind = UnavailableError if readings[0].failure else InvalidInputError
+    error_class = UnavailableError if readings[0].failure else InvalidInputError
     several = f"None of the {len(readings)} images can be read. The first: " if len(readings) > 1 else ""
-    return kind(f"{several}{first.detail}", first.reason)
+    return error_class(f"{several}{first.detail}", first.reason)

@@ -11,6 +11,8 @@ from apps.reports.models import ReportStatus
 ORDERINGS = ("-received", "received", "-study_date", "study_date", "-top_probability", "top_probability")
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE = 200
+# A model version's name is a slug.
+_VERSION_PATTERN = r"\A[-a-zA-Z0-9_]{1,100}:[0-9]{1,9}\Z"
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -73,7 +75,7 @@ class StudySerializer(serializers.Serializer[Any]):
     report_status = serializers.ChoiceField(
         choices=ReportStatus.choices,
         allow_null=True,
-        help_text="Of the signed report as long as there is one, whatever was read later.",
+        help_text="The status of the signed report, if there is one. Later readings do not change it.",
     )
     former_reports = FormerReportSerializer(many=True, help_text="Signed versions that were amended, newest first.")
     new_images_since_report = serializers.BooleanField(help_text="Images arrived after the signature.")
@@ -85,7 +87,7 @@ class StudySerializer(serializers.Serializer[Any]):
 
 class StudyPageSerializer(serializers.Serializer[Any]):
     intended_use = serializers.CharField()
-    next = serializers.CharField(allow_null=True, help_text="Address of the next page; null on the last one.")
+    next = serializers.CharField(allow_null=True, help_text="URL of the next page; null on the last one.")
     results = StudySerializer(many=True)
 
 
@@ -94,50 +96,60 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
 
     status = serializers.MultipleChoiceField(choices=STUDY_STATUSES, required=False, help_text="May be repeated.")
     report_status = serializers.ChoiceField(
-        choices=ReportStatus.choices, required=False, help_text="Of the signed report as long as there is one."
+        choices=ReportStatus.choices, required=False, help_text="The status of the signed report, if there is one."
     )
     demographics_conflict = serializers.BooleanField(required=False)
     accession_number = serializers.CharField(max_length=64, required=False)
     patient_id = serializers.CharField(
-        max_length=64, required=False, help_text="The whole PatientID, of whichever issuer."
+        max_length=64, required=False, help_text="The complete PatientID, from any issuer."
     )
     study_date_from = serializers.DateField(required=False)
     study_date_to = serializers.DateField(required=False)
     study_instance_uid = serializers.RegexField(r"\A[0-9.]{1,64}\Z", required=False)
     model_version = serializers.RegexField(
-        r"\A[-\w]{1,100}:[0-9]{1,9}\Z", required=False, help_text="name:number. Studies that this version has read."
+        _VERSION_PATTERN, required=False, help_text="name:number. Studies that this version has read."
     )
     label = serializers.ChoiceField(  # type: ignore[assignment]
         choices=engine.LABELS,
         required=False,
-        help_text="The finding for `positive` and `min_probability`; alone: studies where it is positive.",
+        help_text="The finding that `positive` and `min_probability` apply to. Without them: studies where this "
+        "finding is positive.",
     )
     positive = serializers.BooleanField(
-        required=False, help_text="With `label`: that finding is positive, or not. Else: any finding is, or none."
+        required=False,
+        help_text="With `label`: whether that finding is positive. Without `label`: true for any positive finding, "
+        "false for none.",
     )
     min_probability = serializers.FloatField(
-        min_value=0, max_value=1, required=False, help_text="With `label`: of that finding. Else: of any finding."
+        min_value=0,
+        max_value=1,
+        required=False,
+        help_text="With `label`: the lowest probability of that finding. Without `label`: of any finding.",
     )
     ordering = serializers.ChoiceField(choices=ORDERINGS, default=ORDERINGS[0])
     page_size = serializers.IntegerField(min_value=1, max_value=LARGEST_PAGE, default=DEFAULT_PAGE_SIZE)
-    cursor = serializers.CharField(required=False, max_length=200, help_text="From `next` of the page before.")
+    cursor = serializers.CharField(
+        required=False, max_length=200, help_text="The cursor from `next` of the previous page."
+    )
 
 
 class PredictQuerySerializer(serializers.Serializer[Any]):
     """The query parameters of ``/predict``."""
 
     model_version = serializers.RegexField(
-        r"\A[-a-zA-Z0-9_]{1,100}:[0-9]{1,9}\Z",
+        _VERSION_PATTERN,
         required=False,
         help_text="name:number, one of /api/v1/models/; without it the version in service answers.",
     )
     heatmaps = serializers.BooleanField(
-        default=False, help_text="Add to each finding where the model looked. For few images at once."
+        default=False,
+        help_text="Add a heatmap to each finding: the image regions that raised its logit. For a small number of "
+        "images only.",
     )
 
 
 class GateSerializer(serializers.Serializer[Any]):
-    accepted = serializers.BooleanField(help_text="Whether the image was read as a frontal chest film.")
+    accepted = serializers.BooleanField(help_text="Whether the image passed the input check.")
     reason = serializers.CharField(allow_null=True, help_text="Stable name of the refusal, in kebab-case.")
     detail = serializers.CharField(allow_blank=True, help_text="The refusal as text.")
 
@@ -185,7 +197,7 @@ class ModelListSerializer(serializers.Serializer[Any]):
 class InputSpaceSerializer(serializers.Serializer[Any]):
     """The network's input: grey 0..255 / 255, then (value - mean) / std for each channel."""
 
-    size = serializers.IntegerField(help_text="Pixels a side of the square input.")
+    size = serializers.IntegerField(help_text="Width and height of the square input tensor, in pixels.")
     fit = serializers.ChoiceField(
         choices=engine.FITS,
         help_text="stretch: both sides become `size`; crop: the short side becomes `size`, the long one is cropped.",
@@ -195,7 +207,7 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
         help_text="area averages when shrinking and is bilinear when enlarging, each axis by itself.",
     )
     channels = serializers.IntegerField()
-    channel_order = serializers.CharField(help_text="The grey film in each channel; a colour picture's luminance.")
+    channel_order = serializers.CharField(help_text="The grey image in each channel; of a colour image, its luminance.")
     layout = serializers.CharField()
     dtype = serializers.CharField()
     mean = serializers.ListField(child=serializers.FloatField(), min_length=3, max_length=3)
@@ -203,16 +215,18 @@ class InputSpaceSerializer(serializers.Serializer[Any]):
 
 
 class OperatingPointSerializer(serializers.Serializer[Any]):
-    value = serializers.FloatField(help_text="Positive from this calibrated probability up.")
+    value = serializers.FloatField(
+        help_text="The finding is positive if its calibrated probability is at least this value."
+    )
     strategy = serializers.CharField()
     positives = serializers.IntegerField(
         allow_null=True,
-        help_text="Validation films with the finding that it was chosen on; null where this is not known.",
+        help_text="The number of validation images with the finding that it was chosen on; null if this is unknown.",
     )
 
 
 class CalibrationSerializer(serializers.Serializer[Any]):
-    """probability = 1 / (1 + exp(-(a × logit + b))), fitted on validation films."""
+    """probability = 1 / (1 + exp(-(a × logit + b))), fitted on validation images."""
 
     a = serializers.FloatField()
     b = serializers.FloatField()
@@ -221,7 +235,12 @@ class CalibrationSerializer(serializers.Serializer[Any]):
 class ModelSerializer(ModelSummarySerializer):
     labels = serializers.ListField(child=serializers.CharField())
     input_space = InputSpaceSerializer()
-    grid = serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2)
+    grid = serializers.ListField(
+        child=serializers.IntegerField(),
+        min_length=2,
+        max_length=2,
+        help_text="Rows and columns of the class activation map.",
+    )
     thresholds = serializers.DictField(
         child=OperatingPointSerializer(allow_null=True), help_text="By label; null where there is no operating point."
     )

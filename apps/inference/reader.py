@@ -57,7 +57,7 @@ class ImageReading:
         stored_size: rows and columns by the image's attributes; the reply of the decoder is compared with them.
         refusal: why the image must not be scored; another attempt would not help.
         failure: why there is no result though the image may be good.
-        was_checked: whether the input check decided; False where the image could not be read.
+        reached_input_check: whether the input check decided; False where the image could not be read.
         decoding: the decoder's answer, from `ImageReader.start_decoding` on.
         input_tensor: uint8 (S, S), from decoding until the network has computed it.
         rows, columns: the size of the displayed image, for its heatmaps.
@@ -72,7 +72,7 @@ class ImageReading:
     stored_size: tuple[int, int] | None = None
     refusal: engine.InputCheckResult | None = None
     failure: ReadingFailure | None = None
-    was_checked: bool = False
+    reached_input_check: bool = False
     decoding: "Future[engine.LoadedInput] | None" = None
     input_tensor: NDArray[np.uint8] | None = None
     rows: int = 0
@@ -100,7 +100,7 @@ class ImageReading:
 
     def apply_check(self, result: "engine.InputCheckResult") -> None:
         """Take the input check's result, which refuses the image or lets it pass."""
-        self.was_checked, self.refusal = True, None if result.accepted else result
+        self.reached_input_check, self.refusal = True, None if result.accepted else result
 
     def open_file(self) -> AbstractContextManager[Path]:
         """The image as a file on this machine; a remote one is downloaded. Raises as `local_path`."""

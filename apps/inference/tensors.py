@@ -100,7 +100,7 @@ def _require_plausible(images: NDArray[np.float32], space: "engine.InputSpace") 
     if not within.all():
         channel = int(np.argmin(within))
         if np.isnan(least[channel]):
-            raise InvalidInputError(f"Channel {channel} has values that are no number (NaN).", "tensor-values")
+            raise InvalidInputError(f"Channel {channel} has values that are not numbers (NaN).", "tensor-values")
         raise InvalidInputError(
             f"Channel {channel} has values from {least[channel]:.4g} to {most[channel]:.4g}, and a film gives "
             f"{low[channel]:.4g} to {high[channel]:.4g} at the very most: scale its grey to 0..1, subtract the mean "

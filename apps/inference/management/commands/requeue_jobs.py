@@ -79,5 +79,5 @@ def _time(text: str) -> datetime.datetime:
     if moment is None and day is not None:
         moment = datetime.datetime.combine(day, datetime.time())
     if moment is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-11-28 or 2026-11-28T14:30.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-28 or 2026-11-28T14:30.")
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
