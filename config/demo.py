@@ -1,4 +1,4 @@
-"""``python -m config.demo``: the whole of Checxray on this machine, in the foreground (``make demo``)."""
+"""``python -m config.demo`` (``make demo``): run all processes of Checxray on this machine, in the foreground."""
 
 import contextlib
 import fcntl
@@ -23,14 +23,18 @@ from apps.tenants.roles import ROLES
 from config.embedded import keep_running, paths, running_services
 from config.embedded.postgres import EmbeddedServiceError
 from config.env import EnvironmentVariableError, env_bool, env_int, env_str, home
-from config.preconditions import missing
+from config.preconditions import missing_precondition
 from config.processes import ENVIRONMENT, NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
 _READY_SECONDS = 240
 _EMBEDDED = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
 # Requests of the supervisor to its own web server must not use a proxy of the environment.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_OPENER_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class _NotReadyError(Exception):
+    """The services did not become ready in time; the message says where to look."""
 
 
 def show(text: str) -> None:
@@ -52,13 +56,13 @@ def require_free_port(name: str, port: int) -> None:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
+def _exclusive_lock() -> Iterator[None]:
     with (paths.socket_folder() / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(
-                _fail(f"it runs already on {home()}. Stop it, or set CHECXRAY_HOME to another folder.")
+                _fail(f"it already runs with the home folder {home()}. Stop it, or set CHECXRAY_HOME to another.")
             ) from None
         yield
 
@@ -71,7 +75,7 @@ def _prepare() -> None:
         call_command("setup_storage")
     show("  database   applying migrations")
     call_command("migrate", verbosity=0)
-    # Needed after an upgrade. Instances that it cannot read are listed; the demo starts nevertheless.
+    # An upgrade needs this. The command lists the instances that it cannot read, and the demo starts all the same.
     with contextlib.suppress(CommandError):
         call_command("fill_study_demographics")
     call_command("collectstatic", interactive=False, verbosity=0)
@@ -79,8 +83,8 @@ def _prepare() -> None:
     call_command("seed_demo", films=env_str("FILMS") or None, empty=env_bool("DEMO_EMPTY"))
 
 
-def _metrics_folder() -> Path:
-    """The folder of the metrics of all processes, so that /metrics includes the workers; emptied at each start."""
+def _empty_metrics_folder() -> Path:
+    """Create an empty folder for the metrics of all processes. /metrics reads it, so it includes the workers."""
     folder = paths.socket_folder() / "metrics"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -95,7 +99,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
             "PORT": str(port),
             "BIND": f"127.0.0.1:{port}",
             "DIMSE_PORT": str(dimse_port),
-            "PROMETHEUS_MULTIPROC_DIR": str(_metrics_folder()),
+            "PROMETHEUS_MULTIPROC_DIR": str(_empty_metrics_folder()),
         }
     )
     return [Service(name, command(name), environment) for name in NAMES]
@@ -103,7 +107,7 @@ def _services(port: int, dimse_port: int) -> list[Service]:
 
 def _readiness(base_url: str) -> dict[str, object] | None:
     try:
-        with _DIRECT.open(f"{base_url}/readyz", timeout=5) as answer:
+        with _OPENER_WITHOUT_PROXY.open(f"{base_url}/readyz", timeout=5) as answer:
             return json.load(answer) if answer.status == 200 else None
     except urllib.error.HTTPError:
         return None
@@ -119,7 +123,7 @@ def _wait_until_ready(supervisor: Supervisor, base_url: str) -> bool:
             return True
         supervisor.check()
         if time.monotonic() > deadline:
-            raise ProcessKeepsDyingError(
+            raise _NotReadyError(
                 f"the services did not become ready: see the logs in {home() / 'logs'} and {base_url}/readyz."
             )
         if time.monotonic() - shown > 10:
@@ -130,7 +134,7 @@ def _wait_until_ready(supervisor: Supervisor, base_url: str) -> bool:
 
 
 def run() -> int:
-    problem = missing()
+    problem = missing_precondition()
     if problem:
         return _fail(problem)
     port, dimse_port = env_int("PORT", 8000), env_int("DIMSE_PORT", 11112)
@@ -141,9 +145,13 @@ def run() -> int:
     show(f"Checxray: home {home()}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    with _only_one():
+    with _exclusive_lock():
         embedded = [name for name, replaced in _EMBEDDED.items() if not env_str(replaced)]
-        show(f"  services   starting {' and '.join(embedded)}" if embedded else "  services   external ones")
+        show(
+            f"  services   starting {' and '.join(embedded)}"
+            if embedded
+            else "  services   using external PostgreSQL and Valkey"
+        )
         with running_services():
             django.setup()
             _prepare()
@@ -154,7 +162,7 @@ def run() -> int:
 
 
 def _interrupt(*_: object) -> None:
-    """The signal handler during set-up: an exception runs every `finally`, so that started servers are stopped."""
+    """Signal handler during set-up: it raises, so every `finally` runs and stops the started servers."""
     raise KeyboardInterrupt
 
 
@@ -165,7 +173,7 @@ def _serve(supervisor: Supervisor, base_url: str) -> int:
             show(f"  accounts   {home() / 'demo.json'}")
             show(f"\nChecxray is ready: {base_url}")
             supervisor.watch()
-    except ProcessKeepsDyingError as error:
+    except (ProcessKeepsDyingError, _NotReadyError) as error:
         return _fail(str(error))
     finally:
         show("\nStopping")

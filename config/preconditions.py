@@ -9,7 +9,7 @@ _PANGO = """WeasyPrint cannot find the Pango library, which draws the report's t
 _INTEL_MAC = "PyTorch has no wheels for Intel Macs: use an Apple-silicon Mac or a Linux machine."
 
 
-def missing() -> str | None:
+def missing_precondition() -> str | None:
     """What is missing on this machine and how to get it, or None."""
     if sys.version_info < (3, 11):
         found = platform.python_version()
@@ -24,6 +24,6 @@ def missing() -> str | None:
 
 
 if __name__ == "__main__":
-    problem = missing()
+    problem = missing_precondition()
     if problem:
         sys.exit(problem)

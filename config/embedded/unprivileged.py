@@ -1,8 +1,8 @@
 """``python -m config.embedded.unprivileged PROGRAM ARG...``: run a program that refuses to run as root.
 
 PostgreSQL checks that its effective user is not root. Under root this launcher enters a Linux user namespace that maps
-root to user 1000: the files still belong to root, no system user is created and no folder is opened to others. For any
-other user it only executes the program.
+root to user 1000: the files still belong to root, no system user is created and no folder gets wider permissions. For
+any other user it only executes the program.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _CLONE_NEWUSER = 0x10000000
 _INNER_ID = 1000
 
 
-def _leave_root() -> None:
+def _enter_user_namespace() -> None:
     if sys.platform != "linux":
         raise SystemExit("The embedded PostgreSQL cannot run as root here: use an ordinary user or set DATABASE_URL.")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -31,5 +31,5 @@ def _leave_root() -> None:
 
 if __name__ == "__main__":
     if os.geteuid() == 0:
-        _leave_root()
+        _enter_user_namespace()
     os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606

@@ -103,7 +103,7 @@ class _Incoming:
                     await self.read()
 
 
-class Adapter:
+class SpoolingAdapter:
     """The ASGI application of one web process."""
 
     def __init__(self, application: Application) -> None:

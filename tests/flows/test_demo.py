@@ -104,7 +104,7 @@ def test_the_demo_starts_serves_stops_and_starts_again(tmp_path: Path) -> None:
 
         with demo(home, **ports | {"PORT": str(free_port()), "DIMSE_PORT": str(free_port())}) as second:
             assert second.process.wait(60) == 1
-        assert "runs already" in second.output
+        assert "already runs" in second.output
         assert get(f"{url}/healthz")[0] == 200
 
         assert first.stop(signal.SIGINT) == 0
