@@ -51,7 +51,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "decode-memory": "Decoding needed more memory than its limit and was stopped.",
         "decode-crashed": "The decoding process died on this file.",
         "source-unreadable": "The stored file could not be opened: not the file's fault, may be tried again.",
-        "decode-reply-invalid": "The decoding process answered with what is no answer.",
+        "decode-reply-invalid": "The decoding process sent a reply that is not valid.",
         "decoder-ended": "The decoding process was ended from outside: not the file's fault, may be tried again.",
         "sandbox-unavailable": "No decoding process could be started: not the file's fault, may be tried again.",
     }

@@ -82,7 +82,9 @@ def _box(where: str, row: list[str]) -> Box:
     try:
         x, y, width, height = (float(value) for value in row[2:_FIELDS])
     except ValueError:
-        raise DatasetInvalid(f"{where}: a coordinate is no number. Write x, y, width and height in pixels.") from None
+        raise DatasetInvalid(
+            f"{where}: a coordinate is not a number. Write x, y, width and height in pixels."
+        ) from None
     if not all(map(math.isfinite, (x, y, width, height))) or not (
         0 <= x < x + width <= SIDE and 0 <= y < y + height <= SIDE
     ):

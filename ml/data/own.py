@@ -94,7 +94,7 @@ def _relative(where: str, image: str) -> str:
     path = PurePosixPath(image)
     if not image or path.is_absolute() or ".." in path.parts or "\\" in image:
         raise DatasetInvalid(
-            f"{where}: image {image!r} is no path inside the folder. Write it relative to the folder, with '/'."
+            f"{where}: image {image!r} is not a path inside the folder. Write it relative to the folder, with '/'."
         )
     return str(path)
 

@@ -56,7 +56,9 @@ def seen_patients(data: Mapping[str, Any], patients: Iterable[str], kind: str) -
         packed = base64.b64decode(listed["digests"], validate=True)
         whole = len(packed) == _BYTES * listed["count"]
     except (binascii.Error, TypeError, KeyError) as error:
-        raise ValueError(f"The manifest's {SEEN_PATIENTS} is no list of patients. Copy the artifact again.") from error
+        raise ValueError(
+            f"The manifest's {SEEN_PATIENTS} is not a list of patients. Copy the artifact again."
+        ) from error
     if not whole:
         raise ValueError(f"The manifest's {SEEN_PATIENTS} is cut off. Copy the artifact again.")
     seen = {packed[i : i + _BYTES] for i in range(0, len(packed), _BYTES)}

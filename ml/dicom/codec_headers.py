@@ -129,7 +129,7 @@ def check_rle(head: bytes, frame_bytes: int, samples: int, bits_allocated: int) 
     expected = samples * bits_allocated // 8
     if count != expected:
         raise InputRejected(
-            "codestream-mismatch", f"The RLE header must announce {expected} segments. Export the file anew."
+            "codestream-mismatch", f"The RLE header must announce {expected} segments. Export the file again."
         )
     used = [*offsets[:count], frame_bytes]
     if used[0] != 64 or any(a >= b for a, b in pairwise(used)):
@@ -179,4 +179,6 @@ def _siz(head: bytes, at: int) -> Codestream:
 
 
 def _invalid(what: str) -> InputRejected:
-    return InputRejected("codestream-invalid", f"The compressed image {what}. Export the file anew, or uncompressed.")
+    return InputRejected(
+        "codestream-invalid", f"The compressed image {what}. Export the file again, or export it uncompressed."
+    )

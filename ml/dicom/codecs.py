@@ -68,7 +68,9 @@ def _rejecting_errors() -> Iterator[None]:
         raise
     except Exception as error:
         # The codec's message may quote the file, so only the class of the error is passed on.
-        detail = f"The pixels can't be decoded ({type(error).__name__}). Export the image anew, or uncompressed."
+        detail = (
+            f"The pixels can't be decoded ({type(error).__name__}). Export the image again, or export it uncompressed."
+        )
         raise InputRejected("decode-failed", detail) from error
 
 

@@ -121,14 +121,14 @@ def _modality(index: DicomIndex, layout: ImageLayout, stored: NDArray[np.int32])
     if MODALITY_LUT_SEQUENCE in index.items:
         lut = _lut(index, index.items[MODALITY_LUT_SEQUENCE], 0x00283002, 0x00283006, signed=layout.signed)
         if lut is None:
-            raise InputRejected("modality-lut-invalid", "The Modality LUT is damaged. Export the image anew.")
+            raise InputRejected("modality-lut-invalid", "The Modality LUT is damaged. Export the image again.")
         data, first, _ = lut
         return data[np.clip(stored - first, 0, data.size - 1)].astype(np.float64), False
     if 0x00281052 not in index.elements and 0x00281053 not in index.elements:
         return stored.astype(np.float64), True
     intercepts, slopes = _numbers(index, 0x00281052, "0"), _numbers(index, 0x00281053, "1")
     if not intercepts or not slopes or abs(slopes[0]) > 1e12 or abs(intercepts[0]) > 1e12 or abs(slopes[0]) < 1e-12:
-        raise InputRejected("modality-lut-invalid", "Rescale Slope or Intercept is unusable. Export the image anew.")
+        raise InputRejected("modality-lut-invalid", "Rescale Slope or Intercept is unusable. Export the image again.")
     slope, intercept = slopes[0], intercepts[0]
     return stored.astype(np.float64) * slope + intercept, slope == 1 and intercept == 0
 

@@ -51,7 +51,7 @@ def check_size(rows: int | None, columns: int | None) -> tuple[int, int]:
         InputRejected: a side is missing, zero or too large.
     """
     if not rows or not columns:
-        raise InputRejected("image-size-invalid", "The image has no readable height or width. Export the file anew.")
+        raise InputRejected("image-size-invalid", "The image has no readable height or width. Export the file again.")
     if rows > MAX_SIDE or columns > MAX_SIDE or rows * columns > MAX_PIXELS:
         raise InputRejected(
             "image-size-invalid", f"Send at most {MAX_SIDE} pixels a side and {MAX_PIXELS // 1_000_000} million in all."
@@ -141,7 +141,7 @@ def _check_native(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[int, in
 def _check_encapsulated(index: DicomIndex, layout: ImageLayout) -> tuple[tuple[tuple[int, int], ...], bool]:
     """The fragments of the first frame, and whether the meaning of the stored values is ambiguous."""
     if index.elements[PIXEL_DATA].length != UNDEFINED:
-        raise InputRejected("codestream-invalid", "Compressed pixel data must be in fragments. Export the file anew.")
+        raise InputRejected("codestream-invalid", "Compressed pixel data must be in fragments. Export the file again.")
     frames = split_frames(index, layout.frames)
     is_ambiguous = False
     for fragments in frames:
@@ -179,4 +179,4 @@ def _format(what: str) -> InputRejected:
 
 
 def _mismatch(what: str) -> InputRejected:
-    return InputRejected("codestream-mismatch", f"The compressed image contradicts {what}. Export the file anew.")
+    return InputRejected("codestream-mismatch", f"The compressed image contradicts {what}. Export the file again.")

@@ -179,7 +179,7 @@ def _read_file_meta(buffer: bytes | mmap.mmap) -> tuple[dict[int, bytes], int, s
 
 def _bad_meta(what: str) -> InputRejected:
     return InputRejected(
-        "file-meta-invalid", f"The File Meta Information {what}. Export the file anew as DICOM Part 10."
+        "file-meta-invalid", f"The File Meta Information {what}. Export the file again as DICOM Part 10."
     )
 
 
@@ -215,7 +215,7 @@ class _Parser:
             self.stack.pop()
             return pos
         if tag != _ITEM:
-            raise InputRejected("malformed", "A sequence holds something other than items. Export the file anew.")
+            raise InputRejected("malformed", "A sequence holds something other than items. Export the file again.")
         self._count_item()
         end = self._end(pos, length, level)
         record: dict[int, Element] | None = None
@@ -234,12 +234,12 @@ class _Parser:
             return pos + 8
         if tag >> 16 in _FORBIDDEN_GROUPS:
             raise InputRejected(
-                "malformed", "The data set holds an element that no data set may hold. Export the file anew."
+                "malformed", "The data set holds an element that no data set may hold. Export the file again."
             )
         vr, length, pos = self._header(pos, level)
         if level.record is not None:
             if tag in level.record:
-                raise InputRejected("malformed", "The data set repeats an element. Export the file anew.")
+                raise InputRejected("malformed", "The data set repeats an element. Export the file again.")
             level.record[tag] = Element(vr, pos, length)
         if level.path and tag in _NESTED_VALUES and length != UNDEFINED:
             self.index.nested.append((level.item, (*level.path, tag), Element(vr, pos, length)))
@@ -267,14 +267,14 @@ class _Parser:
                 pos + 8,
             )
         if vr not in _LONG_VRS:
-            raise InputRejected("malformed", "An element has an unknown value representation. Export the file anew.")
+            raise InputRejected("malformed", "An element has an unknown value representation. Export the file again.")
         if level.end - pos < 12:
             raise _truncated()
         return vr.decode("ascii"), self._u32(pos + 8, level), pos + 12
 
     def _open_sequence(self, tag: int, vr: str, length: int, pos: int, level: _Level) -> int:
         if vr not in ("SQ", "UN", ""):
-            raise InputRejected("malformed", "An element of undefined length is no sequence. Export the file anew.")
+            raise InputRejected("malformed", "An element of undefined length is not a sequence. Export the file again.")
         if len(self.stack) // 2 >= MAX_DEPTH:
             raise InputRejected("too-deep", f"A radiograph needs no more than {MAX_DEPTH} nested sequences.")
         # PS3.5 section 6.2.2, note 5: a sequence sent as UN is Implicit VR Little Endian in every transfer syntax.

@@ -30,7 +30,7 @@ class Preflight:
     """What the preflight found out about a file.
 
     For PNG and JPEG the UIDs and `attributes` are empty. For an object of `ml.dicom.storage_classes.OTHER_CLASSES`,
-    which is no image, the sizes are 0 and the pixels, if any, are not examined.
+    which is not an image, the sizes are 0 and the pixels, if any, are not examined.
 
     Attributes:
         rows, columns: as stored. The EXIF rotation of a JPEG is applied later, by `ml.dicom.radiograph`.
@@ -85,10 +85,10 @@ def valid_uid(uid: str) -> bool:
 def _inspect_png(buffer: bytes | mmap.mmap) -> Preflight:
     """IHDR must be the first chunk (W3C PNG section 11.2.2)."""
     if len(buffer) < 33 or buffer[8:16] != b"\x00\x00\x00\rIHDR":
-        raise InputRejected("codestream-invalid", "The PNG has no header. Save the image anew.")
+        raise InputRejected("codestream-invalid", "The PNG has no header. Save the image again.")
     columns, rows, bits, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", buffer, 16)
     if colour not in _PNG_CHANNELS or bits not in (1, 2, 4, 8, 16) or interlace > 1:
-        raise InputRejected("codestream-invalid", "The PNG has an impossible header. Save the image anew.")
+        raise InputRejected("codestream-invalid", "The PNG has an impossible header. Save the image again.")
     rows, columns = check_size(rows, columns)
     photometric = {0: "MONOCHROME2", 3: "PALETTE COLOR", 4: "MONOCHROME2"}.get(colour, "RGB")
     return Preflight("png", len(buffer), rows, columns, 16 if bits == 16 else 8, bits, photometric)
@@ -158,18 +158,18 @@ def _provenance(index: DicomIndex) -> dict[str, str]:
 def _uid(index: DicomIndex, tag: int, name: str) -> str:
     element = index.elements.get(tag)
     if element is None or not element.length:
-        raise InputRejected("uid-missing", f"The {name} is absent. Export the image anew from its archive.")
+        raise InputRejected("uid-missing", f"The {name} is absent. Export the image again from its archive.")
     if element.vr not in ("UI", ""):
         raise InputRejected(
-            "uid-invalid", f"The {name} is not encoded as a UID. Export the image anew from its archive."
+            "uid-invalid", f"The {name} is not encoded as a UID. Export the image again from its archive."
         )
     raw = index.value(tag) if element.length <= 66 else b"-"
     uid = raw.removesuffix(b"\0").rstrip(b" ").decode("latin-1")
     if not uid:
-        raise InputRejected("uid-missing", f"The {name} is empty. Export the image anew from its archive.")
+        raise InputRejected("uid-missing", f"The {name} is empty. Export the image again from its archive.")
     if not valid_uid(uid):
         raise InputRejected(
-            "uid-invalid", f"The {name} breaks PS3.5 section 9.1. Export the image anew from its archive."
+            "uid-invalid", f"The {name} breaks PS3.5 section 9.1. Export the image again from its archive."
         )
     return uid
 
@@ -186,6 +186,6 @@ def _check_file_meta(index: DicomIndex, sop_class: str, sop_instance: str) -> No
         if stored and tag == 0x00020002:
             raise InputRejected(
                 "file-meta-invalid",
-                "The File Meta Information names another SOP Class. Export the file anew as DICOM Part 10.",
+                "The File Meta Information names another SOP Class. Export the file again as DICOM Part 10.",
             )
         index.warn("file-meta-differs")

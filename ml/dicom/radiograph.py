@@ -142,7 +142,7 @@ def _read_picture(data: bytes, kind: Kind) -> Radiograph:
                 return _picture(ImageOps.exif_transpose(image), mode, kind)
             return _picture(image, mode, kind)
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, OverflowError) as error:
-        raise InputRejected("decode-failed", f"The {kind.upper()} is damaged. Save the image anew.") from error
+        raise InputRejected("decode-failed", f"The {kind.upper()} is damaged. Save the image again.") from error
 
 
 def _picture(image: Image.Image, mode: str, kind: Kind) -> Radiograph:

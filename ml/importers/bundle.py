@@ -25,7 +25,7 @@ _BROKEN: Final = (
     zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError, EOFError, OSError, NotImplementedError,
     RuntimeError,
 )  # fmt: skip
-"""What the libraries raise for a file that is no archive, or is damaged or encrypted."""
+"""What the libraries raise for a file that is not an archive, or is damaged or encrypted."""
 
 
 def unpack(source: Path, directory: Path) -> None:
@@ -52,7 +52,7 @@ def unpack(source: Path, directory: Path) -> None:
             for entry, stream in entries:
                 name = entry.name
                 if name in found:
-                    raise ImportRefused(f"{source.name} holds {name} more than once. Pack the folder anew.")
+                    raise ImportRefused(f"{source.name} holds {name} more than once. Pack the folder again.")
                 found.add(name)
                 with stream, (directory / name).open("wb") as target:
                     _copy(stream, target, LIMITS[name], name)

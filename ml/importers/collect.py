@@ -87,7 +87,7 @@ def _of_module(root: Layer, facts: dict[str, Any]) -> Iterator[tuple[str, Tensor
 def _dictionary(module: Layer, name: str) -> Mapping[Any, Any]:
     held = module.state.get(name, {})
     if not isinstance(held, dict):
-        raise ImportRefused(f"{module.path} is no torch module: its {name} is a {type(held).__name__}.")
+        raise ImportRefused(f"{module.path} is not a torch module: its {name} is a {type(held).__name__}.")
     return held
 
 
@@ -106,7 +106,7 @@ def _plain(value: Any) -> Any:
 
 def _arrays(unpickled: Unpickled, views: Mapping[Any, TensorView]) -> dict[str, NDArray[Any]]:
     if not 0 < len(views) <= MAX_TENSORS or not all(isinstance(key, str) and len(key) <= MAX_NAME for key in views):
-        raise ImportRefused(f"The file names {len(views)} tensors: that is no network.")
+        raise ImportRefused(f"The file names {len(views)} tensors: that is not a network.")
     arrays: dict[str, NDArray[Any]] = {}
     total = 0
     for key, view in views.items():

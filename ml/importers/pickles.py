@@ -95,7 +95,7 @@ class Layer(metaclass=_Sealed):
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
-            raise ImportRefused(f"The state of {self.path} is no dictionary. {REMEDY}")
+            raise ImportRefused(f"The state of {self.path} is not a dictionary. {REMEDY}")
         self.state: dict[Any, Any] = state
 
 
@@ -200,7 +200,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and pid and pid[0] == "module" and len(pid) == 4 and isinstance(pid[1], type):
             return pid[1]
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-            raise ImportRefused("The file refers to something that is no storage: it is not torch's.")
+            raise ImportRefused("The file refers to something that is not a storage: it is not torch's.")
         _, kind, key, _, count = pid[:5]
         view = pid[5] if len(pid) == 6 else None
         if not isinstance(kind, _StorageType) or not isinstance(key, str) or type(count) is not int or count < 0:
@@ -265,7 +265,7 @@ def _read_zip(stream: BinaryIO) -> Unpickled:
         if len(pickles) != 1 or len(entries) != len(archive.infolist()):
             raise ImportRefused("The archive is not one of torch's: it has no data.pkl, or several.")
         if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
-            raise ImportRefused("The archive is compressed, which torch's files never are. Save the model anew.")
+            raise ImportRefused("The archive is compressed, which torch's files never are. Save the model again.")
         root = pickles[0].removesuffix("data.pkl")
         if entries.get(f"{root}byteorder") and archive.read(f"{root}byteorder") != b"little":
             raise ImportRefused("The file was written big-endian. Save it on another machine.")

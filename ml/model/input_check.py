@@ -32,7 +32,7 @@ CODES: dict[str, str] = {
     "for-processing": "The image is For Processing: only an image For Presentation is read. Send that one as well.",
     "multi-frame": "The object has more than one frame: only single-frame radiographs are read.",
     "codestream-mismatch": "The compressed image contradicts its own description (its sign, Pixel Representation, or "
-    "bits), so its grey values are uncertain. Export it anew from its source.",
+    "bits), so its grey values are uncertain. Export it again from its source.",
     "image-rejected": "The image was rejected.",
     "no-image": "The study has no image.",
     "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
@@ -71,7 +71,7 @@ def check_attributes(
 ) -> InputCheckResult:
     """Check an image by its attributes and its size, without its pixels.
 
-    An absent attribute is no reason to refuse; one that contradicts a frontal chest radiograph is (PS3.3 C.7.3.1.1.1
+    An absent attribute is not a reason to refuse; one that contradicts a frontal chest radiograph is (PS3.3 C.7.3.1.1.1
     Modality, C.7.6.1.1.2 Image Type, C.8.11.5 DX positioning, Annex L body parts).
 
     Args:
@@ -125,7 +125,7 @@ class FeatureCheck:
     Attributes:
         mean, scale: (C,), standardisation by the validation images.
         weight, bias: (C,) and a number, the linear classifier.
-        min_score: subtracted from the classifier's score; what is negative then is no chest radiograph.
+        min_score: subtracted from the classifier's score; what is negative then is not a chest radiograph.
         basis, variance, residual: (C, K), (K,) and a number, the covariance as a factor model.
         max_distance: largest Mahalanobis distance, divided by C, that is accepted.
     """

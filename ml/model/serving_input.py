@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml.dicom.consistency import looks_negative
+from ml.dicom.consistency import looks_inverted
 from ml.dicom.image_layout import MAX_PIXELS, MAX_SIDE
 from ml.dicom.image_warnings import CODES, ImageWarning, image_warning
 from ml.dicom.pixel_aspect import LARGEST_RATIO
@@ -90,8 +90,8 @@ def load_input(source: Source, input_space: Mapping[str, Any], stored_size: Sequ
 def fit_input(image: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
     """The network's input for an image that is already decoded."""
     square = to_square(image.pixels, InputSpace.from_dict(input_space))
-    negative = (image_warning("polarity-suspect"),) if looks_negative(square) else ()
-    return LoadedInput(square, image.rows, image.columns, image.photometric, image.voi, (*image.warnings, *negative))
+    inverted = (image_warning("polarity-suspect"),) if looks_inverted(square) else ()
+    return LoadedInput(square, image.rows, image.columns, image.photometric, image.voi, (*image.warnings, *inverted))
 
 
 def _accept_grey(reply: Any, _: Source, max_side: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The sandboxed child process: it decodes files from unknown sources, one task after the other, under limits.
+"""The sandboxed child process: it decodes files from unknown sources, one task at a time, under limits.
 
 Started as `python -m ml.sandbox.child`. It is a new interpreter and no fork: a fork of a process with threads is
 unsafe, and would copy the parent's memory (torch's address space alone exceeds the limit). The child imports all that
@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 
 from ml.errors import InputRejected
 from ml.sandbox.confinement import confine
-from ml.sandbox.wire import LENGTH, MAX_FILES, MAX_REPLY_BYTES, pack, parse_header, unpack
+from ml.sandbox.wire import LENGTH, MAX_FILES, MAX_MESSAGE_BYTES, pack, parse_header, unpack
 
-GRACE_SECONDS = 2.0
+TIMER_MARGIN_SECONDS = 2.0
 LARGEST_FILE = 512 << 20
 # Modules that libraries import only when they first need them.
 _LATER_IMPORTS = (
@@ -56,29 +56,29 @@ def main() -> int:
     descriptor, memory_bytes, cpu_seconds, wall_seconds, open_files = (int(argument) for argument in sys.argv[1:6])
     connection = socket.socket(fileno=descriptor)
     _import_all(sys.argv[6:])
-    _limit(memory_bytes, open_files)
+    _set_process_limits(memory_bytes, open_files)
     _send(connection, {"number": 0, "outcome": "ready", "missing": confine()})
     while True:
         files: list[BinaryIO] = []
         length, descriptors = _receive_length(connection)
         if len(length) < LENGTH.size:
             return 0
-        _start_limits(cpu_seconds, wall_seconds)
+        _set_task_limits(cpu_seconds, wall_seconds)
         try:
             files = [os.fdopen(each, _mode(each)) for each in descriptors]
-            reply, is_spent = _answer(connection, length, files)
+            reply, should_exit = _answer(connection, length, files)
         finally:
             for file in files:
                 with contextlib.suppress(OSError):
                     file.close()
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(connection, reply)
-        if is_spent:
+        if should_exit:
             return 0
 
 
 def _import_all(modules: Sequence[str]) -> None:
-    """Import everything now. A missing module is no error: a training machine has no DICOM libraries."""
+    """Import everything now. A missing module is not an error: a training machine has no DICOM libraries."""
     for name in (*modules, *_LATER_IMPORTS):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
@@ -94,14 +94,14 @@ def _import_all(modules: Sequence[str]) -> None:
         from PIL import Image
 
         Image.preinit()
-        for kind in ("PNG", "JPEG"):
+        for image_format in ("PNG", "JPEG"):
             sample = io.BytesIO()
-            Image.new("L", (8, 8)).save(sample, kind)
-            with Image.open(sample, formats=[kind]) as image:
+            Image.new("L", (8, 8)).save(sample, image_format)
+            with Image.open(sample, formats=[image_format]) as image:
                 image.load()
 
 
-def _limit(memory_bytes: int, open_files: int) -> None:
+def _set_process_limits(memory_bytes: int, open_files: int) -> None:
     wanted = {
         "RLIMIT_AS": memory_bytes,
         "RLIMIT_NOFILE": open_files,
@@ -116,9 +116,12 @@ def _limit(memory_bytes: int, open_files: int) -> None:
             continue
 
 
-def _start_limits(cpu_seconds: int, wall_seconds: int) -> None:
-    """Set the time limits of a task. Both end the process by a signal, the timer even where the parent has ended."""
-    signal.setitimer(signal.ITIMER_REAL, wall_seconds + GRACE_SECONDS)
+def _set_task_limits(cpu_seconds: int, wall_seconds: int) -> None:
+    """Set the time limits of one task. A signal ends the process at either limit.
+
+    The timer works even if the parent has ended.
+    """
+    signal.setitimer(signal.ITIMER_REAL, wall_seconds + TIMER_MARGIN_SECONDS)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(usage.ru_utime + usage.ru_stime) + cpu_seconds, hard))
@@ -155,18 +158,18 @@ def _answer(connection: socket.socket, length: bytes, files: Sequence[BinaryIO])
 
     header = bytearray(LENGTH.unpack(length)[0])
     receive(memoryview(header))
-    task = unpack(parse_header(bytes(header)), receive, MAX_REPLY_BYTES, files)
+    task = unpack(parse_header(bytes(header)), receive, MAX_MESSAGE_BYTES, files)
     try:
         value = _call(task["function"], task["arguments"])
         return {"number": task["number"], "outcome": "done", "value": value}, False
     except InputRejected as refusal:
         return _rejection(task, refusal.code, refusal.detail), False
     except MemoryError:
-        return _rejection(task, "decode-memory", "Decoding needs too much memory. Export the image anew."), True
+        return _rejection(task, "decode-memory", "Decoding needs too much memory. Export the image again."), True
     except BrokenPipeError:
         raise
     except Exception as error:
-        detail = f"The image can't be read ({type(error).__name__}). Export it anew, or uncompressed."
+        detail = f"The image can't be read ({type(error).__name__}). Export it again, or export it uncompressed."
         return _rejection(task, "decode-failed", detail, _location(error)), False
 
 
@@ -195,8 +198,8 @@ def _send(connection: socket.socket, reply: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     try:
-        code = main()
+        exit_status = main()
     except (BrokenPipeError, ConnectionError):
-        code = 0
-    # Without the interpreter's shutdown, which would flush output that the parent no longer reads.
-    os._exit(code)
+        exit_status = 0
+    # Skip the interpreter's shutdown: it would flush output that the parent no longer reads.
+    os._exit(exit_status)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from ml.errors import CODES, InputRejected
 from ml.sandbox.process import Child, EndedFromOutside, Limits
-from ml.sandbox.wire import CONTRACTS, MAX_REPLY_BYTES, InvalidMessage
+from ml.sandbox.wire import CONTRACTS, MAX_MESSAGE_BYTES, InvalidMessage
 
 DEFAULT_MODULES = (
     "ml.model.serving_input",
@@ -235,7 +235,7 @@ class _Worker:
         except EndedFromOutside as end:
             if end.grown_bytes >= self._limits.memory_bytes // 4:
                 raise InputRejected(
-                    "decode-memory", "Decoding needs more memory than this machine has. Export the image anew."
+                    "decode-memory", "Decoding needs more memory than this machine has. Export the image again."
                 ) from end
             raise InputRejected("decoder-ended", "The decoding process was ended from outside. Try again.") from end
 
@@ -244,7 +244,7 @@ class _Worker:
         with contextlib.ExitStack() as files:
             arguments = [_open_files(argument, files) for argument in task.arguments]
             try:
-                limit = contract.max_bytes(*arguments) if contract else MAX_REPLY_BYTES
+                limit = contract.max_bytes(*arguments) if contract else MAX_MESSAGE_BYTES
                 child = self._send(task.function, arguments)
                 reply = child.receive(self._limits.wall_seconds, limit)
                 if reply.get("outcome") == "done":
@@ -253,13 +253,14 @@ class _Worker:
             except TimeoutError:
                 self._drop()
                 raise InputRejected(
-                    "decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed."
+                    "decode-timeout", "Decoding takes too long. Export the image again, or export it uncompressed."
                 ) from None
             except (InvalidMessage, ValueError, TypeError, KeyError) as error:
                 _log.warning("A decoding process sent an invalid reply (%s).", type(error).__name__)
                 self._drop()
                 raise InputRejected(
-                    "decode-reply-invalid", "Decoding gave no valid answer. Export the image anew, or uncompressed."
+                    "decode-reply-invalid",
+                    "Decoding gave no valid answer. Export the image again, or export it uncompressed.",
                 ) from error
             except EOFError:
                 raise self._error_of_ended_child() from None

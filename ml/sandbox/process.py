@@ -148,10 +148,12 @@ class Child:
         status = self._kill_and_wait(is_gone=True)
         _log.warning("A decoding process ended with status %d.", status)
         if -status in (signal.SIGXCPU, signal.SIGALRM):
-            return InputRejected("decode-timeout", "Decoding takes too long. Export the image anew, or uncompressed.")
+            return InputRejected(
+                "decode-timeout", "Decoding takes too long. Export the image again, or export it uncompressed."
+            )
         if -status in _FROM_OUTSIDE:
             return EndedFromOutside(self._largest_memory - self._memory_at_start)
-        return InputRejected("decode-crashed", "Decoding broke off. Export the image anew, or uncompressed.")
+        return InputRejected("decode-crashed", "Decoding broke off. Export the image again, or export it uncompressed.")
 
     def _kill_and_wait(self, *, is_gone: bool) -> int:
         """Wait for the end and return the exit status; kill first, unless the process is ending by itself."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 LENGTH: Final = struct.Struct("<I")
 MAX_HEADER_BYTES: Final = 64 << 10
-MAX_REPLY_BYTES: Final = 128 << 20
+MAX_MESSAGE_BYTES: Final = 128 << 20
 MAX_FILES: Final = 20
 _DTYPES: Final = frozenset({"|u1", "|i1", "|b1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f2", "<f4", "<f8"})
 _MAX_DIMENSIONS: Final = 4
@@ -101,7 +101,7 @@ def _encode(value: Any, buffers: list[memoryview], files: list[BinaryIO]) -> Any
     if hasattr(value, "fileno"):
         files.append(value)
         return {_FILE: len(files) - 1}
-    raise TypeError(f"a {type(value).__name__} is no plain value")
+    raise TypeError(f"a {type(value).__name__} is not a plain value")
 
 
 def parse_header(data: bytes) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _checked_shape(value: Any) -> tuple["np.dtype[Any]", tuple[int, ...]]:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_REPLY_BYTES:
+    if type(value) is not int or not 0 <= value <= MAX_MESSAGE_BYTES:
         raise InvalidMessage("a size that is none")
     return value
 

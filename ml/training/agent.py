@@ -36,9 +36,9 @@ def main(run: str, settings: str) -> None:
     except (TrainingFailed, ValueError) as error:
         ended = False, str(error)
     else:
-        _set_environment(nodes, endpoint, given["number"], given["local_nodes"])
+        _set_environment(nodes, endpoint, given["local_index"], given["local_nodes"])
         _check_store(nodes, endpoint, logs / RESULT)
-        is_chief_node = endpoint.is_here and given["number"] == 0
+        is_chief_node = endpoint.is_here and given["local_index"] == 0
         arguments = run, nodes.join_timeout, given["launched"], is_chief_node
         ended = _run_ranks(nodes, endpoint, logs, arguments)
     _write_result(logs / RESULT, *ended)
@@ -110,7 +110,7 @@ def _run_ranks(
     except ChildFailedError as error:
         message: Any = error.get_first_failure()[1].message
         text = str(message["message"] if isinstance(message, dict) else message)
-        return arguments[-1], nodes.broke_off(text.strip().partition("\n")[0], logs)
+        return arguments[-1], nodes.no_restarts_left(text.strip().partition("\n")[0], logs)
     return any(is_chief for is_chief, _ in ended), next((reason for _, reason in ended if reason), "")
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are no upright frontal chest film, from numbers and from films: the input check refuses them."""
+"""Pictures that are not upright frontal chest films, from numbers and from films: the input check refuses them."""
 
 from collections.abc import Callable
 

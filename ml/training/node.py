@@ -1,7 +1,8 @@
-"""One node of this machine: torch's elastic agent as a process, started again when the agent itself is lost.
+"""Starts torch's elastic agent for one training node in a child process, and restarts it if the agent is lost.
 
-The agent supervises the ranks: rendezvous, restarts, changes of membership, error files. It can't survive its own
-death or that of the agent that hosts the store; a launcher on each node therefore runs it again. Imports no torch.
+The agent supervises the ranks: rendezvous, restarts, changes of membership, error files. It cannot restart itself, and
+it ends when the agent that hosts the store ends. So a launcher on each node restarts it. This module does not import
+torch.
 """
 
 import json
@@ -18,30 +19,30 @@ from ml.training.config import TrainingConfig
 from ml.training.nodes import Nodes
 from ml.training.processes import PROJECT, TrainingFailed, wait
 
-_AGAIN_SECONDS = 1.0
+_RESTART_PAUSE_SECONDS = 1.0
 
 
 @dataclass
 class Node:
-    """The node that this machine contributes to `nodes.rdzv_endpoint`, or one of several that it runs alone.
+    """The node that this machine adds to `nodes.rdzv_endpoint`, or one of the nodes of a run on this machine alone.
 
     Attributes:
         logs: folder of this node's output.
-        number: of this node among the `local_nodes` of this machine, which share its cores and GPUs.
+        local_index: of this node among the `local_nodes` of this machine, which share its cores and GPUs.
         has_chief: whether the chief, which writes progress and the artifact, was one of its ranks.
     """
 
     config: TrainingConfig
     nodes: Nodes
     logs: Path
-    number: int = 0
+    local_index: int = 0
     local_nodes: int = 1
     has_chief: bool = False
 
     def run(self, stop: threading.Event) -> None:
         """Run the agent until its ranks are done, or until `stop`, which makes them write a checkpoint first.
 
-        Raises TrainingFailed: the ranks failed, the nodes did not meet, or restarts are used up.
+        Raises TrainingFailed: the ranks failed, the rendezvous failed, or no restarts are left.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         result, log, launched = self.logs / RESULT, self.logs / "agent.log", time.time()
@@ -56,9 +57,9 @@ class Node:
                 if ended["reason"]:
                     raise TrainingFailed(ended["reason"])
                 return
-            if stop.wait(_AGAIN_SECONDS):
+            if stop.wait(_RESTART_PAUSE_SECONDS):
                 return
-        raise TrainingFailed(self.nodes.broke_off("the elastic agent was lost", self.logs))
+        raise TrainingFailed(self.nodes.no_restarts_left("the elastic agent stopped without a result", self.logs))
 
     def _run_agent(self, log: Path, launched: float, stop: threading.Event) -> None:
         settings = {
@@ -66,7 +67,7 @@ class Node:
             "launched": launched,
             "nodes": asdict(self.nodes),
             "logs": str(self.logs),
-            "number": self.number,
+            "local_index": self.local_index,
             "local_nodes": self.local_nodes,
         }
         with log.open("ab") as stream:

@@ -77,8 +77,8 @@ class Nodes:
         rdzv_id = rdzv_id or ("checxray" if rdzv_endpoint else f"checxray-{uuid.uuid4().hex[:12]}")
         return cls(minimum, maximum, nproc_per_node, rdzv_endpoint, hosts, rdzv_id=rdzv_id, **others)
 
-    def broke_off(self, reason: str, logs: Path) -> str:
-        """What people read when restarts are used up."""
+    def no_restarts_left(self, reason: str, logs: Path) -> str:
+        """The message when no restarts are left."""
         return (
             f"The training broke off and was restarted {self.max_restarts} times: {reason.rstrip('.')}. See "
             f"{logs / 'agent.log'}; the same command resumes it."

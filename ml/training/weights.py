@@ -25,7 +25,7 @@ def initial_network(architecture: str, init_weights: str | None, seed: int) -> C
     try:
         artifact = load_artifact(path)
     except ArtifactInvalid as error:
-        raise WeightsInvalid(f"{path.name} is no artifact to start from: {error}") from error
+        raise WeightsInvalid(f"{path.name} is not an artifact to start from: {error}") from error
     if artifact.manifest.architecture != architecture:
         raise WeightsInvalid(
             f"{path.name} is a {artifact.manifest.architecture}, not a {architecture}: give --arch accordingly."

@@ -60,7 +60,7 @@ def test_no_list_means_no_boxes(tmp_path: Path) -> None:
         ("", "line 1: not the columns"),
         (HEADER + "a.png,Fracture,1,1,1,1\n", "line 2: 'Fracture' is no NIH label"),
         (HEADER + "a.png,Mass,1,1\n", "line 2: 4 fields only"),
-        (HEADER + "a.png,Mass,1,1,x,1\n", "line 2: a coordinate is no number"),
+        (HEADER + "a.png,Mass,1,1,x,1\n", "line 2: a coordinate is not a number"),
         (HEADER + "a.png,Mass,1,1,nan,1\n", "line 2: the box is not on the film"),
         (HEADER + "a.png,Mass,1,1000,10,30\n", "line 2: the box is not on the film of 1024 x 1024"),
         (HEADER + "a.png,Mass,1,1,0,30\n", "line 2: the box is not on the film"),

@@ -67,7 +67,7 @@ def test_a_column_per_label_where_empty_means_unknown(tmp_path: Path) -> None:
         ("image,patient,labels\na.png,1,Mass|nodul\n", r"line 2: 'nodul' is no NIH label. Is it 'Nodule'\?"),
         ("image,patient,labels\na.png,1,Mass|No Finding\n", "line 2: 'No Finding' stands beside a finding"),
         ("image,patient,labels\na.png,,Mass\n", "line 2: patient is empty"),
-        ("image,patient,labels\n\n../a.png,1,Mass\n", "line 3: image '../a.png' is no path inside the folder"),
+        ("image,patient,labels\n\n../a.png,1,Mass\n", "line 3: image '../a.png' is not a path inside the folder"),
         ("image,patient,labels\n/etc/a.png,1,Mass\n", "no path inside the folder"),
         ("image,patient,labels\nsub\\a.png,1,Mass\n", "with '/'"),
         ("image,patient,labels\n,1,Mass\n", "no path inside the folder"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml.dicom.consistency import looks_negative
+from ml.dicom.consistency import looks_inverted
 from ml.dicom.image_warnings import CODES
 from ml.dicom.orientation import read_orientation
 from ml.dicom.radiograph import Radiograph, read_radiograph
@@ -238,8 +238,8 @@ def test_an_inverted_image_is_noticed_and_a_normal_one_is_not() -> None:
     images = sorted((samples.data_folder() / "nih-sample" / "images").glob("*.png"))[::25]
     pictures = [read_radiograph(path).pixels for path in images]
     assert len(pictures) > 50
-    assert not any(looks_negative(picture) for picture in pictures)
-    assert sum(looks_negative(255 - picture) for picture in pictures) >= 0.9 * len(pictures)
+    assert not any(looks_inverted(picture) for picture in pictures)
+    assert sum(looks_inverted(255 - picture) for picture in pictures) >= 0.9 * len(pictures)
     folder = samples.data_folder() / "dicom" / "cases"
     picture = fit_input(read_radiograph(folder / "h38_1_explicit.dcm"), SPACE.to_dict())
     assert not picture.warnings
