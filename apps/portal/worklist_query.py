@@ -205,7 +205,7 @@ def _sorted(studies: "QuerySet[Any]", sort: str) -> "QuerySet[Any]":
     if sort == "oldest":
         return studies.order_by("received", "id")
     if sort == BY_FINDING:
-        # Flagged studies come first: the probability of a finding that was not flagged is no reason for priority.
+        # Flagged studies come first: the probability of a finding that was not flagged is not a reason for priority.
         return studies.order_by(
             Case(When(positive_count__gt=0, then=0), default=1),
             F("top_probability").desc(nulls_last=True),

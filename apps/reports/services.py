@@ -86,7 +86,7 @@ def sign_report(
         reason: why that version is amended.
 
     Raises:
-        NotPermittedError: the member is no radiologist.
+        NotPermittedError: the member is not a radiologist.
         NotFoundError: the study has no report.
         ConflictError: another version was signed meanwhile, or the study was, or is being, read again.
         InvalidInputError: the impression is too long, or an amendment has no reason.
@@ -124,7 +124,7 @@ def review_finding(*, finding: Finding, verdict: str, user: User, membership: Me
     """Store or change a reader's verdict on one finding while its report is preliminary.
 
     Raises:
-        NotPermittedError: the member is no radiologist.
+        NotPermittedError: the member is not a radiologist.
         InvalidInputError: no such verdict.
         NotFoundError, ConflictError: the finding's report is missing, signed or about another reading.
     """

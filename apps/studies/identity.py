@@ -49,7 +49,7 @@ def demographics_key(name: str, birth_date: datetime.date | None, sex: str) -> D
 
 
 def differ(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two keys contradict each other. A value that only one of them states is no contradiction.
+    """Whether two keys contradict each other. A value that only one of them states is not a contradiction.
 
     The SQL function ``studies_differ`` is the same rule.
     """

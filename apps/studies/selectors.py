@@ -58,7 +58,7 @@ def instances_of(study: Study) -> list[Instance]:
 
 
 def other_objects_of(study: Study) -> list[Instance]:
-    """The study's instances that are no images, oldest first: reports, presentation states, key objects."""
+    """The study's instances that are not images, oldest first: reports, presentation states, key objects."""
     return list(_of(study).filter(rows__isnull=True))
 
 

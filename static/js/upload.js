@@ -7,20 +7,20 @@ import { refusal } from "./requests.js";
 /** @typedef {{ name?: string, outcome: keyof typeof OUTCOMES, detail?: string, study_url?: string }} Outcome of one file */
 
 const PARALLEL = 2;
-const OUTCOMES = { stored: "Stored", known: "Known already", refused: "Refused" };
+const OUTCOMES = { stored: "Stored", known: "Already stored", refused: "Refused" };
 const form = byId("upload", HTMLFormElement);
 const isFrontal = byId("is_frontal", HTMLInputElement);
 /** @type {Upload[]} */
-const waiting = [];
+const queue = [];
 /** @type {Upload[]} */
-const held = [];
+const awaitingConfirmation = [];
 let running = 0;
 
 listenForFiles(byId("drop"), byId("files", HTMLInputElement), add);
-isFrontal.addEventListener("change", release);
+isFrontal.addEventListener("change", sendConfirmed);
 form.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("beforeunload", (event) => {
-  if (running || waiting.length) event.preventDefault();
+  if (running || queue.length) event.preventDefault();
 });
 
 /** @param {File[]} files */
@@ -31,14 +31,14 @@ function add(files) {
       finish(upload.line, { outcome: "refused", detail: "The file is larger than the limit." });
     } else if (isPicture(file) && !isFrontal.checked) {
       show(upload.line, "", "Waits for your confirmation");
-      held.push(upload);
+      awaitingConfirmation.push(upload);
     } else {
-      waiting.push(upload);
+      queue.push(upload);
     }
   }
-  byId("frontal-hint").hidden = held.length === 0;
-  if (held.length) isFrontal.focus();
-  next();
+  byId("frontal-hint").hidden = awaitingConfirmation.length === 0;
+  if (awaitingConfirmation.length) isFrontal.focus();
+  startNext();
 }
 
 /** @param {File} file */
@@ -46,23 +46,23 @@ function isPicture(file) {
   return /^image\/(png|jpeg)$/.test(file.type) || /\.(png|jpe?g)$/i.test(file.name);
 }
 
-function release() {
+function sendConfirmed() {
   if (!isFrontal.checked) return;
   byId("frontal-hint").hidden = true;
-  waiting.push(...held.splice(0).map((upload) => ({ ...upload, details: new FormData(form) })));
-  next();
+  queue.push(...awaitingConfirmation.splice(0).map((upload) => ({ ...upload, details: new FormData(form) })));
+  startNext();
 }
 
-function next() {
+function startNext() {
   while (running < PARALLEL) {
-    const upload = waiting.shift();
+    const upload = queue.shift();
     if (!upload) return;
     send(upload);
   }
 }
 
 /**
- * A file is sent with the details of the moment when it was confirmed, also if they change while it waits.
+ * A file is sent with the form's values at its confirmation, even if they change while it waits.
  *
  * @param {Upload} upload
  */
@@ -71,6 +71,7 @@ function send({ file, line, details }) {
   details.delete("files");
   details.delete("complete");
   details.append("files", file, file.name);
+  // The last field: the server sees that the form is not cut off.
   details.append("complete", "1");
   // `fetch` does not say how much has been sent.
   const request = new XMLHttpRequest();
@@ -82,9 +83,9 @@ function send({ file, line, details }) {
   });
   request.addEventListener("loadend", () => {
     running -= 1;
-    answer(line, request);
-    next();
-    if (!running && !waiting.length) finishBatch();
+    showResponse(line, request);
+    startNext();
+    if (!running && !queue.length) finishBatch();
   });
   request.open("POST", location.pathname);
   request.setRequestHeader("Accept", "application/json");
@@ -96,7 +97,7 @@ function send({ file, line, details }) {
  * @param {HTMLElement} line
  * @param {XMLHttpRequest} request
  */
-function answer(line, { status, response }) {
+function showResponse(line, { status, response }) {
   if (status !== 200 || !Array.isArray(response)) {
     finish(line, { outcome: "refused", detail: refusal(status, response) });
     return;
@@ -106,7 +107,7 @@ function answer(line, { status, response }) {
   let at = line;
   outcomes.forEach((outcome, index) => {
     if (index) {
-      const added = blank(outcome.name ?? "");
+      const added = lineFromTemplate(outcome.name ?? "");
       at.after(added);
       at = added;
     }
@@ -117,16 +118,16 @@ function answer(line, { status, response }) {
 
 /** @param {string} name */
 function newLine(name) {
-  const line = blank(name);
-  const queue = byId("queue");
-  queue.hidden = false;
-  queue.append(line);
+  const line = lineFromTemplate(name);
+  const list = byId("queue");
+  list.hidden = false;
+  list.append(line);
   show(line, "queued", "Waiting");
   return line;
 }
 
 /** @param {string} name */
-function blank(name) {
+function lineFromTemplate(name) {
   const line = copyOf("queue-item");
   find(line, ".name").textContent = name;
   return line;
@@ -134,12 +135,12 @@ function blank(name) {
 
 /**
  * @param {HTMLElement} line
- * @param {string} kind
+ * @param {string} cssClass
  * @param {string} text
  */
-function show(line, kind, text) {
+function show(line, cssClass, text) {
   const chip = find(line, ".chip");
-  chip.className = `chip ${kind}`;
+  chip.className = `chip ${cssClass}`;
   chip.textContent = text;
 }
 
@@ -164,7 +165,7 @@ function finish(line, { outcome, detail, study_url: url }) {
 function finishBatch() {
   announce(summary());
   // The next image may be of another patient, so the details are cleared.
-  if (held.length) return;
+  if (awaitingConfirmation.length) return;
   for (const id of ["patient_id", "patient_name", "study_date"]) byId(id, HTMLInputElement).value = "";
   isFrontal.checked = false;
 }
@@ -172,5 +173,5 @@ function finishBatch() {
 function summary() {
   /** @param {keyof typeof OUTCOMES} outcome */
   const count = (outcome) => byId("queue").querySelectorAll(`[data-outcome="${outcome}"]`).length;
-  return `${count("stored")} stored, ${count("known")} known already, ${count("refused")} refused`;
+  return `${count("stored")} stored, ${count("known")} already stored, ${count("refused")} refused`;
 }
