@@ -96,14 +96,14 @@ def test_the_name_is_resolved_once(there: Receiver, loopback: None, resolve: Any
         ("https:///x", "https://"),
         ("https://user:secret@example.org/", "Remove user"),
         ("https://example.org/#part", "fragment"),
-        ("https://example.org:99999/", "no address"),
-        ("https://[::1", "no address"),
+        ("https://example.org:99999/", "not a valid URL"),
+        ("https://[::1", "not a valid URL"),
         ("https://example.org/a b", "blanks"),
         ("https://exämple.org/", "ASCII"),
         ("https://example.org/\r\nX-Evil: 1", "https|blanks"),
     ],
 )
-def test_what_is_no_address_is_said(url: str, words: str) -> None:
+def test_a_wrong_url_is_explained(url: str, words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
         check_url(url)
 
