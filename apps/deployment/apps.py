@@ -11,4 +11,4 @@ class DeploymentConfig(AppConfig):
 
     def ready(self) -> None:
         # Connects the receivers that react to registered versions and ended evaluations.
-        import_module("apps.deployment.services.evaluations")
+        import_module("apps.deployment.receivers")

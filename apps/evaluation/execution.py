@@ -87,4 +87,4 @@ def render_evaluation_pdf(*, evaluation: Evaluation) -> bytes:
             "intended_use_notice": settings.INTENDED_USE_NOTICE,
         },
     )
-    return to_pdf(html, stylesheet("reports/report.css"), stylesheet("evaluation/evaluation.css"))
+    return to_pdf(html, stylesheet("documents/document.css"), stylesheet("evaluation/evaluation.css"))

@@ -3,4 +3,7 @@
 from django.dispatch import Signal
 
 evaluation_ended = Signal()
-"""Sent with ``version``, ``evaluation_set`` (or None) and ``evaluation``, None where the job ended without figures."""
+"""Sent with ``version``, ``evaluation_set`` (or None) and ``evaluation``, None where the job ended without figures.
+
+Received by `apps.deployment.receivers`.
+"""

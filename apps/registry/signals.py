@@ -3,4 +3,4 @@
 from django.dispatch import Signal
 
 version_registered = Signal()
-"""Sent with ``version``, a `ModelVersion` that was just registered."""
+"""Sent with ``version``, a `ModelVersion` that was just registered. Received by `apps.deployment.receivers`."""

@@ -17,4 +17,4 @@ def render(contents: ReportContents) -> bytes:
     html = render_to_string(
         "reports/report.html", {"it": contents, "intended_use_notice": settings.INTENDED_USE_NOTICE}
     )
-    return to_pdf(html, stylesheet("reports/report.css"))
+    return to_pdf(html, stylesheet("documents/document.css"))

@@ -136,7 +136,7 @@ def test_the_fetcher_opens_neither_files_nor_connections(tmp_path: Path, listene
 
 
 def test_the_stylesheet_asks_for_nothing_outside() -> None:
-    source = (PROJECT_ROOT / "templates" / "reports" / "report.css").read_text()
+    source = (PROJECT_ROOT / "templates" / "documents" / "document.css").read_text()
     assert source.count("url(") == source.count('url("data:')
     assert "@import" not in source
 

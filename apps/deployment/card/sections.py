@@ -70,7 +70,7 @@ def render_card_pdf(*, version: ModelVersion) -> bytes:
             "intended_use_notice": settings.INTENDED_USE_NOTICE,
         },
     )
-    return to_pdf(html, stylesheet("reports/report.css"), stylesheet("evaluation/evaluation.css"))
+    return to_pdf(html, stylesheet("documents/document.css"), stylesheet("evaluation/evaluation.css"))
 
 
 def _release(version: ModelVersion) -> engine.Table:

@@ -13,10 +13,10 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.ledger.audit import record_entry
+from apps.deployment.ledger.events import publish_entry
 from apps.deployment.models import Activation, Deployment
 from apps.deployment.points import Point
 from apps.deployment.release_gates import ReleaseGate
-from apps.deployment.services.events import publish_entry
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
