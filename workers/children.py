@@ -55,17 +55,18 @@ def _try(queue: Queue[W], job: W, attempt: Callable[[W, WaitForChild], None], st
     except Exception as error:
         logger.exception("%s %s failed.", queue.kind.__name__, job.pk)
         if code := outage_of(error):
-            _return_after_outage(queue, job, code, stopping)
+            # An attempt whose lease expires would count.
+            repeat_until_stored(lambda: queue.fail(job=job, code=code), stopping)
         else:
             queue.fail(job=job, reason=f"{type(error).__name__}: {error}")
 
 
-def _return_after_outage(queue: Queue[W], job: W, code: str, stopping: threading.Event) -> None:
-    """Return a job to the queue as soon as the database answers: an attempt whose lease expires would count."""
+def repeat_until_stored(store: Callable[[], None], stopping: threading.Event) -> None:
+    """Store an outcome as soon as the database answers, or leave it to the lease when the worker stops."""
     while True:
         try:
             close_old_connections()
-            return queue.fail(job=job, code=code)
+            return store()
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database did not answer (%s).", type(error).__name__)
             if stopping.wait(_DATABASE_PAUSE_SECONDS):

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from functools import partial
 
 from django.db import close_old_connections
 
@@ -10,6 +11,7 @@ from apps.core.outbound import UnreachableError
 from apps.core.webhooks import secrets_of, send_message
 from apps.events.models import WebhookDelivery
 from apps.events.services import DELIVERIES, DeliveryOutcome, finish_delivery
+from workers.children import repeat_until_stored
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,8 @@ def deliver_due(*, worker: str, stopping: threading.Event) -> None:
         delivery = DELIVERIES.claim_one(worker=worker)
         if delivery is None:
             return
-        finish_delivery(delivery=delivery, outcome=_attempt(delivery))
+        outcome = _attempt(delivery)
+        repeat_until_stored(partial(finish_delivery, delivery=delivery, outcome=outcome), stopping)
 
 
 def _attempt(delivery: WebhookDelivery) -> DeliveryOutcome:

@@ -5,6 +5,7 @@ each kind has one `Queue`. `apps.core.retry` says which failures wait and which 
 """
 
 import datetime
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,8 +177,9 @@ class Queue(Generic[W]):
         """
         if not rows:
             return
-        # By the clock: if a crash of the database undoes a claim, the next one must not have the same fence.
-        fence = max(time.time_ns(), *(row.fence + 1 for row in rows))
+        # If a crash of the database undoes a claim, the next one must not have the same fence: so by the clock, and by
+        # chance where a fence of an earlier release is beyond the clock.
+        fence = max(time.time_ns(), *(row.fence + 1 + secrets.randbits(30) for row in rows))
         columns |= {"state": JobState.RUNNING.value, "worker": worker, "fence": fence, "reason_code": "", "reason": ""}
         # By hand: the ORM takes longer to build this statement than PostgreSQL to run it.
         changes = ", ".join(f"{self._column(name)} = %s" for name in columns)
@@ -279,7 +281,8 @@ class Queue(Generic[W]):
         if self.in_batches and not row.is_suspect:
             self._queue_again(self._row(row), attempts=F("attempts") - 1, is_suspect=True)
         else:
-            self.use_attempt(row, "worker-lost", self.lost)
+            is_last = row.attempts > len(self.pauses)
+            self.use_attempt(row, "worker-lost", self.lost if is_last else "Its worker died, so it is tried again.")
 
     def expire_leases(self) -> int:
         """Queue the rows with an expired lease again; return how many there were."""

@@ -169,6 +169,8 @@ class ShadowReading(QueuedReading):
             models.Index(
                 fields=["-priority", "id"], condition=Q(state=JobState.QUEUED), name="inference_shadow_in_order"
             ),
+            # The release before claims by this one: drop it one release later.
+            models.Index(fields=["id"], condition=Q(state=JobState.QUEUED), name="inference_shadow_waiting"),
             models.Index(fields=["lease_until"], condition=Q(state=JobState.RUNNING), name="inference_shadow_leased"),
             models.Index(fields=["tenant", "challenger", "-id"], name="inference_shadow_of_challenge"),
         ]

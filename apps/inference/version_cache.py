@@ -93,8 +93,8 @@ class VersionCache:
     Args:
         device: auto, cpu or cuda.
         threads: the number of CPU threads of a version; None uses every core.
-        limit: the most versions to hold; the one that was not used for the longest time is forgotten first. None holds
-            all that are in service or on trial, and one more for a rollback.
+        limit: the most versions to hold, beside those that are being loaded; the one that was not used for the longest
+            time is forgotten first. None holds all that are in service or on trial, and one more for a rollback.
         on_change: called in the background thread when a version was loaded or refused.
     """
 
@@ -255,15 +255,21 @@ class VersionCache:
         for pk in self._entries.keys() & used:
             self._entries.move_to_end(pk)
         if self._limit is not None:
-            return self._forget_beyond_limit()
+            return self._forget_beyond_limit(used)
         unused = [pk for pk in self._entries if pk not in needed]
         spares = [pk for pk in unused if self._entries[pk].loaded or self._entries[pk].loading.running()]
         # A refused version that is not needed is forgotten, so that it is tried at once when it is needed again.
         return self._forget(set(unused) - set(spares[-_SPARES:]))
 
-    def _forget_beyond_limit(self) -> None:
+    def _forget_beyond_limit(self, used: Set[UUID] = frozenset()) -> None:
+        """Forget the versions that were not used for the longest time.
+
+        One that is being loaded, and one that is used until then, may be beyond the limit for that time: a version that
+        is forgotten while it is loaded would never come into use.
+        """
         if self._limit is not None:
-            self._forget(list(self._entries)[: -self._limit])
+            idle = [pk for pk, entry in self._entries.items() if entry.loading.done() and pk not in used]
+            self._forget(idle[: max(0, len(self._entries) - self._limit)])
 
     def _forget(self, ids: Iterable[UUID]) -> None:
         for pk in ids:

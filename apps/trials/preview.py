@@ -96,6 +96,5 @@ def _read_again(
 
 
 def _failed(failure: ReadingFailure) -> UnavailableError:
-    # The job of a preview waits where the storage or a decoder does not answer, and fails where the network does.
-    code = failure.code if failure.code == "inference-error" else None
-    return UnavailableError(f"A stored film could not be read: {failure.detail}", code)
+    """The job of the preview waits or uses an attempt by the code, as a reading of the study would."""
+    return UnavailableError(f"A stored film could not be read: {failure.detail}", failure.code)

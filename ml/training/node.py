@@ -49,12 +49,10 @@ class Node:
         for _ in range(self.nodes.max_restarts + 1):
             result.unlink(missing_ok=True)
             self._run_agent(log, launched, stop)
-            if stop.is_set():
-                return
             if result.exists():
                 ended = json.loads(result.read_bytes())
                 self.has_chief = ended["is_chief"]
-                if ended["reason"]:
+                if ended["reason"] and not stop.is_set():
                     raise TrainingFailed(ended["reason"])
                 return
             if stop.wait(_RESTART_PAUSE_SECONDS):

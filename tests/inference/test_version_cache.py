@@ -79,6 +79,34 @@ def test_threads_that_request_the_same_version_load_it_once(loads: Loads) -> Non
     assert len(set(map(id, found))) == len(count) == 1
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_lets_each_scope_come_to_its_own_version(loads: Loads, limit: int) -> None:
+    """What is being loaded is not forgotten, and the former version answers until then."""
+    cache, slow = VersionCache(device="cpu", limit=limit), threading.Event()
+    platform, *pinned = (register(number) for number in (1, 2, 3))
+    pointers: dict[UUID | None, UUID] = {None: platform.pk, **{uuid4(): each.pk for each in pinned}}
+    for scope in pointers:
+        settled(cache, pointers, scopes=[scope])
+    settled(cache, pointers, scopes=[None])
+    second, count = register(4), []
+
+    def load() -> Network:
+        count.append(1)
+        slow.wait(10)
+        return Network(second)
+
+    loads[second.pk] = load
+    pointers[None] = second.pk
+    for _ in range(3):
+        assert cache.in_service(pointers, scopes=[None]).versions[None].version == platform
+    slow.set()
+    assert settled(cache, pointers, scopes=[None]).versions[None].version == second
+    assert len(count) == 1
+    for scope, pk in pointers.items():
+        assert settled(cache, pointers, scopes=[scope]).versions[scope].version.pk == pk
+    assert len(held(cache)) <= limit
+
+
 def test_threads_read_with_one_whole_version_while_versions_are_swapped_and_refused(loads: Loads) -> None:
     cache = VersionCache(device="cpu")
     first, second, bad = (register(number) for number in (1, 2, 3))

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 from django.db.models import Q
 
@@ -16,5 +16,4 @@ class Migration(migrations.Migration):
             "ShadowReading",
             models.Index(condition=Q(state="queued"), fields=["-priority", "id"], name="inference_shadow_in_order"),
         ),
-        RemoveIndexConcurrently("ShadowReading", "inference_shadow_waiting"),
     ]

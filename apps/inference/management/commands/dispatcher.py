@@ -71,13 +71,19 @@ class LeaseExpiry:
 
     def expire(self) -> int:
         """Queue the jobs of dead workers again; return how many there were."""
-        lost = free_ended_workers() + sum(queue.free_ended_workers() for queue in QUEUES)
         now = time.monotonic()
         if self._last_run is not None and now - self._last_run > max(LEASE.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             self._wait_until = now + LEASE.total_seconds()
         self._last_run = now
-        if now >= self._wait_until:
-            lost += expire_leases() + sum(queue.expire_leases() for queue in QUEUES)
+        may_expire = now >= self._wait_until
+        lost = free_ended_workers() + (expire_leases() if may_expire else 0)
+        for queue in QUEUES:
+            # What follows from the end of a job may fail each time; the other queues must not wait for it.
+            try:
+                lost += queue.free_ended_workers() + (queue.expire_leases() if may_expire else 0)
+            except Exception as error:
+                name = queue.kind.__name__
+                logger.warning("Leases of %s failed (%s); the next sweep tries again.", name, type(error).__name__)
         if lost:
             logger.warning("%d jobs were queued again: their workers ended, or did not extend their leases.", lost)
         return lost
