@@ -165,7 +165,7 @@ def enter(client: Client, hospital: Hospital, user: Any) -> None:
 
 
 @pytest.fixture
-def starter(db: None) -> Iterator[Any]:
+def starter(db: None) -> Any:
     """The shipped model version, registered and in service."""
     from apps.audit.services import Actor
     from apps.deployment.services import activate
@@ -174,8 +174,7 @@ def starter(db: None) -> Iterator[Any]:
     prepared.take_graphs(HOME)
     version = register(artifact_dir=STARTER)
     activate(version=version, by=Actor(name="test"))
-    yield version
-    prepared.keep_graphs(HOME)
+    return version
 
 
 @pytest.fixture

@@ -84,5 +84,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    prepared.keep_graphs(HOME)
     shutil.rmtree(HOME, ignore_errors=True)

@@ -30,18 +30,26 @@ def take_secrets(home: Path) -> None:
     _put(KEPT / SECRETS, home / SECRETS)
 
 
-def take_graphs(home: Path) -> None:
-    """Copy the starter's exported graphs into a home: an export takes half a minute of a core.
+def starter_graphs() -> Path:
+    """The folder with the starter's exported graphs; the first call exports them, which takes half a minute of a core.
 
     Their names hold a hash of the weights and the exporter's revision, and a graph must answer the golden image before
-    it serves.
+    it serves. Processes that need them at once wait for one export.
     """
-    _copy_new_graphs(KEPT, _graphs_of(home))
+    from ml.model.artifact import load_artifact
+    from ml.model.predictor import exported
+
+    KEPT.mkdir(mode=0o700, exist_ok=True)
+    return exported(load_artifact(PROJECT_ROOT / "models" / "starter"), KEPT).squares.parent
 
 
-def keep_graphs(home: Path) -> None:
-    """Keep the graphs that a home has, for other processes and later runs."""
-    _copy_new_graphs(_graphs_of(home), KEPT)
+def take_graphs(home: Path) -> None:
+    """Copy the starter's exported graphs into a home."""
+    target = home / "models" / "compiled"
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for graph in starter_graphs().glob(f"{_starter_key()}*.onnx"):
+        if not (target / graph.name).exists():
+            _put(graph, target / graph.name)
 
 
 def take_database() -> bool:
@@ -91,17 +99,6 @@ def _put(source: Path, target: Path) -> None:
     aside = target.with_name(f"{os.getpid()}.{target.name}")
     shutil.copy2(source, aside)
     aside.replace(target)
-
-
-def _graphs_of(home: Path) -> Path:
-    return home / "models" / "compiled"
-
-
-def _copy_new_graphs(source: Path, target: Path) -> None:
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for graph in source.glob(f"{_starter_key()}*.onnx"):
-        if not (target / graph.name).exists():
-            _put(graph, target / graph.name)
 
 
 @functools.cache

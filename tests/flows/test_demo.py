@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tests import prepared
 from tests.conftest import PROJECT_ROOT
 from tests.flows.processes import wait_for
 
@@ -91,6 +92,7 @@ def get(url: str) -> tuple[int, bytes]:
 
 def test_the_demo_starts_serves_stops_and_starts_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
+    prepared.take_graphs(home)
     ports = {"PORT": str(free_port()), "DIMSE_PORT": str(free_port()), "DEMO_EMPTY": "1"}
     with demo(home, **ports) as first:
         url = first.url()

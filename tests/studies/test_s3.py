@@ -22,6 +22,7 @@ from apps.registry.services import fetch_artifact, register
 from apps.studies.storage import local_path
 from apps.tenants.scope import tenant_tx
 from ml.model.artifact import WEIGHTS
+from tests import prepared
 from tests.conftest import STARTER, Hospital
 from workers.inference_worker import InferenceWorker
 
@@ -68,6 +69,7 @@ def test_films_and_models_live_on_s3(
         }
     }  # fmt: skip
     settings.MODEL_CACHE_DIR = tmp_path / "models"
+    prepared.take_graphs(tmp_path)
     version = register(artifact_dir=STARTER)
     weights = tmp_path / "s3" / BUCKET / version.object_prefix / WEIGHTS
     weights.write_bytes(b"damaged")

@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 
 from config.embedded.postgres import _unprivileged
+from tests import prepared
 from tests.conftest import PROJECT_ROOT, STARTER
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -107,6 +108,7 @@ def url(host: str, login: str, database: str, password: str = PASSWORD) -> str:
 
 
 def run(environment: dict[str, str], folder: Path, *arguments: str) -> str:
+    prepared.take_graphs(folder)
     common = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(PROJECT_ROOT),

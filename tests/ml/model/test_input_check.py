@@ -9,6 +9,7 @@ from ml.model.input_check import CODES, FeatureCheck, check_attributes, check_fe
 from ml.model.predictor import Predictor, load_predictor
 from ml.model.transforms import to_square
 from ml.training.negatives import SPOILED, generated
+from tests import prepared
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 SC = "1.2.840.10008.5.1.4.1.1.7"
@@ -102,8 +103,8 @@ def test_incomplete_parameters_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load_predictor(STARTER, "cpu", tmp_path_factory.mktemp("onnx"), threads=1)
+def starter() -> Predictor:
+    return load_predictor(STARTER, "cpu", prepared.starter_graphs(), threads=1)
 
 
 def accepted(predictor: Predictor, squares: np.ndarray) -> np.ndarray:
