@@ -34,9 +34,9 @@ types: $(VENV)/.development
 migrations: $(VENV)/.development
 	CHECXRAY_HOME="$$(mktemp -d)" $(BIN)/python manage.py makemigrations --check --dry-run
 
-# Without browser, DICOM peers, trainings and other processes of the product: for every small step.
+# Without browser, DICOM peers, trainings, other processes of the product and what else is slow: for every small step.
 unit: $(VENV)/.development
-	$(RUN_TESTS) -m "not long and not system" $(PYTEST)
+	$(RUN_TESTS) -m "not long and not slow" $(PYTEST)
 
 all-tests: $(VENV)/.development
 	$(BIN)/python -m config.preconditions

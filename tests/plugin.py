@@ -40,13 +40,14 @@ SLOW_FIRST = (
     "browser/test_portal.py",
 )
 
-# Folders and files whose tests start processes beside PostgreSQL and Valkey, or train or export networks. `make unit`
-# leaves them out.
-SYSTEM = (
+# Folders and files that `make unit` leaves out: their tests start processes beside PostgreSQL and Valkey, train or
+# export networks, or take more than ten seconds together.
+SLOW = (
     "api/test_health.py",
     "api/test_predict.py",
     "api/test_predict_live.py",
     "browser",
+    "config/test_embedded.py",
     "deploy",
     "dicomweb",
     "dimse",
@@ -54,18 +55,30 @@ SYSTEM = (
     "faults",
     "flows",
     "inference",
+    "ml/data/test_shards.py",
+    "ml/evaluation/test_golden.py",
     "ml/evaluation/test_version.py",
     "ml/importers",
+    "ml/model/test_artifact.py",
     "ml/model/test_input_check.py",
+    "ml/model/test_networks.py",
     "ml/model/test_predictor.py",
     "ml/model/test_torch_predictor.py",
     "ml/sandbox",
+    "ml/test_phantom.py",
+    "ml/test_phantom_dicom.py",
     "ml/training",
+    "portal/test_worklist.py",
     "recipes",
     "registry/test_import_model.py",
+    "reports/test_amendments.py",
+    "reports/test_pdf.py",
+    "reports/test_services.py",
+    "roles",
     "studies/test_s3.py",
     "tenants/test_postgresql_15.py",
     "tenants/test_roles.py",
+    "test_architecture.py",
     "training",
     "trials/test_previews.py",
     "upgrade",
@@ -76,10 +89,10 @@ SYSTEM = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     order = {tests / name: number for number, name in enumerate(SLOW_FIRST)}
-    system = [tests / name for name in SYSTEM]
+    slow = [tests / name for name in SLOW]
     for item in items:
-        if any(item.path.is_relative_to(path) for path in system):
-            item.add_marker("system")
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker("slow")
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
