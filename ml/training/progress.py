@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 FILE = "progress.jsonl"
-_LAST = ("artifact", "failed")
 _POLL_SECONDS = 0.2
 
 
@@ -33,24 +32,21 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [event for event in map(_parsed, path.read_bytes().split(b"\n")) if event]
 
 
-def follow(path: Path, finished: Callable[[], bool] | None = None, offset: int = 0) -> Iterator[dict[str, Any]]:
+def follow(path: Path, finished: Callable[[], bool], offset: int = 0) -> Iterator[dict[str, Any]]:
     """Yield events as they come, from byte `offset` on (the size of the file before a run that resumes).
 
-    Ends after "artifact" or "failed"; with `finished`, ends once that is true and everything written was yielded.
+    Ends once `finished` is true and everything written was yielded.
     """
     rest = b""
     while True:
-        over = finished is not None and finished()
+        over = finished()
         if path.is_file() and path.stat().st_size < offset:
             # A fresh start has emptied the file.
             offset, rest = 0, b""
         chunk = _from(path, offset)
         offset += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        for event in filter(None, map(_parsed, lines)):
-            yield event
-            if finished is None and event["event"] in _LAST:
-                return
+        yield from filter(None, map(_parsed, lines))
         if over and not chunk:
             return
         if not chunk:

@@ -93,7 +93,11 @@ def test_progress_is_followed_while_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / progress.FILE
     assert progress.read(path) == []
     seen: list[str] = []
-    reader = threading.Thread(target=lambda: seen.extend(event["event"] for event in progress.follow(path)))
+    reader = threading.Thread(
+        target=lambda: seen.extend(
+            event["event"] for event in progress.follow(path, lambda: "failed" in seen or "artifact" in seen)
+        )
+    )
     reader.start()
     progress.append(path, "start", world_size=1)
     with path.open("ab") as stream:
