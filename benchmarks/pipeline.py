@@ -25,7 +25,7 @@ from benchmarks.client import store_all
 from benchmarks.images import SIDE, images
 from benchmarks.raw import Rate, raw_predictor, squares
 from benchmarks.stack import PROJECT_ROOT, Stack, running_stack
-from ml.model.artifact import read_manifest
+from ml.model.manifest import read_manifest
 from ml.phantom import synthetic_uid
 
 STARTER = PROJECT_ROOT / "models" / "starter"

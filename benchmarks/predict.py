@@ -26,7 +26,7 @@ import psutil
 from benchmarks.pipeline import densenet
 from benchmarks.raw import Rate, raw_predictor, running
 from benchmarks.stack import PROJECT_ROOT, cpu_seconds, free_port, running_stack
-from ml.model.artifact import read_manifest
+from ml.model.manifest import read_manifest
 
 STARTER = PROJECT_ROOT / "models" / "starter"
 PROCESSES = THREADS = 2

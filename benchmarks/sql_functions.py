@@ -28,7 +28,7 @@ from benchmarks.images import image_bytes
 from benchmarks.pipeline import OURS, STARTER, measure_flow, store, wait_for_jobs, wait_for_workers
 from benchmarks.raw import raw_predictor, squares
 from benchmarks.stack import Stack, running_stack
-from ml.model.artifact import read_manifest
+from ml.model.manifest import read_manifest
 from ml.phantom import synthetic_uid
 
 LEAST_SHARE = 0.05

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ml.labels import LABELS
-from ml.model.artifact import Manifest, save_artifact
+from ml.model.artifact import save_artifact
 from ml.model.calibration import Platt
+from ml.model.manifest import Manifest
 from ml.model.networks import build
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace

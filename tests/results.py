@@ -8,8 +8,8 @@ import pytest
 
 from apps.audit.services import Actor
 from ml.labels import LABELS
-from ml.model.artifact import Manifest, Threshold
-from ml.model.calibration import Platt
+from ml.model.calibration import AbnormalScore, Platt
+from ml.model.manifest import Manifest, Threshold
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace
 
@@ -41,6 +41,8 @@ def manifest(name: str = "chest-net") -> Manifest:
         data={"source": "synthetic"},
         card="# chest-net\n\nDemonstration only.",
         weights_sha256="0" * 64,
+        abnormal=AbnormalScore(1.0, -1.0, 0.5),
+        margins=dict.fromkeys(LABELS, 0.4),
     )
 
 
@@ -52,8 +54,9 @@ def version(db: None) -> Any:
 
     described = manifest()
     version = ModelVersion.objects.create(
-        name="chest-net", number=3, sha256=described.sha256, manifest=described.to_dict(), device_uid="2.25.1"
-    )
+        name="chest-net", number=3, sha256=described.sha256, manifest=described.to_dict(), device_uid="2.25.1",
+        localised=["Effusion"],
+    )  # fmt: skip
     activate(version=version, by=Actor(name="test"))
     return version
 

@@ -1,5 +1,6 @@
 """The only module of the Django code that imports ``ml``; nothing that it imports needs torch at import time."""
 
+from ml.alarms import AlarmBudget, alarms
 from ml.bootstrap import Interval, wilson
 from ml.data import DatasetInvalid, describe
 from ml.data.provenance import SEEN_PATIENTS
@@ -30,12 +31,16 @@ from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.model.age import VALIDATED_AGES, age_warning
-from ml.model.artifact import ArtifactInvalid, Manifest, load_artifact
+from ml.model.artifact import load_artifact
+from ml.model.calibration import AbnormalScore, calibrate
+from ml.model.held_out import HeldOutRecord, read_held_out
 from ml.model.input_check import InputCheckResult, check_attributes
+from ml.model.manifest import ArtifactInvalid, Manifest
 from ml.model.predictor import Predictor, PredictorUnavailable, load_predictor, remove_exported
 from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
 from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
+from ml.model.uncertainty import uncertain
 from ml.phantom import demo_set
 from ml.sandbox.confinement import missing_protections
 from ml.sandbox.pool import Sandbox, Writable
@@ -60,10 +65,13 @@ __all__ = [
     "SEEN_PATIENTS",
     "SOP_CLASSES",
     "VALIDATED_AGES",
+    "AbnormalScore",
+    "AlarmBudget",
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
     "Geometry",
+    "HeldOutRecord",
     "ImageWarning",
     "ImportOptions",
     "ImportRefused",
@@ -88,6 +96,8 @@ __all__ = [
     "Writable",
     "add_training_arguments",
     "age_warning",
+    "alarms",
+    "calibrate",
     "check_architectures",
     "check_attributes",
     "compare_versions",
@@ -108,6 +118,7 @@ __all__ = [
     "missing_protections",
     "opacity",
     "paired_difference",
+    "read_held_out",
     "read_image_list",
     "read_orientation",
     "remove_exported",
@@ -118,6 +129,7 @@ __all__ = [
     "start_evaluation",
     "table2",
     "training_of_arguments",
+    "uncertain",
     "wilson",
     "write_secondary_capture",
     "zone",

@@ -19,7 +19,8 @@ from ml.evaluation.compare import compare_versions
 from ml.evaluation.summary import report_text
 from ml.evaluation.tables import table2
 from ml.evaluation.version import evaluate_version
-from ml.model.artifact import ArtifactInvalid, write_atomically
+from ml.model.artifact import write_atomically
+from ml.model.manifest import ArtifactInvalid
 from ml.model.predictor import PredictorUnavailable
 
 

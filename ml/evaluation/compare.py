@@ -13,7 +13,7 @@ from ml.evaluation.pairing import difference, measured_labels
 from ml.evaluation.version import SEED, describe_model, mask_untrained, open_predictor
 from ml.labels import LABELS
 from ml.metrics import evaluate, round_means
-from ml.model.artifact import read_manifest
+from ml.model.manifest import read_manifest
 
 
 def compare_versions(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ml.bootstrap import Draws, bootstrap_shares, share_interval
 from ml.labels import LABELS
 from ml.metrics import MetricUndefined, brier, calibration_bins, calibration_error, evaluate, operating_curve, roc_curve
-from ml.model.artifact import Threshold
 from ml.model.calibration import Platt, calibrate, sigmoid
+from ml.model.manifest import Threshold
 
 BINS = 15
 

@@ -24,7 +24,7 @@ from ml.data import (
 from ml.data.provenance import lists_sha256, seen_patients, source_kind
 from ml.data.splits import OFFICIAL_SHA256
 from ml.labels import LABELS
-from ml.model.artifact import Manifest
+from ml.model.manifest import Manifest
 from ml.model.predictor import Predictor
 
 OFFICIAL_TEST = "official test list"

@@ -58,8 +58,9 @@ def localisation(
         seed: for bootstrap and random shifts.
 
     Returns:
-        {"method", "boxes", "films", "labels": {label: {"boxes", form: {figure: share}}},
-        "all_boxes": {form: {figure: share}, ...}, "mean_of_labels": ...}.
+        {"method", "boxes", "films", "labels": {label: {"boxes", form: {figure: share}, ...}},
+        "all_boxes": {form: {figure: share}, ...}, "mean_of_labels": ...}. The last three have the interval of pointing
+        and its difference from each control.
     """
     rng, prior = np.random.default_rng(seed), Prior(all_boxes, patients)
     scores = np.array([_scores(box, prior, maps, rng) for box in tqdm(boxes, desc="Boxes", unit="box", leave=False)])
@@ -76,14 +77,44 @@ def localisation(
         "films": len({box.image for box in boxes}),
         "patients": len({patients[box.image] for box in boxes}),
         "labels": {
-            label: {"boxes": int(member[label].sum()), **_shares(scores[member[label]].mean(axis=0))}
+            label: {
+                "boxes": int(member[label].sum()),
+                **_summary(
+                    scores[member[label]].mean(axis=0),
+                    samples[label],
+                    len({patients[box.image] for box in boxes if box.label == label}),
+                ),
+            }
             for label in present
         },
-        "all_boxes": _summary(scores.mean(axis=0), _samples(scores, all_of_them, draws), draws),
+        "all_boxes": _summary(scores.mean(axis=0), _samples(scores, all_of_them, draws), draws.counts.shape[1]),
         "mean_of_labels": _mean_of_labels(scores, member, counted, samples, draws),
         "labels_in_mean": counted,
         "note": f"Labels with under {MIN_BOXES} boxes are left out of the mean of labels; a label whose boxes are all "
         "of one patient has no prior, its control is 0.",
+    }
+
+
+def by_label(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """From the figures of `localisation`: what each label's maps are worth as a localisation.
+
+    A map counts as one only if its peak lies in the radiologists' boxes more often than chance and more often than a
+    guess from other patients' boxes, each by more than the uncertainty of the difference.
+
+    Returns:
+        {label: {"boxes", "pointing", "random", "prior", "ci95" (of pointing), "validated"}}.
+    """
+    return {
+        label: {
+            "boxes": entry["boxes"],
+            "pointing": entry["fixed_scale"]["pointing"],
+            "random": entry["random_fixed_scale"]["pointing"],
+            "prior": entry["prior"]["pointing"],
+            "ci95": entry["pointing_ci95"],
+            "validated": entry["boxes"] >= MIN_BOXES
+            and all((entry[f"pointing_over_{name}_ci95"] or [0.0])[0] > 0.0 for name in ("random", "prior")),
+        }
+        for label, entry in figures["labels"].items()
     }
 
 
@@ -132,10 +163,10 @@ def _shares(values: NDArray[np.float64]) -> dict[str, dict[str, float]]:
     return {form: {figure: float(values[i, j]) for j, figure in enumerate(FIGURES)} for i, form in enumerate(FORMS)}
 
 
-def _summary(values: NDArray[np.float64], samples: NDArray[np.float64], draws: Draws) -> dict[str, Any]:
+def _summary(values: NDArray[np.float64], samples: NDArray[np.float64], patients: int) -> dict[str, Any]:
     """Shares, the interval of pointing, and the difference of pointing from each control."""
     pointing = samples[:, FORMS.index("fixed_scale"), 0]
-    found = share_interval(float(values[0, 0]), pointing, draws.counts.shape[1])
+    found = share_interval(float(values[0, 0]), pointing, patients)
     result: dict[str, Any] = {**_shares(values), "pointing_ci95": found.pair() if found else None}
     for name in ("random_fixed_scale", "prior"):
         control = FORMS.index(name)
@@ -158,4 +189,4 @@ def _mean_of_labels(
     shape = samples[counted[0]].shape
     stacked = np.stack([samples[label].reshape(shape[0], -1) for label in counted], axis=2)
     means = np.stack([round_means(stacked[:, i]) for i in range(stacked.shape[1])], axis=1).reshape(shape)
-    return _summary(values, means, draws)
+    return _summary(values, means, draws.counts.shape[1])

@@ -121,7 +121,8 @@ def subgroup_table(report: Mapping[str, Any]) -> Table:
 
 def localisation_table(report: Mapping[str, Any]) -> Table:
     """Pointing and overlaps, each form with its controls."""
-    found = report["localisation"]
+    # Reports of earlier releases have the details under the other name.
+    found = report.get("localisation_details", report["localisation"])
     mean = found["mean_of_labels"]
     whole = mean or found["all_boxes"]
     rows = [(_FORM_NAMES[form], *(number(whole[form][figure], 2) for figure in FIGURES)) for form in FORMS]

@@ -18,13 +18,14 @@ from ml.evaluation.image_list import (
     read_image_list,
     run_version,
 )
-from ml.evaluation.localisation import Maps, localisation
+from ml.evaluation.localisation import Maps, by_label, localisation
 from ml.evaluation.pairing import rounds_of
+from ml.evaluation.study_level import abnormal_figures, uncertain_figures
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import round_means
-from ml.model.artifact import Manifest, read_manifest
 from ml.model.calibration import Platt
+from ml.model.manifest import Manifest, read_manifest
 from ml.model.predictor import Predictor, load_predictor
 
 SEED = 0
@@ -43,7 +44,8 @@ def evaluate_version(
 
     Returns:
         JSON-ready figures: the keys of `ml.evaluation.figures.classification`, and "model", "split" {"id", "sha256",
-        "films"}, "subgroups", "localisation" (None with a "localisation_note"), "gate" (the input check), "method",
+        "films"}, "subgroups", "abnormal" and "uncertain" (None where the version has no such part), "localisation" by
+        label with its "localisation_details" (empty with a "localisation_note"), "gate" (the input check), "method",
         "bootstrap" (for `paired_difference`) and "not_run", a list of what these figures do not cover.
 
     Raises:
@@ -66,7 +68,10 @@ def evaluate_version(
         "split": {"id": image_list.split_id, "sha256": image_list.sha256, "films": len(image_list.names)},
         **classification(scored, draws, ranking),
         "subgroups": subgroups(scored, image_list.records, draws),
-        "localisation": located,
+        "abnormal": abnormal_figures(predictor.manifest, scored, image_list.truth, draws),
+        "uncertain": uncertain_figures(predictor.manifest, scored),
+        "localisation": by_label(located) if located else {},
+        "localisation_details": located,
         "localisation_note": why_missing,
         "gate": {"films": len(image_list.names), "refused": outputs.refused},
         "method": {"rounds": rounds, "seed": SEED, "text": METHOD},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml.importers.errors import ImportRefused
 from ml.importers.options import FORMATS, Options
-from ml.model.artifact import Manifest, read_manifest
+from ml.model.manifest import Manifest, read_manifest
 
 __all__ = ["FORMATS", "ImportRefused", "Imported", "Options", "import_file"]
 

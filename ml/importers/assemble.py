@@ -19,9 +19,10 @@ from ml.importers.formats import Converted
 from ml.importers.options import Options
 from ml.labels import LABELS
 from ml.metrics import youden_threshold
-from ml.model.artifact import Manifest, Threshold, save_artifact
+from ml.model.artifact import save_artifact
 from ml.model.calibration import Platt, calibrate, fit_platt
 from ml.model.input_check import FeatureCheck
+from ml.model.manifest import Manifest, Threshold
 from ml.model.networks import CamNetwork, build
 from ml.model.saliency import CamScale, fit_cam_scale, identity_error
 from ml.model.transforms import to_square

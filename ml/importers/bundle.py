@@ -12,7 +12,8 @@ from typing import IO, BinaryIO, Final
 
 from ml.importers.errors import ImportRefused
 from ml.model import golden_image
-from ml.model.artifact import MANIFEST, MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES, WEIGHTS, load_artifact
+from ml.model.artifact import MAX_WEIGHTS_BYTES, WEIGHTS, load_artifact
+from ml.model.manifest import MANIFEST, MAX_MANIFEST_BYTES
 from ml.model.predictor import Predictor
 
 LIMITS: Final = {MANIFEST: MAX_MANIFEST_BYTES, WEIGHTS: MAX_WEIGHTS_BYTES}

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from ml.importers.formats import Converted
 from ml.importers.options import Options
-from ml.model.artifact import Threshold, file_sha256
+from ml.model.artifact import file_sha256
+from ml.model.manifest import Threshold
 from ml.training.package import DISCLAIMER
 
 NOT_EVALUATED: Final = (

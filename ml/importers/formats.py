@@ -15,7 +15,7 @@ from ml.importers.outputs import Choice, choose, finding, select
 from ml.importers.source import Source
 from ml.importers.xrv_releases import PATHOLOGIES, RELEASES, Release, find
 from ml.labels import LABELS
-from ml.model.artifact import Threshold
+from ml.model.manifest import Threshold
 from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 
 XRV_MEAN: Final = 0.5

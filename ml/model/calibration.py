@@ -26,6 +26,12 @@ def sigmoid(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(values >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
+def logit(probabilities: NDArray[Any] | float) -> NDArray[np.float64]:
+    """Inverse of `sigmoid` for probabilities inside (0, 1), same shape."""
+    p = np.asarray(probabilities, dtype=np.float64)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
 def fit_platt(logits: NDArray[Any], truth: NDArray[Any], iterations: int = 100) -> Platt:
     """Fit one label's Platt parameters on held-out logits (N,) and truth (N,) of 0, 1 or NaN (unknown, left out).
 
@@ -74,3 +80,27 @@ def calibrate(logits: NDArray[Any], labels: Sequence[str], parameters: Mapping[s
     a = np.array([f.a for f in fits])
     b = np.array([f.b for f in fits])
     return sigmoid(np.asarray(logits, dtype=np.float64) * a + b)
+
+
+@dataclass(frozen=True)
+class AbnormalScore:
+    """The probability that an image has any finding, with its operating point.
+
+    It is sigmoid(a * logit(1 - prod(1 - p)) + b) over the calibrated probabilities p of all labels. The product alone
+    takes the findings for independent, so it is too high; `a` and `b` correct it.
+    """
+
+    a: float
+    b: float
+    threshold: float
+
+    def probability(self, probabilities: NDArray[Any]) -> NDArray[np.float64]:
+        """Calibrated probabilities of the findings (N, L) -> probability of any finding (N,), in [0, 1]."""
+        return sigmoid(self.a * any_finding_logit(probabilities) + self.b)
+
+
+def any_finding_logit(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """logit(1 - prod(1 - p)) over probabilities p (N, L), finite also where a p is 0 or 1; (N,)."""
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-9, 1.0 - 1e-9)
+    none = np.log1p(-p).sum(axis=1)
+    return np.asarray(np.log(-np.expm1(none)) - none)

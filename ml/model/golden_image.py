@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.model.artifact import ArtifactInvalid, Manifest
+from ml.model.manifest import ArtifactInvalid, Manifest
 
 
 def square(size: int) -> NDArray[np.uint8]:

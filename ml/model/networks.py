@@ -3,11 +3,15 @@
 Every network is `features -> global average pooling -> one linear layer`, with the features taken after the last
 activation. Then logit_c = mean(CAM_c) + b_c exactly, where CAM_c = sum_k w_ck A_k (Zhou et al. 2016), and the maps
 cost one 1x1 convolution in the same forward.
+
+The features may be the maps of several stages of one network. Each is pooled, and the head reads all of them. The
+map of a label is then the sum of the stages' maps on the finest grid, where each coarse cell is repeated: its mean
+stays the same, so the identity stays exact.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +28,47 @@ class CamNetwork(nn.Module):
     """A feature extractor with an average-pooled linear head.
 
     forward: float (N, 3, S, S) -> logits (N, L), class activation maps (N, L, h, w), pooled features (N, C).
+
+    Args:
+        features: gives maps (N, C, h, w), or a list of them from the finest to the coarsest grid.
+        channels: C, or one number for each of these maps.
+        n_labels: L.
     """
 
-    def __init__(self, features: nn.Module, channels: int, n_labels: int) -> None:
+    def __init__(self, features: nn.Module, channels: int | Sequence[int], n_labels: int) -> None:
         super().__init__()
         self.features = features
-        self.classifier = nn.Linear(channels, n_labels)
+        self.channels = (channels,) if isinstance(channels, int) else tuple(channels)
+        self.classifier = nn.Linear(sum(self.channels), n_labels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.head(self.features(images))
 
-    def head(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Feature maps (N, C, h, w) -> logits (N, L), class activation maps (N, L, h, w), pooled features (N, C)."""
-        pooled = maps.mean(dim=(2, 3))
-        cams = functional.conv2d(maps, self.classifier.weight[:, :, None, None])
+    def head(self, maps: Tensor | list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Feature maps of each stage -> logits (N, L), class activation maps (N, L, h, w), pooled features (N, C)."""
+        stages = [maps] if isinstance(maps, Tensor) else maps
+        pooled = torch.cat([each.mean(dim=(2, 3)) for each in stages], dim=1)
+        weights = torch.split(self.classifier.weight[:, :, None, None], list(self.channels), dim=1)
+        each_cam = [functional.conv2d(each, weight) for each, weight in zip(stages, weights, strict=True)]
+        cams = each_cam[0]
+        for coarse in each_cam[1:]:
+            cams = cams + _repeat_cells(coarse, cams.shape[2], cams.shape[3])
         return self.classifier(pooled), cams, pooled
+
+
+def _repeat_cells(cams: Tensor, rows: int, columns: int) -> Tensor:
+    """Maps (N, L, h, w) on a grid of rows x columns, a multiple of theirs; the mean stays exactly the same.
+
+    Raises:
+        ValueError: it is not a multiple, so the mean would change.
+    """
+    down, across = rows // cams.shape[2], columns // cams.shape[3]
+    if (cams.shape[2] * down, cams.shape[3] * across) != (rows, columns):
+        raise ValueError(
+            f"A stage of {cams.shape[2]} x {cams.shape[3]} cells does not divide one of {rows} x {columns}: choose an "
+            "input size that is a multiple of 32."
+        )
+    return functional.interpolate(cams, size=(rows, columns), mode="nearest")
 
 
 class _TimmFeatures(nn.Module):
@@ -51,6 +81,20 @@ class _TimmFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.body.forward_features(images)
         return maps
+
+
+class _StageFeatures(nn.Module):
+    """The outputs of some modules of a feature extractor; what comes after the last of them is left out."""
+
+    def __init__(self, features: nn.Module, stages: Sequence[str]) -> None:
+        super().__init__()
+        from timm.models import create_feature_extractor
+
+        body = features.body if isinstance(features, _TimmFeatures) else features
+        self.body = create_feature_extractor(body, {stage: stage for stage in stages})
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.body(images).values())
 
 
 def _densenet(name: str) -> tuple[nn.Module, int]:
@@ -113,17 +157,36 @@ def _timm(name: str) -> tuple[nn.Module, int]:
     return module.train(), int(shape[1])
 
 
-def build(architecture: str, n_labels: int, init_weights: Path | None = None) -> CamNetwork:
+def build(
+    architecture: str, n_labels: int, init_weights: Path | None = None, stages: Sequence[str] | None = None
+) -> CamNetwork:
     """Build a `CamNetwork`, optionally with the feature weights of a file (.safetensors, or a .pth state dict).
 
+    Args:
+        architecture: a name of ARCHITECTURES, or of timm.
+        n_labels: outputs of the head.
+        init_weights: the file.
+        stages: names of the modules whose maps the head reads, from fine to coarse, such as "blocks.4"; None for the
+            last maps alone.
+
     Raises:
-        ValueError: the architecture is unknown.
+        ValueError: the architecture is unknown, or has no such modules.
         WeightsInvalid: the weights do not fit it.
     """
     features, channels = _TORCHVISION.get(architecture, _timm)(architecture)
     if init_weights is not None:
         load_feature_weights(features, init_weights)
-    return CamNetwork(features, channels, n_labels)
+    return CamNetwork(features, channels, n_labels) if stages is None else _with_stages(features, stages, n_labels)
+
+
+def _with_stages(features: nn.Module, stages: Sequence[str], n_labels: int) -> CamNetwork:
+    try:
+        chosen = _StageFeatures(features, stages)
+    except ValueError as error:
+        raise ValueError(f"The architecture has no stages {', '.join(stages)}: {error}") from error
+    with torch.no_grad():
+        channels = [maps.shape[1] for maps in chosen.eval()(torch.zeros(1, 3, 64, 64))]
+    return CamNetwork(chosen.train(), channels, n_labels)
 
 
 def load_feature_weights(features: nn.Module, path: Path) -> None:

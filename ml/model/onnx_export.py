@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ml.model import golden_image
-from ml.model.artifact import Artifact, ArtifactInvalid, load_artifact, network_tensors
+from ml.model.artifact import Artifact, load_artifact, network_tensors
+from ml.model.manifest import ArtifactInvalid
 from ml.model.networks import CamNetwork, build
 from ml.model.transforms import InputSpace
 
@@ -65,7 +66,7 @@ def serving_graph(artifact: Artifact) -> ServingGraph:
     """
     manifest = artifact.manifest
     try:
-        network = build(manifest.architecture, len(manifest.labels))
+        network = build(manifest.architecture, len(manifest.labels), stages=manifest.stages)
         state = {k: torch.from_numpy(v) for k, v in network_tensors(artifact.weights_path).items()}
         network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError) as error:

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.model import golden_image
-from ml.model.artifact import Artifact, ArtifactInvalid, Manifest, load_artifact
+from ml.model.artifact import Artifact, load_artifact
 from ml.model.calibration import calibrate
 from ml.model.input_check import InputCheckResult, check_features
+from ml.model.manifest import ArtifactInvalid, Manifest
 from ml.model.saliency import as_float16
 
 EXPORT_SECONDS = 300
@@ -203,6 +204,7 @@ def graph_key(manifest: Manifest) -> str:
     """The file name of an exported network: SHA-256 of everything its graph depends on, and the exporter's revision."""
     space = manifest.input_space
     parts = [manifest.weights_sha256, manifest.architecture, list(manifest.labels), space.size, space.mean, space.std]
+    parts += [manifest.stages] if manifest.stages else []
     return f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}-{EXPORT_REVISION}"
 
 

@@ -1,6 +1,6 @@
 """Run a network in evaluation mode over images in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,12 @@ def run(
     indices: Sequence[int] | NDArray[Any] | None = None,
     progress: str | None = None,
     mixed: bool = False,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> Outputs:
     """Logits, maps and features of images uint8 (N, S, S), an array or shards, each index once and in order.
 
-    `mixed` computes in bfloat16 on a GPU: enough to rank epochs, not for an artifact's figures.
+    `mixed` computes in bfloat16 on a GPU: enough to rank epochs, not for an artifact's figures. `change` is applied to
+    each batch uint8 (N, S, S) first.
     """
     chosen = np.arange(len(squares)) if indices is None else np.asarray(indices)
     device = next(network.parameters()).device
@@ -62,7 +64,8 @@ def run(
     half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed and device.type == "cuda")
     with torch.inference_mode(), half:
         for start in tqdm(steps, desc=progress, disable=progress is None, unit="batch", leave=False):
-            batch = to_tensor(squares[chosen[start : start + batch_size]], device)
+            images = np.asarray(squares[chosen[start : start + batch_size]])
+            batch = to_tensor(change(images) if change else images, device)
             batches.append(tuple(value.float().cpu().numpy() for value in network(normalised(batch, space))))
     network.train(was_training)
     logits, cams, features = (np.concatenate(part) for part in zip(*batches, strict=True))

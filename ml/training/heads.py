@@ -24,11 +24,18 @@ class LinearHead:
         return np.asarray(features @ self.weight.T + self.bias, dtype=np.float32)
 
 
-def fit_heads(features: NDArray[Any], truth: NDArray[Any], l2: float, balanced: bool = False) -> LinearHead:
+def fit_heads(
+    features: NDArray[Any],
+    truth: NDArray[Any],
+    l2: float,
+    balanced: bool = False,
+    weights: NDArray[Any] | None = None,
+) -> LinearHead:
     """Logistic regression per label with penalty l2/2 |w|^2 on standardised features; BCE is a mean over images.
 
-    features (N, C), truth (N, L). `balanced` gives both classes half of the weight.
-    The standardisation is folded into the returned weights, so they act on raw pooled features.
+    features (N, C), truth (N, L). `balanced` gives both classes half of the weight; `weights` (N,), of mean 1, count
+    some images more than others. The standardisation is folded into the returned weights, so they act on raw pooled
+    features.
     """
     raw = np.asarray(features, dtype=np.float32)
     mean, deviation = raw.mean(axis=0), raw.std(axis=0) + FLOOR
@@ -38,6 +45,8 @@ def fit_heads(features: NDArray[Any], truth: NDArray[Any], l2: float, balanced: 
     film_weight = y / (2 * rate) + (1 - y) / (2 * (1 - rate)) if balanced else torch.ones_like(y)
     weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)
     bias = torch.logit(torch.full_like(rate, 0.5) if balanced else rate).requires_grad_()
+    if weights is not None:
+        film_weight = film_weight * torch.from_numpy(np.asarray(weights, dtype=np.float32))[:, None]
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=150, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml.alarms import FEWEST_NORMALS, JOINT_BUDGET, AlarmBudget, alarms, is_normal
 from ml.labels import LABELS
 from ml.metrics import calibration_error, operating_curve, youden_threshold
 from ml.model import golden_image
-from ml.model.artifact import Manifest, Threshold, half_precision, save_artifact
-from ml.model.calibration import Platt, calibrate, fit_platt
+from ml.model.artifact import half_precision, save_artifact
+from ml.model.calibration import AbnormalScore, Platt, any_finding_logit, calibrate, fit_platt
+from ml.model.held_out import HeldOutRecord
 from ml.model.input_check import FeatureCheck
+from ml.model.manifest import Manifest, Threshold
 from ml.model.networks import CamNetwork
 from ml.model.saliency import CamScale, fit_cam_scale
 from ml.model.transforms import InputSpace
+from ml.model.uncertainty import fit_margin, uncertain
 from ml.training.forward import Outputs, run
 
 _CURVE_POINTS = 60
@@ -28,11 +32,21 @@ DISCLAIMER = "Demonstration only. Investigational. Not for diagnostic use."
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Outputs on images that the network was not fitted on, their truth (N, 14; NaN unknown) and patients."""
+    """Outputs of the network that is packaged, on images that it was not fitted on.
+
+    Attributes:
+        outputs: of the images.
+        truth: (N, 14) of 0, 1 and NaN (unknown).
+        patients: one per image.
+        views: "PA", "AP" or "" (unknown) per image.
+        varied: logits (N, 14) of the same images mirrored and zoomed (`ml.training.variants`).
+    """
 
     outputs: Outputs
     truth: NDArray[np.float32]
     patients: Sequence[str]
+    views: Sequence[str]
+    varied: Sequence[NDArray[np.float32]] = ()
 
     def counts(self, column: int) -> tuple[int, int]:
         """Images known to be with and without one label."""
@@ -52,19 +66,76 @@ def calibration_of(held: HeldOut) -> dict[str, Platt]:
 def operating_points(
     held: HeldOut, calibration: Mapping[str, Platt]
 ) -> tuple[dict[str, Threshold | None], dict[str, str]]:
-    """Youden thresholds on calibrated probability, and the reason for each label that has none."""
+    """Thresholds on calibrated probability that keep the alarm budget, and the reason for each label that has none.
+
+    With too few normal images for a budget, they are Youden's.
+    """
     probabilities = calibrate(held.outputs.logits, LABELS, calibration)
-    points: dict[str, Threshold | None] = {}
+    counts = [held.counts(column) for column in range(len(LABELS))]
+    usable = np.array([positives >= MIN_POSITIVES and negatives > 0 for positives, negatives in counts])
+    if is_normal(held.truth).sum() >= FEWEST_NORMALS:
+        strategy = "alarm_budget"
+        values = AlarmBudget().thresholds(probabilities, held.truth, held.views, held.patients, usable)
+    else:
+        strategy, values = "youden", np.full(len(LABELS), np.nan)
+        for column in np.flatnonzero(usable).tolist():
+            values[column] = youden_threshold(held.truth[:, column], probabilities[:, column])
+    points: dict[str, Threshold | None] = dict.fromkeys(LABELS)
     notes: dict[str, str] = {}
     for column, label in enumerate(LABELS):
-        positives, negatives = held.counts(column)
-        if positives < MIN_POSITIVES or not negatives:
-            points[label] = None
-            notes[label] = f"No operating point: {positives} positive validation films, {MIN_POSITIVES} are needed."
+        positives = counts[column][0]
+        if usable[column]:
+            points[label] = Threshold(float(np.clip(values[column], 1e-6, 1 - 1e-6)), strategy, positives)
         else:
-            value = youden_threshold(held.truth[:, column], probabilities[:, column])
-            points[label] = Threshold(float(np.clip(value, 1e-6, 1 - 1e-6)), "youden", positives)
+            notes[label] = f"No operating point: {positives} positive validation films, {MIN_POSITIVES} are needed."
     return points, notes
+
+
+def abnormal_score(held: HeldOut, probabilities: NDArray[np.float64]) -> AbnormalScore | None:
+    """The study-level score, with a threshold that flags JOINT_BUDGET of the normal images.
+
+    Returns:
+        None with fewer than FEWEST_NORMALS normal images, or fewer than MIN_POSITIVES with a finding.
+    """
+    normal, finding = is_normal(held.truth), np.asarray((held.truth > 0).any(axis=1))
+    if normal.sum() < FEWEST_NORMALS or finding.sum() < MIN_POSITIVES:
+        return None
+    known = normal | finding
+    fit = fit_platt(any_finding_logit(probabilities)[known], finding[known])
+    score = AbnormalScore(fit.a, fit.b, 0.5)
+    threshold = float(np.quantile(score.probability(probabilities[normal]), 1 - JOINT_BUDGET))
+    return replace(score, threshold=float(np.clip(threshold, 1e-6, 1 - 1e-6)))
+
+
+def margins(
+    held: HeldOut, calibration: Mapping[str, Platt], points: Mapping[str, Threshold | None]
+) -> dict[str, float] | None:
+    """Half width of the uncertain band around each operating point; None without readings of varied images."""
+    if not held.varied:
+        return None
+    fitted = {}
+    for column, label in enumerate(LABELS):
+        point, platt = points[label], calibration[label]
+        if point is not None:
+            plain, *varied = (platt.a * each[:, column] + platt.b for each in (held.outputs.logits, *held.varied))
+            fitted[label] = fit_margin(plain, varied, point.value)
+    return fitted
+
+
+def alarm_figures(
+    held: HeldOut,
+    probabilities: NDArray[np.float64],
+    points: Mapping[str, Threshold | None],
+    found: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """What the operating points do on the held-out images: alarms, and the share of uncertain calls."""
+    values = {label: point.value for label, point in points.items() if point is not None}
+    called = probabilities >= np.array([values.get(label, np.inf) for label in LABELS])
+    figures: dict[str, Any] = {"alarms": {"validation": alarms(called, held.truth, held.views, LABELS)}}
+    if found is not None and values:
+        doubtful = uncertain(probabilities, LABELS, values, found)[:, [label in values for label in LABELS]]
+        figures["uncertain"] = {"validation": {"share": float(doubtful.mean())}}
+    return figures
 
 
 def operating_curves(
@@ -178,6 +249,8 @@ class Description:
     recipe: str
     data: Mapping[str, Any]
     limits: str
+    stages: tuple[str, ...] | None = None
+    localisation: Mapping[str, Mapping[str, Any]] | None = None
 
 
 def package(
@@ -197,8 +270,10 @@ def package(
         label: calibration_error(held.truth[:, i], probabilities[:, i]) if sum(held.counts(i)) else None
         for i, label in enumerate(LABELS)
     }
+    score, found = abnormal_score(held, probabilities), margins(held, calibration, points)
     figures = {
         **metrics,
+        **alarm_figures(held, probabilities, points, found),
         "calibration_error": {"bins": 15, "validation": errors},
         "operating_curve": {"validation": operating_curves(held, probabilities, points)},
     }
@@ -218,5 +293,11 @@ def package(
         card=card(description, metrics),
         weights_sha256="",
         golden_logits=golden_logits(network, space),
+        stages=description.stages,
+        abnormal=score,
+        margins=found,
+        localisation=description.localisation,
     )
-    return save_artifact(directory, manifest, rounded_tensors(network), gate)
+    _, patients = np.unique(np.asarray(held.patients), return_inverse=True)
+    record = HeldOutRecord(held.outputs.logits, held.truth, np.array(held.views), patients.astype(np.int32))
+    return save_artifact(directory, manifest, rounded_tensors(network), gate, record)

@@ -28,7 +28,7 @@ from ml.data.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
 from ml.data.shards import ImageArray
 from ml.metrics import evaluate
 from ml.model.age import VALIDATED_AGES
-from ml.model.artifact import Manifest
+from ml.model.manifest import Manifest
 from ml.model.networks import CamNetwork
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import TrainingConfig
@@ -38,6 +38,7 @@ from ml.training.fitting import Execution, Fit, TrainingData
 from ml.training.forecast import Forecast
 from ml.training.forward import run
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
+from ml.training.variants import varied_logits
 from ml.training.world import World
 
 LIMITS = (
@@ -160,8 +161,13 @@ def write_artifact(
     load_rounded(network, rounded_tensors(network))
     data = prepared.data()
     held, patients = data.validation, prepared.held_patients
+    batch = min(config.recipe.batch_size, 64)
     outputs = HeldOut(
-        run(network, data.squares, config.space, min(config.recipe.batch_size, 64), held), data.truth[held], patients
+        run(network, data.squares, config.space, batch, held),
+        data.truth[held],
+        patients,
+        [prepared.table[name].view for name in prepared.split.validation],
+        varied_logits(network, data.squares, config.space, held, batch),
     )
     gate, gate_figures = fit_feature_check(
         network, np.asarray(data.squares[held]), patients, config.space, seed=config.recipe.seed

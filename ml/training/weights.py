@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from ml.labels import LABELS
-from ml.model.artifact import ArtifactInvalid, load_artifact, network_tensors
+from ml.model.artifact import load_artifact, network_tensors
+from ml.model.manifest import ArtifactInvalid
 from ml.model.networks import CamNetwork, WeightsInvalid, build
 from ml.training.config import IMAGENET
 from ml.training.package import load_rounded

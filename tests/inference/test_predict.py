@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from ml.labels import LABELS
-from ml.model.artifact import Manifest
+from ml.model.manifest import Manifest
 from ml.model.predictor import graph_key
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from ml.labels import LABELS
-from ml.model.artifact import Manifest, Threshold, save_artifact
+from ml.model.artifact import save_artifact
 from ml.model.calibration import Platt
 from ml.model.input_check import FeatureCheck
+from ml.model.manifest import Manifest, Threshold
 from ml.model.networks import CamNetwork, build
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace

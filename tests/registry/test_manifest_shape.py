@@ -14,7 +14,8 @@ from apps.core.errors import InvalidInputError
 from apps.registry.models import ModelVersion
 from apps.registry.services import register
 from apps.studies.storage import read_bytes
-from ml.model.artifact import MANIFEST, WEIGHTS
+from ml.model.artifact import WEIGHTS
+from ml.model.manifest import MANIFEST
 from tests.conftest import STARTER
 from tests.workers.loading import change
 

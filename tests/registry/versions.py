@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from apps.registry.models import ModelVersion
-from ml.model.artifact import Manifest, Threshold
+from ml.model.manifest import Manifest, Threshold
 from tests.results import manifest
 
 # Threshold, sensitivity, specificity.

@@ -13,14 +13,15 @@ from apps.reports.services import create_drafts
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
-from ml.model.artifact import Manifest, Threshold
-from ml.model.calibration import Platt
+from ml.model.calibration import AbnormalScore, Platt
+from ml.model.manifest import Manifest, Threshold
 from ml.model.saliency import CamScale
 from ml.model.transforms import InputSpace
 from tests.conftest import Hospital
 
 THRESHOLD = 0.3
 UNJUDGED = "Hernia"
+NOT_LOCALISED = "Nodule"
 
 
 @pytest.fixture
@@ -41,10 +42,13 @@ def version(db: None) -> ModelVersion:
         data={},
         card="For tests.",
         weights_sha256="0" * 64,
+        abnormal=AbnormalScore(1.0, 0.0, 0.4),
+        margins={"Nodule": 0.5},
     )
     return ModelVersion.objects.create(
-        name="reporter", number=3, sha256=manifest.sha256, manifest=manifest.to_dict(), device_uid="2.25.1"
-    )
+        name="reporter", number=3, sha256=manifest.sha256, manifest=manifest.to_dict(), device_uid="2.25.1",
+        localised=[label for label in LABELS if label != NOT_LOCALISED],
+    )  # fmt: skip
 
 
 def cams_of_lower_right() -> np.ndarray:

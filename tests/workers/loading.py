@@ -13,7 +13,7 @@ from apps.inference.models import InferenceJob, Worker
 from apps.registry.models import ModelVersion
 from apps.registry.services import register
 from apps.tenants.scope import tenant_tx
-from ml.model.artifact import MANIFEST
+from ml.model.manifest import MANIFEST
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
 from workers.inference_worker import InferenceWorker

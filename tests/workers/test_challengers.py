@@ -17,7 +17,7 @@ from apps.registry.models import ModelVersion
 from apps.reports.models import ReportDraft
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
-from ml.model.artifact import MANIFEST
+from ml.model.manifest import MANIFEST
 from tests.conftest import Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import held, registered, run_until_held, second, working

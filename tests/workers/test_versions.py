@@ -27,7 +27,8 @@ from apps.inference.models import Finding, InferenceJob, Worker
 from apps.inference.selectors import refusing_workers
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import tenant_tx
-from ml.model.artifact import MANIFEST, WEIGHTS, file_sha256
+from ml.model.artifact import WEIGHTS, file_sha256
+from ml.model.manifest import MANIFEST
 from tests.conftest import STARTER, Hospital
 from tests.flows.processes import wait_for
 from tests.workers.loading import change, held, of, registered, run_until_held, second, working

@@ -10,7 +10,7 @@ from ml.data import ImageRecord, read_table, targets
 from ml.evaluation.figures import Scored
 from ml.labels import LABELS
 from ml.metrics import youden_threshold
-from ml.model.artifact import Threshold
+from ml.model.manifest import Threshold
 
 
 @dataclass(frozen=True, eq=False)

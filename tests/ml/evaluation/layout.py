@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ml.labels import LABELS
-from ml.model.artifact import read_manifest, save_artifact
+from ml.model.artifact import save_artifact
+from ml.model.manifest import read_manifest
 from ml.training.package import rounded_tensors
 from tests.ml import tiny
 

@@ -7,7 +7,7 @@ import numpy as np
 from ml.bootstrap import Draws
 from ml.labels import LABELS
 from ml.metrics import evaluate
-from ml.model.artifact import read_manifest
+from ml.model.manifest import read_manifest
 from ml.training.forward import Outputs
 from ml.training.package import Description, HeldOut, card, package
 from tests.ml import tiny
@@ -23,7 +23,7 @@ def held_out() -> HeldOut:
         rng.normal(size=(120, len(LABELS), 2, 2)).astype(np.float32),
         rng.normal(size=(120, 8)).astype(np.float32),
     )
-    return HeldOut(outputs, truth, [str(i) for i in range(120)])
+    return HeldOut(outputs, truth, [str(i) for i in range(120)], ["PA", "AP"] * 60)
 
 
 DESCRIPTION = Description(

@@ -7,8 +7,8 @@ from ml.evaluation.figures import Scored, classification, operating_points
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import brier
-from ml.model.artifact import Threshold
 from ml.model.calibration import Platt, sigmoid
+from ml.model.manifest import Threshold
 
 
 def scored(records: int = 400, unknown: float = 0.0, seed: int = 0) -> Scored:

@@ -13,8 +13,8 @@ from ml.evaluation.figures import classification, operating_points
 from ml.evaluation.subgroups import subgroups
 from ml.labels import LABELS
 from ml.metrics import calibration_error, youden_threshold
-from ml.model.artifact import Threshold
 from ml.model.calibration import fit_platt, sigmoid
+from ml.model.manifest import Threshold
 from tests.ml.evaluation.golden import Golden
 
 Report = dict

@@ -22,8 +22,9 @@ from ml.importers.keys import map_tensors
 from ml.importers.outputs import Choice, choose
 from ml.importers.source import Source, read_source
 from ml.labels import LABELS
-from ml.model.artifact import MANIFEST, WEIGHTS, ArtifactInvalid, Threshold, load_artifact
+from ml.model.artifact import WEIGHTS, load_artifact
 from ml.model.calibration import calibrate
+from ml.model.manifest import MANIFEST, ArtifactInvalid, Threshold
 from ml.model.transforms import InputSpace
 from ml.training.forward import Outputs
 from tests.conftest import STARTER

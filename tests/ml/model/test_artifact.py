@@ -10,18 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ml.labels import LABELS
-from ml.model.artifact import (
-    CODES,
-    MANIFEST,
-    WEIGHTS,
-    ArtifactInvalid,
-    Manifest,
-    file_sha256,
-    load_artifact,
-    network_tensors,
-    read_manifest,
-    save_artifact,
-)
+from ml.model.artifact import WEIGHTS, file_sha256, load_artifact, network_tensors, save_artifact
+from ml.model.manifest import CODES, MANIFEST, ArtifactInvalid, Manifest, read_manifest
 from tests.ml import tiny
 
 STARTER = Path(__file__).parents[3] / "models" / "starter"

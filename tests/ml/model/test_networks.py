@@ -12,7 +12,7 @@ from tests.ml import tiny
 SMALL = ("densenet121", "resnet50", "vgg16", "efficientnet_b0", tiny.ARCHITECTURE)
 
 
-@pytest.mark.parametrize("architecture", [*SMALL, "densenet169", "tf_efficientnet_lite1"])
+@pytest.mark.parametrize("architecture", [*SMALL, "densenet169", "tf_efficientnet_lite2"])
 def test_maps_average_to_the_logits(architecture: str) -> None:
     torch.manual_seed(0)
     network = build(architecture, len(LABELS)).eval()
@@ -25,6 +25,27 @@ def test_maps_average_to_the_logits(architecture: str) -> None:
     rebuilt = cams.mean(dim=(2, 3)) + network.classifier.bias
     assert (rebuilt - logits).abs().max() <= 1e-4
     assert torch.allclose(pooled, maps.mean(dim=(2, 3)))
+
+
+def test_maps_of_several_stages_average_to_the_logits() -> None:
+    torch.manual_seed(0)
+    network = build(tiny.ARCHITECTURE, len(LABELS), stages=("blocks.3", "blocks.4")).eval()
+    with torch.inference_mode():
+        fine, coarse = network.features(torch.rand(2, 3, 96, 96))
+        logits, cams, pooled = network.head([fine, coarse])
+    assert (fine.shape[2:], coarse.shape[2:]) == ((6, 6), (3, 3))
+    assert cams.shape == (2, 14, 6, 6)
+    assert pooled.shape == (2, fine.shape[1] + coarse.shape[1])
+    rebuilt = cams.mean(dim=(2, 3)) + network.classifier.bias
+    assert (rebuilt - logits).abs().max() <= 1e-4
+
+
+def test_stages_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"has no stages blocks\.3, blocks\.9"):
+        build(tiny.ARCHITECTURE, 14, stages=("blocks.3", "blocks.9"))
+    network = build(tiny.ARCHITECTURE, 14, stages=("blocks.3", "blocks.4")).eval()
+    with pytest.raises(ValueError, match="multiple of 32"):
+        network(torch.rand(1, 3, 80, 80))
 
 
 def test_densenet_features_are_after_the_last_activation() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ml.model.artifact import ArtifactInvalid, load_artifact, save_artifact
+from ml.model.artifact import load_artifact, save_artifact
+from ml.model.manifest import ArtifactInvalid
 from ml.model.onnx_export import serving_graph
 from ml.model.predictor import (
     ExportedGraphs,

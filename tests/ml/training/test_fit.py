@@ -196,7 +196,8 @@ def test_few_positives_give_no_operating_point() -> None:
     truth[:, 13] = 0
     truth[:9, 13] = 1
     logits = (truth * 2 - 1 + rng.normal(size=truth.shape)).astype(np.float32)
-    held = HeldOut(Outputs(logits, np.zeros((300, 14, 2, 2), np.float32), logits), truth, [str(i) for i in range(300)])
+    outputs = Outputs(logits, np.zeros((300, 14, 2, 2), np.float32), logits)
+    held = HeldOut(outputs, truth, [str(i) for i in range(300)], ["PA", "AP"] * 150)
     points, notes = operating_points(held, calibration_of(held))
     assert points["Hernia"] is None
     assert notes == {"Hernia": "No operating point: 9 positive validation films, 10 are needed."}
