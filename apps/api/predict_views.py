@@ -138,10 +138,9 @@ def _entries(
             "read" if reading.probabilities else "refused" if reading.reached_input_check else "unreadable"
         ).inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
-    name, predictor = str(loaded.version), loaded.predictor
+    version, predictor = loaded.version, loaded.predictor
     return [
-        prediction_json(each, model_version=name, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps)
-        | notice
+        prediction_json(each, version=version, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps) | notice
         for each in readings
     ]
 

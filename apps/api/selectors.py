@@ -9,6 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from apps.core.work_queue import JobState
+from apps.inference.calls import AbnormalCall, localisation_text
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import RECEIVED
 from apps.inference.warnings import CodedWarning, warnings_of
@@ -22,6 +23,8 @@ class FindingResult:
     probability: float
     threshold: float | None
     positive: bool
+    uncertain: bool
+    localisation: str
     heatmap_url: str
 
 
@@ -54,6 +57,7 @@ class StudyResult:
     reason: str | None = None
     reason_code: str | None = None
     model_version: str | None = None
+    abnormal: AbnormalCall | None = None
     findings: list[FindingResult] = field(default_factory=list)
     report_url: str | None = None
     report_status: str | None = None
@@ -106,6 +110,7 @@ def _read_instance(job: InferenceJob | None) -> str | None:
 
 def _result(study: Study, job: InferenceJob | None, report: ReportState) -> StudyResult:
     uid = study.study_instance_uid
+    localised = job.model_version.localised if job and job.model_version else []
     return StudyResult(
         study_instance_uid=uid,
         status=job.state if job else RECEIVED,
@@ -117,12 +122,15 @@ def _result(study: Study, job: InferenceJob | None, report: ReportState) -> Stud
         reason=(job.reason or None) if job else None,
         reason_code=(job.reason_code or None) if job else None,
         model_version=str(job.model_version) if job and job.model_version else None,
+        abnormal=job.abnormal if job else None,
         findings=[
             FindingResult(
                 label=finding.label,
                 probability=finding.probability,
                 threshold=finding.threshold,
                 positive=finding.positive,
+                uncertain=finding.uncertain,
+                localisation=localisation_text(finding.label in localised),
                 heatmap_url=reverse("api:heatmap", kwargs={"study_instance_uid": uid, "label": finding.label}),
             )
             for finding in (job.findings.all() if job else ())

@@ -8,6 +8,7 @@ from apps.inference.selectors import STUDY_STATUSES
 from apps.registry import engine
 from apps.reports.models import ReportStatus
 
+LOCALISATIONS = ("validated", "not validated")
 ORDERINGS = ("-received", "received", "-study_date", "study_date", "-top_probability", "top_probability")
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE = 200
@@ -22,7 +23,26 @@ class FindingSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="The operating point; null where the model version has none for this label."
     )
     positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")
+    uncertain = serializers.BooleanField(
+        help_text="Whether the probability is so near to the operating point that a mirrored or slightly zoomed image "
+        "may be called otherwise. `positive` counts as before."
+    )
+    localisation = serializers.ChoiceField(
+        choices=LOCALISATIONS,
+        help_text="validated: on radiologists' boxes the map of this finding points better than chance, and better "
+        "than a guess from where the finding usually is. not validated: do not take the map for a location.",
+    )
     heatmap_url = serializers.CharField()
+
+
+class AbnormalSerializer(serializers.Serializer[Any]):
+    """The study-level score."""
+
+    probability = serializers.FloatField(
+        min_value=0, max_value=1, help_text="That the image has any of the findings, calibrated."
+    )
+    threshold = serializers.FloatField(help_text="The operating point.")
+    positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")
 
 
 class PatientSerializer(serializers.Serializer[Any]):
@@ -70,6 +90,7 @@ class StudySerializer(serializers.Serializer[Any]):
         many=True, help_text="What a reader should know about the image that was read, or about its patient."
     )
     model_version = serializers.CharField(allow_null=True, help_text="name:number")
+    abnormal = AbnormalSerializer(allow_null=True, help_text="Null until complete, and for versions without it.")
     findings = FindingSerializer(many=True, help_text="All labels, most probable first; empty until complete.")
     report_url = serializers.CharField(allow_null=True)
     report_status = serializers.ChoiceField(
@@ -161,6 +182,8 @@ class PredictedFindingSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="The operating point; null where the model version has none for this label."
     )
     positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")
+    uncertain = serializers.BooleanField(help_text="As in the result of a study.")
+    localisation = serializers.ChoiceField(choices=LOCALISATIONS, help_text="As in the result of a study.")
     heatmap = serializers.CharField(
         allow_null=True,
         required=False,
@@ -174,6 +197,7 @@ class PredictionSerializer(serializers.Serializer[Any]):
     model_version = serializers.CharField(help_text="name:number")
     gate = GateSerializer()
     warnings = WarningSerializer(many=True, help_text="What a reader should know about the image.")
+    abnormal = AbnormalSerializer(allow_null=True, help_text="Null where refused, and for versions without it.")
     findings = PredictedFindingSerializer(many=True, help_text="All labels, most probable first; empty where refused.")
     intended_use = serializers.CharField()
 

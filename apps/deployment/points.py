@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from apps.core.errors import InvalidInputError
+from apps.deployment.alarms import budget_point
 from apps.deployment.models import OperatingPoint
 from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
@@ -18,7 +19,7 @@ Strategy = OperatingPoint.Strategy
 FEWEST_POSITIVES = 10
 FEWEST_STUDIES = 20
 FEWEST_FLAGGED = 5
-_TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE)
+_TARGETED = (Strategy.SENSITIVITY, Strategy.SPECIFICITY, Strategy.ALERT_RATE, Strategy.ALARM_BUDGET)
 _EDGE = 1e-6
 
 
@@ -127,6 +128,9 @@ def resolve_choice(
     if choice.strategy == Strategy.MANUAL:
         assert choice.value is not None
         return Point(choice.value, Strategy.MANUAL, None, choice.reason)
+    if choice.strategy == Strategy.ALARM_BUDGET:
+        value = budget_point(version, label, choice.target or 0.0)
+        return Point(clamp_threshold(value), choice.strategy, choice.target, choice.reason)
     positives = _positives(version, label, curve)
     # A share of studies needs no films with known truth; it is refused only where these are known to be too few.
     is_unknown_rate = positives is None and choice.strategy == Strategy.ALERT_RATE
@@ -136,10 +140,10 @@ def resolve_choice(
             "threshold does. Set one by hand with a reason, or evaluate the version on more films.",
             "too-few-positives",
         )
-    value = _at_share(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
-    if value is None:
-        value = _on_curve(version, label, choice, curve)
-    return Point(clamp_threshold(value), choice.strategy, choice.target, choice.reason)
+    found = _at_share(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
+    if found is None:
+        found = _on_curve(version, label, choice, curve)
+    return Point(clamp_threshold(found), choice.strategy, choice.target, choice.reason)
 
 
 def _positives(version: ModelVersion, label: str, curve: OperatingCurve | None) -> int | None:

@@ -67,8 +67,14 @@ def _device() -> Any:
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as `evaluate_model --json` writes it."""
-    return {"model_version": str(evaluation.model_version), **evaluation.report}
+    """The evaluation as `evaluate_model --json` writes it, with the main figures of each label at hand."""
+    report = evaluation.report
+    names = ("threshold", "sensitivity", "specificity")
+    labels = {
+        label: {**entry, **{name: (entry["operating_point"] or {}).get(name) for name in names}}
+        for label, entry in report["labels"].items()
+    }
+    return {"model_version": str(evaluation.model_version), **report, "labels": labels}
 
 
 def render_evaluation_pdf(*, evaluation: Evaluation) -> bytes:

@@ -15,6 +15,7 @@ from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
 from apps.evaluation.signals import evaluation_ended
 from apps.registry import engine
 from apps.registry.models import ModelVersion
+from apps.registry.services import record_localisation
 
 
 def _send_evaluation_ended(
@@ -102,6 +103,7 @@ def _create_evaluation(
 ) -> Evaluation:
     # The name in the registry; the manifest's own name may differ, and has no number.
     report["model"]["name"] = str(version)
+    record_localisation(version=version, figures=report["localisation"])
     return Evaluation.objects.create(
         model_version=version,
         evaluation_set=evaluation_set,

@@ -12,6 +12,7 @@ from django.db.models import Q
 from apps.core.identifiers import uuid7
 from apps.core.work_queue import OPEN_STATES, JobState, Work
 from apps.deployment.models import Challenger
+from apps.inference.calls import AbnormalCall
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
 from apps.tenants.fields import TenantForeignKey
@@ -45,6 +46,8 @@ class InferenceJob(QueuedReading):
     top_label = models.CharField(max_length=40, blank=True)
     top_probability = models.FloatField(null=True)
     positive_count = models.PositiveSmallIntegerField(default=0)
+    abnormal_probability = models.FloatField(null=True, help_text="That the image has any finding, calibrated.")
+    abnormal_threshold = models.FloatField(null=True)
     picture_rows = models.PositiveIntegerField(
         null=True, help_text="Rows of the picture that the maps lie on; empty in jobs from before images were turned."
     )
@@ -91,6 +94,13 @@ class InferenceJob(QueuedReading):
     def __str__(self) -> str:
         return f"Job {self.pk} {self.state}"
 
+    @property
+    def abnormal(self) -> AbnormalCall | None:
+        """The study-level score; None where the version has none."""
+        if self.abnormal_probability is None or self.abnormal_threshold is None:
+            return None
+        return AbnormalCall(self.abnormal_probability, self.abnormal_threshold)
+
 
 class ServedTurn(models.Model):
     """The turn that is being served, by priority. It belongs to the platform and contains no data of a tenant."""
@@ -110,6 +120,9 @@ class Finding(TenantModel):
     probability = models.FloatField()
     threshold = models.FloatField(null=True, help_text="Empty: this version has no operating point for the label.")
     positive = models.BooleanField()
+    uncertain = models.BooleanField(
+        default=False, db_default=False, help_text="So near to the operating point that a small change may turn it."
+    )
 
     class Meta(TenantModel.Meta):
         constraints: ClassVar = [

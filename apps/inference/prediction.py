@@ -7,9 +7,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.inference.calls import abnormal_call, abnormal_json, calls, localisation_text
 from apps.inference.reader import ImageReader, ImageReading
 from apps.inference.rendering import overlay_uri
 from apps.registry import engine
+from apps.registry.models import ModelVersion
 from apps.studies.attributes import parse_date
 
 
@@ -64,7 +66,7 @@ def _age_warnings(attributes: Mapping[str, str], manifest: "engine.Manifest") ->
 def prediction_json(
     reading: ImageReading,
     *,
-    model_version: str,
+    version: ModelVersion,
     predictor: "engine.Predictor",
     thresholds: Mapping[str, float | None],
     heatmaps: bool = False,
@@ -75,24 +77,20 @@ def prediction_json(
         thresholds: the operating point of each finding (``deployment.selectors.thresholds_for``); None where missing.
     """
     findings = []
-    for index, (label, probability) in enumerate(reading.probabilities.items()):
-        finding = _finding(label, probability, thresholds[label])
+    for index, call in enumerate(calls(reading.probabilities, thresholds, version.margins)):
+        finding = {**vars(call), "localisation": localisation_text(call.label in version.localised)}
         if heatmaps:
             finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)
         findings.append(finding)
     checked = reading.input_check
     return {
         "file": reading.name,
-        "model_version": model_version,
+        "model_version": str(version),
         "gate": {"accepted": checked.accepted, "reason": checked.reason, "detail": checked.detail},
         "warnings": [{"code": each.code, "detail": each.detail} for each in dict.fromkeys(reading.warnings)],
+        "abnormal": abnormal_json(abnormal_call(reading.probabilities, version.abnormal_score)),
         "findings": sorted(findings, key=lambda finding: -float(finding["probability"])),
     }
-
-
-def _finding(label: str, probability: float, threshold: float | None) -> dict[str, Any]:
-    positive = threshold is not None and probability >= threshold
-    return {"label": label, "probability": probability, "threshold": threshold, "positive": positive}
 
 
 def _heatmap(reading: ImageReading, index: int, finding: dict[str, Any], manifest: "engine.Manifest") -> str | None:

@@ -24,8 +24,8 @@ STUDY_STATUSES = (RECEIVED, *JobState.values)
 def studies_with_status() -> "QuerySet[Study]":
     """Studies that are not withdrawn, newest first.
 
-    Each has ``demographics_conflict``, and ``status``, ``reason``, ``top_label``, ``top_probability`` and
-    ``positive_count`` of its latest job.
+    Each has ``demographics_conflict``, and ``status``, ``reason``, ``top_label``, ``top_probability``,
+    ``positive_count``, ``abnormal_probability`` and ``abnormal_threshold`` of its latest job.
     """
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id")
 
@@ -42,6 +42,8 @@ def studies_with_status() -> "QuerySet[Study]":
             top_label=of_latest("top_label"),
             top_probability=of_latest("top_probability"),
             positive_count=of_latest("positive_count"),
+            abnormal_probability=of_latest("abnormal_probability"),
+            abnormal_threshold=of_latest("abnormal_threshold"),
         )
         .order_by("-received", "-id")
     )

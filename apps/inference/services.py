@@ -20,6 +20,7 @@ from apps.core.metrics import JOBS
 from apps.core.work_queue import JobState
 from apps.deployment.models import canary_reads
 from apps.deployment.selectors import thresholds_for
+from apps.inference.calls import AbnormalCall, Call, abnormal_call, calls
 from apps.inference.fairness import remember_turns
 from apps.inference.leases import READINGS, ClaimedJob
 from apps.inference.models import InferenceJob, Worker
@@ -140,14 +141,16 @@ select id, study_id, priority, model_version_id, has_unseen,
 def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> list[InferenceJob]:
     """Write findings and heatmaps of held jobs of the tenant in force, all or nothing.
 
-    One round trip: see ``inference/migrations/0008_how_the_image_was_read.py``.
+    One round trip: see ``inference/migrations/0012_uncertain_and_abnormal.py``.
 
     Returns:
         The jobs that are complete now. A job whose claim was lost is not among them: another worker completes it.
     """
     points = thresholds_for(version, current_tenant_id())
-    findings = [_findings(result, points) for result in results]
-    rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, strict=True), start=1)]
+    margins, score = version.margins, version.abnormal_score
+    findings = [_findings(result, calls(result.probabilities, points, margins)) for result in results]
+    scores = [abnormal_call(result.probabilities, score) for result in results]
+    rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, scores, strict=True), start=1)]
     grids = [result.cams.astype("<f2").tobytes() for result in results]
     arguments = [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids]
     jobs: list[Any] = list(InferenceJob.objects.raw(_COMPLETE, arguments))
@@ -163,21 +166,13 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
     return jobs
 
 
-def _findings(result: JobResult, points: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": uuid7(),
-            "job": result.job.id,
-            "label": label,
-            "probability": probability,
-            "threshold": (threshold := points[label]),
-            "positive": threshold is not None and probability >= threshold,
-        }
-        for label, probability in result.probabilities.items()
-    ]
+def _findings(result: JobResult, called: Sequence[Call]) -> list[dict[str, Any]]:
+    return [{"id": uuid7(), "job": result.job.id, **vars(call)} for call in called]
 
 
-def _row(place: int, result: JobResult, findings: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+def _row(
+    place: int, result: JobResult, findings: Sequence[Mapping[str, Any]], abnormal: AbnormalCall | None
+) -> dict[str, object]:
     """The argument of ``inference_complete_jobs`` for one result; ``place`` is the position of its grids, from one."""
     flagged = [finding for finding in findings if finding["positive"]]
     with_threshold = [finding for finding in findings if finding["threshold"] is not None]
@@ -192,6 +187,8 @@ def _row(place: int, result: JobResult, findings: Sequence[Mapping[str, Any]]) -
         "top_label": top["label"],
         "top_probability": top["probability"],
         "positive_count": len(flagged),
+        "abnormal_probability": abnormal.probability if abnormal else None,
+        "abnormal_threshold": abnormal.threshold if abnormal else None,
         "heatmaps": uuid7(),
         "place": place,
         "grid_rows": grid_rows,

@@ -27,6 +27,7 @@ class FindingRow:
     finding: Finding
     zone: str | None
     has_map: bool
+    is_localised: bool
     verdict: str
     shortcut: int | None
 
@@ -78,6 +79,10 @@ class StudyPage:
     @property
     def flagged(self) -> list[FindingRow]:
         return [row for row in self.rows if row.finding.positive]
+
+    @property
+    def uncertain(self) -> list[FindingRow]:
+        return [row for row in self.rows if row.finding.uncertain]
 
     @property
     def without_operating_point(self) -> list[FindingRow]:
@@ -176,6 +181,7 @@ def _rows(job: InferenceJob) -> list[FindingRow]:
             finding=finding,
             zone=maps[finding.label].zone if finding.label in maps else None,
             has_map=finding.label in maps and maps[finding.label].opacity > 0,
+            is_localised=job.model_version is not None and finding.label in job.model_version.localised,
             verdict=reviews[finding.label].verdict if finding.label in reviews else "",
             shortcut=number if number <= _SHORTCUTS else None,
         )

@@ -20,6 +20,12 @@ class ModelVersion(models.Model):
     device_uid = models.CharField(max_length=64, unique=True)
     registered = models.DateTimeField(auto_now_add=True)
     retired = models.DateTimeField(null=True, editable=False)
+    localised = models.JSONField(
+        default=list,
+        db_default=models.Value([], output_field=models.JSONField()),
+        editable=False,
+        help_text="The findings whose maps were measured to show where the finding is.",
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -47,6 +53,17 @@ class ModelVersion(models.Model):
     def is_calibrated(self) -> bool:
         """Whether the version was calibrated; an imported version's probabilities may be the plain sigmoid."""
         return any((fit["a"], fit["b"]) != (1.0, 0.0) for fit in self.manifest["calibration"].values())
+
+    @property
+    def margins(self) -> dict[str, float] | None:
+        """By label, the half width of the band around the operating point in which a call is uncertain."""
+        return self.manifest.get("margins")
+
+    @property
+    def abnormal_score(self) -> "engine.AbnormalScore | None":
+        """The study-level score, where the version has one."""
+        stored = self.manifest.get("abnormal")
+        return engine.AbnormalScore(**stored) if stored else None
 
     @property
     def identity(self) -> dict[str, str]:

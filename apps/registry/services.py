@@ -4,7 +4,9 @@ import re
 import shutil
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -65,12 +67,29 @@ def register(*, artifact_dir: Path, name: str | None = None) -> ModelVersion:
                 sha256=artifact.sha256,
                 manifest=artifact.manifest.to_dict(),
                 device_uid=f"2.25.{uuid.UUID(hex=artifact.sha256[:32]).int}",
+                localised=_validated(artifact.manifest.localisation or {}),
             )
             publish(kind=ModelEvent.Type.REGISTERED, version_id=version.pk, data=version.identity)
             version_registered.send(ModelVersion, version=version)
             return version
     except IntegrityError as error:
         raise ConflictError("Another version was registered under this name at the same moment: try again.") from error
+
+
+def record_localisation(*, version: ModelVersion, figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Store what a measurement on boxes says of a version's maps; it replaces what was known of these findings.
+
+    Args:
+        figures: by label, with "validated".
+    """
+    row = ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    kept = [label for label in row.localised if label not in figures]
+    row.localised = version.localised = sorted({*kept, *_validated(figures)})
+    row.save(update_fields=["localised"])
+
+
+def _validated(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return sorted(label for label, entry in figures.items() if entry["validated"])
 
 
 def _require_name(name: str) -> None:

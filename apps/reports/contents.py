@@ -31,11 +31,15 @@ class FindingLine:
     result: str
     positive: bool
     verdict: str
+    uncertain: bool = False
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """The heatmap of one positive finding on the image; ``picture`` is empty where none can be drawn."""
+    """The heatmap of one positive finding on the image; ``picture`` is empty where none can be drawn.
+
+    Only a finding whose maps are validated as a localisation has one.
+    """
 
     name: str
     probability: str
@@ -54,8 +58,10 @@ class ReportContents:
     patient_age: str
     patient_sex: str
     image: str
+    abnormal: str
     lines: Sequence[FindingLine]
     overlays: Sequence[Overlay]
+    not_localised: Sequence[str]
     superseded: str
     warnings: Sequence[CodedWarning]
     image_rejected: str = ""
@@ -99,9 +105,11 @@ def contents_of(report: Report) -> ReportContents:
     reviews = reviews_of(job)
     image = load_image(job.instance) if job.instance is not None else None
     positives = [finding for finding in findings if finding.positive]
-    heatmaps = heatmaps_of(job, positives) if image is not None else {}
+    localised = job.model_version.localised if job.model_version else []
+    shown = [finding for finding in positives if finding.label in localised]
+    heatmaps = heatmaps_of(job, shown) if image is not None else {}
     overlays = []
-    for finding in positives:
+    for finding in shown:
         heatmap = heatmaps.get(finding.label)
         picture = heatmap_overlay_uri(image, heatmap) if image is not None and heatmap is not None else ""
         overlays.append(_overlay(finding, heatmap, picture))
@@ -114,8 +122,10 @@ def contents_of(report: Report) -> ReportContents:
         patient_age=_age(report.study.patient_age),
         patient_sex=_SEXES.get(report.study.patient_sex.upper(), report.study.patient_sex),
         image="" if image is None else image_uri(image),
+        abnormal=_abnormal(job),
         lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
         overlays=overlays,
+        not_localised=[readable(finding.label) for finding in positives if finding not in shown],
         superseded=_superseded(report.study, job),
         warnings=warnings_of(study=report.study, job=job),
         image_rejected=_image_rejected(job),
@@ -133,6 +143,18 @@ def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
         result="No operating point" if finding.threshold is None else result,
         positive=finding.positive,
         verdict="" if review is None else review.get_verdict_display(),
+        uncertain=finding.uncertain,
+    )
+
+
+def _abnormal(job: InferenceJob) -> str:
+    score = job.abnormal
+    if score is None:
+        return ""
+    side = "at or above" if score.positive else "below"
+    return (
+        f"Any finding: {format_probability(score.probability)}, {side} the operating point of "
+        f"{format_probability(score.threshold)}."
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from django import forms
 
+from apps.deployment.alarms import alarm_figures
 from apps.deployment.models import OperatingPoint
 from apps.deployment.points import PointChoice, Strategy, operating_curves
-from apps.deployment.selectors import points_for
+from apps.deployment.selectors import points_for, thresholds_for
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 from apps.trials.what_if import RecentProbabilities, charts, threshold_effect, threshold_effects
@@ -69,4 +70,5 @@ def what_if_context(tenant: Tenant, version: ModelVersion, label: str, found: Re
         if now and shown
         else 0,
         "charts": charts(shown),
+        "alarms": alarm_figures(version, thresholds_for(version, tenant.pk)),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apps.core.errors import InvalidInputError
 from apps.deployment.points import (
     FEWEST_FLAGGED,
     FEWEST_STUDIES,
@@ -136,6 +137,12 @@ def _proposal(
     """
     if point is None:
         return None, "The version's own point."
+    if point.strategy == Strategy.ALARM_BUDGET:
+        try:
+            kept = resolve_choice(to_version, label, PointChoice(point.strategy, point.target), None, ())
+        except InvalidInputError as error:
+            return None, error.detail
+        return kept, "Keeps the share of normal films that is flagged."
     by_curve = point.strategy in (Strategy.YOUDEN, Strategy.SENSITIVITY, Strategy.SPECIFICITY)
     has_default = _default_threshold(to_version, label) is not None
     if by_curve and (curve is not None or (point.strategy == Strategy.YOUDEN and has_default)):

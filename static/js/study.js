@@ -31,8 +31,8 @@ start();
 poll(POLL_SECONDS, follow);
 
 function start() {
-  const flagged = row("tr.is-flagged[data-map]");
-  pick(flagged ?? row("tr[data-map]"), flagged !== null);
+  // The reader looks at the image first: a map is shown only when asked for.
+  pick(row("tr.is-flagged[data-map]") ?? row("tr[data-map]"), false);
 }
 
 /**
@@ -80,12 +80,13 @@ function pick(chosen, show) {
 }
 
 /** @param {DOMStringMap} finding */
-function drawOverlay({ label = "", map, name = "" }) {
+function drawOverlay({ label = "", map, name = "", localised }) {
   // The finding's key makes the address of another result another address; it names no patient.
   overlay.src = `${desk.dataset.heatmapUrl?.replace("LABEL", label)}?of=${map}`;
   overlay.alt = `Where the model looked for ${name}`;
   changeOpacity(0);
-  byId("overlay-tag").textContent = `AI overlay: ${name}`;
+  const warning = localised === undefined ? ", location not validated" : "";
+  byId("overlay-tag").textContent = `AI overlay: ${name}${warning}`;
   byId("scale-name").textContent = name;
 }
 

@@ -1,5 +1,6 @@
 """The contract's JSON, filters and pages of studies, and the errors of the API."""
 
+import math
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     assert found["Cache-Control"] == "private, no-store"
     assert set(body) == {
         "study_instance_uid", "accession_number", "study_date", "read_instance_uid", "patient",
-        "demographics_conflict", "status", "reason", "reason_code", "model_version",
+        "demographics_conflict", "status", "reason", "reason_code", "model_version", "abnormal",
         "findings", "report_url", "report_status", "former_reports", "new_images_since_report",
         "report_image_rejected", "intended_use", "warnings",
     }  # fmt: skip
@@ -55,9 +56,14 @@ def test_a_complete_study_is_the_contracts_json(north: Any, store_film: Any, rea
     by_label = {finding["label"]: finding for finding in body["findings"]}
     assert by_label["Effusion"] == {
         "label": "Effusion", "probability": 0.71, "threshold": 0.5, "positive": True,
+        "uncertain": False, "localisation": "validated",
         "heatmap_url": f"/api/v1/studies/{uid}/heatmaps/Effusion.png",
     }  # fmt: skip
+    assert by_label["Mass"]["localisation"] == "not validated"
     assert by_label["Hernia"]["threshold"] is None
+    none = (1 - 0.71) * (1 - 0.9) * 0.9**12
+    odds = (1 - none) / none / math.e
+    assert body["abnormal"] == {"probability": pytest.approx(odds / (1 + odds)), "threshold": 0.5, "positive": True}
     assert by_label["Hernia"]["positive"] is False
     assert [f["probability"] for f in body["findings"]] == sorted(f["probability"] for f in body["findings"])[::-1]
 

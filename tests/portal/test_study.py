@@ -71,6 +71,23 @@ def test_the_whole_result_with_its_provenance(client: Client, study: Study, vers
     assert audited(north).count("study.viewed") == 1
 
 
+def test_what_the_version_is_unsure_of_is_said(
+    client: Client, north: Hospital, read_study: Callable[..., Study]
+) -> None:
+    """Near its operating point a finding is uncertain, and a map that was not validated names no place."""
+    response = client.get(at(read_study(north, Nodule=0.35, Effusion=0.71)))
+    page = words(response)
+    assert "Uncertain: Nodule. So near to the operating point" in page
+    rows = dict(re.findall(r'<tr data-label="(\w+)"(.*?)</tr>', response.text, re.DOTALL))
+    assert "location not validated" in rows["Nodule"]
+    assert "zone" not in rows["Nodule"]
+    assert "data-localised" not in rows["Nodule"]
+    assert "data-localised" in rows["Effusion"]
+    assert "uncertain" not in rows["Effusion"]
+    assert "Any finding: 8" in page
+    assert "at or above the operating point of 40.0 %" in page
+
+
 def test_nothing_flagged_is_not_called_normal(
     client: Client, north: Hospital, read_study: Callable[..., Study]
 ) -> None:

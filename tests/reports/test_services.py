@@ -78,6 +78,17 @@ def test_a_preliminary_report_says_that_its_patient_is_in_conflict(
         assert notice in words(render_pdf(study=study))
 
 
+def test_uncertain_calls_and_unvalidated_maps_are_named(north: Hospital, read_study: Callable[..., Study]) -> None:
+    study = read_study(north, Nodule=0.35, Effusion=0.71)
+    with tenant_tx(north.tenant.id):
+        text = words(render_pdf(study=study))
+    assert "Nodule 35.0% 30.0% Flagged, uncertain" in text
+    assert "Effusion 71.0% 30.0% Flagged –" in text
+    assert "Location not validated Nodule: it was not shown" in text
+    assert text.count("Strongest contribution") == 1
+    assert "Any finding: 8" in text
+
+
 def test_without_a_positive_finding_nothing_is_called_normal(north: Hospital, read_study: Callable[..., Study]) -> None:
     study = read_study(north)
     with tenant_tx(north.tenant.id):

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 
 from apps.core.documents import require_pdf, stylesheet, to_pdf
+from apps.deployment.alarms import alarm_figures
 from apps.deployment.card.statements import statements
 from apps.deployment.models import Activation
 from apps.deployment.release_gates import release_gates_of
@@ -111,11 +112,12 @@ def _points(version: ModelVersion) -> engine.Table:
             else ("none", "", "")
         )
         rows.append((label, *shown))
+    alarms = alarm_figures(version, {label: point["value"] for label, point in version.thresholds.items() if point})
     return engine.Table(
         "Operating points",
         ("Finding", "Positive from", "Strategy", "Positive validation films"),
         tuple(rows),
-        tuple(f"{label}: {note}" for label, note in notes.items()),
+        (*([str(alarms)] if alarms else []), *(f"{label}: {note}" for label, note in notes.items())),
     )
 
 

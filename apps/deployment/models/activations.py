@@ -55,6 +55,7 @@ class OperatingPoint(models.Model):
         SENSITIVITY = "sensitivity", "Fixed sensitivity"
         SPECIFICITY = "specificity", "Fixed specificity"
         ALERT_RATE = "alert_rate", "Fixed share of studies flagged"
+        ALARM_BUDGET = "alarm_budget", "Fixed share of normal films flagged by any finding"
         MANUAL = "manual", "Set by hand"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPermittedError
+from apps.deployment.alarms import alarm_figures
 from apps.deployment.ledger.point_changes import PointChange, point_changes
 from apps.deployment.models import OperatingPoint
 from apps.deployment.points import Point
@@ -43,9 +44,11 @@ class PointRow:
 def points(request: MemberRequest) -> HttpResponse:
     require_role(request.membership, Role.ADMIN)
     version = version_for(request.tenant.id)
+    rows = _rows(request.tenant, version) if version else []
     context = {
         "version": version,
-        "rows": _rows(request.tenant, version) if version else [],
+        "rows": rows,
+        "alarms": alarm_figures(version, {row.label: row.threshold for row in rows}) if version else None,
         "may_change": settings.HOSPITALS_SET_POINTS,
         "changes": _with_names(point_changes(request.tenant.id)[:_CHANGES]),
     }

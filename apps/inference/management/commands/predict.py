@@ -42,7 +42,7 @@ class Command(BaseCommand):
         entries, unhandled = [], 0
         try:
             for reading in _read(files, predictor):
-                entry = prediction_json(reading, model_version=str(version), predictor=predictor, thresholds=thresholds)
+                entry = prediction_json(reading, version=version, predictor=predictor, thresholds=thresholds)
                 if reading.failure is not None:
                     unhandled += 1
                     tqdm.write(f"{reading.name}: {reading.failure.detail}", file=self.stderr)
@@ -94,6 +94,10 @@ def _table(entry: dict[str, Any]) -> str:
     lines += [f"  note: {warning['detail']}" for warning in entry["warnings"]]
     for finding in entry["findings"]:
         point = "no operating point" if finding["threshold"] is None else f"from {finding['threshold']:.3f}"
-        mark = "POSITIVE" if finding["positive"] else ""
-        lines.append(f"  {finding['label']:<20}{finding['probability']:6.3f}  {point:<20}{mark}".rstrip())
+        marks = ["POSITIVE"] * finding["positive"] + ["uncertain"] * finding["uncertain"]
+        lines.append(f"  {finding['label']:<20}{finding['probability']:6.3f}  {point:<20}{' '.join(marks)}".rstrip())
+    if entry["abnormal"]:
+        mark = "POSITIVE" if entry["abnormal"]["positive"] else ""
+        point = f"from {entry['abnormal']['threshold']:.3f}"
+        lines.append(f"  {'Any finding':<20}{entry['abnormal']['probability']:6.3f}  {point:<20}{mark}".rstrip())
     return "\n".join([*lines, f"  {settings.INTENDED_USE_NOTICE}", ""])

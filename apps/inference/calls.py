@@ -1,0 +1,76 @@
+"""What a version says of an image: for each finding whether it is positive and uncertain, and the study-level score."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from apps.registry import engine
+
+
+@dataclass(frozen=True)
+class Call:
+    """One finding: its calibrated probability, and what the operating point makes of it (None: there is none)."""
+
+    label: str
+    probability: float
+    threshold: float | None
+    positive: bool
+    uncertain: bool
+
+
+@dataclass(frozen=True)
+class AbnormalCall:
+    """The calibrated probability that the image has any finding, with its operating point."""
+
+    probability: float
+    threshold: float
+
+    @property
+    def positive(self) -> bool:
+        return self.probability >= self.threshold
+
+
+def calls(
+    probabilities: Mapping[str, float],
+    thresholds: Mapping[str, float | None],
+    margins: Mapping[str, float] | None,
+) -> list[Call]:
+    """The calls of one image.
+
+    Args:
+        probabilities: calibrated, 0 to 1, by label.
+        thresholds: the operating points in force (`deployment.selectors.thresholds_for`).
+        margins: of the version; None for a version that does not abstain.
+    """
+    labels = list(probabilities)
+    points = {label: point for label in labels if (point := thresholds[label]) is not None}
+    doubtful = engine.uncertain(np.array([list(probabilities.values())]), labels, points, margins or {})[0]
+    return [
+        Call(
+            label=label,
+            probability=probability,
+            threshold=points.get(label),
+            positive=label in points and probability >= points[label],
+            uncertain=bool(is_doubtful),
+        )
+        for (label, probability), is_doubtful in zip(probabilities.items(), doubtful, strict=True)
+    ]
+
+
+def abnormal_call(probabilities: Mapping[str, float], score: "engine.AbnormalScore | None") -> AbnormalCall | None:
+    """The study-level score of one image; None for a version without one."""
+    if score is None or not probabilities:
+        return None
+    return AbnormalCall(float(score.probability(np.array([list(probabilities.values())]))[0]), score.threshold)
+
+
+def abnormal_json(call: AbnormalCall | None) -> dict[str, Any] | None:
+    """The study-level score in the public contract."""
+    return None if call is None else {**vars(call), "positive": call.positive}
+
+
+def localisation_text(is_validated: bool) -> str:
+    """Whether a finding's map was measured to show where the finding is, in the words of the public contract."""
+    return "validated" if is_validated else "not validated"
