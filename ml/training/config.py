@@ -14,6 +14,7 @@ IMAGENET = "imagenet"
 
 SPLITS = ("official", "files")
 SWITCH = ("auto", "on", "off")
+_OF_ONE_NODE = ("data", "out", "cache", "init_weights", "name", "device", "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,14 @@ class TrainingConfig:
         """Name of the version, by default after the architecture."""
         return self.name or f"chexnet-{self.architecture}"
 
+    def shared(self) -> dict[str, Any]:
+        """What all ranks must have alike, by name: everything but paths, and what only the chief uses."""
+        value = {key: each for key, each in asdict(self).items() if key not in _OF_ONE_NODE}
+        recipe = value.pop("recipe")
+        return {**value, **recipe.pop("augmentation"), **recipe}
+
     def fingerprint(self) -> str:
-        """What must agree between a checkpoint and the run that resumes it, and between all ranks."""
+        """What must agree between a checkpoint and the run that resumes it."""
         return json.dumps(
             {
                 "architecture": self.architecture,

@@ -33,7 +33,7 @@ from ml.training.world import Group, World
 _LOCK_SECONDS = 10
 _LEAST_JOIN_SECONDS = 60.0
 """Importing torch alone may take that long on a busy machine."""
-_COMPARED = ("code revision", "torch version", "settings", "data set")
+_COMPARED = ("code revision", "torch version", "kind of device", "data set", "initial weights")
 _SAME_ON_ALL = (TrainingFailed, TrainingDiverged, ValueError)
 """Errors that all ranks of a training raise together; a restart would not help."""
 
@@ -149,8 +149,10 @@ class Rank:
                 "problem": problem,
                 "code revision": revision()[:12],
                 "torch version": torch.__version__,
-                "settings": ready.config.fingerprint() if ready else "",
+                "kind of device": device.type,
                 "data set": ready.prepared.identity[:12] if ready else "",
+                "initial weights": weights_sha256(ready.network)[:12] if ready else "",
+                "settings": ready.config.shared() if ready else {},
             },
         )
         if (differs := disagreement(ranks)) or ready is None:
@@ -171,16 +173,29 @@ def disagreement(ranks: list[dict[str, Any]]) -> str:
     for number, rank in enumerate(ranks):
         if rank["problem"]:
             return f"Rank {number} on {rank['host']}: {rank['problem']}"
-    chief = ranks[0]
+    chief = _compared(ranks[0])
     for number, rank in enumerate(ranks):
-        for what in _COMPARED:
-            if rank[what] != chief[what]:
-                values = "" if what == "settings" else f" ({rank[what]} instead of {chief[what]})"
+        own = _compared(rank)
+        for what in sorted({*own, *chief}, key=[*chief, *own].index):
+            if own.get(what) != chief.get(what):
                 return (
-                    f"Rank {number} on {rank['host']} has another {what}{values} than the chief on {chief['host']}. "
-                    "Give all nodes the same release, the same options and the same films."
+                    f"Rank {number} on {rank['host']} has another {what} ({own.get(what)} instead of "
+                    f"{chief.get(what)}) than the chief on {ranks[0]['host']}. "
+                    "Give all nodes the same release, the same options, films and weights."
                 )
     return ""
+
+
+def _compared(rank: dict[str, Any]) -> dict[str, Any]:
+    return {**{what: rank[what] for what in _COMPARED}, **rank["settings"]}
+
+
+def weights_sha256(network: torch.nn.Module) -> str:
+    """Hash of all tensors of a network: the averaged weights of each rank start from its own."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def reason_of(error: BaseException) -> str:

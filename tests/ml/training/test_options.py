@@ -117,8 +117,21 @@ def test_progress_is_followed_while_it_is_written(tmp_path: Path) -> None:
 
 
 def test_the_rank_that_differs_is_named() -> None:
-    one = {"host": "a", "problem": "", "code revision": "1", "torch version": "2", "settings": "s", "data set": "d"}
+    settings = parsed()[0].shared()
+    one = {"host": "a", "problem": "", "code revision": "1", "torch version": "2", "kind of device": "cpu",
+           "data set": "d", "initial weights": "w", "settings": settings}  # fmt: skip
     assert disagreement([one, one]) == ""
+    for change, text in {
+        ("--compress", "on"): "another compress (on instead of auto)",
+        ("--micro-batch", "8"): "another micro_batch (8 instead of 0)",
+        ("--compile", "off"): "another compile (off instead of auto)",
+        ("--no-resume",): "another resume (False instead of True)",
+        ("--collective-timeout", "9"): "another collective_timeout (9.0 instead of 300.0)",
+        ("--lr", "0.1"): "another lr (0.1 instead of 0.00025)",
+    }.items():
+        assert text in disagreement([one, {**one, "settings": parsed(*change)[0].shared()}])
+    elsewhere = parsed("--cache", "/c", "--checkpoint-minutes", "3", "--name", "x", "--device", "cpu")[0]
+    assert disagreement([one, {**one, "settings": elsewhere.shared()}]) == ""
     text = disagreement([one, {**one, "host": "b", "code revision": "9"}])
     assert "Rank 1 on b has another code revision (9 instead of 1) than the chief on a" in text
     assert disagreement([one, {**one, "host": "c", "problem": "No list."}]) == "Rank 1 on c: No list."

@@ -38,8 +38,8 @@ def test_missing_data_on_one_node_is_the_reason_on_all(data_folder: Path, tmp_pa
 
 def test_other_settings_on_one_node_are_the_reason_on_all(data_folder: Path, tmp_path: Path) -> None:
     config = settings(data_folder, tmp_path / "out")
-    assert "has another settings than the chief" in failure(
-        tmp_path, config, replace(config, recipe=replace(config.recipe, epochs=3))
+    assert "has another micro_batch (0 instead of 4) than the chief" in failure(
+        tmp_path, config, replace(config, micro_batch=4)
     )
 
 
