@@ -113,7 +113,11 @@ def _patients_by_lists(manifest: Manifest, image_list: ImageList) -> set[str] | 
     """Training and validation patients, where the hash in the manifest is that of the folder's lists; else None."""
     wanted = manifest.data.get("split_sha256")
     settings = manifest.data.get("settings", {})
-    fraction, seed = settings.get("validation", 0.125), settings.get("recipe", {}).get("seed", 0)
+    # Before there was a split_seed, the recipe's chose the validation patients.
+    fraction, seed = (
+        settings.get("validation", 0.125),
+        settings.get("split_seed", settings.get("recipe", {}).get("seed", 0)),
+    )
     table = dict(image_list.table)
     try:
         lists = {part: read_list(image_list.root / f"{part}_list.txt", table) for part in ("train_val", "test")}

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from ml.training.config import Augmentation
 
-DRAWS = 8
-"""Random numbers per image: area, angle, mirror, two shifts, gamma, contrast, brightness."""
+DRAWS = 9
+"""Random numbers per image: area, angle, mirror, two shifts, gamma, contrast, brightness, ratio of the sides."""
 
 
 def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Tensor:
@@ -25,16 +25,21 @@ def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Ten
         padding_mode="border",
         align_corners=False,
     ).clamp(0, 1)
-    gamma, contrast, brightness = ((draws[:, 5:] * 2 - 1)[:, :, None, None, None]).unbind(dim=1)
+    gamma, contrast, brightness = ((draws[:, 5:8] * 2 - 1)[:, :, None, None, None]).unbind(dim=1)
     exposed = (resampled ** torch.exp(gamma * ranges.gamma) - 0.5) * (1 + contrast * ranges.contrast)
     return (exposed + 0.5 + brightness * ranges.brightness).clamp(0, 1)
 
 
 def _affine(draws: Tensor, ranges: Augmentation) -> Tensor:
     side = torch.sqrt(ranges.min_area + (1 - ranges.min_area) * draws[:, 0])
+    stretch = torch.exp((draws[:, 8] - 0.5) * math.log1p(ranges.aspect))
+    # A crop that is wider than the image would show the border's pixels again.
+    width, height = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
     angle = (draws[:, 1] * 2 - 1) * math.radians(ranges.degrees)
     mirror = torch.where(draws[:, 2] < ranges.flip, -1.0, 1.0)
-    cosine, sine = torch.cos(angle) * side, torch.sin(angle) * side
-    shift = (draws[:, 3:5] * 2 - 1) * (1 - side)[:, None]
-    rows = torch.stack([cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], dim=1)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    across, down = (draws[:, 3] * 2 - 1) * (1 - width), (draws[:, 4] * 2 - 1) * (1 - height)
+    rows = torch.stack(
+        [cosine * mirror * width, -sine * height, across, sine * mirror * width, cosine * height, down], dim=1
+    )
     return rows.view(len(draws), 2, 3)

@@ -14,14 +14,22 @@ IMAGENET = "imagenet"
 
 SPLITS = ("official", "files")
 SWITCH = ("auto", "on", "off")
+SPLIT_SEED = 0
+"""Chooses the validation patients. Not the recipe's seed: networks of several seeds are averaged, and what one was
+fitted on must not be what another one is selected by."""
 _OF_ONE_NODE = ("data", "out", "cache", "init_weights", "name", "device", "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges; the defaults are those of the DenseNet121 recipes on ChestX-ray14 (crop, flip, small rotation)."""
+    """Ranges; the defaults are those of the DenseNet121 recipes on ChestX-ray14 (crop, flip, small rotation).
+
+    `min_area` is the least share of the image in a crop, `aspect` how far its width and height may differ (0.11: a
+    ratio within 0.9 and 1.11).
+    """
 
     min_area: float = 0.6
+    aspect: float = 0.0
     degrees: float = 10.0
     flip: float = 0.5
     gamma: float = 0.25
@@ -35,8 +43,9 @@ class Recipe:
 
     `lr` is for a batch of 256 and scales with the batch (Goyal et al. 2017). `ema_films` is the memory of the averaged
     weights in images: after that many, an old weight counts 1/e; 0 keeps no average. `train_size` is the side of the
-    augmented crop; `frozen` names parameter prefixes that stay as they are; `frozen_statistics` keeps batch-norm
-    statistics, the right choice for few images.
+    augmented crop, `crop_from` that of the images that it is cut from (0: the network's input size). `frozen` names
+    parameter prefixes that stay as they are; `frozen_statistics` keeps batch-norm statistics, the right choice for few
+    images.
     """
 
     epochs: int = 75
@@ -48,6 +57,7 @@ class Recipe:
     ema_films: int = 256_000
     clip: float = 1.0
     train_size: int = 224
+    crop_from: int = 0
     frozen: tuple[str, ...] = ()
     frozen_statistics: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -56,6 +66,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.train_size < 32:
             raise ValueError("epochs and batch_size must be at least 1, train_size at least 32.")
+        if self.crop_from and not 32 <= self.crop_from <= 2048:
+            raise ValueError("crop_from must be 0, or within 32 and 2048 pixels.")
         if not (0 < self.lr < 10 and 0 <= self.warmup < 1 and self.ema_films >= 0 and self.seed >= 0):
             raise ValueError("lr must be within (0, 10), warmup within [0, 1), ema_films and seed not negative.")
 
@@ -78,11 +90,25 @@ class Preset:
     input_size: int
 
 
+_CROPS = Augmentation(min_area=0.5, aspect=0.11)
+
 RECIPES: Mapping[str, Preset] = {
-    "r1": Preset(Recipe(), 224),
+    "r1": Preset(Recipe(crop_from=256, augmentation=_CROPS), 224),
     # Continues from an artifact of r1 (--init-weights DIR): resolution is worth more than a longer schedule.
-    "r2": Preset(Recipe(epochs=10, batch_size=96, lr=5e-5, min_lr=1e-6, warmup=0.1, train_size=512), 512),
-    "fast": Preset(Recipe(epochs=30, warmup=0.1), 224),
+    "r2": Preset(
+        Recipe(
+            epochs=10,
+            batch_size=96,
+            lr=5e-5,
+            min_lr=1e-6,
+            warmup=0.1,
+            train_size=512,
+            crop_from=576,
+            augmentation=_CROPS,
+        ),
+        512,
+    ),
+    "fast": Preset(Recipe(epochs=30, warmup=0.1, crop_from=256, augmentation=_CROPS), 224),
 }
 
 
@@ -127,6 +153,11 @@ class TrainingConfig:
         return InputSpace(self.input_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @property
+    def crop_space(self) -> InputSpace:
+        """The images that training crops are cut from; validation sees what the version will see."""
+        return replace(self.space, size=self.recipe.crop_from or self.input_size)
+
+    @property
     def films_cache(self) -> Path:
         """Folder of the decoded images; runs on the same images may share one."""
         return self.cache or self.out / "cache"
@@ -162,6 +193,7 @@ class TrainingConfig:
             "architecture": self.architecture,
             "input_size": self.input_size,
             "split": self.split,
+            "split_seed": SPLIT_SEED,
             "validation": self.validation,
             "init_weights": Path(self.init_weights).name if self.init_weights else None,
             "deterministic": self.deterministic,
@@ -189,10 +221,15 @@ class TrainingConfig:
 
 
 def with_recipe(name: str, **changes: Any) -> Preset:
-    """A preset with the given fields of its recipe changed; None leaves a field as it is. Raises ValueError."""
+    """A preset with the given fields of its recipe changed; None leaves a field as it is. Raises ValueError.
+
+    Another `train_size` changes `crop_from` in proportion.
+    """
     preset = RECIPES.get(name)
     if preset is None:
         raise ValueError(f"No recipe {name!r}. Known: {', '.join(RECIPES)}.")
     known = {each.name for each in fields(Recipe)}
     given = {key: value for key, value in changes.items() if key in known and value is not None}
+    if "train_size" in given:
+        given.setdefault("crop_from", round(preset.recipe.crop_from * given["train_size"] / preset.recipe.train_size))
     return Preset(replace(preset.recipe, **given), preset.input_size)

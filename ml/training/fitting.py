@@ -30,13 +30,21 @@ class Stopped(Exception):
 class TrainingData:
     """Images uint8 (N, S, S), truth (N, L; NaN where unknown), and which of them to fit and to select by (indices).
 
-    `squares` is an array, or shards that are indexed like one.
+    `squares` is an array, or shards that are indexed like one. `held` are the images to select by, in the order of
+    `validation`, where those to fit have another size.
     """
 
     squares: ImageArray
     truth: NDArray[np.float32]
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
+    held: ImageArray | None = None
+
+    def held_images(self, chosen: slice = slice(None)) -> tuple[ImageArray, NDArray[np.intp]]:
+        """Images to select by, as an array and the rows of it; `chosen` takes some of them."""
+        if self.held is None:
+            return self.squares, self.validation[chosen]
+        return self.held, np.arange(len(self.validation))[chosen]
 
 
 @dataclass

@@ -171,11 +171,12 @@ class Loop:
         held = self.data.validation
         if not len(held):
             return math.nan
-        mine = held[self.world.rank :: self.world.size]
+        chosen = slice(self.world.rank, None, self.world.size)
+        mine, (squares, rows) = held[chosen], self.data.held_images(chosen)
         size = max(1, self.execution.micro_batch or self.recipe.batch_size // self.world.size)
         logits = np.empty((0, self.data.truth.shape[1]), np.float32)
         if len(mine):
-            logits = run(self.average.network, self.data.squares, self.space, size, mine, mixed=True).logits
+            logits = run(self.average.network, squares, self.space, size, rows, mixed=True).logits
         shares = self.world.gather((mine, logits))
         return mean_auroc(*joined(held, shares, self.data.truth))
 

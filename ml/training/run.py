@@ -31,7 +31,7 @@ from ml.model.age import VALIDATED_AGES
 from ml.model.manifest import Manifest
 from ml.model.networks import CamNetwork
 from ml.training.checkpoint import Checkpoints
-from ml.training.config import TrainingConfig
+from ml.training.config import SPLIT_SEED, TrainingConfig
 from ml.training.feature_check import FOLDS, fit_feature_check
 from ml.training.fit import Notice, fit, indices
 from ml.training.fitting import Execution, Fit, TrainingData
@@ -51,12 +51,16 @@ _COMPRESS_BELOW = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Images, truth and split of a run, read and checked. `identity` differs when any of them differs."""
+    """Images, truth and split of a run, read and checked. `identity` differs when any of them differs.
+
+    `squares` are the images to fit, `held` those to select by, `truth` (N, 14) has both, in this order.
+    """
 
     table: dict[str, ImageRecord]
     split: Split
     names: tuple[str, ...]
     squares: ImageArray
+    held: ImageArray
     truth: NDArray[np.float32]
     identity: str
 
@@ -67,6 +71,7 @@ class Prepared:
             self.truth,
             indices(self.names, self.split.train),
             indices(self.names, self.split.validation),
+            self.held,
         )
 
     @property
@@ -82,7 +87,7 @@ def prepare(config: TrainingConfig) -> Prepared:
     Raises DatasetInvalid, InputRejected.
     """
     table = read_table(find_table(config.data))
-    split = read_split(config.data, table, config.split, config.validation, config.recipe.seed)
+    split = read_split(config.data, table, config.split, config.validation, SPLIT_SEED)
     patients = {table[name].patient for name in split.validation}
     if len(patients) < FOLDS:
         raise DatasetInvalid(
@@ -90,16 +95,17 @@ def prepare(config: TrainingConfig) -> Prepared:
             "Use more films, or a larger validation part."
         )
     names = (*split.train, *split.validation)
-    squares = cached_images(config.data, names, config.space, config.films_cache)
-    truth = targets(table, names)
-    return Prepared(table, split, names, squares, truth, _identity(table, split, squares))
+    squares = cached_images(config.data, split.train, config.crop_space, config.films_cache)
+    held = cached_images(config.data, split.validation, config.space, config.films_cache)
+    return Prepared(table, split, names, squares, held, targets(table, names), _identity(table, split, squares, held))
 
 
-def _identity(table: dict[str, ImageRecord], split: Split, squares: ImageArray) -> str:
+def _identity(table: dict[str, ImageRecord], split: Split, *images: ImageArray) -> str:
     """Hash of the lists, of all labels and of some images' pixels: two nodes with the same one have the same data."""
     digest = hashlib.sha256(data_sha256(table, split).encode())
-    chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
-    digest.update(squares[chosen].tobytes())
+    for squares in images:
+        chosen = np.unique(np.linspace(0, len(squares) - 1, _SAMPLED_FILMS).astype(np.intp))
+        digest.update(squares[chosen].tobytes())
     return digest.hexdigest()
 
 
@@ -159,19 +165,16 @@ def write_artifact(
 ) -> Manifest:
     """Measure the chosen weights on the validation images and write `config.out/artifact`. `ranks` goes to the card."""
     load_rounded(network, rounded_tensors(network))
-    data = prepared.data()
-    held, patients = data.validation, prepared.held_patients
     batch = min(config.recipe.batch_size, 64)
     outputs = HeldOut(
-        run(network, data.squares, config.space, batch, held),
-        data.truth[held],
-        patients,
+        run(network, prepared.held, config.space, batch),
+        prepared.truth[len(prepared.split.train) :],
+        prepared.held_patients,
         [prepared.table[name].view for name in prepared.split.validation],
-        varied_logits(network, data.squares, config.space, held, batch),
+        varied_logits(network, prepared.held, config.space, batch_size=batch),
     )
-    gate, gate_figures = fit_feature_check(
-        network, np.asarray(data.squares[held]), patients, config.space, seed=config.recipe.seed
-    )
+    patients, seed = prepared.held_patients, config.recipe.seed
+    gate, gate_figures = fit_feature_check(network, prepared.held, patients, config.space, seed=seed)
     metrics = {
         "validation": evaluate(outputs.truth, outputs.outputs.logits, patients),
         "gate": gate_figures,

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
 from ml.training.feature_check import fit_feature_check
 from ml.training.fit import fit
-from ml.training.fitting import Stopped, TrainingData, TrainingDiverged, learning_rate
+from ml.training.fitting import Execution, Stopped, TrainingData, TrainingDiverged, learning_rate
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
+from ml.training.loop import Loop
 from ml.training.negatives import SPOILED, generated
 from ml.training.order import uniforms
 from ml.training.package import HeldOut, calibration_of, operating_points
+from ml.training.world import World
 from tests.ml import tiny
 
 
@@ -97,6 +100,18 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, within: boo
         assert torch.equal(resumed.state_dict()[key], value), key
 
 
+def test_images_to_select_by_may_have_another_size_than_those_to_fit() -> None:
+    films = discs(24)
+    apart = TrainingData(
+        np.pad(films.squares, ((0, 0), (8, 8), (8, 8)))[films.train], films.truth, films.train, films.validation,
+        films.squares[films.validation],
+    )  # fmt: skip
+    scores = [Loop(tiny.network(), each, tiny.SPACE, QUICK, World(torch.device("cpu")), Execution()).score()
+              for each in (films, apart)]  # fmt: skip
+    assert scores[0] == scores[1]
+    assert fit(tiny.network(), apart, tiny.SPACE, QUICK).epoch
+
+
 def test_checkpoints_skip_a_damaged_file_and_keep_a_few_and_the_best(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "a")
     for seen in range(1, 7):
@@ -157,6 +172,10 @@ def test_augmentation_depends_on_the_film_alone_and_stays_in_range() -> None:
     assert 0 <= whole.min() < whole.max() <= 1
     none = Augmentation(min_area=1.0, degrees=0, flip=0, gamma=0, contrast=0, brightness=0)
     assert torch.allclose(augment(grey, 50, none, draws), grey, atol=1e-5)
+    uneven = replace(none, min_area=0.5, aspect=0.11)
+    corners = augment(torch.ones(300, 1, 50, 50).cumsum(3) / 50, 2, uneven, torch.rand(300, DRAWS))
+    width = corners[:, 0, 0, 1] - corners[:, 0, 0, 0]
+    assert 0.5 * 0.5**0.5 / 1.06 <= width.min() < width.max() <= 0.5
     flip = Augmentation(min_area=1.0, degrees=0, flip=1, gamma=0, contrast=0, brightness=0)
     assert torch.allclose(augment(grey, 50, flip, draws), grey.flip(3), atol=1e-5)
 

@@ -41,6 +41,9 @@ def test_options_become_settings() -> None:
     assert (config.recipe.epochs, config.recipe.lr, config.recipe.batch_size) == (3, 1e-3, 96)
     assert (nodes.minimum, nodes.maximum, nodes.nproc_per_node) == (1, 1, 1)
     assert parsed("--input-size", "96")[0].recipe.train_size == 96
+    assert [parsed(*given)[0].crop_space.size for given in ((), ("--input-size", "448"), ("--recipe", "r2"))] == [
+        256, 512, 576,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,19 @@ def test_settings_travel_as_json() -> None:
         Nodes.parse("3", device="cpu", environment={"TRAINING_HOSTS": "a,b"})
     with pytest.raises(ValueError, match="list of host names"):
         Nodes.parse("2", device="cpu", environment={"TRAINING_HOSTS": "a,-oProxyCommand=b"})
+
+
+def test_crops_are_cut_from_larger_images_than_the_version_will_see(data_folder: Path, tmp_path: Path) -> None:
+    """And the validation patients are the same for every seed, so that networks of several seeds can be averaged."""
+    recipe = with_recipe("r1", train_size=64).recipe
+    config = TrainingConfig(data_folder, tmp_path / "out", input_size=64, recipe=recipe)
+    prepared, other = prepare(config), prepare(replace(config, recipe=replace(recipe, seed=7)))
+    assert (prepared.squares.shape, prepared.held.shape) == ((84, 73, 73), (12, 64, 64))
+    assert len(prepared.truth) == len(prepared.names) == 96
+    assert prepared.split == other.split
+    images, rows = prepared.data().held_images(slice(1, None, 5))
+    assert images is prepared.held
+    assert rows.tolist() == [1, 6, 11]
 
 
 def test_averages_remember_films_not_steps() -> None:
