@@ -30,11 +30,10 @@ from ml.data import (
     age_range,
     cached_images,
     check_disjoint,
-    find_table,
     patient_folds,
     read_boxes,
     read_list,
-    read_table,
+    read_records,
     summary,
     targets,
 )
@@ -203,7 +202,7 @@ def make(
     data: Path, out: Path, cache: Path, recipe: StarterRecipe, synthetic: int, name: str, weights: Path | None = None
 ) -> Manifest:
     """Train, measure once on the test list, and write the artifact. Raises DatasetInvalid, RuntimeError."""
-    films = read_table(find_table(data))
+    films = read_records(data)
     lists = {part: read_list(data / f"{part}_list.txt", films) for part in ("train_val", "test")}
     check_disjoint(dict(lists), films)
     names, test = lists["train_val"], lists["test"]

@@ -23,7 +23,7 @@ def run_evaluation(*, version: ModelVersion, data: Path, split: Path | None, by:
     """Evaluate a version on a list of films, read as a worker reads them, and store the result.
 
     Args:
-        data: a folder in the ChestX-ray14 layout.
+        data: a folder in a layout of docs/data.md.
         split: a file of film names; None takes the folder's test_list.txt.
 
     Raises:

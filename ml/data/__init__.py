@@ -1,12 +1,13 @@
 """Data sets for training and evaluation: tables, splits, boxes and the image cache.
 
-Two layouts are read. NIH ChestX-ray14: `images/*.png` or `images_001/images/*.png` ..., `Data_Entry_2017.csv` (or
-`Data_Entry_2017_v2020.csv`, either gzipped), `train_val_list.txt`, `test_list.txt`, and optionally
-`BBox_List_2017.csv`. Own images: a folder with a `labels.csv` (`ml.data.own`).
+A folder has one of the layouts of `ml.data.layouts`: a public data set as it is distributed, or own images with a
+`labels.csv`. `ml.data.folder` recognises which, and every layout gives the same records.
 """
 
-from ml.data.boxes import Box, read_boxes
+from ml.data.boxes import Box
+from ml.data.folder import find_images, find_layout, find_table, read_boxes, read_dataset, read_records, read_table
 from ml.data.image_cache import cached_images
+from ml.data.layouts import Dataset
 from ml.data.overview import age_range, describe, summary
 from ml.data.records import DatasetInvalid, ImageRecord, Split, targets
 from ml.data.splits import (
@@ -19,10 +20,11 @@ from ml.data.splits import (
     patient_folds,
     read_split,
 )
-from ml.data.tables import find_images, find_table, read_list, read_table
+from ml.data.tables import read_list
 
 __all__ = [
     "Box",
+    "Dataset",
     "DatasetInvalid",
     "ImageRecord",
     "Split",
@@ -34,12 +36,15 @@ __all__ = [
     "describe",
     "evaluation_images",
     "find_images",
+    "find_layout",
     "find_table",
     "list_sha256",
     "official_split",
     "patient_folds",
     "read_boxes",
+    "read_dataset",
     "read_list",
+    "read_records",
     "read_split",
     "read_table",
     "summary",

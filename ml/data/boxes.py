@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Box:
         )
 
 
-def read_boxes(root: Path, records: dict[str, ImageRecord]) -> tuple[Box, ...]:
+def read_nih_boxes(root: Path, records: Mapping[str, ImageRecord]) -> tuple[Box, ...]:
     """The boxes of the images in the table; none if the folder has no list of boxes.
 
     A box whose image is not in the table is left out, because a folder may hold only a part of the data set.

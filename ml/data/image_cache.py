@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ml.data.folder import find_images, table_line
 from ml.data.records import DatasetInvalid
 from ml.data.shard_build import ImageRefused, build_shards
 from ml.data.shards import FORMAT, Shards, ShardsInvalid
-from ml.data.tables import find_images, table_line
 from ml.errors import RETRYABLE
 from ml.model.transforms import InputSpace
 

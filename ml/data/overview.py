@@ -7,50 +7,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ml.data.boxes import read_boxes
+from ml.data.folder import find_layout, find_table, images_present, read_boxes, read_dataset
+from ml.data.published import PAPER_TABLE_1, PUBLISHED
 from ml.data.records import DatasetInvalid, ImageRecord
-from ml.data.splits import read_split
-from ml.data.tables import find_table, has_own_table, images_present, read_table
+from ml.data.splits import has_lists, read_split
 from ml.labels import LABELS, NO_FINDING
 
 AGES = (20, 40, 60, 80)
 AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")
 MOST_FINDINGS = 4
 """Images with this many findings or more are counted together."""
-
-_PUBLISHED_FILMS = 112120
-_PUBLISHED_LABELS = {
-    "Atelectasis": (11559, 4981),
-    "Cardiomegaly": (2776, 1566),
-    "Effusion": (13317, 4275),
-    "Infiltration": (19894, 8035),
-    "Mass": (5782, 2568),
-    "Nodule": (6331, 3394),
-    "Pneumonia": (1431, 1008),
-    "Pneumothorax": (5302, 1487),
-    "Consolidation": (4667, 2150),
-    "Edema": (2303, 1073),
-    "Emphysema": (2516, 1046),
-    "Fibrosis": (1686, 1260),
-    "Pleural_Thickening": (3385, 2006),
-    "Hernia": (227, 134),
-    "No Finding": (60361, 24907),
-}
-
-PUBLISHED: dict[str, Any] = {
-    "films": _PUBLISHED_FILMS,
-    "patients": 30805,
-    "labels": {
-        label: {"films": images, "share": images / _PUBLISHED_FILMS, "patients": patients, "unknown": 0}
-        for label, (images, patients) in _PUBLISHED_LABELS.items()
-    },
-    "findings_per_film": {"0": 60361, "1": 30963, "2": 14306, "3": 4856, "4+": 1634},
-    "views": {"PA": 67310, "AP": 44810},
-    "sexes": {"F": 48780, "M": 63340},
-    "ages": {"0-19": 7046, "20-39": 29393, "40-59": 49243, "60-79": 25419, "80+": 1019},
-    "median_age": 49.0,
-}
-"""`counts` of the whole ChestX-ray14 by its table of 2020 (`Data_Entry_2017_v2020.csv`)."""
 
 
 def age_range(records: dict[str, ImageRecord], names: Sequence[str]) -> dict[str, int] | None:
@@ -136,16 +102,22 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
 
     Returns:
         `split` has the counts of each subset. Where a list is missing, it is None and `split_missing` names the list.
+        `left_out` counts images of the tables that are not read, by reason; `other_labels` counts images with findings
+        that no NIH label stands for.
 
     Raises:
         DatasetInvalid: the table or a list is not usable.
     """
-    table = find_table(root)
-    records = read_table(table)
+    dataset = read_dataset(root)
+    records = dataset.records
     missing = _missing_lists(root) if how == "official" else None
+    others = Counter(name for record in records.values() for name in record.others)
     return {
         "data": root.resolve().name,
-        "table": table.name,
+        "layout": find_layout(root).title,
+        "table": find_table(root).name,
+        "left_out": dict(sorted(dataset.left_out.items())),
+        "other_labels": dict(others.most_common()),
         "images_present": images_present(root, list(records)),
         "boxes": len(read_boxes(root, records)),
         **counts(records.values()),
@@ -153,11 +125,12 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
         "split_missing": missing,
         "co_occurrence": co_occurrence(records.values()),
         "published": PUBLISHED,
+        "paper_table_1": PAPER_TABLE_1,
     }
 
 
 def _missing_lists(root: Path) -> str | None:
-    if has_own_table(root):
+    if not has_lists(root):
         return None
     absent = [f"{part}_list.txt" for part in ("train_val", "test") if not (root / f"{part}_list.txt").is_file()]
     return f"no {' and no '.join(absent)} in the folder" if absent else None

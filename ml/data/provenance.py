@@ -4,10 +4,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ml.data.tables import has_own_table
+from ml.data.folder import source_kind
+
+__all__ = ["SEEN_PATIENTS", "lists_sha256", "patient_fingerprint", "seen_patients", "source_kind"]
 
 SEEN_PATIENTS = "seen_patients"
 _BYTES = 6
@@ -16,11 +17,6 @@ _BYTES = 6
 def lists_sha256(lists: Mapping[str, Sequence[str]]) -> str:
     """Hash of named lists of images, in their order; identifies the data of a training without a validation list."""
     return hashlib.sha256("\n\n".join("\n".join(lists[name]) for name in sorted(lists)).encode()).hexdigest()
-
-
-def source_kind(root: Path) -> str:
-    """Where the patient identifiers of a folder come from: "nih", or "own" for a labels.csv."""
-    return "own" if has_own_table(root) else "nih"
 
 
 def _digest(patient: str) -> bytes:

@@ -1,6 +1,6 @@
 """The data types of a data set: a row of its table, a split, and the exception for an unusable folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,15 +18,17 @@ class ImageRecord:
     """One row of a table: an image with its patient and findings.
 
     Attributes:
-        image: file name (NIH), or path relative to the folder (labels.csv).
+        image: file name (NIH, PadChest), or path relative to the folder.
         patient: identifier.
         findings: labels that are present.
         age: in years; None where it is missing or impossible.
         sex: "M", "F" or empty.
         view: "PA", "AP" or empty.
         unknown: labels whose presence is not known.
-        part: value of the split column.
+        part: of the split that the tables define: "train", "validation", "test" or empty.
         line: number of the line in the table.
+        others: findings that are present and that no NIH label stands for, in the data set's own words.
+        table: file name of the table.
     """
 
     image: str
@@ -38,6 +40,8 @@ class ImageRecord:
     unknown: frozenset[str] = frozenset()
     part: str = ""
     line: int = field(default=0, compare=False)
+    others: frozenset[str] = frozenset()
+    table: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Split:
     how: str = ""
 
 
-def targets(records: dict[str, ImageRecord], names: Sequence[str]) -> NDArray[np.float32]:
+def targets(records: Mapping[str, ImageRecord], names: Sequence[str]) -> NDArray[np.float32]:
     """Truth (N, 14) of 0 and 1, NaN where unknown, in the order of LABELS."""
     truth = np.zeros((len(names), len(LABELS)), dtype=np.float32)
     for row, name in enumerate(names):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.own import PARTS
+from ml.data.folder import find_layout
+from ml.data.layouts.own import PARTS
 from ml.data.records import DatasetInvalid, ImageRecord, Split, targets
-from ml.data.tables import find_table, has_own_table, read_list
+from ml.data.tables import read_list
 
 OFFICIAL_SHA256 = {
     "train_val_list.txt": "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81",
@@ -33,8 +34,8 @@ def read_split(
     Args:
         root: the folder.
         records: its table.
-        how: "files" (train_list.txt, val_list.txt, test_list.txt), or "official": NIH's two lists; for a labels.csv its
-            split column, or without one a division by patient.
+        how: "files" (train_list.txt, val_list.txt, test_list.txt), or "official": NIH's two lists; for other layouts
+            the split that their tables define, or without one a division by patient.
         validation: share of the patients for validation, where the folder does not fix them.
         seed: for the choice of these patients.
 
@@ -45,24 +46,26 @@ def read_split(
         return _files_split(root, records)
     if how != "official":
         raise DatasetInvalid(f"There is no split {how!r}. Use official or files.")
-    return (
-        own_split(root, records, validation, seed)
-        if has_own_table(root)
-        else official_split(root, records, validation, seed)
-    )
+    by_lists = has_lists(root)
+    return (official_split if by_lists else table_split)(root, records, validation, seed)
+
+
+def has_lists(root: Path) -> bool:
+    """Whether the layout of the folder defines its split by lists of names, as NIH does, and not in its tables."""
+    return find_layout(root).kind == "nih"
 
 
 def evaluation_images(root: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
-    """The images that a folder keeps for evaluation: test_list.txt, or else the test set of a labels.csv.
+    """The images that a folder keeps for evaluation: test_list.txt, or else the test set that its tables define.
 
     Raises:
         DatasetInvalid: there are none.
     """
-    if has_own_table(root) and not (root / "test_list.txt").is_file():
-        test = _own_subsets(root, records)[2]
+    if not has_lists(root) and not (root / "test_list.txt").is_file():
+        test = _subsets(root, records)[2]
         if not test:
             raise DatasetInvalid(
-                f"{find_table(root).name}: no film has split test. Mark some, or give a list of films."
+                f"{find_layout(root).title}: no film has split test. Mark some, or give a list of films."
             )
         return test
     return read_list(root / "test_list.txt", records)
@@ -99,39 +102,40 @@ def _files_split(root: Path, records: dict[str, ImageRecord]) -> Split:
     return _split(train, held, test, records, root, "the folder's train_list, val_list and test_list")
 
 
-def own_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
-    """The split of a labels.csv: by its split column, or without one by patient.
+def table_split(root: Path, records: dict[str, ImageRecord], validation: float = 0.125, seed: int = 0) -> Split:
+    """The split that the tables of a folder define, such as a split column, or without one by patient.
 
-    Without a column a fifth of the patients, chosen by a hash of their identifier, is the test set. It stays the same
-    when images are added, and does not depend on the seed. Where no image is marked validation, that set is taken
-    from the training patients.
+    Without one a fifth of the patients, chosen by a hash of their identifier, is the test set. It stays the same when
+    images are added, and does not depend on the seed. Where no image is marked validation, that set is taken from the
+    training patients.
 
     Raises:
         DatasetInvalid: there are too few patients, or a patient is in two subsets.
     """
-    train, held, test, how = _own_subsets(root, records)
+    train, held, test, how = _subsets(root, records)
     if not train:
-        raise DatasetInvalid(f"{find_table(root).name}: no film is left to learn from. Add films, or mark some train.")
+        title = find_layout(root).title
+        raise DatasetInvalid(f"{title}: no film is left to learn from. Add films, or mark some train.")
     if not held:
         train, held = carve(train, records, validation, seed)
     return _split(train, held, test, records, root, how)
 
 
-def _own_subsets(
+def _subsets(
     root: Path, records: dict[str, ImageRecord]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]:
     """Training, validation (may be empty) and test images, and a description of how they were chosen."""
-    table = find_table(root).name
+    layout = find_layout(root)
     if any(record.part for record in records.values()):
         parts = {part: tuple(n for n, record in records.items() if record.part == part) for part in PARTS}
         check_disjoint(parts, records, root)
-        return parts["train"], parts["validation"], parts["test"], f"the split column of {table}"
+        return parts["train"], parts["validation"], parts["test"], layout.own_split + layout.patients
     tested = {record.patient for record in records.values() if _share("test", record.patient) < TEST_SHARE}
     rest = tuple(n for n, record in records.items() if record.patient not in tested)
     test = tuple(n for n, record in records.items() if record.patient in tested)
     if not test or not rest:
-        raise DatasetInvalid(f"{table} has too few patients to divide. Add films, or a split column.")
-    return rest, (), test, f"{table}, divided by a hash of the patient"
+        raise DatasetInvalid(f"{layout.title} has too few patients to divide. Add films, or a split column.")
+    return rest, (), test, f"{layout.title}, divided by a hash of the patient{layout.patients}"
 
 
 def _share(purpose: str, patient: str) -> float:

@@ -1,37 +1,15 @@
-"""Find and read the table and the lists of a folder, and find the image files that they name."""
+"""Read the CSV tables and the lists of names of a data set, and find image files by name."""
 
 import csv
 import gzip
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
-from ml.data import nih, own
 from ml.data.records import DatasetInvalid, ImageRecord
 
-TABLES = (*nih.TABLES, *own.TABLES)
-
-
-def find_table(root: Path) -> Path:
-    """The table of a folder: NIH's Data_Entry if there is one, else labels.csv.
-
-    Raises:
-        DatasetInvalid: the folder has neither.
-    """
-    for name in TABLES:
-        if (root / name).is_file():
-            return root / name
-    what = "no " if root.is_dir() else "no such folder, so no "
-    raise DatasetInvalid(
-        f"{root}: {what}{nih.TABLES[0]} and no {own.TABLES[0]} here. Put the NIH table beside the images folder, or "
-        f"your own films with a {own.TABLES[0]}."
-    )
-
-
-def has_own_table(root: Path) -> bool:
-    """Whether the folder's table is a labels.csv and not NIH's. Raises DatasetInvalid where it has none."""
-    return find_table(root).name in own.TABLES
+Row = Mapping[str, str]
 
 
 def open_text(path: Path) -> TextIO:
@@ -41,40 +19,102 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def read_table(path: Path) -> dict[str, ImageRecord]:
-    """Read NIH's table (either release) or a labels.csv into {image: ImageRecord}.
+def first_file(root: Path, names: Iterable[str]) -> Path | None:
+    """The first of the named files that the folder has, plain or gzipped."""
+    candidates = (root / each for name in names for each in (name, f"{name}.gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def header_of(path: Path | None) -> frozenset[str]:
+    """The column names of a table; none if there is no table, or if it can't be read."""
+    if path is None:
+        return frozenset()
+    try:
+        with open_text(path) as stream:
+            return frozenset(name.strip() for name in next(csv.reader(stream), []))
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError):
+        return frozenset()
+
+
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a table that are not empty, with their numbers; the first is the header.
 
     Raises:
-        DatasetInvalid: other columns, an unknown label, a short line or a duplicate. The message names the line.
+        DatasetInvalid: the file is not a readable CSV file.
     """
-    find_columns, parse_row = (
-        (own.own_columns, own.own_record) if path.name in own.TABLES else (nih.nih_columns, nih.nih_record)
-    )
-    records: dict[str, ImageRecord] = {}
     try:
         with open_text(path) as stream:
             reader = csv.reader(stream)
-            columns = find_columns(path, next(reader, []))
+            yield 1, next(reader, [])
             for row in reader:
-                if not any(row):
-                    continue
-                record = parse_row(path, reader.line_num, row, columns)
-                if record.image in records:
-                    raise DatasetInvalid(
-                        f"{path.name} line {record.line}: {record.image} appears twice, first on line "
-                        f"{records[record.image].line}. Remove one of the lines."
-                    )
-                records[record.image] = record
+                if any(row):
+                    yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
         raise DatasetInvalid(
             f"{path.name} is not a readable CSV file: {error}. Save it as UTF-8, or copy it again."
         ) from error
+
+
+def read_rows(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, Row]]:
+    """The lines of a table as {column: value without spaces around it}, with their numbers.
+
+    Raises:
+        DatasetInvalid: the file is unreadable, a column of `needed` is missing, or a line is short.
+    """
+    lines = csv_lines(path)
+    names = [name.strip() for name in next(lines)[1]]
+    for name in needed:
+        if name not in names:
+            raise DatasetInvalid(f"{path.name} line 1: no column {name!r}. Use the published table, unchanged.")
+    for line, row in lines:
+        if len(row) < len(names):
+            raise DatasetInvalid(
+                f"{path.name} line {line}: {len(row)} fields only. The file is cut off; copy it again."
+            )
+        yield line, {name: value.strip() for name, value in zip(names, row, strict=False)}
+
+
+def add_record(records: dict[str, ImageRecord], record: ImageRecord) -> None:
+    """Add a record. Raises DatasetInvalid where its image is there already."""
+    first = records.setdefault(record.image, record)
+    if first is not record:
+        raise DatasetInvalid(
+            f"{record.table} line {record.line}: {record.image} appears twice, first on line {first.line}. "
+            "Remove one of the lines."
+        )
+
+
+def parse_table(
+    path: Path,
+    find_columns: Callable[[Path, Sequence[str]], dict[str, int]],
+    parse_row: Callable[[Path, int, Sequence[str], dict[str, int]], ImageRecord],
+) -> dict[str, ImageRecord]:
+    """Read a table of one image a line into {image: ImageRecord}.
+
+    Raises:
+        DatasetInvalid: other columns, an unknown label, a short line or a duplicate. The message names the line.
+    """
+    records: dict[str, ImageRecord] = {}
+    lines = csv_lines(path)
+    columns = find_columns(path, next(lines)[1])
+    for line, row in lines:
+        add_record(records, parse_row(path, line, row, columns))
     if not records:
         raise DatasetInvalid(f"{path.name} has no films. Copy it again.")
     return records
 
 
-def read_list(path: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
+def relative_path(where: str, text: str) -> str:
+    """A path of a table, normalised. Raises DatasetInvalid where it leads out of the folder."""
+    path = PurePosixPath(text)
+    if not text or path.is_absolute() or ".." in path.parts or "\\" in text:
+        raise DatasetInvalid(
+            f"{where}: image {text!r} is not a path inside the folder. Write it relative to the folder, with '/'."
+        )
+    return str(path)
+
+
+def read_list(path: Path, records: Mapping[str, ImageRecord]) -> tuple[str, ...]:
     """Read a list of image names, one per line.
 
     Raises:
@@ -103,40 +143,19 @@ def read_list(path: Path, records: dict[str, ImageRecord]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Find image files: in `images/` or `images_0xx/[images/]` (NIH), or at their path in the folder (labels.csv).
+def images_by_path(root: Path, names: Iterable[str]) -> dict[str, Path]:
+    """The images that are present, where the name is a path relative to the folder."""
+    return {name: path for name in names if (path := root / name).is_file()}
+
+
+def images_in_folders(root: Path, folders: Iterable[Path], names: Iterable[str]) -> dict[str, Path]:
+    """The images that are present in any of the folders, where the name is a file name.
 
     Raises:
-        DatasetInvalid: files are missing. The message names the first one and its line in the table.
+        DatasetInvalid: two folders have different files of one name.
     """
-    wanted = list(names)
-    present = _own_images(root, wanted) if has_own_table(root) else _nih_images(root, set(wanted))
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        place = "in the folder" if has_own_table(root) else "under images/ or images_0xx/images/"
-        first = f"{missing[0]} ({table_line(root, missing[0])})"
-        raise DatasetInvalid(
-            f"{len(missing)} of {len(wanted)} films are not {place}, first {first}. Unpack all image archives there."
-        )
-    return {name: present[name] for name in wanted}
-
-
-def images_present(root: Path, names: Sequence[str]) -> int:
-    """Number of images whose file is present. Raises DatasetInvalid where the folder has no table."""
-    return len(_own_images(root, names) if has_own_table(root) else _nih_images(root, set(names)))
-
-
-def table_line(root: Path, name: str) -> str:
-    """Table and line of an image, for messages."""
-    table = find_table(root)
-    record = read_table(table).get(name)
-    return f"{table.name} line {record.line}" if record else f"not in {table.name}"
-
-
-def _nih_images(root: Path, wanted: set[str]) -> dict[str, Path]:
-    present: dict[str, Path] = {}
-    numbered = sorted(root.glob("images_[0-9]*"))
-    for folder in (root / "images", *(folder / "images" for folder in numbered), *numbered):
+    wanted, present = set(names), dict[str, Path]()
+    for folder in folders:
         if not folder.is_dir():
             continue
         with os.scandir(folder) as entries:
@@ -148,17 +167,4 @@ def _nih_images(root: Path, wanted: set[str]) -> dict[str, Path]:
                     f"{path.name} is in both {other.parent.relative_to(root)} and {folder.relative_to(root)}. "
                     "Remove one of the files."
                 )
-    return present
-
-
-def _own_images(root: Path, wanted: Iterable[str]) -> dict[str, Path]:
-    present, inside = {}, root.resolve()
-    for name in wanted:
-        path = root / name
-        if path.is_file():
-            if not path.resolve().is_relative_to(inside):
-                raise DatasetInvalid(
-                    f"{name} ({table_line(root, name)}) is a link to outside the folder. Copy the file into it."
-                )
-            present[name] = path
     return present

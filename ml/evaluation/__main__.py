@@ -28,7 +28,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "checxray"
     parser = argparse.ArgumentParser(prog="python -m ml.evaluation", description="Evaluate versions on one list.")
     parser.add_argument("--artifact", type=Path, required=True, action="append", help="folder; again to compare")
-    parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout, or one's own")
+    parser.add_argument("--data", type=Path, required=True, help="folder in a layout of docs/data.md")
     parser.add_argument("--split", type=Path, help="list of image names; default: the folder's test_list.txt")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--cache", type=Path, default=default, help="decoded films and exported graphs")

@@ -14,11 +14,11 @@ from ml.data import (
     ImageRecord,
     cached_images,
     evaluation_images,
-    find_table,
+    find_layout,
     list_sha256,
     read_list,
+    read_records,
     read_split,
-    read_table,
     targets,
 )
 from ml.data.provenance import lists_sha256, seen_patients, source_kind
@@ -69,12 +69,12 @@ def read_image_list(data: Path, split: Path | None) -> ImageList:
         DatasetInvalid: the folder or the list is not usable.
     """
     root = Path(data)
-    table = read_table(find_table(root))
+    table = read_records(root)
     names = read_list(Path(split), table) if split else evaluation_images(root, table)
     sha256 = list_sha256(names)
     official = sha256 == OFFICIAL_SHA256["test_list.txt"]
     file = Path(split or root / "test_list.txt")
-    title = f"list {file.name}" if file.is_file() else f"test part of {find_table(root).name}"
+    title = f"list {file.name}" if file.is_file() else f"test part of {find_layout(root).title}"
     return ImageList(root, names, table, OFFICIAL_TEST if official else title, sha256)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.data import DatasetInvalid, ImageRecord, cached_images, find_table, read_list, read_table, targets
+from ml.data import DatasetInvalid, ImageRecord, cached_images, read_list, read_records, targets
 from ml.importers.card import card, provenance
 from ml.importers.errors import ImportRefused
 from ml.importers.formats import Converted
@@ -148,13 +148,13 @@ class _CalibrationList:
 def _calibration_list(folder: Path) -> _CalibrationList:
     """Choose the calibration images. The test list is never used, so that a later evaluation can use it."""
     try:
-        records = read_table(find_table(folder))
+        records = read_records(folder)
         lists = {path.name: path for path in folder.glob("*_list.txt")}
         test = set(read_list(lists["test_list.txt"], records)) if "test_list.txt" in lists else set()
         names = read_list(lists["train_val_list.txt"], records) if "train_val_list.txt" in lists else tuple(records)
     except DatasetInvalid as error:
         raise ImportRefused(f"The calibration films can't be used: {error}") from error
-    remaining = [name for name in names if name not in test]
+    remaining = [name for name in names if name not in test and records[name].part != "test"]
     if not remaining:
         raise ImportRefused("The calibration films can't be used: all of them are on the test list.")
     chosen = np.sort(np.random.default_rng(0).permutation(len(remaining))[:MAX_IMAGES])

@@ -1,1 +1,1 @@
-"""Training: from a folder in the ChestX-ray14 layout to an artifact. Needs no Django and no serving library."""
+"""Training: from a folder in a layout of docs/data.md to an artifact. Needs no Django and no serving library."""

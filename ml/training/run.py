@@ -18,9 +18,9 @@ from ml.data import (
     age_range,
     cached_images,
     data_sha256,
-    find_table,
+    find_layout,
+    read_records,
     read_split,
-    read_table,
     summary,
     targets,
 )
@@ -42,8 +42,7 @@ from ml.training.variants import varied_logits
 from ml.training.world import World
 
 LIMITS = (
-    "labels were mined from reports, not read by radiologists; only frontal films; probabilities hold for the "
-    "prevalence of the training films; mirrored films are not detected."
+    "only frontal films; probabilities hold for the prevalence of the training films; mirrored films are not detected."
 )
 _SAMPLED_FILMS = 64
 _COMPRESS_BELOW = 0.95
@@ -86,7 +85,7 @@ def prepare(config: TrainingConfig) -> Prepared:
     Selection, calibration and operating points come from validation images, a patient-wise part of train_val_list.
     Raises DatasetInvalid, InputRejected.
     """
-    table = read_table(find_table(config.data))
+    table = read_records(config.data)
     split = read_split(config.data, table, config.split, config.validation, SPLIT_SEED)
     patients = {table[name].patient for name in split.validation}
     if len(patients) < FOLDS:
@@ -186,7 +185,7 @@ def write_artifact(
         config.architecture,
         _recipe_text(config, chosen, ranks),
         _data(config, prepared),
-        LIMITS,
+        f"labels were {find_layout(config.data).truth}; {LIMITS}",
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
 
@@ -205,7 +204,7 @@ def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
         return summary(prepared.table, names)
 
     return {
-        "source": "films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
+        "source": find_layout(config.data).source,
         "split_id": prepared.split.how,
         "split_sha256": prepared.split.sha256,
         "settings": config.describe(),

@@ -1,5 +1,6 @@
 """`manage.py dataset_summary`, as text and as JSON."""
 
+import csv
 import io
 import json
 import os
@@ -24,8 +25,9 @@ def test_the_sample_beside_the_published_data(test_data: Path) -> None:
     text = summary(test_data / "nih-sample", "--pairs")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "nih-sample: 1,348 films of 1,065 patients (Data_Entry_2017.csv)" in lines
+    assert "layout: NIH ChestX-ray14" in lines
     assert "images present: 1,348 of 1,348; boxes: 49" in lines
-    assert "Pneumonia 434 32.20 % 322 1,431 1.28 % 1,008" in lines
+    assert "Pneumonia 434 32.20 % 322 1,431 1.28 % 1,008 1,353" in lines
     assert "No Finding 504 37.39 % 354 60,361 53.84 % 24,907" in lines
     assert "films 929 136 283" in lines
     assert "patients in two parts: 0; films in no part: 0" in lines
@@ -39,6 +41,8 @@ def test_json_has_the_same(test_data: Path) -> None:
     assert found["labels"]["Pneumonia"] == {"films": 434, "share": 434 / 1348, "patients": 322, "unknown": 0}
     assert found["published"]["labels"]["Hernia"]["films"] == 227
     assert found["split"]["parts"]["test"]["films"] == 283
+    with (test_data / "golden" / "seed_paper_table1.csv").open(newline="") as stream:
+        assert found["paper_table_1"] == {row["finding"]: int(row["images"]) for row in csv.DictReader(stream)}
 
 
 def test_a_table_without_lists_is_summarised_and_the_missing_list_named(test_data: Path, tmp_path: Path) -> None:
@@ -57,8 +61,8 @@ def test_ones_own_films_with_unknown_labels(tmp_path: Path) -> None:
     assert "unknown, so in no share: Atelectasis 40" in text
     assert "Effusion 5," in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "Mass 20 50.00 % 20 5,782 5.16 % 2,568" in lines
-    assert "Hernia 0 - 0 227 0.20 % 134" in lines
+    assert "Mass 20 50.00 % 20 5,782 5.16 % 2,568 5,746" in lines
+    assert "Hernia 0 - 0 227 0.20 % 134 227" in lines
     assert "divided by a hash of the patient" in text
 
 

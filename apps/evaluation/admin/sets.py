@@ -22,7 +22,7 @@ class EvaluationSetForm(forms.Form):
     folder = forms.CharField(
         max_length=1000,
         widget=_WIDE,
-        help_text="The absolute path, as the jobs worker sees it; in the ChestX-ray14 layout.",
+        help_text="The absolute path, as the jobs worker sees it; in a layout of docs/data.md.",
     )
     split = forms.CharField(
         max_length=1000,

@@ -186,7 +186,7 @@ def test_addresses_are_found_without_sending_a_packet() -> None:
 
 def test_the_command_says_why_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 1
-    assert "Put the NIH table" in capsys.readouterr().err
+    assert "Put a data set's tables" in capsys.readouterr().err
     assert progress.read(tmp_path / "out" / progress.FILE)[-1]["event"] == "failed"
 
 

@@ -23,7 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
+        parser.add_argument("--data", type=Path, required=True, help="folder in a layout of docs/data.md")
         parser.add_argument("--split", type=Path, metavar="FILE", help="list of film names; default: test_list.txt")
         parser.add_argument("--version", metavar="name:number", dest="reference", help="default: the one in service")
         parser.add_argument("--json", type=Path, metavar="OUT", help="also write the figures to this file")

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         what.add_argument("--add", metavar="NAME", help="a new set; needs --data")
         what.add_argument("--off", metavar="NAME", help="do not evaluate new versions on it any more")
         what.add_argument("--on", metavar="NAME", help="evaluate new versions on it again")
-        parser.add_argument("--data", type=Path, help="folder in the ChestX-ray14 layout")
+        parser.add_argument("--data", type=Path, help="folder in a layout of docs/data.md")
         parser.add_argument("--split", type=Path, metavar="FILE", help="list of film names; default: test_list.txt")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -39,7 +39,9 @@ class Command(BaseCommand):
         parser.add_argument("--drop", type=_names, metavar="PREFIXES", help="tensors to leave out, by their beginnings")
         parser.add_argument("--source", help="where the weights come from, for the card")
         parser.add_argument("--license", help="under what licence, for the card")
-        parser.add_argument("--calibrate", type=Path, metavar="DIR", help="films in the ChestX-ray14 layout to fit on")
+        parser.add_argument(
+            "--calibrate", type=Path, metavar="DIR", help="films to fit on, in a layout of docs/data.md"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         given = {name: options[name] for name in _CONVERTED_ONLY if options[name] is not None}

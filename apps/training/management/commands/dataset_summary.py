@@ -1,8 +1,9 @@
-"""Summarise a data set: films, patients and findings, beside the published ChestX-ray14."""
+"""Summarise a data set: films, patients and findings, beside the published ChestX-ray14 and the paper's Table 1."""
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -19,6 +20,11 @@ _SHORT = {
     "Emphysema": "Emph",
 }
 _PUBLISHED = "ChestX-ray14"
+_PAPER = (
+    'ChestX-ray14: NIH\'s table of 2020. Paper: Table 1 of "Checxray: A SaaS Application for Chest X-Ray Diagnosis" '
+    "(Chappidi, Shaikh, Bhan, Mane, Khan), which counts NIH's release of 2017."
+)
+_WIDTH = 118
 
 
 class Command(BaseCommand):
@@ -27,7 +33,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--data", type=Path, required=True, metavar="DIR", help="ChestX-ray14 layout, or films with a labels.csv"
+            "--data", type=Path, required=True, metavar="DIR", help="a folder in one of the layouts of docs/data.md"
         )
         parser.add_argument("--split", choices=("official", "files"), default="official", help="as train_model's")
         parser.add_argument("--pairs", action="store_true", help="also how often two findings are on one film")
@@ -47,12 +53,16 @@ class Command(BaseCommand):
 
 def _text(summary: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
     yield f"{summary['data']}: {summary['films']:,} films of {summary['patients']:,} patients ({summary['table']})"
+    yield f"  layout: {summary['layout']}"
     yield f"  images present: {summary['images_present']:,} of {summary['films']:,}; boxes: {summary['boxes']:,}"
+    yield from _listed("left out", summary["left_out"])
     yield ""
     yield from _table("Finding", summary, summary["published"], "labels")
+    yield from _wrapped(_PAPER)
+    yield from _listed("findings without an NIH label, kept aside", summary["other_labels"])
     unknown = {label: row["unknown"] for label, row in summary["labels"].items() if row["unknown"]}
     if unknown:
-        yield "  unknown, so in no share: " + ", ".join(f"{label} {count:,}" for label, count in unknown.items())
+        yield from _listed("unknown, so in no share", unknown)
     for title, key in (
         ("Findings on a film", "findings_per_film"),
         ("View", "views"),
@@ -69,16 +79,29 @@ def _text(summary: Mapping[str, Any], *, pairs: bool) -> Iterator[str]:
         yield from _pairs(summary["co_occurrence"])
 
 
+def _listed(title: str, counts: Mapping[str, int]) -> Iterator[str]:
+    if counts:
+        yield from _wrapped(f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    yield from wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
 def _table(title: str, ours: Mapping[str, Any], published: Mapping[str, Any], key: str) -> Iterator[str]:
-    """One row for each value: films, share of films and (for findings) patients, in both data sets."""
+    """One row for each value: films, share of films and (for findings) patients, in both data sets.
+
+    For findings the last column is the paper's.
+    """
     patients = key == "labels"
     head = f"{'films':>9}{'share':>9}" + (f"{'patients':>10}" if patients else f"{'':10}")
     if patients:
-        yield f"{'':<20}{'this data':>9}{'':21}{_PUBLISHED}"
-    yield f"{title:<20}{head}  {head}".rstrip()
+        yield f"{'':<20}{'this data':>9}{'':21}{_PUBLISHED:<28}{'Paper':>9}"
+    yield f"{title:<20}{head}  {head}{'films' if patients else '':>9}".rstrip()
     for value in dict.fromkeys([*published[key], *ours[key]]):
         cells = [_cells(side[key].get(value), side["films"], patients=patients) for side in (ours, published)]
-        yield f"{value:<20}{'  '.join(cells)}".rstrip()
+        paper = ours["paper_table_1"].get(value) if patients else None
+        yield f"{value:<20}{'  '.join(cells)}{'' if paper is None else f'{paper:,}':>9}".rstrip()
 
 
 def _cells(entry: Any, films: int, *, patients: bool) -> str:

@@ -17,8 +17,8 @@ from apps.training.services import run_training, stopped_by_sigterm
 
 class Command(BaseCommand):
     help = (
-        "Train on films in the ChestX-ray14 layout (or a folder with labels.csv), on one machine or many, and register "
-        "the result as a candidate. The same command again continues after the last complete checkpoint."
+        "Train on a folder in one of the layouts of docs/data.md, on one machine or many, and register the result as a "
+        "candidate. The same command again continues after the last complete checkpoint."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,13 +3,15 @@
 Both releases are read. The older one splits the headings in brackets at their commas, and writes some ages as "060Y".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ml.data.layouts.base import Dataset, Layout
 from ml.data.records import DatasetInvalid, ImageRecord
+from ml.data.tables import first_file, images_in_folders, parse_table
 from ml.labels import LABELS, NO_FINDING
 
-TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz")
+TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
 
 _COLUMNS = {
     "image": ("Image Index",),
@@ -59,4 +61,36 @@ def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
     if value["age"][-1:].upper() in ("M", "D"):
         age = 0
     patient = value["patient"].lstrip("0") or "0"
-    return ImageRecord(value["image"], patient, findings, age, value["sex"], value["view"], line=line)
+    return ImageRecord(value["image"], patient, findings, age, value["sex"], value["view"], line=line, table=path.name)
+
+
+def read_nih_table(path: Path) -> dict[str, ImageRecord]:
+    """Either release of the table. Raises DatasetInvalid."""
+    return parse_table(path, nih_columns, nih_record)
+
+
+def _find(root: Path) -> Path | None:
+    return first_file(root, TABLES)
+
+
+def _read(root: Path) -> Dataset:
+    path = _find(root)
+    assert path is not None
+    return Dataset(read_nih_table(path))
+
+
+def _images(root: Path, names: Iterable[str]) -> dict[str, Path]:
+    numbered = sorted(root.glob("images_[0-9]*"))
+    return images_in_folders(root, (root / "images", *(folder / "images" for folder in numbered), *numbered), names)
+
+
+NIH = Layout(
+    kind="nih",
+    title="NIH ChestX-ray14",
+    source="films in the ChestX-ray14 layout (NIH Clinical Center; Wang et al. 2017)",
+    looked_for="Data_Entry_2017.csv or Data_Entry_2017_v2020.csv (the NIH table)",
+    find=_find,
+    read=_read,
+    images=_images,
+    place="under images/ or images_0xx/images/",
+)

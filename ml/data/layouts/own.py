@@ -9,12 +9,14 @@ ignored by mistake.
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from ml.data.layouts.base import Dataset, Layout
 from ml.data.records import DatasetInvalid, ImageRecord
+from ml.data.tables import first_file, parse_table, relative_path
 from ml.labels import LABELS, NO_FINDING
 
-TABLES = ("labels.csv", "labels.csv.gz")
+TABLES = ("labels.csv",)
 PARTS = ("train", "validation", "test")
 
 _OPTIONAL = ("split", "age", "sex", "view")
@@ -78,7 +80,7 @@ def own_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
             value[name] = _chosen(where, name, value[name], choices)
     findings, unknown = _joined(where, value["labels"]) if "labels" in value else _cells(where, value)
     return ImageRecord(
-        _relative(where, value["image"]),
+        relative_path(where, value["image"]),
         value["patient"],
         findings,
         _age(where, value.get("age", "")),
@@ -87,16 +89,8 @@ def own_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
         unknown,
         value.get("split", ""),
         line,
+        table=path.name,
     )
-
-
-def _relative(where: str, image: str) -> str:
-    path = PurePosixPath(image)
-    if not image or path.is_absolute() or ".." in path.parts or "\\" in image:
-        raise DatasetInvalid(
-            f"{where}: image {image!r} is not a path inside the folder. Write it relative to the folder, with '/'."
-        )
-    return str(path)
 
 
 def _chosen(where: str, name: str, value: str, choices: Sequence[str]) -> str:
@@ -142,3 +136,31 @@ def _cells(where: str, value: dict[str, str]) -> tuple[frozenset[str], frozenset
         elif cell not in ("0", "0.0"):
             raise DatasetInvalid(f"{where}: {label} is {cell!r}. Write 0 or 1, or leave the cell empty if unknown.")
     return frozenset(findings), frozenset(unknown)
+
+
+def read_own_table(path: Path) -> dict[str, ImageRecord]:
+    """A labels.csv. Raises DatasetInvalid."""
+    return parse_table(path, own_columns, own_record)
+
+
+def _find(root: Path) -> Path | None:
+    return first_file(root, TABLES)
+
+
+def _read(root: Path) -> Dataset:
+    path = _find(root)
+    assert path is not None
+    return Dataset(read_own_table(path))
+
+
+OWN = Layout(
+    kind="own",
+    title="labels.csv",
+    source="the operator's own films (labels.csv)",
+    looked_for="labels.csv (one's own films)",
+    find=_find,
+    read=_read,
+    truth="given by the operator",
+    own_split="the split column of labels.csv",
+    inside_only=True,
+)
