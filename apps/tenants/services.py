@@ -2,13 +2,13 @@
 
 import base64
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db import connections
 
 from apps.core.errors import NotFoundError, NotPermittedError
 from apps.tenants.models import ApiClient, Membership, Role, Tenant
@@ -76,12 +76,28 @@ def tenant_of_key(key: str, mark: str = KEY_MARK) -> tuple[UUID, str] | None:
         return None
 
 
+# Plain SQL, because every request with an API key runs it: the ORM made a STOW request cost 15 % more (ADR 4).
+_VALID_KEY = """
+select c.id, c.name, c.scopes, t.id, t.slug, t.name, t.ae_title, t.is_active
+  from tenants_apiclient c join tenants_tenant t on t.id = c.tenant_id
+ where c.tenant_id = %s and c.key_hash = %s and c.revoked is null and t.is_active
+   and (c.expires is null or c.expires > now())
+"""
+
+
 def find_api_client(*, tenant_id: UUID, secret: str) -> ApiClient | None:
     """The valid key of an active tenant that has this secret; called before a tenant is in force."""
-    clients = ApiClient.objects.using("auth").select_related("tenant").only("name", "scopes", *_TENANT)
-    valid = Q(revoked=None) & (Q(expires=None) | Q(expires__gt=Now()))
-    found = clients.filter(valid, tenant=tenant_id, tenant__is_active=True, key_hash=secret_digest(secret))
-    return next(iter(found), None)
+    with connections["auth"].cursor() as cursor:
+        cursor.execute(_VALID_KEY, [tenant_id, secret_digest(secret)])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    key_id, name, scopes, *tenant = row
+    client = ApiClient.from_db(
+        "auth", ("id", "tenant_id", "name", "scopes"), (key_id, tenant_id, name, json.loads(scopes))
+    )
+    client.tenant = Tenant.from_db("auth", ("id", "slug", "name", "ae_title", "is_active"), tenant)
+    return client
 
 
 def find_membership(*, tenant_id: UUID, user_id: UUID) -> Membership | None:
