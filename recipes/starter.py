@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ from ml.training.feature_check import fit_feature_check
 from ml.training.forward import Outputs, run
 from ml.training.heads import LinearHead, fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
-from ml.training.variants import VARIANTS
+from ml.training.variants import VARIANTS, ZOOM, zoomed
+
+CHANGES = {"plain": None, **VARIANTS, "zoomed out": partial(zoomed, factor=1 / ZOOM)}
+"""The forms in which the head is fitted on an image."""
 
 LOG = logging.getLogger(__name__)
 
@@ -83,6 +87,8 @@ class StarterRecipe:
     budget asks for; at the same budget this finds half as many findings more than equal weights do."""
     pa_weight: float = 2.0
     """How much more a normal PA image counts: they are rarer here than normal AP images, and were flagged more."""
+    zoomed_weight: float = 0.4
+    """How much a zoomed form of an image counts. More of it steadies the calls of zoomed images, and ranks worse."""
     seed: int = 0
 
 
@@ -111,21 +117,22 @@ def set_head(network: CamNetwork, head: LinearHead) -> None:
 
 
 def read_features(network: CamNetwork, squares: ImageArray, space: InputSpace) -> NDArray[np.float32]:
-    """Pooled features of each image as it is and under each of VARIANTS, (1 + variants, N, C)."""
-    changes = {"as they are": None, **VARIANTS}
+    """Pooled features of each image in each form of CHANGES, (V, N, C)."""
     return np.stack(
         [
             run(network, squares, space, progress=f"Features, {name}", change=change).features
-            for name, change in changes.items()
+            for name, change in CHANGES.items()
         ]
     )
 
 
 def image_weights(truth: NDArray[np.float32], views: Sequence[str], recipe: StarterRecipe) -> NDArray[np.float64]:
-    """How much each image counts in the fit, (N,)."""
+    """How much each image counts in the fit in each form of CHANGES, (V, N)."""
     normal = is_normal(truth)
     weights = np.where(normal, recipe.normal_weight, 1.0)
-    return np.where(normal & (np.asarray(views) == "PA"), weights * recipe.pa_weight, weights)
+    weights = np.where(normal & (np.asarray(views) == "PA"), weights * recipe.pa_weight, weights)
+    forms = np.array([recipe.zoomed_weight if "zoomed" in name else 1.0 for name in CHANGES])
+    return forms[:, None] * weights
 
 
 def fit_head(
@@ -135,10 +142,9 @@ def fit_head(
     chosen: NDArray[Any],
     l2: float,
 ) -> LinearHead:
-    """The head on the images `chosen` of features (V, N, C) and truth (N, 14); each variant counts as an image."""
-    count = len(features)
-    stacked, own = features[:, chosen].reshape(-1, features.shape[-1]), weights[chosen] / weights[chosen].mean()
-    return fit_heads(stacked, np.tile(truth[chosen], (count, 1)), l2, weights=np.tile(own, count))
+    """The head on the images `chosen` of features (V, N, C), truth (N, 14) and weights (V, N)."""
+    stacked, own = features[:, chosen].reshape(-1, features.shape[-1]), weights[:, chosen].ravel()
+    return fit_heads(stacked, np.tile(truth[chosen], (len(features), 1)), l2, weights=own / own.mean())
 
 
 def cross_fit(
@@ -161,7 +167,7 @@ def cross_fit(
         set_head(network, fit_head(features, truth, weights, train, recipe.l2))
         parts.append(run(network, squares, recipe.space, indices=held))
         weight, bias = network.classifier.weight.numpy(), network.classifier.bias.numpy()
-        varied[:, held] = features[1:, held] @ weight.T + bias
+        varied[:, held] = features[1 : 1 + len(VARIANTS), held] @ weight.T + bias
         order.append(held)
     back = np.argsort(np.concatenate(order))
     joined = Outputs(
