@@ -57,6 +57,7 @@ SLOW = (
     "inference",
     "ml/data/test_shards.py",
     "ml/evaluation/test_golden.py",
+    "ml/evaluation/test_recalibration.py",
     "ml/evaluation/test_version.py",
     "ml/importers",
     "ml/model/test_artifact.py",

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from apps.api.base import ReadView
 from apps.api.serializers import ModelListSerializer, ModelSerializer
-from apps.deployment.selectors import nameable_versions, points_for, version_for
+from apps.deployment.selectors import nameable_versions, points_for, recalibration_for, version_for
 from apps.registry.models import ModelVersion
 from apps.registry.services import find_version
 from apps.tenants.scope import current_tenant_id
@@ -49,11 +49,23 @@ class ModelView(ReadView):
     def get(self, request: Request, name: str, number: str) -> Response:
         version = find_version(f"{name}:{number}", among=nameable_versions(current_tenant_id()))
         described = {name: version.manifest[name] for name in _MANIFEST_FIELDS}
-        described["thresholds"] = points_for(version, current_tenant_id())
+        described |= _scale(version, current_tenant_id())
         described["data"] = version.data
         described["input_space"] = described["input_space"] | _TENSOR
         response = _summary(version, _in_service_id()) | described | {"intended_use": settings.INTENDED_USE_NOTICE}
         return Response(ModelSerializer(response).data)
+
+
+def _scale(version: ModelVersion, tenant_id: UUID) -> dict[str, Any]:
+    """The calibration and the thresholds of the probabilities that this tenant gets."""
+    points, recalibration = points_for(version, tenant_id), recalibration_for(version, tenant_id)
+    if recalibration is None:
+        return {"thresholds": points}
+    moved = {
+        label: point and {**point, "value": recalibration.shown(label, point["value"])}
+        for label, point in points.items()
+    }
+    return {"thresholds": moved, "calibration": recalibration.calibration(version.manifest["calibration"])}
 
 
 def _in_service_id() -> UUID | None:

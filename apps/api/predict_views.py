@@ -1,8 +1,9 @@
 """The view ``POST /predict``: reads images synchronously, within a time limit, and stores nothing."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.http import QueryDict
@@ -20,7 +21,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
-from apps.deployment.selectors import thresholds_for
+from apps.deployment.selectors import recalibration_for, thresholds_for
 from apps.inference.prediction import ImageFile, prediction_json, read_files
 from apps.inference.reader import ImageReading, predict_preprocessed
 from apps.inference.serving import RequestedVersion, image_reader, predict_limits, requested_version
@@ -88,7 +89,7 @@ class PredictView(ApiView):
                 with open_spool(announced_length(raw) or 0, durable=False) as spool:
                     files = receive_files(raw, content_type, spool)
                     readings, loaded = _read_files(files, requested, query["heatmaps"])
-            entries = _entries(readings, loaded, thresholds_for(loaded.version, raw.tenant.id), query["heatmaps"])
+            entries = _entries(readings, loaded, raw.tenant.id, query["heatmaps"])
         with tenant_tx(raw.tenant.id):
             record(
                 action=AuditEvent.Action.IMAGES_PREDICTED,
@@ -129,7 +130,7 @@ def _check_heatmap_limit(count: int, heatmaps: bool) -> None:
 
 
 def _entries(
-    readings: Sequence[ImageReading], loaded: LoadedVersion, thresholds: Mapping[str, float | None], heatmaps: bool
+    readings: Sequence[ImageReading], loaded: LoadedVersion, tenant_id: UUID, heatmaps: bool
 ) -> list[dict[str, Any]]:
     if not any(reading.reached_input_check for reading in readings):
         raise _unreadable(readings)
@@ -138,11 +139,14 @@ def _entries(
             "read" if reading.probabilities else "refused" if reading.reached_input_check else "unreadable"
         ).inc()
     notice = {"intended_use": settings.INTENDED_USE_NOTICE}
-    version, predictor = loaded.version, loaded.predictor
-    return [
-        prediction_json(each, version=version, predictor=predictor, thresholds=thresholds, heatmaps=heatmaps) | notice
-        for each in readings
-    ]
+    arguments: dict[str, Any] = {
+        "version": loaded.version,
+        "predictor": loaded.predictor,
+        "thresholds": thresholds_for(loaded.version, tenant_id),
+        "recalibration": recalibration_for(loaded.version, tenant_id),
+        "heatmaps": heatmaps,
+    }
+    return [prediction_json(each, **arguments) | notice for each in readings]
 
 
 def _unreadable(readings: Sequence[ImageReading]) -> InvalidInputError | UnavailableError:

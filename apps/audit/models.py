@@ -25,6 +25,7 @@ class AuditEvent(TenantModel):
         IMAGE_REJECTION_WITHDRAWN = "image.rejection-withdrawn", "Rejection of an image taken back"
         IMAGES_PREDICTED = "images.predicted", "Images read and not stored"
         POINTS_CHANGED = "operating-points.changed", "Operating points changed"
+        RECALIBRATED = "probabilities.recalibrated", "Probabilities recalibrated"
         MODEL_ACTIVATED = "model.activated", "Model version put into service"
         MODEL_ROLLED_BACK = "model.rolled_back", "Model version rolled back"
         MODEL_UNPINNED = "model.unpinned", "Back to the platform's model version"

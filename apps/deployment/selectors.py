@@ -7,7 +7,15 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
-from apps.deployment.models import Activation, Challenger, Deployment, Offer, OperatingPoint
+from apps.deployment.models import (
+    Activation,
+    AppliedRecalibration,
+    Challenger,
+    Deployment,
+    Offer,
+    OperatingPoint,
+    Recalibration,
+)
 from apps.deployment.points import Point
 from apps.deployment.release_gates import (
     ReleaseGateState,
@@ -77,7 +85,10 @@ def require_platform_version() -> ModelVersion:
 
 
 def points_for(version: ModelVersion, tenant_id: UUID) -> dict[str, dict[str, Any] | None]:
-    """Each finding's operating point for a tenant: the one that it chose, or the version's own; None for none."""
+    """Each finding's operating point for a tenant: the one that it chose, or the version's own; None for none.
+
+    The values are on the version's own scale, whichever recalibration is in force.
+    """
     chosen = OperatingPoint.objects.filter(model_version=version, for_tenant=tenant_id).order_by("label")
     return {**version.thresholds, **{row.label: Point.of(row).to_dict() for row in chosen}}
 
@@ -86,6 +97,13 @@ def thresholds_for(version: ModelVersion, tenant_id: UUID) -> Mapping[str, float
     """The threshold of each finding for a tenant: positive at or above it; None where there is no operating point."""
     points = points_for(version, tenant_id)
     return {label: point["value"] if point else None for label, point in points.items()}
+
+
+def recalibration_for(version: ModelVersion, tenant_id: UUID) -> Recalibration | None:
+    """The recalibration in force for a tenant; None where the version's own probabilities apply."""
+    rows = AppliedRecalibration.objects.filter(model_version=version, for_tenant=tenant_id)
+    found = rows.select_related("recalibration").first()
+    return found.recalibration if found else None
 
 
 def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":

@@ -1,11 +1,12 @@
 """What a version says of an image: for each finding whether it is positive and uncertain, and the study-level score."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from apps.deployment.models import Recalibration
 from apps.registry import engine
 
 
@@ -56,6 +57,20 @@ def calls(
             uncertain=bool(is_doubtful),
         )
         for (label, probability), is_doubtful in zip(probabilities.items(), doubtful, strict=True)
+    ]
+
+
+def recalibrated(called: Sequence[Call], recalibration: Recalibration | None) -> Sequence[Call]:
+    """The calls on a tenant's scale: probabilities and thresholds move alike, and what is flagged stays as it is."""
+    if recalibration is None:
+        return called
+    return [
+        replace(
+            call,
+            probability=recalibration.shown(call.label, call.probability),
+            threshold=None if call.threshold is None else recalibration.shown(call.label, call.threshold),
+        )
+        for call in called
     ]
 
 

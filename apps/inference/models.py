@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from apps.core.identifiers import uuid7
 from apps.core.work_queue import OPEN_STATES, JobState, Work
-from apps.deployment.models import Challenger
+from apps.deployment.models import Challenger, Recalibration
 from apps.inference.calls import AbnormalCall
 from apps.registry.models import ModelVersion
 from apps.studies.models import Instance, Study
@@ -52,6 +52,16 @@ class InferenceJob(QueuedReading):
         null=True, help_text="Rows of the picture that the maps lie on; empty in jobs from before images were turned."
     )
     picture_columns = models.PositiveIntegerField(null=True)
+    recalibration = models.ForeignKey(
+        Recalibration,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        # A constraint would be checked against the whole table when it is added; recalibrations are never deleted.
+        db_constraint=False,
+        help_text="How the findings' probabilities and thresholds follow from the version's; empty: they are its own.",
+    )
     warnings = models.JSONField(
         default=list,
         db_default=models.Value([], output_field=models.JSONField()),

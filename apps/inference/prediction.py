@@ -7,7 +7,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from apps.inference.calls import abnormal_call, abnormal_json, calls, localisation_text
+from apps.deployment.models import Recalibration
+from apps.inference.calls import abnormal_call, abnormal_json, calls, localisation_text, recalibrated
 from apps.inference.reader import ImageReader, ImageReading
 from apps.inference.rendering import overlay_uri
 from apps.registry import engine
@@ -70,14 +71,17 @@ def prediction_json(
     predictor: "engine.Predictor",
     thresholds: Mapping[str, float | None],
     heatmaps: bool = False,
+    recalibration: Recalibration | None = None,
 ) -> dict[str, Any]:
     """The JSON of one image in the public contract: a refused image has a reason and no findings.
 
     Args:
         thresholds: the operating point of each finding (``deployment.selectors.thresholds_for``); None where missing.
+        recalibration: the tenant's, which moves probabilities and thresholds alike after the findings were flagged.
     """
     findings = []
-    for index, call in enumerate(calls(reading.probabilities, thresholds, version.margins)):
+    called = recalibrated(calls(reading.probabilities, thresholds, version.margins), recalibration)
+    for index, call in enumerate(called):
         finding = {**vars(call), "localisation": localisation_text(call.label in version.localised)}
         if heatmaps:
             finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)

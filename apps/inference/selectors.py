@@ -53,7 +53,7 @@ def latest_job(study: Study) -> InferenceJob | None:
     """The latest job of a study, which determines its status."""
     return (
         InferenceJob.objects.filter(study=study)
-        .select_related("model_version", "instance")
+        .select_related("model_version", "instance", "recalibration")
         .prefetch_related("findings")
         .order_by("-id")
         .first()

@@ -19,8 +19,8 @@ from apps.core.identifiers import uuid7
 from apps.core.metrics import JOBS
 from apps.core.work_queue import JobState
 from apps.deployment.models import canary_reads
-from apps.deployment.selectors import thresholds_for
-from apps.inference.calls import AbnormalCall, Call, abnormal_call, calls
+from apps.deployment.selectors import recalibration_for, thresholds_for
+from apps.inference.calls import AbnormalCall, Call, abnormal_call, calls, recalibrated
 from apps.inference.fairness import remember_turns
 from apps.inference.leases import READINGS, ClaimedJob
 from apps.inference.models import InferenceJob, Worker
@@ -148,12 +148,16 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
     """
     points = thresholds_for(version, current_tenant_id())
     margins, score = version.margins, version.abnormal_score
-    findings = [_findings(result, calls(result.probabilities, points, margins)) for result in results]
+    recalibration = recalibration_for(version, current_tenant_id())
+    called = [recalibrated(calls(each.probabilities, points, margins), recalibration) for each in results]
+    findings = [_findings(result, each) for result, each in zip(results, called, strict=True)]
     scores = [abnormal_call(result.probabilities, score) for result in results]
     rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, scores, strict=True), start=1)]
     grids = [result.cams.astype("<f2").tobytes() for result in results]
     arguments = [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids]
     jobs: list[Any] = list(InferenceJob.objects.raw(_COMPLETE, arguments))
+    if recalibration is not None:
+        InferenceJob.objects.filter(pk__in=[job.pk for job in jobs]).update(recalibration=recalibration)
     # Read after the studies were locked: a concurrent rejection is either seen here, or sees that the job has ended.
     rejected = set(studies_with_rejections([job.study_id for job in jobs]))
     for job in jobs:

@@ -32,11 +32,12 @@ from ml.importers import Options as ImportOptions
 from ml.labels import LABELS
 from ml.model.age import VALIDATED_AGES, age_warning
 from ml.model.artifact import load_artifact
-from ml.model.calibration import AbnormalScore, calibrate
+from ml.model.calibration import AbnormalScore, Platt, calibrate
 from ml.model.held_out import HeldOutRecord, read_held_out
 from ml.model.input_check import InputCheckResult, check_attributes
 from ml.model.manifest import ArtifactInvalid, Manifest
 from ml.model.predictor import Predictor, PredictorUnavailable, load_predictor, remove_exported
+from ml.model.recalibration import fit_local, prior_shift, remap, unmap
 from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
 from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
@@ -85,6 +86,7 @@ __all__ = [
     "Nodes",
     "NotComparable",
     "PictureIdentity",
+    "Platt",
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
@@ -106,6 +108,7 @@ __all__ = [
     "end_with_stdin",
     "evaluate_version",
     "failure_reason",
+    "fit_local",
     "follow_progress",
     "heatmap_rgba",
     "import_file",
@@ -118,9 +121,11 @@ __all__ = [
     "missing_protections",
     "opacity",
     "paired_difference",
+    "prior_shift",
     "read_held_out",
     "read_image_list",
     "read_orientation",
+    "remap",
     "remove_exported",
     "render_grey",
     "report_tables",
@@ -130,6 +135,7 @@ __all__ = [
     "table2",
     "training_of_arguments",
     "uncertain",
+    "unmap",
     "wilson",
     "write_secondary_capture",
     "zone",

@@ -12,7 +12,7 @@ from apps.reports.models import FindingReview, Report, ReportDraft, ReportStatus
 from apps.studies.models import ImageRejection, Study
 from apps.studies.selectors import count_images
 
-_WITH_ITS_READING = ("study__patient", "study__tenant", "job__model_version", "job__instance")
+_WITH_ITS_READING = ("study__patient", "study__tenant", "job__model_version", "job__instance", "job__recalibration")
 
 
 def report_of(study: Study) -> Report | None:

@@ -47,9 +47,15 @@ def pairs_of(challenger: Challenger, last: int = MOST_STUDIES) -> list[Pair]:
         newest.setdefault(row.job.study_id, row)
     jobs = [row.job_id for row in newest.values()]
     serving_calls: dict[UUID, dict[str, Call]] = {job_id: {} for job_id in jobs}
+    recalibrated = InferenceJob.objects.filter(pk__in=jobs, recalibration__isnull=False)
+    recalibrations = {job.pk: job.recalibration for job in recalibrated.select_related("recalibration")}
     for job_id, label, probability, threshold in Finding.objects.filter(job__in=jobs).values_list(
         "job_id", "label", "probability", "threshold"
     ):
+        if (used := recalibrations.get(job_id)) is not None:
+            # Both versions are compared by what they say themselves.
+            probability = used.of_version(label, probability)
+            threshold = None if threshold is None else used.of_version(label, threshold)
         serving_calls[job_id][label] = Call(probability, threshold)
     verdicts = _verdicts(jobs)
     return [

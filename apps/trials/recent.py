@@ -12,7 +12,10 @@ from apps.studies.models import Instance
 
 @dataclass(frozen=True)
 class RecentReading:
-    """The latest reading of one study by this version: calibrated probabilities and finding ids by label."""
+    """The latest reading of one study by this version: calibrated probabilities and finding ids by label.
+
+    The probabilities are the version's own, without the recalibration that was in force for the tenant.
+    """
 
     study_id: UUID
     instance: Instance
@@ -25,7 +28,7 @@ def recent_readings(*, version: ModelVersion, last: int) -> list[RecentReading]:
     """The latest studies that this version read, newest first, each once."""
     jobs = (
         InferenceJob.objects.filter(state=JobState.COMPLETE, model_version=version, instance__isnull=False)
-        .select_related("instance")
+        .select_related("instance", "recalibration")
         .order_by("-id")
     )
     newest: dict[UUID, InferenceJob] = {}
@@ -34,10 +37,12 @@ def recent_readings(*, version: ModelVersion, last: int) -> list[RecentReading]:
         newest.setdefault(job.study_id, job)
     chosen = list(newest.values())[:last]
     values: dict[UUID, dict[str, tuple[float, UUID]]] = {job.pk: {} for job in chosen}
+    recalibrations = {job.pk: job.recalibration for job in chosen}
     for pk, job_id, label, probability in Finding.objects.filter(job__in=chosen).values_list(
         "pk", "job_id", "label", "probability"
     ):
-        values[job_id][label] = (probability, pk)
+        used = recalibrations[job_id]
+        values[job_id][label] = (used.of_version(label, probability) if used else probability, pk)
     return [
         RecentReading(
             study_id=job.study_id,

@@ -161,7 +161,8 @@ PORTAL = {
     "restore-image": None, "study-patient": "/studies/{pk}/patient/", "patients": "/patients/",
     "invitation": None, "operator-invitation": None, "settings": None, "people": None, "person": None,
     "remove-member": None, "password-link": None, "withdraw-invitation": None, "keys": None, "revoke-key": None,
-    "peers": None, "peer": None, "remove-peer": None, "placeholders": None,
+    "peers": None, "peer": None, "remove-peer": None, "placeholders": None, "probabilities": None,
+    "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",

@@ -17,6 +17,8 @@ PLATFORM_TABLES = {
     "auth_group": "Django's",
     "auth_group_permissions": "Django's",
     "auth_permission": "Django's",
+    "deployment_appliedrecalibration": "as operating points: read with the version in service",
+    "deployment_recalibration": "slopes, offsets and counts; no study in it",
     "django_admin_log": "what operators did in their console; they see no tenant's data",
     "django_content_type": "Django's",
     "django_migrations": "Django's",
@@ -45,6 +47,8 @@ PLATFORM_TABLES = {
 
 # Rows of the platform that name a tenant (never in a column `tenant_id`, which promises isolation), and why they may.
 ABOUT_TENANTS = {
+    "deployment_appliedrecalibration": "as operating points",
+    "deployment_recalibration": "as the ledger, which names it",
     "registry_activation": "who was served by what, when; no word of what was read",
     "registry_activationrequest": "as the ledger",
     "registry_challenger": "as the pointers",

@@ -3,6 +3,7 @@
 from apps.deployment.admin.activations import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
 from apps.deployment.admin.offers import OfferAdmin
 from apps.deployment.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
+from apps.deployment.admin.recalibrations import RecalibrationAdmin
 from apps.deployment.admin.versions import ModelVersionAdmin
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "ModelVersionAdmin",
     "OfferAdmin",
     "PreviewJobAdmin",
+    "RecalibrationAdmin",
     "SwitchPreviewAdmin",
 ]

@@ -168,7 +168,8 @@ class ActivationAdmin(OperatorAdmin):
     list_filter = ("act", ("for_tenant", ScopeFilter))
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "seen", "overridden", "missing_points", "thresholds", "chosen",
+        "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
+        "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant", "by")

@@ -14,7 +14,7 @@ from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.deployment.ledger.audit import record_entry
 from apps.deployment.ledger.events import publish_entry
-from apps.deployment.models import Activation, Deployment
+from apps.deployment.models import Activation, Deployment, Recalibration
 from apps.deployment.points import Point
 from apps.deployment.release_gates import ReleaseGate
 from apps.registry.models import ModelVersion
@@ -88,6 +88,8 @@ def append_entry(
     despite_gates: Sequence[ReleaseGate] = (),
     undoes: Activation | None = None,
     own_before: bool | None = None,
+    recalibration: Recalibration | None = None,
+    recalibration_before: Recalibration | None = None,
 ) -> Activation:
     """Write the next ledger entry and its audit events, publish it, and wake the workers after the commit."""
     entry = Activation.objects.create(
@@ -104,6 +106,8 @@ def append_entry(
         despite_gates=[gate.to_dict() for gate in despite_gates],
         undoes=undoes,
         own_before=own_before,
+        recalibration=recalibration,
+        recalibration_before=recalibration_before,
         by_id=decision.by.user_id,
         second_id=decision.second_id,
         actor=decision.by.name,

@@ -13,15 +13,18 @@ from apps.deployment.models.activations import (
 )
 from apps.deployment.models.challengers import Challenger, canary_reads
 from apps.deployment.models.previews import PreviewJob
+from apps.deployment.models.recalibrations import AppliedRecalibration, Recalibration
 
 __all__ = [
     "Activation",
     "ActivationRequest",
+    "AppliedRecalibration",
     "Challenger",
     "Deployment",
     "Offer",
     "OperatingPoint",
     "PreviewJob",
+    "Recalibration",
     "SwitchPreview",
     "canary_reads",
 ]

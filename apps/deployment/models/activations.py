@@ -212,9 +212,10 @@ class Activation(models.Model):
         SHADOW = "shadow", "Shadow started"
         CANARY = "canary", "Canary started or changed"
         CHALLENGE_ENDED = "challenge-ended", "Challenger ended"
+        RECALIBRATED = "recalibrated", "Probabilities recalibrated"
 
     # Entries that change neither the version in service nor its operating points.
-    ASIDE: ClassVar = (Act.RETIRED, Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED)
+    ASIDE: ClassVar = (Act.RETIRED, Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED, Act.RECALIBRATED)
     LETS_READ: ClassVar = (Act.ACTIVATED, Act.ROLLED_BACK, Act.UNPINNED, Act.CANARY)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -235,6 +236,16 @@ class Activation(models.Model):
         "self", null=True, on_delete=models.PROTECT, related_name="+", help_text="What a rollback took back."
     )
     own_before = models.BooleanField(null=True, help_text="Whether the tenant was pinned before.")
+    recalibration = models.ForeignKey(
+        "deployment.Recalibration",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="entries",
+        help_text="In force from this entry on; empty: the version's own probabilities.",
+    )
+    recalibration_before = models.ForeignKey(
+        "deployment.Recalibration", null=True, on_delete=models.PROTECT, related_name="+"
+    )
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     second = models.ForeignKey(

@@ -15,11 +15,13 @@ from apps.deployment.services.choose_points import set_points
 from apps.deployment.services.evaluations import request_evaluations
 from apps.deployment.services.offers import offer, withdraw_offer
 from apps.deployment.services.previews import PREVIEWS, held_preview, note_progress, request_preview
+from apps.deployment.services.recalibrate import apply_recalibration, propose_recalibration, undo_recalibration
 
 __all__ = [
     "PREVIEWS",
     "activate",
     "activate_or_request",
+    "apply_recalibration",
     "approve",
     "challenge",
     "challenge_or_request",
@@ -28,12 +30,14 @@ __all__ = [
     "is_current_preview",
     "note_progress",
     "offer",
+    "propose_recalibration",
     "request_activation",
     "request_evaluations",
     "request_preview",
     "retire",
     "roll_back",
     "set_points",
+    "undo_recalibration",
     "unpin",
     "withdraw_offer",
     "withdraw_request",

@@ -1,7 +1,7 @@
 """The operating points page, for administrators: each finding's operating point, and who chose it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +17,13 @@ from apps.deployment.alarms import alarm_figures
 from apps.deployment.ledger.point_changes import PointChange, point_changes
 from apps.deployment.models import OperatingPoint
 from apps.deployment.points import Point
-from apps.deployment.selectors import version_for
+from apps.deployment.selectors import recalibration_for, version_for
 from apps.deployment.services import set_points
 from apps.portal.access import MemberRequest, members_only
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Membership, Role, Tenant
 from apps.tenants.services import require_role
-from apps.trials.point_form import PointForm, what_if_context
+from apps.trials.point_form import PointForm, shown, what_if_context
 from apps.trials.what_if import RecentProbabilities, recent_probabilities
 
 _CHANGES = 50
@@ -103,7 +103,12 @@ def _rows(tenant: Tenant, version: ModelVersion) -> list[PointRow]:
     chosen = {
         row.label: Point.of(row) for row in OperatingPoint.objects.filter(model_version=version, for_tenant=tenant)
     }
-    return [_row(label, version.thresholds[label], chosen.get(label)) for label in version.manifest["labels"]]
+    recalibration = recalibration_for(version, tenant.pk)
+    rows = [_row(label, version.thresholds[label], chosen.get(label)) for label in version.manifest["labels"]]
+    return [
+        row if row.threshold is None else replace(row, threshold=shown(recalibration, row.label, row.threshold))
+        for row in rows
+    ]
 
 
 def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> PointRow:

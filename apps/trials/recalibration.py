@@ -1,0 +1,222 @@
+"""Proposals to recalibrate a version's probabilities for one tenant, and what each would change on recent studies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from apps.audit.services import Actor
+from apps.core.errors import InvalidInputError
+from apps.deployment.models import Recalibration
+from apps.deployment.selectors import recalibration_for, thresholds_for
+from apps.deployment.services import propose_recalibration
+from apps.inference.models import Finding
+from apps.registry import engine
+from apps.registry.models import ModelVersion
+from apps.reports.models import FindingReview, Report, Verdict
+from apps.tenants.models import Tenant
+from apps.trials.recent import recent_readings
+
+FEWEST_REVIEWED = 200
+FEWEST_OF_EACH = 10
+# Readers may review what is flagged and leave out the rest; a fit on such a selection would be wrong for the others.
+LOWEST_COVERAGE = 0.8
+LAST = 1000
+LOWEST_PREVALENCE, HIGHEST_PREVALENCE = 0.0001, 0.95
+
+_Fits = dict[str, dict[str, float]]
+
+
+@dataclass
+class ReviewedFinding:
+    """One finding on the signed studies of a version: its own probabilities, the readers' verdicts, whose film."""
+
+    signed: int = 0
+    probabilities: list[float] = field(default_factory=list)
+    present: list[bool] = field(default_factory=list)
+    patients: list[UUID] = field(default_factory=list)
+
+
+def own_prevalence(version: ModelVersion) -> dict[str, float]:
+    """The share of films with each finding among those that the version was calibrated on, where it records it."""
+    measured = version.manifest["metrics"].get("validation", {})
+    films, labels = measured.get("n"), measured.get("labels", {})
+    if not films:
+        return {}
+    shares = {label: (labels.get(label, {}).get("positives") or 0) / films for label in version.manifest["labels"]}
+    return {label: share for label, share in shares.items() if 0.0 < share < 1.0}
+
+
+def propose_prevalence(
+    *, tenant: Tenant, version: ModelVersion, declared: Mapping[str, float], by: Actor
+) -> Recalibration:
+    """Propose to shift the probabilities of some findings to the prevalence that was declared for them.
+
+    The other findings keep what is in force.
+
+    Args:
+        declared: the share of this tenant's studies with the finding, 0 to 1, by label.
+
+    Raises:
+        InvalidInputError: nothing was declared, a share is out of range, or the version does not record its own.
+    """
+    own, (fits, evidence) = own_prevalence(version), _in_force(version, tenant)
+    if not declared:
+        raise InvalidInputError("Declare the prevalence of at least one finding.", "nothing-declared")
+    for label, share in declared.items():
+        if label not in version.manifest["labels"]:
+            raise InvalidInputError(f"{label!r} is not a finding of {version}.")
+        if not LOWEST_PREVALENCE <= share <= HIGHEST_PREVALENCE:
+            raise InvalidInputError(
+                f"{label}: give the prevalence as a share from {LOWEST_PREVALENCE} to {HIGHEST_PREVALENCE}."
+            )
+        if label not in own:
+            raise InvalidInputError(
+                f"{label}: {version} does not record how common it was among the films that it was calibrated on. "
+                "Recalibrate it from reviewed studies instead.",
+                "prevalence-unknown",
+            )
+        shift = engine.prior_shift(own[label], share)
+        fits[label] = {"a": shift.a, "b": shift.b}
+        evidence[label] = {"method": "prevalence", "own_prevalence": own[label], "declared_prevalence": share}
+    return _propose(tenant, version, Recalibration.Method.PREVALENCE, fits, evidence, by)
+
+
+def propose_from_verdicts(*, tenant: Tenant, version: ModelVersion, by: Actor) -> Recalibration:
+    """Propose a fit on the readers' verdicts of signed studies. The tenant must be in force.
+
+    Findings with too few verdicts keep what is in force; the evidence says why.
+
+    Raises:
+        InvalidInputError: fewer than `FEWEST_REVIEWED` signed studies have verdicts, or no finding can be fitted.
+    """
+    found, reviewed = reviewed_findings(version)
+    if reviewed < FEWEST_REVIEWED:
+        raise InvalidInputError(
+            f"{reviewed} signed studies that {version} read have verdicts, and {FEWEST_REVIEWED} are needed.",
+            "too-few-reviewed",
+        )
+    fits, evidence = _in_force(version, tenant)
+    fitted = 0
+    for label in version.manifest["labels"]:
+        each = found.get(label, ReviewedFinding())
+        if (reason := _too_few(each)) is not None:
+            evidence[label] = {**evidence.get(label, {}), "note": reason}
+            continue
+        fit = engine.fit_local(each.probabilities, each.present, each.patients)
+        fits[label] = {"a": fit.platt.a, "b": fit.platt.b}
+        evidence[label] = {
+            "method": "verdicts",
+            "n": len(each.present),
+            "present": sum(each.present),
+            "error_before": fit.error_before,
+            "error_after": fit.error_after,
+        }
+        fitted += 1
+    if not fitted:
+        raise InvalidInputError(
+            "No finding has enough verdicts on what is flagged and on what is not: readers must review every finding "
+            f"of a study. {_too_few(max(found.values(), key=lambda each: len(each.present)))}",
+            "too-few-verdicts",
+        )
+    return _propose(tenant, version, Recalibration.Method.VERDICTS, fits, evidence, by)
+
+
+def propose_own(*, tenant: Tenant, version: ModelVersion, by: Actor) -> Recalibration:
+    """Propose to return to the version's own probabilities."""
+    return _propose(tenant, version, Recalibration.Method.OWN, {}, {}, by)
+
+
+def propose_again(*, recalibration: Recalibration, by: Actor) -> Recalibration:
+    """Propose an earlier recalibration once more, compared with what is in force now."""
+    tenant, version = recalibration.for_tenant, recalibration.model_version
+    return _propose(tenant, version, recalibration.method, recalibration.fits, recalibration.evidence, by)
+
+
+def reviewed_findings(version: ModelVersion) -> tuple[dict[str, ReviewedFinding], int]:
+    """The verdicts on signed studies that this version read, by label, and the number of studies with a verdict.
+
+    To agree means that the version's call was right.
+    """
+    patients = dict(_reports(version).values_list("job_id", "study__patient_id"))
+    verdicts = dict(FindingReview.objects.filter(finding__job__in=patients).values_list("finding_id", "verdict"))
+    found: dict[str, ReviewedFinding] = {}
+    reviewed = set()
+    for finding in Finding.objects.filter(job__in=patients).select_related("job__recalibration"):
+        row = found.setdefault(finding.label, ReviewedFinding())
+        row.signed += 1
+        if (verdict := verdicts.get(finding.pk)) is None:
+            continue
+        used = finding.job.recalibration
+        row.probabilities.append(used.of_version(finding.label, finding.probability) if used else finding.probability)
+        row.present.append(finding.positive == (verdict == Verdict.AGREE))
+        row.patients.append(patients[finding.job_id])
+        reviewed.add(finding.job_id)
+    return found, len(reviewed)
+
+
+def count_reviewed(version: ModelVersion) -> int:
+    """The number of signed studies that this version read and that have a verdict."""
+    verdicts = FindingReview.objects.filter(finding__job=OuterRef("job"))
+    return _reports(version).filter(Exists(verdicts)).count()
+
+
+def _reports(version: ModelVersion) -> "QuerySet[Report]":
+    """The signed reports in force on readings of this version."""
+    latest = Report.objects.filter(study=OuterRef("study")).order_by("-number").values("pk")[:1]
+    return Report.objects.filter(pk=Subquery(latest), job__model_version=version, study__withdrawn=None)
+
+
+def _too_few(each: ReviewedFinding) -> str | None:
+    """Why a finding cannot be fitted; None where it can."""
+    n, present = len(each.present), sum(each.present)
+    if n < FEWEST_REVIEWED:
+        return f"{n} verdicts, and {FEWEST_REVIEWED} are needed."
+    if n < LOWEST_COVERAGE * each.signed:
+        return f"Readers reviewed it on {n} of {each.signed} signed studies, and {LOWEST_COVERAGE:.0%} are needed."
+    if min(present, n - present) < FEWEST_OF_EACH:
+        return f"Present on {present} of {n} studies; at least {FEWEST_OF_EACH} with and without are needed."
+    return None
+
+
+def _in_force(version: ModelVersion, tenant: Tenant) -> tuple[_Fits, dict[str, Any]]:
+    now = recalibration_for(version, tenant.pk)
+    return (dict(now.fits), dict(now.evidence)) if now else ({}, {})
+
+
+def _propose(
+    tenant: Tenant, version: ModelVersion, method: str, fits: Mapping[str, Any], evidence: Mapping[str, Any], by: Actor
+) -> Recalibration:
+    proposed = Recalibration(fits=dict(fits))
+    return propose_recalibration(
+        tenant=tenant,
+        version=version,
+        method=method,
+        fits=fits,
+        evidence=evidence,
+        preview=_preview(tenant, version, proposed),
+        by=by,
+    )
+
+
+def _preview(tenant: Tenant, version: ModelVersion, proposed: Recalibration) -> dict[str, Any]:
+    """For each label: mean probability, threshold and flags on recent studies, now and with the proposal.
+
+    The operating points move along, so both numbers of flags are equal; they are counted as the results are written.
+    """
+    now = recalibration_for(version, tenant.pk) or Recalibration()
+    readings, points = recent_readings(version=version, last=LAST), thresholds_for(version, tenant.pk)
+    labels = {}
+    for label in version.manifest["labels"]:
+        values, point = [each.probabilities[label] for each in readings if label in each.probabilities], points[label]
+        labels[label] = {
+            name: {
+                "mean": sum(used.shown(label, value) for value in values) / len(values) if values else None,
+                "threshold": None if point is None else used.shown(label, point),
+                "flagged": sum(point is not None and value >= point for value in values),
+            }
+            for name, used in (("now", now), ("then", proposed))
+        }
+    return {"studies": len(readings), "labels": labels}
