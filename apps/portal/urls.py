@@ -3,6 +3,7 @@
 from django.urls import path
 
 from apps.portal.views import (
+    change_plan,
     images,
     invitation,
     keys,
@@ -51,6 +52,8 @@ urlpatterns = [
     path("probabilities/undo/", probabilities.undo, name="undo-recalibration"),
     path("probabilities/<uuid:pk>/", probabilities.recalibration, name="recalibration"),
     path("probabilities/<uuid:pk>/again/", probabilities.preview_again, name="preview-recalibration-again"),
+    path("change-plan/", change_plan.change_plan, name="change-plan"),
+    path("change-plan/plan.pdf", change_plan.change_plan_pdf, name="change-plan-pdf"),
     path("studies/<uuid:pk>/", study.study, name="study"),
     path("studies/<uuid:pk>/patient/", patient.study_patient, name="study-patient"),
     path("patients/", patient.patients, name="patients"),

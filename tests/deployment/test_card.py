@@ -14,7 +14,8 @@ from tests.reports.reading import opened, text_of
 
 TEXTS = (
     "Model card of chest-net:1", "Intended use and workflow", "Primary intended users", "Targeted patient population",
-    "use without a radiologist", "Known risks and limitations", "Ongoing maintenance", "Not stated.",
+    "use without a radiologist", "Known risks and limitations", "Ongoing maintenance", "must set MANUFACTURER_NAME",
+    "Change plan 1",
     "Regulatory approval", "None stated.", "Effusion", "Fewer than 10 positive films", "synthetic",
     "Not evaluated here yet", "no curve of its training", "First of all", "2.25.101", "Serving",
 )  # fmt: skip

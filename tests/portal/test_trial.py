@@ -163,6 +163,7 @@ PORTAL = {
     "remove-member": None, "password-link": None, "withdraw-invitation": None, "keys": None, "revoke-key": None,
     "peers": None, "peer": None, "remove-peer": None, "placeholders": None, "probabilities": None,
     "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
+    "change-plan": None, "change-plan-pdf": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",

@@ -18,6 +18,7 @@ PLATFORM_TABLES = {
     "auth_group_permissions": "Django's",
     "auth_permission": "Django's",
     "deployment_appliedrecalibration": "as operating points: read with the version in service",
+    "deployment_changeplan": "the platform's plan of changes; text of its operator",
     "deployment_recalibration": "slopes, offsets and counts; no study in it",
     "django_admin_log": "what operators did in their console; they see no tenant's data",
     "django_content_type": "Django's",

@@ -15,6 +15,7 @@ READ_AND_WRITE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 WRITTEN_ONCE = {
     "audit_auditevent": "who did what",
     "audit_securityevent": "refused sign-ins and keys",
+    "deployment_changeplan": "plans that ledger entries cite",
     "deployment_recalibration": "what a change of probabilities rests on, and its preview",
     "django_admin_log": "what operators did in their console",
     "registry_activation": "ledger of which version served whom",

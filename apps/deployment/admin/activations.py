@@ -168,7 +168,7 @@ class ActivationAdmin(OperatorAdmin):
     list_filter = ("act", ("for_tenant", ScopeFilter))
     fields = (
         "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
+        "change_plan", "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
         "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields

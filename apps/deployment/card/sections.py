@@ -143,10 +143,17 @@ def _gates(version: ModelVersion) -> list[Section]:
 
 
 def _served(version: ModelVersion) -> Section:
-    entries = Activation.objects.filter(to_version=version).select_related("for_tenant", "from_version")
+    entries = Activation.objects.filter(to_version=version).select_related("for_tenant", "change_plan")
     rows = tuple(
-        (str(entry.number), f"{entry.at:%Y-%m-%d %H:%M}", str(entry.scope), entry.get_act_display(), entry.reason)
+        (
+            str(entry.number),
+            f"{entry.at:%Y-%m-%d %H:%M}",
+            str(entry.scope),
+            entry.get_act_display(),
+            str(entry.change_plan.number) if entry.change_plan else "–",
+            entry.reason,
+        )
         for entry in entries[:_MOST_ENTRIES]
     )
-    table = engine.Table("Ledger", ("Entry", "When", "For", "What", "Why"), rows)
+    table = engine.Table("Ledger", ("Entry", "When", "For", "What", "Plan", "Why"), rows)
     return Section("Where it served", table=table) if rows else Section("Where it served", ["Nowhere yet."])

@@ -1,13 +1,20 @@
-"""The statements of a model card, in the fields of the CHAI Applied Model Card; a missing one is "Not stated."."""
+"""The statements of a model card, in the fields of the CHAI Applied Model Card; a missing one names who must add it."""
 
 from django.conf import settings
 
+from apps.deployment.change_plan import current_plan
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import Section
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 
-NOT_STATED = "Not stated."
+
+def _ask_operator(setting: str) -> str:
+    return f"Not stated: the operator of this platform must set {setting}."
+
+
+def _ask_trainer(field: str) -> str:
+    return f'Not stated: whoever trains the next version must give "{field}" in the data of its manifest.'
 
 
 def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:
@@ -21,14 +28,13 @@ def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Sec
 
 
 def _section(title: str, rows: dict[str, str]) -> Section:
-    shown = tuple((field, text.strip() or NOT_STATED) for field, text in rows.items())
-    return Section(title, table=engine.Table(title, ("Field", "Value"), shown))
+    return Section(title, table=engine.Table(title, ("Field", "Value"), tuple(rows.items())))
 
 
 def _developer() -> dict[str, str]:
     return {
-        "Developer": settings.MANUFACTURER_NAME,
-        "Inquiries or to report an issue": settings.MANUFACTURER_CONTACT,
+        "Developer": settings.MANUFACTURER_NAME or _ask_operator("MANUFACTURER_NAME"),
+        "Inquiries or to report an issue": settings.MANUFACTURER_CONTACT or _ask_operator("MANUFACTURER_CONTACT"),
         "Regulatory approval": settings.REGULATORY_APPROVAL or f"None stated. {settings.INTENDED_USE_NOTICE}",
     }
 
@@ -72,7 +78,11 @@ def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str,
             if evaluations
             else "Not known: subgroups were not evaluated here."
         ),
-        "Clinical risk level": "",
+        "Clinical risk level": (
+            "As in the regulatory approval above."
+            if settings.REGULATORY_APPROVAL
+            else "Not classified: it is investigational. The operator states a class with REGULATORY_APPROVAL."
+        ),
     }
 
 
@@ -81,10 +91,16 @@ def _trust(version: ModelVersion) -> dict[str, str]:
     return {
         "Model type": f"Convolutional network ({version.architecture}), average pooling, one linear layer.",
         "Input data": "One frontal chest radiograph; nothing else of the patient.",
-        "Development data": str(data.get("source", "")),
-        "Licence of the weights": str(data.get("licence", "")),
-        "Bias mitigation": "",
-        "Ongoing maintenance": settings.MODEL_MAINTENANCE,
+        "Development data": str(data.get("source") or _ask_trainer("source")),
+        "Licence of the weights": str(data.get("licence") or _ask_trainer("licence")),
+        "Bias mitigation": str(
+            data.get("bias_mitigation")
+            or "None in the training that its manifest records. Each evaluation gives figures by sex, age and view, "
+            "and each hospital may choose its own operating points and recalibrate the probabilities to its patients."
+        ),
+        "Ongoing maintenance": settings.MODEL_MAINTENANCE
+        or f"{current_plan()}: an evaluation and release gates before each activation, figures of drift every week, "
+        "and rollback.",
         "Security": (
             "Weights are safetensors, known by their SHA-256, which each worker checks with a golden image before it "
             "serves; every activation of a version is an entry of an append-only ledger."

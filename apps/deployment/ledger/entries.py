@@ -12,6 +12,7 @@ from django.db.models import Max
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
+from apps.deployment.change_plan import current_plan
 from apps.deployment.ledger.audit import record_entry
 from apps.deployment.ledger.events import publish_entry
 from apps.deployment.models import Activation, Deployment, Recalibration
@@ -106,6 +107,7 @@ def append_entry(
         despite_gates=[gate.to_dict() for gate in despite_gates],
         undoes=undoes,
         own_before=own_before,
+        change_plan=current_plan(),
         recalibration=recalibration,
         recalibration_before=recalibration_before,
         by_id=decision.by.user_id,

@@ -23,5 +23,10 @@ def publish_entry(entry: Activation) -> None:
             version_id=entry.to_version_id,
             tenant=entry.for_tenant,
             entry_id=entry.pk,
-            data={**entry.to_version.identity, "line": entry.number, "from_version": before},
+            data={
+                **entry.to_version.identity,
+                "line": entry.number,
+                "from_version": before,
+                "change_plan": entry.change_plan.number if entry.change_plan else None,
+            },
         )

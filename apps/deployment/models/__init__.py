@@ -12,6 +12,7 @@ from apps.deployment.models.activations import (
     SwitchPreview,
 )
 from apps.deployment.models.challengers import Challenger, canary_reads
+from apps.deployment.models.change_plans import ChangePlan
 from apps.deployment.models.previews import PreviewJob
 from apps.deployment.models.recalibrations import AppliedRecalibration, Recalibration
 
@@ -20,6 +21,7 @@ __all__ = [
     "ActivationRequest",
     "AppliedRecalibration",
     "Challenger",
+    "ChangePlan",
     "Deployment",
     "Offer",
     "OperatingPoint",

@@ -236,6 +236,13 @@ class Activation(models.Model):
         "self", null=True, on_delete=models.PROTECT, related_name="+", help_text="What a rollback took back."
     )
     own_before = models.BooleanField(null=True, help_text="Whether the tenant was pinned before.")
+    change_plan = models.ForeignKey(
+        "deployment.ChangePlan",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The plan under which it was made; empty before there were plans.",
+    )
     recalibration = models.ForeignKey(
         "deployment.Recalibration",
         null=True,
