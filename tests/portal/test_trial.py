@@ -164,6 +164,7 @@ PORTAL = {
     "peers": None, "peer": None, "remove-peer": None, "placeholders": None, "probabilities": None,
     "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
     "change-plan": None, "change-plan-pdf": None,
+    "reviewed": None, "reviewed-export": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",

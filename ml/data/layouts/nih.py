@@ -1,6 +1,7 @@
 """Read rows of the ChestX-ray14 table (NIH Clinical Center, Wang et al. 2017).
 
-Both releases are read. The older one splits the headings in brackets at their commas, and writes some ages as "060Y".
+Both releases are read, and exports of reviewed studies, which have a column more for findings without a verdict. The
+older release splits the headings in brackets at their commas, and writes some ages as "060Y".
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,8 @@ _COLUMNS = {
     "sex": ("Patient Gender", "Patient Sex"),
     "view": ("View Position",),
 }
+_UNKNOWN = "Unknown Labels"
+"""A column of ours, in exports of reviewed studies: findings of which nothing is known, joined by "|"."""
 
 
 def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
@@ -36,6 +39,8 @@ def nih_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
         if index is None:
             raise DatasetInvalid(f"{path.name} line 1: no column {options[0]!r}. Use the NIH Data_Entry table.")
         found[key] = index
+    if _UNKNOWN in names:
+        found["unknown"] = names[_UNKNOWN]
     return found
 
 
@@ -51,7 +56,8 @@ def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
         )
     value = {key: row[index].strip() for key, index in columns.items()}
     findings = frozenset(value["findings"].split("|")) - {NO_FINDING}
-    unknown = findings - set(LABELS)
+    not_known = frozenset(filter(None, value.get("unknown", "").split("|")))
+    unknown = (findings | not_known) - set(LABELS)
     if unknown or not value["image"] or not value["patient"]:
         what = f"unknown finding {sorted(unknown)[0]!r}" if unknown else "image or patient is empty"
         raise DatasetInvalid(f"{path.name} line {line}: {what}. Correct the line; findings are joined by '|'.")
@@ -61,7 +67,17 @@ def nih_record(path: Path, line: int, row: Sequence[str], columns: dict[str, int
     if value["age"][-1:].upper() in ("M", "D"):
         age = 0
     patient = value["patient"].lstrip("0") or "0"
-    return ImageRecord(value["image"], patient, findings, age, value["sex"], value["view"], line=line, table=path.name)
+    return ImageRecord(
+        value["image"],
+        patient,
+        findings,
+        age,
+        value["sex"],
+        value["view"],
+        not_known,
+        line=line,
+        table=path.name,
+    )
 
 
 def read_nih_table(path: Path) -> dict[str, ImageRecord]:
