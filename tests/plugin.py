@@ -56,6 +56,7 @@ SLOW = (
     "flows",
     "inference",
     "ml/data/test_shards.py",
+    "ml/evaluation/test_drift.py",
     "ml/evaluation/test_golden.py",
     "ml/evaluation/test_recalibration.py",
     "ml/evaluation/test_version.py",

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from apps.core.work_queue import JobState
+from apps.inference.drift import count_alarms
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import jobs_by_state, refusing_workers, serving_workers
 
@@ -43,5 +44,10 @@ class DatabaseCollector(Collector):
                 "checxray_workers_refusing",
                 "Inference workers that cannot load a version that they need.",
                 refusing_workers(),
+            ),
+            GaugeMetricFamily(
+                "checxray_drift_alarms",
+                "Hospitals whose last week of readings was outside the control limits.",
+                count_alarms(),
             ),
         ]

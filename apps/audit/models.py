@@ -26,6 +26,7 @@ class AuditEvent(TenantModel):
         IMAGES_PREDICTED = "images.predicted", "Images read and not stored"
         POINTS_CHANGED = "operating-points.changed", "Operating points changed"
         RECALIBRATED = "probabilities.recalibrated", "Probabilities recalibrated"
+        DRIFT_ACCEPTED = "drift.accepted", "Weeks accepted as the reference of drift"
         MODEL_ACTIVATED = "model.activated", "Model version put into service"
         MODEL_ROLLED_BACK = "model.rolled_back", "Model version rolled back"
         MODEL_UNPINNED = "model.unpinned", "Back to the platform's model version"

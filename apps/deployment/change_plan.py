@@ -76,6 +76,7 @@ def plan_sections(plan: ChangePlan) -> list[Section]:
             "required" if settings.ACTIVATION_NEEDS_SECOND_APPROVER else "not required",
             "ACTIVATION_NEEDS_SECOND_APPROVER",
         ),
+        ("False drift alarms of a hospital in control", f"{engine.FALSE_ALARMS_PER_YEAR:g} per year", "fixed"),
     )
     table = engine.Table("Limits in force", ("Limit", "Value", "Set by"), limits)
     return [Section("What changed", [plan.reason]), *parts, Section("Limits in force now", table=table)]

@@ -27,6 +27,7 @@ class ModelEvent(models.Model):
         ROLLED_BACK = "model.rolled_back", "Rolled back"
         UNPINNED = "model.unpinned", "Back to the platform's version"
         RETIRED = "model.retired", "Retired"
+        DRIFT = "model.drift", "Drift alarm"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     type = models.CharField(max_length=40, choices=Type)

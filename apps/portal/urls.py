@@ -4,6 +4,7 @@ from django.urls import path
 
 from apps.portal.views import (
     change_plan,
+    drift,
     images,
     invitation,
     keys,
@@ -53,6 +54,7 @@ urlpatterns = [
     path("probabilities/undo/", probabilities.undo, name="undo-recalibration"),
     path("probabilities/<uuid:pk>/", probabilities.recalibration, name="recalibration"),
     path("probabilities/<uuid:pk>/again/", probabilities.preview_again, name="preview-recalibration-again"),
+    path("drift/", drift.drift, name="drift"),
     path("change-plan/", change_plan.change_plan, name="change-plan"),
     path("change-plan/plan.pdf", change_plan.change_plan_pdf, name="change-plan-pdf"),
     path("reviewed-studies/", reviewed.reviewed, name="reviewed"),

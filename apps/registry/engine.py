@@ -26,6 +26,14 @@ from ml.evaluation import (
     start_evaluation,
     table2,
 )
+from ml.evaluation.drift import (
+    FALSE_ALARMS_PER_YEAR,
+    Figure,
+    Readings,
+    alarms_of,
+    figures_of,
+    held_out_readings,
+)
 from ml.importers import FORMATS as IMPORT_FORMATS
 from ml.importers import Imported, ImportRefused, import_file
 from ml.importers import Options as ImportOptions
@@ -57,6 +65,7 @@ from ml.training.rendezvous import is_local_endpoint
 __all__ = [
     "DISPLAY_VERSION",
     "EVALUATION_REFUSED",
+    "FALSE_ALARMS_PER_YEAR",
     "FITS",
     "IMPORT_FORMATS",
     "LABELS",
@@ -71,6 +80,7 @@ __all__ = [
     "ArtifactInvalid",
     "CamScale",
     "DatasetInvalid",
+    "Figure",
     "Geometry",
     "HeldOutRecord",
     "ImageWarning",
@@ -90,6 +100,7 @@ __all__ = [
     "Predictor",
     "PredictorUnavailable",
     "Preflight",
+    "Readings",
     "RejectionNote",
     "Sandbox",
     "Table",
@@ -99,6 +110,7 @@ __all__ = [
     "add_training_arguments",
     "age_warning",
     "alarms",
+    "alarms_of",
     "calibrate",
     "check_architectures",
     "check_attributes",
@@ -108,9 +120,11 @@ __all__ = [
     "end_with_stdin",
     "evaluate_version",
     "failure_reason",
+    "figures_of",
     "fit_local",
     "follow_progress",
     "heatmap_rgba",
+    "held_out_readings",
     "import_file",
     "inspect",
     "is_rendezvous_host",

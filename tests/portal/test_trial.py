@@ -164,6 +164,7 @@ PORTAL = {
     "peers": None, "peer": None, "remove-peer": None, "placeholders": None, "probabilities": None,
     "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
     "change-plan": None, "change-plan-pdf": None,
+    "drift": None,
     "reviewed": None, "reviewed-export": None,
 }  # fmt: skip
 API = {

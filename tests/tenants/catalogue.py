@@ -19,6 +19,8 @@ PLATFORM_TABLES = {
     "auth_permission": "Django's",
     "deployment_appliedrecalibration": "as operating points: read with the version in service",
     "deployment_changeplan": "the platform's plan of changes; text of its operator",
+    "deployment_driftreference": "distributions of probabilities; no study in it",
+    "deployment_driftweek": "counts and means of a week; no study in it",
     "deployment_recalibration": "slopes, offsets and counts; no study in it",
     "django_admin_log": "what operators did in their console; they see no tenant's data",
     "django_content_type": "Django's",
@@ -49,6 +51,8 @@ PLATFORM_TABLES = {
 # Rows of the platform that name a tenant (never in a column `tenant_id`, which promises isolation), and why they may.
 ABOUT_TENANTS = {
     "deployment_appliedrecalibration": "as operating points",
+    "deployment_driftreference": "as the weeks that are compared with it",
+    "deployment_driftweek": "a hospital's figures, which operators watch",
     "deployment_recalibration": "as the ledger, which names it",
     "registry_activation": "who was served by what, when; no word of what was read",
     "registry_activationrequest": "as the ledger",

@@ -16,6 +16,8 @@ WRITTEN_ONCE = {
     "audit_auditevent": "who did what",
     "audit_securityevent": "refused sign-ins and keys",
     "deployment_changeplan": "plans that ledger entries cite",
+    "deployment_driftreference": "what later weeks are compared with",
+    "deployment_driftweek": "figures of a week, counted once",
     "deployment_recalibration": "what a change of probabilities rests on, and its preview",
     "django_admin_log": "what operators did in their console",
     "registry_activation": "ledger of which version served whom",

@@ -2,6 +2,7 @@
 
 from apps.deployment.admin.activations import ActivationAdmin, ActivationRequestAdmin, DeploymentAdmin
 from apps.deployment.admin.change_plans import ChangePlanAdmin
+from apps.deployment.admin.drift import DriftReferenceAdmin, DriftWeekAdmin
 from apps.deployment.admin.offers import OfferAdmin
 from apps.deployment.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
 from apps.deployment.admin.recalibrations import RecalibrationAdmin
@@ -12,6 +13,8 @@ __all__ = [
     "ActivationRequestAdmin",
     "ChangePlanAdmin",
     "DeploymentAdmin",
+    "DriftReferenceAdmin",
+    "DriftWeekAdmin",
     "ModelVersionAdmin",
     "OfferAdmin",
     "PreviewJobAdmin",

@@ -13,6 +13,7 @@ from apps.deployment.models.activations import (
 )
 from apps.deployment.models.challengers import Challenger, canary_reads
 from apps.deployment.models.change_plans import ChangePlan
+from apps.deployment.models.drift import DriftReference, DriftWeek
 from apps.deployment.models.previews import PreviewJob
 from apps.deployment.models.recalibrations import AppliedRecalibration, Recalibration
 
@@ -23,6 +24,8 @@ __all__ = [
     "Challenger",
     "ChangePlan",
     "Deployment",
+    "DriftReference",
+    "DriftWeek",
     "Offer",
     "OperatingPoint",
     "PreviewJob",

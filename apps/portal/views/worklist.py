@@ -1,5 +1,7 @@
 """The worklist page, the first page after signing in."""
 
+from typing import Any
+
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -7,6 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record, record_once
+from apps.inference.drift import current_alarm
 from apps.portal.access import MemberRequest, members_only
 from apps.portal.worklist_query import (
     BY_FINDING,
@@ -19,6 +22,7 @@ from apps.portal.worklist_query import (
     worklist_page,
 )
 from apps.registry import engine
+from apps.tenants.models import Role
 from apps.tenants.services import sees_findings
 
 
@@ -28,7 +32,7 @@ def worklist(request: MemberRequest) -> HttpResponse:
     """The whole page, or only its table for the page's script."""
     with_findings = sees_findings(request.membership)
     query = WorklistQuery.read(request.GET, request.session.get(SEARCH_KEY, ""), with_findings=with_findings)
-    context = {
+    context: dict[str, Any] = {
         "page": worklist_page(query),
         "query": query,
         "status_choices": STATUS_CHOICES,
@@ -38,6 +42,8 @@ def worklist(request: MemberRequest) -> HttpResponse:
         "labels": engine.LABELS,
     }
     is_fragment = "X-Fragment" in request.headers
+    if not is_fragment and (with_findings or request.membership.role == Role.ADMIN):
+        context["drift"] = current_alarm(request.tenant.id)
     # The page's script loads the table every few seconds: one audit line is for all these.
     keep = record_once if is_fragment else record
     keep(action=AuditEvent.Action.STUDIES_SEARCHED, by=actor_of(request), operation="portal:worklist")

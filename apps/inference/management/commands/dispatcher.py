@@ -16,6 +16,7 @@ from apps.core.work_queue import Queue
 from apps.deployment.services import PREVIEWS
 from apps.evaluation.services import EVALUATIONS
 from apps.events.services import DELIVERIES
+from apps.inference.drift import count_ended_weeks
 from apps.inference.leases import LEASE
 from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
 from apps.inference.selectors import serving_workers, waiting_jobs
@@ -94,7 +95,7 @@ def sweep(leases: LeaseExpiry, *, tidy: bool = False) -> None:
     steps: list[Callable[[], object]] = [
         leases.expire, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker,
     ]  # fmt: skip
-    for step in [*steps, delete_silent_workers, remove_abandoned] if tidy else steps:
+    for step in [*steps, delete_silent_workers, remove_abandoned, count_ended_weeks] if tidy else steps:
         try:
             close_old_connections()
             step()
