@@ -49,11 +49,11 @@ from ml.model.manifest import Manifest
 from ml.model.networks import CamNetwork, build
 from ml.model.saliency import fit_cam_scale
 from ml.model.transforms import InputSpace
+from ml.model.variants import VARIANTS, ZOOM, zoomed
 from ml.training.feature_check import fit_feature_check
 from ml.training.forward import Outputs, run
 from ml.training.heads import LinearHead, fit_heads
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
-from ml.training.variants import VARIANTS, ZOOM, zoomed
 
 CHANGES = {"plain": None, **VARIANTS, "zoomed out": partial(zoomed, factor=1 / ZOOM)}
 """The forms in which the head is fitted on an image."""

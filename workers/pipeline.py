@@ -129,6 +129,7 @@ def _result(reading: ClaimedReading, claim: ClaimedJob) -> JobResult:
         instance=reading.instance,
         instances_seen=len(reading.instances),
         probabilities=reading.probabilities,
+        varied=reading.varied,
         cams=reading.cams,
         picture=(reading.rows, reading.columns),
         warnings=reading.warnings,

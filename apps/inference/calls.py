@@ -37,6 +37,7 @@ def calls(
     probabilities: Mapping[str, float],
     thresholds: Mapping[str, float | None],
     margins: Mapping[str, float] | None,
+    varied: Sequence[Mapping[str, float]] = (),
 ) -> list[Call]:
     """The calls of one image.
 
@@ -44,17 +45,22 @@ def calls(
         probabilities: calibrated, 0 to 1, by label.
         thresholds: the operating points in force (`deployment.selectors.thresholds_for`).
         margins: of the version; None for a version that does not abstain.
+        varied: probabilities of the same image mirrored and zoomed; a call that they change is uncertain as well.
     """
     labels = list(probabilities)
     points = {label: point for label in labels if (point := thresholds[label]) is not None}
     doubtful = engine.uncertain(np.array([list(probabilities.values())]), labels, points, margins or {})[0]
+
+    def is_positive(label: str, probability: float) -> bool:
+        return label in points and probability >= points[label]
+
     return [
         Call(
             label=label,
             probability=probability,
             threshold=points.get(label),
-            positive=label in points and probability >= points[label],
-            uncertain=bool(is_doubtful),
+            positive=(positive := is_positive(label, probability)),
+            uncertain=bool(is_doubtful) or any(is_positive(label, each[label]) != positive for each in varied),
         )
         for (label, probability), is_doubtful in zip(probabilities.items(), doubtful, strict=True)
     ]

@@ -80,7 +80,7 @@ def prediction_json(
         recalibration: the tenant's, which moves probabilities and thresholds alike after the findings were flagged.
     """
     findings = []
-    called = recalibrated(calls(reading.probabilities, thresholds, version.margins), recalibration)
+    called = recalibrated(calls(reading.probabilities, thresholds, version.margins, reading.varied), recalibration)
     for index, call in enumerate(called):
         finding = {**vars(call), "localisation": localisation_text(call.label in version.localised)}
         if heatmaps:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from numpy.typing import NDArray
 
 from apps.core.errors import ObjectLostError, UnavailableError
@@ -64,6 +65,7 @@ class ImageReading:
         warnings: what a reader should know about the image.
         probabilities: calibrated, 0 to 1, by label.
         cams: class activation maps float16 (labels, h, w), in logits.
+        varied: the probabilities of the image mirrored and zoomed, where ``INFERENCE_VARIED_READINGS`` asks for them.
     """
 
     name: str | None = None
@@ -80,6 +82,7 @@ class ImageReading:
     warnings: Sequence[engine.ImageWarning] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     cams: NDArray[np.float16] | None = None
+    varied: Sequence[dict[str, float]] = ()
 
     @property
     def input_check(self) -> "engine.InputCheckResult":
@@ -273,9 +276,22 @@ def _forward(readings: Sequence[ImageReading], batch: NDArray[Any], predictor: "
     with FORWARD_SECONDS.time():
         prediction = predictor.predict(batch) if batch.dtype == np.uint8 else predictor.predict_images(batch)
     probabilities = predictor.probabilities(prediction)
+    labels, varied = predictor.manifest.labels, _varied(batch, predictor)
     for index, (reading, result) in enumerate(zip(readings, predictor.check_features(prediction), strict=True)):
         reading.input_tensor = None
         reading.apply_check(result)
         if result.accepted:
-            reading.probabilities = dict(zip(predictor.manifest.labels, map(float, probabilities[index]), strict=True))
+            reading.probabilities = dict(zip(labels, map(float, probabilities[index]), strict=True))
+            reading.varied = [dict(zip(labels, map(float, each[index]), strict=True)) for each in varied]
             reading.cams = prediction.cams[index]
+
+
+def _varied(batch: NDArray[Any], predictor: "engine.Predictor") -> list[NDArray[np.float64]]:
+    """Probabilities (N, L) of the images under each small change, if they are asked for.
+
+    Images that the caller preprocessed are not changed: they may be normalised in the caller's own way.
+    """
+    if not settings.INFERENCE_VARIED_READINGS or batch.dtype != np.uint8:
+        return []
+    changed = (change(batch) for change in engine.VARIANTS.values())
+    return [predictor.probabilities(predictor.predict(np.ascontiguousarray(each))) for each in changed]

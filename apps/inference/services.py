@@ -119,7 +119,8 @@ def _reader(
 class JobResult:
     """The network's output for a job's image: probabilities by label, and class activation maps in logits.
 
-    ``picture`` has the rows and columns of the displayed image; ``warnings`` are those of the decoding.
+    ``picture`` has the rows and columns of the displayed image; ``warnings`` are those of the decoding; ``varied`` are
+    the probabilities of the image mirrored and zoomed, where they were computed.
     """
 
     job: ClaimedJob
@@ -129,6 +130,7 @@ class JobResult:
     cams: NDArray[np.float16]
     picture: tuple[int, int] | None = None
     warnings: Sequence[engine.ImageWarning] = ()
+    varied: Sequence[Mapping[str, float]] = ()
 
 
 _COMPLETE = """
@@ -149,7 +151,7 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
     points = thresholds_for(version, current_tenant_id())
     margins, score = version.margins, version.abnormal_score
     recalibration = recalibration_for(version, current_tenant_id())
-    called = [recalibrated(calls(each.probabilities, points, margins), recalibration) for each in results]
+    called = [recalibrated(calls(each.probabilities, points, margins, each.varied), recalibration) for each in results]
     findings = [_findings(result, each) for result, each in zip(results, called, strict=True)]
     scores = [abnormal_call(result.probabilities, score) for result in results]
     rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, scores, strict=True), start=1)]

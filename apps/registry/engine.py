@@ -50,6 +50,7 @@ from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
 from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
 from ml.model.uncertainty import uncertain
+from ml.model.variants import VARIANTS
 from ml.phantom import demo_set
 from ml.sandbox.confinement import missing_protections
 from ml.sandbox.pool import Sandbox, Writable
@@ -75,6 +76,7 @@ __all__ = [
     "SEEN_PATIENTS",
     "SOP_CLASSES",
     "VALIDATED_AGES",
+    "VARIANTS",
     "AbnormalScore",
     "AlarmBudget",
     "ArtifactInvalid",

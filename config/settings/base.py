@@ -173,6 +173,7 @@ INFERENCE_DEVICE = env_str("INFERENCE_DEVICE", "auto")
 DECODER_PROCESSES = env_int("DECODER_PROCESSES", 2)
 # On a machine that receives and reads images, receiving has priority; running both at once makes both slower.
 INFERENCE_NICENESS = env_int("INFERENCE_NICENESS", 15)
+INFERENCE_VARIED_READINGS = env_bool("INFERENCE_VARIED_READINGS")
 RENDER_PROCESSES = env_int("RENDER_PROCESSES", 1)
 
 # The web processes themselves answer /predict; these are the limits for each of them.

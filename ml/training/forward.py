@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ml.data.shards import ImageArray
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
+from ml.model.variants import VARIANTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +71,17 @@ def run(
     network.train(was_training)
     logits, cams, features = (np.concatenate(part) for part in zip(*batches, strict=True))
     return Outputs(logits, cams, features)
+
+
+def run_varied(
+    network: CamNetwork,
+    squares: ImageArray,
+    space: InputSpace,
+    batch_size: int = 32,
+    indices: NDArray[np.intp] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Logits (N, L) of the images under each of `ml.model.variants.VARIANTS`."""
+    return [
+        run(network, squares, space, batch_size, indices, progress=f"Films, {name}", change=change).logits
+        for name, change in VARIANTS.items()
+    ]

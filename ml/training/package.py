@@ -39,7 +39,7 @@ class HeldOut:
         truth: (N, 14) of 0, 1 and NaN (unknown).
         patients: one per image.
         views: "PA", "AP" or "" (unknown) per image.
-        varied: logits (N, 14) of the same images mirrored and zoomed (`ml.training.variants`).
+        varied: logits (N, 14) of the same images mirrored and zoomed (`ml.model.variants`).
     """
 
     outputs: Outputs

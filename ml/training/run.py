@@ -36,9 +36,8 @@ from ml.training.feature_check import FOLDS, fit_feature_check
 from ml.training.fit import Notice, fit, indices
 from ml.training.fitting import Execution, Fit, TrainingData
 from ml.training.forecast import Forecast
-from ml.training.forward import run
+from ml.training.forward import run, run_varied
 from ml.training.package import Description, HeldOut, load_rounded, package, rounded_tensors
-from ml.training.variants import varied_logits
 from ml.training.world import World
 
 LIMITS = (
@@ -170,7 +169,7 @@ def write_artifact(
         prepared.truth[len(prepared.split.train) :],
         prepared.held_patients,
         [prepared.table[name].view for name in prepared.split.validation],
-        varied_logits(network, prepared.held, config.space, batch_size=batch),
+        run_varied(network, prepared.held, config.space, batch),
     )
     patients, seed = prepared.held_patients, config.recipe.seed
     gate, gate_figures = fit_feature_check(network, prepared.held, patients, config.space, seed=seed)

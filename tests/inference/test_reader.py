@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from PIL import Image, ImageOps
 
+from apps.inference.calls import calls
 from apps.inference.loading import load_version
 from apps.inference.models import Finding
 from apps.inference.prediction import ImageFile, read_files
 from apps.inference.reader import ImageReader
 from apps.inference.serving import version_cache
-from apps.registry.engine import Predictor, Sandbox
+from apps.registry.engine import LABELS, Predictor, Sandbox
 from apps.registry.models import ModelVersion
 from apps.tenants.scope import tenant_tx
 from apps.trials.preview import read_with_candidate
@@ -107,3 +109,25 @@ def test_threads_share_a_reader_and_a_predictor(starter: ModelVersion, reader: I
     assert all(alone.values())
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(read, [files, files[::-1]] * 2)) == [alone] * 4
+
+
+def test_a_film_is_also_read_mirrored_and_zoomed_where_that_is_asked_for(
+    serving: ModelVersion, tmp_path: Path, settings: Any
+) -> None:
+    settings.INFERENCE_VARIED_READINGS = True
+    predictor = load_version(serving, device="cpu")
+    size = predictor.manifest.input_space.size
+    grey = Image.open(io.BytesIO(png(3))).convert("L").resize((size, size))
+    grey.save(tmp_path / "plain.png")
+    ImageOps.mirror(grey).save(tmp_path / "mirrored.png")
+    files = [ImageFile(name, tmp_path / name) for name in ("plain.png", "mirrored.png")]
+    with closing(ImageReader(Sandbox(workers=1))) as reader:
+        plain, mirrored = read_files(files, predictor, reader, batch=2)
+    assert len(plain.varied) == 2
+    assert plain.varied[0] == pytest.approx(mirrored.probabilities, abs=1e-6)
+    label = max(plain.probabilities, key=lambda name: abs(plain.probabilities[name] - plain.varied[0][name]))
+    between = (plain.probabilities[label] + plain.varied[0][label]) / 2
+    found = {call.label: call for call in calls(plain.probabilities, {**dict.fromkeys(LABELS), label: between}, None)}
+    doubted = calls(plain.probabilities, {**dict.fromkeys(LABELS), label: between}, None, plain.varied)
+    assert not found[label].uncertain
+    assert [call.label for call in doubted if call.uncertain] == [label]
