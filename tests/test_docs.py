@@ -15,7 +15,7 @@ PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *DOCS.rglob("*.md"), PROJECT_ROOT / 
 # The changelog says what was, and may name files that are gone.
 PATHS_CHECKED = [page for page in PAGES if page.name != "CHANGELOG.md"]
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
-FOLDERS = "apps|benchmarks|config|docs|ml|models|recipes|static|templates|tests|workers"
+FOLDERS = "apps|benchmarks|config|deploy|docs|ml|models|recipes|static|templates|tests|workers"
 
 
 def name(page: Path) -> str:

@@ -12,6 +12,9 @@ from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 IMAGENET = "imagenet"
 """As `init_weights`: torchvision's weights, downloaded where the network allows it."""
 
+RANDOM = "random"
+"""As the option `--init-weights`: random weights."""
+
 SPLITS = ("official", "files")
 SWITCH = ("auto", "on", "off")
 SPLIT_SEED = 0

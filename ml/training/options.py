@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ml.training.config import IMAGENET, RECIPES, SPLITS, SWITCH, TrainingConfig, with_recipe
+from ml.training.config import IMAGENET, RANDOM, RECIPES, SPLITS, SWITCH, TrainingConfig, with_recipe
 from ml.training.nodes import Nodes
 
 
@@ -24,8 +24,8 @@ def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """All options except --out, whose default is the caller's."""
-    parser.add_argument("--data", type=Path, required=True, help="folder in the ChestX-ray14 layout")
-    parser.add_argument("--split", choices=SPLITS, default="official", help="NIH's lists, or the folder's own")
+    parser.add_argument("--data", type=Path, required=True, help="folder in a layout of docs/data.md")
+    parser.add_argument("--split", choices=SPLITS, default="official", help="the data set's own, or the folder's lists")
     parser.add_argument(
         "--arch",
         default="densenet121",
@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--init-weights",
         metavar="FILE",
-        help=f"state dict (.pth, .safetensors), an artifact folder, or {IMAGENET!r} for torchvision's weights",
+        help=f"state dict (.pth, .safetensors), artifact folder, {IMAGENET!r} for torchvision's weights, or {RANDOM!r}",
     )
     parser.add_argument("--cache", type=Path, help="folder of decoded films, by default cache/ in the output folder")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True, help="go on after the last checkpoint")
@@ -112,8 +112,15 @@ def from_arguments(given: Namespace, out: Path) -> tuple[TrainingConfig, Nodes]:
 
 
 def _existing(weights: str | None) -> str | None:
-    if not weights or weights == IMAGENET:
-        return weights or None
+    if weights == "":
+        raise ValueError(
+            f"--init-weights is empty (with Compose: TRAINING_INIT_WEIGHTS). Give a file or an artifact folder, "
+            f"{IMAGENET!r}, or {RANDOM!r} to start from random weights."
+        )
+    if weights is None or weights == RANDOM:
+        return None
+    if weights == IMAGENET:
+        return weights
     if not Path(weights).exists():
         raise ValueError(f"--init-weights {weights}: no such file. Give an existing one, or {IMAGENET!r}.")
     return str(Path(weights).resolve())
