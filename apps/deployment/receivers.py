@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 from django.dispatch import receiver
 
+from apps.deployment.floor import failed_floor_checks
 from apps.deployment.release_gates import failed_gates, may_be_released, platform_version, release_gates_of
 from apps.deployment.services.evaluations import request_evaluations
 from apps.evaluation.models import Evaluation, EvaluationSet
@@ -77,17 +78,20 @@ def _publish_once(version: ModelVersion) -> None:
     # Locked: two evaluations may end at the same moment, and only one may publish.
     ModelVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
     gates = release_gates_of(version)
-    kind = (
-        ModelEvent.Type.VERIFIED
-        if may_be_released(gates)
-        else ModelEvent.Type.GATE_FAILED
-        if failed_gates(gates)
-        else None
-    )
+    floor = failed_floor_checks(version, platform_version())
+    kind = None
+    if floor or failed_gates(gates):
+        kind = ModelEvent.Type.GATE_FAILED
+    elif may_be_released(gates):
+        kind = ModelEvent.Type.VERIFIED
     if kind and not ModelEvent.objects.filter(model_version_id=version.pk, type=kind).exists():
         states = [
             {"set": str(each.evaluation_set), "state": each.state.value, "difference": each.difference,
              "ci95": list(each.ci95) if each.ci95 else None}
             for each in gates
         ]  # fmt: skip
-        publish(kind=kind, version_id=version.pk, data={**version.identity, "gates": states})
+        publish(
+            kind=kind,
+            version_id=version.pk,
+            data={**version.identity, "floor": [each.rule for each in floor], "gates": states},
+        )

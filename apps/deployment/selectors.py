@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from apps.core.errors import UnavailableError
+from apps.deployment.floor import failed_floor_checks
 from apps.deployment.models import (
     Activation,
     AppliedRecalibration,
@@ -120,8 +121,8 @@ def with_state(versions: "QuerySet[ModelVersion]") -> "QuerySet[ModelVersion]":
 def version_state(version: Any) -> str:
     """Candidate, Verified, Shadow, Serving or Retired.
 
-    A candidate is verified once it was evaluated on unseen films and no release gate blocks it. A canary counts as
-    serving, because it reads for patients.
+    A candidate is verified once it was evaluated on unseen films, passes the floor, and no release gate blocks it. A
+    canary counts as serving, because it reads for patients.
     """
     if version.retired is not None:
         return "Retired"
@@ -132,9 +133,11 @@ def version_state(version: Any) -> str:
     if not version.is_measured:
         return "Candidate"
     gates = release_gates_of(version)
-    if may_be_released(gates):
-        return "Verified"
     if failed_gates(gates):
         return "Candidate: release gate failed"
+    if failed_floor_checks(version, platform_version()):
+        return "Candidate: below the floor"
+    if may_be_released(gates):
+        return "Verified"
     waits = any(gate.state == ReleaseGateState.WAITING for gate in gates)
     return "Candidate: release gate waits" if waits else "Candidate: release gate not comparable"

@@ -153,6 +153,11 @@ WEB_SPOOL_BYTES = env_int("WEB_SPOOL_MIB", 8192) * 1024 * 1024
 ACTIVATION_NEEDS_SECOND_APPROVER = env_bool("ACTIVATION_NEEDS_SECOND_APPROVER")
 # By how much of mean AUROC a new version may be worse than the one in service, at the lower end of the 95 % interval.
 GATE_DELTA = env_float("GATE_DELTA", 0.02)
+# The floor: by how much the AUROC of one label, the share of normal films that is flagged, and the calibration error
+# may be worse than those of the version in service, measured on the same films.
+FLOOR_LABEL_DELTA = env_float("FLOOR_LABEL_DELTA", 0.05)
+FLOOR_ALARMS_DELTA = env_float("FLOOR_ALARMS_DELTA", 0.05)
+FLOOR_ECE_DELTA = env_float("FLOOR_ECE_DELTA", 0.02)
 # The lease of an evaluation or a preview: without an extension for this long, another worker starts it again.
 JOB_LEASE_SECONDS = env_int("JOB_LEASE_SECONDS", 60)
 

@@ -159,12 +159,15 @@ def test_a_version_is_activated_with_a_reason_and_rolled_back(operator: Client, 
     address = reverse("admin:registry_modelversion_activate", args=[other.pk])
 
     assert b"This field is required" in operator.post(address, {}).content
-    assert operator.post(address, {"reason": "Better on small nodules."}).status_code == 302
+    given = {"reason": "Better on small nodules."}
+    assert b"No preview shows what chest-net:4 would change" in operator.post(address, given).content
+    assert operator.post(address, {**given, "why_no_preview": "No study yet."}).status_code == 302
     assert b"in service already" in operator.post(address, {"reason": "again"}).content
     assert Deployment.objects.get().model_version == other
     entry = Activation.objects.first()
     assert entry is not None
     assert (entry.reason, entry.actor) == ("Better on small nodules.", f"user:{entry.by_id}")
+    assert entry.why_no_preview == "No study yet."
 
     assert (
         operator.post(reverse("admin:deployment_deployment_roll_back"), {"reason": "Too many alarms."}).status_code
@@ -178,7 +181,8 @@ def test_a_tenant_is_pinned_in_the_console(operator: Client, north: Any, south: 
         name="chest-net", number=4, sha256="f" * 64, manifest=version.manifest, device_uid="2.25.2"
     )
     pin = reverse("admin:registry_modelversion_activate", args=[other.pk])
-    assert operator.post(pin, {"tenant": north.tenant.pk, "reason": "A trial."}).status_code == 302
+    given = {"tenant": north.tenant.pk, "reason": "A trial.", "why_no_preview": "No study yet."}
+    assert operator.post(pin, given).status_code == 302
     assert version_for(north.tenant.pk) == other
     assert version_for(south.tenant.pk) == version
     page = operator.get(reverse("admin:deployment_deployment_changelist")).content.decode()

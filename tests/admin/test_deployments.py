@@ -14,6 +14,8 @@ from apps.deployment.selectors import thresholds_for, version_for
 from apps.deployment.services import set_points
 from apps.registry.models import ModelVersion
 
+SWITCH = {"reason": "Better.", "why_no_preview": "No study yet."}
+
 
 def test_a_tenants_points_are_carried_over_and_listed_in_the_ledger(
     operator: Client, north: Any, pair: tuple[ModelVersion, ModelVersion]
@@ -27,7 +29,7 @@ def test_a_tenants_points_are_carried_over_and_listed_in_the_ledger(
         by=Actor(name="test"),
     )
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
-    assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
+    assert operator.post(address, {"keeps_points": "on", **SWITCH}).status_code == 302
     assert thresholds_for(second, north.tenant.pk)["Mass"] == pytest.approx(0.2)
 
     entry = Activation.objects.first()
@@ -44,9 +46,9 @@ def test_the_form_names_a_choice_that_cannot_be_kept(
     by_hand = PointChoice("manual", value=0.3, reason="As before.")
     set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
-    refused = operator.post(address, {"keeps_points": "on", "reason": "Better."})
+    refused = operator.post(address, {"keeps_points": "on", **SWITCH})
     assert b"preview_switch chest-net:2 --tenant north" in refused.content
-    assert operator.post(address, {"reason": "Better."}).status_code == 302
+    assert operator.post(address, {**SWITCH}).status_code == 302
     assert thresholds_for(second, north.tenant.pk)["Mass"] == 0.25
 
 
@@ -60,7 +62,7 @@ def test_a_second_operator_confirms_in_the_console(
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     first, second = pair
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
-    assert operator.post(address, {"keeps_points": "on", "reason": "Better."}).status_code == 302
+    assert operator.post(address, {"keeps_points": "on", **SWITCH}).status_code == 302
     asked = ActivationRequest.objects.get()
     confirm = reverse("admin:deployment_activationrequest_confirm", args=[asked.pk])
     page = reverse("admin:deployment_activationrequest_change", args=[asked.pk])
@@ -85,7 +87,7 @@ def test_a_second_operator_confirms_in_the_console(
 def test_a_request_is_withdrawn(operator: Client, pair: tuple[ModelVersion, ModelVersion], settings: Any) -> None:
     settings.ACTIVATION_NEEDS_SECOND_APPROVER = True
     address = reverse("admin:registry_modelversion_activate", args=[pair[1].pk])
-    operator.post(address, {"keeps_points": "on", "reason": "Better."})
+    operator.post(address, {"keeps_points": "on", **SWITCH})
     asked = ActivationRequest.objects.get()
     withdraw = reverse("admin:deployment_activationrequest_withdraw", args=[asked.pk])
     assert operator.get(withdraw).status_code == 200

@@ -65,8 +65,11 @@ def test_a_failed_gate_is_shown_and_overridden_with_a_reason(
     address = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert b"It may be worse than chest-net:1" in operator.get(address).content
     assert b"did not pass the release gate" in operator.post(address, {"reason": "Newer."}).content
-    assert operator.post(address, {"reason": "Portable films.", "despite_gate": "on"}).status_code == 302
+    given = {"reason": "Portable films.", "despite_gate": "on", "why_no_preview": "No study yet."}
+    assert operator.post(address, given).status_code == 302
     entry = Activation.objects.first()
     assert entry is not None
     shown = operator.get(reverse("admin:deployment_activation_change", args=[entry.pk])).content.decode()
     assert "It may be worse than chest-net:1" in shown
+    assert "Floor: AUROC of each label" in shown
+    assert "None. No study yet." in shown

@@ -167,7 +167,8 @@ def test_a_failed_gate_prevents_activation(worse: ModelVersion, first: ModelVers
     assert Activation.objects.count() == 1
 
     entry = activate(version=worse, by=Actor(name="test"), despite_gate=True, reason="It reads portable films.")
-    (kept,) = entry.despite_gates
+    below, kept = entry.despite_gates
+    assert below["set"] == "Floor: AUROC of each label"
     assert (kept["set"], kept["serving"]) == ("public", str(first))
     assert kept["ci95"][0] < -0.02
     # A rollback needs no second approval: it returns to what was approved.
@@ -183,7 +184,7 @@ def test_a_version_that_failed_may_be_a_shadow_but_no_canary(worse: ModelVersion
     with pytest.raises(InvalidInputError, match="give the reason"):
         challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True)
     entry = challenge(version=worse, by=Actor(name="test"), percent=10, despite_gate=True, reason="Portable films.")
-    assert (entry.act, len(entry.despite_gates)) == (Activation.Act.CANARY, 1)
+    assert (entry.act, len(entry.despite_gates)) == (Activation.Act.CANARY, 2)
     # A smaller share needs no override.
     assert challenge(version=worse, by=Actor(name="test"), percent=5).percent == 5
 
@@ -206,7 +207,7 @@ def test_a_second_operator_confirms_an_override(worse: ModelVersion, settings: A
     asked = request_activation(
         version=worse, by=Actor(name="test", user_id=people[0].pk), despite_gate=True, reason="Portable."
     )
-    assert len(approve(request=asked, by=Actor(name="test", user_id=people[1].pk)).despite_gates) == 1
+    assert len(approve(request=asked, by=Actor(name="test", user_id=people[1].pk)).despite_gates) == 2
 
 
 def test_the_command_names_the_operator_where_a_second_one_must_confirm(second: Any, settings: Any) -> None:

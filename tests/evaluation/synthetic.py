@@ -35,6 +35,7 @@ def report(quality: float, *, seed: int = 0, noise: int = 1) -> dict[str, Any]:
         "split": {"id": "list test_list.txt", "sha256": "0" * 64},
         **evaluate(truth, scores, patients, draws=draws, ranking=ranking),
         "bootstrap": rounds_of(listed, round_means(ranking[0]), 0),
+        "localisation": {},
     }
 
 

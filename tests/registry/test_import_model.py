@@ -61,7 +61,9 @@ def test_an_imported_version_is_a_candidate_that_can_serve(db: None, few: Path, 
     assert version.manifest["data"]["licence"] == "CC0"
     assert load_artifact(fetch_artifact(version)).manifest.labels == ("Effusion", "Mass", "Hernia")
 
-    run("activate_model", "few:1")
+    with pytest.raises(CommandError, match=r"never evaluated.*evaluate_model --version few:1.*--despite-gate"):
+        run("activate_model", "few:1")
+    run("activate_model", "few:1", "--despite-gate", "--reason", "For research.")
     film = tmp_path / "film.png"
     Image.fromarray(foreign.chest(300, 280)).save(film)
     (read,) = json.loads(run("predict", str(film), "--json"))

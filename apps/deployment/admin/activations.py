@@ -51,9 +51,14 @@ class ActivationForm(UnpinForm):
     despite_gate = forms.BooleanField(
         required=False,
         label="Override the release gate",
-        help_text="Only where a gate was not passed. The ledger keeps the gate and your reason.",
+        help_text="Only where the floor or a gate was not passed. The ledger keeps it and your reason.",
     )
-    field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "reason")
+    why_no_preview = forms.CharField(
+        required=False,
+        label="Why without a preview",
+        help_text="Needed where no preview below is current: the ledger names the previews, or this reason.",
+    )
+    field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "why_no_preview", "reason")
 
 
 def decision_arguments(request: HttpRequest, form: forms.Form) -> dict[str, Any]:
@@ -190,12 +195,12 @@ class ActivationAdmin(OperatorAdmin):
     def seen(self, activation: Activation) -> SafeString | str:
         names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in=activation.previews)}
         rows = [(names[key], sha256) for key, sha256 in activation.previews.items()]
-        return table(("For", "Preview"), rows) if rows else "None."
+        return table(("For", "Preview"), rows) if rows else f"None. {activation.why_no_preview}"
 
-    @admin.display(description="Release gates overridden")
+    @admin.display(description="Floor and release gates overridden")
     def overridden(self, activation: Activation) -> SafeString | str:
         rows = [(gate["set"], gate["reason"]) for gate in activation.despite_gates]
-        return table(("Set", "Why it was not passed"), rows) if rows else "–"
+        return table(("Floor or set", "Why it was not passed"), rows) if rows else "–"
 
     @admin.display(description="Lost operating points")
     def missing_points(self, activation: Activation) -> str:
@@ -224,7 +229,18 @@ class ActivationRequestAdmin(OperatorAdmin):
 
     list_display = ("at", "scope", "versions", "who", "status")
     list_select_related = ("for_tenant", "from_version", "to_version", "line", "by", "replaced_by")
-    fields = ("at", "scope", "versions", "keeps_points", "despite_gate", "by", "actor", "reason", "status")
+    fields = (
+        "at",
+        "scope",
+        "versions",
+        "keeps_points",
+        "despite_gate",
+        "why_no_preview",
+        "by",
+        "actor",
+        "reason",
+        "status",
+    )
     readonly_fields = fields
 
     @admin.display(description="For")
@@ -270,7 +286,7 @@ class ActivationRequestAdmin(OperatorAdmin):
             form=form,
             submit="Put into service" if waiting.percent is None else "Start the canary",
         )
-        return with_release_checks(page, waiting.to_version)
+        return with_release_checks(page, waiting.to_version, serving=waiting.from_version)
 
     def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
         waiting = get_object_or_404(ActivationRequest, pk=request_id)
@@ -284,7 +300,8 @@ class ActivationRequestAdmin(OperatorAdmin):
 
 def _explanation(waiting: ActivationRequest) -> str:
     points = "What tenants chose is kept" if waiting.keeps_points else "The version's own operating points apply"
-    gate = " It overrides the release gate." if waiting.despite_gate else ""
+    gate = " It overrides the floor and the release gates." if waiting.despite_gate else ""
+    gate += f" Without a preview: {waiting.why_no_preview.rstrip('.')}." if waiting.why_no_preview else ""
     reason = (waiting.reason or "no reason given").rstrip(".")
     return f"{waiting.who} requested it: {reason}. It replaces {reference(waiting.from_version)}. {points}.{gate}"
 

@@ -19,8 +19,9 @@ from apps.audit.services import actor_of
 from apps.core.html_tables import figure, table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
 from apps.deployment.admin.previews import PreviewForm, preview_form, render_previews, tenants_previewed
-from apps.deployment.admin.release_checks import release_gates_table, with_release_checks
+from apps.deployment.admin.release_checks import floor_table, release_gates_table, with_release_checks
 from apps.deployment.card.sections import card_sections, render_card_pdf
+from apps.deployment.release_gates import platform_version
 from apps.deployment.selectors import version_state, with_state
 from apps.deployment.services import activate_or_request, request_evaluations, request_preview, retire
 from apps.evaluation.admin.sets import jobs_table
@@ -33,7 +34,7 @@ from apps.tenants.operator_admin import OperatorAdmin, download_pdf, run_service
 class ModelVersionAdmin(OperatorAdmin):
     list_display = ("__str__", "state", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
-        "__str__", "state", "training", "measured", "gates", "jobs", "architecture", "sha256", "device_uid",
+        "__str__", "state", "training", "measured", "floor", "gates", "jobs", "architecture", "sha256", "device_uid",
         "registered", "input_space", "operating_points", "figures", "data", "card",
     )  # fmt: skip
     readonly_fields = fields
@@ -56,6 +57,10 @@ class ModelVersionAdmin(OperatorAdmin):
         return _links("admin:evaluation_evaluation_change", version.evaluations.all()[:20]) or (
             "None yet: manage.py evaluate_model"
         )
+
+    @admin.display(description="Floor")
+    def floor(self, version: ModelVersion) -> SafeString:
+        return floor_table(version, platform_version())
 
     @admin.display(description="Release gates")
     def gates(self, version: ModelVersion) -> SafeString | str:
@@ -132,7 +137,8 @@ class ModelVersionAdmin(OperatorAdmin):
         version = get_object_or_404(ModelVersion, pk=version_id)
         form = ActivationForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
-            chosen = {name: form.cleaned_data[name] for name in ("tenant", "keeps_points", "despite_gate")}
+            names = ("tenant", "keeps_points", "despite_gate", "why_no_preview")
+            chosen = {name: form.cleaned_data[name] for name in names}
             made = run_service(
                 form, activate_or_request, version=version, **chosen, **decision_arguments(request, form)
             )
@@ -170,7 +176,7 @@ class ModelVersionAdmin(OperatorAdmin):
             form=form,
             submit="Put into service",
         )
-        return with_release_checks(page, version, request_form)
+        return with_release_checks(page, version, request_form, serving=platform_version())
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)

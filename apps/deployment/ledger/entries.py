@@ -17,7 +17,6 @@ from apps.deployment.ledger.audit import record_entry
 from apps.deployment.ledger.events import publish_entry
 from apps.deployment.models import Activation, Deployment, Recalibration
 from apps.deployment.points import Point
-from apps.deployment.release_gates import ReleaseGate
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
 
@@ -31,13 +30,15 @@ class Decision:
 
     Attributes:
         second_id: the operator who confirmed it, where the platform requires a second one.
-        despite_gate: the change overrides release gates that were not passed.
+        despite_gate: the change overrides the floor and release gates that were not passed.
+        why_no_preview: why the switch was not previewed; None where nobody was asked.
     """
 
     by: Actor
     reason: str
     second_id: uuid.UUID | None = None
     despite_gate: bool = False
+    why_no_preview: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def append_entry(
     after: Chosen | None = None,
     previews: Mapping[str, str] | None = None,
     percent: int | None = None,
-    despite_gates: Sequence[ReleaseGate] = (),
+    despite_gates: Sequence[Mapping[str, Any]] = (),
     undoes: Activation | None = None,
     own_before: bool | None = None,
     recalibration: Recalibration | None = None,
@@ -104,7 +105,8 @@ def append_entry(
         points_after=_points_to_json(after or {}),
         previews=dict(previews or {}),
         percent=percent,
-        despite_gates=[gate.to_dict() for gate in despite_gates],
+        despite_gates=list(despite_gates),
+        why_no_preview="" if previews else decision.why_no_preview or "",
         undoes=undoes,
         own_before=own_before,
         change_plan=current_plan(),

@@ -19,7 +19,9 @@ def add_change_options(parser: CommandParser, *, tenant_help: str) -> None:
         "--own-points", action="store_true", help="use the version's own operating points, not what tenants chose"
     )
     parser.add_argument(
-        "--despite-gate", action="store_true", help="override release gates that were not passed; needs --reason"
+        "--despite-gate",
+        action="store_true",
+        help="override the floor and release gates that were not passed; needs --reason",
     )
     parser.add_argument("--reason", default="", help="why; kept in the ledger")
     parser.add_argument(

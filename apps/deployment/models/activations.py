@@ -148,6 +148,7 @@ class ActivationRequest(models.Model):
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share; empty: the whole service.")
     keeps_points = models.BooleanField()
     despite_gate = models.BooleanField(default=False)
+    why_no_preview = models.TextField(blank=True, default="", db_default="")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     actor = models.CharField(max_length=100)
     reason = models.TextField(blank=True)
@@ -229,8 +230,9 @@ class Activation(models.Model):
     points_before = models.JSONField(default=dict)
     points_after = models.JSONField(default=dict)
     previews = models.JSONField(default=dict, help_text="{tenant id: SHA-256} of the previews that were current.")
+    why_no_preview = models.TextField(blank=True, default="", db_default="")
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
-    # The release gates that were overridden, with their state at that time.
+    # The floor checks and release gates that were overridden, with their state at that time.
     despite_gates = models.JSONField(default=list)
     undoes = models.ForeignKey(
         "self", null=True, on_delete=models.PROTECT, related_name="+", help_text="What a rollback took back."

@@ -34,17 +34,20 @@ def activate(
     tenant: Tenant | None = None,
     keeps_points: bool = True,
     despite_gate: bool = False,
+    why_no_preview: str | None = None,
 ) -> Activation:
     """Put a version into service, for the whole platform or pinned for one tenant.
 
     Args:
         keeps_points: carry over what the tenants chose, such as a sensitivity; else the version's own points apply.
-        despite_gate: override release gates that were not passed; the ledger keeps the gates and the reason.
+        despite_gate: override the floor and release gates that were not passed; the ledger keeps them and the reason.
+        why_no_preview: why the switch was not previewed; an empty text is refused where no preview is current. None
+            where nobody was asked.
 
     Raises:
-        ConflictError: it serves there already, is retired, did not pass a release gate, or cannot keep what a tenant
-            chose; the detail says more.
-        InvalidInputError: a release gate was overridden without a reason.
+        ConflictError: it serves there already, is retired, did not pass the floor or a release gate, was not previewed,
+            or cannot keep what a tenant chose; the detail says more.
+        InvalidInputError: the floor or a release gate was overridden without a reason.
         NotPermittedError: this platform requires a second operator, so the activation must be requested.
     """
     with locked_scope(tenant) as scope:
@@ -53,17 +56,17 @@ def activate(
                 "This platform requires a second operator: request the activation, and let another one confirm it.",
                 "second-approver-needed",
             )
-        decision = Decision(by, reason, despite_gate=despite_gate)
+        decision = Decision(by, reason, despite_gate=despite_gate, why_no_preview=why_no_preview)
         return put_into_service(scope, version, decision, keeps_points=keeps_points)
 
 
 def put_into_service(scope: Scope, version: ModelVersion, decision: Decision, *, keeps_points: bool) -> Activation:
     """Do the work of `activate` inside the transaction of a scope."""
     check_can_serve(scope, version)
-    overridden = check_release_gates(version, decision)
     previous = scope.serving
+    overridden = check_release_gates(version, decision, serving=previous)
+    previews = check_preview(scope, version, decision)
     before = points_to_carry(scope, previous, version)
-    previews = current_previews(scope.tenant, previous, version)
     if previous is None or not keeps_points:
         after: Chosen = {tenant_id: {} for tenant_id in before}
     elif previous == version:
@@ -72,6 +75,23 @@ def put_into_service(scope: Scope, version: ModelVersion, decision: Decision, *,
         after = carry_over(before, previous, version)
     kept: dict[str, Any] = {"previews": previews, "despite_gates": overridden}
     return _apply(scope, version, Activation.Act.ACTIVATED, decision, before=before, after=after, **kept)
+
+
+def check_preview(scope: Scope, version: ModelVersion, decision: Decision) -> dict[str, str]:
+    """The previews of a switch that are current, as `current_previews`.
+
+    Raises:
+        ConflictError: there is none, and the decision does not say why.
+    """
+    previews = current_previews(scope.tenant, scope.serving, version)
+    is_switch = scope.serving is not None and scope.serving != version
+    if is_switch and not previews and decision.why_no_preview is not None and not decision.why_no_preview.strip():
+        raise ConflictError(
+            f"No preview shows what {version} would change there now. Preview this switch first, or say why it is not "
+            "previewed.",
+            "preview-missing",
+        )
+    return previews
 
 
 def check_can_serve(scope: Scope, version: ModelVersion) -> None:

@@ -8,7 +8,7 @@ from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
 from apps.deployment.models import Activation, ActivationRequest, Challenger, Deployment
-from apps.deployment.services.activation import activate, check_can_serve, put_into_service
+from apps.deployment.services.activation import activate, check_can_serve, check_preview, put_into_service
 from apps.deployment.services.carry_points import carry_over, points_to_carry
 from apps.deployment.services.challenge import (
     challenge,
@@ -30,11 +30,13 @@ def request_activation(
     keeps_points: bool = True,
     percent: int | None = None,
     despite_gate: bool = False,
+    why_no_preview: str | None = None,
 ) -> ActivationRequest:
     """Request an activation that another operator confirms; it replaces an open request for the same tenant.
 
     Args:
         percent: the share of a canary; None requests the whole service.
+        why_no_preview: as in `activate`.
 
     Raises:
         InvalidInputError: no operator is named, so a second one could not be recognised; or as `activate`.
@@ -46,11 +48,13 @@ def request_activation(
             "person-missing",
         )
     with locked_scope(tenant) as scope:
+        decision = Decision(by, reason, despite_gate=despite_gate, why_no_preview=why_no_preview)
         if percent is None:
             check_can_serve(scope, version)
+            check_preview(scope, version, decision)
         else:
             check_can_challenge(scope, version, percent)
-        check_release_gates(version, Decision(by, reason, despite_gate=despite_gate))
+        check_release_gates(version, decision, serving=scope.serving)
         if keeps_points and scope.serving is not None:
             # Only to refuse now what could not be confirmed later; the confirmation carries the points over.
             points = points_to_carry(scope, scope.serving, version)
@@ -65,6 +69,7 @@ def request_activation(
             percent=percent,
             keeps_points=keeps_points,
             despite_gate=despite_gate,
+            why_no_preview=why_no_preview or "",
             by_id=by.user_id,
             actor=by.name,
             reason=reason,
@@ -107,7 +112,9 @@ def approve(*, request: ActivationRequest, by: Actor) -> Activation:
                 f"{scope.serving} is in service now, not {fresh.from_version}: request the activation again."
             )
         requested_by = Actor(name=fresh.actor, user_id=fresh.by_id)
-        decision = Decision(requested_by, fresh.reason, by.user_id, fresh.despite_gate)
+        # Not asked again for a preview: the one that was current at the request may have expired since.
+        why = fresh.why_no_preview or None
+        decision = Decision(requested_by, fresh.reason, by.user_id, fresh.despite_gate, why)
         if fresh.percent is None:
             fresh.line = put_into_service(scope, fresh.to_version, decision, keeps_points=fresh.keeps_points)
         else:

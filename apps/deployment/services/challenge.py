@@ -69,7 +69,8 @@ def start_challenge(
 ) -> Activation:
     """Do the work of `challenge` inside the transaction of a scope."""
     serving = check_can_challenge(scope, version, percent)
-    overridden = check_release_gates(version, decision) if _reads_more(_running(scope.tenant), percent) else []
+    reads_more = _reads_more(_running(scope.tenant), percent)
+    overridden = check_release_gates(version, decision, serving=serving) if reads_more else []
     before = without_own_challenger(scope, points_to_carry(scope, serving, version))
     after: Chosen = {tenant_id: {} for tenant_id in before}
     previews = current_previews(scope.tenant, serving, version)

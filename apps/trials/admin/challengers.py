@@ -34,6 +34,8 @@ class ChallengeForm(ActivationForm):
     percent = forms.IntegerField(
         required=False, min_value=1, max_value=99, label="Per cent", help_text="The share of studies for a canary."
     )
+    # A trial is itself the way to see what would change.
+    why_no_preview = None  # type: ignore[assignment]
     field_order: Sequence[str] = ("tenant", "mode", "percent", "keeps_points", "despite_gate", "reason")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ from apps.inference.rollout import last_seen_of_workers, rollout
 from apps.registry.services import find_version
 
 _LOOK_SECONDS = 0.25
+_NO_REASON = "Activated by command, without a reason."
 
 
 class Command(BaseCommand):
@@ -56,6 +57,13 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"{entry.to_version} is in service{whom} (before: {entry.from_version or 'none'}).")
         print_lost_points(self, entry)
+        if entry.why_no_preview:
+            self.stderr.write(
+                self.style.WARNING(
+                    f"Warning: no preview of this switch was current. manage.py preview_switch {entry.to_version} "
+                    "--tenant SLUG shows what it changes, before the activation."
+                )
+            )
         self._follow(entry, before, options["wait"])
 
     def _follow(self, entry: Activation, before: Mapping[str, datetime], seconds: float) -> None:
@@ -91,4 +99,6 @@ def _change(options: dict[str, Any]) -> Activation | ActivationRequest:
     if options["unpin"]:
         return unpin(keeps_points=release["keeps_points"], **decision)
     version = find_version(options["version"])
-    return activate_or_request(version=version, **release, **decision)
+    return activate_or_request(
+        version=version, why_no_preview=decision["reason"].strip() or _NO_REASON, **release, **decision
+    )
