@@ -1,4 +1,8 @@
-"""What a worker does before and after it reads images: choose the image of each study, and store the results."""
+"""What a worker does before and after it reads images: choose the image of each study, and store the results.
+
+Where a tenant's AI is stopped, its jobs end without a reading, and each study gets a draft report without findings. The
+stop is looked up before an image is decoded, and again in the transaction that would store the result.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -8,6 +12,7 @@ from functools import partial
 from apps.audit.services import Actor
 from apps.core.errors import ObjectLostError
 from apps.core.transactions import again_after_deadlock
+from apps.deployment.stops import AI_STOPPED, Stops, stops_for
 from apps.inference import services as inference
 from apps.inference import shadows
 from apps.inference.image_choice import candidate_images_in_tenant, choose_image
@@ -39,7 +44,9 @@ def choose_images(claims: Sequence[Claim]) -> list[ClaimedReading]:
         own = [claim for claim in claims if claim.tenant_id == tenant_id]
         jobs = [claim for claim in own if isinstance(claim, ClaimedJob)]
         again = [claim for claim in own if isinstance(claim, ClaimedShadow)]
-        if jobs:
+        if jobs and (stops := stops_for(tenant_id)).whole is not None:
+            readings += [ClaimedReading(claim=job, refusal=_stopped(stops)) for job in jobs]
+        elif jobs:
             images = candidate_images_in_tenant(tenant_id, [job.study_id for job in jobs])
             readings += [_chosen(job, images.get(job.study_id, [])) for job in jobs]
         if again:
@@ -55,6 +62,10 @@ def _chosen(job: ClaimedJob, images: list[Instance]) -> ClaimedReading:
     if choice.instance is not None:
         reading.stored_size = choice.instance.shape
     return reading
+
+
+def _stopped(stops: Stops) -> "engine.InputCheckResult":
+    return engine.InputCheckResult(False, AI_STOPPED, stops.detail)
 
 
 def _same_image(shadow: ClaimedShadow, job: InferenceJob | None) -> ClaimedReading:
@@ -88,6 +99,9 @@ def _write_refusal(reading: ClaimedReading) -> None:
         if isinstance(claim, ClaimedShadow):
             shadows.refuse_shadow(claim=claim, code=code, reason=reading.refusal.detail)
         elif isinstance(claim, ClaimedJob):
+            if code == AI_STOPPED:
+                _end_stopped(claim, reading.refusal.detail)
+                return
             inference.reject_job(
                 job=claim,
                 code=code,
@@ -96,6 +110,16 @@ def _write_refusal(reading: ClaimedReading) -> None:
                 instance=reading.instance,
                 warnings=reading.warnings,
             )
+
+
+def _end_stopped(claim: ClaimedJob, detail: str) -> None:
+    """End a job without a reading; the report of its study can be written and signed.
+
+    No image is named, so that none counts as refused when the AI is started again.
+    """
+    job = inference.reject_job(job=claim, code=AI_STOPPED, reason=detail)
+    if job is not None:
+        create_drafts(jobs=[job])
 
 
 def write_results(readings: Sequence[ClaimedReading], version: ModelVersion) -> None:
@@ -108,7 +132,13 @@ def write_results(readings: Sequence[ClaimedReading], version: ModelVersion) -> 
 
 def _write_results(readings: Sequence[ClaimedReading], version: ModelVersion) -> None:
     with tenant_tx(readings[0].claim.tenant_id):
-        jobs = [_result(reading, reading.claim) for reading in readings if isinstance(reading.claim, ClaimedJob)]
+        stops = stops_for(readings[0].claim.tenant_id)
+        jobs = []
+        for reading in readings:
+            if isinstance(reading.claim, ClaimedJob) and stops.stop_all(reading.probabilities):
+                _end_stopped(reading.claim, stops.detail)
+            elif isinstance(reading.claim, ClaimedJob):
+                jobs.append(_result(reading, reading.claim, stops))
         if jobs:
             create_drafts(jobs=inference.complete_jobs(results=jobs, version=version))
             follow_read_instances(instance_ids=[job.instance.pk for job in jobs], by=Actor(name="worker"))
@@ -121,16 +151,16 @@ def _write_results(readings: Sequence[ClaimedReading], version: ModelVersion) ->
             shadows.complete_shadows(results=again, version=version)
 
 
-def _result(reading: ClaimedReading, claim: ClaimedJob) -> JobResult:
+def _result(reading: ClaimedReading, claim: ClaimedJob, stops: Stops) -> JobResult:
     assert reading.instance is not None
     assert reading.cams is not None
     return JobResult(
         job=claim,
         instance=reading.instance,
         instances_seen=len(reading.instances),
-        probabilities=reading.probabilities,
+        probabilities=stops.leave_out(reading.probabilities),
         varied=reading.varied,
         cams=reading.cams,
         picture=(reading.rows, reading.columns),
-        warnings=reading.warnings,
+        warnings=[*reading.warnings, *([engine.ImageWarning(AI_STOPPED, stops.detail)] if stops.labels else [])],
     )

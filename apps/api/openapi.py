@@ -29,6 +29,7 @@ _COMMON_ERRORS = {
 }
 _WITH_A_BODY = {
     "404": "There is no model version of that name.",
+    "409": "The hospital's AI is stopped.",
     "413": "The body is too large, or has too many images.",
     "415": "The body has a type or an encoding that this path does not accept.",
     "429": "You have too many concurrent requests; try again after `Retry-After` seconds.",

@@ -22,6 +22,7 @@ from apps.audit.services import actor_of, record
 from apps.core.errors import InvalidInputError, TooLargeError, UnavailableError
 from apps.core.metrics import PREDICTIONS
 from apps.deployment.selectors import recalibration_for, thresholds_for
+from apps.deployment.stops import stops_for
 from apps.inference.prediction import ImageFile, prediction_json, read_files
 from apps.inference.reader import ImageReading, predict_preprocessed
 from apps.inference.serving import RequestedVersion, image_reader, predict_limits, requested_version
@@ -145,6 +146,7 @@ def _entries(
         "thresholds": thresholds_for(loaded.version, tenant_id),
         "recalibration": recalibration_for(loaded.version, tenant_id),
         "heatmaps": heatmaps,
+        "stops": stops_for(tenant_id),
     }
     return [prediction_json(each, **arguments) | notice for each in readings]
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from apps.core.work_queue import JobState
+from apps.deployment.stops import AI_STOPPED
 from apps.inference.calls import AbnormalCall, localisation_text
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import RECEIVED
@@ -108,6 +109,13 @@ def _read_instance(job: InferenceJob | None) -> str | None:
     return job.instance.sop_instance_uid
 
 
+def _reader(job: InferenceJob | None) -> str | None:
+    """The version that the job is for; None where the AI was stopped, because then none has read."""
+    if job is None or job.model_version is None or job.reason_code == AI_STOPPED:
+        return None
+    return str(job.model_version)
+
+
 def _result(study: Study, job: InferenceJob | None, report: ReportState) -> StudyResult:
     uid = study.study_instance_uid
     localised = job.model_version.localised if job and job.model_version else []
@@ -121,7 +129,7 @@ def _result(study: Study, job: InferenceJob | None, report: ReportState) -> Stud
         read_instance_uid=_read_instance(job),
         reason=(job.reason or None) if job else None,
         reason_code=(job.reason_code or None) if job else None,
-        model_version=str(job.model_version) if job and job.model_version else None,
+        model_version=_reader(job),
         abnormal=job.abnormal if job else None,
         findings=[
             FindingResult(

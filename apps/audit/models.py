@@ -33,6 +33,8 @@ class AuditEvent(TenantModel):
         MODEL_CANARY = "model.canary", "Canary started or changed"
         MODEL_SHADOW = "model.shadow", "Shadow started"
         MODEL_CHALLENGE_ENDED = "model.challenge_ended", "Canary or shadow ended"
+        AI_STOPPED = "ai.stopped", "AI stopped"
+        AI_STARTED = "ai.started", "AI started again"
         STUDIES_REQUEUED = "studies.requeued", "Studies queued to be read once more"
         DATA_EXPORTED = "data.exported", "Data exported"
         REQUEST_REFUSED = "request.refused", "Request refused"

@@ -31,7 +31,8 @@ class FloorCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """The check as the ledger keeps it, in the keys of a release gate."""
-        return {"set": f"Floor: {self.rule}", "serving": str(self.serving), "reason": self.reason}
+        serving = str(self.serving) if self.serving else None
+        return {"set": f"Floor: {self.rule}", "serving": serving, "reason": self.reason}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from apps.deployment.models import Recalibration
+from apps.deployment.stops import AI_STOPPED, NO_STOPS, Stops
 from apps.inference.calls import abnormal_call, abnormal_json, calls, localisation_text, recalibrated
 from apps.inference.reader import ImageReader, ImageReading
 from apps.inference.rendering import overlay_uri
@@ -72,27 +73,32 @@ def prediction_json(
     thresholds: Mapping[str, float | None],
     heatmaps: bool = False,
     recalibration: Recalibration | None = None,
+    stops: Stops = NO_STOPS,
 ) -> dict[str, Any]:
     """The JSON of one image in the public contract: a refused image has a reason and no findings.
 
     Args:
         thresholds: the operating point of each finding (``deployment.selectors.thresholds_for``); None where missing.
         recalibration: the tenant's, which moves probabilities and thresholds alike after the findings were flagged.
+        stops: the tenant's stops; a finding that is stopped is left out, with a warning.
     """
     findings = []
     called = recalibrated(calls(reading.probabilities, thresholds, version.margins, reading.varied), recalibration)
     for index, call in enumerate(called):
+        if call.label in stops.labels:
+            continue
         finding = {**vars(call), "localisation": localisation_text(call.label in version.localised)}
         if heatmaps:
             finding["heatmap"] = _heatmap(reading, index, finding, predictor.manifest)
         findings.append(finding)
     checked = reading.input_check
+    warnings = [*reading.warnings, *([engine.ImageWarning(AI_STOPPED, stops.detail)] if stops.labels else [])]
     return {
         "file": reading.name,
         "model_version": str(version),
         "gate": {"accepted": checked.accepted, "reason": checked.reason, "detail": checked.detail},
-        "warnings": [{"code": each.code, "detail": each.detail} for each in dict.fromkeys(reading.warnings)],
-        "abnormal": abnormal_json(abnormal_call(reading.probabilities, version.abnormal_score)),
+        "warnings": [{"code": each.code, "detail": each.detail} for each in dict.fromkeys(warnings)],
+        "abnormal": abnormal_json(abnormal_call(stops.leave_out(reading.probabilities), version.abnormal_score)),
         "findings": sorted(findings, key=lambda finding: -float(finding["probability"])),
     }
 

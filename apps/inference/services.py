@@ -214,11 +214,14 @@ def reject_job(
     job: ClaimedJob,
     code: str,
     reason: str,
-    instances_seen: int,
+    instances_seen: int | None = None,
     instance: Instance | None = None,
     warnings: Sequence[engine.ImageWarning] = (),
 ) -> InferenceJob | None:
     """End a held job with a reason that users see: the model must not score the image.
+
+    Args:
+        instances_seen: how many images the study had when one was chosen; None where none was to be chosen.
 
     Returns:
         The job; None where the claim was lost.
@@ -228,7 +231,11 @@ def reject_job(
     if row is None:
         return None
     READINGS.reject(job=row, code=code, reason=reason, instance=instance, warnings=_stored(warnings))
-    if instance is not None or Instance.objects.filter(series__study=row.study_id).count() != instances_seen:
+    row.reason_code, row.reason = code, reason
+    has_more = (
+        instances_seen is not None and Instance.objects.filter(series__study=row.study_id).count() != instances_seen
+    )
+    if instance is not None or has_more:
         request_reading_if_due(study_id=row.study_id, priority=row.priority)
     return row
 

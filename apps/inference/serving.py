@@ -12,8 +12,9 @@ from uuid import UUID
 
 from django.conf import settings
 
-from apps.core.errors import TooManyRequestsError, UnavailableError
+from apps.core.errors import ConflictError, TooManyRequestsError, UnavailableError
 from apps.deployment.selectors import deployments, nameable_versions
+from apps.deployment.stops import AI_STOPPED, stops_for
 from apps.inference.reader import ImageReader
 from apps.inference.rendering import sandbox
 from apps.inference.version_cache import DeploymentScope, LoadedVersion, Loading, VersionCache
@@ -152,8 +153,16 @@ def requested_version(reference: str | None, tenant_id: UUID) -> RequestedVersio
 
     Raises:
         InvalidInputError, NotFoundError: there is no such version, or the tenant may not name it.
+        ConflictError: the AI is stopped for the tenant.
         UnavailableError: none is in service.
     """
+    stop = stops_for(tenant_id).whole
+    if stop is not None:
+        raise ConflictError(
+            f"AI stopped since {stop.since:%Y-%m-%d %H:%M} UTC. An administrator of your hospital, or the operator, "
+            "can start it again.",
+            AI_STOPPED,
+        )
     if reference is not None:
         return RequestedVersion(find_version(reference, among=nameable_versions(tenant_id)), is_named=True)
     pointers = deployments()

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.core.work_queue import OPEN_STATES, JobState
+from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.rejections import MAY_REJECT
 from apps.inference.selectors import RECEIVED, latest_job
@@ -115,7 +116,12 @@ class StudyPage:
     def has_draft_of_this_result(self) -> bool:
         """Whether the draft is about the result that the page shows, and not about an earlier one."""
         same = self.draft is not None and self.job is not None and self.draft.job_id == self.job.pk
-        return same and self.status == JobState.COMPLETE
+        return same and (self.status == JobState.COMPLETE or self.is_ai_stopped)
+
+    @property
+    def is_ai_stopped(self) -> bool:
+        """Whether the study was not read because the AI was stopped."""
+        return self.job is not None and self.job.reason_code == AI_STOPPED
 
     @property
     def can_review(self) -> bool:

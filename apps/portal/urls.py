@@ -3,6 +3,7 @@
 from django.urls import path
 
 from apps.portal.views import (
+    ai_service,
     change_plan,
     drift,
     images,
@@ -48,6 +49,11 @@ urlpatterns = [
     path("quick-check/", quick_check.quick_check, name="quick-check"),
     path("trial/", trial.trial, name="trial"),
     path("trial/disagreement.csv", trial.export, name="trial-csv"),
+    path("ai/", ai_service.ai_service, name="ai"),
+    path("ai/stop/", ai_service.stop, name="ai-stop"),
+    path("ai/start/", ai_service.start, name="ai-start"),
+    path("ai/notice/", ai_service.dismiss, name="ai-dismiss"),
+    path("ai/changes/<int:number>/", ai_service.change, name="ai-change"),
     path("operating-points/", points.points, name="points"),
     path("operating-points/<str:label>/", points.point, name="point"),
     path("probabilities/", probabilities.probabilities, name="probabilities"),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from apps.core.work_queue import JobState
+from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import RECEIVED, studies_with_status
 from apps.registry import engine
@@ -154,9 +155,11 @@ def worklist_page(query: WorklistQuery) -> WorklistPage:
 def _filtered(query: WorklistQuery) -> "QuerySet[Any]":
     latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id").values("id")[:1]
     top = Finding.objects.filter(job_id=OuterRef("latest_job"), label=OuterRef("top_label"))
+    stopped = Q(reason_code=AI_STOPPED) | Q(warnings__contains=[{"code": AI_STOPPED}])
     studies: QuerySet[Any] = with_report_state(studies_with_status()).annotate(
         latest_job=Subquery(latest),
         top_threshold=Subquery(top.values("threshold")[:1]),
+        ai_stopped=Exists(InferenceJob.objects.filter(stopped, pk=OuterRef("latest_job"))),
     )
     if query.status:
         wanted = {"waiting": WAITING, "attention": ATTENTION}.get(query.status, (query.status,))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apps.core.work_queue import OPEN_STATES, JobState
+from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import Heatmap, latest_job
 from apps.inference.warnings import CodedWarning, warnings_of
@@ -67,6 +68,7 @@ class ReportContents:
     image_rejected: str = ""
     is_in_conflict: bool = False
     original_signed_at: datetime.datetime | None = None
+    ai_stopped: str = ""
 
     @property
     def is_preliminary(self) -> bool:
@@ -131,6 +133,7 @@ def contents_of(report: Report) -> ReportContents:
         image_rejected=_image_rejected(job),
         is_in_conflict=is_in_conflict(report.study_id),
         original_signed_at=_original_signed_at(report),
+        ai_stopped=job.reason if job.reason_code == AI_STOPPED else "",
     )
 
 

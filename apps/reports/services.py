@@ -13,6 +13,7 @@ from apps.core.errors import ConflictError, InvalidInputError, NotFoundError, Ou
 from apps.core.identifiers import uuid7
 from apps.core.text import clean_text
 from apps.core.work_queue import OPEN_STATES, JobState
+from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import latest_job
 from apps.reports.contents import contents_of
@@ -44,12 +45,14 @@ on conflict (tenant_id, study_id) do update set job_id = excluded.job_id
 def create_drafts(*, jobs: Sequence[InferenceJob]) -> None:
     """Give the studies of complete jobs a preliminary report, in the transaction that completed them.
 
+    So do jobs that ended because the AI is stopped: their report has no findings of it.
+
     A preliminary report on an earlier job becomes one on the new job; a signed report stays beside the draft.
 
     Raises:
         ConflictError: a job has no result.
     """
-    if any(job.state != JobState.COMPLETE for job in jobs):
+    if any(job.state != JobState.COMPLETE and job.reason_code != AI_STOPPED for job in jobs):
         raise ConflictError("Only a complete reading has a report.", "reading-not-complete")
     if not jobs:
         return

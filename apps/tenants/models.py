@@ -65,6 +65,9 @@ class Membership(TenantModel):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     user_is_staff = models.BooleanField(default=False, db_default=False, editable=False)
     role = models.CharField(max_length=20, choices=Role)
+    notice_seen = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Number of the last ledger entry whose notice the person dismissed."
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantModel.Meta):

@@ -135,6 +135,11 @@ def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
         Membership.objects.update_or_create(user_id=user_id, defaults={"role": role})
 
 
+def dismiss_notice(*, membership: Membership, number: int) -> None:
+    """Show a member no more notices of changes up to this entry of the ledger."""
+    Membership.objects.filter(pk=membership.pk, notice_seen__lt=number).update(notice_seen=number)
+
+
 def sees_findings(membership: Membership | None) -> bool:
     """Whether a user may see findings and the contents of reports: radiologists only.
 

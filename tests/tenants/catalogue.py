@@ -26,6 +26,7 @@ PLATFORM_TABLES = {
     "django_content_type": "Django's",
     "django_migrations": "Django's",
     "django_session": "opaque sessions by random key; the tenant inside is checked against the membership",
+    "deployment_aistop": "where the AI is stopped: read by workers and the operator's console for any tenant",
     "inference_servedturn": "how far the queue is, one number for each priority",
     "inference_worker": "machines of the platform",
     "registry_activation": "ledger of which version served whom",
@@ -50,6 +51,7 @@ PLATFORM_TABLES = {
 
 # Rows of the platform that name a tenant (never in a column `tenant_id`, which promises isolation), and why they may.
 ABOUT_TENANTS = {
+    "deployment_aistop": "as the operating points; no study in it",
     "deployment_appliedrecalibration": "as operating points",
     "deployment_driftreference": "as the weeks that are compared with it",
     "deployment_driftweek": "a hospital's figures, which operators watch",

@@ -6,11 +6,13 @@ from apps.deployment.admin.drift import DriftReferenceAdmin, DriftWeekAdmin
 from apps.deployment.admin.offers import OfferAdmin
 from apps.deployment.admin.previews import PreviewJobAdmin, SwitchPreviewAdmin
 from apps.deployment.admin.recalibrations import RecalibrationAdmin
+from apps.deployment.admin.stops import AiStopAdmin
 from apps.deployment.admin.versions import ModelVersionAdmin
 
 __all__ = [
     "ActivationAdmin",
     "ActivationRequestAdmin",
+    "AiStopAdmin",
     "ChangePlanAdmin",
     "DeploymentAdmin",
     "DriftReferenceAdmin",

@@ -77,7 +77,7 @@ def redirect_after_change(
     page.log_change(request, made.to_version, f"{made.get_act_display()}, {made.scope}: {made.reason}")
     if warning := lost_points_warning(made):
         messages.warning(request, warning)
-    if made.act in Activation.ASIDE:
+    if made.act in Activation.TRIALS:
         messages.success(request, f"{made.to_version}, {made.scope}: {made.get_act_display().lower()}.")
         return HttpResponseRedirect(reverse("admin:deployment_challenger_changelist"))
     messages.success(
@@ -172,8 +172,8 @@ class ActivationAdmin(OperatorAdmin):
     list_display = ("number", "at", "scope", "act", "versions", "who", "reason")
     list_filter = ("act", ("for_tenant", ScopeFilter))
     fields = (
-        "number", "at", "scope", "act", "percent", "from_version", "to_version", "by", "actor", "second", "reason",
-        "change_plan", "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
+        "number", "at", "scope", "act", "percent", "label", "from_version", "to_version", "by", "actor", "second",
+        "reason", "change_plan", "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
         "thresholds", "chosen",
     )  # fmt: skip
     readonly_fields = fields

@@ -16,10 +16,12 @@ from apps.deployment.models.change_plans import ChangePlan
 from apps.deployment.models.drift import DriftReference, DriftWeek
 from apps.deployment.models.previews import PreviewJob
 from apps.deployment.models.recalibrations import AppliedRecalibration, Recalibration
+from apps.deployment.models.stops import AiStop
 
 __all__ = [
     "Activation",
     "ActivationRequest",
+    "AiStop",
     "AppliedRecalibration",
     "Challenger",
     "ChangePlan",

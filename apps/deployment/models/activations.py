@@ -214,9 +214,12 @@ class Activation(models.Model):
         CANARY = "canary", "Canary started or changed"
         CHALLENGE_ENDED = "challenge-ended", "Challenger ended"
         RECALIBRATED = "recalibrated", "Probabilities recalibrated"
+        AI_STOPPED = "ai-stopped", "AI stopped"
+        AI_STARTED = "ai-started", "AI started again"
 
     # Entries that change neither the version in service nor its operating points.
-    ASIDE: ClassVar = (Act.RETIRED, Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED, Act.RECALIBRATED)
+    TRIALS: ClassVar = (Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED)
+    ASIDE: ClassVar = (Act.RETIRED, *TRIALS, Act.RECALIBRATED, Act.AI_STOPPED, Act.AI_STARTED)
     LETS_READ: ClassVar = (Act.ACTIVATED, Act.ROLLED_BACK, Act.UNPINNED, Act.CANARY)
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -232,6 +235,9 @@ class Activation(models.Model):
     previews = models.JSONField(default=dict, help_text="{tenant id: SHA-256} of the previews that were current.")
     why_no_preview = models.TextField(blank=True, default="", db_default="")
     percent = models.PositiveSmallIntegerField(null=True, help_text="A canary's share of the studies.")
+    label = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="The only finding of a stop."
+    )
     # The floor checks and release gates that were overridden, with their state at that time.
     despite_gates = models.JSONField(default=list)
     undoes = models.ForeignKey(

@@ -16,6 +16,7 @@ from apps.deployment.services.evaluations import request_evaluations
 from apps.deployment.services.offers import offer, withdraw_offer
 from apps.deployment.services.previews import PREVIEWS, held_preview, note_progress, request_preview
 from apps.deployment.services.recalibrate import apply_recalibration, propose_recalibration, undo_recalibration
+from apps.deployment.services.stops import start_ai, stop_ai
 
 __all__ = [
     "PREVIEWS",
@@ -37,6 +38,8 @@ __all__ = [
     "retire",
     "roll_back",
     "set_points",
+    "start_ai",
+    "stop_ai",
     "undo_recalibration",
     "unpin",
     "withdraw_offer",

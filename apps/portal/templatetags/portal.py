@@ -1,13 +1,18 @@
 """Template tags and filters that format values for the portal's pages."""
 
 import re
+from typing import Any
 
 from django import template
+from django.template import Context
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from apps.deployment.ledger.service_history import latest_version_change
+from apps.deployment.stops import stops_for
 from apps.registry import engine
+from apps.tenants.models import Membership
 
 register = template.Library()
 
@@ -32,6 +37,20 @@ def icon(name: str) -> SafeString:
         static("img/icons.svg"),
         name,
     )
+
+
+@register.inclusion_tag("portal/_ai_banners.html", takes_context=True)
+def ai_banners(context: Context) -> dict[str, Any]:
+    """The stops of the AI in force, and the latest change of version that the member has not dismissed."""
+    membership = context["membership"]
+    # The session's row is read by a role that does not see these columns.
+    member = Membership.objects.filter(pk=membership.pk).values_list("notice_seen", "created").first()
+    tenant_id = membership.tenant_id
+    return {
+        "stops": stops_for(tenant_id),
+        "change": latest_version_change(tenant_id, after=member[0], since=member[1]) if member else None,
+        "csrf_token": context.get("csrf_token"),
+    }
 
 
 @register.filter
