@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.alarms import is_normal
 from ml.bootstrap import Draws, bootstrap_shares, share_interval
 from ml.labels import LABELS
 from ml.metrics import MetricUndefined, brier, calibration_bins, calibration_error, evaluate, operating_curve, roc_curve
@@ -27,6 +28,7 @@ class Scored:
         thresholds: operating point of each label, or None.
         calibration: of each label.
         threshold_notes: why a label has no operating point.
+        all_truth: as `truth`, where that hides labels that the version was not trained on.
     """
 
     truth: NDArray[np.float64]
@@ -35,6 +37,13 @@ class Scored:
     thresholds: Mapping[str, Threshold | None]
     calibration: Mapping[str, Platt]
     threshold_notes: Mapping[str, str]
+    all_truth: NDArray[np.float64] | None = None
+
+    @property
+    def normal(self) -> NDArray[np.bool_]:
+        """(N,): True where every label is known, and none is present."""
+        truth = self.truth if self.all_truth is None else self.all_truth
+        return is_normal(truth)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """Figures for subgroups by sex, age band and view, at the same thresholds for all groups.
 
 A gap compares a group with all other images whose attribute is known. Underdiagnosis is the share of images with a
-finding on which no label reaches its operating point (Seyyed-Kalantari et al. 2021).
+finding on which no label reaches its operating point (Seyyed-Kalantari et al. 2021); overdiagnosis is the share of
+images without any finding on which one does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,9 +127,8 @@ def _missed(scored: Scored, mask: NDArray[np.bool_], draws: Draws) -> dict[str, 
     """Underdiagnosis, and alarms on images without any finding; labels without a threshold never raise an alarm."""
     any_called = np.asarray((scored.called > 0).any(axis=1))
     finding = np.asarray((scored.truth > 0).any(axis=1))
-    none = np.asarray((scored.truth == 0).all(axis=1))
     result: dict[str, Any] = {}
-    for name, hits, among in (("underdiagnosis", ~any_called, finding), ("overdiagnosis", any_called, none)):
+    for name, hits, among in (("underdiagnosis", ~any_called, finding), ("overdiagnosis", any_called, scored.normal)):
         chosen = among & mask
         samples = bootstrap_shares(hits[:, None], chosen[:, None], draws)[:, 0]
         result |= share(name, hits, chosen, samples, draws)

@@ -19,8 +19,8 @@ _FORM_NAMES = {
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
-    """Every table of a report: findings, operating points, subgroups, localisation where it was run, Table 3."""
-    tables = [findings_table(report), operating_table(report), subgroup_table(report)]
+    """Every table of a report; localisation where it was run."""
+    tables = [findings_table(report), operating_table(report), *alarm_tables(report), subgroup_table(report)]
     if report["localisation"]:
         tables.append(localisation_table(report))
     return [*tables, table3(report)]
@@ -89,8 +89,25 @@ def operating_table(report: Mapping[str, Any]) -> Table:
     return Table("At the stored operating points", headers, tuple(rows), tuple(notes))
 
 
+def alarm_tables(report: Mapping[str, Any]) -> list[Table]:
+    """The share of normal films that is flagged, in all, by view and by finding; none in earlier releases' reports."""
+    found = report.get("normals_flagged")
+    if not found:
+        return []
+    rows = [("All", with_interval(found["share"], found["ci95"]))]
+    rows += [(f"view {view}", number(share)) for view, share in found["by_view"].items()]
+    rows += [(label, number(share)) for label, share in found["by_label"].items()]
+    notes = [f"{found['n']} films are normal: all findings are known to be absent. By sex and age: see Subgroups."]
+    if report["findings_flagged"]["n"]:
+        notes.append(
+            f"Of {report['findings_flagged']['n']} films with a finding, {number(report['findings_flagged']['share'])} "
+            "are flagged for any."
+        )
+    return [Table("Alarms on normal films", ("Films or finding", "Share flagged"), tuple(rows), tuple(notes))]
+
+
 def subgroup_table(report: Mapping[str, Any]) -> Table:
-    """Each group's ranking, underdiagnosis and largest gap of sensitivity."""
+    """Each group's ranking, underdiagnosis, overdiagnosis and largest gap of sensitivity."""
     rows, notes = [], []
     for family, found in report["subgroups"].items():
         for name, group in found["groups"].items():
@@ -102,18 +119,23 @@ def subgroup_table(report: Mapping[str, Any]) -> Table:
                     with_interval(group["mean_auroc"], group["ci95"]),
                     with_interval(group["mean_auroc_common"], group["ci95_common"]),
                     with_interval(group["underdiagnosis"], group["underdiagnosis_ci95"]),
+                    with_interval(group["overdiagnosis"], group["overdiagnosis_ci95"]),
                     f"{gap['gap']:+.2f} {gap['label']} (n+ {gap['positives']})" if gap else ABSENT,
                 )
             )
             if group["gaps_to_disclose"]:
                 notes.append(f"{family} {name}: sensitivity differs in {', '.join(group['gaps_to_disclose'])}.")
         notes.append(f"{family}: {len(found['common_labels'])} labels have enough films in each group.")
-    headers = ("Group", "Films (patients)", "Mean AUROC", "Mean, common labels", "Underdiagnosis", "Largest gap")
+    headers = (
+        "Group", "Films (patients)", "Mean AUROC", "Mean, common labels", "Underdiagnosis", "Overdiagnosis",
+        "Largest gap",
+    )  # fmt: skip
     notes += [
         (
             "Only the mean over common labels compares groups. Gap: sensitivity in the group minus that of all "
             f"others, at the shared threshold; named above where over {DISCLOSED_GAP} with {DISCLOSED_POSITIVES} "
-            "positives or more. Underdiagnosis: films with a finding on which no label reaches its threshold."
+            "positives or more. Underdiagnosis: films with a finding on which no label reaches its threshold. "
+            "Overdiagnosis: films without any finding on which one does."
         ),
     ]
     return Table("Subgroups", headers, tuple(rows), tuple(notes))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.alarms import alarms
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
 from ml.data import Box, read_boxes
 from ml.evaluation.figures import Scored, classification
@@ -44,9 +45,10 @@ def evaluate_version(
 
     Returns:
         JSON-ready figures: the keys of `ml.evaluation.figures.classification`, and "model", "split" {"id", "sha256",
-        "films"}, "subgroups", "abnormal" and "uncertain" (None where the version has no such part), "localisation" by
-        label with its "localisation_details" (empty with a "localisation_note"), "gate" (the input check), "method",
-        "bootstrap" (for `paired_difference`) and "not_run", a list of what these figures do not cover.
+        "films"}, "normals_flagged" and "findings_flagged" (of `alarms`), "subgroups", "abnormal" and "uncertain" (None
+        where the version has no such part), "localisation" by label with its "localisation_details" (empty with a
+        "localisation_note"), "gate" (the input check), "method", "bootstrap" (for `paired_difference`) and "not_run",
+        a list of what these figures do not cover.
 
     Raises:
         EvaluationRefused: the version has seen patients of the list.
@@ -63,10 +65,15 @@ def evaluate_version(
     draws = Draws.of(scored.patients, rounds, SEED)
     ranking = bootstrap_ranking(scored.truth, scored.logits, draws)
     located, why_missing = _localise(predictor.manifest, image_list, boxes, all_boxes, outputs, rounds)
+    truth, views = np.asarray(image_list.truth), [record.view for record in image_list.records]
+    flagged = alarms(scored.called > 0, truth, views, LABELS)
+    findings_flagged = flagged.pop("findings_flagged")
     report = {
         "model": describe_model(predictor),
         "split": {"id": image_list.split_id, "sha256": image_list.sha256, "films": len(image_list.names)},
         **classification(scored, draws, ranking),
+        "normals_flagged": flagged,
+        "findings_flagged": findings_flagged,
         "subgroups": subgroups(scored, image_list.records, draws),
         "abnormal": abnormal_figures(predictor.manifest, scored, image_list.truth, draws),
         "uncertain": uncertain_figures(predictor.manifest, scored),
@@ -121,6 +128,7 @@ def score_images(manifest: Manifest, image_list: ImageList, outputs: VersionOutp
         {label: manifest.thresholds.get(label) for label in LABELS},
         {label: manifest.calibration.get(label, Platt()) for label in LABELS},
         {label: UNTRAINED for label in LABELS if label not in manifest.labels} | dict(manifest.threshold_notes),
+        np.asarray(image_list.truth, dtype=np.float64),
     )
 
 
