@@ -161,6 +161,7 @@ def _result(reading: ClaimedReading, claim: ClaimedJob, stops: Stops) -> JobResu
         probabilities=stops.leave_out(reading.probabilities),
         varied=reading.varied,
         cams=reading.cams,
+        thorax=reading.thorax,
         picture=(reading.rows, reading.columns),
         warnings=[*reading.warnings, *([engine.ImageWarning(AI_STOPPED, stops.detail)] if stops.labels else [])],
     )

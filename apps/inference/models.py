@@ -146,7 +146,11 @@ class Finding(TenantModel):
 
 
 class HeatmapGrids(TenantModel):
-    """The class activation maps of a job: little-endian half floats (labels, grid rows, grid columns), in logits."""
+    """The class activation maps of a job: little-endian half floats (labels, grid rows, grid columns), in logits.
+
+    After the maps of the labels comes one more plane: the share of each cell inside the thorax, from 0 to 1. Jobs from
+    before it was measured lack it.
+    """
 
     job = TenantForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="heatmaps")
     data = models.BinaryField()

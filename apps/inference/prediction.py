@@ -109,4 +109,6 @@ def _heatmap(reading: ImageReading, index: int, finding: dict[str, Any], manifes
     if not alpha:
         return None
     geometry = engine.Geometry.of(reading.rows, reading.columns, manifest.input_space)
-    return overlay_uri(reading.cams[index], manifest.cam_scale[finding["label"]], alpha, geometry)
+    cam = reading.cams[index]
+    inside = None if reading.thorax is None else engine.share_inside(reading.thorax, cam.shape)
+    return overlay_uri(cam, manifest.cam_scale[finding["label"]], alpha, geometry, inside)

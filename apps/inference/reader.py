@@ -61,6 +61,7 @@ class ImageReading:
         reached_input_check: whether the input check decided; False where the image could not be read.
         decoding: the decoder's answer, from `ImageReader.start_decoding` on.
         input_tensor: uint8 (S, S), from decoding until the network has computed it.
+        thorax: where the input shows the thorax, as in `engine.LoadedInput`; None where the caller preprocessed it.
         rows, columns: the size of the displayed image, for its heatmaps.
         warnings: what a reader should know about the image.
         probabilities: calibrated, 0 to 1, by label.
@@ -77,6 +78,7 @@ class ImageReading:
     reached_input_check: bool = False
     decoding: "Future[engine.LoadedInput] | None" = None
     input_tensor: NDArray[np.uint8] | None = None
+    thorax: NDArray[np.uint8] | None = None
     rows: int = 0
     columns: int = 0
     warnings: Sequence[engine.ImageWarning] = ()
@@ -212,6 +214,7 @@ def finish_decoding(readings: Sequence[ImageReading], deadline: float | None = N
             ) from error
         else:
             reading.input_tensor, reading.rows, reading.columns = loaded.tensor_u8, loaded.rows, loaded.columns
+            reading.thorax = loaded.thorax
             reading.warnings = (*loaded.warnings, *reading.warnings)
         reading.decoding = None
 

@@ -72,17 +72,28 @@ def is_same_instance(one: Path, other: Path) -> bool:
 
 def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
     """A finding's map as a transparent PNG in the image's proportions, on the version's fixed scale."""
-    return _overlay_png(heatmap.grid, heatmap.scale, heatmap.opacity, heatmap.geometry, max_side)
+    return _overlay_png(heatmap.grid, heatmap.scale, heatmap.opacity, heatmap.geometry, heatmap.inside, max_side)
 
 
-def overlay_uri(grid: NDArray[Any], scale: "engine.CamScale", opacity: float, geometry: "engine.Geometry") -> str:
+def overlay_uri(
+    grid: NDArray[Any],
+    scale: "engine.CamScale",
+    opacity: float,
+    geometry: "engine.Geometry",
+    inside: NDArray[Any] | None,
+) -> str:
     """A map as a data URI (RFC 2397) of a small PNG: a larger one would not show more of the coarse grid."""
-    png = _overlay_png(grid, scale, opacity, geometry, OVERLAY_SIDE)
+    png = _overlay_png(grid, scale, opacity, geometry, inside, OVERLAY_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _overlay_png(
-    grid: NDArray[Any], scale: "engine.CamScale", opacity: float, geometry: "engine.Geometry", max_side: int
+    grid: NDArray[Any],
+    scale: "engine.CamScale",
+    opacity: float,
+    geometry: "engine.Geometry",
+    inside: NDArray[Any] | None,
+    max_side: int,
 ) -> bytes:
     factor = min(1.0, max_side / max(geometry.rows, geometry.columns))
     rgba = engine.heatmap_rgba(
@@ -92,6 +103,7 @@ def _overlay_png(
         geometry,
         rows=max(1, round(geometry.rows * factor)),
         columns=max(1, round(geometry.columns * factor)),
+        inside=inside,
     )
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", compress_level=3)

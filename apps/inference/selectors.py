@@ -62,7 +62,10 @@ def latest_job(study: Study) -> InferenceJob | None:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """The data to draw one finding's map: the grid in logits, and the fixed scale of the version that computed it."""
+    """The data to draw one finding's map: the grid in logits, and the fixed scale of the version that computed it.
+
+    ``inside`` is the share of each cell inside the thorax; None in jobs from before it was measured.
+    """
 
     finding: Finding
     instance: Instance
@@ -70,12 +73,13 @@ class Heatmap:
     scale: "engine.CamScale"
     geometry: "engine.Geometry"
     opacity: float
+    inside: NDArray[np.float16] | None = None
     has_known_sides: bool = True
 
     @property
     def zone(self) -> str | None:
         """The name of the zone with the strongest contribution; None where there is none or the sides are unknown."""
-        return engine.zone(self.grid, self.scale) if self.has_known_sides else None
+        return engine.zone(self.grid, self.scale, self.inside) if self.has_known_sides else None
 
 
 def get_heatmap(*, study: Study, label: str) -> Heatmap:
@@ -90,32 +94,45 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
     if job is None or finding is None or grids is None or job.instance is None or job.model_version is None:
         raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams, geometry = displayed_maps(job, grids, manifest.input_space)
+    maps = displayed_maps(job, grids, manifest)
     return Heatmap(
         finding=finding,
         instance=job.instance,
-        grid=cams[manifest.labels.index(label)],
+        grid=maps.cams[manifest.labels.index(label)],
         scale=manifest.cam_scale[label],
-        geometry=geometry,
+        geometry=maps.geometry,
         opacity=engine.opacity(finding.probability, finding.threshold),
+        inside=maps.inside,
         has_known_sides=has_known_sides(job),
     )
 
 
-def displayed_maps(
-    job: InferenceJob, grids: HeatmapGrids, space: "engine.InputSpace"
-) -> "tuple[NDArray[np.float16], engine.Geometry]":
-    """A job's maps (labels, rows, columns), and the geometry of the displayed image in the model's input.
+@dataclass(frozen=True)
+class DisplayedMaps:
+    """A job's maps (labels, rows, columns) in logits, the geometry of the displayed image in the model's input, and the
+    share of each cell inside the thorax, or None."""
+
+    cams: NDArray[np.float16]
+    geometry: "engine.Geometry"
+    inside: NDArray[np.float16] | None
+
+
+def displayed_maps(job: InferenceJob, grids: HeatmapGrids, manifest: "engine.Manifest") -> DisplayedMaps:
+    """A job's maps as they lie on the displayed image.
 
     Jobs from before images were turned have maps of the stored image; they are turned here, as the image is.
     """
     assert job.instance is not None
-    cams = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
-    if job.picture_rows is not None and job.picture_columns is not None:
-        return cams, engine.Geometry.of(job.picture_rows, job.picture_columns, space)
-    turn, _ = engine.read_orientation(job.instance.attributes.get("PatientOrientation", ""))
-    turned = np.stack([turn.apply(cam) for cam in cams])
-    return turned, engine.Geometry.of(*turn.size(*job.instance.shape), space)
+    planes = np.frombuffer(grids.data, dtype="<f2").reshape(-1, grids.grid_rows, grids.grid_columns)
+    shape, space = (job.picture_rows, job.picture_columns), manifest.input_space
+    if shape[0] is not None and shape[1] is not None:
+        geometry = engine.Geometry.of(shape[0], shape[1], space)
+    else:
+        turn, _ = engine.read_orientation(job.instance.attributes.get("PatientOrientation", ""))
+        planes = np.stack([turn.apply(plane) for plane in planes])
+        geometry = engine.Geometry.of(*turn.size(*job.instance.shape), space)
+    labels = len(manifest.labels)
+    return DisplayedMaps(planes[:labels], geometry, planes[labels] if len(planes) > labels else None)
 
 
 def live_workers() -> "QuerySet[Worker]":

@@ -120,7 +120,8 @@ class JobResult:
     """The network's output for a job's image: probabilities by label, and class activation maps in logits.
 
     ``picture`` has the rows and columns of the displayed image; ``warnings`` are those of the decoding; ``varied`` are
-    the probabilities of the image mirrored and zoomed, where they were computed.
+    the probabilities of the image mirrored and zoomed, where they were computed; ``thorax`` is where the network's
+    input shows the thorax, as in ``engine.LoadedInput``.
     """
 
     job: ClaimedJob
@@ -131,6 +132,13 @@ class JobResult:
     picture: tuple[int, int] | None = None
     warnings: Sequence[engine.ImageWarning] = ()
     varied: Sequence[Mapping[str, float]] = ()
+    thorax: NDArray[np.uint8] | None = None
+
+    def planes(self) -> NDArray[np.float16]:
+        """The maps as ``HeatmapGrids`` stores them, with the plane of the thorax where it is known."""
+        if self.thorax is None:
+            return self.cams
+        return np.concatenate([self.cams, engine.share_inside(self.thorax, self.cams.shape[1:])[None]])
 
 
 _COMPLETE = """
@@ -155,7 +163,7 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
     findings = [_findings(result, each) for result, each in zip(results, called, strict=True)]
     scores = [abnormal_call(result.probabilities, score) for result in results]
     rows = [_row(place, *each) for place, each in enumerate(zip(results, findings, scores, strict=True), start=1)]
-    grids = [result.cams.astype("<f2").tobytes() for result in results]
+    grids = [result.planes().astype("<f2").tobytes() for result in results]
     arguments = [json.dumps(rows, default=str), json.dumps(list(chain.from_iterable(findings)), default=str), grids]
     jobs: list[Any] = list(InferenceJob.objects.raw(_COMPLETE, arguments))
     if recalibration is not None:

@@ -48,6 +48,7 @@ from ml.model.predictor import Predictor, PredictorUnavailable, load_predictor, 
 from ml.model.recalibration import fit_local, prior_shift, remap, unmap
 from ml.model.saliency import CamScale, heatmap_rgba, opacity, zone
 from ml.model.serving_input import DISPLAY_VERSION, LoadedInput, load_input, render_grey
+from ml.model.thorax import share_inside
 from ml.model.transforms import FITS, RESIZES, Geometry, InputSpace
 from ml.model.uncertainty import uncertain
 from ml.model.variants import VARIANTS
@@ -147,6 +148,7 @@ __all__ = [
     "report_tables",
     "report_text",
     "same_instance",
+    "share_inside",
     "start_evaluation",
     "table2",
     "training_of_arguments",

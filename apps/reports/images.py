@@ -48,6 +48,7 @@ def heatmap_overlay_uri(image: Image.Image, heatmap: Heatmap) -> str:
         heatmap.geometry,
         rows=picture.height,
         columns=picture.width,
+        inside=heatmap.inside,
     )
     picture.alpha_composite(Image.fromarray(rgba))
     _tag(picture)

@@ -66,15 +66,16 @@ def heatmaps_of(job: InferenceJob, findings: Iterable[Finding]) -> dict[str, Hea
     if grids is None or job.instance is None or job.model_version is None:
         return {}
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
-    cams, geometry = displayed_maps(job, grids, manifest.input_space)
+    maps = displayed_maps(job, grids, manifest)
     return {
         finding.label: Heatmap(
             finding=finding,
             instance=job.instance,
-            grid=cams[manifest.labels.index(finding.label)],
+            grid=maps.cams[manifest.labels.index(finding.label)],
             scale=manifest.cam_scale[finding.label],
-            geometry=geometry,
+            geometry=maps.geometry,
             opacity=engine.opacity(finding.probability, finding.threshold),
+            inside=maps.inside,
             has_known_sides=has_known_sides(job),
         )
         for finding in findings

@@ -51,6 +51,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "shutter-invalid": "A display shutter can't be understood, or would hide the whole image. It was ignored.",
         "pixel-aspect-invalid": "The pixel's proportions can't be understood. The pixels were taken as square.",
         "pixel-aspect-contradiction": "Pixel Aspect Ratio contradicts the pixel spacing, which was used.",
+        "thorax-not-found": "The outline of the thorax was not found in the picture, so heatmaps are hidden only "
+        "outside the body.",
         # The object's description of itself.
         "modality-contradicts-sop-class": "Modality does not fit the SOP class.",
         "age-outside-validated-range": "The patient's age is outside the range that the version was validated on.",

@@ -109,10 +109,12 @@ def heatmap_rgba(
     geometry: Geometry,
     rows: int | None = None,
     columns: int | None = None,
+    inside: NDArray[Any] | None = None,
 ) -> NDArray[np.uint8]:
     """One label's overlay in image coordinates.
 
-    The map is resized before it is clipped, so that a fine raster and a coarse one agree.
+    The map is resized before it is clipped, so that a fine raster and a coarse one agree. Outside the thorax nothing is
+    coloured: what the network found there is no sign of a finding of the lungs or the heart.
 
     Args:
         cam: (h, w) in logit units.
@@ -120,6 +122,7 @@ def heatmap_rgba(
         alpha: largest opacity, from `opacity`.
         geometry: how the image lies in the network's input.
         rows, columns: size of the overlay; by default that of the image.
+        inside: (h, w), the share of each cell inside the thorax (`ml.model.thorax.share_inside`); None where unknown.
 
     Returns:
         uint8 (rows, columns, 4), RGBA with straight alpha.
@@ -127,19 +130,47 @@ def heatmap_rgba(
     image = map_back(np.asarray(cam, dtype=np.float32) - np.float32(scale.e0), geometry, rows, columns)
     gain = 255.0 / scale.s if scale.s > 0.0 else 0.0
     np.clip(np.multiply(image, np.float32(gain), out=image), 0.0, 255.0, out=image)
+    if inside is not None:
+        # A soft edge: none of the colour where a quarter of the place is inside, all of it from three quarters on.
+        image *= np.clip(2.0 * map_back(inside, geometry, rows, columns) - 0.5, 0.0, 1.0)
     # One lookup of 32 bits per pixel takes a third of the time of four lookups of bytes.
     packed = colour_table(alpha).view(np.uint32)[:, 0]
     return np.take(packed, np.rint(image, out=image).astype(np.uint8)).view(np.uint8).reshape(*image.shape, 4)
 
 
-def zone(cam: NDArray[Any], scale: CamScale) -> str | None:
+@dataclass(frozen=True)
+class OutsideThorax:
+    """How much of a map lies outside the thorax: whether its peak does, and the share of its contribution, 0 to 1."""
+
+    peak: bool
+    share: float
+
+
+def outside_thorax(cam: NDArray[Any], scale: CamScale, inside: NDArray[Any]) -> OutsideThorax:
+    """Measure a map (h, w) against `inside` (h, w), the share of each cell that is inside the thorax."""
+    values = np.maximum(np.asarray(cam, dtype=np.float64) - scale.e0, 0.0)
+    total = float(values.sum())
+    if total <= 0.0:
+        return OutsideThorax(False, 0.0)
+    outside = 1.0 - np.asarray(inside, dtype=np.float64)
+    peak = np.unravel_index(int(np.argmax(values)), values.shape)
+    return OutsideThorax(bool(outside[peak] > 0.5), float((values * outside).sum() / total))
+
+
+OUTSIDE = "outside the lungs: unreliable"
+
+
+def zone(cam: NDArray[Any], scale: CamScale, inside: NDArray[Any] | None = None) -> str | None:
     """Text for where the strongest contribution lies, for readers who cannot see the map; None if there is none.
 
-    Assumes the usual display of frontal images, with the patient's right on the left of the picture.
+    Assumes the usual display of frontal images, with the patient's right on the left of the picture. `inside` is as in
+    `heatmap_rgba`; a contribution outside the thorax gets no zone but the text OUTSIDE.
     """
     contribution = relative_contribution(cam, scale)
     if not contribution.max(initial=0.0) > 0.0:
         return None
+    if inside is not None and outside_thorax(cam, scale, inside).peak:
+        return OUTSIDE
     y, x = np.unravel_index(int(np.argmax(contribution)), contribution.shape)
     height, width = contribution.shape
     vertical = ("upper", "middle", "lower")[min(int((y + 0.5) * 3 / height), 2)]

@@ -14,6 +14,7 @@ from ml.dicom.image_warnings import CODES, ImageWarning, image_warning
 from ml.dicom.pixel_aspect import LARGEST_RATIO
 from ml.dicom.radiograph import Radiograph, read_radiograph
 from ml.dicom.source import Source
+from ml.model.thorax import SIDE, find_thorax
 from ml.model.transforms import InputSpace, to_square
 from ml.sandbox.wire import contract
 
@@ -30,6 +31,7 @@ class LoadedInput:
         rows, columns: size of the displayed picture (`ml.dicom.radiograph.Radiograph`), for which heatmaps are drawn.
         photometric, voi: see `Radiograph`.
         warnings: of the image.
+        thorax: uint8 (SIDE, SIDE), 1 where the input shows the thorax (`ml.model.thorax`).
     """
 
     tensor_u8: NDArray[np.uint8]
@@ -38,6 +40,7 @@ class LoadedInput:
     photometric: str
     voi: str
     warnings: tuple[ImageWarning, ...]
+    thorax: NDArray[np.uint8]
 
 
 def _accept_input(
@@ -55,7 +58,10 @@ def _accept_input(
     warnings = tuple(ImageWarning(each["code"], each["detail"]) for each in reply["warnings"])
     if not all(each.code in CODES and isinstance(each.detail, str) for each in warnings):
         raise ValueError("not the warnings of an image")
-    return LoadedInput(square, rows, columns, str(reply["photometric"]), str(reply["voi"]), warnings)
+    thorax = reply["thorax"]
+    if not isinstance(thorax, np.ndarray) or thorax.dtype != np.uint8 or thorax.shape != (SIDE, SIDE):
+        raise ValueError("not a region of the input")
+    return LoadedInput(square, rows, columns, str(reply["photometric"]), str(reply["voi"]), warnings, thorax)
 
 
 def _can_become(stored: tuple[int, ...], shown: tuple[int, int]) -> bool:
@@ -69,7 +75,7 @@ def _can_become(stored: tuple[int, ...], shown: tuple[int, int]) -> bool:
 
 
 def _square_bytes(_: Source, input_space: Mapping[str, Any], *__: Any) -> int:
-    return int(InputSpace.from_dict(input_space).size ** 2)
+    return int(InputSpace.from_dict(input_space).size ** 2) + SIDE * SIDE
 
 
 @contract(_accept_input, _square_bytes)
@@ -90,8 +96,13 @@ def load_input(source: Source, input_space: Mapping[str, Any], stored_size: Sequ
 def fit_input(image: Radiograph, input_space: Mapping[str, Any]) -> LoadedInput:
     """The network's input for an image that is already decoded."""
     square = to_square(image.pixels, InputSpace.from_dict(input_space))
-    inverted = (image_warning("polarity-suspect"),) if looks_inverted(square) else ()
-    return LoadedInput(square, image.rows, image.columns, image.photometric, image.voi, (*image.warnings, *inverted))
+    thorax = find_thorax(square)
+    suspect = [
+        *(["polarity-suspect"] if looks_inverted(square) else []),
+        *([] if thorax.is_found else ["thorax-not-found"]),
+    ]
+    warnings = (*image.warnings, *map(image_warning, suspect))
+    return LoadedInput(square, image.rows, image.columns, image.photometric, image.voi, warnings, thorax.mask)
 
 
 def _accept_grey(reply: Any, _: Source, max_side: int) -> NDArray[np.uint8]:

@@ -40,7 +40,7 @@ def test_a_frontal_film_gets_findings_heatmaps_and_a_preliminary_report(
         assert {finding.label for finding in Finding.objects.all()} == set(LABELS)
         assert all(0 <= finding.probability <= 1 for finding in Finding.objects.all())
         rows, columns = starter.manifest["grid"]
-        assert len(HeatmapGrids.objects.get().data) == len(LABELS) * rows * columns * 2
+        assert len(HeatmapGrids.objects.get().data) == (len(LABELS) + 1) * rows * columns * 2
         assert ReportDraft.objects.get().job == job
         assert get_heatmap(study=Study.objects.get(), label=LABELS[0]).grid.shape == (rows, columns)
 

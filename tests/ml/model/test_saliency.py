@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ml.model.saliency import (
+    OUTSIDE,
     CamScale,
     as_float16,
     colour_table,
@@ -9,6 +10,7 @@ from ml.model.saliency import (
     heatmap_rgba,
     identity_error,
     opacity,
+    outside_thorax,
     relative_contribution,
     zone,
 )
@@ -72,3 +74,21 @@ def test_the_zone_names_the_patients_side() -> None:
     assert zone(cam, CamScale(0, 1)) == "patient's right, lower zone"
     assert zone(np.zeros((7, 7)), CamScale(0, 1)) is None
     assert zone(np.ones((7, 7)), CamScale(0, 0)) is None
+
+
+def test_what_lies_outside_the_thorax_has_no_zone_and_no_colour() -> None:
+    inside = np.zeros((8, 8))
+    inside[2:6, 1:7] = 1
+    cam = np.zeros((8, 8), np.float32)
+    cam[0, 0], cam[4, 5] = 3.0, 1.0
+    scale, geometry = CamScale(0.0, 3.0), Geometry.of(80, 80, InputSpace(80))
+    assert outside_thorax(cam, scale, inside).peak
+    assert outside_thorax(cam, scale, inside).share == pytest.approx(0.75)
+    assert zone(cam, scale) == "patient's right, upper zone"
+    assert zone(cam, scale, inside) == OUTSIDE
+    overlay = heatmap_rgba(cam, scale, 1.0, geometry, inside=inside)
+    assert overlay[:10, :10, 3].max() == 0 < heatmap_rgba(cam, scale, 1.0, geometry)[5, 5, 3]
+    assert overlay[45, 55, 3] > 0
+    cam[0, 0] = 0.0
+    assert zone(cam, scale, inside) == "patient's left, middle zone"
+    assert outside_thorax(np.zeros((8, 8)), scale, inside).share == 0.0

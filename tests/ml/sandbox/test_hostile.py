@@ -15,6 +15,7 @@ import pytest
 
 from ml.errors import RETRYABLE, InputRejected
 from ml.model.serving_input import load_input
+from ml.model.thorax import SIDE
 from ml.model.transforms import InputSpace
 from ml.sandbox.confinement import missing_protections
 from ml.sandbox.pool import Sandbox, Writable
@@ -126,9 +127,10 @@ def test_a_reply_of_another_shape_is_refused(sandbox: Sandbox) -> None:
         del CONTRACTS[tasks.wrong_square]
     accept = CONTRACTS[load_input].accept
     honest = {"tensor_u8": np.zeros((64, 64), np.uint8), "rows": 200, "columns": 100, "photometric": "", "voi": ""}
+    honest |= {"warnings": [], "thorax": np.zeros((SIDE, SIDE), np.uint8)}
     for stored, is_right in (((200, 100), True), ((100, 200), True), ((100, 100), True), ((900, 900), False)):
         try:
-            accept({**honest, "warnings": []}, b"", InputSpace(64).to_dict(), stored)
+            accept(honest, b"", InputSpace(64).to_dict(), stored)
             assert is_right, stored
         except ValueError:
             assert not is_right, stored
