@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ml.alarms import alarms
 from ml.bootstrap import ROUNDS, Draws, bootstrap_ranking
-from ml.data import Box, read_boxes
+from ml.data import Box, find_layout, read_boxes
 from ml.evaluation.figures import Scored, classification
 from ml.evaluation.image_list import (
     OFFICIAL_TEST,
@@ -84,7 +84,7 @@ def evaluate_version(
         "method": {"rounds": rounds, "seed": SEED, "text": METHOD},
         "bootstrap": rounds_of(image_list, round_means(ranking[0]), SEED),
     }
-    return {**report, "not_run": _not_run(report, unchecked)}
+    return {**report, "not_run": _not_run(report, unchecked, find_layout(image_list.root).truth)}
 
 
 METHOD = (
@@ -147,7 +147,7 @@ def _localise(
     rounds: int,
 ) -> tuple[dict[str, Any] | None, str | None]:
     if not all_boxes:
-        return None, "The folder has no list of boxes (BBox_List_2017.csv)."
+        return None, "The folder has no boxes of findings (NIH's are in BBox_List_2017.csv)."
     if not boxes:
         return None, "None of the listed films has a box."
     patients = {box.image: image_list.table[box.image].patient for box in all_boxes}
@@ -155,9 +155,9 @@ def _localise(
     return localisation(boxes, all_boxes, patients, maps, rounds, SEED), None
 
 
-def _not_run(report: Mapping[str, Any], unchecked: str | None) -> list[str]:
+def _not_run(report: Mapping[str, Any], unchecked: str | None, truth: str) -> list[str]:
     lines = [
-        "Agreement with radiologists: the truth is the label mined from the report.",
+        f"Agreement with other readers: the labels were {truth}.",
         "Films of other hospitals and devices than this folder's.",
         "Other trainings of the same recipe: the spread between seeds is unknown.",
     ]

@@ -26,6 +26,7 @@ from ml.data import (
 )
 from ml.data.provenance import SEEN_PATIENTS, patient_fingerprint, source_kind
 from ml.data.shards import ImageArray
+from ml.labels import LABELS
 from ml.metrics import evaluate
 from ml.model.age import VALIDATED_AGES
 from ml.model.manifest import Manifest
@@ -184,9 +185,19 @@ def write_artifact(
         config.architecture,
         _recipe_text(config, chosen, ranks),
         _data(config, prepared),
-        f"labels were {find_layout(config.data).truth}; {LIMITS}",
+        limits_of(config, prepared),
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
+
+
+def limits_of(config: TrainingConfig, prepared: Prepared) -> str:
+    """What a version of this data can't do, for its card. Most data sets label only some of the findings."""
+    known = np.isfinite(prepared.truth)
+    unlabelled = [label for column, label in enumerate(LABELS) if not known[:, column].any()]
+    without = (
+        f"not labelled in the data, so their outputs mean nothing: {', '.join(unlabelled)}; " if unlabelled else ""
+    )
+    return f"labels were {find_layout(config.data).truth}; {without}{LIMITS}"
 
 
 def _recipe_text(config: TrainingConfig, chosen: Fit, ranks: str) -> str:

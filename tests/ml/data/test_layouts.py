@@ -21,7 +21,7 @@ from ml.data import (
 from ml.data.provenance import source_kind
 from ml.labels import LABELS
 from ml.training.config import Recipe, TrainingConfig
-from ml.training.run import prepare
+from ml.training.run import limits_of, prepare
 from tests.ml.data import public
 
 MAKERS = {
@@ -59,6 +59,10 @@ def test_a_training_and_an_evaluation_can_read_it(folders: dict[str, Path], kind
         assert np.isfinite(truth).any()
         assert np.nansum(truth) > 0
     assert {record.view for record in records.values()} <= {"PA", "AP", ""}
+    limits = limits_of(config, prepared)
+    assert ("so their outputs mean nothing: " in limits) == (kind in ("chexpert", "mimic", "vindr"))
+    assert ("Hernia" in limits) == (kind in ("chexpert", "mimic", "vindr"))
+    assert limits.startswith("labels were read") == (kind in ("vindr", "rsna"))
 
 
 def by_name(root: Path, *names: str) -> list[ImageRecord]:
