@@ -31,7 +31,7 @@ _DEFAULT = {
         "7. The figures of each week are compared with a reference (drift)."
     ),
     "acceptance_limits": (
-        "Every release gate passes: the 95 % interval of the difference of mean AUROC lies above the limit below. An "
+        "Every release gate passes, and the version lies above the floor, by the limits below. An "
         "override needs a reason and is listed in the ledger.\n"
         "The preview shows no change of the flagged studies that the hospital has not accepted.\n"
         "A recalibration lowers the calibration error on studies that it was not fitted on, or follows a declared "
@@ -71,6 +71,9 @@ def plan_sections(plan: ChangePlan) -> list[Section]:
             f"above {-settings.GATE_DELTA:+.3f}",
             "GATE_DELTA",
         ),
+        ("Loss of AUROC of one finding", f"at most {settings.FLOOR_LABEL_DELTA:.3f}", "FLOOR_LABEL_DELTA"),
+        ("More normal films flagged", f"at most {settings.FLOOR_ALARMS_DELTA:.3f}", "FLOOR_ALARMS_DELTA"),
+        ("Larger calibration error", f"at most {settings.FLOOR_ECE_DELTA:.3f}", "FLOOR_ECE_DELTA"),
         (
             "Second operator for an activation",
             "required" if settings.ACTIVATION_NEEDS_SECOND_APPROVER else "not required",

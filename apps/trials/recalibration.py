@@ -5,16 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from apps.audit.services import Actor
-from apps.core.errors import InvalidInputError
+from apps.core.errors import InvalidInputError, UnavailableError
 from apps.deployment.models import Recalibration
 from apps.deployment.selectors import recalibration_for, thresholds_for
 from apps.deployment.services import propose_recalibration
 from apps.inference.models import Finding
 from apps.registry import engine
 from apps.registry.models import ModelVersion
+from apps.registry.services import fetch_artifact
 from apps.reports.models import FindingReview, Report, Verdict
 from apps.tenants.models import Tenant
 from apps.trials.recent import recent_readings
@@ -41,12 +43,25 @@ class ReviewedFinding:
 
 def own_prevalence(version: ModelVersion) -> dict[str, float]:
     """The share of films with each finding among those that the version was calibrated on, where it records it."""
-    measured = version.manifest["metrics"].get("validation", {})
-    films, labels = measured.get("n"), measured.get("labels", {})
-    if not films:
-        return {}
-    shares = {label: (labels.get(label, {}).get("positives") or 0) / films for label in version.manifest["labels"]}
+    shares = _held_out_prevalence(version)
+    if shares is None:
+        measured = version.manifest["metrics"].get("validation", {})
+        films, labels = measured.get("n") or 1, measured.get("labels", {})
+        shares = {label: (labels.get(label, {}).get("positives") or 0) / films for label in version.manifest["labels"]}
     return {label: share for label, share in shares.items() if 0.0 < share < 1.0}
+
+
+def _held_out_prevalence(version: ModelVersion) -> dict[str, float] | None:
+    """Each finding's share of the held-out films on which it is known; None where the version came without them."""
+    try:
+        record = engine.read_held_out(fetch_artifact(version))
+    except (OSError, ValueError, UnavailableError):
+        return None
+    if record is None:
+        return None
+    known = ~np.isnan(record.truth)
+    shares = np.nansum(record.truth, axis=0) / np.maximum(known.sum(axis=0), 1)
+    return dict(zip(version.manifest["labels"], map(float, shares), strict=True))
 
 
 def propose_prevalence(

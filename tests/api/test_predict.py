@@ -46,14 +46,14 @@ def test_every_kind_of_film_gets_the_contracts_json(north: Any, serving: Any) ->
         assert answer.status_code == 200, answer.content
         assert answer["Cache-Control"] == "private, no-store"
         (entry,) = answer.json()
-        assert set(entry) == {"file", "model_version", "gate", "findings", "warnings", "intended_use"}
+        assert set(entry) == {"file", "model_version", "gate", "findings", "abnormal", "warnings", "intended_use"}
         assert entry["model_version"] == str(serving)
         assert entry["gate"] == {"accepted": True, "reason": None, "detail": ""}
         assert {finding["label"] for finding in entry["findings"]} == set(LABELS)
         values = [finding["probability"] for finding in entry["findings"]]
         assert values == sorted(values, reverse=True)
         for finding in entry["findings"]:
-            assert set(finding) == {"label", "probability", "threshold", "positive"}
+            assert set(finding) == {"label", "probability", "threshold", "positive", "uncertain", "localisation"}
             has_point = finding["threshold"] is not None
             assert finding["positive"] == (has_point and finding["probability"] >= finding["threshold"])
 

@@ -84,6 +84,7 @@ def test_each_change_of_a_version_is_one_event_in_order(north: Any) -> None:
         "scope": "north",
         "line": 2,
         "from_version": str(first),
+        "change_plan": 1,
     }
     assert pinned.for_tenant == north.tenant
     refused = ModelEvent.objects.get(type="model.gate_failed")
