@@ -6,7 +6,7 @@ tables. The labeller's 1 is present, 0 and an empty cell (not mentioned in the r
 so unknown here.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ml.data.layouts.base import Dataset, Layout
 from ml.data.records import DatasetInvalid, ImageRecord
@@ -107,7 +107,7 @@ def _read(root: Path) -> Dataset:
 
 def _image(where: str, text: str) -> str:
     """`CheXpert-v1.0-small/train/patient00001/...` -> `train/patient00001/...`."""
-    parts = PurePosixPath(relative_path(where, text)).parts
+    parts = relative_path(where, text).split("/")
     start = next((index for index, part in enumerate(parts) if part in _PARTS), None)
     if start is None or len(parts) < start + 3:
         raise DatasetInvalid(

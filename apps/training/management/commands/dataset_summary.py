@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.registry import engine
 
-# No progress bar: a table of 112,120 lines is read in a second.
+# No progress bar: tables of a few hundred thousand lines are read in seconds.
 _SHORT = {
     "Cardiomegaly": "Card",
     "Infiltration": "Infi",
