@@ -66,7 +66,7 @@ def assemble(converted: Converted, options: Options, source: Path, directory: Pa
         InputRejected: an image of the calibration folder can't be read.
     """
     images = _calibration_list(options.calibrate) if options.calibrate else None
-    network = build(converted.architecture, len(converted.choice.labels)).eval()
+    network = build(converted.architecture, len(converted.choice.labels), size=converted.space.size).eval()
     network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in converted.tensors.items()})
     synthetic = np.stack([to_square(image, converted.space) for image in _synthetic_images(options.phantoms)])
     trial = run(network, synthetic, converted.space, batch_size=8, progress="Synthetic films")

@@ -58,7 +58,7 @@ def _xrv(source: Source, options: Options) -> Converted:
     """Convert TorchXRayVision's DenseNet (a pickled module) and ResNet50 (a state dict)."""
     tensors = dict(source.tensors)
     stated = tensors.pop("op_threshs", None)
-    mapped = map_tensors(tensors, options.architecture, options.drop)
+    mapped = map_tensors(tensors, options.architecture, options.drop, options.size)
     if not mapped.one_channel:
         raise ImportRefused(
             "The first layer takes three channels; TorchXRayVision's take one. Use --format state-dict."
@@ -128,7 +128,7 @@ def _xrv_thresholds(values: Mapping[str, float], architecture: str) -> tuple[dic
 
 def _chexnet(source: Source, options: Options) -> Converted:
     """Convert CheXNet reproductions: torchvision's DenseNet, old or new names, head `Sequential(Linear, Sigmoid)`."""
-    mapped = map_tensors(source.tensors, options.architecture, options.drop)
+    mapped = map_tensors(source.tensors, options.architecture, options.drop, options.size)
     if mapped.one_channel:
         raise ImportRefused("The first layer takes one channel; CheXNet's takes three. Use --format state-dict or xrv.")
     return _converted(mapped, choose(options.labels or LABELS, mapped.outputs), _space(_TORCHVISION_SPACE, options))
@@ -136,7 +136,7 @@ def _chexnet(source: Source, options: Options) -> Converted:
 
 def _state_dict(source: Source, options: Options) -> Converted:
     """Convert a plain state dict of torchvision or timm."""
-    mapped = map_tensors(source.tensors, options.architecture, options.drop)
+    mapped = map_tensors(source.tensors, options.architecture, options.drop, options.size)
     if mapped.one_channel and not (options.mean and options.std and len({*options.mean}) == len({*options.std}) == 1):
         raise ImportRefused(
             "The first layer takes one channel: give its normalisation with --mean and --std, one value each."

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from ml.importers.errors import ImportRefused
-from ml.model.networks import ARCHITECTURES, CamNetwork, build, fitting_name
+from ml.model.feature_weights import fitting_name
+from ml.model.networks import ARCHITECTURES, CamNetwork, build
 
 STEM_SHARES: Final = (0.5, 0.25, 0.25)
 """Factors that divide a one-channel stem among three equal channels: powers of two, so no weight is rounded."""
@@ -36,8 +37,12 @@ class Mapped:
         return len(self.tensors["classifier.bias"])
 
 
-def map_tensors(tensors: Mapping[str, NDArray[Any]], architecture: str | None, drop: Sequence[str] = ()) -> Mapped:
+def map_tensors(
+    tensors: Mapping[str, NDArray[Any]], architecture: str | None, drop: Sequence[str] = (), size: int | None = None
+) -> Mapped:
     """Map tensors to an architecture; without one, to the first of torchvision's that has all of their names.
+
+    `size` is the side of the input, which the position embeddings of transformers depend on.
 
     A stem with one channel becomes one with three (`STEM_SHARES`), with the same result for three equal channels.
 
@@ -48,7 +53,7 @@ def map_tensors(tensors: Mapping[str, NDArray[Any]], architecture: str | None, d
     kept = {key: value for key, value in tensors.items() if key not in left_out}
     head, features = _split_head(kept)
     architecture = architecture or _recognised(features)
-    network = _network(architecture)
+    network = _network(architecture, size or 224)
     wanted = {key: tuple(value.shape) for key, value in network.features.state_dict().items()}
     found = _renamed(features, wanted, architecture)
     one_channel = _fold_stem(found, wanted)
@@ -92,11 +97,18 @@ def _split_head(tensors: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[
     return head, {key: value for key, value in tensors.items() if key not in matches}
 
 
-def _network(architecture: str) -> CamNetwork:
+def _network(architecture: str, size: int) -> CamNetwork:
     try:
-        return build(architecture, 1)
+        network = build(architecture, 1, size=size)
     except ValueError as error:
         raise ImportRefused(f"{error} Name another one with --arch.") from error
+    if getattr(network.features, "layout", None) == "tokens":
+        # Our mean over patch tokens would take the file's tensors and give other answers than their source.
+        raise ImportRefused(
+            f"{architecture} is a transformer, and a file of tensors does not say how its tokens are pooled. Name "
+            f"--arch {architecture}+own for timm's own pooling; there is no exact heatmap then."
+        )
+    return network
 
 
 def _recognised(features: Mapping[str, NDArray[Any]]) -> str:

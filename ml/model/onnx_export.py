@@ -23,6 +23,7 @@ from ml.model import golden_image
 from ml.model.artifact import Artifact, load_artifact, network_tensors
 from ml.model.manifest import ArtifactInvalid
 from ml.model.networks import CamNetwork, build
+from ml.model.timm_features import without_absent_norm
 from ml.model.transforms import InputSpace
 
 OPSET = 20
@@ -66,8 +67,10 @@ def serving_graph(artifact: Artifact) -> ServingGraph:
     """
     manifest = artifact.manifest
     try:
-        network = build(manifest.architecture, len(manifest.labels), stages=manifest.stages)
+        size = manifest.input_space.size
+        network = build(manifest.architecture, len(manifest.labels), stages=manifest.stages, size=size)
         state = {k: torch.from_numpy(v) for k, v in network_tensors(artifact.weights_path).items()}
+        without_absent_norm(network.features, state)
         network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError) as error:
         raise ArtifactInvalid("weights-shape-mismatch", f"Architecture {manifest.architecture}.") from error

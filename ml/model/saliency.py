@@ -32,7 +32,12 @@ class CamScale:
 
 
 def fit_cam_scale(cams: NDArray[Any]) -> CamScale:
-    """Fit one label's scale on validation maps (N, h, w). A constant map gives s = 0, which displays nothing."""
+    """Fit one label's scale on validation maps (N, h, w). A constant map gives s = 0, which displays nothing.
+
+    So does a map of one cell, which a network without an exact map gives: it has no place to show.
+    """
+    if cams.shape[1:] == (1, 1):
+        return CamScale(0.0, 0.0)
     e0, top = np.percentile(np.asarray(cams, dtype=np.float64), [50.0, 99.5])
     return CamScale(float(e0), float(max(top - e0, 0.0)))
 

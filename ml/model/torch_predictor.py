@@ -28,9 +28,10 @@ _RECOMPILE_LIMITS: dict[str, Any] = {"recompile_limit": 4096, "accumulated_recom
 
 
 class _Bfloat16Graph(nn.Module):
-    """A serving graph with convolutions in bfloat16.
+    """A serving graph with convolutions and linear layers in bfloat16.
 
-    Normalisation layers and the head stay in float32, so that the mean of a map still gives the logit.
+    Normalisation layers and the head stay in float32, so that the mean of a map still gives the logit. Batch norm takes
+    bfloat16 as it comes; other normalisations and attention do not, so autocast converts between their layers.
     """
 
     def __init__(self, graph: ServingGraph, dtype: torch.dtype) -> None:
@@ -40,12 +41,18 @@ class _Bfloat16Graph(nn.Module):
         for module in graph.network.features.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 module.to(dtype)
+        self.mixed = dtype != torch.float32 and any(
+            "Norm" in type(module).__name__ and not isinstance(module, nn.BatchNorm2d)
+            for module in graph.network.features.modules()
+        )
 
     def forward(self, images: Tensor) -> Outputs:
         """Run uint8 (N, S, S), or float32 (N, 3, S, S) that the caller normalised."""
         images = self.graph.normalise(images) if images.dtype == torch.uint8 else images
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        outputs: Outputs = self.graph.network.head(self.graph.network.features(images).float())
+        with torch.autocast(images.device.type, self.dtype, enabled=self.mixed):
+            maps = self.graph.network.features(images)
+        outputs: Outputs = self.graph.network.head(maps)
         return outputs
 
 

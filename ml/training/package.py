@@ -16,6 +16,7 @@ from ml.metrics import calibration_error, operating_curve, youden_threshold
 from ml.model import golden_image
 from ml.model.artifact import half_precision, save_artifact
 from ml.model.calibration import AbnormalScore, Platt, any_finding_logit, calibrate, fit_platt
+from ml.model.ensemble import members_of
 from ml.model.held_out import HeldOutRecord
 from ml.model.input_check import FeatureCheck
 from ml.model.manifest import Manifest, Threshold
@@ -176,7 +177,7 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
         "",
         f"**{DISCLAIMER}**",
         "",
-        f"Architecture: {description.architecture}, global average pooling, one linear layer of fourteen findings.",
+        f"Architecture: {description.architecture}, {_pooling(description)}, one linear layer of fourteen findings.",
         "",
         f"Training: {description.recipe}",
         "",
@@ -195,6 +196,13 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _pooling(description: "Description") -> str:
+    if not description.has_map:
+        return "the network's own pooling (no exact map: no heatmap is drawn, and no place is named)"
+    members = len(members_of(description.architecture))
+    return f"the mean of {members} networks, each with global average pooling" if members else "global average pooling"
+
+
 def not_run(metrics: Mapping[str, Any]) -> list[str]:
     """What a reader of the card might expect, and what was not done."""
     test = (
@@ -205,7 +213,9 @@ def not_run(metrics: Mapping[str, Any]) -> list[str]:
     return [
         test,
         "NIH's official test list counts only where the split above is called NIH's official lists.",
-        "No second training: the spread between seeds is unknown.",
+        "No second training: the spread between seeds is unknown."
+        if "members" not in metrics
+        else "No second ensemble: how much its figures vary with other seeds is unknown.",
         "No reading by radiologists, no films of another hospital, no clinical study.",
     ]
 
@@ -251,6 +261,7 @@ class Description:
     limits: str
     stages: tuple[str, ...] | None = None
     localisation: Mapping[str, Mapping[str, Any]] | None = None
+    has_map: bool = True
 
 
 def package(

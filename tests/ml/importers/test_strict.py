@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -25,6 +26,7 @@ from ml.labels import LABELS
 from ml.model.artifact import WEIGHTS, load_artifact
 from ml.model.calibration import calibrate
 from ml.model.manifest import MANIFEST, ArtifactInvalid, Threshold
+from ml.model.networks import build
 from ml.model.transforms import InputSpace
 from ml.training.forward import Outputs
 from tests.conftest import STARTER
@@ -49,6 +51,21 @@ def test_what_fits_is_mapped_whole(state: dict[str, Any]) -> None:
     mapped = map_tensors(state, ARCHITECTURE)
     assert set(mapped.tensors) == set(tiny.network().state_dict())
     assert (mapped.outputs, mapped.one_channel, mapped.dropped) == (14, False, {})
+
+
+def test_a_transformer_keeps_the_pooling_of_its_source() -> None:
+    """Our mean over its tokens would take the same tensors, and answer otherwise."""
+    torch.manual_seed(0)
+    source = timm.create_model("test_vit", num_classes=14, img_size=96).eval()
+    tensors = {name: value.numpy() for name, value in source.state_dict().items()}
+    with pytest.raises(ImportRefused, match=r"--arch test_vit\+own"):
+        map_tensors(tensors, "test_vit", size=96)
+    mapped = map_tensors(tensors, "test_vit+own", size=96)
+    network = build("test_vit+own", 14, size=96).eval()
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in mapped.tensors.items()})
+    images = torch.rand(2, 3, 96, 96)
+    with torch.inference_mode():
+        assert torch.allclose(network(images)[0], source(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
