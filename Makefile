@@ -7,7 +7,7 @@ RUN_TESTS = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PORT DIMSE_PORT CHECXRAY_HOME DEMO_EMPTY FILMS
 
-.PHONY: demo test lint js migration-lint types migrations unit all-tests faults bench format hooks requirements release-migrations clean
+.PHONY: demo test lint js migration-lint types migrations unit all-tests faults networks bench format hooks requirements release-migrations clean
 
 demo: $(VENV)/.run-time
 	@exec $(BIN)/python -m config.demo
@@ -36,15 +36,19 @@ migrations: $(VENV)/.development
 
 # Without browser, DICOM peers, trainings, other processes of the product and what else is slow: for every small step.
 unit: $(VENV)/.development
-	$(RUN_TESTS) -m "not long and not slow" $(PYTEST)
+	$(RUN_TESTS) -m "not long and not networks and not slow" $(PYTEST)
 
 all-tests: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
-	$(RUN_TESTS) -m "not long" $(PYTEST)
+	$(RUN_TESTS) -m "not long and not networks" $(PYTEST)
 
 faults: $(VENV)/.development
 	$(BIN)/python -m config.preconditions
 	$(BIN)/pytest tests/faults $(PYTEST)
+
+# A network of every kind: learns, resumes exactly, is served as it was trained.
+networks: $(VENV)/.development
+	$(RUN_TESTS) tests/ml/networks -m networks $(PYTEST)
 
 bench: $(VENV)/.development
 	@$(BIN)/python -m benchmarks

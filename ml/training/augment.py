@@ -2,14 +2,17 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ml.training.config import Augmentation
+from ml.training.randaugment import RAND_DRAWS, randaugment
 
-DRAWS = 9
-"""Random numbers per image: area, angle, mirror, two shifts, gamma, contrast, brightness, ratio of the sides."""
+DRAWS = 9 + RAND_DRAWS
+"""Random numbers per image: area, angle, mirror, two shifts, gamma, contrast, brightness, ratio of the sides; then
+those of RandAugment."""
 
 
 def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Tensor:
@@ -18,6 +21,7 @@ def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Ten
     `draws` (N, DRAWS), uniform in [0, 1), decide everything: the same image with the same draws gives the same
     result in any batch and on any rank.
     """
+    chances = draws[:, 9:]
     draws = draws.to(grey.device)
     resampled = functional.grid_sample(
         grey,
@@ -27,7 +31,22 @@ def augment(grey: Tensor, size: int, ranges: Augmentation, draws: Tensor) -> Ten
     ).clamp(0, 1)
     gamma, contrast, brightness = ((draws[:, 5:8] * 2 - 1)[:, :, None, None, None]).unbind(dim=1)
     exposed = (resampled ** torch.exp(gamma * ranges.gamma) - 0.5) * (1 + contrast * ranges.contrast)
-    return (exposed + 0.5 + brightness * ranges.brightness).clamp(0, 1)
+    exposed = (exposed + 0.5 + brightness * ranges.brightness).clamp(0, 1)
+    return randaugment(exposed, ranges.operations, ranges.magnitude, chances) if ranges.operations else exposed
+
+
+def mixed(grey: Tensor, truth: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mix each image (N, 1, H, W), and its truth (N, L; NaN unknown), with the one at the mirrored place of the batch.
+
+    The image itself keeps at least half. Where the other's truth is unknown, its own counts alone, so that as many
+    entries as before are known.
+    """
+    shares = rng.beta(alpha, alpha, len(grey)).astype(np.float32)
+    own = torch.from_numpy(np.maximum(shares, 1 - shares)).to(grey.device)
+    other = truth.flip(0)
+    both = own[:, None] * truth + (1 - own[:, None]) * other
+    weight = own[:, None, None, None]
+    return weight * grey + (1 - weight) * grey.flip(0), torch.where(torch.isfinite(other), both, truth)
 
 
 def _affine(draws: Tensor, ranges: Augmentation) -> Tensor:

@@ -1,4 +1,4 @@
-"""Settings of one training, and the three recipes. Imports no torch: commands and the launcher read it."""
+"""Settings of one training, and the recipes. Imports no torch: commands and the launcher read it."""
 
 import json
 import math
@@ -10,12 +10,13 @@ from typing import Any
 from ml.model.transforms import IMAGENET_MEAN, IMAGENET_STD, InputSpace
 
 IMAGENET = "imagenet"
-"""As `init_weights`: torchvision's weights, downloaded where the network allows it."""
+"""As `init_weights`: published weights, of torchvision or of a timm tag, downloaded where the network allows it."""
 
 RANDOM = "random"
 """As the option `--init-weights`: random weights."""
 
 SPLITS = ("official", "files")
+LOSSES = ("bce", "asymmetric")
 SWITCH = ("auto", "on", "off")
 SPLIT_SEED = 0
 """Chooses the validation patients. Not the recipe's seed: networks of several seeds are averaged, and what one was
@@ -28,7 +29,8 @@ class Augmentation:
     """Ranges; the defaults are those of the DenseNet121 recipes on ChestX-ray14 (crop, flip, small rotation).
 
     `min_area` is the least share of the image in a crop, `aspect` how far its width and height may differ (0.11: a
-    ratio within 0.9 and 1.11).
+    ratio within 0.9 and 1.11). `operations` of RandAugment follow (`ml.training.randaugment`), each for every second
+    image, of `magnitude` within 0 and 10.
     """
 
     min_area: float = 0.6
@@ -38,6 +40,8 @@ class Augmentation:
     gamma: float = 0.25
     contrast: float = 0.2
     brightness: float = 0.1
+    operations: int = 0
+    magnitude: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Recipe:
     augmented crop, `crop_from` that of the images that it is cut from (0: the network's input size). `frozen` names
     parameter prefixes that stay as they are; `frozen_statistics` keeps batch-norm statistics, the right choice for few
     images.
+
+    `ema_share` above 0 takes the place of `ema_films`: the memory as a share of all steps of the run. `layer_decay`
+    multiplies the learning rate of each layer below the head once more (Bao et al. 2022; 1: all learn alike).
+    `drop_path` leaves out residual branches (Huang et al. 2016). `mixup` is the alpha of the shares in which two images
+    are mixed (Zhang et al. 2018; 0: none). `loss` is "bce", or "asymmetric" (Ridnik et al. 2021).
     """
 
     epochs: int = 75
@@ -58,7 +67,12 @@ class Recipe:
     weight_decay: float = 0.05
     warmup: float = 5 / 75
     ema_films: int = 256_000
+    ema_share: float = 0.0
     clip: float = 1.0
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
+    mixup: float = 0.0
+    loss: str = LOSSES[0]
     train_size: int = 224
     crop_from: int = 0
     frozen: tuple[str, ...] = ()
@@ -73,16 +87,20 @@ class Recipe:
             raise ValueError("crop_from must be 0, or within 32 and 2048 pixels.")
         if not (0 < self.lr < 10 and 0 <= self.warmup < 1 and self.ema_films >= 0 and self.seed >= 0):
             raise ValueError("lr must be within (0, 10), warmup within [0, 1), ema_films and seed not negative.")
+        if not (0 <= self.ema_share <= 1 and 0 < self.layer_decay <= 1 and 0 <= self.drop_path < 1 and self.mixup >= 0):
+            raise ValueError("ema_share, layer_decay and drop_path must be within 0 and 1, mixup not negative.")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss is one of {', '.join(LOSSES)}.")
 
     @property
     def scaled_lr(self) -> float:
         """Learning rate at this batch size."""
         return self.lr * self.batch_size / 256
 
-    @property
-    def ema_decay(self) -> float:
-        """What a step leaves of the averaged weights."""
-        return math.exp(-self.batch_size / self.ema_films) if self.ema_films else 0.0
+    def ema_decay(self, steps: int) -> float:
+        """What a step leaves of the averaged weights, in a run of that many steps."""
+        memory = self.ema_share * steps or self.ema_films / self.batch_size
+        return math.exp(-1 / memory) if memory else 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,8 @@ class Preset:
 
 
 _CROPS = Augmentation(min_area=0.5, aspect=0.11)
+_STRONG = replace(_CROPS, degrees=0.0, gamma=0.0, contrast=0.0, brightness=0.0, operations=2)
+_VIT = Recipe(batch_size=1024, layer_decay=0.55, drop_path=0.2, ema_share=0.02, crop_from=256, augmentation=_STRONG)
 
 RECIPES: Mapping[str, Preset] = {
     "r1": Preset(Recipe(crop_from=256, augmentation=_CROPS), 224),
@@ -112,6 +132,27 @@ RECIPES: Mapping[str, Preset] = {
         512,
     ),
     "fast": Preset(Recipe(epochs=30, warmup=0.1, crop_from=256, augmentation=_CROPS), 224),
+    # As Xiao et al. 2023 fine-tune vit_small_patch16_224 and vit_base_patch16_224 from their MAE weights.
+    "vit": Preset(_VIT, 224),
+    # As EVA-X (Yao et al. 2024) fine-tunes eva_x_base_patch16, with a cosine instead of its fixed rate.
+    "eva-x": Preset(replace(_VIT, epochs=10, batch_size=512, lr=1e-3, warmup=0.5), 224),
+    # For ConvNeXt, ConvNeXt V2 and Swin from ImageNet; of no publication.
+    "convnext": Preset(
+        Recipe(
+            epochs=20,
+            batch_size=128,
+            lr=2e-4,
+            min_lr=1e-6,
+            warmup=0.1,
+            layer_decay=0.7,
+            drop_path=0.2,
+            ema_share=0.05,
+            train_size=512,
+            crop_from=576,
+            augmentation=_STRONG,
+        ),
+        512,
+    ),
 }
 
 
@@ -231,8 +272,10 @@ def with_recipe(name: str, **changes: Any) -> Preset:
     preset = RECIPES.get(name)
     if preset is None:
         raise ValueError(f"No recipe {name!r}. Known: {', '.join(RECIPES)}.")
-    known = {each.name for each in fields(Recipe)}
-    given = {key: value for key, value in changes.items() if key in known and value is not None}
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    given = {each.name: wanted[each.name] for each in fields(Recipe) if each.name in wanted}
+    ranges = {each.name: wanted[each.name] for each in fields(Augmentation) if each.name in wanted}
+    given["augmentation"] = replace(preset.recipe.augmentation, **ranges)
     if "train_size" in given:
         given.setdefault("crop_from", round(preset.recipe.crop_from * given["train_size"] / preset.recipe.train_size))
     return Preset(replace(preset.recipe, **given), preset.input_size)

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from ml.data.shards import ImageArray
 from ml.metrics import MetricUndefined, auroc
-from ml.training.config import Recipe
+from ml.training.config import LOSSES, Recipe
+from ml.training.layers import layer_depths, undecayed
 
 LOG = logging.getLogger(__name__)
 
@@ -83,6 +84,25 @@ def masked_bce(logits: Tensor, truth: Tensor) -> Tensor:
     return torch.where(known, losses, 0.0).sum()
 
 
+def asymmetric_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Sum of asymmetric losses (Ridnik et al. 2021) over the known entries of truth (NaN: unknown), both (N, L).
+
+    The many easy negatives weigh less: by p to the power of 4, and those with p below 0.05 nothing. Truth between 0 and
+    1 (mixed images) is a share of both losses.
+    """
+    known = torch.isfinite(truth)
+    wanted = torch.where(known, truth, 0.0)
+    shifted = (torch.sigmoid(logits) - _ASYMMETRIC_MARGIN).clamp(min=0)
+    weight = shifted.detach() ** _ASYMMETRIC_POWER
+    losses = -wanted * functional.logsigmoid(logits) - (1 - wanted) * weight * torch.log1p(-shifted)
+    return torch.where(known, losses, 0.0).sum()
+
+
+_ASYMMETRIC_MARGIN = 0.05
+_ASYMMETRIC_POWER = 4
+LOSS_FUNCTIONS = dict(zip(LOSSES, (masked_bce, asymmetric_loss), strict=True))
+
+
 def mean_auroc(truth: NDArray[Any], scores: NDArray[Any]) -> float:
     """Mean AUROC over labels that have both classes among known entries; NaN if none has."""
     values = []
@@ -105,10 +125,24 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; vectors (norms, biases) are not decayed."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.scaled_lr)
+    """AdamW over the trainable parameters; vectors (norms, biases) and position embeddings are not decayed.
+
+    Each group has the `scale` of its layer's learning rate.
+    """
+    plain = undecayed(network)
+    depths = layer_depths(network) if recipe.layer_decay < 1 else {}
+    top = max(depths.values(), default=0)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            depth, decayed = depths.get(name, top), parameter.ndim > 1 and name not in plain
+            group = groups.setdefault(
+                (depth, decayed),
+                {
+                    "params": [],
+                    "weight_decay": recipe.weight_decay if decayed else 0.0,
+                    "scale": recipe.layer_decay ** (top - depth),
+                },
+            )
+            group["params"].append(parameter)
+    return torch.optim.AdamW([groups[key] for key in sorted(groups, reverse=True)], lr=recipe.scaled_lr)

@@ -1,7 +1,8 @@
-"""The training loop: AdamW, warm-up and cosine, unweighted BCE, EMA of the weights, selection by validation AUROC.
+"""The training loop: AdamW, warm-up and cosine, EMA of the weights, selection by validation AUROC.
 
-Unweighted BCE is calibrated by itself; weighted losses are not. Evaluation always runs on the averaged weights.
-The global batch is the same with any number of ranks: each takes its share, and the gradient is that of the whole.
+The loss is unweighted BCE by default: it is calibrated by itself, weighted losses are not. Evaluation always runs on
+the averaged weights. The global batch is the same with any number of ranks: each takes its share, and the gradient is
+that of the whole.
 """
 
 import math
@@ -18,18 +19,18 @@ from torch import Tensor, nn
 
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
-from ml.training.augment import DRAWS, augment
+from ml.training.augment import DRAWS, augment, mixed
 from ml.training.average import Average, statistics
 from ml.training.config import Recipe
 from ml.training.feed import feed
 from ml.training.fitting import (
+    LOSS_FUNCTIONS,
     Execution,
     Fit,
     Stopped,
     TrainingData,
     TrainingDiverged,
     learning_rate,
-    masked_bce,
     mean_auroc,
     optimiser_of,
 )
@@ -58,6 +59,7 @@ class Loop:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(not name.startswith(recipe.frozen) if recipe.frozen else True)
         self.average = Average(network)
+        self.loss_function = LOSS_FUNCTIONS[recipe.loss]
         self.optimiser = optimiser_of(network, recipe)
         self.per_epoch = len(data.train) // recipe.batch_size
         self.steps = self.per_epoch * recipe.epochs
@@ -116,7 +118,7 @@ class Loop:
         device = self.world.device
         known = int(np.isfinite(self.data.truth[batch]).sum())
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(self.step)
+            group["lr"] = self.rate(self.step) * group["scale"]
         self.optimiser.zero_grad(set_to_none=True)
         own = pieces(share(batch, self.world.rank, self.world.size), self.execution.micro_batch)
         total = torch.zeros((), device=device, dtype=torch.float64)
@@ -125,7 +127,7 @@ class Loop:
             pace.waited(waited)
             last = index == len(own) - 1
             with nullcontext() if last else self.world.no_sync(self.parallel):
-                loss = self._loss(squares, chosen)
+                loss = self._loss(squares, chosen, index)
                 if last:
                     pace.computed()
                 # DDP divides by the number of ranks; the gradient must be that of the global batch's mean.
@@ -133,19 +135,25 @@ class Loop:
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
-        self.average.follow(self.recipe.ema_decay, self.epoch * self.per_epoch + self.step + 1)
+        self.average.follow(self.recipe.ema_decay(self.steps), self.epoch * self.per_epoch + self.step + 1)
         due = time.monotonic() - self.saved > self.execution.checkpoint_seconds
         flags = torch.tensor([float(stop.is_set()), float(self.world.chief and due)], dtype=torch.float64)
         status = torch.cat([(total / max(known, 1))[None], flags.to(device)])
         return self.world.add(status)
 
-    def _loss(self, squares: Tensor, chosen: NDArray[np.intp]) -> Tensor:
+    def _loss(self, squares: Tensor, chosen: NDArray[np.intp], piece: int) -> Tensor:
         draws = torch.from_numpy(uniforms(self.recipe.seed, self.epoch, chosen, DRAWS))
         grey = augment(unit(squares), self.recipe.train_size, self.recipe.augmentation, draws)
         truth = torch.from_numpy(self.data.truth[chosen]).to(self.world.device, non_blocking=True)
+        at = (self.recipe.seed, self.epoch, self.step, self.world.rank, piece)
+        if self.recipe.mixup:
+            grey, truth = mixed(grey, truth, self.recipe.mixup, np.random.default_rng(at))
+        if self.recipe.drop_path:
+            # What is left out is a function of the step, as all random numbers: a resumed run goes on as it would have.
+            torch.manual_seed(int(np.random.default_rng((*at, 1)).integers(2**62)))
         with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=self.world.device.type == "cuda"):
             logits = self.forward(normalised(grey, self.space))[0]
-        return masked_bce(logits.float(), truth)
+        return self.loss_function(logits.float(), truth)
 
     def _handle_status(self, status: Tensor, pace: Pace, notice: Notice, save: Callable[[], None]) -> None:
         loss, stop, due = status.tolist()

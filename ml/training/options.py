@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ml.training.config import IMAGENET, RANDOM, RECIPES, SPLITS, SWITCH, TrainingConfig, with_recipe
+from ml.training.config import IMAGENET, LOSSES, RANDOM, RECIPES, SPLITS, SWITCH, TrainingConfig, with_recipe
 from ml.training.nodes import Nodes
 
 
@@ -29,19 +29,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--arch",
         default="densenet121",
-        help="torchvision densenet121/169/201, resnet50, vgg16, efficientnet_b0, or a timm name",
+        help="torchvision densenet121/169/201, resnet50, vgg16, efficientnet_b0, or a timm name (docs/training.md)",
     )
     parser.add_argument("--name", default="", help="name of the version, by default chexnet-ARCH")
-    parser.add_argument("--recipe", choices=tuple(RECIPES), default="r1", help="r2: 512 px; fast: 30 epochs")
+    parser.add_argument("--recipe", choices=tuple(RECIPES), default="r1", help="see docs/training.md")
     parser.add_argument("--epochs", type=_number(int, 1))
     parser.add_argument("--batch-size", type=_number(int, 1), help="over all ranks together")
     parser.add_argument("--lr", type=_number(float, 0), help="for a batch of 256")
     parser.add_argument("--input-size", type=_number(int, 32), help="side of the network's input in pixels")
     parser.add_argument("--seed", type=_number(int, 0))
+    _add_optimisation(parser)
     parser.add_argument(
         "--init-weights",
         metavar="FILE",
-        help=f"state dict (.pth, .safetensors), artifact folder, {IMAGENET!r} for torchvision's weights, or {RANDOM!r}",
+        help=f"state dict (.pth, .safetensors), artifact folder, {IMAGENET!r} (or of the timm tag), or {RANDOM!r}",
     )
     parser.add_argument("--cache", type=Path, help="folder of decoded films, by default cache/ in the output folder")
     parser.add_argument("--resume", action=BooleanOptionalAction, default=True, help="go on after the last checkpoint")
@@ -53,6 +54,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--micro-batch", type=_number(int, 0), default=0, help="most films of one forward on a rank")
     parser.add_argument("--checkpoint-minutes", type=_number(float, 0), default=10.0, help="between epochs' ends")
     _add_nodes(parser)
+
+
+def _add_optimisation(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("optimisation", "instead of what the recipe says")
+    group.add_argument("--layer-decay", type=_number(float, 0), help="of the learning rate, from the head downwards")
+    group.add_argument("--drop-path", type=_number(float, 0), help="share of residual branches left out (timm names)")
+    group.add_argument("--mixup", type=_number(float, 0), help="alpha; 0 mixes no films")
+    group.add_argument("--randaugment", type=_number(int, 0), metavar="OPERATIONS", help="after crop and exposure")
+    group.add_argument("--loss", choices=LOSSES)
+    group.add_argument("--ema-share", type=_number(float, 0), help="memory of the averaged weights, of all steps")
 
 
 def _add_nodes(parser: ArgumentParser) -> None:
@@ -77,7 +88,8 @@ def from_arguments(given: Namespace, out: Path) -> tuple[TrainingConfig, Nodes]:
     """The settings of a run in the folder `out`. Raises ValueError with what to correct."""
     preset = with_recipe(
         given.recipe, epochs=given.epochs, batch_size=given.batch_size, lr=given.lr, seed=given.seed,
-        train_size=given.input_size,
+        train_size=given.input_size, layer_decay=given.layer_decay, drop_path=given.drop_path, mixup=given.mixup,
+        operations=given.randaugment, loss=given.loss, ema_share=given.ema_share,
     )  # fmt: skip
     config = TrainingConfig(
         data=given.data,

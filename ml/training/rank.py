@@ -118,7 +118,8 @@ class Rank:
         if self.is_chief:
             self._lock_output(config.out)
         prepared = prepare(config)
-        network = initial_network(config.architecture, config.init_weights, config.recipe.seed)
+        recipe, size = config.recipe, config.input_size
+        network = initial_network(config.architecture, config.init_weights, recipe.seed, size, recipe.drop_path)
         return _Ready(config, device, prepared, network)
 
     def _lock_output(self, out: Path) -> None:

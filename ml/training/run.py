@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ class Prepared:
         return [self.table[name].patient for name in self.split.validation]
 
 
-def prepare(config: TrainingConfig) -> Prepared:
-    """Read table, lists and images; the test list's images are not opened.
+def prepare(config: TrainingConfig, *, to_fit: bool = True) -> Prepared:
+    """Read table, lists and images; the test list's images are not opened, nor those to fit unless `to_fit`.
 
     Selection, calibration and operating points come from validation images, a patient-wise part of train_val_list.
     Raises DatasetInvalid, InputRejected.
@@ -94,8 +94,8 @@ def prepare(config: TrainingConfig) -> Prepared:
             "Use more films, or a larger validation part."
         )
     names = (*split.train, *split.validation)
-    squares = cached_images(config.data, split.train, config.crop_space, config.films_cache)
     held = cached_images(config.data, split.validation, config.space, config.films_cache)
+    squares = cached_images(config.data, split.train, config.crop_space, config.films_cache) if to_fit else held
     return Prepared(table, split, names, squares, held, targets(table, names), _identity(table, split, squares, held))
 
 
@@ -163,6 +163,25 @@ def write_artifact(
     config: TrainingConfig, prepared: Prepared, network: CamNetwork, chosen: Fit, ranks: str
 ) -> Manifest:
     """Measure the chosen weights on the validation images and write `config.out/artifact`. `ranks` goes to the card."""
+    figures = {
+        "history": [{k: None if np.isnan(v) else v for k, v in line.items()} for line in chosen.history],
+        "selected_epoch": chosen.epoch,
+    }
+    return measured_artifact(config, prepared, network, _recipe_text(config, chosen, ranks), figures, config.describe())
+
+
+def measured_artifact(
+    config: TrainingConfig,
+    prepared: Prepared,
+    network: CamNetwork,
+    recipe: str,
+    figures: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> Manifest:
+    """Measure a network on the validation images, fit calibration and input check, and write `config.out/artifact`.
+
+    `recipe` goes to the card, `figures` and `settings` to the manifest.
+    """
     load_rounded(network, rounded_tensors(network))
     batch = min(config.recipe.batch_size, 64)
     outputs = HeldOut(
@@ -177,15 +196,15 @@ def write_artifact(
     metrics = {
         "validation": evaluate(outputs.truth, outputs.outputs.logits, patients),
         "gate": gate_figures,
-        "history": [{k: None if np.isnan(v) else v for k, v in line.items()} for line in chosen.history],
-        "selected_epoch": chosen.epoch,
+        **figures,
     }
     description = Description(
         config.version_name,
         config.architecture,
-        _recipe_text(config, chosen, ranks),
-        _data(config, prepared),
+        recipe,
+        {**_data(config, prepared), "settings": dict(settings)},
         limits_of(config, prepared),
+        has_map=outputs.outputs.cams.shape[2:] != (1, 1),
     )
     return package(Path(config.out) / "artifact", network, config.space, outputs, description, metrics, gate)
 
@@ -202,10 +221,19 @@ def limits_of(config: TrainingConfig, prepared: Prepared) -> str:
 
 def _recipe_text(config: TrainingConfig, chosen: Fit, ranks: str) -> str:
     start = f"weights of {Path(config.init_weights).name}" if config.init_weights else "random weights"
+    recipe = config.recipe
+    loss = {"bce": "unweighted BCE", "asymmetric": "asymmetric loss"}[recipe.loss]
+    options = {
+        f"learning rates that fall by {recipe.layer_decay:g} a layer": recipe.layer_decay < 1,
+        f"drop-path {recipe.drop_path:g}": recipe.drop_path > 0,
+        f"mixup {recipe.mixup:g}": recipe.mixup > 0,
+        f"RandAugment with {recipe.augmentation.operations} operations": recipe.augmentation.operations > 0,
+    }
+    more = "".join(f", {text}" for text, used in options.items() if used)
     return (
-        f"from {start}, {config.recipe.epochs} epochs of AdamW at {config.recipe.train_size} pixels, unweighted "
-        f"BCE, averaged weights of epoch {chosen.epoch} by validation AUROC; a global batch of "
-        f"{config.recipe.batch_size} on {ranks}."
+        f"from {start}, {recipe.epochs} epochs of AdamW at {recipe.train_size} pixels, {loss}{more}, averaged weights "
+        f"of epoch {chosen.epoch} by validation AUROC; seed {recipe.seed}, a global batch of {recipe.batch_size} on "
+        f"{ranks}."
     )
 
 
@@ -217,7 +245,6 @@ def _data(config: TrainingConfig, prepared: Prepared) -> dict[str, Any]:
         "source": find_layout(config.data).source,
         "split_id": prepared.split.how,
         "split_sha256": prepared.split.sha256,
-        "settings": config.describe(),
         "train": summary_of(prepared.split.train),
         "validation": summary_of(prepared.split.validation),
         VALIDATED_AGES: age_range(prepared.table, prepared.split.validation),
