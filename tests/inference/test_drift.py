@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError
@@ -19,6 +21,7 @@ from apps.inference.drift import accept_weeks, count_alarms, count_ended_weeks, 
 from apps.inference.models import InferenceJob
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
+from tests.conftest import PASSWORD
 from tests.results import version
 from tests.trials.reviewed import read_studies_as_rows
 
@@ -87,6 +90,17 @@ def test_first_weeks_are_the_reference_and_a_shifted_week_raises_an_alarm(
     assert "unlike before" in sign_in(north, north.radiologist).get(reverse("portal:worklist")).content.decode()
     assert "unlike before" not in sign_in(south, south.admin).get(reverse("portal:worklist")).content.decode()
     assert sign_in(north, north.radiologist).get(PAGE).status_code == 403
+
+    operator = Client()
+    operator.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    listed = operator.get(reverse("admin:deployment_driftweek_changelist"), {"alarm": "1"}).content.decode()
+    assert "North Hospital" in listed
+    assert "South Hospital</td>" not in listed
+    page = operator.get(reverse("admin:deployment_driftweek_change", args=[last.pk])).content.decode()
+    assert "<svg" in page
+    assert "Share of films refused 0." in page
+    shown_reference = operator.get(reverse("admin:deployment_driftreference_change", args=[reference.pk]))
+    assert b"First weeks at this hospital" in shown_reference.content
 
     # The administrator knows the cause.
     assert b"This field is required" in admin.post(PAGE, {"reason": ""}).content

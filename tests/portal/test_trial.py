@@ -165,6 +165,7 @@ PORTAL = {
     "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
     "change-plan": None, "change-plan-pdf": None,
     "drift": None,
+    "ai": None, "ai-stop": None, "ai-start": None, "ai-change": None, "ai-dismiss": None,
     "reviewed": None, "reviewed-export": None,
 }  # fmt: skip
 API = {

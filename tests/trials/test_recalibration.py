@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.urls import reverse
 
+from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
@@ -20,6 +22,7 @@ from apps.tenants.scope import tenant_tx
 from apps.trials.recalibration import propose_from_verdicts, propose_own, propose_prevalence
 from apps.trials.recent import recent_readings
 from ml.labels import LABELS
+from tests.conftest import PASSWORD
 from tests.registry.versions import registered
 from tests.results import read, version
 from tests.trials.reviewed import read_studies_as_rows, sign_with_verdicts
@@ -185,6 +188,17 @@ def test_the_operator_recalibrates_by_command(north: Any, calibrated: Any, setti
     apply_recalibration(recalibration=own, by=BY, reason="Back.")
     assert "Recalibration 3" not in run("--undo")
     assert recalibration_for(calibrated, north.tenant.pk).fits.keys() == {"Mass"}  # type: ignore[union-attr]
+    operator = Client()
+    operator.force_login(User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True))
+    first = Recalibration.objects.filter(method="prevalence").last()
+    assert first is not None
+    page = operator.get(reverse("admin:deployment_recalibration_change", args=[first.pk])).content.decode()
+    assert "-2.398" in page
+    entry = Activation.objects.get(number=2)
+    assert (
+        "Recalibration 2"
+        in operator.get(reverse("admin:deployment_activation_change", args=[entry.pk])).content.decode()
+    )
     settings.HOSPITALS_SET_POINTS = False
     admin = sign_in(north, north.admin)
     assert b"the operator sets the probabilities" in admin.get(PAGE).content
