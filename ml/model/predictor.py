@@ -30,6 +30,7 @@ from ml.model.manifest import ArtifactInvalid, Manifest
 from ml.model.saliency import as_float16
 
 EXPORT_SECONDS = 300
+"""The longest export of one network; an ensemble may take that long for each of its members."""
 EXPORT_REVISION = 2
 
 
@@ -227,15 +228,14 @@ def _export(artifact: Artifact, graphs: ExportedGraphs) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     paths = (str(path.resolve()) for path in (artifact.path, graphs.squares, graphs.images))
     command = [sys.executable, "-m", "ml.model.onnx_export", *paths]
+    seconds = EXPORT_SECONDS * max(1, artifact.manifest.architecture.count("@"))
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=EXPORT_SECONDS, env=environment)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds, env=environment)
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
         raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX failed: {last}") from error
     except subprocess.TimeoutExpired as error:
-        raise PredictorUnavailable(
-            f"Exporting {artifact.manifest.name} to ONNX took over {EXPORT_SECONDS} s."
-        ) from error
+        raise PredictorUnavailable(f"Exporting {artifact.manifest.name} to ONNX took over {seconds} s.") from error
 
 
 def load_predictor(

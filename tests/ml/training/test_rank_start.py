@@ -33,7 +33,7 @@ def test_missing_data_on_one_node_is_the_reason_on_all(data_folder: Path, tmp_pa
     config = settings(data_folder, tmp_path / "out")
     reason = failure(tmp_path, replace(config, data=tmp_path / "empty"), config)
     assert reason.startswith("Rank 1 on ")
-    assert "Put the NIH table" in reason
+    assert "no table of a known data set" in reason
 
 
 def test_other_settings_on_one_node_are_the_reason_on_all(data_folder: Path, tmp_path: Path) -> None:
