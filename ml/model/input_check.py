@@ -1,10 +1,10 @@
 """The input check: decide whether the model may score an image, that is, whether it is a frontal chest radiograph.
 
 It has two steps, and both can be explained. The first reads the DICOM attributes of the image. The second computes two
-statistics on the network's pooled features: a linear classifier between upright frontal chest radiographs and other
-pictures, and the Mahalanobis distance to the validation images (Lee et al. 2018). Cao et al. 2022 found simple
-classifiers on a model's own features the best detectors for chest radiographs. A refused image gets a reason and no
-score.
+statistics on the network's pooled features: linear classifiers between whole upright frontal chest radiographs and each
+kind of other picture (KINDS), and the Mahalanobis distance to the validation images (Lee et al. 2018). Cao et al. 2022
+found simple classifiers on a model's own features the best detectors for chest radiographs. A refused image gets a
+reason and no score.
 """
 
 import re
@@ -114,18 +114,33 @@ def _is_lateral(attributes: Mapping[str, str]) -> bool:
     return bool(_LATERAL.search(series)) and not _FRONTAL.search(series)
 
 
-_ARRAYS = ("mean", "scale", "weight", "basis", "variance")
-_NUMBERS = ("bias", "min_score", "residual", "max_distance")
+KINDS: dict[str, str] = {
+    "inverted": "a negative (bone dark)",
+    "turned": "a film that is turned",
+    "part": "a part of a film",
+    "shuffled": "pieces of a film in another order",
+    "shrunk": "a film that fills only a part of the picture",
+    "screenshot": "a screenshot",
+    "blurred": "a blurred film",
+    "saturated": "a film whose grey values are cut off",
+    "radiograph": "another radiograph than a frontal chest film",
+    "picture": "no radiograph",
+}
+"""What the classifiers tell from a whole upright frontal chest film, in the order of their weights; for the reader."""
+
+_ARRAYS = ("mean", "scale", "weight", "bias", "basis", "variance")
+_NUMBERS = ("min_score", "residual", "max_distance")
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureCheck:
-    """Parameters of the feature statistics of one model version (C features, K principal directions).
+    """Parameters of the feature statistics of one model version (C features, R classifiers, K principal directions).
 
     Attributes:
         mean, scale: (C,), standardisation by the validation images.
-        weight, bias: (C,) and a number, the linear classifier.
-        min_score: subtracted from the classifier's score; what is negative then is not a chest radiograph.
+        weight, bias: (R, C) and (R,), one linear classifier for each of KINDS; positive where the image is not of that
+            kind. Versions from before the kinds were told apart have one for all of them.
+        min_score: subtracted from the classifiers' score; what is negative then is not a chest radiograph.
         basis, variance, residual: (C, K), (K,) and a number, the covariance as a factor model.
         max_distance: largest Mahalanobis distance, divided by C, that is accepted.
     """
@@ -133,7 +148,7 @@ class FeatureCheck:
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     weight: NDArray[np.float32]
-    bias: float
+    bias: NDArray[np.float32]
     min_score: float
     basis: NDArray[np.float32]
     variance: NDArray[np.float32]
@@ -152,7 +167,10 @@ class FeatureCheck:
     def from_parts(cls, tensors: Mapping[str, NDArray[Any]], scalars: Mapping[str, float]) -> "FeatureCheck":
         """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
         try:
-            arrays = {name: np.asarray(tensors[name], dtype=np.float32) for name in _ARRAYS}
+            # With a single classifier its bias is among the scalars.
+            found = {**tensors, "weight": np.atleast_2d(tensors["weight"])}
+            found.setdefault("bias", np.array([scalars["bias"]]))
+            arrays = {name: np.asarray(found[name], dtype=np.float32) for name in _ARRAYS}
             numbers = {name: float(scalars[name]) for name in _NUMBERS}
             parameters: dict[str, Any] = {**arrays, **numbers}
             check = cls(**parameters)
@@ -161,17 +179,21 @@ class FeatureCheck:
         features = check.mean.shape
         if (
             check.scale.shape != features
-            or check.weight.shape != features
+            or check.weight.shape != (len(check.bias), *features)
             or check.basis.ndim != 2
             or check.basis.shape != (features[0], len(check.variance))
         ):
             raise ValueError("The input check's parameters have unequal shapes.")
         return check
 
-    def score(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """Linear score (N,) of pooled features (N, C); an image with a negative score is refused."""
+    def margins(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Log odds (N, R) of pooled features (N, C) that an image is a whole chest radiograph and not of each kind."""
         z = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
-        return np.asarray(z @ self.weight + self.bias - self.min_score)
+        return np.asarray(z @ self.weight.T + self.bias)
+
+    def score(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Log odds (N,) against all kinds together, less `min_score`; an image with a negative score is refused."""
+        return np.asarray(-np.logaddexp.reduce(-self.margins(features), axis=1) - self.min_score)
 
     def distance(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """Squared Mahalanobis distance per feature, (N,), about 1 for a typical image."""
@@ -190,11 +212,15 @@ def check_features(features: NDArray[Any], params: FeatureCheck | None) -> list[
         return [ACCEPTED] * len(features)
     finite = np.isfinite(features).all(axis=1)
     safe = np.where(finite[:, None], features, 0.0)
-    scores, distances = params.score(safe), params.distance(safe)
+    scores, distances, nearest = params.score(safe), params.distance(safe), params.margins(safe).argmin(axis=1)
     results = []
-    for ok, score, distance in zip(finite, scores, distances, strict=True):
-        if not ok or distance > params.max_distance:
-            results.append(_refuse("unlike-training") if not ok or score >= 0 else _refuse("not-chest-film"))
+    for ok, score, distance, kind in zip(finite, scores, distances, nearest, strict=True):
+        if ok and score < 0:
+            results.append(_refuse("not-chest-film", _likeness(int(kind), params)))
         else:
-            results.append(ACCEPTED if score >= 0 else _refuse("not-chest-film"))
+            results.append(ACCEPTED if ok and distance <= params.max_distance else _refuse("unlike-training"))
     return results
+
+
+def _likeness(kind: int, params: FeatureCheck) -> str:
+    return f"It looks most like {list(KINDS.values())[kind]}." if len(params.bias) == len(KINDS) else ""

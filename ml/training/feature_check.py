@@ -1,30 +1,53 @@
 """Fit the input check of a version on the pooled features of its own network."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from ml.data import patient_folds
 from ml.data.shards import ImageArray
-from ml.model.input_check import FeatureCheck
+from ml.model.input_check import KINDS, FeatureCheck
 from ml.model.networks import CamNetwork
 from ml.model.transforms import InputSpace
-from ml.training.augment import DRAWS, augment
-from ml.training.config import Augmentation
-from ml.training.forward import run, to_tensor
-from ml.training.heads import fit_heads
-from ml.training.negatives import GENERATORS, generated, spoiled
+from ml.training.forward import run
+from ml.training.negatives import GENERATORS, generated
+from ml.training.other_radiographs import PARTS, other_radiographs
+from ml.training.spoiled import SPOILED, spoiled
+from ml.training.usual import varied
 
 DIRECTIONS = 64
 FOLDS = 4
-L2 = 0.01
-FALSE_REFUSAL = 0.003
-"""Share of held-out images that each of the two statistics may refuse."""
+L2 = 0.001
+FALSE_REFUSAL = 0.005
+"""Share of held-out images that the classifiers may refuse."""
+
+FAR = 0.001
+"""Share of held-out images that the distance may refuse."""
 
 MAX_IMAGES = 1500
-_EXPOSURE = Augmentation(min_area=0.8, degrees=5.0, flip=0.0)
+PER_KIND = 400
+"""Negatives of each kind."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Features (N, C) and the fold of each image; a `fold` of -1 is in no fold, that is, always fitted on."""
+
+    features: NDArray[np.float32]
+    fold: NDArray[np.intp]
+
+    def outside(self, fold: int) -> NDArray[np.float32]:
+        """The features of the other folds."""
+        return self.features[self.fold != fold]
+
+    def inside(self, fold: int) -> NDArray[np.float32]:
+        """The features of one fold."""
+        return self.features[self.fold == fold]
 
 
 def fit_feature_check(
@@ -41,76 +64,75 @@ def fit_feature_check(
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(squares))[:MAX_IMAGES])
-    images, patients = np.array(squares[chosen]), [patients[i] for i in chosen]
-    plain = run(network, images, space, progress="Input check: films").features
-    varied = run(network, _varied(images, space, seed), space, progress="Input check: exposures").features
-    other = run(network, extra, space).features if extra is not None and len(extra) else plain[:0]
-    bad_images = run(network, spoiled(images, seed), space, progress="Input check: spoiled films").features
-    bad_pictures = run(
-        network, generated(space.size, min(len(images), 600), seed), space, progress="Input check: other pictures"
-    ).features
-    held, distance, refused, strange = _held_out(plain, varied, other, bad_images, bad_pictures, patients, seed)
-    min_score = _cut(held, np.concatenate([refused, strange]))
-    check = _fit(np.concatenate([plain, varied, other]), plain, np.concatenate([bad_images, bad_pictures]))
-    reach = check.distance(other).max(initial=0.0)
-    max_distance = max(float(np.quantile(distance, 1 - FALSE_REFUSAL)), float(reach)) * 1.1
-    final = FeatureCheck(
-        check.mean,
-        check.scale,
-        check.weight,
-        check.bias,
-        min_score,
-        check.basis,
-        check.variance,
-        check.residual,
-        max_distance,
+    images, folds = np.array(squares[chosen]), patient_folds([patients[i] for i in chosen], FOLDS, seed)
+
+    def examples(pictures: NDArray[np.uint8], fold: NDArray[np.intp], what: str) -> Examples:
+        return Examples(run(network, pictures, space, progress=f"Input check: {what}").features, fold)
+
+    films = examples(images, folds, "films")
+    other = np.zeros((0, *images.shape[1:]), np.uint8) if extra is None else extra
+    accepted = [films, examples(varied(images, seed), folds, "varied films")]
+    if len(other):
+        accepted.append(examples(other, np.full(len(other), -1), "further films"))
+    refused = {}
+    for kind in SPOILED:
+        some = rng.permutation(len(images))[:PER_KIND]
+        refused[kind] = examples(spoiled(images[some], kind, seed), folds[some], kind)
+    # Kinds of pictures come in turn; whole turns go to one fold, so each fold has every kind.
+    count = np.arange(min(len(images), PER_KIND))
+    refused["radiograph"] = examples(
+        other_radiographs(space.size, len(count), seed), count // len(PARTS) % FOLDS, "other radiographs"
     )
+    refused["picture"] = examples(
+        generated(space.size, len(count), seed), count // len(GENERATORS) % FOLDS, "other pictures"
+    )
+    return _fitted(films, accepted, refused)
+
+
+def describe(figures: Mapping[str, Any]) -> list[str]:
+    """The lines of a version's card about its input check, from the figures of `fit_feature_check`."""
+    if "refused" not in figures:
+        return []
+    what = (
+        f"Of {figures['films']} whole films, each checked without its patient's films, "
+        f"{figures['refused_films']:.1%} are refused. What it must refuse was made: parts, screenshots and the like "
+        "from the same films, other radiographs (limb, hand, abdomen, skull, lateral chest, joint, spine) as phantoms. "
+        "Real radiographs of other parts of the body were not at hand."
+    )
+    rows = [f"| {text} | {figures['refused'][kind]:.0%} |" for kind, text in KINDS.items()]
+    return ["## Input check", "", what, "", "| must be refused | refused |", "| --- | --- |", *rows, ""]
+
+
+def _fitted(
+    films: Examples, accepted: list[Examples], refused: Mapping[str, Examples]
+) -> tuple[FeatureCheck, dict[str, Any]]:
+    held: list[NDArray[np.float64]] = []
+    distance: list[NDArray[np.float64]] = []
+    scores: dict[str, list[NDArray[np.float64]]] = {kind: [] for kind in refused}
+    for fold in range(FOLDS):
+        check = _fit(
+            films.outside(fold),
+            np.concatenate([each.outside(fold) for each in accepted]),
+            {kind: each.outside(fold) for kind, each in refused.items()},
+        )
+        held.append(check.score(films.inside(fold)))
+        distance.append(check.distance(films.inside(fold)))
+        for kind, each in refused.items():
+            scores[kind].append(check.score(each.inside(fold)))
+    film_scores, film_distances = np.concatenate(held), np.concatenate(distance)
+    kind_scores = {kind: np.concatenate(each) for kind, each in scores.items()}
+    min_score = _cut(film_scores, np.concatenate(list(kind_scores.values())))
+    every = np.concatenate([each.features for each in accepted])
+    check = _fit(films.features, every, {kind: each.features for kind, each in refused.items()})
+    reach = max((check.distance(each.features).max() for each in accepted if (each.fold < 0).any()), default=0.0)
+    max_distance = max(float(np.quantile(film_distances, 1 - FAR)), float(reach)) * 1.1
     figures = {
-        "films": len(images),
-        "refused_films": float(np.mean((held < min_score) | (distance > max_distance))),
-        "refused_spoiled_films": float(np.mean(refused < min_score)),
-        "refused_other_pictures": float(np.mean(strange < min_score)),
+        "films": len(film_scores),
+        "refused_films": float(np.mean((film_scores < min_score) | (film_distances > max_distance))),
+        "refused": {kind: float(np.mean(each < min_score)) for kind, each in kind_scores.items()},
         "held_out_by": f"patient, {FOLDS} folds",
     }
-    return final, figures
-
-
-def _held_out(
-    plain: NDArray[np.float32],
-    varied: NDArray[np.float32],
-    other: NDArray[np.float32],
-    bad_images: NDArray[np.float32],
-    bad_pictures: NDArray[np.float32],
-    patients: list[str],
-    seed: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and distances of images, then scores of spoiled images and of pictures, by checks not fitted on them."""
-    folds = patient_folds(patients, FOLDS, seed)
-    # Kinds of pictures come in turn; whole turns go to one fold, so each fold has every kind.
-    picture_fold = np.arange(len(bad_pictures)) // len(GENERATORS) % FOLDS
-    held, distance, refused = (np.zeros(len(plain)) for _ in range(3))
-    strange = np.zeros(len(bad_pictures))
-    for fold in range(FOLDS):
-        rest, inside, pictures = folds != fold, folds == fold, picture_fold == fold
-        check = _fit(
-            np.concatenate([plain[rest], varied[rest], other]),
-            plain[rest],
-            np.concatenate([bad_images[rest], bad_pictures[~pictures]]),
-        )
-        held[inside], distance[inside] = check.score(plain[inside]), check.distance(plain[inside])
-        refused[inside], strange[pictures] = check.score(bad_images[inside]), check.score(bad_pictures[pictures])
-    return held, distance, refused, strange
-
-
-def _varied(images: NDArray[np.uint8], space: InputSpace, seed: int) -> NDArray[np.uint8]:
-    draws = torch.rand(len(images), DRAWS, generator=torch.Generator().manual_seed(seed))
-    grey = torch.cat(
-        [
-            augment(to_tensor(images[i : i + 64], torch.device("cpu")), space.size, _EXPOSURE, draws[i : i + 64])
-            for i in range(0, len(images), 64)
-        ]
-    )
-    return np.asarray((grey[:, 0] * 255).round().to(torch.uint8).numpy())
+    return replace(check, min_score=min_score, max_distance=max_distance), figures
 
 
 def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
@@ -120,24 +142,51 @@ def _cut(accepted: NDArray[np.float64], refused: NDArray[np.float64]) -> float:
     return min(low, (low + high) / 2.0)
 
 
-def _fit(accepted: NDArray[np.float32], typical: NDArray[np.float32], refused: NDArray[np.float32]) -> FeatureCheck:
+def _fit(
+    typical: NDArray[np.float32], accepted: NDArray[np.float32], refused: Mapping[str, NDArray[np.float32]]
+) -> FeatureCheck:
     mean, scale = typical.mean(axis=0), typical.std(axis=0) + 1e-3
-    both = (np.concatenate([accepted, refused]) - mean) / scale
-    truth = np.concatenate([np.ones(len(accepted)), np.zeros(len(refused))])[:, None]
-    head = fit_heads(both, truth, L2, balanced=True)
+    groups = [(each - mean) / scale for each in (accepted, *(refused[kind] for kind in KINDS))]
+    weight, bias = fit_softmax(groups, L2)
     z = (typical - mean) / scale
     _, singular, directions = np.linalg.svd(z, full_matrices=False)
     count = min(DIRECTIONS, len(z) // 4, z.shape[1])
     variance = singular**2 / len(z)
     residual = max(float(variance[count:].sum() / max(z.shape[1] - count, 1)), 1e-3)
     return FeatureCheck(
-        mean,
-        scale,
-        head.weight[0],
-        float(head.bias[0]),
-        0.0,
-        np.ascontiguousarray(directions[:count].T),
-        variance[:count].astype(np.float32),
-        residual,
-        np.inf,
+        mean=mean,
+        scale=scale,
+        weight=weight[:1] - weight[1:],
+        bias=bias[0] - bias[1:],
+        min_score=0.0,
+        basis=np.ascontiguousarray(directions[:count].T),
+        variance=variance[:count].astype(np.float32),
+        residual=residual,
+        max_distance=np.inf,
     )
+
+
+def fit_softmax(groups: list[NDArray[np.float32]], l2: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Multinomial logistic regression between groups of standardised features, penalty l2/2 |w|^2.
+
+    The first group has half of the weight, the others share the rest. Returns weights (groups, C) and biases (groups,).
+    """
+    x = torch.from_numpy(np.concatenate(groups).astype(np.float32))
+    truth = torch.from_numpy(np.repeat(np.arange(len(groups)), [len(group) for group in groups]))
+    shares = [0.5, *[0.5 / (len(groups) - 1)] * (len(groups) - 1)]
+    each = torch.tensor([share / max(len(group), 1) for share, group in zip(shares, groups, strict=True)])[truth]
+    weight = torch.zeros(len(groups), x.shape[1], requires_grad=True)
+    bias = torch.zeros(len(groups), requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weight, bias], max_iter=100, tolerance_change=1e-6, history_size=10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (functional.cross_entropy(x @ weight.T + bias, truth, reduction="none") * each).sum()
+        total = loss + l2 / 2 * (weight**2).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach().numpy(), bias.detach().numpy()

@@ -1,4 +1,4 @@
-"""Pictures that are not upright frontal chest films, from numbers and from films: the input check refuses them."""
+"""Pictures that are no radiographs, drawn from random numbers: the input check refuses them."""
 
 from collections.abc import Callable
 
@@ -85,24 +85,8 @@ def section(size: int, rng: np.random.Generator) -> Square:
 
 GENERATORS: tuple[Callable[[int, np.random.Generator], Square], ...] = (blank, noise, waves, scene, page, section)
 
-SPOILED: dict[str, Callable[[Square], Square]] = {
-    "inverted": lambda image: 255 - image,
-    "rotated 90": lambda image: np.rot90(image),
-    "rotated 180": lambda image: np.rot90(image, 2),
-    "rotated 270": lambda image: np.rot90(image, 3),
-    "upside down": lambda image: image[::-1],
-}
-"""What goes wrong with real chest images; a left-right mirror is not among them, for it can't be known from pixels."""
-
 
 def generated(size: int, count: int, seed: int) -> NDArray[np.uint8]:
     """`count` generated pictures uint8 (count, size, size), the kinds in turn, deterministic by seed."""
     rng = np.random.default_rng(seed)
     return np.stack([GENERATORS[i % len(GENERATORS)](size, rng) for i in range(count)])
-
-
-def spoiled(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Images uint8 (N, S, S), each inverted or turned by one of SPOILED."""
-    order = np.random.default_rng(seed).integers(0, len(SPOILED), len(images))
-    changes = list(SPOILED.values())
-    return np.stack([changes[number](image) for number, image in zip(order, images, strict=True)])

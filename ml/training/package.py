@@ -24,6 +24,7 @@ from ml.model.networks import CamNetwork
 from ml.model.saliency import CamScale, fit_cam_scale
 from ml.model.transforms import InputSpace
 from ml.model.uncertainty import fit_margin, uncertain
+from ml.training.feature_check import describe
 from ml.training.forward import Outputs, run
 
 _CURVE_POINTS = 60
@@ -191,6 +192,7 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
     for part in ("test", "validation"):
         if part in metrics:
             lines += _table(part, metrics[part])
+    lines += describe(metrics.get("gate", {}))
     lines += ["## What was not run", "", *(f"- {line}" for line in not_run(metrics)), ""]
     lines += [f"Limits: {description.limits}", ""]
     return "\n".join(lines)

@@ -31,7 +31,9 @@ def network(seed: int = 0) -> CamNetwork:
 def accepting_feature_check(channels: int) -> FeatureCheck:
     """A feature check that accepts every image."""
     ones = np.ones(channels, np.float32)
-    return FeatureCheck(0 * ones, ones, 0 * ones, 1.0, 0.0, np.eye(channels, 2, dtype=np.float32), ones[:2], 1.0, 1e9)
+    return FeatureCheck(
+        0 * ones, ones, 0 * ones[None], ones[:1], 0.0, np.eye(channels, 2, dtype=np.float32), ones[:2], 1.0, 1e9
+    )
 
 
 def manifest() -> Manifest:

@@ -10,18 +10,22 @@ import torch
 
 from ml.labels import LABELS
 from ml.metrics import auroc
+from ml.model.input_check import KINDS
 from ml.training.augment import DRAWS, augment
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import Augmentation, Recipe
-from ml.training.feature_check import fit_feature_check
+from ml.training.feature_check import describe, fit_feature_check
 from ml.training.fit import fit
 from ml.training.fitting import Execution, Stopped, TrainingData, TrainingDiverged, learning_rate
 from ml.training.forward import Outputs, run
 from ml.training.heads import fit_heads
 from ml.training.loop import Loop
-from ml.training.negatives import SPOILED, generated
+from ml.training.negatives import generated
 from ml.training.order import uniforms
+from ml.training.other_radiographs import other_radiographs
 from ml.training.package import HeldOut, calibration_of, operating_points
+from ml.training.spoiled import SPOILED, spoiled
+from ml.training.usual import varied
 from ml.training.world import World
 from tests.ml import tiny
 
@@ -194,8 +198,22 @@ def test_negatives_are_varied_and_reproducible() -> None:
     assert pictures.shape == (12, 64, 64)
     assert np.array_equal(pictures, generated(64, 12, seed=1))
     assert len({p.tobytes() for p in pictures}) == 12
-    film = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
-    assert all(not np.array_equal(spoil(film), film) for spoil in SPOILED.values())
+    others = other_radiographs(64, 12, seed=1)
+    assert np.array_equal(others, other_radiographs(64, 12, seed=1))
+    assert len({p.tobytes() for p in others}) == 12
+
+
+def test_spoiled_and_varied_images_depend_on_the_seed_alone() -> None:
+    films = np.random.default_rng(0).integers(0, 256, (20, 64, 64), dtype=np.uint8)
+    for kind in SPOILED:
+        changed = spoiled(films, kind, seed=1)
+        assert changed.shape == films.shape
+        assert changed.dtype == np.uint8
+        assert np.array_equal(changed, spoiled(films, kind, seed=1)), kind
+        assert all(not np.array_equal(*pair) for pair in zip(changed, films, strict=True)), kind
+    usual = varied(films, seed=1)
+    assert np.array_equal(usual, varied(films, seed=1))
+    assert len({image.tobytes() for image in usual}) == 20
 
 
 def test_gate_is_fitted_on_held_out_patients() -> None:
@@ -205,7 +223,9 @@ def test_gate_is_fitted_on_held_out_patients() -> None:
     films = np.clip(base + noise, 0, 255).astype(np.uint8)
     check, figures = fit_feature_check(tiny.network(), films, [str(i // 2) for i in range(60)], tiny.SPACE)
     assert figures["refused_films"] <= 0.05
-    assert figures["refused_other_pictures"] >= 0.9
+    assert figures["refused"]["picture"] >= 0.8
+    assert check.weight.shape == (len(KINDS), *check.mean.shape)
+    assert "no radiograph |" in "\n".join(describe(figures))
     assert check.mean.shape == (tiny.network().classifier.in_features,)
 
 
