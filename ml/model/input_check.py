@@ -168,8 +168,8 @@ class FeatureCheck:
         """Inverse of `tensors` and `scalars`. Raises ValueError when parts are missing or of unequal shape."""
         try:
             # With a single classifier its bias is among the scalars.
-            found = {**tensors, "weight": np.atleast_2d(tensors["weight"])}
-            found.setdefault("bias", np.array([scalars["bias"]]))
+            bias = tensors["bias"] if "bias" in tensors else np.array([scalars["bias"]])
+            found = {**tensors, "weight": np.atleast_2d(tensors["weight"]), "bias": bias}
             arrays = {name: np.asarray(found[name], dtype=np.float32) for name in _ARRAYS}
             numbers = {name: float(scalars[name]) for name in _NUMBERS}
             parameters: dict[str, Any] = {**arrays, **numbers}
