@@ -17,7 +17,7 @@ import torch
 
 from ml.model.artifact import load_artifact
 from ml.training.addresses import free_port
-from ml.training.config import Recipe, TrainingConfig
+from ml.training.config import TrainingConfig, with_recipe
 from ml.training.launch import launch
 from ml.training.nodes import Nodes
 from ml.training.processes import TrainingFailed
@@ -32,7 +32,7 @@ Start = Callable[..., Command]
 
 
 def settings(data: Path, out: Path, epochs: int = 2) -> TrainingConfig:
-    recipe = Recipe(epochs=epochs, batch_size=16, lr=0.03, train_size=64)
+    recipe = with_recipe("r1", epochs=epochs, batch_size=16, lr=0.03, train_size=64).recipe
     return TrainingConfig(data, out, "test_efficientnet", input_size=64, device="cpu", recipe=recipe)
 
 
