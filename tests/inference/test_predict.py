@@ -48,7 +48,7 @@ def test_every_kind_of_film_gets_the_contracts_json(starter: Any, make_film: Any
     assert accepted["gate"]["accepted"], accepted["gate"]
     assert {finding["label"] for finding in accepted["findings"]} == set(LABELS)
     for finding in accepted["findings"]:
-        assert set(finding) == {"label", "probability", "threshold", "positive"}
+        assert set(finding) == {"label", "probability", "threshold", "positive", "uncertain", "localisation"}
         assert 0.0 <= finding["probability"] <= 1.0
         has_point = finding["threshold"] is not None
         assert finding["positive"] == (has_point and finding["probability"] >= finding["threshold"])
