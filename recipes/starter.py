@@ -83,8 +83,8 @@ class StarterRecipe:
     folds: int = 20
     l2: float = 0.15
     normal_weight: float = 4.0
-    """How much a normal image counts in the fit. A label is then told from normal images first, which is what the alarm
-    budget asks for; at the same budget this finds half as many findings more than equal weights do."""
+    """How much a normal image counts in the fit. A label is then separated from normal images first, as the alarm
+    budget asks for: at the same budget the mean sensitivity rose from 0.25 with equal weights to 0.39."""
     pa_weight: float = 2.0
     """How much more a normal PA image counts: they are rarer here than normal AP images, and were flagged more."""
     zoomed_weight: float = 0.4

@@ -26,7 +26,7 @@ class HeldOutRecord:
         logits: (N, L) float32, before calibration.
         truth: (N, L) float32 of 0, 1 and NaN (unknown).
         views: (N,), "PA", "AP" or "" (another one, or unknown).
-        patients: (N,) int32, the same number for images of one patient; it names nobody.
+        patients: (N,) int32, the same number for images of one patient; not an identifier.
     """
 
     logits: NDArray[np.float32]

@@ -139,7 +139,7 @@ class FeatureCheck:
     Attributes:
         mean, scale: (C,), standardisation by the validation images.
         weight, bias: (R, C) and (R,), one linear classifier for each of KINDS; positive where the image is not of that
-            kind. Versions from before the kinds were told apart have one for all of them.
+            kind. Versions from before there was a classifier for each kind have one for all of them.
         min_score: subtracted from the classifiers' score; what is negative then is not a chest radiograph.
         basis, variance, residual: (C, K), (K,) and a number, the covariance as a factor model.
         max_distance: largest Mahalanobis distance, divided by C, that is accepted.

@@ -14,7 +14,7 @@ def _ask_operator(setting: str) -> str:
 
 
 def _ask_trainer(field: str) -> str:
-    return f'Not stated: whoever trains the next version must give "{field}" in the data of its manifest.'
+    return f'Not stated: the person who trains the next version must give "{field}" in the data of its manifest.'
 
 
 def statements(version: ModelVersion, evaluations: list[Evaluation]) -> list[Section]:

@@ -31,7 +31,7 @@ class Decision:
     Attributes:
         second_id: the operator who confirmed it, where the platform requires a second one.
         despite_gate: the change overrides the floor and release gates that were not passed.
-        why_no_preview: why the switch was not previewed; None where nobody was asked.
+        why_no_preview: why the switch was not previewed; None where no person was asked.
     """
 
     by: Actor

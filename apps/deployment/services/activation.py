@@ -42,7 +42,7 @@ def activate(
         keeps_points: carry over what the tenants chose, such as a sensitivity; else the version's own points apply.
         despite_gate: override the floor and release gates that were not passed; the ledger keeps them and the reason.
         why_no_preview: why the switch was not previewed; an empty text is refused where no preview is current. None
-            where nobody was asked.
+            where no person was asked.
 
     Raises:
         ConflictError: it serves there already, is retired, did not pass the floor or a release gate, was not previewed,

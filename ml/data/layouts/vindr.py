@@ -127,7 +127,7 @@ def _majority(
     unknown = {label for name, label in MAPPED.items() if name in split or name not in known}
     unknown |= set(LABELS) - set(MAPPED.values()) - _TWO_LABELS
     if votes.get(NODULE_OR_MASS, 1):
-        # Which of the two it is, the table does not say; where nobody saw either, both are absent.
+        # Which of the two it is, the table does not say; where no reader saw either, both are absent.
         unknown |= _TWO_LABELS
     return findings, frozenset(unknown) - findings, frozenset(most - MAPPED.keys() - {_NO_FINDING})
 

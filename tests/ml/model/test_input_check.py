@@ -116,7 +116,7 @@ def test_incomplete_parameters_are_refused() -> None:
     check = sample_check(np.random.default_rng(2))
     again = FeatureCheck.from_parts(check.tensors(), check.scalars())
     assert np.array_equal(again.basis, check.basis)
-    # Versions from before the kinds were told apart have one classifier, and its bias among the scalars.
+    # Versions from before there was a classifier for each kind have one classifier, and its bias among the scalars.
     tensors = {**check.tensors(), "weight": check.weight[0]}
     del tensors["bias"]
     older = FeatureCheck.from_parts(tensors, {**check.scalars(), "bias": 0.5})
@@ -151,7 +151,7 @@ def test_the_starter_refuses_spoiled_images_as_its_card_says(starter: Predictor,
     pictures = np.stack([to_square(read_radiograph(root / "images" / n).pixels, space) for n in names])
     figures = starter.manifest.metrics["gate"].get("refused")
     if figures is None:
-        pytest.skip("The input check of this starter is from before the kinds were told apart.")
+        pytest.skip("This starter's input check is older than the classifiers for each kind.")
     assert accepted(starter, varied(pictures, seed=5)).mean() >= 0.9
     assert accepted(starter, other_radiographs(space.size, 30, seed=987_654)).mean() <= 0.1
     for kind in SPOILED:
