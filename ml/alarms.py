@@ -31,8 +31,12 @@ _STEP = 0.0025
 
 
 def is_normal(truth: NDArray[Any]) -> NDArray[np.bool_]:
-    """Images (N,) of which every label in truth (N, L) of 0, 1 and NaN (unknown) is known to be absent."""
-    return np.asarray((truth == 0).all(axis=1))
+    """Images (N,) of which every label is known to be absent, by truth (N, L) of 0, 1 and NaN (unknown).
+
+    A label that is unknown for all images does not count: most data sets have some labels only.
+    """
+    labelled = np.isfinite(truth).any(axis=0)
+    return np.asarray((truth[:, labelled] == 0).all(axis=1) & labelled.any())
 
 
 def alarms(

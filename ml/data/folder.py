@@ -84,9 +84,9 @@ def find_images(root: Path, names: Iterable[str]) -> dict[str, Path]:
     return {name: present[name] for name in wanted}
 
 
-def images_present(root: Path, names: Sequence[str]) -> int:
-    """Number of images whose file is present. Raises DatasetInvalid where no layout is recognised."""
-    return len(_present(root, find_layout(root), names))
+def images_present(root: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The files of those images that are present. Raises DatasetInvalid where no layout is recognised."""
+    return _present(root, find_layout(root), names)
 
 
 def _present(root: Path, layout: Layout, names: Sequence[str]) -> dict[str, Path]:

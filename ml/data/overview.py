@@ -118,7 +118,7 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
         "table": find_table(root).name,
         "left_out": dict(sorted(dataset.left_out.items())),
         "other_labels": dict(others.most_common()),
-        "images_present": images_present(root, list(records)),
+        "images_present": len(images_present(root, list(records))),
         "boxes": len(read_boxes(root, records)),
         **counts(records.values()),
         "split": None if missing else _parts(root, records, how),

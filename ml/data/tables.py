@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO
@@ -32,7 +33,7 @@ def header_of(path: Path | None) -> frozenset[str]:
     try:
         with open_text(path) as stream:
             return frozenset(name.strip() for name in next(csv.reader(stream), []))
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError):
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error):
         return frozenset()
 
 
@@ -49,7 +50,7 @@ def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             for row in reader:
                 if any(row):
                     yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise DatasetInvalid(
             f"{path.name} is not a readable CSV file: {error}. Save it as UTF-8, or copy it again."
         ) from error

@@ -37,7 +37,11 @@ class DisplayTable:
 
 
 def display_table(
-    index: DicomIndex, layout: ImageLayout, raw: NDArray[Any], hidden: NDArray[np.bool_] | None = None
+    index: DicomIndex,
+    layout: ImageLayout,
+    raw: NDArray[Any],
+    hidden: NDArray[np.bool_] | None = None,
+    window: tuple[float, float, str] | None = None,
 ) -> DisplayTable:
     """Compute the lookup table of one grey frame.
 
@@ -51,6 +55,7 @@ def display_table(
         layout: of the pixels.
         raw: unsigned (rows, columns), from `ml.dicom.codecs.decode_frame`.
         hidden: (rows, columns), True outside a display shutter. Neither these pixels nor padding count in statistics.
+        window: centre and width in modality units and VOI LUT Function, used instead of the transforms in the file.
 
     Raises:
         InputRejected: "modality-lut-invalid".
@@ -60,12 +65,14 @@ def display_table(
     padding = _padding(index, layout, stored)
     sample = _sample(raw, padding, hidden)
     inverted = layout.photometric == "MONOCHROME1"
-    for voi, window, scaled in _voi_candidates(index, layout, modality):
+    if window is not None:
+        return DisplayTable(_to_bytes(_window(modality, *window), inverted, padding), "window", window[:2])
+    for voi, found, scaled in _voi_candidates(index, layout, modality):
         seen = scaled[sample]
         if seen.size and np.ptp(seen) < 1 / 255 and np.ptp(modality[sample]) > 0:
             index.warn("window-without-contrast")
             continue
-        return DisplayTable(_to_bytes(scaled, inverted, padding), voi, window)
+        return DisplayTable(_to_bytes(scaled, inverted, padding), voi, found)
     if plain and layout.bits_stored <= 8 and not layout.signed:
         scaled = modality / ((1 << layout.bits_stored) - 1)
         return DisplayTable(_to_bytes(scaled, inverted, padding), "full-range", None)

@@ -30,6 +30,12 @@ class Turn:
         """Rows and columns of the turned image."""
         return (columns, rows) if self.transpose else (rows, columns)
 
+    def stored_place(self, across: float, down: float) -> tuple[float, float]:
+        """Where a place of the turned image lies in the stored one; both as shares of the sides, from the left top."""
+        across = 1.0 - across if self.flip_columns else across
+        down = 1.0 - down if self.flip_rows else down
+        return (down, across) if self.transpose else (across, down)
+
 
 UPRIGHT = Turn()
 _DONE = {

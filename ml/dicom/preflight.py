@@ -34,7 +34,7 @@ class Preflight:
 
     Attributes:
         rows, columns: as stored. The EXIF rotation of a JPEG is applied later, by `ml.dicom.radiograph`.
-        attributes: DICOM keyword of `ml.dicom.attributes.TAGS` -> cleaned text.
+        attributes: DICOM keyword of `ml.dicom.attributes.TAGS` -> cleaned text; BitsAllocated of an image as well.
         warnings: contain no values of the file.
         unreadable: why an image is stored but never scored (a key of `ml.model.input_check.CODES`), or empty.
         rejection: what a Key Object Selection document rejects.
@@ -109,6 +109,8 @@ def _inspect_dicom(buffer: bytes | mmap.mmap) -> Preflight:
     described = _describe_image(index) if sop_class in IMAGE_CLASSES else _describe_other(index, sop_class, study)
     attributes, notes = read_attributes(index)
     attributes |= _provenance(index)
+    if described.is_image:
+        attributes["BitsAllocated"] = str(described.bits_allocated)
     return replace(
         described,
         size=len(buffer),

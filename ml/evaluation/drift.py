@@ -139,7 +139,8 @@ def _thinned(values: NDArray[np.float64]) -> list[float]:
 
 
 def _rank_test(values: NDArray[np.float64], known: NDArray[np.float64], films: int) -> float:
-    """Two-sided p-value of Mann and Whitney's test, by its normal approximation; `known` is sorted."""
+    """Two-sided p-value of Mann and Whitney's test, by its normal approximation."""
+    known = np.sort(known)
     below = np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")
     mean = float((below / (2.0 * len(known))).mean())
     n = len(values)

@@ -34,6 +34,7 @@ CODES: dict[str, str] = {
     "codestream-mismatch": "The compressed image contradicts its own description (its sign, Pixel Representation, or "
     "bits), so its grey values are uncertain. Export it again from its source.",
     "image-rejected": "The image was rejected.",
+    "stored-by-rule": "A rule of the hospital stores this image without having it read.",
     "no-image": "The study has no image.",
     "not-chest-film": "The picture does not look like an upright, non-inverted frontal chest film.",
     "unlike-training": "The film is unlike those that this model version was validated on.",

@@ -9,6 +9,7 @@ reads all of them. The map of a label is then the sum of their maps on the fines
 repeated, or shared by the area that it covers: its mean stays the same, so the identity stays exact.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -182,6 +183,20 @@ def build(
     return (
         CamNetwork(features, channels, n_labels) if stages is None else _with_stages(features, stages, n_labels, size)
     )
+
+
+def with_outputs(network: CamNetwork, columns: Sequence[int]) -> CamNetwork:
+    """The same network with these outputs of its head only, in this order."""
+    chosen = list(columns)
+    if chosen == list(range(network.classifier.out_features)):
+        return network
+    head = nn.Linear(network.classifier.in_features, len(chosen)).to(network.classifier.weight)
+    with torch.no_grad():
+        head.weight.copy_(network.classifier.weight[chosen])
+        head.bias.copy_(network.classifier.bias[chosen])
+    smaller = copy.deepcopy(network)
+    smaller.classifier = head
+    return smaller
 
 
 def _with_stages(features: nn.Module, stages: Sequence[str], n_labels: int, size: int) -> CamNetwork:

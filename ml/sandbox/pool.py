@@ -26,6 +26,9 @@ DEFAULT_MODULES = (
     "ml.dicom.same_instance",
     "ml.dicom.secondary_capture",
     "ml.dicom.preflight",
+    "ml.dicom.dicom_json",
+    "ml.dicom.explicit_le",
+    "ml.dicom.rendered",
 )
 _LONGEST_TEXT = 400
 _log = logging.getLogger(__name__)

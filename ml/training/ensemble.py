@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ml.data import DatasetInvalid
 from ml.errors import InputRejected
-from ml.labels import LABELS
 from ml.model.artifact import Artifact, load_artifact, network_tensors
 from ml.model.ensemble import ensemble_name, members_of
 from ml.model.manifest import ArtifactInvalid, Manifest
@@ -61,7 +60,8 @@ def ensemble(artifacts: Sequence[Path], data: Path, out: Path, *, flip: bool = F
             f"{data} has other lists than those that the artifacts were trained with ({prepared.split.sha256[:12]} "
             f"instead of {wanted[:12]}). Give the folder that they were trained on."
         )
-    network = build(architecture, len(LABELS), size=size).eval()
+    labels = members[0].manifest.labels
+    network = build(architecture, len(labels), size=size).eval()
     load_rounded(network, _tensors(members, flip))
     used = {key: settings[key] for key in ("split", "validation")}
     return measured_artifact(
@@ -71,6 +71,7 @@ def ensemble(artifacts: Sequence[Path], data: Path, out: Path, *, flip: bool = F
         _text(members, flip),
         {"members": [_figures(member.manifest) for member in members]},
         {**used, "architecture": architecture, "input_size": size, "split_seed": SPLIT_SEED, "flip": flip},
+        labels,
     )
 
 
@@ -81,8 +82,8 @@ def _check(members: Sequence[Artifact], flip: bool) -> None:
     for member in (each.manifest for each in members):
         if members_of(member.architecture):
             raise EnsembleRefused(f"{member.name} is an ensemble: give its members.")
-        if member.labels != LABELS:
-            raise EnsembleRefused(f"{member.name} has {len(member.labels)} of the {len(LABELS)} findings.")
+        if member.labels != first.labels:
+            raise EnsembleRefused(f"{member.name} has other findings than {first.name}.")
         settings = member.data.get("settings", {})
         if not {"split", "validation"} <= set(settings) or settings.get("split_seed") != SPLIT_SEED:
             raise EnsembleRefused(f"{member.name} was not trained by this release: its validation films are not known.")

@@ -29,6 +29,9 @@ FALSE_REFUSAL = 0.006
 FAR = 0.001
 """Share of held-out images that the distance may refuse."""
 
+FAR_VARIED = 0.05
+"""Share of held-out images in another exposure, position or frame that the distance may refuse."""
+
 MAX_IMAGES = 1500
 PER_KIND = 400
 """Negatives of each kind."""
@@ -71,9 +74,9 @@ def fit_feature_check(
 
     films = examples(images, folds, "films")
     other = np.zeros((0, *images.shape[1:]), np.uint8) if extra is None else extra
-    accepted = [films, examples(varied(images, seed), folds, "varied films")]
+    others = [examples(varied(images, seed), folds, "varied films")]
     if len(other):
-        accepted.append(examples(other, np.full(len(other), -1), "further films"))
+        others.append(examples(other, np.full(len(other), -1), "further films"))
     refused = {}
     for kind in SPOILED:
         some = rng.permutation(len(images))[:PER_KIND]
@@ -86,7 +89,7 @@ def fit_feature_check(
     refused["picture"] = examples(
         generated(space.size, len(count), seed), count // len(GENERATORS) % FOLDS, "other pictures"
     )
-    return _fitted(films, accepted, refused)
+    return _fitted(films, others, refused)
 
 
 def describe(figures: Mapping[str, Any]) -> list[str]:
@@ -104,10 +107,13 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _fitted(
-    films: Examples, accepted: list[Examples], refused: Mapping[str, Examples]
+    films: Examples, others: list[Examples], refused: Mapping[str, Examples]
 ) -> tuple[FeatureCheck, dict[str, Any]]:
+    """Fit on whole films, `others` to accept (the first are the films varied) and the kinds to refuse."""
+    accepted, varied_films = [films, *others], others[0]
     held: list[NDArray[np.float64]] = []
     distance: list[NDArray[np.float64]] = []
+    varied_distance: list[NDArray[np.float64]] = []
     scores: dict[str, list[NDArray[np.float64]]] = {kind: [] for kind in refused}
     for fold in range(FOLDS):
         check = _fit(
@@ -117,6 +123,7 @@ def _fitted(
         )
         held.append(check.score(films.inside(fold)))
         distance.append(check.distance(films.inside(fold)))
+        varied_distance.append(check.distance(varied_films.inside(fold)))
         for kind, each in refused.items():
             scores[kind].append(check.score(each.inside(fold)))
     film_scores, film_distances = np.concatenate(held), np.concatenate(distance)
@@ -124,8 +131,10 @@ def _fitted(
     min_score = _cut(film_scores, np.concatenate(list(kind_scores.values())))
     every = np.concatenate([each.features for each in accepted])
     check = _fit(films.features, every, {kind: each.features for kind, each in refused.items()})
-    reach = max((check.distance(each.features).max() for each in accepted if (each.fold < 0).any()), default=0.0)
-    max_distance = max(float(np.quantile(film_distances, 1 - FAR)), float(reach)) * 1.1
+    reach = max((float(check.distance(each.features).max()) for each in others[1:]), default=0.0)
+    farthest = float(np.quantile(film_distances, 1 - FAR))
+    farthest_varied = float(np.quantile(np.concatenate(varied_distance), 1 - FAR_VARIED))
+    max_distance = max(farthest, farthest_varied, reach) * 1.1
     figures = {
         "films": len(film_scores),
         "refused_films": float(np.mean((film_scores < min_score) | (film_distances > max_distance))),

@@ -38,10 +38,11 @@ class HeldOut:
 
     Attributes:
         outputs: of the images.
-        truth: (N, 14) of 0, 1 and NaN (unknown).
+        truth: (N, L) of 0, 1 and NaN (unknown).
         patients: one per image.
         views: "PA", "AP" or "" (unknown) per image.
-        varied: logits (N, 14) of the same images mirrored and zoomed (`ml.model.variants`).
+        varied: logits (N, L) of the same images mirrored and zoomed (`ml.model.variants`).
+        labels: names of the L columns.
     """
 
     outputs: Outputs
@@ -49,6 +50,7 @@ class HeldOut:
     patients: Sequence[str]
     views: Sequence[str]
     varied: Sequence[NDArray[np.float32]] = ()
+    labels: tuple[str, ...] = LABELS
 
     def counts(self, column: int) -> tuple[int, int]:
         """Images known to be with and without one label."""
@@ -58,7 +60,7 @@ class HeldOut:
 def calibration_of(held: HeldOut) -> dict[str, Platt]:
     """Platt parameters per label; the identity where held-out images lack one of the classes."""
     fits = {}
-    for column, label in enumerate(LABELS):
+    for column, label in enumerate(held.labels):
         positives, negatives = held.counts(column)
         usable = positives > 0 and negatives > 0
         fits[label] = fit_platt(held.outputs.logits[:, column], held.truth[:, column]) if usable else Platt()
@@ -72,19 +74,19 @@ def operating_points(
 
     With too few normal images for a budget, they are Youden's.
     """
-    probabilities = calibrate(held.outputs.logits, LABELS, calibration)
-    counts = [held.counts(column) for column in range(len(LABELS))]
+    probabilities = calibrate(held.outputs.logits, held.labels, calibration)
+    counts = [held.counts(column) for column in range(len(held.labels))]
     usable = np.array([positives >= MIN_POSITIVES and negatives > 0 for positives, negatives in counts])
     if is_normal(held.truth).sum() >= FEWEST_NORMALS:
         strategy = "alarm_budget"
         values = AlarmBudget().thresholds(probabilities, held.truth, held.views, held.patients, usable)
     else:
-        strategy, values = "youden", np.full(len(LABELS), np.nan)
+        strategy, values = "youden", np.full(len(held.labels), np.nan)
         for column in np.flatnonzero(usable).tolist():
             values[column] = youden_threshold(held.truth[:, column], probabilities[:, column])
-    points: dict[str, Threshold | None] = dict.fromkeys(LABELS)
+    points: dict[str, Threshold | None] = dict.fromkeys(held.labels)
     notes: dict[str, str] = {}
-    for column, label in enumerate(LABELS):
+    for column, label in enumerate(held.labels):
         positives = counts[column][0]
         if usable[column]:
             points[label] = Threshold(float(np.clip(values[column], 1e-6, 1 - 1e-6)), strategy, positives)
@@ -116,7 +118,7 @@ def margins(
     if not held.varied:
         return None
     fitted = {}
-    for column, label in enumerate(LABELS):
+    for column, label in enumerate(held.labels):
         point, platt = points[label], calibration[label]
         if point is not None:
             plain, *varied = (platt.a * each[:, column] + platt.b for each in (held.outputs.logits, *held.varied))
@@ -132,10 +134,10 @@ def alarm_figures(
 ) -> dict[str, Any]:
     """What the operating points do on the held-out images: alarms, and the share of uncertain calls."""
     values = {label: point.value for label, point in points.items() if point is not None}
-    called = probabilities >= np.array([values.get(label, np.inf) for label in LABELS])
-    figures: dict[str, Any] = {"alarms": {"validation": alarms(called, held.truth, held.views, LABELS)}}
+    called = probabilities >= np.array([values.get(label, np.inf) for label in held.labels])
+    figures: dict[str, Any] = {"alarms": {"validation": alarms(called, held.truth, held.views, held.labels)}}
     if found is not None and values:
-        doubtful = uncertain(probabilities, LABELS, values, found)[:, [label in values for label in LABELS]]
+        doubtful = uncertain(probabilities, held.labels, values, found)[:, [label in values for label in held.labels]]
         figures["uncertain"] = {"validation": {"share": float(doubtful.mean())}}
     return figures
 
@@ -149,14 +151,14 @@ def operating_curves(
     """
     return {
         label: operating_curve(held.truth[:, column], probabilities[:, column], _CURVE_POINTS).round(6).tolist()
-        for column, label in enumerate(LABELS)
+        for column, label in enumerate(held.labels)
         if points[label] is not None
     }
 
 
 def cam_scales(held: HeldOut) -> dict[str, CamScale]:
     """Fixed display range per label, in logit units."""
-    return {label: fit_cam_scale(held.outputs.cams[:, column]) for column, label in enumerate(LABELS)}
+    return {label: fit_cam_scale(held.outputs.cams[:, column]) for column, label in enumerate(held.labels)}
 
 
 def rounded_tensors(network: CamNetwork) -> dict[str, NDArray[Any]]:
@@ -178,7 +180,7 @@ def card(description: "Description", metrics: Mapping[str, Any]) -> str:
         "",
         f"**{DISCLAIMER}**",
         "",
-        f"Architecture: {description.architecture}, {_pooling(description)}, one linear layer of fourteen findings.",
+        f"Architecture: {description.architecture}, {_pooling(description)}, one linear layer.",
         "",
         f"Training: {description.recipe}",
         "",
@@ -278,10 +280,10 @@ def package(
     """Write the artifact of `network` (weights as they are: round them before measuring). Raises ArtifactInvalid."""
     calibration = calibration_of(held)
     points, notes = operating_points(held, calibration)
-    probabilities = calibrate(held.outputs.logits, LABELS, calibration)
+    probabilities = calibrate(held.outputs.logits, held.labels, calibration)
     errors = {
         label: calibration_error(held.truth[:, i], probabilities[:, i]) if sum(held.counts(i)) else None
-        for i, label in enumerate(LABELS)
+        for i, label in enumerate(held.labels)
     }
     score, found = abnormal_score(held, probabilities), margins(held, calibration, points)
     figures = {
@@ -305,6 +307,7 @@ def package(
         data=dict(description.data),
         card=card(description, metrics),
         weights_sha256="",
+        labels=held.labels,
         golden_logits=golden_logits(network, space),
         stages=description.stages,
         abnormal=score,

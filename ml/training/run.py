@@ -30,7 +30,7 @@ from ml.labels import LABELS
 from ml.metrics import evaluate
 from ml.model.age import VALIDATED_AGES
 from ml.model.manifest import Manifest
-from ml.model.networks import CamNetwork
+from ml.model.networks import CamNetwork, with_outputs
 from ml.training.checkpoint import Checkpoints
 from ml.training.config import SPLIT_SEED, TrainingConfig
 from ml.training.feature_check import FOLDS, fit_feature_check
@@ -177,24 +177,30 @@ def measured_artifact(
     recipe: str,
     figures: Mapping[str, Any],
     settings: Mapping[str, Any],
+    outputs_of: tuple[str, ...] = LABELS,
 ) -> Manifest:
     """Measure a network on the validation images, fit calibration and input check, and write `config.out/artifact`.
 
-    `recipe` goes to the card, `figures` and `settings` to the manifest.
+    An output that the data have no truth for is dropped: nothing was learnt for it, and it could never be measured.
+    `recipe` goes to the card, `figures` and `settings` to the manifest; `outputs_of` names the network's outputs.
     """
+    known = np.atleast_1d(np.isfinite(prepared.truth).any(axis=0))
+    columns = [column for column, label in enumerate(LABELS) if known[column] and label in outputs_of]
+    network = with_outputs(network, [outputs_of.index(LABELS[column]) for column in columns])
     load_rounded(network, rounded_tensors(network))
     batch = min(config.recipe.batch_size, 64)
     outputs = HeldOut(
         run(network, prepared.held, config.space, batch),
-        prepared.truth[len(prepared.split.train) :],
+        prepared.truth[len(prepared.split.train) :, columns],
         prepared.held_patients,
         [prepared.table[name].view for name in prepared.split.validation],
         run_varied(network, prepared.held, config.space, batch),
+        tuple(LABELS[column] for column in columns),
     )
     patients, seed = prepared.held_patients, config.recipe.seed
     gate, gate_figures = fit_feature_check(network, prepared.held, patients, config.space, seed=seed)
     metrics = {
-        "validation": evaluate(outputs.truth, outputs.outputs.logits, patients),
+        "validation": evaluate(outputs.truth, outputs.outputs.logits, patients, outputs.labels),
         "gate": gate_figures,
         **figures,
     }
@@ -214,7 +220,7 @@ def limits_of(config: TrainingConfig, prepared: Prepared) -> str:
     known = np.isfinite(prepared.truth)
     unlabelled = [label for column, label in enumerate(LABELS) if not known[:, column].any()]
     without = (
-        f"not labelled in the data, so their outputs mean nothing: {', '.join(unlabelled)}; " if unlabelled else ""
+        f"not labelled in the data, so there is no output for them: {', '.join(unlabelled)}; " if unlabelled else ""
     )
     return f"labels were {find_layout(config.data).truth}; {without}{LIMITS}"
 

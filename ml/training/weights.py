@@ -1,6 +1,6 @@
 """Initial weights: a state-dict file, an artifact folder, torchvision's ImageNet weights, or none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,20 @@ def initial_network(
     network = build(architecture, len(LABELS), size=size, drop_path=drop_path)
     tensors = network_tensors(artifact.weights_path)
     without_absent_norm(network.features, tensors)
-    load_rounded(network, _resized(network, tensors))
+    load_rounded(network, _with_all_outputs(network, _resized(network, tensors), artifact.manifest.labels))
     return network
+
+
+def _with_all_outputs(
+    network: CamNetwork, tensors: Mapping[str, NDArray[Any]], labels: Sequence[str]
+) -> Mapping[str, NDArray[Any]]:
+    """The tensors with the network's own, random head for the findings that the artifact has no output for."""
+    rows = [LABELS.index(label) for label in labels]
+    head = {}
+    for name in ("classifier.weight", "classifier.bias"):
+        head[name] = network.state_dict()[name].numpy().copy()
+        head[name][rows] = tensors[name]
+    return {**tensors, **head}
 
 
 def _resized(network: CamNetwork, tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

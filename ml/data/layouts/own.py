@@ -7,13 +7,13 @@ validation or test), `age` (years), `sex` (M, F), `view` (PA, AP). Any other col
 ignored by mistake.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from ml.data.layouts.base import Dataset, Layout
 from ml.data.records import DatasetInvalid, ImageRecord
-from ml.data.tables import first_file, parse_table, relative_path
+from ml.data.tables import add_record, csv_lines, first_file, parse_table, relative_path
 from ml.labels import LABELS, NO_FINDING
 
 TABLES = ("labels.csv",)
@@ -141,6 +141,21 @@ def _cells(where: str, value: dict[str, str]) -> tuple[frozenset[str], frozenset
 def read_own_table(path: Path) -> dict[str, ImageRecord]:
     """A labels.csv. Raises DatasetInvalid."""
     return parse_table(path, own_columns, own_record)
+
+
+def own_problems(path: Path) -> Iterator[str]:
+    """What is wrong with a labels.csv, a line each; `read_own_table` stops at the first."""
+    records: dict[str, ImageRecord] = {}
+    try:
+        lines = csv_lines(path)
+        columns = own_columns(path, next(lines)[1])
+        for line, row in lines:
+            try:
+                add_record(records, own_record(path, line, row, columns))
+            except DatasetInvalid as error:
+                yield str(error)
+    except DatasetInvalid as error:
+        yield str(error)
 
 
 def _find(root: Path) -> Path | None:
