@@ -1,4 +1,4 @@
-"""Configures django.contrib.admin to use OperatorSite.
+"""Configures django.contrib.admin to use ConsoleSite.
 
 Django loads it before any model, so it is a separate module.
 """
@@ -7,4 +7,4 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class ConsoleConfig(AdminConfig):
-    default_site = "apps.accounts.admin_site.OperatorSite"
+    default_site = "apps.portal.console.site.ConsoleSite"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.audit.models import SecurityEvent
@@ -61,13 +63,13 @@ def begin_attempt(*, email: str, address: str | None) -> Attempt:
     of_account = rate_limits.add(account_key, window)
     if of_account.number > settings.SIGN_IN_FAILURES_PER_ACCOUNT:
         _record_throttled(of_account.number - settings.SIGN_IN_FAILURES_PER_ACCOUNT, email, address)
-        raise _refused("this account from your address", of_account)
+        raise _refused(_("this account from your address"), of_account)
     of_address = rate_limits.add(address_key, window)
     if of_address.number > settings.SIGN_IN_FAILURES_PER_ADDRESS:
         # Nothing is tried, so the account's own count stays as it was.
         rate_limits.add(account_key, window, -1)
         _record_throttled(of_address.number - settings.SIGN_IN_FAILURES_PER_ADDRESS, email, address)
-        raise _refused("your address", of_address)
+        raise _refused(_("your address"), of_address)
     return Attempt(email=email, address=address, account_key=account_key, address_key=address_key)
 
 
@@ -79,8 +81,14 @@ def attempts_per_line(number: int) -> int:
 def _refused(what: str, count: rate_limits.Count) -> TooManyRequestsError:
     minutes = -(-count.seconds_left // 60)
     return TooManyRequestsError(
-        f"There were too many failed attempts for {what}. Try again in {minutes} minute{'s' * (minutes != 1)}. If you "
-        "have lost your password, ask the administrator of your hospital for a new one.",
+        ngettext(
+            "There were too many failed attempts for %(what)s. Try again in %(minutes)s minute. If you have lost your "
+            "password, ask the administrator of your hospital for a new one.",
+            "There were too many failed attempts for %(what)s. Try again in %(minutes)s minutes. If you have lost your "
+            "password, ask the administrator of your hospital for a new one.",
+            minutes,
+        )
+        % {"what": what, "minutes": minutes},
         "sign-in-throttled",
         retry_after=count.seconds_left,
     )

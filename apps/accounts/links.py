@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.utils.translation import gettext as _
 
 from apps.accounts.services.invitations import Invited
 from apps.core.errors import UnavailableError
@@ -56,6 +57,6 @@ def send_link(link: Link) -> bool:
         send_mail(f"Checxray at {link.tenant}", body, None, [link.email])
     except (OSError, smtplib.SMTPException) as error:
         raise UnavailableError(
-            "The mail server did not take the message, so no link was made. Try again, or inform the operator."
+            _("The mail server did not take the message, so no link was made. Try again, or inform the operator.")
         ) from error
     return False

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
+from apps.core.catalogues import LANGUAGES
 from apps.core.identifiers import uuid7
 from apps.tenants.models import Role, TenantModel
 
@@ -45,6 +46,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         "operator", default=False, help_text="May sign in to the operator's console; sees no patient there."
     )
     date_joined = models.DateTimeField(auto_now_add=True)
+    language = models.CharField(
+        max_length=5,
+        choices=LANGUAGES,
+        blank=True,
+        db_default="",
+        default="",
+        help_text="Of the portal's pages, as the person chose it. Empty: the hospital's.",
+    )
     # Part of the session hash. A trigger increments it when the account is disabled, which ends all its sessions.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 

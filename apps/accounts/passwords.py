@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 _DIGITS_AND_PUNCTUATION_AT_ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 _REPEATED = re.compile(r"(.+?)\1+")
@@ -24,7 +25,7 @@ class CommonPasswordVariantValidator:
         text = password.lower().strip()
         if any(self._is_common(each) for each in (text, _DIGITS_AND_PUNCTUATION_AT_ENDS.sub("", text))):
             raise ValidationError(
-                "This is a common password with something added. Use several words that do not belong together.",
+                _("This is a common password with something added. Use several words that do not belong together."),
                 code="password_too_common",
             )
 

@@ -30,7 +30,7 @@ class KeyLine:
 
     @property
     def scopes(self) -> list[str]:
-        return [ApiScope(each).label if each in ApiScope.values else each for each in self.key.scopes]
+        return [str(ApiScope(each).label) if each in ApiScope.values else each for each in self.key.scopes]
 
 
 def members() -> list[Membership]:

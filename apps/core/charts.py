@@ -5,19 +5,20 @@ They use attributes only: both block inline styles and scripts.
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
 
 ChartPoint = tuple[float, float | None]
 # The colours of Okabe and Ito (2008), which colour-blind people can distinguish. The dashes distinguish
 # lines in black and white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#3E8FC4", "#7A7A7A")
-_DASHES = ("", "6 3", "2 2", "8 3 2 3")
-_LETTER_WIDTH = 6.2
-_ROW_HEIGHT = 15
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B07A00", "#3E8FC4", "#7A7A7A")
+DASHES = ("", "6 3", "2 2", "8 3 2 3")
+LETTER_WIDTH = 6.2
+ROW_HEIGHT = 15
 _LEGEND_LEFT = 24.0
 _MARKED_POINTS = 40
 
@@ -32,12 +33,17 @@ class ChartSeries:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis. Without `low` and `high` its range follows the values."""
+    """An axis. Without `low` and `high` its range follows the values.
+
+    Attributes:
+        names: texts that stand at these values in the place of numbers, such as dates.
+    """
 
     title: str
     low: float | None = None
     high: float | None = None
     integers_only: bool = False
+    names: Mapping[float, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """The plot's rectangle in the picture, and the values at its edges."""
 
     left: float
@@ -84,21 +90,24 @@ def line_chart(
 ) -> Chart:
     """Lines over common axes; `diagonal` draws the line of chance (ROC) or of perfect calibration (reliability)."""
     shown = [each for each in series if any(value is not None and math.isfinite(value) for _, value in each.points)]
-    legend = _legend(shown, width) if len(shown) > 1 else []
-    plot = height - _ROW_HEIGHT * len({row for _, row, _ in legend})
-    frame = _frame(shown, x, y, width, plot)
-    parts = [_grid(frame, x, y)]
+    legend = legend_of(shown, width) if len(shown) > 1 else []
+    plot = height - ROW_HEIGHT * len({row for _, row, _ in legend})
+    frame = frame_of(shown, x, y, width, plot)
+    parts = [grid(frame, x, y)]
     if diagonal:
         parts.append(
             f'<line x1="{frame.left}" y1="{frame.bottom}" x2="{frame.right}" y2="{frame.top}" stroke="currentColor" '
             'stroke-opacity="0.45" stroke-dasharray="3 3"/>'
         )
-    parts += [_line(each, frame, index) for index, each in enumerate(shown)]
-    parts += [_legend_entry(*entry, plot, index) for index, entry in enumerate(legend)]
+    parts += [line_in(each, frame, index) for index, each in enumerate(shown)]
+    parts += [legend_entry(*entry, plot, index) for index, entry in enumerate(legend)]
     if not shown:
-        middle = (frame.left + frame.right) / 2
-        parts.append(_text(middle, (frame.top + frame.bottom) / 2, "No values yet", anchor="middle"))
-    body, description = "".join(parts), _description(shown, x, y)
+        parts.append(no_values(frame))
+    return picture(title, description_of(shown, x, y), "".join(parts), width, height)
+
+
+def picture(title: str, description: str, body: str, width: int, height: int) -> Chart:
+    """The chart of a body, in which every text is escaped already."""
     return Chart(
         title,
         description,
@@ -109,6 +118,11 @@ def line_chart(
             f"<desc>{escape(description)}</desc>{body}</svg>"
         ),
     )
+
+
+def no_values(frame: Frame) -> str:
+    middle = (frame.left + frame.right) / 2
+    return text_at(middle, (frame.top + frame.bottom) / 2, gettext("No values yet"), anchor="middle")
 
 
 def ticks(low: float, high: float, *, count: int = 5, integers_only: bool = False) -> list[float]:
@@ -122,13 +136,13 @@ def ticks(low: float, high: float, *, count: int = 5, integers_only: bool = Fals
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _frame(series: Sequence[ChartSeries], x: Axis, y: Axis, width: int, height: int) -> _Frame:
+def frame_of(series: Sequence[ChartSeries], x: Axis, y: Axis, width: int, height: int) -> Frame:
     x_low, x_high = _axis_range(x, (point for each in series for point, _ in each.points), padded=False)
     y_low, y_high = _axis_range(
         y, (value for each in series for _, value in each.points if value is not None), padded=True
     )
-    widest = max((len(_number(each)) for each in ticks(y_low, y_high)), default=3)
-    return _Frame(22 + _LETTER_WIDTH * widest, 10, width - 12, height - 36, x_low, x_high, y_low, y_high)
+    widest = max((len(number_text(each)) for each in ticks(y_low, y_high)), default=3)
+    return Frame(22 + LETTER_WIDTH * widest, 10, width - 12, height - 36, x_low, x_high, y_low, y_high)
 
 
 def _axis_range(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[float, float]:
@@ -145,15 +159,15 @@ def _axis_range(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[f
     )
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", more: str = "") -> str:
+def text_at(x: float, y: float, text: str, *, anchor: str = "start", more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="currentColor" text-anchor="{anchor}"{more}>{escape(text)}</text>'
 
 
-def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
+def grid(frame: Frame, x: Axis, y: Axis) -> str:
     parts = []
     for value in ticks(frame.y_low, frame.y_high, integers_only=y.integers_only):
         position = frame.y(value)
@@ -161,26 +175,27 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> str:
             f'<line x1="{frame.left:.1f}" y1="{position:.1f}" x2="{frame.right:.1f}" y2="{position:.1f}" '
             'stroke="currentColor" stroke-opacity="0.15" stroke-width="0.7"/>'
         )
-        parts.append(_text(frame.left - 5, position + 4, _number(value), anchor="end"))
-    for value in ticks(frame.x_low, frame.x_high, integers_only=x.integers_only):
+        parts.append(text_at(frame.left - 5, position + 4, number_text(value), anchor="end"))
+    places = x.names or ticks(frame.x_low, frame.x_high, integers_only=x.integers_only)
+    for value in places:
         position = frame.x(value)
         parts.append(
             f'<line x1="{position:.1f}" y1="{frame.bottom:.1f}" x2="{position:.1f}" y2="{frame.bottom + 4:.1f}" '
             'stroke="currentColor" stroke-opacity="0.6"/>'
         )
-        parts.append(_text(position, frame.bottom + 15, _number(value), anchor="middle"))
+        parts.append(text_at(position, frame.bottom + 15, x.names.get(value) or number_text(value), anchor="middle"))
     parts.append(
         f'<path d="M{frame.left:.1f} {frame.top:.1f}V{frame.bottom:.1f}H{frame.right:.1f}" fill="none" '
         'stroke="currentColor" stroke-opacity="0.6"/>'
     )
-    parts.append(_text((frame.left + frame.right) / 2, frame.bottom + 30, x.title, anchor="middle"))
+    parts.append(text_at((frame.left + frame.right) / 2, frame.bottom + 30, x.title, anchor="middle"))
     middle = (frame.top + frame.bottom) / 2
-    parts.append(_text(11, middle, y.title, anchor="middle", more=f' transform="rotate(-90 11 {middle:.1f})"'))
+    parts.append(text_at(11, middle, y.title, anchor="middle", more=f' transform="rotate(-90 11 {middle:.1f})"'))
     return "".join(parts)
 
 
-def _line(series: ChartSeries, frame: _Frame, index: int) -> str:
-    colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
+def line_in(series: ChartSeries, frame: Frame, index: int) -> str:
+    colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     known = [point for point in series.points if point[1] is not None and math.isfinite(point[1])]
     path, broken = "", True
     for x, value in series.points:
@@ -199,16 +214,16 @@ def _line(series: ChartSeries, frame: _Frame, index: int) -> str:
     return "".join(parts)
 
 
-def _clamp_y(y: float, frame: _Frame) -> float:
+def _clamp_y(y: float, frame: Frame) -> float:
     return min(max(y, frame.top), frame.bottom)
 
 
-def _legend(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int, float]]:
+def legend_of(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int, float]]:
     """(name, row, x) of each entry."""
     placed = []
     x, row = _LEGEND_LEFT, 0
     for each in series:
-        need = 30 + _LETTER_WIDTH * len(each.name)
+        need = 30 + LETTER_WIDTH * len(each.name)
         if x + need > width and x > _LEGEND_LEFT:
             x, row = _LEGEND_LEFT, row + 1
         placed.append((each.name, row, x))
@@ -216,22 +231,23 @@ def _legend(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int, f
     return placed
 
 
-def _legend_entry(name: str, row: int, x: float, top: int, index: int) -> str:
-    y = top + _ROW_HEIGHT * row + 8
-    colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
+def legend_entry(name: str, row: int, x: float, top: int, index: int) -> str:
+    y = top + ROW_HEIGHT * row + 8
+    colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     return (
         f'<line x1="{x:.1f}" y1="{y - 4}" x2="{x + 18:.1f}" y2="{y - 4}" stroke="{colour}" stroke-width="1.8"'
-        f"{dashes}/>{_text(x + 22, y, name)}"
+        f"{dashes}/>{text_at(x + 22, y, name)}"
     )
 
 
-def _description(series: Sequence[ChartSeries], x: Axis, y: Axis) -> str:
+def description_of(series: Sequence[ChartSeries], x: Axis, y: Axis) -> str:
     """The last values as text, for screen readers."""
     if not series:
-        return "No values yet."
+        return gettext("No values yet.")
     texts = []
     for each in series:
         known = [value for _, value in each.points if value is not None and math.isfinite(value)]
-        texts.append(f"{each.name}: {len(known)} points, last {_number(known[-1])}")
-    return f"{y.title} by {x.title}. " + "; ".join(texts) + "."
+        values = {"name": each.name, "count": len(known), "last": number_text(known[-1])}
+        texts.append(gettext("%(name)s: %(count)d points, last %(last)s") % values)
+    return gettext("%(y)s by %(x)s.") % {"y": y.title, "x": x.title} + " " + "; ".join(texts) + "."

@@ -39,6 +39,18 @@ class ConflictError(ChecxrayError):
     default_code = "conflict"
 
 
+class RefusedByRuleError(ChecxrayError):
+    """A rule of the tenant refuses the object; nothing of it is kept."""
+
+    default_code = "refused-by-rule"
+
+
+class UnprocessableError(ChecxrayError):
+    """The request is well-formed, and contradicts an earlier one that it names."""
+
+    default_code = "unprocessable"
+
+
 class NotPermittedError(ChecxrayError):
     default_code = "not-permitted"
 
@@ -49,6 +61,12 @@ class TooLargeError(ChecxrayError):
 
 class UnsupportedTypeError(ChecxrayError):
     default_code = "unsupported-media-type"
+
+
+class NotAcceptableError(ChecxrayError):
+    """No representation of the object is of a type that the request accepts."""
+
+    default_code = "not-acceptable"
 
 
 class OutOfSpaceError(ChecxrayError):

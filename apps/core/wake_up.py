@@ -34,6 +34,9 @@ class WakeUp(enum.StrEnum):
     EVALUATE = "workers.jobs.evaluate"
     PREVIEW = "workers.jobs.preview"
     DELIVER = "workers.jobs.deliver"
+    CREATE_RESULTS = "workers.jobs.create_results"
+    SEND = "workers.jobs.send"
+    COMMIT = "workers.jobs.report_commitments"
 
 
 def wake_after_commit(wake_up: WakeUp) -> None:

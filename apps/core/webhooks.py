@@ -5,8 +5,11 @@ import hashlib
 import hmac
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from apps.core.outbound import post
@@ -14,6 +17,20 @@ from apps.core.outbound import post
 _HOUR = 3600
 PAUSES = (30, 120, 600, 1800, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, 24 * _HOUR)
 """The pauses after failed attempts, in seconds. After two days a delivery is given up."""
+
+# After a new secret was made, messages are signed with the former one as well for this long.
+SECRETS_OVERLAP = timedelta(hours=24)
+
+
+def names_of_secrets(owner: UUID, number: int, made: datetime) -> list[str]:
+    """The secrets that sign messages of an endpoint, newest first; for a while the former one is among them.
+
+    Args:
+        owner: the endpoint's id.
+        number: of its newest secret, which was made at ``made``.
+    """
+    has_former = number > 1 and timezone.now() < made + SECRETS_OVERLAP
+    return [f"{owner}:{each}" for each in ([number, number - 1] if has_former else [number])]
 
 
 def secret_of(name: str) -> str:
@@ -31,8 +48,13 @@ def _secret(name: str, key: str | bytes) -> str:
     return f"whsec_{base64.b64encode(derived).decode()}"
 
 
-def send_message(*, url: str, message_id: str, body: bytes, secrets: Sequence[str]) -> int:
+def send_message(
+    *, url: str, message_id: str, body: bytes, secrets: Sequence[str], networks: Sequence[str] | None = None
+) -> int:
     """Sign and send one message.
+
+    Args:
+        networks: the private networks of a tenant that are allowed; those of the settings by default.
 
     Returns:
         The HTTP status of the answer.
@@ -52,6 +74,7 @@ def send_message(*, url: str, message_id: str, body: bytes, secrets: Sequence[st
             "webhook-timestamp": str(at),
             "webhook-signature": signatures,
         },
+        networks,
     )
 
 

@@ -302,8 +302,9 @@ class Queue(Generic[W]):
         return len(rows)
 
     def note_outage(self, code: str) -> None:
-        """Set the outage as the reason of all queued rows. It can be repeated, to include rows that came since."""
+        """Set the outage as the reason of queued rows, except those that wait for a time of their own. Repeatable."""
         rows = self._rows().filter(state=JobState.QUEUED).exclude(reason_code=code)
+        rows = rows.exclude(reason_code="", run_after__gt=Now())
         rows.update(reason_code=code, reason=waiting_reason(code), waiting_since=Coalesce("waiting_since", Now()))
 
     def end_outage(self, code: str) -> int:
@@ -328,9 +329,7 @@ class Queue(Generic[W]):
         return self.kind._default_manager.using(self.using)
 
     def _read(self) -> "QuerySet[W]":
-        rows = self._rows()
-        if self.related:
-            rows = rows.select_related(*self.related)
+        rows = self._rows().select_related(*self.related) if self.related else self._rows()
         return rows.only(*self.columns) if self.columns else rows
 
 

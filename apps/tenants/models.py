@@ -5,8 +5,10 @@ from typing import ClassVar
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.identifiers import uuid7
+from apps.tenants.networks import clean_networks
 from apps.tenants.scope import current_tenant_id
 
 PLATFORM = "whole platform"
@@ -27,10 +29,21 @@ class Tenant(models.Model):
         validators=[RegexValidator(r"^[A-Z0-9_\-]{1,16}$", "Use 1 to 16 of A-Z, 0-9, _ and -.")],
     )
     is_active = models.BooleanField(default=True)
+    private_networks = models.CharField(
+        max_length=1000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Private networks that this hospital's destinations and DICOM peers may be in, such as 10.1.0.0/16, "
+        "separated by commas. Empty: only public addresses. Allow none in which machines of the platform are.",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        self.private_networks = clean_networks(self.private_networks)
 
 
 class TenantModel(models.Model):
@@ -50,9 +63,9 @@ class TenantModel(models.Model):
 
 
 class Role(models.TextChoices):
-    RADIOLOGIST = "radiologist", "Radiologist"
-    TECHNOLOGIST = "technologist", "Technologist"
-    ADMIN = "admin", "Administrator"
+    RADIOLOGIST = "radiologist", _("Radiologist")
+    TECHNOLOGIST = "technologist", _("Technologist")
+    ADMIN = "admin", _("Administrator")
 
 
 class Membership(TenantModel):
@@ -84,9 +97,13 @@ class Membership(TenantModel):
 class ApiScope(models.TextChoices):
     """What an API key may do."""
 
-    STORE = "dicomweb.store", "Store instances"
-    READ = "studies.read", "Read studies, findings and reports"
-    PREDICT = "predict", "Have images read that are not stored"
+    STORE = "dicomweb.store", _("Store instances")
+    QUERY = "dicomweb.query", _("Search for studies, series and instances")
+    RETRIEVE = "dicomweb.retrieve", _("Get instances and images, with the results among them")
+    READ = "studies.read", _("Read studies, findings and reports")
+    FHIR = "fhir.read", _("Read studies, reports and findings as FHIR")
+    PREDICT = "predict", _("Have images read that are not stored")
+    WEBHOOKS = "webhooks.manage", _("Manage webhooks")
 
 
 def all_scopes() -> list[str]:
@@ -117,3 +134,19 @@ class ApiClient(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class AllowedOrigin(TenantModel):
+    """A web origin whose pages may call DICOMweb from a browser, with an API key of this tenant."""
+
+    origin = models.CharField(max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantModel.Meta):
+        constraints: ClassVar = [
+            *TenantModel.Meta.constraints,
+            models.UniqueConstraint(fields=["tenant", "origin"], name="tenants_one_row_per_origin"),
+        ]
+
+    def __str__(self) -> str:
+        return self.origin

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
+from django.db import transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
@@ -208,6 +210,72 @@ class WithoutRowSecurity(Operation):
 
     def describe(self) -> str:
         return f"Change rows of {', '.join(self.tables)}"
+
+
+class ChangeInBatches(Operation):
+    """A change of a migration to the rows of all tenants of a large table, which many short statements make.
+
+    Other sessions go on, because no table stays locked: a policy, and not the absence of one, lets the owner see all
+    rows meanwhile. The migration needs ``atomic = False``, and a statement that leaves out what it has done already: a
+    migration that was stopped begins again.
+
+    Args:
+        tables: those that the statement reads and changes.
+        by: the table by whose ids the batches are made; the rows of a batch are locked while it is changed.
+        statement: with ``= any(%(ids)s)``.
+    """
+
+    reversible = True
+
+    def __init__(self, tables: Sequence[str], *, by: str, statement: str, size: int = 5000) -> None:
+        self.tables = tuple(tables)
+        self.by = by
+        self.statement = statement
+        self.size = size
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        pass
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        if schema_editor.collect_sql:
+            return
+        self._drop_policies(schema_editor)
+        try:
+            for table in self.tables:
+                schema_editor.execute(f"create policy migration on {table} to current_user using (true)")
+            with schema_editor.connection.cursor() as cursor:
+                self._change(cursor)
+        finally:
+            self._drop_policies(schema_editor)
+
+    def _change(self, cursor: Any) -> None:
+        last = UUID(int=0)
+        batch = f"select id from {self.by} where id > %s order by id limit %s"  # noqa: S608
+        lock = f"select id from {self.by} where id = any(%s) order by id for no key update"  # noqa: S608
+        while True:
+            cursor.execute(batch, [last, self.size])
+            ids = [row[0] for row in cursor.fetchall()]
+            if not ids:
+                return
+            with transaction.atomic(using=cursor.db.alias):
+                # What changes at this moment is seen by the statement, which begins after the lock.
+                cursor.execute(lock, [ids])
+                cursor.execute(self.statement, {"ids": ids})
+            last = ids[-1]
+
+    def _drop_policies(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        for table in self.tables:
+            schema_editor.execute(f"drop policy if exists migration on {table}")
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        pass
+
+    def describe(self) -> str:
+        return f"Change rows of {', '.join(self.tables)} in batches"
 
 
 class LetErase(_TableOperation):

@@ -9,9 +9,11 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connections
+from django.utils.translation import gettext
 
 from apps.core.errors import NotFoundError, NotPermittedError
 from apps.tenants.models import ApiClient, Membership, Role, Tenant
+from apps.tenants.networks import split_networks
 from apps.tenants.scope import current_tenant_id, tenant_tx
 
 KEY_MARK = "chx"
@@ -121,8 +123,19 @@ def find_tenant(slug: str) -> Tenant:
     tenant = Tenant.objects.filter(slug=slug).first()
     if tenant is None:
         known = ", ".join(Tenant.objects.order_by("slug").values_list("slug", flat=True)[:20]) or "none"
-        raise NotFoundError(f"There is no tenant {slug!r}. Known: {known}.", "tenant-not-found")
+        raise NotFoundError(
+            gettext("There is no tenant %(slug)s. Known: %(known)s.") % {"slug": repr(slug), "known": known},
+            "tenant-not-found",
+        )
     return tenant
+
+
+def allowed_networks(tenant: Tenant) -> list[str]:
+    """The private networks in which this tenant's destinations and DICOM peers may be, in CIDR notation.
+
+    They are read again, because a tenant that was found before its transaction has only some of its columns.
+    """
+    return split_networks(Tenant.objects.values_list("private_networks", flat=True).get(pk=tenant.pk))
 
 
 def add_member(*, tenant: Tenant, user_id: UUID, role: str) -> None:
@@ -152,4 +165,6 @@ def sees_findings(membership: Membership | None) -> bool:
 def require_role(membership: Membership | None, *roles: str) -> None:
     """Refuse unless the signed-in user has one of the roles in the tenant in force."""
     if membership is None or membership.role not in roles:
-        raise NotPermittedError(f"This needs the role {' or '.join(roles)} in this hospital.")
+        raise NotPermittedError(
+            gettext("This needs the role %(join)s in this hospital.") % {"join": " or ".join(roles)}
+        )

@@ -10,7 +10,7 @@ import pytest
 
 from apps.core import outbound
 from apps.core.errors import InvalidInputError
-from apps.core.outbound import UnreachableError, check_url, post
+from apps.core.outbound import UnreachableError, check_url, exchange, post
 from tests.core.receiving import Receiver, receiver
 
 PRIVATE = (
@@ -140,3 +140,17 @@ def test_proxies_of_the_environment_are_not_asked(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert post(there.url, b"{}", {}) == 200
+
+
+def test_the_networks_of_a_tenant_count_alone(there: Receiver, loopback: None, settings: Any) -> None:
+    """The operator's own networks are not a hospital's; in those of a hospital, http is allowed."""
+    assert settings.WEBHOOK_HTTP
+    with pytest.raises(InvalidInputError, match="The operator of the platform allows private networks"):
+        check_url(there.url.replace("http:", "https:"), [])
+    with pytest.raises(InvalidInputError, match="begins with https"):
+        check_url("http://pacs.example/", [])
+    with pytest.raises(UnreachableError, match="not a public address"):
+        exchange(there.url, b"{}", {}, networks=["10.0.0.0/8"])
+    with pytest.raises(InvalidInputError, match="needs https"):
+        check_url("http://93.184.215.14/", ["10.0.0.0/8"])
+    assert exchange(there.url, b"{}", {}, networks=["10.0.0.0/8", "127.0.0.0/8"]).status == 200

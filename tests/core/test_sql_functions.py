@@ -18,7 +18,7 @@ from apps.studies.spool import open_spool
 
 FILLS: dict[str, list[type[models.Model]]] = {
     "studies_store_instance": [Patient, Study, Series, Instance],
-    "inference_queue_job": [InferenceJob],
+    "inference_queue_reading": [InferenceJob],
     "inference_complete_jobs": [Finding, HeatmapGrids],
 }
 _INSERT = re.compile(r"insert\s+into\s+(\w+)\s*(?:\(([^)]*)\))?")

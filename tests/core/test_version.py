@@ -5,8 +5,8 @@ import tomllib
 
 from django.conf import settings
 
+from apps.core.implementation import FILE_VERSION_NAME, IMPLEMENTATION_VERSION_NAME
 from apps.core.version import VERSION
-from apps.dimse.contexts import FILE_VERSION_NAME, IMPLEMENTATION_VERSION_NAME
 from tests.conftest import PROJECT_ROOT
 
 LONGEST_SHORT_STRING = 16

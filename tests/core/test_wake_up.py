@@ -12,6 +12,9 @@ QUEUES = {
     WakeUp.EVALUATE: "evaluations",
     WakeUp.PREVIEW: "previews",
     WakeUp.DELIVER: "deliveries",
+    WakeUp.CREATE_RESULTS: "results",
+    WakeUp.SEND: "sending",
+    WakeUp.COMMIT: "commitments",
 }
 
 
@@ -38,7 +41,7 @@ def test_a_message_is_sent_again_only_when_the_last_was_taken(wake_up: WakeUp) -
     assert wake_now(wake_up)
     assert wake_now(wake_up)
     assert waiting(wake_up) == 1
-    assert [waiting(other) for other in WakeUp if other != wake_up] == [0, 0, 0]
+    assert [waiting(other) for other in WakeUp if other != wake_up] == [0] * (len(WakeUp) - 1)
     assert take(wake_up) == wake_up.value
     assert wake_now(wake_up)
     assert waiting(wake_up) == 1

@@ -1,4 +1,4 @@
-"""The five kinds of work, each with the services that its worker calls; the work itself is left out."""
+"""The kinds of work, each with the services that its worker calls; the work itself is left out."""
 
 import functools
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from apps.deployment.models import Challenger, PreviewJob
 from apps.deployment.services import PREVIEWS
 from apps.evaluation.models import EvaluationJob
 from apps.evaluation.services import EVALUATIONS, complete_evaluation
-from apps.events.models import WebhookDelivery, WebhookEndpoint
+from apps.events.deliveries import SENDING
+from apps.events.models import Delivery, WebhookDelivery, WebhookEndpoint
 from apps.events.services import DELIVERIES, DeliveryOutcome, finish_delivery
 from apps.inference import services
 from apps.inference.leases import READINGS, SHADOW_READINGS
@@ -22,6 +23,9 @@ from apps.inference.requests import request_inference
 from apps.inference.retries import return_after_failure
 from apps.inference.shadows import ShadowResult, claim_shadows, complete_shadows, refuse_shadow
 from apps.registry.models import ModelVersion
+from apps.results.models import ResultJob
+from apps.results.queue import RESULTS
+from apps.routing.models import Destination
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.scope import tenant_tx
 from apps.trials.preview_report import PairedProbabilities
@@ -174,4 +178,29 @@ class Deliveries(Kind):
         finish_delivery(delivery=claim, outcome=DeliveryOutcome(200))
 
 
-KINDS = (Readings, ShadowReadings, Evaluations, Previews, Deliveries)
+class Sendings(Kind):
+    """To a destination each, because one delivery at a time goes to a destination."""
+
+    queue = SENDING
+
+    def add(self, number: int) -> Work:
+        destination = Destination.objects.create(
+            kind=Destination.Kind.WEBHOOK, name=f"hook {number}", url=f"https://example.org/{number}"
+        )
+        return Delivery.objects.create(destination=destination, content="test")
+
+    def complete(self, claim: Any) -> None:
+        SENDING.complete(job=claim)
+
+
+class Results(Kind):
+    queue = RESULTS
+
+    def add(self, number: int) -> Work:
+        return ResultJob.objects.create(study=study_of(number))
+
+    def complete(self, claim: Any) -> None:
+        RESULTS.complete(job=claim)
+
+
+KINDS = (Readings, ShadowReadings, Evaluations, Previews, Deliveries, Sendings, Results)

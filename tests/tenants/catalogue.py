@@ -65,10 +65,16 @@ ABOUT_TENANTS = {
     "registry_operatingpoint": "numbers that an activation for the platform must read and write",
     "registry_previewjob": "which operator asked for which tenant's preview, and how far it is",
     "registry_switchpreview": "how many results a switch would change, per finding",
+    "registry_webhookendpoint": "whose events an address gets",
 }
 
 # What the dispatcher's role sees of all tenants, without patient and result.
-QUEUES = ("inference_inferencejob", "inference_shadowreading")
+QUEUES = (
+    "api_idempotentrequest", "critical_criticalnotice", "critical_noticemail", "dimse_commitment",
+    "events_commitmentrequest", "events_delivery",
+    "inference_inferencejob", "inference_shadowreading", "results_resultjob", "reading_worklistentry",
+    "routing_destination",
+)  # fmt: skip
 
 _TABLES = """
 select c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity, r.rolname,

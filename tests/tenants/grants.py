@@ -15,21 +15,28 @@ READ_AND_WRITE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 WRITTEN_ONCE = {
     "audit_auditevent": "who did what",
     "audit_securityevent": "refused sign-ins and keys",
+    "critical_noticeevent": "who was notified of a critical finding, and who acknowledged",
     "deployment_changeplan": "plans that ledger entries cite",
     "deployment_driftreference": "what later weeks are compared with",
     "deployment_driftweek": "figures of a week, counted once",
     "deployment_recalibration": "what a change of probabilities rests on, and its preview",
     "django_admin_log": "what operators did in their console",
+    "events_tenantevent": "what happened at a hospital",
     "registry_activation": "ledger of which version served whom",
     "registry_evaluation": "measurements",
     "registry_modelevent": "what happened to versions",
     "registry_switchpreview": "counts that the decision for a switch rests on",
+    "reports_blindstep": "what readers concluded before the AI was shown",
     "reports_report": "signed versions",
+    "routing_intakepolicy": "versions of the rules about arriving objects",
     "studies_studychange": "what people changed about a study, and why",
 }
 
 # What erasure and retention work on.
-ERASED = {"audit_auditevent", "audit_securityevent", "django_admin_log", "reports_report"}
+ERASED = {
+    "audit_auditevent", "audit_securityevent", "django_admin_log", "quality_countedfinding", "quality_discordance",
+    "reports_blindstep", "reports_report",
+}  # fmt: skip
 
 # Whole tables for the narrow roles.
 NARROW = {("inference_servedturn", DISPATCH): {"SELECT", "INSERT", "UPDATE"}}
@@ -38,15 +45,35 @@ _CLAIM = {
     "attempt", "fence", "finished", "is_suspect", "lease_until", "reason", "reason_code", "run_after", "state",
     "waiting_since", "waits", "worker",
 }  # fmt: skip
+_CLAIM_BY_NAME = _CLAIM - {"attempt"} | {"attempts"}
 # Single columns for the narrow roles: no patient, no finding, no secret.
 COLUMNS: dict[tuple[str, str, str], set[str]] = {
+    ("api_idempotentrequest", DISPATCH, "SELECT"): {"started", "tenant_id"},
+    ("critical_criticalnotice", DISPATCH, "SELECT"): {"created", "due", "id", "state", "tenant_id"},
+    ("critical_noticemail", DISPATCH, "SELECT"): (_CLAIM - {"attempt"})
+    | {"attempts", "created", "id", "priority", "tenant_id"},
+    ("critical_noticemail", DISPATCH, "UPDATE"): (_CLAIM - {"attempt"}) | {"attempts"},
+    ("dimse_commitment", DISPATCH, "SELECT"): _CLAIM_BY_NAME | {"created", "id", "priority", "tenant_id"},
+    ("dimse_commitment", DISPATCH, "UPDATE"): _CLAIM_BY_NAME,
+    ("events_commitmentrequest", DISPATCH, "SELECT"): _CLAIM_BY_NAME
+    | {"created", "destination_id", "id", "priority", "tenant_id"},
+    ("events_commitmentrequest", DISPATCH, "UPDATE"): _CLAIM_BY_NAME,
+    ("events_delivery", DISPATCH, "SELECT"): _CLAIM_BY_NAME
+    | {"answer", "created", "destination_id", "id", "priority", "tenant_id"},
+    ("events_delivery", DISPATCH, "UPDATE"): _CLAIM_BY_NAME | {"answer"},
     ("inference_inferencejob", DISPATCH, "SELECT"): _CLAIM
     | {"created", "id", "model_version_id", "priority", "study_id", "tenant_id", "turn"},
     ("inference_inferencejob", DISPATCH, "UPDATE"): _CLAIM | {"model_version_id"},
     ("inference_shadowreading", DISPATCH, "SELECT"): _CLAIM
     | {"challenger_id", "created", "id", "job_id", "priority", "tenant_id"},
     ("inference_shadowreading", DISPATCH, "UPDATE"): _CLAIM,
-    ("routing_peer", AUTH, "SELECT"): {"ae_title", "certificate", "id", "network", "tenant_id"},
+    ("results_resultjob", DISPATCH, "SELECT"): _CLAIM_BY_NAME | {"created", "id", "priority", "study_id", "tenant_id"},
+    ("results_resultjob", DISPATCH, "UPDATE"): _CLAIM_BY_NAME,
+    ("reading_worklistentry", DISPATCH, "SELECT"): {"job_id", "study_id", "tenant_id"},
+    ("reading_worklistentry", DISPATCH, "UPDATE"): {"changed", "news_at", "status"},
+    ("routing_destination", DISPATCH, "SELECT"): {"id", "is_enabled", "tenant_id"},
+    ("routing_peer", AUTH, "SELECT"): {"ae_title", "certificate", "id", "is_send_only", "network", "tenant_id"},
+    ("tenants_allowedorigin", AUTH, "SELECT"): {"origin", "tenant_id"},
     ("tenants_apiclient", AUTH, "SELECT"): {
         "created_by_id", "expires", "id", "key_hash", "last_used", "name", "revoked", "scopes", "tenant_id",
     },

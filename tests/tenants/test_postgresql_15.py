@@ -125,6 +125,8 @@ def run(environment: dict[str, str], folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
+@pytest.mark.long
 def test_one_login(server: str, tmp_path: Path) -> None:
     environment = {"DATABASE_URL": url(server, "dba", "one")}
     # Twice: an upgrade runs it again.

@@ -138,6 +138,7 @@ print("outside", Patient.objects.count(), Patient.objects.using("owner").count()
 """
 
 
+@pytest.mark.long
 def test_a_superusers_login_alone_serves_under_row_level_security(
     logins: None, second_database: str, tmp_path: Path
 ) -> None:

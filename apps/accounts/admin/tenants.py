@@ -33,7 +33,7 @@ class AdminForm(forms.Form):
 class TenantAdmin(OperatorAdmin):
     is_writable = True
     list_display = ("name", "slug", "ae_title", "is_active", "created")
-    fields = ("name", "slug", "ae_title", "is_active", "created", "members", "keys")
+    fields = ("name", "slug", "ae_title", "is_active", "private_networks", "created", "members", "keys")
     readonly_fields = ("created", "members", "keys")
     change_form_template = "admin/tenants/tenant/change_form.html"
     ordering = ("name",)
@@ -43,7 +43,7 @@ class TenantAdmin(OperatorAdmin):
         return (*self.readonly_fields, "slug") if obj else self.readonly_fields
 
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        return self.fields if obj else ("name", "slug", "ae_title", "is_active")
+        return self.fields if obj else ("name", "slug", "ae_title", "is_active", "private_networks")
 
     @admin.display(description="Members")
     def members(self, tenant: Tenant) -> SafeString:

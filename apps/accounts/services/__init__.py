@@ -12,12 +12,14 @@ from apps.accounts.services.invitations import (
 )
 from apps.accounts.services.keys import create_key, revoke_key
 from apps.accounts.services.members import change_role, remove_member
-from apps.accounts.services.people import disable_account, enable_account, invite_operator
+from apps.accounts.services.origins import set_allowed_origins
+from apps.accounts.services.people import choose_language, disable_account, enable_account, invite_operator
 
 __all__ = [
     "Invited",
     "accept",
     "change_role",
+    "choose_language",
     "create_key",
     "disable_account",
     "enable_account",
@@ -28,6 +30,7 @@ __all__ = [
     "open_invitation",
     "remove_member",
     "revoke_key",
+    "set_allowed_origins",
     "set_password_by_link",
     "withdraw_invitation",
 ]

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import Invitation, User
 from apps.accounts.services.members import has_working_admin
@@ -57,11 +58,12 @@ def invite_first_admin(*, tenant: Tenant, email: str, operator: User, by: Actor)
         ConflictError: the tenant has an administrator.
     """
     if not operator.is_staff:
-        raise NotPermittedError("Only an operator of the platform can do this.")
+        raise NotPermittedError(_("Only an operator of the platform can do this."))
     with tenant_tx(tenant.id):
         if has_working_admin():
             raise ConflictError(
-                f"{tenant} has an administrator, who invites its people in the portal under Hospital settings.",
+                _("%(tenant)s has an administrator, who invites its people in the portal under Hospital settings.")
+                % {"tenant": tenant},
                 "admin-exists",
             )
         return _invite(email, Role.ADMIN, by)
@@ -78,11 +80,14 @@ def link_for_new_password(*, member_id: UUID, membership: Membership | None, by:
     require_role(membership, Role.ADMIN)
     member = Membership.objects.select_related("user").filter(pk=member_id).first()
     if member is None:
-        raise NotFoundError("This hospital has no such member.", "member-not-found")
+        raise NotFoundError(_("This hospital has no such member."), "member-not-found")
     if Membership.objects.using("auth").filter(user=member.user_id).count() > 1:
         raise ConflictError(
-            "This person belongs to another hospital as well, so no hospital alone may renew the password. Remove the "
-            "membership and invite another e-mail address of theirs.",
+            _(
+                "This person belongs to another hospital as well, so no hospital alone may renew the password. "
+                "Remove the "
+                "membership and invite another e-mail address of theirs."
+            ),
             "member-of-several-hospitals",
         )
     made = _make(member.user.email, by, lasts=PASSWORD_LINK_LASTS, for_user=member.user)
@@ -100,7 +105,7 @@ def withdraw_invitation(*, invitation_id: UUID, membership: Membership | None, b
     require_role(membership, Role.ADMIN)
     invitation = Invitation.objects.select_for_update().filter(pk=invitation_id, accepted=None, withdrawn=None).first()
     if invitation is None:
-        raise NotFoundError("There is no such open invitation.", "invitation-not-found")
+        raise NotFoundError(_("There is no such open invitation."), "invitation-not-found")
     invitation.withdrawn = timezone.now()
     invitation.save(update_fields=["withdrawn"])
     record(action=AuditEvent.Action.INVITATION_WITHDRAWN, by=by, object_id=invitation.pk)
@@ -178,11 +183,11 @@ def _invite(email: str, role: str, by: Actor) -> Invited:
     try:
         validate_email(email)
     except ValidationError as error:
-        raise InvalidInputError("Enter an e-mail address.", "email-invalid") from error
+        raise InvalidInputError(_("Enter an e-mail address."), "email-invalid") from error
     if role not in Role.values:
-        raise InvalidInputError(f"The role must be {', '.join(Role.values)}.", "role-unknown")
+        raise InvalidInputError(_("The role must be %(join)s.") % {"join": ", ".join(Role.values)}, "role-unknown")
     if Membership.objects.filter(user__email__iexact=email).exists():
-        raise ConflictError("This person is a member already.", "member-exists")
+        raise ConflictError(_("This person is a member already."), "member-exists")
     waiting = Invitation.objects.filter(email=email, for_user=None, accepted=None, withdrawn=None)
     waiting.update(withdrawn=timezone.now())
     made = _make(email, by, lasts=LASTS, role=role)
@@ -221,9 +226,9 @@ def _person(invitation: Invitation, user: User | None, full_name: str, password:
     if existing is None:
         return _new_account(invitation, full_name, password)
     if user is None or user.pk != existing.pk:
-        raise NotPermittedError(f"Sign in as {invitation.email} to accept this invitation.")
+        raise NotPermittedError(_("Sign in as %(email)s to accept this invitation.") % {"email": invitation.email})
     if existing.is_staff:
-        raise NotPermittedError("An operator of the platform cannot be a member of a hospital. Use another address.")
+        raise NotPermittedError(_("An operator of the platform cannot be a member of a hospital. Use another address."))
     return existing
 
 
@@ -235,7 +240,7 @@ def _new_account(invitation: Invitation, full_name: str, password: str) -> User:
         with transaction.atomic():
             person.save(force_insert=True)
     except IntegrityError as error:
-        raise ConflictError("An account with this address was made meanwhile: sign in to accept.") from error
+        raise ConflictError(_("An account with this address was made meanwhile: sign in to accept.")) from error
     return person
 
 
@@ -253,6 +258,6 @@ def _use(invitation: Invitation) -> None:
 
 def _gone() -> NotFoundError:
     return NotFoundError(
-        "This link is unknown, has been used or is too old. Ask the person who gave it to you for a new one.",
+        _("This link is unknown, has been used or is too old. Ask the person who gave it to you for a new one."),
         "invitation-not-found",
     )

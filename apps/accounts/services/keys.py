@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
@@ -26,9 +27,11 @@ def create_key(
     """
     require_role(membership, Role.ADMIN)
     if not scopes or not set(scopes) <= set(ApiScope.values):
-        raise InvalidInputError(f"Choose one or more of the scopes {', '.join(ApiScope.values)}.", "scopes-unknown")
+        raise InvalidInputError(
+            _("Choose one or more of the scopes %(join)s.") % {"join": ", ".join(ApiScope.values)}, "scopes-unknown"
+        )
     if expires is not None and expires <= timezone.now():
-        raise InvalidInputError("The key would expire in the past: choose a later day.", "expiry-passed")
+        raise InvalidInputError(_("The key would expire in the past: choose a later day."), "expiry-passed")
     key, text = create_api_key(name=name, scopes=list(scopes), expires=expires, created_by=by.user_id)
     record(action=AuditEvent.Action.KEY_CREATED, by=by, object_id=key.pk)
     return text
@@ -53,7 +56,7 @@ def revoke_key_as_operator(*, key_id: UUID, operator: User, by: Actor) -> ApiCli
         NotFoundError: the tenant has no such key.
     """
     if not operator.is_staff:
-        raise NotPermittedError("Only an operator of the platform can do this.")
+        raise NotPermittedError(_("Only an operator of the platform can do this."))
     return _revoke(key_id, by)
 
 

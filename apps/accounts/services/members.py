@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
@@ -20,7 +22,7 @@ def change_role(*, member_id: UUID, role: str, membership: Membership | None, by
     """
     require_role(membership, Role.ADMIN)
     if role not in Role.values:
-        raise InvalidInputError(f"The role must be {', '.join(Role.values)}.", "role-unknown")
+        raise InvalidInputError(_("The role must be %(join)s.") % {"join": ", ".join(Role.values)}, "role-unknown")
     member = _locked(member_id)
     if member.role == role:
         return member
@@ -58,7 +60,7 @@ def _locked(member_id: UUID) -> Membership:
     members = Membership.objects.select_for_update(of=("self",)).select_related("user")
     member = members.filter(pk=member_id).first()
     if member is None:
-        raise NotFoundError("This hospital has no such member.", "member-not-found")
+        raise NotFoundError(_("This hospital has no such member."), "member-not-found")
     return member
 
 
@@ -68,5 +70,5 @@ def _require_another_admin(member: Membership) -> None:
     others = Membership.objects.filter(role=Role.ADMIN, user__is_active=True).exclude(pk=member.pk)
     if not others.exists():
         raise ConflictError(
-            "This is the hospital's only administrator. Make another member an administrator first.", "last-admin"
+            _("This is the hospital's only administrator. Make another member an administrator first."), "last-admin"
         )

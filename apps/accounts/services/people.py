@@ -1,11 +1,13 @@
-"""Services for accounts, for operators: disable and enable an account, invite another operator."""
+"""Services for accounts: disable and enable one, invite another operator, choose one's language."""
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
-from apps.core.errors import ConflictError, NotPermittedError
+from apps.core.catalogues import LANGUAGES
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.tenants.models import Membership
 from apps.tenants.scope import inside_tenant
 
@@ -18,7 +20,7 @@ def disable_account(*, person: User, operator: User, by: Actor) -> User:
         ConflictError: it is the operator's own account.
     """
     if person.pk == operator.pk:
-        raise ConflictError("This is your own account. Another operator must disable it.", "own-account")
+        raise ConflictError(_("This is your own account. Another operator must disable it."), "own-account")
     return _set_active(person, operator, by, is_active=False, action=AuditEvent.Action.ACCOUNT_DISABLED)
 
 
@@ -39,15 +41,15 @@ def invite_operator(*, email: str, full_name: str, operator: User) -> User:
         ConflictError: the e-mail address has an account.
     """
     if not operator.is_staff:
-        raise NotPermittedError("Only an operator of the platform can do this.")
+        raise NotPermittedError(_("Only an operator of the platform can do this."))
     if User.objects.filter(email__iexact=email).exists():
-        raise ConflictError("This e-mail address already has an account.", "account-exists")
+        raise ConflictError(_("This e-mail address already has an account."), "account-exists")
     return User.objects.create_user(email, None, full_name=full_name, is_staff=True)
 
 
 def _set_active(person: User, operator: User, by: Actor, *, is_active: bool, action: AuditEvent.Action) -> User:
     if not operator.is_staff:
-        raise NotPermittedError("Only an operator of the platform can do this.")
+        raise NotPermittedError(_("Only an operator of the platform can do this."))
     tenant_ids = list(Membership.objects.using("auth").filter(user=person.pk).values_list("tenant_id", flat=True))
     with transaction.atomic():
         locked = User.objects.select_for_update().get(pk=person.pk)
@@ -60,3 +62,17 @@ def _set_active(person: User, operator: User, by: Actor, *, is_active: bool, act
                 record(action=action, by=by, object_id=person.pk)
     locked.refresh_from_db()
     return locked
+
+
+def choose_language(*, user: User, language: str) -> None:
+    """Choose the language of the portal for oneself.
+
+    Args:
+        language: one of ``apps.core.catalogues.LANGUAGES``; empty for that of the hospital.
+
+    Raises:
+        InvalidInputError: there is no such language.
+    """
+    if language and language not in dict(LANGUAGES):
+        raise InvalidInputError(_("There is no such language."), "language-unknown")
+    User.objects.filter(pk=user.pk).update(language=language)
