@@ -12,25 +12,30 @@ from apps.studies.models import ImageRejection, Instance
 from apps.studies.reading_order import reading_order
 from apps.tenants.scope import tenant_tx
 
-# Each image with two facts: whether it is rejected now, and whether a job ended with its refusal (in decoding or in the
-# network). A refusal because of a lost object does not count once the object has been restored.
+# Each image with three facts: whether it is rejected now, which rule of the tenant stored it only, and whether a job
+# ended with its refusal (in decoding or in the network). A refusal because of a lost object does not count once the
+# object has been restored.
 _CANDIDATES: Final = """
 select i.*, s.study_id, s.series_description,
        (select r.code from studies_imagerejection r
          where r.tenant_id = i.tenant_id and r.study_id = s.study_id and r.sop_instance_uid = i.sop_instance_uid
            and r.withdrawn_at is null) as rejection_code,
+       (select m.rule_name from routing_rulematch m
+         where m.tenant_id = i.tenant_id and m.instance_id = i.id and m.action = 'store'
+           and m.released is null) as stored_only_by,
        exists (select from inference_inferencejob j
                 where j.tenant_id = i.tenant_id and j.instance_id = i.id and j.state = 'rejected'
-                  and j.reason_code <> %s
+                  and j.reason_code <> all(%s)
                   and not (j.reason_code = any(%s) and coalesce(j.finished < i.restored, false))) as was_refused
   from studies_instance i join studies_series s on s.tenant_id = i.tenant_id and s.id = i.series_id
  where s.study_id = any(%s::uuid[]) and i.rows is not null and not i.is_held
 """
 IMAGE_REJECTED: Final = "image-rejected"
+STORED_BY_RULE: Final = "stored-by-rule"
 LOST_OBJECTS: Final = ("object-missing", "object-damaged")
 NO_IMAGE: Final = "no-image"
 # Where no image can be read, the study shows the reason of the image that came nearest to being read.
-_NEAREST: Final = (IMAGE_REJECTED, "codestream-mismatch", "multi-frame", "for-processing")
+_NEAREST: Final = (IMAGE_REJECTED, STORED_BY_RULE, "codestream-mismatch", "multi-frame", "for-processing")
 _FARTHEST: Final = ("not-for-clinical-use", "derived-image", "own-object")
 
 
@@ -57,7 +62,7 @@ def candidate_images(study_id: UUID) -> list[Instance]:
 
 
 def _candidates(study_ids: Sequence[UUID]) -> Iterable[Any]:
-    return Instance.objects.raw(_CANDIDATES, [IMAGE_REJECTED, list(LOST_OBJECTS), list(study_ids)])
+    return Instance.objects.raw(_CANDIDATES, [[IMAGE_REJECTED, STORED_BY_RULE], list(LOST_OBJECTS), list(study_ids)])
 
 
 def choose_image(images: Iterable[Instance]) -> ImageChoice:
@@ -85,6 +90,9 @@ def _check(image: Any) -> "engine.InputCheckResult":
     if image.rejection_code:
         why = ImageRejection.Code(image.rejection_code).label.lower()
         return engine.InputCheckResult(False, IMAGE_REJECTED, f"The image was rejected: {why}.")
+    if image.stored_only_by is not None:
+        detail = f"The hospital's rule “{image.stored_only_by}” stores this image without having it read."
+        return engine.InputCheckResult(False, STORED_BY_RULE, detail)
     attributes = {"SeriesDescription": image.series_description, **image.attributes}
     return engine.check_attributes(attributes, image.sop_class_uid, image.rows, image.columns, image.unreadable)
 

@@ -13,8 +13,10 @@ from django.db import transaction
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.wake_up import WakeUp
 from apps.core.work_queue import JobState, Queue
+from apps.inference.events import publish_failure
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.inference.requests import request_inference
+from apps.routing.rule_selectors import intake_policy
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 
@@ -28,17 +30,19 @@ _COLUMNS = (
 def _job_ended(job: InferenceJob) -> None:
     JOBS.labels(job.state).inc()
     if job.state == JobState.FAILED:
-        transaction.on_commit(partial(_read_later_images, job), using="dispatch", robust=True)
+        transaction.on_commit(partial(_after_failure, job), using="dispatch", robust=True)
 
 
-def _read_later_images(failed: InferenceJob) -> None:
-    """Queue the study again where an image arrived after the failed job was created."""
+def _after_failure(failed: InferenceJob) -> None:
+    """Publish the failure, and queue the study again where an image arrived after the failed job was created."""
     with tenant_tx(cast(UUID, failed.tenant_id)):
+        publish_failure(job_id=failed.pk, study_id=failed.study_id, code=failed.reason_code)
         study = Study.objects.select_for_update(no_key=True).filter(pk=failed.study_id).first()
         if study is None:
             return
         if Instance.objects.filter(series__study=study, received__gt=failed.created, rows__isnull=False).exists():
-            request_inference(study_id=study.pk, priority=failed.priority)
+            quiet = intake_policy().quiet_time
+            request_inference(study_id=study.pk, priority=failed.priority, quiet=quiet)
 
 
 _OF_A_READING: dict[str, Any] = {

@@ -4,10 +4,12 @@ A ShadowReading is a challenger's reading of the same image. It has a table of i
 and findings can show it.
 """
 
+import datetime
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from apps.core.identifiers import uuid7
 from apps.core.work_queue import OPEN_STATES, JobState, Work
@@ -103,6 +105,14 @@ class InferenceJob(QueuedReading):
 
     def __str__(self) -> str:
         return f"Job {self.pk} {self.state}"
+
+    @property
+    def waits_for_images_until(self) -> datetime.datetime | None:
+        """When its quiet time ends; None where it does not wait for more images of its study."""
+        is_waiting = self.state == JobState.QUEUED and not self.attempts and not self.reason_code
+        if not is_waiting or self.run_after is None or self.run_after <= timezone.now():
+            return None
+        return self.run_after
 
     @property
     def abnormal(self) -> AbnormalCall | None:

@@ -20,6 +20,7 @@ from apps.studies.storage import local_path, put_bytes, read_bytes
 IMAGE_SIDE = 1536
 HEATMAP_SIDE = 768
 OVERLAY_SIDE = 320
+CONTOUR_SIDE = 128
 
 
 @lru_cache(maxsize=1)
@@ -75,6 +76,15 @@ def heatmap_png(heatmap: Heatmap, max_side: int = HEATMAP_SIDE) -> bytes:
     return _overlay_png(heatmap.grid, heatmap.scale, heatmap.opacity, heatmap.geometry, heatmap.inside, max_side)
 
 
+def contribution_values(heatmap: Heatmap) -> dict[str, Any]:
+    """A finding's map as numbers, for contours: `values` row by row, 0..255 on the version's fixed scale."""
+    rows, columns = _size(heatmap.geometry, CONTOUR_SIDE)
+    found = engine.displayed_contribution(
+        heatmap.grid, heatmap.scale, heatmap.geometry, rows=rows, columns=columns, inside=heatmap.inside
+    )
+    return {"rows": rows, "columns": columns, "values": (255 * found).round().astype(int).ravel().tolist()}
+
+
 def overlay_uri(
     grid: NDArray[Any],
     scale: "engine.CamScale",
@@ -95,16 +105,14 @@ def _overlay_png(
     inside: NDArray[Any] | None,
     max_side: int,
 ) -> bytes:
-    factor = min(1.0, max_side / max(geometry.rows, geometry.columns))
-    rgba = engine.heatmap_rgba(
-        grid,
-        scale,
-        opacity,
-        geometry,
-        rows=max(1, round(geometry.rows * factor)),
-        columns=max(1, round(geometry.columns * factor)),
-        inside=inside,
-    )
+    rows, columns = _size(geometry, max_side)
+    rgba = engine.heatmap_rgba(grid, scale, opacity, geometry, rows=rows, columns=columns, inside=inside)
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def _size(geometry: "engine.Geometry", max_side: int) -> tuple[int, int]:
+    """Rows and columns of an overlay in the image's proportions."""
+    factor = min(1.0, max_side / max(geometry.rows, geometry.columns))
+    return max(1, round(geometry.rows * factor)), max(1, round(geometry.columns * factor))

@@ -1,52 +1,26 @@
 """Selectors for jobs and results of the tenant in force, and for workers and the queue."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
-from django.db.models import OuterRef, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Min, QuerySet
+from django.db.models.functions import Now
 from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
 from apps.core.work_queue import JobState
 from apps.inference.leases import QUEUES, READINGS
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
+from apps.inference.stored_texts import zone_text
 from apps.inference.warnings import has_known_sides
 from apps.registry import engine
 from apps.studies.models import Instance, Study
-from apps.studies.selectors import in_conflict
 
 RECEIVED = "received"
 STUDY_STATUSES = (RECEIVED, *JobState.values)
-
-
-def studies_with_status() -> "QuerySet[Study]":
-    """Studies that are not withdrawn, newest first.
-
-    Each has ``demographics_conflict``, and ``status``, ``reason``, ``top_label``, ``top_probability``,
-    ``positive_count``, ``abnormal_probability`` and ``abnormal_threshold`` of its latest job.
-    """
-    latest = InferenceJob.objects.filter(study=OuterRef("pk")).order_by("-id")
-
-    def of_latest(field: str) -> Subquery:
-        return Subquery(latest.values(field)[:1])
-
-    return (
-        Study.objects.filter(withdrawn__isnull=True)
-        .select_related("patient")
-        .annotate(
-            demographics_conflict=in_conflict(),
-            status=Coalesce(of_latest("state"), Value(RECEIVED)),
-            reason=of_latest("reason"),
-            top_label=of_latest("top_label"),
-            top_probability=of_latest("top_probability"),
-            positive_count=of_latest("positive_count"),
-            abnormal_probability=of_latest("abnormal_probability"),
-            abnormal_threshold=of_latest("abnormal_threshold"),
-        )
-        .order_by("-received", "-id")
-    )
 
 
 def latest_job(study: Study) -> InferenceJob | None:
@@ -58,6 +32,20 @@ def latest_job(study: Study) -> InferenceJob | None:
         .order_by("-id")
         .first()
     )
+
+
+def latest_jobs(study_ids: Sequence[UUID], *, with_findings: bool = True) -> dict[UUID, InferenceJob]:
+    """The latest job of each study that has one, with its findings unless they are not wanted, by study."""
+    latest = (
+        InferenceJob.objects.filter(study_id__in=study_ids)
+        .order_by("study_id", "-id")
+        .distinct("study_id")
+        # The manifest of a version is large and not needed here.
+        .select_related("model_version", "instance")
+        .defer("model_version__manifest")
+        .prefetch_related(*["findings"] if with_findings else [])
+    )
+    return {job.study_id: job for job in latest}
 
 
 @dataclass(frozen=True)
@@ -77,9 +65,14 @@ class Heatmap:
     has_known_sides: bool = True
 
     @property
+    def is_outside(self) -> bool:
+        """Whether the strongest contribution lies outside the lungs."""
+        return bool(engine.zone(self.grid, self.scale, self.inside) == engine.OUTSIDE)
+
+    @property
     def zone(self) -> str | None:
         """The name of the zone with the strongest contribution; None where there is none or the sides are unknown."""
-        return engine.zone(self.grid, self.scale, self.inside) if self.has_known_sides else None
+        return zone_text(engine.zone(self.grid, self.scale, self.inside)) if self.has_known_sides else None
 
 
 def get_heatmap(*, study: Study, label: str) -> Heatmap:
@@ -165,6 +158,12 @@ def oldest_outage() -> tuple[str, int] | None:
 def waiting_jobs(older_than: datetime.timedelta = datetime.timedelta(0)) -> int:
     """The number of jobs of all tenants that have waited longer than a time."""
     return READINGS.due().filter(created__lte=Now() - older_than).count()
+
+
+def waiting_since() -> datetime.datetime | None:
+    """When the oldest job that waits was queued; None where none waits."""
+    waiting = InferenceJob.objects.using("dispatch").filter(state=JobState.QUEUED)
+    return waiting.aggregate(at=Min("created"))["at"]
 
 
 def jobs_by_state() -> dict[str, int]:

@@ -21,6 +21,7 @@ from apps.core.work_queue import JobState
 from apps.deployment.models import canary_reads
 from apps.deployment.selectors import recalibration_for, thresholds_for
 from apps.inference.calls import AbnormalCall, Call, abnormal_call, calls, recalibrated
+from apps.inference.events import publish_results
 from apps.inference.fairness import remember_turns
 from apps.inference.leases import READINGS, ClaimedJob
 from apps.inference.models import InferenceJob, Worker
@@ -28,6 +29,7 @@ from apps.inference.requests import request_reading_if_due
 from apps.inference.shadows import queue_shadows
 from apps.registry import engine
 from apps.registry.models import ModelVersion
+from apps.routing.rule_selectors import intake_policy
 from apps.studies.models import Instance
 from apps.studies.selectors import studies_with_rejections
 from apps.tenants.scope import current_tenant_id
@@ -174,7 +176,10 @@ def complete_jobs(*, results: Sequence[JobResult], version: ModelVersion) -> lis
         job.state = JobState.COMPLETE
         JOBS.labels(JobState.COMPLETE).inc()
         if job.has_unseen or job.study_id in rejected:
-            request_reading_if_due(study_id=job.study_id, priority=job.priority)
+            # Of a late image, more may follow; a decision about images is final.
+            quiet = intake_policy().quiet_time if job.has_unseen else None
+            request_reading_if_due(study_id=job.study_id, priority=job.priority, quiet=quiet)
+    publish_results(jobs, version)
     if any(job.is_challenged for job in jobs):
         queue_shadows(jobs=jobs)
     return jobs
@@ -239,12 +244,14 @@ def reject_job(
     if row is None:
         return None
     READINGS.reject(job=row, code=code, reason=reason, instance=instance, warnings=_stored(warnings))
-    row.reason_code, row.reason = code, reason
+    row.state, row.reason_code, row.reason = JobState.REJECTED, code, reason
+    publish_results([row])
     has_more = (
         instances_seen is not None and Instance.objects.filter(series__study=row.study_id).count() != instances_seen
     )
     if instance is not None or has_more:
-        request_reading_if_due(study_id=row.study_id, priority=row.priority)
+        quiet = intake_policy().quiet_time if has_more else None
+        request_reading_if_due(study_id=row.study_id, priority=row.priority, quiet=quiet)
     return row
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from apps.inference.models import InferenceJob
+from apps.inference.stored_texts import stored_text
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.studies.models import Study
@@ -39,7 +40,7 @@ def warnings_of(*, study: Study, job: InferenceJob | None) -> list[CodedWarning]
         found += age_warnings(
             job.model_version_id, birth_date=study.patient_birth_date, on=on, patient_age=study.patient_age
         )
-    return list(dict.fromkeys(found))
+    return [CodedWarning(each.code, stored_text(each.code, each.detail)) for each in dict.fromkeys(found)]
 
 
 def age_warnings(

@@ -10,6 +10,7 @@ from apps.accounts.models import User
 from apps.core.work_queue import OPEN_STATES, JobState
 from apps.inference.models import InferenceJob
 from apps.inference.requests import request_inference
+from apps.inference.signals import study_restored, study_withdrawn
 from apps.studies import changes
 from apps.studies.models import Study
 from apps.tenants.models import Membership
@@ -28,6 +29,7 @@ def withdraw_study(*, study_id: UUID, reason: str, user: User, membership: Membe
             lease_until=None,
             finished=Now(),
         )
+        study_withdrawn.send(Study, study_id=study.pk, user_id=user.pk)
     return study
 
 
@@ -40,6 +42,7 @@ def restore_study(*, study_id: UUID, user: User, membership: Membership | None) 
         has_new_images = study.series.filter(instances__received__gt=before).exists() if before else False
         if latest is None or latest.reason_code == WITHDRAWN or has_new_images:
             request_inference(study_id=study.pk)
+        study_restored.send(Study, study_id=study.pk, user_id=user.pk)
     return study
 
 

@@ -27,7 +27,7 @@ _END_SIGNATURE = b"PK\x05\x06"
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _ZIP64_LOCATOR_BYTES = 20
 _LONGEST_COMMENT = 65535
-_ENCRYPTED = 0x1
+ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,20 @@ def read_archive(path: Path, spool: Spool) -> Iterator[ArchiveMember]:
     Raises:
         InvalidInputError, TooLargeError: the archive as a whole is refused.
     """
-    _check_directory(path)
+    check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield from _members(archive, path.stat().st_size, spool)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise InvalidInputError("The ZIP archive is damaged: pack it again.", "archive-damaged") from error
 
 
-def _check_directory(path: Path) -> None:
-    """Bound the central directory before ``zipfile`` reads all of it (APPNOTE 4.3.16)."""
+def check_directory(path: Path, most: int = MAX_MEMBERS) -> None:
+    """Bound the central directory before ``zipfile`` reads all of it (APPNOTE 4.3.16).
+
+    Raises:
+        InvalidInputError, TooLargeError: it is damaged, or names more than ``most`` files.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _END.size - _LONGEST_COMMENT - _ZIP64_LOCATOR_BYTES))
@@ -80,18 +84,17 @@ def _check_directory(path: Path) -> None:
     _, _, _, _, count, directory_bytes, _, _ = _END.unpack_from(tail, at)
     if tail[max(0, at - _ZIP64_LOCATOR_BYTES) :].startswith(_ZIP64_LOCATOR):
         raise InvalidInputError("ZIP64 archives are not taken: pack smaller archives.", "archive-not-supported")
-    if count > MAX_MEMBERS or directory_bytes > MAX_DIRECTORY_BYTES:
-        raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
+    if count > most or directory_bytes > MAX_DIRECTORY_BYTES:
+        raise TooLargeError(f"A ZIP may hold {most} files at most: split it.", "archive-too-many-files")
 
 
 def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Iterator[ArchiveMember]:
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
         raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
-    ceiling = min(settings.MAX_UPLOAD_BYTES, RATIO_GRACE_BYTES + MAX_RATIO * archive_size)
-    budget = _Budget(ceiling)
+    budget = Budget(archive_size)
     for info in infos:
-        if _is_skipped(info):
+        if is_skipped(info):
             continue
         member = _read(archive, info, spool, budget)
         yield member
@@ -99,11 +102,11 @@ def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Itera
             member.spooled.path.unlink(missing_ok=True)
 
 
-class _Budget:
+class Budget:
     """The number of bytes that may still be unpacked: counted while they are read, since headers can be wrong."""
 
-    def __init__(self, ceiling: int) -> None:
-        self.left = ceiling
+    def __init__(self, archive_size: int) -> None:
+        self.left = min(settings.MAX_UPLOAD_BYTES, RATIO_GRACE_BYTES + MAX_RATIO * archive_size)
 
     def spend(self, count: int) -> None:
         self.left -= count
@@ -113,16 +116,17 @@ class _Budget:
             )
 
 
-def _is_skipped(info: zipfile.ZipInfo) -> bool:
+def is_skipped(info: zipfile.ZipInfo) -> bool:
+    """Whether it is a folder, a link, or a file that operating systems and DICOM media add."""
     parts = PurePosixPath(info.filename.replace("\\", "/")).parts
     if info.is_dir() or not parts or stat.S_ISLNK(info.external_attr >> 16):
         return True
     return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].upper() in ("DICOMDIR", "THUMBS.DB")
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: _Budget) -> ArchiveMember:
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: Budget) -> ArchiveMember:
     name = display_name(info.filename)
-    if info.flag_bits & _ENCRYPTED:
+    if info.flag_bits & ENCRYPTED:
         return ArchiveMember(
             name, None, InvalidInputError("The file is encrypted: pack it without a password.", "encrypted")
         )

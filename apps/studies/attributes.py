@@ -47,6 +47,8 @@ KEPT_WITH_INSTANCE = (
     "Manufacturer",
     "ManufacturerModelName",
     "InstanceNumber",
+    "NumberOfFrames",
+    "BitsAllocated",
     "PixelAspectRatio",
     "PixelSpacing",
     "ImagerPixelSpacing",

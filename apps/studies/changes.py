@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
@@ -69,7 +70,9 @@ def move_study(
     require_role(membership, *MAY_SETTLE)
     reason = clean_reason(reason)
     if is_placeholder(patient_id, own_placeholders()):
-        raise InvalidInputError("This PatientID stands for a missing one: enter the patient's own.", "placeholder-id")
+        raise InvalidInputError(
+            _("This PatientID stands for a missing one: enter the patient's own."), "placeholder-id"
+        )
     with transaction.atomic():
         study = _locked(study_id)
         before, former = patient_snapshot(study), study.patient
@@ -80,7 +83,7 @@ def move_study(
         study.patient_is_set = True
         study.save(update_fields=["patient_is_set", "demographics_are_set", *DEMOGRAPHICS])
         if patient_snapshot(study) == before:
-            raise ConflictError("The study belongs to this patient already.", "study-not-moved")
+            raise ConflictError(_("The study belongs to this patient already."), "study-not-moved")
         _change(study, Action.MOVED, user, reason, before)
         record(action=AuditEvent.Action.STUDY_MOVED, by=user_actor(user.pk), object_id=study.pk)
         _accept_as_moved(study, target, user, reason)
@@ -103,7 +106,7 @@ def follow_images(*, study_id: UUID, reason: str, user: User, membership: Member
         study = _locked(study_id)
         image = instances_with_demographics(study).filter(is_held=False).first()
         if not study.patient_is_set or image is None:
-            raise ConflictError("This study follows its images already.", "study-not-moved")
+            raise ConflictError(_("This study follows its images already."), "study-not-moved")
         before, former = patient_snapshot(study), study.patient
         copy_demographics(image, study)
         study.patient_is_set = study.demographics_are_set = False
@@ -131,7 +134,7 @@ def mark_withdrawn(*, study_id: UUID, reason: str, user: User, membership: Membe
     with transaction.atomic():
         study = _locked(study_id)
         if study.withdrawn is not None:
-            raise ConflictError("This study is withdrawn already.", "study-withdrawn")
+            raise ConflictError(_("This study is withdrawn already."), "study-withdrawn")
         study.withdrawn, study.withdrawn_by, study.withdrawn_reason = timezone.now(), user, reason
         return _save_withdrawal(study, Action.WITHDRAWN, AuditEvent.Action.STUDY_WITHDRAWN, user, reason)
 
@@ -147,7 +150,7 @@ def mark_restored(*, study_id: UUID, user: User, membership: Membership | None) 
     with transaction.atomic():
         study = _locked(study_id)
         if study.withdrawn is None:
-            raise ConflictError("This study is not withdrawn.", "study-not-withdrawn")
+            raise ConflictError(_("This study is not withdrawn."), "study-not-withdrawn")
         study.withdrawn, study.withdrawn_by, study.withdrawn_reason = None, None, ""
         return _save_withdrawal(study, Action.RESTORED, AuditEvent.Action.STUDY_RESTORED, user, "")
 
@@ -176,7 +179,7 @@ def _save_withdrawal(
 
 def _locked(study_id: UUID) -> Study:
     if not Study.objects.select_for_update(no_key=True).filter(pk=study_id).exists():
-        raise NotFoundError("There is no such study in this hospital.", "study-not-found")
+        raise NotFoundError(_("There is no such study in this hospital."), "study-not-found")
     # Read again after the lock: joined rows that were read while waiting for it may be outdated.
     return Study.objects.select_related("patient").get(pk=study_id)
 
@@ -193,7 +196,7 @@ def _target(patient_id: str, issuer: str, person_id: UUID | None, study: Study) 
     person = persons_under(patient_id, issuer).filter(pk=person_id).first()
     if person is None:
         raise NotFoundError(
-            "There is no such patient in this hospital. Look for the patient again.", "patient-not-found"
+            _("There is no such patient in this hospital. Look for the patient again."), "patient-not-found"
         )
     return person
 

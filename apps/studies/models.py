@@ -5,6 +5,9 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Collate
+from django.utils.translation import gettext_lazy as _
 
 from apps.studies.names import PersonName
 from apps.tenants.fields import TenantForeignKey
@@ -103,7 +106,22 @@ class Study(Demographics, TenantModel):
             *TenantModel.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "study_instance_uid"], name="studies_study_uid"),
         ]
-        indexes: ClassVar = [models.Index(fields=["tenant", "-received"], name="studies_study_latest")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "accession_number"], name="studies_study_by_accession"),
+            models.Index(fields=["tenant", "study_date"], name="studies_study_by_date"),
+            models.Index(fields=["tenant", "patient_birth_date"], name="studies_study_by_birth_date"),
+            # The collation lets an index find what begins with a text; few names have the second and third group.
+            models.Index(F("tenant"), Collate(F("demographics_key__0"), "C"), name="studies_study_by_name"),
+            *[
+                models.Index(
+                    F("tenant"),
+                    Collate(F(f"demographics_key__{place}"), "C"),
+                    condition=Q(**{f"demographics_key__{place}__gt": ""}),
+                    name=name,
+                )
+                for place, name in ((1, "studies_study_by_ideographic"), (2, "studies_study_by_phonetic"))
+            ],
+        ]
 
     def __str__(self) -> str:
         return f"Study {self.pk}"
@@ -121,6 +139,9 @@ class Series(TenantModel):
         constraints: ClassVar = [
             *TenantModel.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "study", "series_instance_uid"], name="studies_series_uid"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "modality", "study"], name="studies_series_by_modality"),
         ]
 
     def __str__(self) -> str:
@@ -187,10 +208,10 @@ class ImageRejection(TenantModel):
     class Code(models.TextChoices):
         """PS3.16 CID 7011, coding scheme DCM."""
 
-        QUALITY = "113001", "Rejected for quality reasons"
-        SAFETY = "113037", "Rejected for patient safety reasons"
-        WORKLIST = "113038", "Incorrect modality worklist entry"
-        EXPIRED = "113039", "Data retention policy expired"
+        QUALITY = "113001", _("Rejected for quality reasons")
+        SAFETY = "113037", _("Rejected for patient safety reasons")
+        WORKLIST = "113038", _("Incorrect modality worklist entry")
+        EXPIRED = "113039", _("Data retention policy expired")
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="image_rejections")
     sop_instance_uid = models.CharField(max_length=64)
@@ -230,9 +251,9 @@ class DemographicsConflict(TenantModel):
     """
 
     class Settlement(models.TextChoices):
-        SAME_PERSON = "same-person", "Same person, corrected"
-        DIFFERENT_PERSONS = "different-persons", "Different persons"
-        NO_LONGER = "no-longer", "No longer contradicts"
+        SAME_PERSON = "same-person", _("Same person, corrected")
+        DIFFERENT_PERSONS = "different-persons", _("Different persons")
+        NO_LONGER = "no-longer", _("No longer contradicts")
 
     patient = TenantForeignKey(Patient, null=True, on_delete=models.PROTECT, related_name="conflicts")
     study = TenantForeignKey(Study, null=True, on_delete=models.CASCADE, related_name="conflicts")
@@ -275,10 +296,10 @@ class StudyChange(TenantModel):
     """A change that a user made to a study: written once, never changed."""
 
     class Action(models.TextChoices):
-        MOVED = "moved", "Moved to another patient"
-        DEMOGRAPHICS_SET = "demographics-set", "Name, birth date and sex set"
-        WITHDRAWN = "withdrawn", "Withdrawn"
-        RESTORED = "restored", "Restored"
+        MOVED = "moved", _("Moved to another patient")
+        DEMOGRAPHICS_SET = "demographics-set", _("Name, birth date and sex set")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+        RESTORED = "restored", _("Restored")
 
     study = TenantForeignKey(Study, on_delete=models.CASCADE, related_name="changes")
     action = models.CharField(max_length=20, choices=Action)

@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass
 
 _SPACES = re.compile(r"\s+")
+# NFKC makes up to 18 characters of one, and an index of PostgreSQL takes values of about 2,700 bytes at most.
+_LONGEST_KEY = 400
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PersonName:
     def keys(self) -> tuple[str, str, str]:
         """The groups in the form in which two names are compared: see ``comparable``."""
         alphabetic, ideographic, phonetic = (
-            "^".join(comparable(component) for component in group.split("^")).rstrip("^")
+            "^".join(comparable(component) for component in group.split("^"))[:_LONGEST_KEY].rstrip("^")
             for group in (self.alphabetic, self.ideographic, self.phonetic)
         )
         return alphabetic, ideographic, phonetic

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
@@ -26,9 +27,9 @@ def add_placeholder(*, value: str, user: User, membership: Membership | None) ->
     require_role(membership, Role.ADMIN)
     key = placeholder_key(value)
     if not key:
-        raise InvalidInputError("Enter an ID with at least one letter or digit.", "placeholder-empty")
+        raise InvalidInputError(gettext("Enter an ID with at least one letter or digit."), "placeholder-empty")
     if is_placeholder(value, {*PlaceholderPatientID.objects.values_list("key", flat=True)}):
-        raise ConflictError("This ID is on the list already.", "placeholder-known")
+        raise ConflictError(gettext("This ID is on the list already."), "placeholder-known")
     with transaction.atomic():
         placeholder = PlaceholderPatientID.objects.create(value=value.strip(), key=key, created_by=user)
         by = user_actor(user.pk)
@@ -48,7 +49,7 @@ def remove_placeholder(*, placeholder_id: UUID, user: User, membership: Membersh
     require_role(membership, Role.ADMIN)
     removed, _ = PlaceholderPatientID.objects.filter(pk=placeholder_id).delete()
     if not removed:
-        raise NotFoundError("This ID is not on the list.", "placeholder-not-found")
+        raise NotFoundError(gettext("This ID is not on the list."), "placeholder-not-found")
     record(action=AuditEvent.Action.PLACEHOLDERS_CHANGED, by=user_actor(user.pk), object_id=placeholder_id)
 
 

@@ -35,14 +35,18 @@ class StoredInstance:
     """The result of storing an instance.
 
     Attributes:
+        is_new_study: it is the first instance of its study.
         in_conflict: its demographics contradict others of its study or patient, and no user has settled that yet.
         is_withdrawn: its study was withdrawn, so the instance is not read.
+        is_stored_only: a rule of the tenant says that it is not read.
     """
 
     study_id: UUID
     is_new: bool
     in_conflict: bool = False
     is_withdrawn: bool = False
+    is_stored_only: bool = False
+    is_new_study: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
         IntegrityError: another request stored the study or the instance at the same moment; try again.
     """
     instance_id = uuid7()
-    done = _insert(_rows(instance_id, spooled, found), placeholder_key(found.attributes.get("PatientID", "")))
+    rows = _rows(instance_id, spooled, found)
+    done = _insert(rows, placeholder_key(found.attributes.get("PatientID", "")))
     if done.outcome in _CONFLICTS:
         raise ConflictError(_CONFLICTS[done.outcome], done.outcome)
     in_conflict = done.in_conflict
@@ -89,7 +94,10 @@ def store_instance(*, spooled: SpooledFile, found: columns.InspectedInstance, by
         record(action=AuditEvent.Action.INSTANCE_STORED, by=by, object_id=instance_id)
         if done.needs_review:
             in_conflict = review_instance(instance_id=instance_id, by=by)
-    return StoredInstance(done.study_id, done.outcome == _NEW, in_conflict, done.is_withdrawn)
+    is_new_study = done.study_id == rows[1]["id"]
+    return StoredInstance(
+        done.study_id, done.outcome == _NEW, in_conflict, done.is_withdrawn, is_new_study=is_new_study
+    )
 
 
 def replace_lost_object(

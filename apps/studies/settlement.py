@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
@@ -134,11 +135,11 @@ def settle_conflict(
     with transaction.atomic():
         conflict = _locked(conflict_id)
         if conflict.settled is not None:
-            raise ConflictError("This conflict is settled already. Reload the page.", "conflict-settled")
+            raise ConflictError(_("This conflict is settled already. Reload the page."), "conflict-settled")
         sides = sides_of(conflict)
         if token_of(sides) != seen:
             raise ConflictError(
-                "A new image has arrived meanwhile. Reload the page and look again.", "conflict-changed"
+                _("A new image has arrived meanwhile. Reload the page and look again."), "conflict-changed"
             )
         if settlement == Settlement.SAME_PERSON:
             conflict.decision = _accepted(sides)
@@ -147,7 +148,7 @@ def settle_conflict(
             divide = _divide_patient if conflict.patient_id else _set_aside
             conflict.decision = divide(conflict, sides, choice)
         else:
-            raise InvalidInputError("Choose whether this is one person or several.", "settlement-unknown")
+            raise InvalidInputError(_("Choose whether this is one person or several."), "settlement-unknown")
         conflict.settlement, conflict.settled, conflict.settled_by = settlement, timezone.now(), user
         conflict.reason = reason
         conflict.save()
@@ -170,7 +171,7 @@ def reopen_conflict(*, conflict_id: UUID, user: User, membership: Membership | N
     with transaction.atomic():
         conflict = _locked(conflict_id)
         if conflict.settlement not in (Settlement.SAME_PERSON, Settlement.DIFFERENT_PERSONS) or conflict.reopened:
-            raise ConflictError("Only a decision that is in force can be undone.", "conflict-not-settled")
+            raise ConflictError(_("Only a decision that is in force can be undone."), "conflict-not-settled")
         conflict.reopened, conflict.reopened_by = timezone.now(), user
         conflict.save(update_fields=["reopened", "reopened_by"])
         by = user_actor(user.pk)
@@ -183,7 +184,7 @@ def clean_reason(reason: str) -> str:
     """The reason without spaces around it; raises InvalidInputError where it is empty or too long."""
     reason = clean_text(reason, name="reason", longest=LONGEST_REASON)
     if not reason:
-        raise InvalidInputError("Enter a reason: it is kept with the change.", "reason-missing")
+        raise InvalidInputError(_("Enter a reason: it is kept with the change."), "reason-missing")
     return reason
 
 
@@ -191,7 +192,7 @@ def _locked(conflict_id: UUID) -> DemographicsConflict:
     """The conflict, with its patient or study locked against instances that arrive meanwhile."""
     conflict = DemographicsConflict.objects.select_for_update(no_key=True).filter(pk=conflict_id).first()
     if conflict is None:
-        raise NotFoundError("There is no such conflict in this hospital.", "conflict-not-found")
+        raise NotFoundError(_("There is no such conflict in this hospital."), "conflict-not-found")
     if conflict.patient_id:
         Patient.objects.select_for_update(no_key=True).get(pk=conflict.patient_id)
     elif conflict.study_id:
@@ -201,9 +202,9 @@ def _locked(conflict_id: UUID) -> DemographicsConflict:
 
 def _check(choice: Sequence[int], sides: Sequence[ConflictSide]) -> None:
     if len(choice) != len(sides):
-        raise InvalidInputError("Choose for each line to whom it belongs.", "choice-incomplete")
+        raise InvalidInputError(_("Choose for each line to whom it belongs."), "choice-incomplete")
     if len(set(choice)) < 2:
-        raise InvalidInputError("Different persons need at least two different answers.", "choice-divides-nothing")
+        raise InvalidInputError(_("Different persons need at least two different answers."), "choice-divides-nothing")
 
 
 def _stored(side: ConflictSide) -> list[Any]:

@@ -18,6 +18,8 @@ from django.conf import settings
 from apps.core.errors import OutOfSpaceError, TooLargeError
 from apps.studies.disk import require_free
 
+PARTIAL_UPLOADS = "uploads"
+"""The folder of uploads in pieces, which outlive a request (`apps.studies.resumable`)."""
 _CHECK_SPACE_EVERY = 16 * 1024 * 1024
 
 
@@ -147,7 +149,10 @@ def remove_abandoned(age: datetime.timedelta = datetime.timedelta(days=1)) -> No
     """Remove the folders that killed processes left in the spool."""
     oldest = time.time() - age.total_seconds()
     for folder in settings.SPOOL_DIR.iterdir():
+        if folder.name == PARTIAL_UPLOADS:
+            continue
         # A request may end, and remove its folder, in between.
         with contextlib.suppress(FileNotFoundError):
             if folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+                # Uploads of forms are single files.
+                folder.unlink() if folder.is_file() else shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -147,6 +147,20 @@ def local_path(key: str) -> Iterator[Path]:
         if wanted is None:
             raise
         raise _lost(key, "missing") from error
+
+
+def require_objects(objects: Iterable[tuple[str, int]]) -> None:
+    """Check that objects (key, size in bytes) are there, before an answer with them is begun.
+
+    Raises:
+        ObjectLostError: one is missing or has another size.
+        UnavailableError: the storage did not answer.
+    """
+    with _answering():
+        for key, size in objects:
+            found = object_store().size(key)
+            if found != size:
+                raise _lost(key, "missing" if found is None else "damaged")
 
 
 def delete_object(key: str) -> None:

@@ -94,6 +94,7 @@ def test_without_a_version_it_says_what_to_do(db: None, make_film: Any) -> None:
         predict(make_film(seed=1), reference="other")
 
 
+@pytest.mark.long
 def test_a_compiled_copy_that_answers_wrongly_is_made_anew(starter: Any, as_png: Any, settings: Any) -> None:
     film = as_png(3)
     before = json.loads(predict(film, json=True)[0])

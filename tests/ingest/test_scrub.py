@@ -174,4 +174,5 @@ def test_every_field_that_names_an_object_is_known() -> None:
     assert {f"{model._meta.label}.{name}" for model, name in object_fields()} == {
         "studies.Instance.sha256",
         "reports.Report.pdf_sha256",
+        "results.ResultObject.sha256",
     }

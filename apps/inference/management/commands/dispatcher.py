@@ -12,16 +12,20 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from apps.core.wake_up import WakeUp, wake_now
+from apps.core.watched_queues import watched_queues
 from apps.core.work_queue import Queue
 from apps.deployment.services import PREVIEWS
 from apps.evaluation.services import EVALUATIONS
 from apps.events.services import DELIVERIES
 from apps.inference.drift import count_ended_weeks
+from apps.inference.events import publish_missed_failures
 from apps.inference.leases import LEASE
 from apps.inference.retries import end_outage, expire_leases, free_ended_workers, note_outage
 from apps.inference.selectors import serving_workers, waiting_jobs
 from apps.inference.services import delete_silent_workers
 from apps.inference.shadows import drop_ended_shadows
+from apps.inference.signals import swept
+from apps.studies.resumable import remove_expired_uploads
 from apps.studies.spool import remove_abandoned
 from apps.tenants.checks import require_safe_start
 
@@ -30,8 +34,7 @@ FORGOTTEN_AFTER = datetime.timedelta(seconds=10)
 HOUSEKEEPING_EVERY = 720
 # The longest time between two sweeps, however short the leases are.
 _LONGEST_GAP_SECONDS = 10.0
-# The queues of the jobs worker.
-QUEUES: tuple[Queue[Any], ...] = (EVALUATIONS, PREVIEWS, DELIVERIES)
+_OF_JOBS_WORKER: tuple[Queue[Any], ...] = (EVALUATIONS, PREVIEWS, DELIVERIES)
 
 
 class Command(BaseCommand):
@@ -59,6 +62,10 @@ class Command(BaseCommand):
             stop.wait(options["interval"])
 
 
+def queues_of_jobs_worker() -> tuple[Queue[Any], ...]:
+    return (*_OF_JOBS_WORKER, *watched_queues())
+
+
 class LeaseExpiry:
     """Queues the jobs of dead workers again.
 
@@ -78,7 +85,7 @@ class LeaseExpiry:
         self._last_run = now
         may_expire = now >= self._wait_until
         lost = free_ended_workers() + (expire_leases() if may_expire else 0)
-        for queue in QUEUES:
+        for queue in queues_of_jobs_worker():
             # What follows from the end of a job may fail each time; the other queues must not wait for it.
             try:
                 lost += queue.free_ended_workers() + (queue.expire_leases() if may_expire else 0)
@@ -94,8 +101,17 @@ def sweep(leases: LeaseExpiry, *, tidy: bool = False) -> None:
     """Run each step, also where an earlier one failed."""
     steps: list[Callable[[], object]] = [
         leases.expire, _note_missing_worker, _wake_workers, drop_ended_shadows, _wake_jobs_worker,
+        _sweep_higher_packages,
     ]  # fmt: skip
-    for step in [*steps, delete_silent_workers, remove_abandoned, count_ended_weeks] if tidy else steps:
+    if tidy:
+        steps += [
+            delete_silent_workers,
+            remove_abandoned,
+            remove_expired_uploads,
+            count_ended_weeks,
+            publish_missed_failures,
+        ]
+    for step in steps:
         try:
             close_old_connections()
             step()
@@ -103,6 +119,10 @@ def sweep(leases: LeaseExpiry, *, tidy: bool = False) -> None:
         except Exception as error:
             name = step.__name__.strip("_")
             logger.warning("%s failed (%s); the next sweep tries again.", name, type(error).__name__)
+
+
+def _sweep_higher_packages() -> None:
+    swept.send(Command)
 
 
 def _note_missing_worker() -> None:
@@ -119,6 +139,6 @@ def _wake_workers() -> None:
 
 
 def _wake_jobs_worker() -> None:
-    for queue in QUEUES:
+    for queue in queues_of_jobs_worker():
         if queue.due().exists():
             wake_now(queue.wake_up)
