@@ -6,11 +6,15 @@ import re
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 AE_TITLE_LENGTH: Final = 16
 _AE_TITLE: Final = re.compile(r"[ -\[\]-~]{1,16}")
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _ATTRIBUTE: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*((?:\\.|[^,\\])+)")
+HOST_LENGTH: Final = 253
+LARGEST_PORT: Final = 65535
+_HOST: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 _SPECIAL: Final = re.compile(r'([,+"\\<>;=])')
 _ESCAPED: Final = r"\\\1"
 _SHORT_NAMES: Final = {
@@ -38,7 +42,7 @@ def clean_ae_title(text: str) -> str:
     title = text.strip(" ")
     if not _AE_TITLE.fullmatch(title):
         raise ValidationError(
-            "Use 1 to 16 characters of ASCII: letters, digits, punctuation and spaces inside, but no backslash."
+            _("Use 1 to 16 characters of ASCII: letters, digits, punctuation and spaces inside, but no backslash.")
         )
     return title
 
@@ -54,18 +58,21 @@ def clean_network(text: str) -> str:
         interface = ipaddress.ip_interface(text)
     except ValueError:
         raise ValidationError(
-            "Write an address such as 10.1.2.3 or 2001:db8::7, or a network such as 10.1.2.0/24."
+            _("Write an address such as 10.1.2.3 or 2001:db8::7, or a network such as 10.1.2.0/24.")
         ) from None
     network: Network = interface.network
     if interface.ip != network.network_address:
-        raise ValidationError(f"{text} is an address inside the network {network}: write {network} or {interface.ip}.")
+        raise ValidationError(
+            _("%(text)s is an address inside the network %(network)s: write %(network)s or %(ip)s.")
+            % {"text": text, "network": network, "ip": interface.ip}
+        )
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is not None and network.prefixlen >= 96:
         network = ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
     if network.prefixlen == 0:
-        raise ValidationError("This network contains every address. Write the network that the peer sends from.")
+        raise ValidationError(_("This network contains every address. Write the network that the peer sends from."))
     if network.is_multicast or (network.network_address.is_unspecified and network.num_addresses == 1):
-        raise ValidationError(f"No peer can send from {network}.")
+        raise ValidationError(_("No peer can send from %(network)s.") % {"network": network})
     return str(network)
 
 
@@ -73,6 +80,22 @@ def show_network(network: str) -> str:
     """The network for display: a single address without its prefix length."""
     parsed = ipaddress.ip_network(network)
     return str(parsed.network_address) if parsed.num_addresses == 1 else network
+
+
+def clean_host(text: str) -> str:
+    """A host name, or an address; empty where the peer is never called.
+
+    Raises:
+        ValidationError: the text is neither.
+    """
+    host = text.strip().rstrip(".").lower()
+    try:
+        return str(ipaddress.ip_address(host)) if host else ""
+    except ValueError:
+        pass
+    if len(host) > HOST_LENGTH or not _HOST.fullmatch(host):
+        raise ValidationError(_("Write a host name such as pacs.example, or an address such as 10.1.2.3."))
+    return host
 
 
 def plain_address(text: str) -> Address:
@@ -94,7 +117,7 @@ def clean_certificate(text: str) -> str:
     attributes = _attributes(text)
     if not attributes:
         raise ValidationError(
-            "Write the SHA-256 fingerprint (64 hexadecimal digits) or the subject, such as CN=ct1.example,O=Clinic."
+            _("Write the SHA-256 fingerprint (64 hexadecimal digits) or the subject, such as CN=ct1.example,O=Clinic.")
         )
     return _joined(attributes)
 
@@ -108,6 +131,11 @@ def subject_of(certificate: Any) -> str:
 def same_subject(one: str, other: str) -> bool:
     """Whether both name the same attributes; their order differs between tools (RFC 4514 2.1 writes the last first)."""
     return bool(one) and sorted(_attributes(one)) == sorted(_attributes(other))
+
+
+def certificate_fits(listed: str, *, fingerprint: str, subject: str) -> bool:
+    """Whether a certificate with this fingerprint and subject is the listed one; without one, every certificate is."""
+    return not listed or listed == fingerprint or same_subject(subject, listed)
 
 
 def fingerprint_of(certificate: bytes) -> str:

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 from uuid import UUID
 
 from apps.routing.models import Peer, Refusal
-from apps.routing.peer_fields import Address, same_subject
+from apps.routing.peer_fields import Address, certificate_fits
 from apps.tenants.models import Tenant
 
 _REFUSALS_SHOWN = 20
@@ -40,18 +40,22 @@ class PeerAdmission:
         tenant: the tenant that it called; None if no tenant has this AE title.
         peer_id: the row of the peer.
         reason: why it is refused; None with a peer.
+        is_send_only: whether the peer may send, and neither find nor retrieve.
     """
 
     tenant: Tenant | None
     peer_id: UUID | None = None
     reason: Refusal.Reason | None = None
+    is_send_only: bool = True
 
 
 def admit_caller(caller: Caller) -> PeerAdmission:
     """Look a caller up in the peers of the tenant that it calls; called before a tenant is in force."""
     named = Peer.objects.using("auth").filter(tenant__ae_title=caller.called, ae_title=caller.calling)
     # One query, because this runs for every instance; only the columns that this role may read.
-    listed = list(named.select_related("tenant").only("network", "certificate", "tenant", *_TENANT_OF_PEER))
+    listed = list(
+        named.select_related("tenant").only("network", "certificate", "is_send_only", "tenant", *_TENANT_OF_PEER)
+    )
     if listed:
         tenant: Tenant | None = listed[0].tenant
     else:
@@ -66,13 +70,14 @@ def admit_caller(caller: Caller) -> PeerAdmission:
     if not here:
         return PeerAdmission(tenant, reason=Refusal.Reason.OTHER_ADDRESS)
     for peer in here:
-        if _certificate_fits(peer.certificate, caller):
-            return PeerAdmission(tenant, peer_id=peer.id)
+        if certificate_fits(peer.certificate, fingerprint=caller.fingerprint, subject=caller.subject):
+            return PeerAdmission(tenant, peer_id=peer.id, is_send_only=peer.is_send_only)
     return PeerAdmission(tenant, reason=Refusal.Reason.OTHER_CERTIFICATE)
 
 
-def _certificate_fits(listed: str, caller: Caller) -> bool:
-    return not listed or listed == caller.fingerprint or same_subject(caller.subject, listed)
+def find_receiver(ae_title: str) -> Peer | None:
+    """The peer of the tenant in force with this AE title and a host; None where there is none."""
+    return Peer.objects.filter(ae_title=ae_title).exclude(host="").first()
 
 
 def peers() -> list[Peer]:

@@ -17,7 +17,7 @@ from apps.core.errors import ConflictError, InvalidInputError
 from apps.routing.models import Peer, Refusal
 from apps.routing.peer_fields import clean_ae_title, clean_certificate, clean_network, plain_address, same_subject
 from apps.routing.selectors import Caller, admit_caller
-from apps.routing.services import REFUSALS_KEPT, add_peer, note_refusal
+from apps.routing.services import REFUSALS_KEPT, PeerFields, add_peer, note_refusal
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
 
@@ -83,10 +83,10 @@ def caller(calling: str = "CT", address: str = "10.1.2.3", called: str = "NORTH"
 
 def test_who_is_admitted(north: Hospital, south: Hospital) -> None:
     with tenant_tx(north.tenant.id):
-        here = add_peer(ae_title="CT", network="10.1.2.0/24", by=TEST)
-        six = add_peer(ae_title="CT", network="2001:db8::/32", by=TEST)
-        printed = add_peer(ae_title="DX", network="10.1.2.3", certificate=FINGERPRINT, by=TEST)
-        named = add_peer(ae_title="DX", network="10.1.0.0/16", certificate="CN=dx,O=Clinic", by=TEST)
+        here = add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.0/24"), by=TEST)
+        six = add_peer(fields=PeerFields(ae_title="CT", network="2001:db8::/32"), by=TEST)
+        printed = add_peer(fields=PeerFields(ae_title="DX", network="10.1.2.3", certificate=FINGERPRINT), by=TEST)
+        named = add_peer(fields=PeerFields(ae_title="DX", network="10.1.0.0/16", certificate="CN=dx,O=Clinic"), by=TEST)
     admitted = {
         caller(): here,
         caller(address="2001:db8::9"): six,
@@ -127,11 +127,11 @@ def test_the_role_that_looks_a_caller_up_sees_no_more_than_it_needs(north: Hospi
 
 def test_a_peer_is_listed_once(north: Hospital) -> None:
     with tenant_tx(north.tenant.id):
-        add_peer(ae_title="CT", network="10.1.2.3", by=TEST)
+        add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3"), by=TEST)
         with pytest.raises(ConflictError):
-            add_peer(ae_title="CT", network="10.1.2.3/32", by=TEST)
+            add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3/32"), by=TEST)
         with pytest.raises(InvalidInputError):
-            add_peer(ae_title="CT", network="10.1.2.3/8", by=TEST)
+            add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3/8"), by=TEST)
         assert Peer.objects.filter(ae_title="CT").count() == 1
 
 
