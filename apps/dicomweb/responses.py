@@ -18,6 +18,7 @@ DATA_SET_DOES_NOT_MATCH_SOP_CLASS: Final = 0xB007
 KEYWORDS: Final = {
     "00081150": "ReferencedSOPClassUID",
     "00081155": "ReferencedSOPInstanceUID",
+    "00081190": "RetrieveURL",
     "00081196": "WarningReason",
     "00081197": "FailureReason",
     "00081198": "FailedSOPSequence",
@@ -44,14 +45,21 @@ def warning_header(outcome: StoreOutcome) -> str | None:
     return ", ".join(warnings) or None
 
 
-def build_response(outcome: StoreOutcome) -> Dataset:
-    """The response module. It has no RetrieveURL (type 2C and 3), because DICOMweb retrieval is not offered here."""
+def build_response(outcome: StoreOutcome, base: str) -> Dataset:
+    """The response module, with the attributes of PS3.18 table I.1-1 and no others.
+
+    Args:
+        base: the address of the service, for RetrieveURL.
+    """
     dataset: Dataset = {}
     named = [refusal for refusal in outcome.refused if refusal.sop_instance_uid]
     unnamed = [refusal for refusal in outcome.refused if not refusal.sop_instance_uid]
+    studies = {accepted.study_instance_uid for accepted in outcome.accepted}
+    if len(studies) == 1:
+        dataset["00081190"] = _value("UR", f"{base}/studies/{studies.pop()}")
     for tag, items in (
         ("00081198", [_failed(refusal) for refusal in named]),
-        ("00081199", [_referenced(accepted) for accepted in outcome.accepted]),
+        ("00081199", [_referenced(accepted, base) for accepted in outcome.accepted]),
         ("0008119A", [_reason(refusal) for refusal in unnamed]),
     ):
         if items:
@@ -59,8 +67,11 @@ def build_response(outcome: StoreOutcome) -> Dataset:
     return dataset
 
 
-def _referenced(accepted: Accepted) -> Dataset:
+def _referenced(accepted: Accepted, base: str) -> Dataset:
     item = _named(accepted.sop_class_uid, accepted.sop_instance_uid)
+    address = f"{base}/studies/{accepted.study_instance_uid}/series/{accepted.series_instance_uid}/instances/"
+    # An image that names another patient may be held, and cannot be retrieved before a person has decided.
+    item["00081190"] = {"vr": "UR"} if accepted.in_conflict else _value("UR", address + accepted.sop_instance_uid)
     if accepted.in_conflict:
         item["00081196"] = _value("US", COERCION_OF_DATA_ELEMENTS)
     elif accepted.has_warnings:
@@ -111,7 +122,7 @@ def _append(parent: ElementTree.Element, dataset: Dataset) -> None:
         attribute = ElementTree.SubElement(
             parent, "DicomAttribute", {"tag": tag, "vr": element["vr"], "keyword": KEYWORDS[tag]}
         )
-        _append_values(attribute, element["vr"], element["Value"])
+        _append_values(attribute, element["vr"], element.get("Value", ()))
 
 
 def _append_values(attribute: ElementTree.Element, vr: str, values: Sequence[Any]) -> None:

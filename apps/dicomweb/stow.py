@@ -2,29 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 from uuid import UUID
 
 from apps.audit.services import Actor
-from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.errors import ConflictError, InvalidInputError, RefusedByRuleError
 from apps.core.metrics import INSTANCES
+from apps.dicomweb.failure_reasons import failure_reason
 from apps.dicomweb.file_meta import read_file_meta_uids
 from apps.dicomweb.multipart import Part, RefusedPart
 from apps.ingest.intake import InspectedFile, ingest_instances, inspect_file
 from apps.registry import engine
 
 SOURCE = "stow"
-DUPLICATE_SOP_INSTANCE: Final = 0x0111
-PROCESSING_FAILURE: Final = 0x0110
-DATA_SET_DOES_NOT_MATCH: Final = 0xA900
-CANNOT_UNDERSTAND: Final = 0xC000
-# Failure reasons (PS3.18 table I.2-2) of the codes that this module raises; the preflight has its own.
-_REASONS: Final = {
-    "duplicate-with-other-content": DUPLICATE_SOP_INSTANCE,
-    "study-does-not-match": DATA_SET_DOES_NOT_MATCH,
-    "not-stored": PROCESSING_FAILURE,
-    "part-type-not-supported": CANNOT_UNDERSTAND,
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ class FailedInstance:
 
     @property
     def failure_reason(self) -> int:
-        return _REASONS[self.code] if self.code in _REASONS else engine.failure_reason(self.code)
+        return failure_reason(self.code)
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ def _ingest(tenant_id: UUID, inspected: Sequence[InspectedFile], by: Actor) -> S
     for each, result in zip(inspected, stored, strict=True):
         found = each.found
         if isinstance(result, Exception):
-            code = result.code if isinstance(result, ConflictError) else "not-stored"
+            code = result.code if isinstance(result, ConflictError | RefusedByRuleError) else "not-stored"
             outcome.refused.append(_count(FailedInstance(code, found.sop_class_uid, found.sop_instance_uid)))
         else:
             outcome.accepted.append(_accepted(found, in_conflict=result.in_conflict))

@@ -15,6 +15,7 @@ import requests
 from tests.conftest import Hospital
 from tests.dicomweb.test_stow import Film, count
 from tests.dicomweb.web import WebServer, free_port, multipart, values
+from tests.studies import objects
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -53,7 +54,7 @@ def running_orthanc(folder: Path, peer: dict[str, Any]) -> Iterator[str]:
         process.wait(30)
 
 
-@pytest.mark.peer
+@pytest.mark.peer("Orthanc", "STOW-RS to us")
 @pytest.mark.skipif(not PLUGIN.exists(), reason="Orthanc is absent: apt-get install orthanc orthanc-dicomweb")
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_orthanc_sends_a_study(web: WebServer, north: Hospital, film: Film, tmp_path: Path, is_chunked: bool) -> None:
@@ -66,6 +67,26 @@ def test_orthanc_sends_a_study(web: WebServer, north: Hospital, film: Film, tmp_
         )
         assert answer.status_code == 200, answer.text + (tmp_path / "log").read_text()
     assert count(north) == (3, 3, 3)
+
+
+@pytest.mark.peer("Orthanc", "QIDO-RS and WADO-RS from us")
+@pytest.mark.skipif(not PLUGIN.exists(), reason="Orthanc is absent: apt-get install orthanc orthanc-dicomweb")
+def test_orthanc_finds_and_gets_a_study(web: WebServer, north: Hospital, tmp_path: Path) -> None:
+    study = "1.2.826.0.1.79"
+    sent = [objects.image(study, 1), objects.image(study, 2)]
+    assert web.stow(north.api_key, sent).status_code == 200
+    peer = {"Url": f"{web.url}/dicom-web/", "HttpHeaders": {"Authorization": f"Bearer {north.api_key}"}}
+    with running_orthanc(tmp_path, peer) as orthanc:
+        server = f"{orthanc}/dicom-web/servers/checxray"
+        asked = {"Uri": "/studies", "Arguments": {"00100020": "P1"}}
+        (found,) = requests.post(f"{server}/get", json=asked, timeout=30).json()
+        assert values(found, "0020000D") == [study]
+        wanted = {"Resources": [{"Study": study}], "Synchronous": True}
+        answer = requests.post(f"{server}/retrieve", json=wanted, timeout=60)
+        assert answer.status_code == 200, answer.text + (tmp_path / "log").read_text()
+        ids = requests.get(f"{orthanc}/instances", timeout=10).json()
+        files = [requests.get(f"{orthanc}/instances/{each}/file", timeout=10).content for each in ids]
+    assert sorted(files) == sorted(sent)
 
 
 def test_what_orthanc_sent_once(web: WebServer, north: Hospital, test_data: Path) -> None:
