@@ -1,18 +1,11 @@
-"""The listener's presentation contexts, and its implementation identification (PS3.8 annex D, PS3.7 D.3.3.2)."""
+"""The presentation contexts of the listener (PS3.8 annex D): plain tables, which the conformance statement prints."""
 
 from typing import Final
 
 from pydicom import uid
 from pynetdicom.presentation import PresentationContext, build_context
 
-from apps.core.version import VERSION
-
-# The UID of this implementation (PS3.5 B.2), and its name. Both are written into every received file, so they never
-# change: the same data set must give the same file in every release.
-IMPLEMENTATION_CLASS_UID: Final = "2.25.214743061296205313021203430868116834209"
-FILE_VERSION_NAME: Final = "CHECXRAY"
-# The version name that peers see (PS3.7 D.3.3.2.3): at most 16 characters.
-IMPLEMENTATION_VERSION_NAME: Final = f"CHECXRAY_{VERSION}"
+from apps.results.clients.commitment_scu import STORAGE_COMMITMENT
 
 STORAGE_CLASSES: Final = (
     uid.ComputedRadiographyImageStorage,
@@ -71,13 +64,32 @@ TRANSFER_SYNTAXES: Final = (
     uid.HTJ2KLosslessRPCL,
     uid.HTJ2K,
 )
-_VERIFICATION: Final = uid.UID("1.2.840.10008.1.1")
-_VERIFICATION_SYNTAXES: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+VERIFICATION: Final = uid.UID("1.2.840.10008.1.1")
+# Query/Retrieve (PS3.4 C.6): the models whose levels begin with the patient, and with the study.
+PATIENT_ROOT_FIND: Final = uid.UID("1.2.840.10008.5.1.4.1.2.1.1")
+PATIENT_ROOT_MOVE: Final = uid.UID("1.2.840.10008.5.1.4.1.2.1.2")
+PATIENT_ROOT_GET: Final = uid.UID("1.2.840.10008.5.1.4.1.2.1.3")
+STUDY_ROOT_FIND: Final = uid.UID("1.2.840.10008.5.1.4.1.2.2.1")
+STUDY_ROOT_MOVE: Final = uid.UID("1.2.840.10008.5.1.4.1.2.2.2")
+STUDY_ROOT_GET: Final = uid.UID("1.2.840.10008.5.1.4.1.2.2.3")
+PATIENT_ROOT: Final = (PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET)
+STUDY_ROOT: Final = (STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET)
+QUERY_RETRIEVE_CLASSES: Final = (*PATIENT_ROOT, *STUDY_ROOT)
+# Commands without pixels.
+PLAIN_TRANSFER_SYNTAXES: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 
 
 def supported_contexts() -> list[PresentationContext]:
-    return [
-        build_context(_VERIFICATION, list(_VERIFICATION_SYNTAXES)),
+    """All contexts. A peer may be the SCP of a storage class, for C-GET, and of storage commitment, for its reports."""
+    plain: list[str | uid.UID] = list(PLAIN_TRANSFER_SYNTAXES)
+    contexts = [
+        build_context(VERIFICATION, plain),
         *(build_context(each, list(TRANSFER_SYNTAXES)) for each in STORAGE_CLASSES),
         *(build_context(each, list(NATIVE_TRANSFER_SYNTAXES)) for each in DOCUMENT_CLASSES),
+        *(build_context(each, plain) for each in QUERY_RETRIEVE_CLASSES),
+        build_context(STORAGE_COMMITMENT, plain),
     ]
+    for context in contexts:
+        if context.abstract_syntax in (*STORAGE_CLASSES, *DOCUMENT_CLASSES, STORAGE_COMMITMENT):
+            context.scu_role = context.scp_role = True
+    return contexts

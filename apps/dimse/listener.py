@@ -1,42 +1,56 @@
-"""The DIMSE listener: C-ECHO and C-STORE for listed peers; the called AE title names the tenant (PS3.7, PS3.8)."""
+"""The DIMSE listener: the services for listed peers; the called AE title names the tenant (PS3.7, PS3.8)."""
 
 import logging
 import queue
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
 from django.conf import settings
 from django.db import close_old_connections
+from pydicom import config as pydicom_config
 from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_primitives import C_GET, C_MOVE, N_EVENT_REPORT
 from pynetdicom.transport import ThreadedAssociationServer
 
 from apps.core.errors import OutOfSpaceError
+from apps.core.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from apps.dimse.acceptor import Acceptor, AssociationLimits, Port, listen
 from apps.dimse.callers import CallerLog
+from apps.dimse.cancels import is_cancelled, note_message
+from apps.dimse.commitment import take_peer_report, take_request
 from apps.dimse.connection import IDLE_SECONDS, MAX_PDU_BYTES
-from apps.dimse.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, supported_contexts
-from apps.dimse.store import PROCESSING_FAILURE, SUCCESS, Arrival, store_arrival
+from apps.dimse.contexts import QUERY_RETRIEVE_CLASSES, supported_contexts
+from apps.dimse.query_retrieve.find import FindRequest, find
+from apps.dimse.query_retrieve.sub_operations import retrieve
+from apps.dimse.requests import PROCESSING_FAILURE, SUCCESS
+from apps.dimse.store import Arrival, store_arrival
 from apps.dimse.tls import server_context
+from apps.results.clients.association import bound_memory
+from apps.results.clients.commitment_scu import serve_event_report
 from apps.routing.selectors import Caller, PeerAdmission, admit_caller
 from apps.studies.spool import require_space
 
 logger = logging.getLogger(__name__)
 
-STORE_THREADS: Final = 4
+DATABASE_THREADS: Final = 4
 REQUEST_SECONDS: Final = 10
-RECEIVE_SECONDS: Final = 8
 POLL_SECONDS: Final = 0.005
 SHUTDOWN_SECONDS: Final = 10
 ABORT_SECONDS: Final = 2
 ABANDONED_SECONDS: Final = 15 * 60
 # No tenant can have this title (it has a dot). Each association gets the title that its peer called.
 _NO_TENANT: Final = "NO.TENANT"
+# An identifier, or the references of a storage commitment; a data set that is stored has a limit of its own.
+_MOST_BYTES_OF_A_MESSAGE: Final = 4 * 1024 * 1024
+# pynetdicom serves each N-EVENT-REPORT in a thread of its own. A peer has to wait for the response to each.
+_MOST_REPORTS_AT_ONCE: Final = 4
 
 
 class _Server(ThreadedAssociationServer):
@@ -57,8 +71,8 @@ class Listener:
         ports = _ports(host, port)
         self.port, self.tls_port = (_number(ports, is_tls=is_tls) for is_tls in (False, True))
         # Few threads, because each keeps a database connection from one association to the next.
-        self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="dimse-store")
-        self._storing: set[Future[int]] = set()
+        self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="dimse-database")
+        self._storing: set[Future[Any]] = set()
         self._callers: dict[int, Caller] = {}
         server = _application_entity().make_server(
             ("127.0.0.1", 0), evt_handlers=self._handlers(), server_class=_Server
@@ -84,8 +98,13 @@ class Listener:
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_PDU_RECV, self._on_pdu),
+            (evt.EVT_DIMSE_RECV, note_message),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_FIND, self._on_find),
+            (evt.EVT_N_ACTION, self._on_action),
+            (evt.EVT_N_EVENT_REPORT, self._on_event_report),
+            (evt.EVT_SOP_EXTENDED, self._on_extended),
             (evt.EVT_CONN_CLOSE, self._on_close),
         ]
 
@@ -116,10 +135,14 @@ class Listener:
         self._server.process_request(connection, (str(caller.address), port))
 
     def _on_open(self, event: evt.Event) -> None:
-        """Keep the caller with the association. The acceptor passes on whole PDUs, so a short timeout suffices."""
+        """Keep the caller with the association. The acceptor passes on whole PDUs, and bounds a peer's time."""
         association: Any = event.assoc
         connection = association.dul.socket.socket
-        connection.settimeout(RECEIVE_SECONDS)
+        connection.settimeout(IDLE_SECONDS + REQUEST_SECONDS)
+        bound_memory(association)
+        association.relational = frozenset()
+        association.reporting, association.cancelled = set(), set()
+        association._serve_request = partial(self._serve, association, association._serve_request)
         # How long pynetdicom sleeps without data; its default of 1 ms costs 4 % of a core for each association.
         association.dul._run_loop_delay = POLL_SECONDS
         association.caller = self._callers.pop(connection.fileno())
@@ -131,10 +154,20 @@ class Listener:
         association.acceptor.ae_title = association.caller.called
 
     def _on_pdu(self, event: evt.Event) -> None:
-        """Abort an association whose data set exceeds the limit, or for which the disk is too full."""
+        """Abort an association whose data set exceeds the limit, or for which the disk is too full.
+
+        Also one whose peer sends many reports at once, without waiting for the responses.
+        """
+        if len(cast("Any", event.assoc).reporting) > _MOST_REPORTS_AT_ONCE:
+            event.assoc.abort()
+            return
         message: Any = event.assoc.dimse.message
-        file = message._data_set_file if message is not None else None
+        if message is None:
+            return
+        file = message._data_set_file
         if file is None:
+            if message.data_set is not None and message.data_set.tell() > _MOST_BYTES_OF_A_MESSAGE:
+                event.assoc.abort()
             return
         try:
             require_space(0)
@@ -158,12 +191,68 @@ class Listener:
             sop_instance_uid=str(request.AffectedSOPInstanceUID),
             transfer_syntax_uid=str(event.context.transfer_syntax),
         )
-        stored = self._threads.submit(store_arrival, arrival)
+        return self._in_database(partial(store_arrival, arrival))
+
+    def _in_database(self, work: Callable[[], Any]) -> Any:
+        """Run work in one of the few threads that keep a database connection."""
+        stored = self._threads.submit(_with_connection, work)
         self._storing.add(stored)
         try:
             return stored.result()
         finally:
             self._storing.discard(stored)
+
+    def _on_find(self, event: evt.Event) -> Any:
+        association: Any = event.assoc
+        request: Any = event.request
+        return find(
+            FindRequest(
+                caller=association.caller,
+                sop_class_uid=str(request.AffectedSOPClassUID),
+                identifier=request.Identifier,
+                syntax=event.context.transfer_syntax,
+                is_relational=request.AffectedSOPClassUID in association.relational,
+                in_database=self._in_database,
+                is_cancelled=partial(is_cancelled, association, request),
+            )
+        )
+
+    def _on_action(self, event: evt.Event) -> tuple[Any, None]:
+        caller = cast("Any", event.assoc).caller
+        take = partial(take_request, caller, event.request, event.context.transfer_syntax)
+        return self._in_database(take), None
+
+    def _on_event_report(self, event: evt.Event) -> tuple[Any, None]:
+        caller = cast("Any", event.assoc).caller
+        take = partial(take_peer_report, caller, event.request, event.context.transfer_syntax)
+        reporting: set[Any] = cast("Any", event.assoc).reporting
+        reporting.add(event)
+        try:
+            return self._in_database(take), None
+        finally:
+            reporting.discard(event)
+
+    def _on_extended(self, event: evt.Event) -> dict[Any, bytes]:
+        """Accept relational queries and retrieval (PS3.4 C.5.1.1, C.5.2.1), and no other extension."""
+        proposed: dict[Any, bytes] = cast("Any", event).app_info
+        relational = [uid for uid, info in proposed.items() if uid in QUERY_RETRIEVE_CLASSES and info[:1] == b"\1"]
+        cast("Any", event.assoc).relational = frozenset(relational)
+        return dict.fromkeys(relational, b"\1")
+
+    def _serve(self, association: Any, standard: Callable[[Any, int], None], request: Any, context_id: int) -> None:
+        """Serve C-MOVE, C-GET and N-EVENT-REPORT ourselves, and everything else by pynetdicom."""
+        if isinstance(request, N_EVENT_REPORT):
+            serve_event_report(association, request, context_id)
+            return
+        context = association._accepted_cx.get(context_id)
+        is_ours = isinstance(request, C_MOVE | C_GET) and request.is_valid_request
+        if not is_ours or context is None or context.abstract_syntax != request.AffectedSOPClassUID:
+            standard(request, context_id)
+            return
+        # As pynetdicom's own services: the thread of the association sends sub-operations itself.
+        association._is_paused = True
+        retrieve(association, request, context, self._in_database)
+        association._is_paused = False
 
     def _on_close(self, event: evt.Event) -> None:
         """Remove received files of requests that will not be answered."""
@@ -188,6 +277,11 @@ class Listener:
                     path.unlink()
 
 
+def _with_connection(work: Callable[[], Any]) -> Any:
+    close_old_connections()
+    return work()
+
+
 def _end(association: Any) -> None:
     if association.is_established:
         association.abort(block=False)
@@ -204,7 +298,10 @@ def _discard(file: Any) -> None:
 
 def _application_entity() -> AE:
     entity = AE(ae_title=_NO_TENANT)
-    entity.supported_contexts = supported_contexts()
+    for context in supported_contexts():
+        entity.add_supported_context(
+            str(context.abstract_syntax), context.transfer_syntax, scu_role=context.scu_role, scp_role=context.scp_role
+        )
     entity.require_called_aet = True
     # The acceptor limits the number; this also counts associations whose peer is gone while their store still runs.
     entity.maximum_associations = settings.DIMSE_ASSOCIATIONS
@@ -238,8 +335,8 @@ def running_listener(host: str, port: int) -> Iterator[Listener]:
     """
     with tempfile.TemporaryDirectory(dir=settings.SPOOL_DIR, ignore_cleanup_errors=True) as arrivals:
         _config.STORE_RECV_CHUNKED_DATASET = True
-        # Its default handlers would format every PDU for a log that is not used.
-        _config.LOG_HANDLER_LEVEL = "none"
+        # Warnings about identifiers would repeat their values.
+        pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
         tempfile.tempdir = arrivals
         listener = Listener(host, port, Path(arrivals))
         try:

@@ -7,7 +7,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from apps.dimse.contexts import FILE_VERSION_NAME, IMPLEMENTATION_CLASS_UID
+from apps.core.implementation import FILE_VERSION_NAME, IMPLEMENTATION_CLASS_UID
 from apps.studies.spool import Spool, SpooledFile
 
 _PREAMBLE = bytes(128) + b"DICM"

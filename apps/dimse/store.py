@@ -8,9 +8,17 @@ from typing import Final
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from apps.audit.services import Actor
-from apps.core.errors import ConflictError, InvalidInputError, OutOfSpaceError, TooLargeError, UnavailableError
+from apps.core.errors import (
+    ConflictError,
+    InvalidInputError,
+    OutOfSpaceError,
+    RefusedByRuleError,
+    TooLargeError,
+    UnavailableError,
+)
 from apps.core.metrics import INSTANCES
 from apps.dimse.part10 import spool_part10
+from apps.dimse.requests import NOT_AUTHORISED, OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from apps.ingest.intake import ingest_instance, inspect_file
 from apps.registry import engine
 from apps.routing.selectors import Caller, admit_caller
@@ -21,13 +29,9 @@ logger = logging.getLogger(__name__)
 SOURCE = "dimse"
 
 # PS3.4 table B.2-1 and PS3.7 annex C.
-SUCCESS: Final = 0x0000
 # The instance is stored, but its patient contradicts what is stored already.
 COERCION_OF_DATA_ELEMENTS: Final = 0xB000
-PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
-NOT_AUTHORISED: Final = 0x0124
-OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
 
 
@@ -54,7 +58,7 @@ def store_arrival(arrival: Arrival) -> int:
         # A peer keeps an instance that was refused with this status, and sends it again.
         logger.warning("An instance was refused because resources are missing: %s.", type(error).__name__)
         return OUT_OF_RESOURCES
-    except _NotAdmittedError:
+    except (_NotAdmittedError, RefusedByRuleError):
         return NOT_AUTHORISED
     except ValueError:
         return CANNOT_UNDERSTAND
@@ -86,7 +90,9 @@ def _ingest(arrival: Arrival) -> StoredInstance:
         inspected = inspect_file(spooled)
         try:
             by = Actor(name=f"dimse:{arrival.caller.calling}", address=str(arrival.caller.address))
-            return ingest_instance(inspected, tenant_id=tenant.id, by=by, source=SOURCE)
-        except ConflictError:
+            return ingest_instance(
+                inspected, tenant_id=tenant.id, by=by, source=SOURCE, calling_ae_title=arrival.caller.calling
+            )
+        except (ConflictError, RefusedByRuleError):
             INSTANCES.labels(SOURCE, "refused").inc()
             raise

@@ -1,12 +1,11 @@
 """TLS for DIMSE with the BCP 195 profile (PS3.15 annex B.10): TLS 1.2 or newer, forward secrecy, AEAD."""
 
 import ssl
-from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-_CIPHERS_OF_TLS_1_2: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+from apps.results.clients.tls import CIPHERS_OF_TLS_1_2
 
 
 def server_context() -> ssl.SSLContext | None:
@@ -23,7 +22,7 @@ def server_context() -> ssl.SSLContext | None:
         raise ImproperlyConfigured("DIMSE_TLS_PORT is set: set DIMSE_TLS_CERTIFICATE and DIMSE_TLS_KEY as well.")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS_OF_TLS_1_2)
+    context.set_ciphers(CIPHERS_OF_TLS_1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
         context.load_cert_chain(settings.DIMSE_TLS_CERTIFICATE, settings.DIMSE_TLS_KEY or None)

@@ -7,6 +7,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.dimse.listening import ListenerProcess, listener_process
+from tests.reports.conftest import finish, read_study, version
+
+__all__ = ["finish", "read_study", "version"]
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_contexts_are_what_the_preflight_accepts() -> None:
     assert set(contexts.TRANSFER_SYNTAXES) == set(TRANSFER_SYNTAXES)
 
 
+@pytest.mark.peer("pynetdicom", "C-ECHO to us")
 def test_echo(listener: ListenerProcess, north: Hospital) -> None:
     assert listener.echo("NORTH") == 0x0000
 
@@ -81,6 +82,7 @@ def test_a_closed_tenant_is_rejected(listener: ListenerProcess, north: Hospital)
     assert listener.associate("NORTH").is_rejected
 
 
+@pytest.mark.peer("pynetdicom", "C-STORE to us")
 def test_store(listener: ListenerProcess, north: Hospital, south: Hospital, film: Film) -> None:
     films = [film(seed) for seed in (1, 2, 3)]
     assert listener.store("NORTH", *films) == [0x0000] * 3
@@ -219,7 +221,6 @@ def test_a_full_disk_is_said_before_the_film_comes(north: Hospital, film: Film) 
         assert listener.associate("NORTH", film(1)).is_rejected
 
 
-@pytest.mark.peer
 def dcmtk(name: str) -> str | None:
     """DCMTK's program: an activated environment has pynetdicom's of the same name first."""
     environments = {Path(sys.executable).parent, Path(os.environ.get("VIRTUAL_ENV", "/")) / "bin"}
@@ -227,6 +228,7 @@ def dcmtk(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(path))
 
 
+@pytest.mark.peer("DCMTK", "C-STORE to us")
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film: Film, tmp_path: Path) -> None:
     program = dcmtk("storescu") or pytest.skip("DCMTK's storescu is absent: apt-get install dcmtk")
@@ -240,7 +242,7 @@ def test_storescu(syntax: str, listener: ListenerProcess, north: Hospital, film:
         assert Instance.objects.get().transfer_syntax_uid == syntax
 
 
-@pytest.mark.peer
+@pytest.mark.peer("DCMTK", "C-ECHO to us")
 def test_echoscu(listener: ListenerProcess, north: Hospital) -> None:
     program = dcmtk("echoscu") or pytest.skip("DCMTK's echoscu is absent: apt-get install dcmtk")
     address = ["127.0.0.1", str(listener.port)]

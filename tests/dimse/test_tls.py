@@ -8,15 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
+from apps.results.clients.association import PeerError, RemoteNode
+from apps.results.clients.store_scu import echo
 from apps.routing.models import Peer
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
 from tests.dimse import wire
 from tests.dimse.listening import ListenerProcess, listener_process
+from tests.dimse.peers import TITLE, storescp
 from tests.dimse.test_listener import count, dcmtk
 
 SUBJECT = "/O=Clinic/CN=ct1"
@@ -117,7 +121,7 @@ def test_silent_handshakes_keep_no_one_out(
         each.close()
 
 
-@pytest.mark.peer
+@pytest.mark.peer("DCMTK", "C-STORE to us with TLS")
 def test_storescu(
     tls_listener: ListenerProcess,
     north: Hospital,
@@ -138,6 +142,40 @@ def test_storescu(
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert count(north) == (1, 1)
+
+
+@pytest.mark.peer("DCMTK", "C-ECHO from us with TLS")
+def test_we_call_a_peer_with_tls(certificates: Path, tmp_path: Path, settings: Any) -> None:
+    """The peer wants our certificate, and shows one of an authority that we know, for its host or as it is listed."""
+    settings.DIMSE_TLS_CLIENT_CA = str(certificates / "ca.pem")
+    settings.DIMSE_TLS_CERTIFICATE, settings.DIMSE_TLS_KEY = (
+        str(certificates / f"client.{end}") for end in ("pem", "key")
+    )
+    environment = os.environ | {"HOME": str(tmp_path)}
+    tls = [
+        "+tls",
+        str(certificates / "server.key"),
+        str(certificates / "server.pem"),
+        "+cf",
+        str(certificates / "ca.pem"),
+    ]
+    with storescp(tmp_path / "in", *tls, env=environment) as receiver:
+
+        def answer(host: str = "localhost", certificate: str = "", is_tls: bool = True) -> str:
+            node = RemoteNode(host, receiver.port, TITLE, "NORTH", is_tls, certificate, ("127.0.0.0/8", "::1/128"))
+            try:
+                echo(node)
+            except PeerError as error:
+                return error.problem.value
+            return "answered"
+
+        assert answer() == "answered"
+        assert answer("127.0.0.1") == "tls-failed"
+        assert answer("127.0.0.1", "CN=localhost") == "answered"
+        assert answer("127.0.0.1", "CN=another") == "tls-failed"
+        assert answer(is_tls=False) != "answered"
+        settings.DIMSE_TLS_CLIENT_CA = str(certificates / "other-ca.pem")
+        assert answer() == "tls-failed"
 
 
 def test_a_file_that_cannot_be_used_is_named(north: Hospital, certificates: Path, tls_port: int) -> None:

@@ -14,7 +14,7 @@ _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Command(BaseCommand):
-    help = "Receive instances by C-STORE from the peers that each tenant lists; runs until it is stopped."
+    help = "Serve the DICOM peers that each tenant lists (C-STORE, C-FIND, C-MOVE, C-GET); runs until it is stopped."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.DIMSE_HOST)
