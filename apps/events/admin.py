@@ -8,13 +8,14 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
 from apps.core.errors import ChecxrayError
 from apps.core.outbound import check_url
 from apps.core.work_queue import JobState
 from apps.events.models import ModelEvent, WebhookDelivery, WebhookEndpoint
 from apps.events.services import create_endpoint, ping, renew_secret, replay
-from apps.tenants.models import PLATFORM
+from apps.tenants.models import PLATFORM, Tenant
 from apps.tenants.operator_admin import OperatorAdmin, run_service
 
 _WIDE = forms.TextInput(attrs={"size": 60})
@@ -32,6 +33,13 @@ class EndpointForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         label="Events",
     )
+    for_tenant = forms.ModelChoiceField(
+        Tenant.objects.order_by("name"),
+        required=False,
+        empty_label=PLATFORM,
+        label="Hospital",
+        help_text="Only events of this hospital. Critical findings go to an endpoint of their hospital alone.",
+    )
 
 
 class EndpointChangeForm(forms.ModelForm):
@@ -41,7 +49,7 @@ class EndpointChangeForm(forms.ModelForm):
 
     class Meta:
         model = WebhookEndpoint
-        fields = ("url", "description", "types", "is_enabled")
+        fields = ("url", "description", "types", "for_tenant", "is_enabled")
         widgets: ClassVar = {"url": _WIDE}
 
     def clean_url(self) -> str:
@@ -57,8 +65,13 @@ class ModelEventAdmin(OperatorAdmin):
     list_display = ("at", "type", "version", "scope", "line")
     list_filter = ("type",)
     list_select_related = ("for_tenant",)
-    fields = ("at", "type", "version", "scope", "line", "data")
+    fields = ("at", "type", "version", "scope", "line", "about")
     readonly_fields = fields
+    json_files: ClassVar = {"data": lambda event: event.data}
+
+    @admin.display(description="Data")
+    def about(self, event: ModelEvent) -> SafeString:
+        return self.shown_json(event, "data")
 
     @admin.display(description="Model version")
     def version(self, event: ModelEvent) -> str:
@@ -78,8 +91,8 @@ class ModelEventAdmin(OperatorAdmin):
 class WebhookEndpointAdmin(OperatorAdmin):
     is_writable = True
     form = EndpointChangeForm
-    list_display = ("__str__", "url", "is_enabled", "undelivered", "created")
-    fields = ("url", "description", "types", "is_enabled", "disabled_because", "secret_made", "created")
+    list_display = ("__str__", "url", "for_tenant", "is_enabled", "undelivered", "created")
+    fields = ("url", "description", "types", "for_tenant", "is_enabled", "disabled_because", "secret_made", "created")
     readonly_fields = ("disabled_because", "secret_made", "created")
 
     @admin.display(description="Failed deliveries")
@@ -142,9 +155,14 @@ class WebhookDeliveryAdmin(OperatorAdmin):
     list_select_related = ("endpoint", "event")
     fields = (
         "endpoint", "event", "message_id", "state", "attempts", "response_status", "reason", "due", "created",
-        "finished", "message",
+        "finished", "body",
     )  # fmt: skip
     readonly_fields = fields
+    json_files: ClassVar = {"message": lambda delivery: delivery.message}
+
+    @admin.display(description="Message")
+    def body(self, delivery: WebhookDelivery) -> SafeString:
+        return self.shown_json(delivery, "message")
 
     @admin.display(description="Event")
     def kind(self, delivery: WebhookDelivery) -> str:

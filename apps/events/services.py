@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -63,15 +63,31 @@ def publish(
         line_id=entry_id,
         data={"scope": scope, "line": None, **data},
     )
-    subscribed = [each for each in WebhookEndpoint.objects.filter(is_enabled=True) if kind in each.types]
+    subscribed = _subscribed(kind, tenant)
     WebhookDelivery.objects.bulk_create([WebhookDelivery(endpoint=each, event=event) for each in subscribed])
     if subscribed:
         wake_after_commit(WakeUp.DELIVER)
     return event
 
 
-def create_endpoint(*, url: str, types: Sequence[str], description: str = "") -> tuple[WebhookEndpoint, str]:
-    """Subscribe an endpoint to events.
+def has_own_endpoints(*, kind: str, tenant: Tenant) -> bool:
+    """Whether an event of a tenant has an endpoint that is for this tenant alone."""
+    return any(each.for_tenant_id is not None for each in _subscribed(kind, tenant))
+
+
+def _subscribed(kind: str, tenant: Tenant | None) -> list[WebhookEndpoint]:
+    """The endpoints that get an event. A result of a hospital never goes to an endpoint that serves several."""
+    scope = Q(for_tenant=None)
+    if tenant is not None:
+        own = Q(for_tenant=tenant)
+        scope = own if kind == ModelEvent.Type.CRITICAL else own | scope
+    return [each for each in WebhookEndpoint.objects.filter(scope, is_enabled=True) if kind in each.types]
+
+
+def create_endpoint(
+    *, url: str, types: Sequence[str], description: str = "", for_tenant: Tenant | None = None
+) -> tuple[WebhookEndpoint, str]:
+    """Subscribe an endpoint to events, of one tenant or of all.
 
     Returns:
         The endpoint, and its secret, which is shown only this once.
@@ -83,7 +99,9 @@ def create_endpoint(*, url: str, types: Sequence[str], description: str = "") ->
     unknown = sorted(set(types) - set(ModelEvent.Type.values))
     if unknown or not types:
         raise InvalidInputError(f"Choose from {', '.join(ModelEvent.Type.values)}.")
-    made = WebhookEndpoint.objects.create(url=url, types=sorted(set(types)), description=description)
+    made = WebhookEndpoint.objects.create(
+        url=url, types=sorted(set(types)), description=description, for_tenant=for_tenant
+    )
     return made, secret_of(made.secret_names[0])
 
 
