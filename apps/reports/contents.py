@@ -5,26 +5,32 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from apps.core.finding_names import finding_name
 from apps.core.work_queue import OPEN_STATES, JobState
 from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import Heatmap, latest_job
+from apps.inference.stored_texts import stored_text
 from apps.inference.warnings import CodedWarning, warnings_of
+from apps.reading.selectors import reading_policy
 from apps.registry.models import ModelVersion
 from apps.reports.images import heatmap_overlay_uri, image_uri, load_image
-from apps.reports.models import FindingReview, Report, ReportStatus
-from apps.reports.selectors import heatmaps_of, rejection_of_image, reviews_of
+from apps.reports.marks import MarkedImage, marked_images, name_of
+from apps.reports.models import Report, ReportStatus, Verdict
+from apps.reports.selectors import addenda_of, author_of, heatmaps_of, is_complete, rejection_of_image
 from apps.studies.models import Instance, Study
 from apps.studies.selectors import is_in_conflict
 
-_SEXES = {"M": "Male", "F": "Female", "O": "Other"}
-_AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
 _FEW_OVERLAYS = 4
 
 
 @dataclass(frozen=True)
 class FindingLine:
-    """One row of the report's table of findings."""
+    """One row of the appendix: what the AI said of a finding, and what the reader decided."""
 
     name: str
     probability: str
@@ -32,14 +38,20 @@ class FindingLine:
     result: str
     positive: bool
     verdict: str
+    decision: str
     uncertain: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the reader takes the finding as present; without a verdict nothing is known."""
+        return bool(self.verdict) and (self.verdict == Verdict.AGREE) == self.positive
 
 
 @dataclass(frozen=True)
 class Overlay:
     """The heatmap of one positive finding on the image; ``picture`` is empty where none can be drawn.
 
-    Only a finding whose maps are validated as a localisation has one.
+    Only a finding whose maps are validated as a localisation, and that the reader has not rejected, has one.
     """
 
     name: str
@@ -50,37 +62,20 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class ReportContents:
-    report: Report
-    study: Study
+class AiResult:
+    """What the AI said, for the appendix."""
+
+    job: InferenceJob
     version: ModelVersion | None
-    instance: Instance | None
-    finished: datetime.datetime | None
-    patient_age: str
-    patient_sex: str
     image: str
     abnormal: str
     lines: Sequence[FindingLine]
     overlays: Sequence[Overlay]
     not_localised: Sequence[str]
-    superseded: str
     warnings: Sequence[CodedWarning]
-    image_rejected: str = ""
-    is_in_conflict: bool = False
-    original_signed_at: datetime.datetime | None = None
-    ai_stopped: str = ""
 
     @property
-    def is_preliminary(self) -> bool:
-        return self.report.status == ReportStatus.PRELIMINARY
-
-    @property
-    def as_of(self) -> datetime.datetime | None:
-        """When the report was signed, or else when its result was computed."""
-        return self.report.signed_at or self.finished
-
-    @property
-    def positives(self) -> Sequence[FindingLine]:
+    def flagged(self) -> Sequence[FindingLine]:
         return [line for line in self.lines if line.positive]
 
     @property
@@ -96,74 +91,141 @@ class ReportContents:
         return "large" if len(self.overlays) <= _FEW_OVERLAYS else "compact"
 
 
+@dataclass(frozen=True)
+class ReportContents:
+    report: Report
+    study: Study
+    letterhead: Sequence[str]
+    patient_age: str
+    patient_sex: str
+    present: Sequence[str]
+    rejected: Sequence[str]
+    added: Sequence[str]
+    marked: Sequence[MarkedImage]
+    ai: AiResult | None
+    ai_absent: str
+    superseded: str
+    image_rejected: str = ""
+    is_in_conflict: bool = False
+    original_signed_at: datetime.datetime | None = None
+    addenda: Sequence[Report] = ()
+
+    @property
+    def author(self) -> Report:
+        """The version whose signer wrote the impression."""
+        return author_of(self.report)
+
+    @property
+    def is_preliminary(self) -> bool:
+        return self.report.status == ReportStatus.PRELIMINARY
+
+    @property
+    def instance(self) -> Instance | None:
+        """The image that the AI read."""
+        return self.ai.job.instance if self.ai else None
+
+    @property
+    def as_of(self) -> datetime.datetime | None:
+        """When the report was signed, or else when the AI's result was computed."""
+        return self.report.signed_at or (self.ai.job.finished if self.ai else None)
+
+
 def contents_of(report: Report) -> ReportContents:
-    """Collect the contents of a report about its own reading, which may be older than the study's latest.
+    """Collect the contents of a report about its own reading, in the language in force.
+
+    The reading may be older than the study's latest.
 
     Raises:
         UnavailableError: the image's object cannot be read.
     """
-    job = report.job
+    job, study = report.job, report.study
+    # Of a reading without a result, no image and no finding is shown.
+    ai = _ai_result(report, job) if job is not None and is_complete(job) else None
+    lines = ai.lines if ai else []
+    present = [line.name for line in lines if line.is_present]
+    return ReportContents(
+        report=report,
+        study=study,
+        letterhead=reading_policy().letterhead.splitlines() or [study.tenant.name],
+        patient_age=_age(study.patient_age),
+        patient_sex=_sex(study.patient_sex),
+        present=present,
+        rejected=[line.name for line in lines if line.positive and line.verdict == Verdict.DISAGREE],
+        added=[name for name in map(name_of, report.reader_findings) if name not in present],
+        marked=marked_images(report),
+        ai=ai,
+        ai_absent="" if ai else _ai_absent(job),
+        superseded=_superseded(study, job),
+        image_rejected=_image_rejected(job),
+        is_in_conflict=is_in_conflict(report.study_id),
+        original_signed_at=_original_signed_at(report),
+        addenda=addenda_of(report),
+    )
+
+
+def _ai_result(report: Report, job: InferenceJob) -> AiResult:
     findings = sorted(job.findings.all(), key=lambda finding: (not finding.positive, -finding.probability))
-    reviews = reviews_of(job)
+    verdicts = report.verdicts
     image = load_image(job.instance) if job.instance is not None else None
-    positives = [finding for finding in findings if finding.positive]
+    flagged = [finding for finding in findings if finding.positive]
     localised = job.model_version.localised if job.model_version else []
-    shown = [finding for finding in positives if finding.label in localised]
+    shown = [each for each in flagged if each.label in localised and verdicts.get(each.label) != Verdict.DISAGREE]
     heatmaps = heatmaps_of(job, shown) if image is not None else {}
     overlays = []
     for finding in shown:
         heatmap = heatmaps.get(finding.label)
         picture = heatmap_overlay_uri(image, heatmap) if image is not None and heatmap is not None else ""
         overlays.append(_overlay(finding, heatmap, picture))
-    return ReportContents(
-        report=report,
-        study=report.study,
+    return AiResult(
+        job=job,
         version=job.model_version,
-        instance=job.instance,
-        finished=job.finished,
-        patient_age=_age(report.study.patient_age),
-        patient_sex=_SEXES.get(report.study.patient_sex.upper(), report.study.patient_sex),
         image="" if image is None else image_uri(image),
         abnormal=_abnormal(job),
-        lines=[_line(finding, reviews.get(finding.label)) for finding in findings],
+        lines=[_line(finding, verdicts.get(finding.label, "")) for finding in findings],
         overlays=overlays,
-        not_localised=[readable(finding.label) for finding in positives if finding not in shown],
-        superseded=_superseded(report.study, job),
+        not_localised=[finding_name(each.label) for each in flagged if each.label not in localised],
         warnings=warnings_of(study=report.study, job=job),
-        image_rejected=_image_rejected(job),
-        is_in_conflict=is_in_conflict(report.study_id),
-        original_signed_at=_original_signed_at(report),
-        ai_stopped=job.reason if job.reason_code == AI_STOPPED else "",
     )
 
 
-def _line(finding: Finding, review: FindingReview | None) -> FindingLine:
-    result = "Flagged" if finding.positive else "Below"
+def _line(finding: Finding, verdict: str) -> FindingLine:
+    result = _("Flagged") if finding.positive else _("Below")
     return FindingLine(
-        name=readable(finding.label),
+        name=finding_name(finding.label),
         probability=format_probability(finding.probability),
         operating_point="" if finding.threshold is None else format_probability(finding.threshold),
-        result="No operating point" if finding.threshold is None else result,
+        result=_("No operating point") if finding.threshold is None else result,
         positive=finding.positive,
-        verdict="" if review is None else review.get_verdict_display(),
+        verdict=verdict,
+        decision=_decision(finding, verdict),
         uncertain=finding.uncertain,
     )
+
+
+def _decision(finding: Finding, verdict: str) -> str:
+    if not verdict:
+        return _("No verdict") if finding.positive else ""
+    if verdict == Verdict.AGREE:
+        return _("Confirmed") if finding.positive else _("Absent")
+    return _("Rejected") if finding.positive else _("Present")
 
 
 def _abnormal(job: InferenceJob) -> str:
     score = job.abnormal
     if score is None:
         return ""
-    side = "at or above" if score.positive else "below"
-    return (
-        f"Any finding: {format_probability(score.probability)}, {side} the operating point of "
-        f"{format_probability(score.threshold)}."
-    )
+    values = {
+        "probability": format_probability(score.probability),
+        "threshold": format_probability(score.threshold),
+    }
+    if score.positive:
+        return _("Any finding: %(probability)s, at or above the operating point of %(threshold)s.") % values
+    return _("Any finding: %(probability)s, below the operating point of %(threshold)s.") % values
 
 
 def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay:
     return Overlay(
-        name=readable(finding.label),
+        name=finding_name(finding.label),
         probability=format_probability(finding.probability),
         operating_point="" if finding.threshold is None else format_probability(finding.threshold),
         place="" if heatmap is None else _place(heatmap),
@@ -173,21 +235,33 @@ def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay
 
 def _place(heatmap: Heatmap) -> str:
     if not heatmap.has_known_sides:
-        return "Zone not stated: it is not known which side of the image is the patient's right."
+        return _("Zone not stated: it is not known which side of the image is the patient's right.")
     zone = heatmap.zone
-    return f"Strongest contribution: {zone}." if zone else "No region stands out on this version's fixed scale."
+    if not zone:
+        return _("No region stands out on this version's fixed scale.")
+    return _("Strongest contribution: %(zone)s.") % {"zone": zone}
 
 
-def _superseded(study: Study, job: InferenceJob) -> str:
+def _ai_absent(job: InferenceJob | None) -> str:
+    """That the report has no result of the AI, and why."""
+    if job is None or not job.reason:
+        return _("No AI reading was used for this report.")
+    reason = stored_text(job.reason_code, job.reason)
+    text = _("No AI reading was used for this report: %(reason)s") % {"reason": reason}
+    return f"{_('AI stopped.')} {text}" if job.reason_code == AI_STOPPED else text
+
+
+def _superseded(study: Study, job: InferenceJob | None) -> str:
     latest = latest_job(study)
-    if latest is None or latest.pk == job.pk:
+    if latest is None or job is None or latest.pk == job.pk:
         return ""
     if latest.state in OPEN_STATES:
-        return "This study is being read again; this report is about the earlier reading."
+        return _("This study is being read again; this report is about the earlier reading.")
     if latest.state == JobState.COMPLETE:
-        return "This study was read again since; this report is about the earlier reading."
-    why = latest.reason.rstrip(".")
-    return f"A later reading of this study gave no result ({why}); this report is about the earlier one."
+        return _("This study was read again since; this report is about the earlier reading.")
+    return _("A later reading of this study gave no result (%(reason)s); this report is about the earlier one.") % {
+        "reason": stored_text(latest.reason_code, latest.reason).rstrip(".")
+    }
 
 
 def _original_signed_at(report: Report) -> datetime.datetime | None:
@@ -196,25 +270,39 @@ def _original_signed_at(report: Report) -> datetime.datetime | None:
     return Report.objects.filter(study=report.study, number=1).values_list("signed_at", flat=True).first()
 
 
-def _image_rejected(job: InferenceJob) -> str:
+def _image_rejected(job: InferenceJob | None) -> str:
     rejection = rejection_of_image(job)
-    return f"The image of this reading was rejected: {rejection.get_code_display().lower()}." if rejection else ""
-
-
-def readable(label: str) -> str:
-    return label.replace("_", " ").capitalize()
+    if rejection is None:
+        return ""
+    return _("The image of this reading was rejected: %(reason)s.") % {"reason": rejection.get_code_display()}
 
 
 def format_probability(value: float) -> str:
     """A probability with one decimal; it is never rounded to 0 or 100 per cent."""
     if value < 0.0005:
-        return "<0.1%"
-    if value > 0.9995:
-        return ">99.9%"
-    return f"{value * 100:.1f}%"
+        number = "<" + number_format(0.1, 1)
+    elif value > 0.9995:
+        number = ">" + number_format(99.9, 1)
+    else:
+        number = number_format(round(value * 100, 1), 1)
+    # Translators: a share in per cent, such as 71.3%
+    return _("%(number)s%%") % {"number": number}
+
+
+def _sex(value: str) -> str:
+    return {"M": _("Male"), "F": _("Female"), "O": _("Other")}.get(value.upper(), value)
 
 
 def _age(value: str) -> str:
     """An AS value (PS3.5 6.2) as text; any other value unchanged."""
     match = re.fullmatch(r"(\d{3})([DWMY])", value.strip())
-    return f"{int(match[1])} {_AGE_UNITS[match[2]]}" if match else value
+    if not match:
+        return value
+    number = int(match[1])
+    units = {
+        "D": ngettext("%(number)s day", "%(number)s days", number),
+        "W": ngettext("%(number)s week", "%(number)s weeks", number),
+        "M": ngettext("%(number)s month", "%(number)s months", number),
+        "Y": ngettext("%(number)s year", "%(number)s years", number),
+    }
+    return units[match[2]] % {"number": number}

@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Iterable
 
+from django.utils.translation import gettext
 from PIL import Image, ImageDraw, ImageFont
 
 from apps.core.errors import InvalidInputError, UnavailableError
@@ -13,11 +15,11 @@ from apps.studies.models import Instance
 
 IMAGE_SIDE = 1100
 OVERLAY_SIDE = 640
-OVERLAY_TAG = "AI overlay"
 _JPEG_QUALITY = 88
 # Full opacity would hide the anatomy under the strongest contributions.
 _STRENGTH = 0.6
 _TAG_COLOUR = "#ffd24d"
+_BOX_COLOUR = "#4dd0ff"
 
 
 def load_image(instance: Instance) -> Image.Image:
@@ -55,14 +57,33 @@ def heatmap_overlay_uri(image: Image.Image, heatmap: Heatmap) -> str:
     return _data_uri(picture.convert("RGB"))
 
 
+def boxes_uri(image: Image.Image, boxes: Iterable[tuple[float, float, float, float]]) -> str:
+    """The image with numbered boxes as a data URI.
+
+    Args:
+        boxes: left, top, right and bottom, each from 0 to 1 of the image.
+    """
+    picture = _shrunk(image, OVERLAY_SIDE).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    for number, (left, top, right, bottom) in enumerate(boxes, start=1):
+        x, y = left * picture.width, top * picture.height
+        draw.rectangle((x, y, right * picture.width - 1, bottom * picture.height - 1), outline=_BOX_COLOUR, width=2)
+        _label(draw, x, y, str(number), max(14, picture.width // 32), _BOX_COLOUR)
+    return _data_uri(picture)
+
+
+def _label(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, colour: str) -> None:
+    """A text on a coloured ground whose upper left corner is at (x, y)."""
+    font = ImageFont.load_default(size)
+    pad = size // 3
+    left, top, right, bottom = draw.textbbox((x + pad, y + pad), text, font=font)
+    draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=colour)
+    draw.text((x + pad, y + pad), text, font=font, fill="black")
+
+
 def _tag(picture: Image.Image) -> None:
     size = max(14, picture.width // 32)
-    font = ImageFont.load_default(size)
-    draw = ImageDraw.Draw(picture)
-    left, top, right, bottom = draw.textbbox((size // 2, size // 2), OVERLAY_TAG, font=font)
-    pad = size // 3
-    draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=_TAG_COLOUR)
-    draw.text((size // 2, size // 2), OVERLAY_TAG, font=font, fill="black")
+    _label(ImageDraw.Draw(picture), size // 6, size // 6, gettext("AI overlay"), size, _TAG_COLOUR)
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:

@@ -1,9 +1,12 @@
 """Compares the patient that signed reports name with the patient of their studies now."""
 
 import datetime
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from django.utils.crypto import salted_hmac
 
 from apps.reports.models import Report, ReportStatus
 from apps.studies.identity import demographics_key, differ
@@ -19,6 +22,12 @@ def patient_of(study: Study) -> dict[str, Any]:
         "birth_date": study.patient_birth_date.isoformat() if study.patient_birth_date else None,
         "sex": study.patient_sex,
     }
+
+
+def patient_key(study: Study) -> str:
+    """A key that differs once the patient or the demographics of a study differ; it says nothing of them."""
+    text = json.dumps(patient_of(study), sort_keys=True)
+    return salted_hmac("apps.reports.printed", text, algorithm="sha256").hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy
 
 from apps.deployment.alarms import alarm_figures
 from apps.deployment.models import OperatingPoint, Recalibration
@@ -20,19 +21,27 @@ _OWN = "own"
 
 
 class PointForm(forms.Form):
-    strategy = forms.ChoiceField(choices=[(_OWN, "The version's own point"), *Strategy.choices])
+    strategy = forms.ChoiceField(
+        label=gettext_lazy("Strategy"), choices=[(_OWN, gettext_lazy("The version's own point")), *Strategy.choices]
+    )
     target = forms.FloatField(
-        required=False, min_value=0, max_value=1, help_text="Sensitivity, specificity or share of studies, 0 to 1."
+        label=gettext_lazy("Target"),
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text=gettext_lazy("Sensitivity, specificity or share of studies, 0 to 1."),
     )
     value = forms.FloatField(
         required=False,
         min_value=0,
         max_value=1,
-        label="Threshold",
-        help_text="Needed only when the threshold is set by hand.",
+        label=gettext_lazy("Threshold"),
+        help_text=gettext_lazy("Needed only when the threshold is set by hand."),
     )
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 2}), help_text="The ledger keeps this reason permanently."
+        label=gettext_lazy("Reason"),
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=gettext_lazy("The ledger keeps this reason permanently."),
     )
 
     @classmethod

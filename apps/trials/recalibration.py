@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext as _
 
 from apps.audit.services import Actor
 from apps.core.errors import InvalidInputError, UnavailableError
+from apps.core.finding_names import finding_name
 from apps.deployment.models import Recalibration
 from apps.deployment.selectors import recalibration_for, thresholds_for
 from apps.deployment.services import propose_recalibration
@@ -17,7 +19,8 @@ from apps.inference.models import Finding
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
-from apps.reports.models import FindingReview, Report, Verdict
+from apps.reports.models import Report
+from apps.reports.selectors import presence_of
 from apps.tenants.models import Tenant
 from apps.trials.recent import recent_readings
 
@@ -79,18 +82,24 @@ def propose_prevalence(
     """
     own, (fits, evidence) = own_prevalence(version), _in_force(version, tenant)
     if not declared:
-        raise InvalidInputError("Declare the prevalence of at least one finding.", "nothing-declared")
+        raise InvalidInputError(_("Declare the prevalence of at least one finding."), "nothing-declared")
     for label, share in declared.items():
         if label not in version.manifest["labels"]:
-            raise InvalidInputError(f"{label!r} is not a finding of {version}.")
+            raise InvalidInputError(
+                _("%(label)s is not a finding of %(version)s.") % {"label": repr(label), "version": version}
+            )
         if not LOWEST_PREVALENCE <= share <= HIGHEST_PREVALENCE:
             raise InvalidInputError(
-                f"{label}: give the prevalence as a share from {LOWEST_PREVALENCE} to {HIGHEST_PREVALENCE}."
+                _("%(label)s: give the prevalence as a share from %(lowest)s to %(highest)s.")
+                % {"label": finding_name(label), "lowest": LOWEST_PREVALENCE, "highest": HIGHEST_PREVALENCE}
             )
         if label not in own:
             raise InvalidInputError(
-                f"{label}: {version} does not record how common it was among the films that it was calibrated on. "
-                "Recalibrate it from reviewed studies instead.",
+                _(
+                    "%(label)s: %(version)s does not record how common it was among the films that it was "
+                    "calibrated on. Recalibrate it from reviewed studies instead."
+                )
+                % {"label": finding_name(label), "version": version},
                 "prevalence-unknown",
             )
         shift = engine.prior_shift(own[label], share)
@@ -110,15 +119,17 @@ def propose_from_verdicts(*, tenant: Tenant, version: ModelVersion, by: Actor) -
     found, reviewed = reviewed_findings(version)
     if reviewed < FEWEST_REVIEWED:
         raise InvalidInputError(
-            f"{reviewed} signed studies that {version} read have verdicts, and {FEWEST_REVIEWED} are needed.",
+            _("%(reviewed)s signed studies that %(version)s read have verdicts, and %(needed)s are needed.")
+            % {"reviewed": reviewed, "version": version, "needed": FEWEST_REVIEWED},
             "too-few-reviewed",
         )
     fits, evidence = _in_force(version, tenant)
     fitted = 0
     for label in version.manifest["labels"]:
         each = found.get(label, ReviewedFinding())
-        if (reason := _too_few(each)) is not None:
-            evidence[label] = {**evidence.get(label, {}), "note": reason}
+        counts = _counts(each)
+        if (reason := _too_few(**counts)) is not None:
+            evidence[label] = {**evidence.get(label, {}), "note": reason, "counts": counts}
             continue
         fit = engine.fit_local(each.probabilities, each.present, each.patients)
         fits[label] = {"a": fit.platt.a, "b": fit.platt.b}
@@ -132,8 +143,11 @@ def propose_from_verdicts(*, tenant: Tenant, version: ModelVersion, by: Actor) -
         fitted += 1
     if not fitted:
         raise InvalidInputError(
-            "No finding has enough verdicts on what is flagged and on what is not: readers must review every finding "
-            f"of a study. {_too_few(max(found.values(), key=lambda each: len(each.present)))}",
+            _(
+                "No finding has enough verdicts on what is flagged and on what is not: readers must review every "
+                "finding of a study. %(reason)s"
+            )
+            % {"reason": _too_few(**_counts(max(found.values(), key=lambda each: len(each.present))))},
             "too-few-verdicts",
         )
     return _propose(tenant, version, Recalibration.Method.VERDICTS, fits, evidence, by)
@@ -155,27 +169,30 @@ def reviewed_findings(version: ModelVersion) -> tuple[dict[str, ReviewedFinding]
 
     To agree means that the version's call was right.
     """
-    patients = dict(_reports(version).values_list("job_id", "study__patient_id"))
-    verdicts = dict(FindingReview.objects.filter(finding__job__in=patients).values_list("finding_id", "verdict"))
+    reports = {each.job_id: each for each in _reports(version).select_related("study")}
+    findings: dict[Any, list[Finding]] = {}
+    for finding in Finding.objects.filter(job__in=reports).select_related("job__recalibration"):
+        findings.setdefault(finding.job_id, []).append(finding)
     found: dict[str, ReviewedFinding] = {}
     reviewed = set()
-    for finding in Finding.objects.filter(job__in=patients).select_related("job__recalibration"):
-        row = found.setdefault(finding.label, ReviewedFinding())
-        row.signed += 1
-        if (verdict := verdicts.get(finding.pk)) is None:
-            continue
-        used = finding.job.recalibration
-        row.probabilities.append(used.of_version(finding.label, finding.probability) if used else finding.probability)
-        row.present.append(finding.positive == (verdict == Verdict.AGREE))
-        row.patients.append(patients[finding.job_id])
-        reviewed.add(finding.job_id)
+    for job_id, own in findings.items():
+        presence = presence_of(reports[job_id], own)
+        for finding in own:
+            row = found.setdefault(finding.label, ReviewedFinding())
+            row.signed += 1
+            if finding.label not in presence:
+                continue
+            used, value = finding.job.recalibration, finding.probability
+            row.probabilities.append(used.of_version(finding.label, value) if used else value)
+            row.present.append(presence[finding.label])
+            row.patients.append(reports[job_id].study.patient_id)
+            reviewed.add(job_id)
     return found, len(reviewed)
 
 
 def count_reviewed(version: ModelVersion) -> int:
     """The number of signed studies that this version read and that have a verdict."""
-    verdicts = FindingReview.objects.filter(finding__job=OuterRef("job"))
-    return _reports(version).filter(Exists(verdicts)).count()
+    return _reports(version).exclude(verdicts={}).count()
 
 
 def _reports(version: ModelVersion) -> "QuerySet[Report]":
@@ -184,15 +201,29 @@ def _reports(version: ModelVersion) -> "QuerySet[Report]":
     return Report.objects.filter(pk=Subquery(latest), job__model_version=version, study__withdrawn=None)
 
 
-def _too_few(each: ReviewedFinding) -> str | None:
+def note_of(evidence: Mapping[str, Any]) -> str:
+    """Why a finding was not fitted, in the language in force; empty where it was."""
+    counts = evidence.get("counts")
+    return (_too_few(**counts) if counts else None) or evidence.get("note", "")
+
+
+def _counts(each: ReviewedFinding) -> dict[str, int]:
+    return {"n": len(each.present), "present": sum(each.present), "signed": each.signed}
+
+
+def _too_few(*, n: int, present: int, signed: int) -> str | None:
     """Why a finding cannot be fitted; None where it can."""
-    n, present = len(each.present), sum(each.present)
+    values = {"n": n, "present": present, "signed": signed}
     if n < FEWEST_REVIEWED:
-        return f"{n} verdicts, and {FEWEST_REVIEWED} are needed."
-    if n < LOWEST_COVERAGE * each.signed:
-        return f"Readers reviewed it on {n} of {each.signed} signed studies, and {LOWEST_COVERAGE:.0%} are needed."
+        return _("%(n)d verdicts, and %(needed)d are needed.") % {**values, "needed": FEWEST_REVIEWED}
+    if n < LOWEST_COVERAGE * signed:
+        return _("Readers reviewed it on %(n)d of %(signed)d signed studies, and %(needed)d %% are needed.") % {
+            **values, "needed": round(100 * LOWEST_COVERAGE)
+        }  # fmt: skip
     if min(present, n - present) < FEWEST_OF_EACH:
-        return f"Present on {present} of {n} studies; at least {FEWEST_OF_EACH} with and without are needed."
+        return _("Present on %(present)d of %(n)d studies; at least %(needed)d with and without are needed.") % {
+            **values, "needed": FEWEST_OF_EACH
+        }  # fmt: skip
     return None
 
 

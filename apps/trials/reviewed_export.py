@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.utils.translation import gettext as _
 from PIL import Image
 
 from apps.core.errors import ConflictError, InvalidInputError, ObjectLostError
+from apps.core.work_queue import JobState
 from apps.inference.models import Finding
 from apps.inference.rendering import image_png
 from apps.registry import engine
-from apps.reports.models import FindingReview, Report, Verdict
+from apps.reports.models import Report
+from apps.reports.selectors import presence_of
 from apps.studies.models import ImageRejection, Instance, Study
 from apps.studies.selectors import in_conflict
 
@@ -83,20 +86,19 @@ def reviewed_films(last: int | None = None) -> list[ReviewedFilm]:
     )
     clear = Study.objects.filter(~in_conflict(), withdrawn=None)
     reports = Report.objects.filter(pk=Subquery(latest), study__in=clear, job__instance__is_held=False)
+    reports = reports.filter(~Q(verdicts={}) | ~Q(reader_findings=[]), job__state=JobState.COMPLETE)
     reports = reports.exclude(Exists(rejected)).select_related("job__instance", "study").order_by("-id")
-    reviews = FindingReview.objects.filter(finding__job=OuterRef("job"))
-    chosen = list(reports.filter(Exists(reviews))[:last])
-    verdicts: dict[UUID, dict[str, bool]] = {}
-    reviewed = Finding.objects.filter(job__in=[each.job_id for each in chosen], label__in=engine.LABELS)
-    for job_id, label, positive, verdict in reviewed.filter(reviews__isnull=False).values_list(
-        "job_id", "label", "positive", "reviews__verdict"
-    ):
-        verdicts.setdefault(job_id, {})[label] = positive == (verdict == Verdict.AGREE)
+    chosen = list(reports[:last])
+    findings: dict[UUID | None, list[Finding]] = {}
+    for each in Finding.objects.filter(job__in=[report.job_id for report in chosen], label__in=engine.LABELS):
+        findings.setdefault(each.job_id, []).append(each)
+    verdicts = {report.pk: presence_of(report, findings.get(report.job_id, [])) for report in chosen}
     return [
-        _film(report.study, report.job.instance, verdicts[report.job_id])
+        _film(report.study, report.job.instance, verdicts[report.pk])
         for report in chosen
-        if report.job.instance is not None
-        and report.job_id in verdicts
+        if report.job is not None
+        and report.job.instance is not None
+        and verdicts[report.pk]
         and report.job.instance.attributes.get("BurnedInAnnotation", "").upper() != "YES"
     ]
 
@@ -161,7 +163,10 @@ def require_enough(films: Sequence[ReviewedFilm]) -> None:
     """Raises ConflictError for fewer than two patients, because the lists are divided by patient."""
     if len({film.patient for film in films}) < 2:
         raise ConflictError(
-            "There are too few reviewed studies: sign the reports of at least two patients, with verdicts on findings.",
+            _(
+                "There are too few reviewed studies: sign the reports of at least two patients, with verdicts on "
+                "findings."
+            ),
             "too-few-reviewed",
         )
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from apps.core.charts import Axis, Chart, ChartSeries, line_chart
 from apps.deployment.points import OperatingCurve, share_flagged
 from apps.registry.models import ModelVersion
@@ -76,17 +78,20 @@ def charts(found: Sequence[ThresholdEffect]) -> list[Chart]:
     """Charts of flags per day, sensitivity and specificity against the threshold."""
     per_day = [(each.threshold, each.per_day) for each in found]
     quality = {
-        "sensitivity": [(each.threshold, each.sensitivity) for each in found],
-        "specificity": [(each.threshold, each.specificity) for each in found],
-        "sensitivity, by readers": [(each.threshold, each.reader_sensitivity) for each in found],
-        "specificity, by readers": [(each.threshold, each.reader_specificity) for each in found],
+        _("sensitivity"): [(each.threshold, each.sensitivity) for each in found],
+        _("specificity"): [(each.threshold, each.specificity) for each in found],
+        _("sensitivity, by readers"): [(each.threshold, each.reader_sensitivity) for each in found],
+        _("specificity, by readers"): [(each.threshold, each.reader_specificity) for each in found],
     }
     lines = [ChartSeries(name, points) for name, points in quality.items()]
     return [
         line_chart(
-            "Flags per day", [ChartSeries("Flags per day", per_day)], x=Axis("threshold"), y=Axis("per day", 0.0)
+            _("Flags per day"),
+            [ChartSeries(_("Flags per day"), per_day)],
+            x=Axis(_("threshold")),
+            y=Axis(_("per day"), 0.0),
         ),
-        line_chart("Sensitivity and specificity", lines, x=Axis("threshold"), y=Axis("share", 0.0, 1.0)),
+        line_chart(_("Sensitivity and specificity"), lines, x=Axis(_("threshold")), y=Axis(_("share"), 0.0, 1.0)),
     ]
 
 

@@ -65,7 +65,8 @@ def finish(version: ModelVersion) -> Callable[..., InferenceJob]:
     def finished(hospital: Hospital, **probabilities: float) -> InferenceJob:
         (claimed,) = claim_jobs(limit=1, version=version, worker="test")
         with tenant_tx(hospital.tenant.id):
-            instances = list(Instance.objects.filter(series__study_id=claimed.study_id).order_by("received"))
+            images = Instance.objects.filter(series__study_id=claimed.study_id, rows__isnull=False)
+            instances = list(images.exclude(unreadable="own-object").order_by("received"))
             result = JobResult(
                 job=claimed,
                 instance=instances[-1],

@@ -20,6 +20,11 @@ def figure_texts(structure: Any) -> list[str]:
     return [element.get("/Alt", "") for element in _elements(structure) if element.get("/S") == "/Figure"]
 
 
+def structure_of(structure: Any) -> list[Any]:
+    """All elements of a structure tree, in reading order."""
+    return list(_elements(structure))
+
+
 def _elements(node: Any) -> Iterator[Any]:
     node = node.get_object() if hasattr(node, "get_object") else node
     if isinstance(node, list):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ STUDY = "1.2.826.0.1.77"
 def sign_as(hospital: Hospital, study: Study, user: Any = None, **words: Any) -> Report:
     user = user or hospital.radiologist
     membership = Membership.objects.get(user_id=user.pk)
+    words = {"impression": "Read.", "agree_rest": True, **words}
     return sign_report(study=study, user=user, membership=membership, **words)
 
 
@@ -58,7 +60,7 @@ def test_a_final_report_stays_in_force_whatever_arrives(
     assert (before.report_status, before.new_images_since_report, before.former_reports) == ("final", False, [])
     send(north, objects.document(STUDY, "1.2.840.10008.5.1.4.1.1.88.33"))
     with tenant_tx(north.tenant.id):
-        assert shown(signed) == before
+        assert replace(shown(signed), modalities=before.modalities) == before
     send(north, objects.image(STUDY, 2))
     with tenant_tx(north.tenant.id):
         open_ = shown(signed)
@@ -116,7 +118,7 @@ def test_the_text_alone_is_amended_again_and_again(north: Hospital, signed: Stud
             assert (again.number, again.job_id) == (number + 1, job)
         with pytest.raises(ConflictError, match="signed meanwhile"):
             sign_as(north, signed, impression="Stale.", amends=2, reason="Typing error.")
-        assert "the original was signed" in words(render_pdf(study=signed))
+        assert "The original was signed" in words(render_pdf(study=signed))
         assert [each.url[-5:-4] for each in shown(signed).former_reports] == ["2", "1"]
 
 
@@ -124,7 +126,7 @@ def test_a_study_that_is_read_anew_waits_for_its_amendment(
     north: Hospital, signed: Study, send: Callable[..., Any]
 ) -> None:
     send(north, objects.image(STUDY, 2))
-    with tenant_tx(north.tenant.id), pytest.raises(ConflictError, match="being read again"):
+    with tenant_tx(north.tenant.id), pytest.raises(ConflictError, match="The AI is reading this study"):
         sign_as(north, signed, amends=1, reason="Too early.")
 
 
@@ -152,21 +154,21 @@ def test_an_image_that_arrives_during_a_signature_counts_as_new(
 ) -> None:
     send(north, objects.image(STUDY, 1, ViewPosition="AP"))
     finish(north, Effusion=0.71)
-    from apps.reports import services
+    from apps.reports.services import signature
 
-    rendering, real = threading.Event(), services.render
+    rendering, real = threading.Event(), signature.document_of
 
-    def slow_render(contents: Any) -> bytes:
+    def slow_render(report: Report) -> bytes:
         rendering.set()
         arrival.join(1)
-        return real(contents)
+        return real(report)
 
     def arrive() -> None:
         rendering.wait(30)
         send(north, objects.image(STUDY, 2))
         connection.close()
 
-    monkeypatch.setattr(services, "render", slow_render)
+    monkeypatch.setattr(signature, "document_of", slow_render)
     arrival = threading.Thread(target=arrive)
     arrival.start()
     with tenant_tx(north.tenant.id):

@@ -1,6 +1,8 @@
 """The PDF file: archival, tagged, without network access, and a clear error where it cannot be made."""
 
+import base64
 import http.server
+import io
 import os
 import subprocess
 import sys
@@ -12,11 +14,15 @@ from typing import Any
 import pytest
 import weasyprint
 from django.core.files.storage import default_storage
+from PIL import Image
 
 from apps.core.documents import only_data_urls
 from apps.core.errors import UnavailableError
+from apps.reports.images import boxes_uri
+from apps.reports.models import ReaderFinding
 from apps.reports.services import render_pdf
 from apps.studies.models import Study
+from apps.studies.selectors import instances_of
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PROJECT_ROOT, Hospital
 from tests.reports.reading import figure_texts, opened, text_of
@@ -56,10 +62,24 @@ def test_every_font_is_embedded(north: Hospital, read_study: Callable[..., Study
 def test_every_picture_says_what_it_shows(north: Hospital, read_study: Callable[..., Study]) -> None:
     study = read_study(north, Effusion=0.7)
     with tenant_tx(north.tenant.id):
+        image = instances_of(study)[0].sop_instance_uid
+        for name, box in (("Rib fracture", [100, 50, 60, 40]), ("Line", [10, 10, 20, 20]), ("No box", None)):
+            ReaderFinding.objects.create(
+                study=study, name=name, sop_instance_uid=image if box else "", box=box, reader=north.radiologist
+            )
         file = opened(render_pdf(study=study))
     found = figure_texts(file.trailer["/Root"]["/StructTreeRoot"])
-    assert len(found) == 2
+    assert len(found) == 3
+    assert "The film with boxes of the reader: Rib fracture, Line" in found
     assert any("AI overlay for Effusion" in alt for alt in found)
+
+
+def test_a_box_is_drawn_where_the_reader_drew_it() -> None:
+    uri = boxes_uri(Image.new("L", (400, 200)), [(0.25, 0.5, 0.5, 0.75)])
+    drawn = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("L")
+    assert [drawn.getpixel(place) > 100 for place in ((150, 100), (199, 130), (150, 149), (170, 130), (99, 90))] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
 
 
 HOSTILE = (

@@ -82,6 +82,10 @@ def sign_with_verdicts(hospital: Hospital, jobs: Sequence[InferenceJob], present
             Report(
                 study_id=job.study_id, job=job, signed_by=hospital.radiologist, signed_at=timezone.now(),
                 pdf_sha256="0" * 64,
+                verdicts={
+                    label: Verdict.AGREE if rows[job.pk][label].positive == is_there else Verdict.DISAGREE
+                    for label, is_there in truth.items()
+                },
             )
-            for job in jobs
+            for job, truth in zip(jobs, present, strict=True)
         )  # fmt: skip

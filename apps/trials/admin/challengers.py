@@ -11,14 +11,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
 from apps.audit.operator_access import record_operator_access
+from apps.core.html_tables import table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
-from apps.deployment.models import Challenger
+from apps.deployment.admin.release_checks import with_release_checks
+from apps.deployment.models import Challenger, Deployment
+from apps.deployment.release_gates import platform_version
 from apps.deployment.services import challenge_or_request, end_challenge
 from apps.registry.models import ModelVersion
 from apps.tenants.middleware import opens_own_transaction
-from apps.tenants.operator_admin import OperatorAdmin, run_service
+from apps.tenants.models import PLATFORM
+from apps.tenants.operator_admin import OperatorAdmin, reference, run_service
 from apps.trials.disagreement import canary_of_all_tenants, comparison_of_all_tenants
 from apps.trials.recommendation import recommend
 
@@ -95,7 +100,7 @@ class ChallengerAdmin(OperatorAdmin):
             )
             if made is not None:
                 return redirect_after_change(self, request, made)
-        return self.page(
+        page = self.page(
             request,
             title=f"Try {version} out",
             explanation=(
@@ -106,6 +111,7 @@ class ChallengerAdmin(OperatorAdmin):
             form=form,
             submit="Try it out",
         )
+        return with_release_checks(page, request, version, serving=platform_version(), served=_trials())
 
     def end_view(self, request: HttpRequest, challenger_id: UUID) -> HttpResponseBase:
         row = get_object_or_404(Challenger, pk=challenger_id, ended=None)
@@ -144,3 +150,15 @@ class ChallengerAdmin(OperatorAdmin):
             "disputed": disputed,
         }
         return TemplateResponse(request, "admin/deployment/challenger/disagreement.html", context)
+
+
+def _trials() -> SafeString:
+    """What serves and what is on trial now, for the platform and for tenants of their own."""
+    rows = Deployment.objects.select_related("for_tenant", "model_version")
+    serving = {row.for_tenant: row.model_version for row in rows}
+    running = Challenger.objects.filter(ended=None).select_related("for_tenant", "model_version")
+    trials = {row.for_tenant: f"{row.model_version}, {row.how}" for row in running}
+    own = sorted((tenant for tenant in {*serving, *trials} if tenant is not None), key=str)
+    scopes = (None, *own)
+    cells = [(each or PLATFORM.capitalize(), reference(serving.get(each)), trials.get(each, "–")) for each in scopes]
+    return table(("For", "In service", "On trial now; a new trial replaces it"), cells)
