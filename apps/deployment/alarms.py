@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from django.utils.translation import gettext as _
 from numpy.typing import NDArray
 
 from apps.core.errors import InvalidInputError, UnavailableError
+from apps.core.finding_names import finding_name
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.registry.services import fetch_artifact
@@ -70,7 +72,8 @@ def budget_point(version: ModelVersion, label: str, joint: float) -> float:
     held_out = _held_out(version)
     if held_out is None:
         raise InvalidInputError(
-            f"{version} came without the outputs that an alarm budget is computed from: choose another strategy.",
+            _("%(version)s came without the outputs that an alarm budget is computed from: choose another strategy.")
+            % {"version": version},
             "no-held-out-outputs",
         )
     record, probabilities = held_out
@@ -80,11 +83,15 @@ def budget_point(version: ModelVersion, label: str, joint: float) -> float:
             probabilities, record.truth, record.views, record.patients, usable
         )
     except ValueError as error:
-        raise InvalidInputError(f"{label}: {error}", "too-few-normals") from error
+        raise InvalidInputError(
+            _("%(label)s: %(error)s") % {"label": finding_name(label), "error": error}, "too-few-normals"
+        ) from error
     value = float(found[list(version.manifest["labels"]).index(label)])
     if not np.isfinite(value):
         raise InvalidInputError(
-            f"{label}: {version} was measured on fewer than {_FEWEST_POSITIVES} positive films.", "too-few-positives"
+            _("%(label)s: %(version)s was measured on fewer than %(value)s positive films.")
+            % {"label": finding_name(label), "version": version, "value": _FEWEST_POSITIVES},
+            "too-few-positives",
         )
     return value
 

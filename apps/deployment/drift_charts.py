@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from apps.core.charts import Axis, Chart, ChartSeries, line_chart
+from apps.core.finding_names import finding_name
 from apps.deployment.models import DriftWeek
 
 MOST_WEEKS = 53
@@ -24,32 +27,33 @@ def drift_charts(weeks: Sequence[DriftWeek], label: str) -> list[Chart]:
         return ChartSeries(name, [(at[each.pk], value(each)) for each in reversed(weeks)])
 
     def expected(what: str, of: str) -> ChartSeries:
-        return series(f"expected, {what}", lambda week: _expected(week, what, of))
+        return series(_("expected, %(figure)s") % {"figure": names[what]}, lambda week: _expected(week, what, of))
 
-    name, x = label.replace("_", " "), Axis("weeks before the last one")
+    names = {"probability": _("mean"), "flagged": _("flagged"), "refused": _("refused"), "AP view": "AP"}
+    finding, x = {"finding": finding_name(label)}, Axis(_("weeks before the last one"))
     return [
         line_chart(
-            f"{name}: mean probability of the version",
-            [series("mean", lambda week: week.means.get(label)), expected("probability", label)],
+            _("%(finding)s: mean probability of the version") % finding,
+            [series(names["probability"], lambda week: week.means.get(label)), expected("probability", label)],
             x=x,
-            y=Axis("probability", 0.0),
+            y=Axis(_("probability"), 0.0),
         ),
         line_chart(
-            f"{name}: share flagged",
-            [series("flagged", lambda week: week.flagged.get(label)), expected("flagged", label)],
+            _("%(finding)s: share flagged") % finding,
+            [series(names["flagged"], lambda week: week.flagged.get(label)), expected("flagged", label)],
             x=x,
-            y=Axis("share", 0.0),
+            y=Axis(_("share"), 0.0),
         ),
         line_chart(
-            "Share of films refused, and AP among PA and AP",
+            _("Share of films refused, and AP among PA and AP"),
             [
-                series("refused", lambda week: week.refused_share),
+                series(names["refused"], lambda week: week.refused_share),
                 expected("refused", ""),
                 series("AP", lambda week: week.ap_share),
                 expected("AP view", ""),
             ],
             x=x,
-            y=Axis("share", 0.0, 1.0),
+            y=Axis(_("share"), 0.0, 1.0),
         ),
     ]
 

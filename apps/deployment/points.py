@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from apps.core.errors import InvalidInputError
+from apps.core.finding_names import finding_name
 from apps.deployment.alarms import budget_point
 from apps.deployment.models import OperatingPoint
 from apps.evaluation.models import Evaluation
@@ -136,8 +139,11 @@ def resolve_choice(
     is_unknown_rate = positives is None and choice.strategy == Strategy.ALERT_RATE
     if (positives or 0) < FEWEST_POSITIVES and not is_unknown_rate:
         raise InvalidInputError(
-            f"{label}: {version} was measured on fewer than {FEWEST_POSITIVES} positive films, too few to know what a "
-            "threshold does. Set one by hand with a reason, or evaluate the version on more films.",
+            _(
+                "%(label)s: %(version)s was measured on fewer than %(value)s positive films, too few to know what a "
+                "threshold does. Set one by hand with a reason, or evaluate the version on more films."
+            )
+            % {"label": finding_name(label), "version": version, "value": FEWEST_POSITIVES},
             "too-few-positives",
         )
     found = _at_share(label, choice, recent) if choice.strategy == Strategy.ALERT_RATE else None
@@ -159,16 +165,27 @@ def _positives(version: ModelVersion, label: str, curve: OperatingCurve | None) 
 
 def _check(version: ModelVersion, label: str, choice: PointChoice) -> None:
     if label not in version.manifest["labels"]:
-        raise InvalidInputError(f"{label!r} is not a finding of {version}.")
+        raise InvalidInputError(
+            _("%(label)s is not a finding of %(version)s.") % {"label": repr(label), "version": version}
+        )
     if choice.strategy not in Strategy.values:
-        raise InvalidInputError(f"{label}: {choice.strategy!r} is not one of {', '.join(Strategy.values)}.")
+        raise InvalidInputError(
+            _("%(label)s: %(strategy)s is not one of %(join)s.")
+            % {"label": finding_name(label), "strategy": repr(choice.strategy), "join": ", ".join(Strategy.values)}
+        )
     if choice.strategy == Strategy.MANUAL:
         if choice.value is None or not 0.0 < choice.value < 1.0:
-            raise InvalidInputError(f"{label}: give a threshold between 0 and 1.")
+            raise InvalidInputError(_("%(label)s: give a threshold between 0 and 1.") % {"label": finding_name(label)})
         if not choice.reason.strip():
-            raise InvalidInputError(f"{label}: give the reason for setting the threshold by hand.", "reason-missing")
+            raise InvalidInputError(
+                _("%(label)s: give the reason for setting the threshold by hand.") % {"label": finding_name(label)},
+                "reason-missing",
+            )
     elif choice.strategy in _TARGETED and (choice.target is None or not 0.0 < choice.target < 1.0):
-        raise InvalidInputError(f"{label}: give the {choice.strategy.replace('_', ' ')} as a number between 0 and 1.")
+        raise InvalidInputError(
+            _("%(label)s: give the %(replace)s as a number between 0 and 1.")
+            % {"label": finding_name(label), "replace": choice.strategy.replace("_", " ")}
+        )
 
 
 def _on_curve(version: ModelVersion, label: str, choice: PointChoice, curve: OperatingCurve | None) -> float:
@@ -177,7 +194,11 @@ def _on_curve(version: ModelVersion, label: str, choice: PointChoice, curve: Ope
         return float(own["value"])
     if curve is None:
         raise InvalidInputError(
-            f"{label}: {version} has no operating curve. Evaluate it: manage.py evaluate_model --version {version}.",
+            _(
+                "%(label)s: %(version)s has no operating curve. Evaluate it: manage.py evaluate_model --version "
+                "%(version)s."
+            )
+            % {"label": finding_name(label), "version": version},
             "no-curve",
         )
     target = choice.target or 0.0
@@ -188,7 +209,8 @@ def _on_curve(version: ModelVersion, label: str, choice: PointChoice, curve: Ope
     reached = [vertex[0] for vertex in curve.vertices if vertex[2] >= target]
     if not reached:
         raise InvalidInputError(
-            f"{label}: {version} does not reach a specificity of {target} at any measured threshold."
+            _("%(label)s: %(version)s does not reach a specificity of %(target)s at any measured threshold.")
+            % {"label": finding_name(label), "version": version, "target": target}
         )
     return reached[-1]
 
@@ -198,7 +220,8 @@ def _at_share(label: str, choice: PointChoice, recent: Sequence[float]) -> float
     need = studies_for_share(share)
     if len(recent) < need:
         raise InvalidInputError(
-            f"{label}: a share of {share:.1%} needs at least {need} recent studies, and there are {len(recent)}.",
+            _("%(label)s: a share of %(share)s needs at least %(need)s recent studies, and there are %(len)s.")
+            % {"label": finding_name(label), "share": f"{share:.1%}", "need": need, "len": len(recent)},
             "too-few-studies",
         )
     return threshold_for_share(recent, share)

@@ -52,12 +52,21 @@ def nameable_versions(tenant_id: UUID) -> "QuerySet[ModelVersion]":
     version = {"model_version": OuterRef("pk")}
     serving = version_for(tenant_id)
     reads = Q(pk=serving.pk) if serving else Q(pk__in=[])
-    has_read = Exists(
-        Activation.objects.filter(concerns_tenant, act__in=Activation.LETS_READ, to_version=OuterRef("pk"))
-    )
+    has_read = _has_read(tenant_id)
     offered = Exists(Offer.objects.filter(concerns_tenant, **version))
     shadows = Exists(Challenger.objects.filter(concerns_tenant, mode=Challenger.Mode.SHADOW, ended=None, **version))
     return ModelVersion.objects.filter(reads | (~shadows & (has_read | offered)), retired=None)
+
+
+def versions_of_results(tenant_id: UUID) -> "QuerySet[ModelVersion]":
+    """The versions that a result of this tenant may be from: those that it may name, and those that read before."""
+    return ModelVersion.objects.filter(Q(pk__in=nameable_versions(tenant_id)) | _has_read(tenant_id))
+
+
+def _has_read(tenant_id: UUID) -> Exists:
+    """Whether a version was let read for a tenant at any time."""
+    concerns_tenant = Q(for_tenant=tenant_id) | Q(for_tenant=None)
+    return Exists(Activation.objects.filter(concerns_tenant, act__in=Activation.LETS_READ, to_version=OuterRef("pk")))
 
 
 def open_challengers() -> Mapping[UUID | None, Challenger]:

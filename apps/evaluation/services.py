@@ -1,16 +1,20 @@
 """Services of evaluation: the operator's evaluation sets, the evaluation jobs, and their results."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.work_queue import Queue
+from apps.evaluation.archives import unpack
+from apps.evaluation.folders import empty_upload_folder, require_folder, require_usable, root_of
 from apps.evaluation.models import Evaluation, EvaluationJob, EvaluationSet
 from apps.evaluation.signals import evaluation_ended
 from apps.registry import engine
@@ -61,6 +65,51 @@ def create_evaluation_set(*, name: str, folder: str, split: str = "") -> Evaluat
             )
     except IntegrityError as error:
         raise ConflictError("There is already a set of this name or of these films.") from error
+
+
+def choose_evaluation_folder(*, name: str, folder: str, split: str = "") -> EvaluationSet:
+    """Add an evaluation set of a folder in one of `places`, once every image of its list was found.
+
+    Args:
+        folder: its name, as `evaluation_folders` lists it.
+        split: the list of films, relative to the folder.
+
+    Raises:
+        InvalidInputError: something is wrong with the folder; the detail has a line for each fault.
+        ConflictError: as `create_evaluation_set`.
+    """
+    path, file = require_folder(folder, split)
+    return create_evaluation_set(name=name, folder=path, split=file)
+
+
+def upload_evaluation_set(*, name: str, archive: Path) -> EvaluationSet:
+    """Add an evaluation set from a ZIP archive of a data set. Where this raises, nothing is stored.
+
+    Raises:
+        InvalidInputError, TooLargeError, OutOfSpaceError: the archive, a table or an image is refused.
+        ConflictError: there is already a set, or an uploaded folder, of this name.
+    """
+    target = settings.EVALUATION_UPLOADS / name
+    if target.exists() or EvaluationSet.objects.filter(name=name).exists():
+        raise ConflictError(f"There is already a set or an uploaded folder named {name}: choose another name.")
+    folder = empty_upload_folder()
+    try:
+        unpack(archive, folder)
+        root = root_of(folder)
+        require_usable(engine.check_folder(root))
+        try:
+            root.rename(target)
+        except OSError as error:
+            if target.exists():
+                raise ConflictError(f"Another upload named {name} ended first: choose another name.") from error
+            raise
+        try:
+            return create_evaluation_set(name=name, folder=str(target))
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def switch_evaluation_set(*, name: str, is_active: bool) -> None:

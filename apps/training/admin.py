@@ -1,8 +1,7 @@
 """Console page of training runs; a script reloads the progress part every few seconds."""
 
-import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -29,6 +28,7 @@ class TrainingRunAdmin(OperatorAdmin):
     list_select_related = ("model_version",)
     fields = ("id", "name", "architecture", "nodes", "created", "actor", "folder", "used_settings")
     readonly_fields = fields
+    json_files: ClassVar = {"settings": lambda run: run.settings}
 
     @admin.display(description="State")
     def shown_state(self, run: TrainingRun) -> SafeString:
@@ -58,7 +58,7 @@ class TrainingRunAdmin(OperatorAdmin):
 
     @admin.display(description="Settings")
     def used_settings(self, run: TrainingRun) -> SafeString:
-        return format_html("<pre>{}</pre>", json.dumps(run.settings, indent=2))
+        return self.shown_json(run, "settings")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.live_view)

@@ -17,7 +17,7 @@ from apps.deployment.models import Activation, Deployment
 from apps.deployment.selectors import version_for
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob, Worker
 from apps.registry.models import ModelVersion
-from apps.reports.models import FindingReview, Report, ReportDraft
+from apps.reports.models import BlindStep, FindingReview, ReaderFinding, Report, ReportDraft
 from apps.studies.models import Instance, Patient, Series, Study
 from apps.tenants.models import ApiClient, Membership, Tenant
 from apps.tenants.scope import tenant_tx
@@ -109,6 +109,8 @@ def test_no_table_of_a_tenant_is_registered_but_the_queue() -> None:
         Report,
         ReportDraft,
         FindingReview,
+        ReaderFinding,
+        BlindStep,
     }
     tenants_data |= {AuditEvent, Membership, ApiClient, Report, ReportDraft}
     assert not tenants_data & set(admin.site._registry)

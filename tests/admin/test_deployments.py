@@ -11,8 +11,9 @@ from apps.audit.services import Actor
 from apps.deployment.models import Activation, ActivationRequest
 from apps.deployment.points import PointChoice
 from apps.deployment.selectors import thresholds_for, version_for
-from apps.deployment.services import set_points
+from apps.deployment.services import activate, set_points
 from apps.registry.models import ModelVersion
+from tests.registry.versions import registered
 
 SWITCH = {"reason": "Better.", "why_no_preview": "No study yet."}
 
@@ -109,3 +110,36 @@ def test_a_version_is_retired(operator: Client, pair: tuple[ModelVersion, ModelV
     assert retire not in shown
     activate_at = reverse("admin:registry_modelversion_activate", args=[second.pk])
     assert b"is retired" in operator.post(activate_at, {"reason": "Again."}).content
+
+
+def test_what_a_button_does_stands_above_it(
+    operator: Client, north: Any, south: Any, pair: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = pair
+    by_hand = PointChoice("manual", value=0.3, reason="As before.")
+    set_points(tenant=north.tenant, version=first, choices={"Mass": by_hand}, recent={}, by=Actor(name="test"))
+    activate(version=second, tenant=south.tenant, by=Actor(name="test"), reason="Portable films.", despite_gate=True)
+    third = registered(3)
+    for address, effects in (
+        (
+            reverse("admin:registry_modelversion_activate", args=[third.pk]),
+            [
+                ": North Hospital",
+                "chest-net:1",
+                "South",
+                "no preview of this switch yet",
+                "Floor: 1 of 2 passed",
+            ],
+        ),
+        (reverse("admin:deployment_challenger_start", args=[third.pk]), ["platform", "On trial now", "Floor: "]),
+        (reverse("admin:deployment_deployment_roll_back") + "?tenant=south", ["Portable films.", "chest-net:2"]),
+        (reverse("admin:deployment_deployment_roll_back") + "?tenant=north", ["0.300 (", "No change"]),
+        (reverse("admin:deployment_deployment_unpin", args=["south"]), ["chest-net:2", "After the change"]),
+    ):
+        page = operator.get(address).content.decode()
+        above = page[: page.index("The ledger keeps this reason permanently.")]
+        for effect in effects:
+            assert effect in above, (address, effect)
+    nothing = operator.get(reverse("admin:deployment_deployment_roll_back")).content.decode()
+    assert "There is no earlier version to roll back to." in nothing
+    assert "Candidate" in operator.get(reverse("admin:deployment_offer_add")).content.decode()

@@ -1,6 +1,7 @@
 """Evaluation sets, evaluation jobs and release gates in the console."""
 
 from pathlib import Path
+from typing import Any
 
 from django.test import Client
 from django.urls import reverse
@@ -13,19 +14,31 @@ from tests.evaluation import synthetic
 from tests.evaluation.films import write_layout
 
 
-def test_a_set_is_added_once_its_tables_are_read(operator: Client, tmp_path: Path) -> None:
+def test_a_folder_on_the_server_is_chosen(operator: Client, tmp_path: Path, settings: Any) -> None:
     add = reverse("admin:evaluation_evaluationset_add")
-    assert operator.get(add).status_code == 200
-    films = write_layout(tmp_path / "films", patients=6, test=2)
-    for wrong, message in (("films", b"give the absolute path"), (str(tmp_path), b"Data_Entry_2017")):
-        assert message in operator.post(add, {"name": "public", "folder": wrong}).content
+    settings.EVALUATION_FOLDERS, settings.EVALUATION_UPLOADS = tmp_path / "server", tmp_path / "uploaded"
+    empty = operator.get(add).content.decode()
+    assert f"There is no folder in {settings.EVALUATION_FOLDERS}" in empty
+    films = write_layout(settings.EVALUATION_FOLDERS / "films", patients=6, test=2)
+    (settings.EVALUATION_FOLDERS / "other").mkdir()
+    page = operator.get(add).content.decode()
+    assert "<td>films</td><td>NIH ChestX-ray14</td><td>4</td><td>2</td><td>4</td><td></td><td>Nothing</td>" in page
+    assert "this folder has no table of a known data set" in page
+    assert b"Select a valid choice" in operator.post(add, {"name": "public", "folder": str(films)}).content
     (films / "short.txt").write_text("nobody.png\n")
-    refused = operator.post(add, {"name": "public", "folder": str(films), "split": str(films / "short.txt")})
-    assert b"nobody.png" in refused.content
+    for split, message in (("short.txt", b"nobody.png"), ("../../x.txt", b"must be a file in the folder")):
+        refused = operator.post(add, {"name": "public", "folder": "films", "split": split})
+        assert message in refused.content
+    first = sorted((films / "images").glob("00000004*"))[0]
+    kept = first.read_bytes()
+    first.unlink()
+    assert f"line 10: {first.name} is not" in operator.post(add, {"name": "a", "folder": "films"}).content.decode()
+    first.write_bytes(kept)
     assert not EvaluationSet.objects.exists()
-    answer = operator.post(add, {"name": "public", "folder": str(films)}, follow=True)
+    answer = operator.post(add, {"name": "public", "folder": "films"}, follow=True)
     assert b"4 films of 2 patients" in answer.content
     made = EvaluationSet.objects.get()
+    assert made.folder == str(films)
     page = reverse("admin:evaluation_evaluationset_change", args=[made.pk])
     assert operator.post(page, {}).status_code == 302
     made.refresh_from_db()

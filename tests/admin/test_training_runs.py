@@ -45,7 +45,8 @@ def test_a_run_that_prepares_has_empty_curves_and_says_so(run: TrainingRun, look
     assert "Nothing has been trained yet" in page
     assert page.count("No values yet") == 2 * 6  # in the drawing and in its description
     assert "Preparing" in look("changelist")
-    assert "&quot;seed&quot;: 3" in page
+    assert '<th scope="row">seed</th><td>3</td>' in page
+    assert "&quot;seed&quot;" not in page
     assert "js/live.js" in page
 
 

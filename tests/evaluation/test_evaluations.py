@@ -167,6 +167,7 @@ def test_versions_are_compared_on_the_same_films(version: ModelVersion, films: P
     assert low <= second["difference"]["mean_auroc"] <= high
 
 
+@pytest.mark.long
 def test_an_architecture_is_trained_to_be_compared(
     version: ModelVersion, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_failed_training_says_why_and_leaves_no_version(db: None, films: Path,
     assert not ModelVersion.objects.exists()
 
 
+@pytest.mark.long
 def test_a_command_that_is_killed_or_stopped_continues_as_the_same_run(db: None, films: Path) -> None:
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in (QUICK | {"epochs": 60}).items()]
     command = [sys.executable, "manage.py", "train_model", f"--data={films}", *arguments]
@@ -136,6 +137,7 @@ def test_a_command_that_is_killed_or_stopped_continues_as_the_same_run(db: None,
     assert not ModelVersion.objects.exists()
 
 
+@pytest.mark.long
 def test_another_machines_chief_registers_the_version(
     db: None, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -14,11 +14,15 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.audit.services import actor_of
+from apps.core.errors import ConflictError
 from apps.core.html_tables import table
+from apps.deployment.admin.effects import points_table, rolled_back, served_table
 from apps.deployment.admin.release_checks import with_release_checks
 from apps.deployment.ledger.lost_points import lost_points, lost_points_warning
+from apps.deployment.ledger.rollback import rollback_description
 from apps.deployment.models import Activation, ActivationRequest, Deployment
-from apps.deployment.points import Point, describe_point
+from apps.deployment.release_gates import platform_version
+from apps.deployment.selectors import version_for
 from apps.deployment.services import approve, roll_back, unpin, withdraw_request
 from apps.tenants.models import PLATFORM, Tenant
 from apps.tenants.operator_admin import OperatorAdmin, ScopeFilter, reference, run_service
@@ -56,7 +60,7 @@ class ActivationForm(UnpinForm):
     why_no_preview = forms.CharField(
         required=False,
         label="Why without a preview",
-        help_text="Needed where no preview below is current: the ledger names the previews, or this reason.",
+        help_text="Needed where no preview above is current: the ledger names the previews, or this reason.",
     )
     field_order: Sequence[str] = ("tenant", "keeps_points", "despite_gate", "why_no_preview", "reason")
 
@@ -108,14 +112,18 @@ class DeploymentAdmin(OperatorAdmin):
         return deployment.for_tenant or PLATFORM.capitalize()
 
     @admin.display(description="Rollback")
-    def rollback(self, deployment: Deployment) -> SafeString:
+    def rollback(self, deployment: Deployment) -> SafeString | str:
         roll_back_at = reverse("admin:deployment_deployment_roll_back")
+        target = rollback_description(deployment.for_tenant_id, deployment.model_version)
+        query = f"?tenant={deployment.for_tenant.slug}" if deployment.for_tenant else ""
+        back = (
+            format_html('<a href="{}{}">{}</a>', roll_back_at, query, target) if target else "Nothing to roll back to"
+        )
         if deployment.for_tenant is None:
-            return format_html('<a href="{}">Roll back</a>', roll_back_at)
+            return back
         return format_html(
-            '<a href="{}?tenant={}">Roll back</a> · <a href="{}">Follow the platform again</a>',
-            roll_back_at,
-            deployment.for_tenant.slug,
+            '{} · <a href="{}">Follow the platform again</a>',
+            back,
             reverse("admin:deployment_deployment_unpin", args=[deployment.for_tenant.slug]),
         )
 
@@ -130,22 +138,32 @@ class DeploymentAdmin(OperatorAdmin):
     def roll_back_view(self, request: HttpRequest) -> HttpResponseBase:
         slug = request.GET.get("tenant")
         tenant = get_object_or_404(Tenant, slug=slug) if slug else None
+        own_first = Deployment.objects.filter(Q(for_tenant=tenant) | Q(for_tenant=None)).order_by("for_tenant")
+        deployment = own_first.select_related("model_version").first()
+        serving = deployment.model_version if deployment else None
+        try:
+            explanation, effect = rolled_back(tenant, serving)
+        except ConflictError as error:
+            explanation, effect = error.detail, SafeString()
         return self._act(
             request,
             roll_back,
             tenant,
             title=f"Roll back: {tenant or PLATFORM}",
-            explanation="Undoes the last activation or change of operating points: the former state returns.",
+            explanation=explanation,
+            effect=effect,
             submit="Roll back",
         )
 
     def unpin_view(self, request: HttpRequest, slug: str) -> HttpResponseBase:
+        tenant, after = get_object_or_404(Tenant, slug=slug), platform_version()
         return self._act(
             request,
             unpin,
-            get_object_or_404(Tenant, slug=slug),
-            title=f"{slug}: follow the platform again",
+            tenant,
+            title=f"{tenant}: follow the platform again",
             explanation="The platform's version reads for this tenant as soon as a worker has loaded it.",
+            effect=served_table([(tenant, version_for(tenant.pk), after)]),
             form_class=UnpinForm,
             submit="Follow the platform",
         )
@@ -174,7 +192,7 @@ class ActivationAdmin(OperatorAdmin):
     fields = (
         "number", "at", "scope", "act", "percent", "label", "from_version", "to_version", "by", "actor", "second",
         "reason", "change_plan", "recalibration", "recalibration_before", "seen", "overridden", "missing_points",
-        "thresholds", "chosen",
+        "own_points", "chosen",
     )  # fmt: skip
     readonly_fields = fields
     list_select_related = ("from_version", "to_version", "for_tenant", "by")
@@ -206,21 +224,16 @@ class ActivationAdmin(OperatorAdmin):
     def missing_points(self, activation: Activation) -> str:
         return ", ".join(lost_points(activation)) or "–"
 
+    @admin.display(description="The version's own thresholds")
+    def own_points(self, activation: Activation) -> SafeString | str:
+        points = activation.thresholds.items()
+        rows = [(label, f"{point['value']:.3f}" if point else "none") for label, point in points]
+        return table(("Finding", "Positive from"), rows) if rows else "–"
+
     @admin.display(description="What tenants chose")
     def chosen(self, activation: Activation) -> SafeString | str:
-        before, after = activation.points_before, activation.points_after
-        names = {str(tenant.pk): tenant.name for tenant in Tenant.objects.filter(pk__in={*before, *after})}
-        rows = [
-            (
-                names[key],
-                label,
-                describe_point(_point(before, key, label), activation.from_version, label),
-                describe_point(_point(after, key, label), activation.to_version, label),
-            )
-            for key in sorted({*before, *after}, key=lambda key: names[key])
-            for label in sorted({*before.get(key, {}), *after.get(key, {})})
-        ]
-        return table(("For", "Finding", "Before", "After"), rows) if rows else "Nothing."
+        before = (activation.from_version, activation.points_before)
+        return points_table(before, (activation.to_version, activation.points_after)) or "Nothing."
 
 
 @admin.register(ActivationRequest)
@@ -286,7 +299,8 @@ class ActivationRequestAdmin(OperatorAdmin):
             form=form,
             submit="Put into service" if waiting.percent is None else "Start the canary",
         )
-        return with_release_checks(page, waiting.to_version, serving=waiting.from_version)
+        served = served_table([(waiting.for_tenant, waiting.from_version, waiting.to_version)])
+        return with_release_checks(page, request, waiting.to_version, serving=waiting.from_version, served=served)
 
     def withdraw_view(self, request: HttpRequest, request_id: UUID) -> HttpResponseBase:
         waiting = get_object_or_404(ActivationRequest, pk=request_id)
@@ -308,8 +322,3 @@ def _explanation(waiting: ActivationRequest) -> str:
 
 def _share(percent: int | None) -> str:
     return "" if percent is None else f" ({percent} %)"
-
-
-def _point(chosen: dict[str, Any], tenant_id: str, label: str) -> Point | None:
-    point = chosen.get(tenant_id, {}).get(label)
-    return Point(**point) if point else None

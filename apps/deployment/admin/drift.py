@@ -30,14 +30,18 @@ class DriftWeekAdmin(ShowsTenants):
     list_filter = (AlarmFilter, ("for_tenant", ScopeFilter))
     list_select_related = ("for_tenant", "model_version")
     fields = (
-        "week", "for_tenant", "model_version", "read", "refused", "views", "reference", "outside", "charts", "compared",
-        "at",
+        "week", "for_tenant", "model_version", "read", "refused", "view_positions", "reference", "outside", "charts",
+        "compared", "at",
     )  # fmt: skip
     readonly_fields = fields
 
     @admin.display(description="Alarms")
     def alarm_count(self, week: DriftWeek) -> int:
         return len(week.alarms)
+
+    @admin.display(description="Films by view position")
+    def view_positions(self, week: DriftWeek) -> str:
+        return ", ".join(f"{view or 'not given'} {films}" for view, films in week.views.items()) or "–"
 
     @admin.display(description="Outside the control limits")
     def outside(self, week: DriftWeek) -> str:

@@ -5,14 +5,19 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import ForeignKey
 from django.forms import ModelChoiceField, ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 
 from apps.audit.services import actor_of
+from apps.core.html_tables import table
 from apps.deployment.models import Offer
+from apps.deployment.selectors import version_state, with_state
 from apps.deployment.services import offer, withdraw_offer
 from apps.registry.models import ModelVersion
 from apps.tenants.models import PLATFORM
 from apps.tenants.operator_admin import OperatorAdmin
+
+MOST_VERSIONS = 20
 
 
 @admin.register(Offer)
@@ -30,6 +35,12 @@ class OfferAdmin(OperatorAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_add_permission(request)
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["offerable"] = _offerable()
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
     ) -> "ModelChoiceField[Any] | None":
@@ -44,3 +55,13 @@ class OfferAdmin(OperatorAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Offer) -> None:
         withdraw_offer(version=obj.model_version, tenant=obj.for_tenant)
+
+
+def _offerable() -> SafeString | str:
+    """The newest versions that can be offered: their state, and who may name them already."""
+    versions = with_state(ModelVersion.objects.filter(retired=None)).order_by("-registered")[:MOST_VERSIONS]
+    rows = []
+    for version in versions:
+        offers = Offer.objects.filter(model_version=version).select_related("for_tenant")
+        rows.append((version, version_state(version), ", ".join(str(each.for_tenant or PLATFORM) for each in offers)))
+    return table(("Version", "State", "Offered to"), rows) if rows else "There is no version yet."

@@ -81,7 +81,11 @@ def _others(version: ModelVersion) -> Any:
 
 def preview_form(version: ModelVersion, data: Any = None) -> PreviewForm | None:
     """None where there is nothing to compare: the version is retired, or serves every tenant already."""
-    return PreviewForm(version, data) if version.retired is None and _others(version).exists() else None
+    return PreviewForm(version, data) if can_be_previewed(version) else None
+
+
+def can_be_previewed(version: ModelVersion) -> bool:
+    return version.retired is None and _others(version).exists()
 
 
 def tenants_previewed(version: ModelVersion) -> set[UUID]:
@@ -96,14 +100,27 @@ def render_previews(version: ModelVersion) -> str:
     latest = list(previews.order_by("for_tenant", "-id").distinct("for_tenant"))
     jobs = PreviewJob.objects.filter(model_version=version).select_related("for_tenant")
     latest_jobs = list(jobs.order_by("for_tenant", "-id").distinct("for_tenant"))
+    shown = {each.for_tenant_id for each in latest} | {each.for_tenant_id for each in latest_jobs}
+    missing = _others(version).exclude(pk__in=shown) if version.retired is None else ()
     return render_to_string(
         _LIVE,
         {
             "jobs": _without_preview(latest_jobs, latest),
             "is_open": any(job.state in OPEN_STATES for job in latest_jobs),
-            "previews": [(each, changes_table(each), is_current_preview(each)) for each in latest],
+            "previews": [(each, _totals(each), changes_table(each), is_current_preview(each)) for each in latest],
+            "missing": missing,
         },
     )
+
+
+def _totals(preview: SwitchPreview) -> dict[str, int]:
+    """Flags that appear and disappear, over all findings."""
+    entries = preview.report["labels"].values()
+    return {
+        "on": sum(each["turned_on"] for each in entries),
+        "off": sum(each["turned_off"] for each in entries),
+        "refused": preview.report["refused"],
+    }
 
 
 def _without_preview(jobs: Iterable[PreviewJob], latest: Iterable[SwitchPreview]) -> list[PreviewJob]:

@@ -1,7 +1,7 @@
 """Console pages of model versions. A version is immutable; operators evaluate, activate and retire it here."""
 
-import json
 from collections.abc import Iterable
+from typing import ClassVar
 from uuid import UUID
 
 from django import forms
@@ -16,12 +16,14 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.audit.operator_access import record_operator_access
 from apps.audit.services import actor_of
-from apps.core.html_tables import figure, table
+from apps.core.html_tables import figure, outline, table
 from apps.deployment.admin.activations import ActivationForm, ReasonForm, decision_arguments, redirect_after_change
+from apps.deployment.admin.effects import changes_everywhere, served_table
 from apps.deployment.admin.previews import PreviewForm, preview_form, render_previews, tenants_previewed
 from apps.deployment.admin.release_checks import floor_table, release_gates_table, with_release_checks
 from apps.deployment.card.sections import card_sections, render_card_pdf
-from apps.deployment.release_gates import platform_version
+from apps.deployment.floor import floor_checks
+from apps.deployment.release_gates import platform_version, release_gates_of
 from apps.deployment.selectors import version_state, with_state
 from apps.deployment.services import activate_or_request, request_evaluations, request_preview, retire
 from apps.evaluation.admin.sets import jobs_table
@@ -29,15 +31,18 @@ from apps.evaluation.models import EvaluationSet
 from apps.registry.models import ModelVersion
 from apps.tenants.operator_admin import OperatorAdmin, download_pdf, run_service
 
+_NO_SET = "There is no active evaluation set: add one first."
+
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(OperatorAdmin):
     list_display = ("__str__", "state", "architecture", "mean_auroc", "short_sha256", "registered")
     fields = (
         "__str__", "state", "training", "measured", "floor", "gates", "jobs", "architecture", "sha256", "device_uid",
-        "registered", "input_space", "operating_points", "figures", "data", "card",
+        "registered", "input_space", "operating_points", "figures", "data", "card", "manifest_file",
     )  # fmt: skip
     readonly_fields = fields
+    json_files: ClassVar = {"manifest": lambda version: {**version.manifest, "data": version.data}}
     # The state of each version takes several queries: its release gates compare it on every set.
     list_per_page = 25
 
@@ -60,11 +65,11 @@ class ModelVersionAdmin(OperatorAdmin):
 
     @admin.display(description="Floor")
     def floor(self, version: ModelVersion) -> SafeString:
-        return floor_table(version, platform_version())
+        return floor_table(floor_checks(version, platform_version()))
 
     @admin.display(description="Release gates")
     def gates(self, version: ModelVersion) -> SafeString | str:
-        return release_gates_table(version)
+        return release_gates_table(release_gates_of(version))
 
     @admin.display(description="Evaluation jobs")
     def jobs(self, version: ModelVersion) -> SafeString | str:
@@ -113,8 +118,13 @@ class ModelVersionAdmin(OperatorAdmin):
         return table(("Finding", *(name.capitalize() for name in parts)), rows)
 
     @admin.display(description="Data")
-    def data(self, version: ModelVersion) -> SafeString:
-        return format_html("<pre>{}</pre>", json.dumps(version.data, indent=2))
+    def data(self, version: ModelVersion) -> SafeString | str:
+        return outline(version.data)
+
+    @admin.display(description="Manifest")
+    def manifest_file(self, version: ModelVersion) -> SafeString:
+        address = reverse("admin:registry_modelversion_manifest_json", args=[version.pk])
+        return format_html('<a href="{}" download>Download as JSON</a>', address)
 
     @admin.display(description="Model card")
     def card(self, version: ModelVersion) -> SafeString:
@@ -167,16 +177,17 @@ class ModelVersionAdmin(OperatorAdmin):
     def _activation_page(
         self, request: HttpRequest, version: ModelVersion, form: ActivationForm, request_form: PreviewForm | None
     ) -> TemplateResponse:
-        record_operator_access(request, tenants_previewed(version), object_id=version.pk)
         page = self.page(
             request,
             title=f"Put {version} into service",
-            explanation="Operating points included. Each worker keeps its version until it has loaded this one.",
+            explanation="Operating points included. Each worker keeps its version until it has loaded this one. "
+            "The form at the end asks for whom.",
             back_to=reverse("admin:registry_modelversion_change", args=[version.pk]),
             form=form,
             submit="Put into service",
         )
-        return with_release_checks(page, version, request_form, serving=platform_version())
+        served = served_table(changes_everywhere(version), "If it is chosen below")
+        return with_release_checks(page, request, version, request_form, serving=platform_version(), served=served)
 
     def card_view(self, request: HttpRequest, version_id: UUID) -> HttpResponseBase:
         version = get_object_or_404(ModelVersion, pk=version_id)
@@ -240,7 +251,7 @@ def evaluate_view(page: OperatorAdmin, request: HttpRequest, version_id: UUID) -
     return page.page(
         request,
         title=f"Evaluate {version} on all sets",
-        explanation=names or "There is no active evaluation set: add one first.",
+        explanation=f"A jobs worker measures it on each active set: {names}." if names else _NO_SET,
         back_to=back_to,
         form=forms.Form() if names else None,
         submit="Evaluate",

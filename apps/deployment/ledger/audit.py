@@ -32,12 +32,12 @@ def record_entry(entry: Activation) -> None:
     if entry.undoes is not None and entry.undoes.act == Act.POINTS:
         action = Action.POINTS_CHANGED
     by = Actor(name=entry.actor, user_id=entry.by_id)
-    for tenant_id in _concerned(entry):
+    for tenant_id in concerned_tenants(entry):
         with inside_tenant(tenant_id):
             record(action=action, by=by, object_id=entry.pk)
 
 
-def _concerned(entry: Activation) -> list[UUID]:
+def concerned_tenants(entry: Activation) -> list[UUID]:
     """The entry's own tenant, or every tenant that follows the platform."""
     if entry.for_tenant_id is not None:
         return [entry.for_tenant_id]

@@ -51,6 +51,21 @@ def rollback_target(tenant_id: UUID | None, serving: ModelVersion | None) -> Act
     )
 
 
+def rollback_description(tenant_id: UUID | None, serving: ModelVersion | None) -> str:
+    """What a rollback would bring back, in words; empty where there is nothing to roll back to."""
+    try:
+        return describe_rollback(rollback_target(tenant_id, serving))
+    except ConflictError:
+        return ""
+
+
+def describe_rollback(entry: Activation) -> str:
+    """What the rollback that undoes this ledger entry would bring back, in words."""
+    if entry.act == Activation.Act.POINTS:
+        return f"Back to the operating points before ledger entry {entry.number}"
+    return f"Back to {entry.from_version}"
+
+
 def former_version(tenant_id: UUID | None, version_id: UUID) -> ModelVersion | None:
     """The version that read in a scope before this one; None where there was none, or rollbacks took it back.
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.identifiers import uuid7
 from apps.registry.models import ModelVersion
@@ -51,12 +52,12 @@ class OperatingPoint(models.Model):
     """
 
     class Strategy(models.TextChoices):
-        YOUDEN = "youden", "Largest sensitivity + specificity"
-        SENSITIVITY = "sensitivity", "Fixed sensitivity"
-        SPECIFICITY = "specificity", "Fixed specificity"
-        ALERT_RATE = "alert_rate", "Fixed share of studies flagged"
-        ALARM_BUDGET = "alarm_budget", "Fixed share of normal films flagged by any finding"
-        MANUAL = "manual", "Set by hand"
+        YOUDEN = "youden", _("Largest sensitivity + specificity")
+        SENSITIVITY = "sensitivity", _("Fixed sensitivity")
+        SPECIFICITY = "specificity", _("Fixed specificity")
+        ALERT_RATE = "alert_rate", _("Fixed share of studies flagged")
+        ALARM_BUDGET = "alarm_budget", _("Fixed share of normal films flagged by any finding")
+        MANUAL = "manual", _("Set by hand")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     for_tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", db_index=False)
@@ -205,17 +206,17 @@ class Activation(models.Model):
     """
 
     class Act(models.TextChoices):
-        ACTIVATED = "activated", "Put into service"
-        ROLLED_BACK = "rolled-back", "Rolled back"
-        UNPINNED = "unpinned", "Back to the platform's version"
-        POINTS = "points", "Operating points changed"
-        RETIRED = "retired", "Retired"
-        SHADOW = "shadow", "Shadow started"
-        CANARY = "canary", "Canary started or changed"
-        CHALLENGE_ENDED = "challenge-ended", "Challenger ended"
-        RECALIBRATED = "recalibrated", "Probabilities recalibrated"
-        AI_STOPPED = "ai-stopped", "AI stopped"
-        AI_STARTED = "ai-started", "AI started again"
+        ACTIVATED = "activated", _("Put into service")
+        ROLLED_BACK = "rolled-back", _("Rolled back")
+        UNPINNED = "unpinned", _("Back to the platform's version")
+        POINTS = "points", _("Operating points changed")
+        RETIRED = "retired", _("Retired")
+        SHADOW = "shadow", _("Shadow started")
+        CANARY = "canary", _("Canary started or changed")
+        CHALLENGE_ENDED = "challenge-ended", _("Challenger ended")
+        RECALIBRATED = "recalibrated", _("Probabilities recalibrated")
+        AI_STOPPED = "ai-stopped", _("AI stopped")
+        AI_STARTED = "ai-started", _("AI started again")
 
     # Entries that change neither the version in service nor its operating points.
     TRIALS: ClassVar = (Act.SHADOW, Act.CANARY, Act.CHALLENGE_ENDED)

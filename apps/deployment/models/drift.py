@@ -3,7 +3,11 @@
 from typing import Any, ClassVar
 
 from django.db import models
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from apps.core.finding_names import finding_name
 from apps.core.identifiers import uuid7
 from apps.registry.models import ModelVersion
 from apps.tenants.models import Tenant
@@ -13,9 +17,9 @@ class DriftReference(models.Model):
     """The outputs that later weeks of a version are compared with; written once, and the newest one counts."""
 
     class Source(models.TextChoices):
-        HELD_OUT = "held-out", "Films held out of the version's training"
-        FIRST_WEEKS = "first-weeks", "First weeks at this hospital"
-        ACCEPTED = "accepted", "Weeks that an administrator accepted"
+        HELD_OUT = "held-out", gettext_lazy("Films held out of the version's training")
+        FIRST_WEEKS = "first-weeks", gettext_lazy("First weeks at this hospital")
+        ACCEPTED = "accepted", gettext_lazy("Weeks that an administrator accepted")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     for_tenant = models.ForeignKey(
@@ -35,8 +39,11 @@ class DriftReference(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        weeks = f", {self.first_week} to {self.last_week}" if self.first_week else ""
-        return f"{self.get_source_display()}{weeks}: {self.films} films"
+        values = {"source": self.get_source_display(), "films": self.films}
+        if self.first_week is None or self.last_week is None:
+            return _("%(source)s: %(films)d films") % values
+        values |= {"first": date_format(self.first_week), "last": date_format(self.last_week)}
+        return _("%(source)s, %(first)s to %(last)s: %(films)d films") % values
 
 
 class DriftWeek(models.Model):
@@ -88,10 +95,14 @@ class DriftWeek(models.Model):
 
 def describe_alarm(figure: dict[str, Any]) -> str:
     """A figure outside the control limits, as text."""
-    names = {
-        "probability": f"{figure['label'].replace('_', ' ')}: mean probability",
-        "flagged": f"{figure['label'].replace('_', ' ')}: share flagged",
-        "refused": "Share of films refused",
-        "AP view": "Share of AP films",
+    texts = {
+        "probability": _("%(finding)s: mean probability %(value)s, expected %(expected)s"),
+        "flagged": _("%(finding)s: share flagged %(value)s, expected %(expected)s"),
+        "refused": _("Share of films refused %(value)s, expected %(expected)s"),
+        "AP view": _("Share of AP films %(value)s, expected %(expected)s"),
     }
-    return f"{names[figure['what']]} {figure['value']:.3f}, expected {figure['expected']:.3f}"
+    return texts[figure["what"]] % {
+        "finding": finding_name(figure["label"]),
+        "value": number_format(round(figure["value"], 3), 3),
+        "expected": number_format(round(figure["expected"], 3), 3),
+    }

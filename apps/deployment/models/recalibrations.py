@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.identifiers import uuid7
 from apps.registry import engine
@@ -22,9 +23,9 @@ class Recalibration(models.Model):
     """
 
     class Method(models.TextChoices):
-        PREVALENCE = "prevalence", "Declared prevalence"
-        VERDICTS = "verdicts", "Readers' verdicts"
-        OWN = "own", "The version's own probabilities"
+        PREVALENCE = "prevalence", _("Declared prevalence")
+        VERDICTS = "verdicts", _("Readers' verdicts")
+        OWN = "own", _("The version's own probabilities")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     number = models.PositiveIntegerField(help_text="Counted for each tenant and version.")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from django.utils.translation import gettext as _
+
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
@@ -37,7 +39,10 @@ def set_points(
     """
     with locked_scope(tenant) as scope:
         if scope.serving != version:
-            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} now, not {version}: look again.")
+            raise ConflictError(
+                _("%(value)s serves %(tenant)s now, not %(version)s: look again.")
+                % {"value": scope.serving or "No version", "tenant": tenant, "version": version}
+            )
         curves = operating_curves(version)
         before = chosen_points(version, [tenant.pk])
         after = dict(before[tenant.pk])
@@ -47,7 +52,7 @@ def set_points(
             else:
                 after[label] = resolve_choice(version, label, choice, curves.get(label), recent.get(label, ()))
         if after == before[tenant.pk]:
-            raise ConflictError("Nothing would change: these operating points are in force already.", "unchanged")
+            raise ConflictError(_("Nothing would change: these operating points are in force already."), "unchanged")
         store_points(version, tenant.pk, after, by)
         decision = Decision(by, reason)
         entry = append_entry(

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError
@@ -61,14 +62,17 @@ def apply_recalibration(*, recalibration: Recalibration, by: Actor, reason: str)
     tenant, version = recalibration.for_tenant, recalibration.model_version
     with locked_scope(tenant) as scope:
         if scope.serving != version:
-            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} now, not {version}: preview again.")
+            raise ConflictError(
+                _("%(serving)s serves %(tenant)s now, not %(version)s: preview again.")
+                % {"serving": scope.serving or _("No version"), "tenant": tenant, "version": version}
+            )
         before = recalibration_for(version, tenant.pk)
         if before == recalibration:
-            raise ConflictError("This recalibration is in force already.", "unchanged")
+            raise ConflictError(_("This recalibration is in force already."), "unchanged")
         if recalibration.replaces != before:
             raise ConflictError(
-                f"{before or 'The version as it is'} is in force now, and the preview compared with something else: "
-                "preview it again.",
+                _("%(recalibration)s is in force now, and the preview compared with something else: preview it again.")
+                % {"recalibration": before or _("The version as it is")},
                 "preview-outdated",
             )
         return _put_into_force(tenant, version, before, recalibration, Decision(by, reason))
@@ -82,11 +86,17 @@ def undo_recalibration(*, tenant: Tenant, version: ModelVersion, by: Actor, reas
     """
     with locked_scope(tenant) as scope:
         if scope.serving != version:
-            raise ConflictError(f"{scope.serving or 'No version'} serves {tenant} now, not {version}: look again.")
+            raise ConflictError(
+                _("%(serving)s serves %(tenant)s now, not %(version)s: look again.")
+                % {"serving": scope.serving or _("No version"), "tenant": tenant, "version": version}
+            )
         entries = Activation.objects.filter(act=Activation.Act.RECALIBRATED, for_tenant=tenant, to_version=version)
         last = entries.select_related("recalibration_before").first()
         if last is None:
-            raise ConflictError(f"No recalibration of {version} was ever in force for {tenant}.")
+            raise ConflictError(
+                _("No recalibration of %(version)s was ever in force for %(tenant)s.")
+                % {"version": version, "tenant": tenant}
+            )
         before = recalibration_for(version, tenant.pk)
         return _put_into_force(tenant, version, before, last.recalibration_before, Decision(by, reason), undoes=last)
 

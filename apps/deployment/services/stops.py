@@ -3,6 +3,8 @@
 A stop is no rollback: the version and the operating points stay, and studies are stored, listed and reported as ever.
 """
 
+from django.utils.translation import gettext as _
+
 from apps.audit.services import Actor
 from apps.core.errors import ConflictError, InvalidInputError
 from apps.deployment.ledger.entries import Decision, append_entry, locked_scope
@@ -22,14 +24,19 @@ def stop_ai(*, tenant: Tenant, by: Actor, reason: str, label: str = "") -> Activ
         ConflictError: no version is in service there, or it is stopped already.
     """
     if not reason.strip():
-        raise InvalidInputError("Say why the AI is stopped.", "reason-missing")
+        raise InvalidInputError(_("Say why the AI is stopped."), "reason-missing")
     with locked_scope(tenant) as scope:
         version = _require(scope.serving, tenant)
         if label and label not in version.manifest["labels"]:
-            raise InvalidInputError(f"{version} has no finding {label!r}.", "label-unknown")
+            raise InvalidInputError(
+                _("%(version)s has no finding %(label)s.") % {"version": version, "label": repr(label)}, "label-unknown"
+            )
         stop = {"actor": by.name, "reason": reason}
         if not AiStop.objects.get_or_create(for_tenant=tenant, label=label, defaults=stop)[1]:
-            raise ConflictError(f"{_named(label)} is stopped already for {tenant}.", "unchanged")
+            raise ConflictError(
+                _("%(named)s is stopped already for %(tenant)s.") % {"named": _named(label), "tenant": tenant},
+                "unchanged",
+            )
         decision = Decision(by, reason)
         return append_entry(Activation.Act.AI_STOPPED, tenant, version, version, decision, label=label)
 
@@ -43,14 +50,16 @@ def start_ai(*, tenant: Tenant, by: Actor, reason: str = "", label: str = "") ->
     with locked_scope(tenant) as scope:
         version = _require(scope.serving, tenant)
         if not AiStop.objects.filter(for_tenant=tenant, label=label).delete()[0]:
-            raise ConflictError(f"{_named(label)} is not stopped for {tenant}.", "unchanged")
+            raise ConflictError(
+                _("%(named)s is not stopped for %(tenant)s.") % {"named": _named(label), "tenant": tenant}, "unchanged"
+            )
         decision = Decision(by, reason)
         return append_entry(Activation.Act.AI_STARTED, tenant, version, version, decision, label=label)
 
 
 def _require(version: ModelVersion | None, tenant: Tenant) -> ModelVersion:
     if version is None:
-        raise ConflictError(f"No version is in service for {tenant}.", "no-model-in-service")
+        raise ConflictError(_("No version is in service for %(tenant)s.") % {"tenant": tenant}, "no-model-in-service")
     return version
 
 

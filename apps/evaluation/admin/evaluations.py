@@ -1,6 +1,6 @@
 """Console page of an evaluation, with the same content as a PDF."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 
 from apps.core.html_tables import figure
-from apps.evaluation.execution import render_evaluation_pdf
+from apps.evaluation.execution import evaluation_json, render_evaluation_pdf
 from apps.evaluation.models import Evaluation
 from apps.evaluation.sections import evaluation_sections
 from apps.tenants.operator_admin import OperatorAdmin, download_pdf
@@ -21,6 +21,7 @@ class EvaluationAdmin(OperatorAdmin):
     list_select_related = ("model_version",)
     fields = ("model_version", "split_id", "split_sha256", "n", "patients", "mean", "actor", "at")
     readonly_fields = fields
+    json_files: ClassVar = {"evaluation": evaluation_json}
 
     @admin.display(description="Mean AUROC (95 % CI)")
     def mean(self, evaluation: Evaluation) -> str:
