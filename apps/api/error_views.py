@@ -8,7 +8,7 @@ from django.views import defaults
 
 from apps.core.problems import problem_response
 
-_FOR_MACHINES = ("/api/", "/dicom-web/", "/healthz", "/readyz", "/metrics")
+_FOR_MACHINES = ("/api/", "/dicom-web/", "/fhir/", "/healthz", "/readyz", "/metrics")
 
 
 def _is_for_machines(request: HttpRequest) -> bool:

@@ -27,11 +27,17 @@ _COMMON_ERRORS = {
     "403": "The API key lacks the scope that this path needs.",
     "503": "A part of the service did not answer; try again after `Retry-After` seconds.",
 }
-_WITH_A_BODY = {
+_WITH_JSON = {
+    "400": "A member is missing, unknown or not valid.",
+    "409": "What is there already stands against it; the detail says what.",
+    "415": "The body is not `application/json`.",
+}
+_WITH_IMAGES = {
     "404": "There is no model version of that name.",
-    "409": "The hospital's AI is stopped.",
+    "409": "The hospital's AI is stopped, or the first request with this `Idempotency-Key` is still being answered.",
     "413": "The body is too large, or has too many images.",
     "415": "The body has a type or an encoding that this path does not accept.",
+    "422": "The `Idempotency-Key` came with another request before.",
     "429": "You have too many concurrent requests; try again after `Retry-After` seconds.",
 }
 _BAD_PARAMETERS = "A parameter is unknown or out of range."
@@ -72,7 +78,7 @@ class ApiSchema(AutoSchema):
         if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
             meanings["400"] = _BAD_PARAMETERS
         if "requestBody" in operation:
-            meanings |= _WITH_A_BODY
+            meanings |= _WITH_JSON if "application/json" in operation["requestBody"]["content"] else _WITH_IMAGES
         if "{" in path:
             meanings["404"] = _NOT_FOUND
         if "{study_instance_uid}" in path:

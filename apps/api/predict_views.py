@@ -1,20 +1,21 @@
-"""The view ``POST /predict``: reads images synchronously, within a time limit, and stores nothing."""
+"""The view ``POST /predict``: reads images synchronously, within a time limit, and stores no image."""
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
 from django.utils.datastructures import MultiValueDict
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from apps.api.base import ApiView
 from apps.api.filters import read_query
+from apps.api.idempotency import HEADER, answer_once
 from apps.api.predict_bodies import FILES, FORM, NPY, content_type_of, receive_files, receive_tensor
 from apps.api.serializers import PredictionSerializer, PredictQuerySerializer
 from apps.audit.models import AuditEvent
@@ -35,6 +36,14 @@ from apps.tenants.scope import tenant_tx
 
 # A small number, because the portal's pages use the same decoder processes.
 DECODED_AHEAD = 4
+_KEY = OpenApiParameter(
+    HEADER,
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="A new key for each request, such as a UUID. For 24 hours the same request with the same key gets the "
+    "same answer, also after the version in service has changed; another request with it is refused with 422. The "
+    "answer is kept for that time, the images are not. Without a key nothing is kept.",
+)
 _FORM_SCHEMA = {
     "type": "object",
     "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
@@ -53,8 +62,9 @@ The answer has one entry for each image, in their order. An image that the input
 result, if at least one other image can be read. If no image can be read, the answer is a problem document with the
 reason for the first image.
 
-Only one audit event is stored: the caller, the number of images and the version. Too many concurrent requests are
-answered with 429 (of your hospital) or 503 (of all hospitals) and `Retry-After`; so is a version that is being loaded.
+Only one audit event is stored: the caller, the number of images and the version; with an `Idempotency-Key` also the
+answer, for 24 hours. Too many concurrent requests are answered with 429 (of your hospital) or 503 (of all hospitals)
+and `Retry-After`; so is a version that is being loaded.
 """
 
 
@@ -73,35 +83,58 @@ class PredictView(ApiView):
         operation_id="predict",
         summary="Read images at once; nothing is stored",
         description=_DESCRIPTION,
-        parameters=[PredictQuerySerializer],
+        parameters=[PredictQuerySerializer, _KEY],
         request={**dict.fromkeys((*FILES, NPY), OpenApiTypes.BINARY), FORM: _FORM_SCHEMA},
         responses={200: PredictionSerializer(many=True)},
         tags=["Predict"],
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         raw: Any = request._request
         query = read_query(request.query_params, PredictQuerySerializer)
         content_type = content_type_of(raw)
         with predict_limits().pending(raw.tenant.id):
             requested = requested_version(query.get("model_version"), raw.tenant.id)
             if content_type == NPY:
-                readings, loaded = _read_tensor(receive_tensor(raw), requested, query["heatmaps"])
-            else:
-                with open_spool(announced_length(raw) or 0, durable=False) as spool:
-                    files = receive_files(raw, content_type, spool)
-                    readings, loaded = _read_files(files, requested, query["heatmaps"])
-            entries = _entries(readings, loaded, raw.tenant.id, query["heatmaps"])
-        with tenant_tx(raw.tenant.id):
-            record(
-                action=AuditEvent.Action.IMAGES_PREDICTED,
-                by=actor_of(raw),
-                object_id=loaded.version.pk,
-                amount=len(readings),
-            )
-        return Response(entries)
+                data = receive_tensor(raw)
+                return answer_once(
+                    raw,
+                    lambda: _fingerprint(raw, content_type, [("", data)]),
+                    lambda: _answer(raw, _read_tensor(data, requested, query["heatmaps"]), query["heatmaps"]),
+                )
+            with open_spool(announced_length(raw) or 0, durable=False) as spool:
+                files = receive_files(raw, content_type, spool)
+                return answer_once(
+                    raw,
+                    lambda: _fingerprint(raw, content_type, ((each.name, each.path.read_bytes()) for each in files)),
+                    lambda: _answer(raw, _read_files(files, requested, query["heatmaps"]), query["heatmaps"]),
+                )
+
+
+def _fingerprint(request: Any, content_type: str, contents: Iterable[tuple[str | None, bytes]]) -> str:
+    """What a request asks for. The bytes of a form differ each time it is sent, its files do not."""
+    digest = hashlib.sha256()
+    for part in (request.path, request.META.get("QUERY_STRING", ""), content_type):
+        digest.update(f"{part}\n".encode())
+    for name, content in contents:
+        digest.update(f"{name or ''}\n{hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 _Readings = tuple[Sequence[ImageReading], LoadedVersion]
+
+
+def _answer(request: Any, readings: _Readings, heatmaps: bool) -> list[dict[str, Any]]:
+    """The entries of the answer, after the audit trail has recorded that there is one."""
+    read, loaded = readings
+    entries = _entries(read, loaded, request.tenant.id, heatmaps)
+    with tenant_tx(request.tenant.id):
+        record(
+            action=AuditEvent.Action.IMAGES_PREDICTED,
+            by=actor_of(request),
+            object_id=loaded.version.pk,
+            amount=len(read),
+        )
+    return entries
 
 
 def _read_tensor(data: bytes, requested: RequestedVersion, heatmaps: bool) -> _Readings:

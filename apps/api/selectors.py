@@ -1,8 +1,10 @@
 """The results of studies for the API: status, findings, patient, and the URLs of reports and heatmaps."""
 
 import datetime
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,11 +13,14 @@ from django.urls import reverse
 from apps.core.work_queue import JobState
 from apps.deployment.stops import AI_STOPPED
 from apps.inference.calls import AbnormalCall, localisation_text
-from apps.inference.models import InferenceJob
-from apps.inference.selectors import RECEIVED
+from apps.inference.models import Finding, InferenceJob
+from apps.inference.selectors import RECEIVED, latest_jobs
 from apps.inference.warnings import CodedWarning, warnings_of
 from apps.reports.status import ReportState, report_states
 from apps.studies.models import Study
+from apps.studies.selectors import modalities_of
+
+_ANY_LABEL = "LABEL"
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class StudyResult:
     demographics_conflict: bool
     accession_number: str
     study_date: datetime.date | None
+    modalities: list[str]
     read_instance_uid: str | None = None
     reason: str | None = None
     reason_code: str | None = None
@@ -72,9 +78,25 @@ class StudyResult:
 def study_results(studies: Sequence[Study]) -> list[StudyResult]:
     """The results of several studies, in their order, with a fixed number of queries."""
     ids = [study.pk for study in studies]
-    jobs = _latest_jobs(ids)
+    jobs = latest_jobs(ids, with_findings=False)
+    findings = _findings([job.pk for job in jobs.values()])
     reports = report_states(ids, [job.pk for job in jobs.values()])
-    return [_result(study, jobs.get(study.pk), reports.get(study.pk, ReportState())) for study in studies]
+    modalities = modalities_of(ids)
+    results = []
+    for study in studies:
+        job, report = jobs.get(study.pk), reports.get(study.pk, ReportState())
+        found = findings.get(job.pk, []) if job else []
+        results.append(_result(study, job, found, report, modalities.get(study.pk, [])))
+    return results
+
+
+def _findings(job_ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """The columns of the findings by job: a page has thousands, and objects would take most of its time."""
+    found = defaultdict(list)
+    columns = ("job_id", "label", "probability", "threshold", "positive", "uncertain")
+    for row in Finding.objects.filter(job__in=job_ids).values(*columns):
+        found[row.pop("job_id")].append(row)
+    return found
 
 
 def _patient(study: Study) -> PatientResult:
@@ -87,19 +109,6 @@ def _patient(study: Study) -> PatientResult:
         birth_date=study.patient_birth_date,
         sex=study.patient_sex if is_filled else None,
     )
-
-
-def _latest_jobs(study_ids: Sequence[UUID]) -> dict[UUID, InferenceJob]:
-    latest = (
-        InferenceJob.objects.filter(study_id__in=study_ids)
-        .order_by("study_id", "-id")
-        .distinct("study_id")
-        # The manifest of a version is large and not needed here.
-        .select_related("model_version", "instance")
-        .defer("model_version__manifest")
-        .prefetch_related("findings")
-    )
-    return {job.study_id: job for job in latest}
 
 
 def _read_instance(job: InferenceJob | None) -> str | None:
@@ -116,9 +125,17 @@ def _reader(job: InferenceJob | None) -> str | None:
     return str(job.model_version)
 
 
-def _result(study: Study, job: InferenceJob | None, report: ReportState) -> StudyResult:
+def _result(
+    study: Study,
+    job: InferenceJob | None,
+    findings: Sequence[dict[str, Any]],
+    report: ReportState,
+    modalities: list[str],
+) -> StudyResult:
     uid = study.study_instance_uid
     localised = job.model_version.localised if job and job.model_version else []
+    # Once for all findings: a page has thousands of them.
+    heatmap_url = reverse("api:heatmap", kwargs={"study_instance_uid": uid, "label": _ANY_LABEL})
     return StudyResult(
         study_instance_uid=uid,
         status=job.state if job else RECEIVED,
@@ -126,6 +143,7 @@ def _result(study: Study, job: InferenceJob | None, report: ReportState) -> Stud
         demographics_conflict=study.demographics_conflict,  # type: ignore[attr-defined]
         accession_number=study.accession_number,
         study_date=study.study_date,
+        modalities=modalities,
         read_instance_uid=_read_instance(job),
         reason=(job.reason or None) if job else None,
         reason_code=(job.reason_code or None) if job else None,
@@ -133,15 +151,11 @@ def _result(study: Study, job: InferenceJob | None, report: ReportState) -> Stud
         abnormal=job.abnormal if job else None,
         findings=[
             FindingResult(
-                label=finding.label,
-                probability=finding.probability,
-                threshold=finding.threshold,
-                positive=finding.positive,
-                uncertain=finding.uncertain,
-                localisation=localisation_text(finding.label in localised),
-                heatmap_url=reverse("api:heatmap", kwargs={"study_instance_uid": uid, "label": finding.label}),
+                **row,
+                localisation=localisation_text(row["label"] in localised),
+                heatmap_url=heatmap_url.replace(_ANY_LABEL, row["label"]),
             )
-            for finding in (job.findings.all() if job else ())
+            for row in findings
         ],
         warnings=warnings_of(study=study, job=job),
         report_url=reverse("api:report", kwargs={"study_instance_uid": uid}) if report.status else None,

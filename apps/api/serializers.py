@@ -1,6 +1,8 @@
 """The JSON of the API, as it is documented in the OpenAPI schema."""
 
-from typing import Any
+import datetime
+import re
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
@@ -14,6 +16,30 @@ DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE = 200
 # A model version's name is a slug.
 _VERSION_PATTERN = r"\A[-a-zA-Z0-9_]{1,100}:[0-9]{1,9}\Z"
+
+
+class StudyDateField(serializers.CharField):
+    """A date or a range of dates; its value is the first and the last day, each None where the range is open."""
+
+    default_error_messages: ClassVar = {
+        "invalid_range": "Give a date as 2026-11-20, or a range as 2026-11-01/2026-11-20, 2026-11-01/ or /2026-11-20."
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        separator = "-" if re.fullmatch(r"(\d{8})?-(\d{8})?", text) else "/"
+        first, is_range, last = text.partition(separator)
+        days = (_day(first), _day(last if is_range else first))
+        if days == (None, None) or any(day is None and given for day, given in zip(days, (first, last), strict=True)):
+            self.fail("invalid_range")
+        return days
+
+
+def _day(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -78,6 +104,9 @@ class StudySerializer(serializers.Serializer[Any]):
     )
     accession_number = serializers.CharField(allow_blank=True)
     study_date = serializers.DateField(allow_null=True)
+    modalities = serializers.ListField(
+        child=serializers.CharField(), help_text="Of the series of the study, such as DX or SR; in alphabetical order."
+    )
     read_instance_uid = serializers.CharField(
         allow_null=True, help_text="SOPInstanceUID of the image that was read; null until complete."
     )
@@ -122,7 +151,23 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     demographics_conflict = serializers.BooleanField(required=False)
     accession_number = serializers.CharField(max_length=64, required=False)
     patient_id = serializers.CharField(
-        max_length=64, required=False, help_text="The complete PatientID, from any issuer."
+        max_length=64, required=False, help_text="The complete PatientID; from any issuer unless `issuer` names one."
+    )
+    issuer = serializers.CharField(max_length=64, required=False, help_text="The complete IssuerOfPatientID.")
+    patient_name = serializers.CharField(
+        max_length=324,
+        required=False,
+        help_text="Compared as in DICOM (PS3.4 C.2.2.2) without regard to case, with every component group: `DOE^JANE` "
+        "or, with a wildcard, `DOE*`.",
+    )
+    birth_date = serializers.DateField(required=False)
+    modality = serializers.RegexField(
+        r"\A[A-Z0-9_ ]{1,16}\Z", required=False, help_text="Studies with a series of this modality, such as DX."
+    )
+    study_date = StudyDateField(
+        required=False,
+        help_text="A date, or a range of dates with both ends: `2026-11-20`, `2026-11-01/2026-11-20`, `2026-11-01/`, "
+        "`/2026-11-20`; also in the form of DICOM, `20261101-20261120`.",
     )
     study_date_from = serializers.DateField(required=False)
     study_date_to = serializers.DateField(required=False)
@@ -150,7 +195,7 @@ class StudyQuerySerializer(serializers.Serializer[Any]):
     ordering = serializers.ChoiceField(choices=ORDERINGS, default=ORDERINGS[0])
     page_size = serializers.IntegerField(min_value=1, max_value=LARGEST_PAGE, default=DEFAULT_PAGE_SIZE)
     cursor = serializers.CharField(
-        required=False, max_length=200, help_text="The cursor from `next` of the previous page."
+        required=False, max_length=400, help_text="The cursor from `next` of the previous page."
     )
 
 

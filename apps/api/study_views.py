@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api.base import ReadView
-from apps.api.filters import matching_studies, read_query
+from apps.api.filters import matching_entries, read_query
 from apps.api.pagination import page_of
 from apps.api.selectors import StudyResult, study_results
 from apps.api.serializers import StudyPageSerializer, StudyQuerySerializer, StudySerializer
@@ -20,6 +20,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record, record_once
 from apps.inference.rendering import heatmap_png
 from apps.inference.selectors import get_heatmap
+from apps.reading.selectors import studies_in_order
 from apps.registry import engine
 from apps.reports.responses import report_response
 from apps.studies.selectors import get_study
@@ -48,12 +49,13 @@ class StudyListView(ReadView):
     )
     def get(self, request: Request) -> Response:
         query = read_query(request.query_params)
-        studies, cursor = page_of(
-            matching_studies(query),
+        ids, cursor = page_of(
+            matching_entries(query),
             ordering=query["ordering"],
             size=query["page_size"],
             cursor=query.get("cursor"),
         )
+        studies = studies_in_order(ids)
         record(
             action=AuditEvent.Action.STUDIES_SEARCHED,
             by=actor_of(request._request),

@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from apps.api import model_views, predict_views, study_views
+from apps.api import model_views, predict_views, study_views, webhook_views
 from apps.tenants.middleware import opens_own_transaction
 
 app_name = "api"
@@ -28,6 +28,11 @@ urlpatterns = [
         model_views.ModelView.as_view(),
         name="model",
     ),
+    path("webhooks/", webhook_views.WebhookListView.as_view(), name="webhooks"),
+    path("webhooks/<uuid:webhook_id>/", webhook_views.WebhookDetailView.as_view(), name="webhook"),
+    path("webhooks/<uuid:webhook_id>/test/", webhook_views.WebhookTestView.as_view(), name="webhook-test"),
+    path("webhooks/<uuid:webhook_id>/secret/", webhook_views.WebhookSecretView.as_view(), name="webhook-secret"),
+    path("webhooks/<uuid:webhook_id>/repeat/", webhook_views.WebhookRepeatView.as_view(), name="webhook-repeat"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(
         "docs/",

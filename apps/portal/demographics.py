@@ -4,16 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Q
+from django.utils.translation import gettext_lazy
 
 from apps.studies.conflicts import open_conflicts_of, persons_under
 from apps.studies.models import DemographicsConflict, Patient, Study
 from apps.studies.settlement import ConflictSide, differing_between, sides_of, token_of
 
 _ATTRIBUTES = {
-    "PatientID": "patient ID",
-    "PatientName": "name",
-    "PatientBirthDate": "birth date",
-    "PatientSex": "sex",
+    "PatientID": gettext_lazy("patient ID"),
+    "PatientName": gettext_lazy("name"),
+    "PatientBirthDate": gettext_lazy("birth date"),
+    "PatientSex": gettext_lazy("sex"),
 }
 _LISTED = 100
 
@@ -35,7 +36,7 @@ class ShownConflict:
 
     @property
     def differing(self) -> list[str]:
-        return [_ATTRIBUTES[name] for name in differing_between(self.sides)]
+        return [str(_ATTRIBUTES[name]) for name in differing_between(self.sides)]
 
     @property
     def numbered(self) -> list[tuple[int, ConflictSide]]:

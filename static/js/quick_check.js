@@ -3,7 +3,7 @@ import { listenForFiles } from "./drop_zone.js";
 import { announce, byId, copyOf, find, findAll } from "./page.js";
 import { greyOf, gzipped, isPlainPicture, isSupported, tensorOf } from "./preprocess.js";
 import { RequestError, requestJson } from "./requests.js";
-import { fileSize, findingName, percent, verdict } from "./texts.js";
+import { fileSize, fill, findingName, gettext, percent, verdict } from "./texts.js";
 
 /** @typedef {import("./preprocess.js").InputSpace} InputSpace */
 /** @typedef {import("./texts.js").Finding} Finding */
@@ -46,15 +46,15 @@ async function check(file) {
   const isLatest = () => mine === latest;
   clear();
   show("waiting", true);
-  report("Preparing the film");
+  report(gettext("Preparing the film"));
   const slow = setTimeout(() => {
-    if (isLatest()) report("Still working: a large film takes some seconds");
+    if (isLatest()) report(gettext("Still working: a large film takes some seconds"));
   }, 1000 * SLOW_SECONDS);
   try {
-    if (file.size > Number(form().dataset.maxBytes)) throw new Error("The file is larger than the limit.");
+    if (file.size > Number(form().dataset.maxBytes)) throw new Error(gettext("The file is larger than the limit."));
     await preview(file);
     const message = await prepare(file);
-    if (isLatest()) report("The model is reading the film");
+    if (isLatest()) report(gettext("The model is reading the film"));
     const prediction = await send(message, isLatest);
     if (isLatest()) present(prediction, file, message);
   } catch (error) {
@@ -100,7 +100,7 @@ async function inputSpace() {
   const known = spaces.get(value);
   if (known) return known;
   const model = await requestJson(dataset.model ?? "").catch((error) => {
-    if (error.status === 404) throw new Error("This model version is no longer available: reload the page.");
+    if (error.status === 404) throw new Error(gettext("This model version is no longer available: reload the page."));
     throw error;
   });
   spaces.set(value, model.input_space);
@@ -127,8 +127,8 @@ async function send({ body, headers }, isLatest) {
       if (!(error instanceof RequestError)) throw error;
       const passes = error.status === 429 || ["busy", "model-loading"].includes(error.code);
       if (!passes || tried === TRIES || !isLatest()) throw error;
-      const isLoading = error.code === "model-loading";
-      report(isLoading ? "The model version is being loaded; this happens once" : "The service is busy; waiting");
+      if (error.code === "model-loading") report(gettext("The model version is being loaded; this happens once"));
+      else report(gettext("The service is busy; waiting"));
       const seconds = Math.min(error.retryAfter || 2, 5);
       await new Promise((resolve) => {
         setTimeout(resolve, 1000 * seconds);
@@ -157,11 +157,11 @@ async function preview(file) {
  */
 function present({ model_version: name, gate, findings }, file, message) {
   shown = file;
-  byId("sent").textContent = `${name}. ${sizes(file.size, message)} Nothing was stored.`;
+  byId("sent").textContent = `${name}. ${sizes(file.size, message)} ${gettext("Nothing was stored.")}`;
   if (!gate.accepted) {
     byId("refused-text").textContent = gate.detail;
     show("refused", true);
-    announce(`Not read. ${gate.detail}`);
+    announce(`${gettext("Not read.")} ${gate.detail}`);
     return;
   }
   const text = verdict(findings, name);
@@ -178,9 +178,10 @@ function present({ model_version: name, gate, findings }, file, message) {
  * @param {Message} message
  */
 function sizes(original, { body, fit }) {
-  if (fit === null) return `The file itself was sent, ${fileSize(original)}.`;
-  const saved = Math.round(100 * (1 - body.size / original));
-  return `Sent ${fileSize(body.size)} instead of ${fileSize(original)}: ${saved} % saved.`;
+  if (fit === null) return fill(gettext("The file itself was sent, %(size)s."), { size: fileSize(original) });
+  const share = Math.round(100 * (1 - body.size / original));
+  const values = { sent: fileSize(body.size), original: fileSize(original), share };
+  return fill(gettext("Sent %(sent)s instead of %(original)s: %(share)s %% saved."), values);
 }
 
 /**
@@ -193,7 +194,7 @@ function row(finding, message) {
   line.classList.toggle("is-flagged", finding.positive);
   find(line, ".name").textContent = findingName(finding.label);
   find(line, ".probability").textContent = percent(finding.probability);
-  const threshold = finding.threshold === null ? "none" : percent(finding.threshold);
+  const threshold = finding.threshold === null ? gettext("none") : percent(finding.threshold);
   find(line, ".threshold").textContent = threshold;
   const pick = find(line, ".pick", HTMLButtonElement);
   pick.disabled = Boolean(byId("picture").hidden) || !finding.heatmap;
@@ -214,7 +215,8 @@ function toggleHeatmap({ label, heatmap }, { fit }) {
   const isOn = pick.getAttribute("aria-pressed") !== "true" && Boolean(heatmap);
   for (const each of findAll(findings, ".pick")) each.setAttribute("aria-pressed", String(each === pick && isOn));
   overlay.hidden = !isOn;
-  const caption = `AI overlay: ${findingName(label)}. Where the model looked, not a lesion outline.`;
+  const text = gettext("AI overlay: %(name)s. Where the model looked, not a lesion outline.");
+  const caption = fill(text, { name: findingName(label) });
   byId("caption").textContent = isOn ? caption : "";
   if (!isOn || !heatmap) return;
   // An image that was preprocessed here has a map of the network's square input.

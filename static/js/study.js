@@ -1,214 +1,83 @@
-// The study page: the film with the AI's overlay, the reader's verdicts, the signature, and results that arrive later.
-import { announce, byId, find, findAll, isTyping, poll } from "./page.js";
-import { RequestError, requestHtml, requestJson } from "./requests.js";
+// The study page: the film with the AI's overlay, verdicts, the report, and results that arrive later.
+import { ContourNames } from "./contour_names.js";
+import { FilmTools } from "./film_tools.js";
+import { FullDepth } from "./full_depth.js";
+import { Gestures } from "./gestures.js";
+import { keysOf, listenForKeys } from "./keys.js";
+import { Lines, scaleOf } from "./lines.js";
+import { listenForTexts } from "./macros.js";
+import { Magnifier } from "./magnifier.js";
+import { goToNext, prefetchNext } from "./next_study.js";
+import { Overlay } from "./overlay.js";
+import { announce, byId, find, findAll, poll } from "./page.js";
+import { Panels } from "./panels.js";
+import { Priors } from "./priors.js";
+import { ReaderFindings } from "./reader_findings.js";
+import { ReportForms } from "./report_forms.js";
+import { FollowedJson, requestHtml } from "./requests.js";
+import { post } from "./session.js";
+import { Sides } from "./sides.js";
+import { Signing } from "./signing.js";
+import { texts } from "./study_texts.js";
 import { reading } from "./texts.js";
+import { Verdicts } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
 
 const POLL_SECONDS = 1.5;
 const SLOW_POLL_SECONDS = 15;
 const desk = byId("desk");
-const panels = byId("panels");
+const root = byId("panels");
 const film = byId("film", HTMLImageElement);
-const overlay = byId("overlay", HTMLImageElement);
-const opacity = byId("opacity", HTMLInputElement);
-const viewer = new Viewer();
-/** @type {HTMLElement | null} */
-let picked = null;
-let overlayOn = false;
+const pane = find(document, ".viewer");
+const viewer = new Viewer(pane);
+const gestures = new Gestures(viewer);
+const tools = new FilmTools(viewer, gestures);
+const lines = new Lines(viewer, gestures, pane, () => scaleOf(shownImage()?.dataset ?? {}));
+const magnifier = new Magnifier(viewer, gestures, pane);
+const fullDepth = new FullDepth(viewer, pane);
+const priors = new Priors(viewer, root);
+const panels = new Panels(root);
+const forms = new ReportForms(root);
+const verdicts = new Verdicts(root, desk.dataset.restUrl ?? "", showProblem);
+const signing = new Signing(verdicts, (form) => forms.of(form));
+const sides = new Sides(viewer, () => shownImage()?.dataset ?? {});
+const names = new ContourNames(viewer, find(pane, ".contour-names", /** @type {any} */ (SVGElement)));
+const overlay = new Overlay(root, desk.dataset.heatmapUrl ?? "", names, () => showImage(mainImage()));
+const state = new FollowedJson(desk.dataset.stateUrl ?? "");
+const findings = new ReaderFindings(root, shownImage, load, showProblem, (at) => viewer.shareAt(at));
 let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
-byId("tools").hidden = false;
-button("help").hidden = false;
+find(document, '[data-action="help"]').hidden = false;
+viewer.changed = () => {
+  tools.update();
+  lines.draw();
+  magnifier.draw();
+  sides.draw();
+  names.draw();
+  priors.presentChanged();
+};
+viewer.changed();
+showFullDepth();
 film.addEventListener("error", () => showFilmError(true));
 if (film.complete && !film.naturalWidth) showFilmError(true);
-overlay.addEventListener("error", () => {
-  pick(picked, false);
-  announce("The map cannot be shown");
-  showProblem("The map cannot be shown. Reload the page; if it stays so, tell your administrator.");
+overlay.image.addEventListener("error", () => {
+  overlay.pick(overlay.picked, false);
+  announce(texts.mapFailed);
+  showProblem(texts.mapFailedHelp);
 });
-opacity.addEventListener("input", () => changeOpacity(0));
-start();
+overlay.start(isOverlayWanted());
+prefetchNext();
+listenForTexts(document);
 poll(POLL_SECONDS, follow);
 
-function start() {
-  // The reader looks at the image first: a map is shown only when asked for.
-  pick(row("tr.is-flagged[data-map]") ?? row("tr[data-map]"), false);
-}
-
-/**
- * The first row of the findings that a selector names.
- *
- * @param {string} selector
- */
-function row(selector) {
-  return findAll(panels, selector)[0] ?? null;
-}
-
-/** @param {string} action */
-function button(action) {
-  return find(document, `[data-action="${action}"]`, HTMLButtonElement);
+/** Whether the hospital wants the overlay as soon as a study is opened. */
+function isOverlayWanted() {
+  return desk.dataset.aiDisplay === "on";
 }
 
 /** @param {boolean} isShown */
 function showFilmError(isShown) {
   byId("film-error").hidden = !isShown;
-}
-
-// Overlay
-
-/**
- * Pick a finding, and show its map over the film or none.
- *
- * @param {HTMLElement | null} chosen a row of the findings
- * @param {boolean} show
- */
-function pick(chosen, show) {
-  // Only the image that the AI read has maps.
-  if (show) showImage(row("[data-main]"));
-  picked = chosen;
-  overlayOn = show && chosen?.dataset.map !== undefined;
-  for (const each of findAll(panels, "tr[data-label]")) {
-    const isShown = each === chosen && overlayOn;
-    each.classList.toggle("is-shown", isShown);
-    find(each, ".pick").setAttribute("aria-pressed", String(isShown));
-  }
-  const toggle = button("overlay");
-  toggle.setAttribute("aria-pressed", String(overlayOn));
-  toggle.disabled = !row("tr[data-map]");
-  for (const id of ["overlay-tag", "scale", "overlay"]) byId(id).hidden = !overlayOn;
-  if (chosen && overlayOn) drawOverlay(chosen.dataset);
-}
-
-/** @param {DOMStringMap} finding */
-function drawOverlay({ label = "", map, name = "", localised }) {
-  // The finding's key makes the address of another result another address; it names no patient.
-  overlay.src = `${desk.dataset.heatmapUrl?.replace("LABEL", label)}?of=${map}`;
-  overlay.alt = `Where the model looked for ${name}`;
-  changeOpacity(0);
-  const warning = localised === undefined ? ", location not validated" : "";
-  byId("overlay-tag").textContent = `AI overlay: ${name}${warning}`;
-  byId("scale-name").textContent = name;
-}
-
-/** @param {HTMLElement | null} chosen a row of the findings */
-function choose(chosen) {
-  if (!chosen) return;
-  if (!("map" in chosen.dataset)) {
-    announce(`${chosen.dataset.name}: far below its operating point, no map is shown`);
-    pick(chosen, false);
-    return;
-  }
-  const show = !(chosen === picked && overlayOn);
-  pick(chosen, show);
-  announce(show ? `AI overlay shown for ${chosen.dataset.name}` : "AI overlay hidden");
-}
-
-/** @param {HTMLElement | null} chosen the button of an image */
-function showImage(chosen) {
-  if (!chosen || chosen.getAttribute("aria-pressed") === "true") return;
-  for (const each of findAll(panels, ".image")) each.setAttribute("aria-pressed", String(each === chosen));
-  loadFilm({ image: chosen.dataset.number ?? "" });
-}
-
-/** @param {Record<string, string>} query */
-function loadFilm(query) {
-  showFilmError(false);
-  film.src = `${desk.dataset.filmUrl}?${new URLSearchParams(query)}`;
-}
-
-/** @param {number} step */
-function changeOpacity(step) {
-  opacity.value = String(Number(opacity.value) + step);
-  overlay.style.opacity = String(Number(opacity.value) / 100);
-}
-
-// Actions
-
-/** @type {Record<string, (element?: HTMLElement) => void>} */
-const actions = {
-  pick: (element) => choose(element?.closest("tr") ?? null),
-  image: (element) => {
-    showImage(element ?? null);
-    if (!("main" in (element?.dataset ?? {}))) pick(picked, false);
-  },
-  overlay: () => choose(picked ?? row("tr[data-map]")),
-  "zoom-in": () => viewer.zoomBy(1.3),
-  "zoom-out": () => viewer.zoomBy(1 / 1.3),
-  reset: () => {
-    viewer.reset();
-    showInverted(false);
-  },
-  invert: () => showInverted(viewer.invert()),
-  help: () => byId("help", HTMLDialogElement).showModal(),
-  "close-dialog": (element) => element?.closest("dialog")?.close(),
-  sign: (element) => {
-    element?.setAttribute("disabled", "");
-    byId("sign-form", HTMLFormElement).submit();
-  },
-};
-/** @type {Record<string, string>} */
-const KEYS = { h: "overlay", i: "invert", r: "reset", "?": "help", z: "zoom-in", Z: "zoom-out" };
-
-/** @param {boolean} inverted */
-function showInverted(inverted) {
-  button("invert").setAttribute("aria-pressed", String(inverted));
-}
-
-document.addEventListener("click", ({ target }) => {
-  const element = target instanceof Element ? target.closest("[data-action]") : null;
-  if (element instanceof HTMLElement) actions[element.dataset.action ?? ""]?.(element);
-});
-
-document.addEventListener("keydown", (event) => {
-  if (isTyping(event)) return;
-  const { key } = event;
-  const action = KEYS[key] ?? KEYS[key.toLowerCase()];
-  if (/^[1-9]$/.test(key)) choose(findAll(panels, "tr[data-label]")[Number(key) - 1] ?? null);
-  else if (key === "+" || key === "=") changeOpacity(10);
-  else if (key === "-") changeOpacity(-10);
-  else if (key.toLowerCase() === "s") goToImpression(event);
-  else if (action) actions[action]();
-});
-
-/** @param {KeyboardEvent} event */
-function goToImpression(event) {
-  const impression = document.getElementById("impression");
-  if (!impression) return;
-  event.preventDefault();
-  impression.focus();
-}
-
-document.addEventListener("submit", (event) => {
-  const form = event.target;
-  if (!(form instanceof HTMLFormElement)) return;
-  if (form.id === "sign-form") {
-    event.preventDefault();
-    byId("sign-dialog", HTMLDialogElement).showModal();
-  } else if ("review" in form.dataset && event.submitter instanceof HTMLButtonElement) {
-    event.preventDefault();
-    review(form, event.submitter);
-  }
-});
-
-/**
- * Save the reader's verdict on a finding.
- *
- * @param {HTMLFormElement} form
- * @param {HTMLButtonElement} chosen
- */
-async function review(form, chosen) {
-  const body = new FormData(form);
-  body.append("verdict", chosen.value);
-  try {
-    await requestJson(form.action, { method: "POST", body });
-  } catch (error) {
-    const text = `The verdict was not saved. ${error instanceof RequestError ? error.message : "Try again."}`;
-    announce(text);
-    showProblem(text);
-    return;
-  }
-  for (const each of findAll(form, ".verdict")) each.setAttribute("aria-pressed", String(each === chosen));
-  announce(`${form.closest("tr")?.dataset.name}: ${chosen.value === "agree" ? "you agree" : "you disagree"}`);
 }
 
 /** @param {string} text */
@@ -219,31 +88,183 @@ function showProblem(text) {
   byId("panels-content").prepend(line);
 }
 
+// Images
+
+function mainImage() {
+  return findAll(root, ".image[data-main]")[0] ?? null;
+}
+
+/** What says which image is shown: its button, or its line where the study has only one image. */
+function shownImage() {
+  return findAll(root, '.image[aria-pressed="true"]')[0] ?? findAll(root, ".image")[0] ?? null;
+}
+
+/** @param {HTMLElement | null} chosen the button of an image */
+function showImage(chosen) {
+  if (chosen?.getAttribute("aria-pressed") !== "false") return;
+  for (const each of findAll(root, "button.image")) each.setAttribute("aria-pressed", String(each === chosen));
+  viewer.clear();
+  loadFilm({ image: chosen.dataset.number ?? "" });
+  findings.showBoxes();
+  priors.mark();
+}
+
+/** @param {Record<string, string>} query */
+function loadFilm(query) {
+  showFilmError(false);
+  film.src = `${desk.dataset.filmUrl}?${new URLSearchParams(query)}`;
+  showFullDepth();
+}
+
+function showFullDepth() {
+  const { address, syntax } = shownImage()?.dataset ?? {};
+  fullDepth.show(address, syntax);
+}
+
+// Actions
+
+/** @type {Record<string, (element: HTMLElement) => void>} what the page's buttons do */
+const buttonActions = {
+  pick: (element) => overlay.choose(element.closest("tr")),
+  image: (element) => {
+    showImage(element);
+    if (!("main" in element.dataset)) overlay.pick(overlay.picked, false);
+  },
+  overlay: () => overlay.toggle() || announce(texts.overlayAbsent),
+  "keep-overlay": () => overlay.keep(),
+  compare: (element) => priors.toggle(element),
+  "close-prior": () => priors.close(),
+  ...tools.actions,
+  help,
+  "close-dialog": (element) => element.closest("dialog")?.close(),
+  sign: () => signing.submit(),
+  "draw-box": () => findings.draw(),
+  "keep-mine": (element) => forms.of(element.closest("form"))?.keepMine(),
+  "take-stored": (element) => forms.of(element.closest("form"))?.takeStored(),
+};
+
+/** @type {Record<string, (event: KeyboardEvent) => void>} what the keys do that the list of keys names */
+const keyActions = {
+  finding: ({ key }) => overlay.choose(overlay.rows[Number(key) - 1] ?? null),
+  "next-finding": () => overlay.move(1),
+  "previous-finding": () => overlay.move(-1),
+  overlay: ({ timeStamp }) => overlay.press(timeStamp),
+  "keep-overlay": () => overlay.keep(),
+  compare: () => priors.toggleFirst(),
+  "overlay-mode": () => announce(overlay.layers.nextMode()),
+  "more-opacity": () => overlay.changeOpacity(10),
+  "less-opacity": () => overlay.changeOpacity(-10),
+  agree: () => verdicts.press(overlay.picked, "agree"),
+  disagree: () => verdicts.press(overlay.picked, "disagree"),
+  "agree-rest": () => {
+    // At once: what the reader types next is text.
+    goToImpression();
+    verdicts.agreeWithRest();
+  },
+  "add-finding": () => findings.open(),
+  impression: goToImpression,
+  "sign-next": signOrCommit,
+  next: goToNext,
+  ...tools.actions,
+  help,
+};
+listenForKeys(keysOf(byId("help")), keyActions);
+
+function help() {
+  byId("help", HTMLDialogElement).showModal();
+}
+
+function goToImpression() {
+  const field = findAll(root, "#impression, #amended-impression")[0];
+  field?.closest("details")?.setAttribute("open", "");
+  field?.focus();
+}
+
+function signOrCommit() {
+  const form = document.activeElement?.closest("form[data-study]") ?? document.getElementById("commit-form");
+  if (form instanceof HTMLFormElement && form.id !== "sign-form") form.requestSubmit();
+  else signing.sign(true, false);
+}
+
+document.addEventListener("click", ({ target }) => {
+  const element = target instanceof Element ? target.closest("[data-action]") : null;
+  if (element instanceof HTMLElement) buttonActions[element.dataset.action ?? ""]?.(element);
+});
+
+// Escape leaves a field, so that the keys of the page work again.
+document.addEventListener("keydown", ({ key, target, isComposing }) => {
+  const field = target instanceof Element ? target.closest("textarea, input:not([type=range]), select") : null;
+  if (key === "Escape" && !isComposing && field && !field.closest("dialog")) byId("stage").focus();
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement)) return;
+  const { submitter } = event;
+  if (form.id === "sign-form") {
+    event.preventDefault();
+    signing.sign(submitter instanceof HTMLButtonElement && submitter.name === "next", true);
+  } else if ("review" in form.dataset && submitter instanceof HTMLButtonElement) {
+    event.preventDefault();
+    verdicts.give(submitter);
+  } else if ("readerFinding" in form.dataset) {
+    event.preventDefault();
+    findings.submit(form);
+  } else if ("study" in form.dataset) {
+    event.preventDefault();
+    send(form);
+  }
+});
+
+/**
+ * Send an impression that is committed, an amendment or an addendum, and show the page as it is then.
+ *
+ * @param {HTMLFormElement} form
+ */
+async function send(form) {
+  const draft = forms.of(form);
+  await draft?.pause();
+  try {
+    await post(form.action, new FormData(form));
+  } catch (error) {
+    draft?.typed();
+    signing.refuse(form, error);
+    return;
+  }
+  draft?.end();
+  location.reload();
+}
+
 // Updates
 
 async function follow() {
   const { open, token } = byId("panels-content").dataset;
-  if (!open && Date.now() < nextSlow) return;
+  if (signing.isBusy || (!open && Date.now() < nextSlow)) return;
   nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
-  const state = await requestJson(desk.dataset.stateUrl ?? "");
-  if (state.token !== token) await update(state);
+  const latest = await state.load();
+  if (latest.token === token || signing.isBusy || document.querySelector("dialog[open]")) return;
+  await load();
+  // The panels come after the state and may show a newer one: what is said must be what is shown.
+  const isSame = byId("panels-content").dataset.token === latest.token;
+  const shown = isSame ? latest : await state.load();
+  const isComplete = shown.status === "complete";
+  announce(isComplete ? reading(shown.positive_count, shown.has_no_operating_points) : shown.status_text);
 }
 
-/** @param {{ token: string, status: string, status_text: string, positive_count: number | null, has_no_operating_points: boolean }} state */
-async function update(state) {
-  const typed = impressionField()?.value ?? "";
-  const focused = document.activeElement?.id;
-  if (document.querySelector("dialog[open]")) return;
-  panels.innerHTML = await requestHtml(location.href);
-  const field = impressionField();
-  if (field) field.value = typed;
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  loadFilm({ of: state.token.split(":")[0] });
-  start();
-  const isComplete = state.status === "complete";
-  announce(isComplete ? reading(state.positive_count, state.has_no_operating_points) : state.status_text);
-}
-
-function impressionField() {
-  return /** @type {HTMLTextAreaElement | null} */ (document.getElementById("impression"));
+/** Load what the panels show now. The film changes where the AI has read another image than the one that is shown. */
+async function load() {
+  const { image } = byId("panels-content").dataset;
+  const hadResult = overlay.rows.length > 0;
+  const number = shownImage()?.dataset.number;
+  if (!panels.replace(await requestHtml(location.href), forms.isInUse)) showProblem(texts.reportChanged);
+  forms.connect();
+  const content = byId("panels-content").dataset;
+  if (content.image !== image) loadFilm({ of: content.token?.split(":")[0] ?? "" });
+  else
+    for (const each of findAll(root, "button.image"))
+      each.setAttribute("aria-pressed", String(each.dataset.number === number));
+  if (hadResult) overlay.restore();
+  else overlay.start(isOverlayWanted());
+  findings.showBoxes();
+  priors.mark();
 }

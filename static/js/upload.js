@@ -1,177 +1,157 @@
-// The upload page: sends each file by itself, with its progress. PNG and JPEG wait for the user's confirmation.
+// The upload page: lists the files, sends them when the user asks for it, and goes on after whatever interrupts it.
 import { listenForFiles } from "./drop_zone.js";
-import { announce, byId, copyOf, find } from "./page.js";
-import { refusal } from "./requests.js";
+import { announce, byId, find } from "./page.js";
+import { textOf } from "./page_texts.js";
+import { PictureDetails } from "./picture_details.js";
+import { RequestError } from "./requests.js";
+import { FileError, sendFile } from "./resumable.js";
+import { Link } from "./upload_link.js";
+import { UploadList } from "./upload_list.js";
+import { MOST_FILES, UploadQueue } from "./upload_queue.js";
 
-/** @typedef {{ file: File, line: HTMLElement, details: FormData }} Upload a file, its line on the page and its details */
-/** @typedef {{ name?: string, outcome: keyof typeof OUTCOMES, detail?: string, study_url?: string }} Outcome of one file */
+/** @typedef {import("./upload_queue.js").Item} Item */
 
-const PARALLEL = 2;
-const OUTCOMES = { stored: "Stored", known: "Already stored", refused: "Refused" };
 const form = byId("upload", HTMLFormElement);
-const isFrontal = byId("is_frontal", HTMLInputElement);
-/** @type {Upload[]} */
-const queue = [];
-/** @type {Upload[]} */
-const awaitingConfirmation = [];
-let running = 0;
+const link = new Link({
+  sessionUrl: form.dataset.sessionUrl ?? "",
+  member: find(form, "[name=member]", HTMLInputElement).value,
+  csrfToken: find(form, "[name=csrfmiddlewaretoken]", HTMLInputElement).value,
+  onState: showConnection,
+});
+const queue = new UploadQueue({
+  send,
+  changed: (item) => list.refresh(item),
+  finished,
+  largest: Number(form.dataset.maxBytes),
+  describe,
+});
+const list = new UploadList(byId("queue"), act, draw);
+const details = new PictureDetails((items, values) => {
+  for (const item of items) queue.describePicture(item, values);
+});
 
 listenForFiles(byId("drop"), byId("files", HTMLInputElement), add);
-isFrontal.addEventListener("change", sendConfirmed);
-form.addEventListener("submit", (event) => event.preventDefault());
+byId("retry-failed").addEventListener("click", () => queue.retryFailed());
+byId("cancel-all").addEventListener("click", () => queue.cancelAll());
+byId("clear").addEventListener("click", () => {
+  for (const item of queue.clear()) list.remove(item);
+  draw();
+});
+byId("show").addEventListener("change", () => {
+  byId("queue").dataset.show = byId("show", HTMLSelectElement).value;
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  start();
+});
 addEventListener("beforeunload", (event) => {
-  if (running || queue.length) event.preventDefault();
+  if (queue.isActive) event.preventDefault();
+});
+addEventListener("offline", () => {
+  if (queue.isActive) link.show("offline");
 });
 
 /** @param {File[]} files */
 function add(files) {
-  for (const file of files) {
-    const upload = { file, line: newLine(file.name), details: new FormData(form) };
-    if (file.size > Number(form.dataset.maxBytes)) {
-      finish(upload.line, { outcome: "refused", detail: "The file is larger than the limit." });
-    } else if (isPicture(file) && !isFrontal.checked) {
-      show(upload.line, "", "Waits for your confirmation");
-      awaitingConfirmation.push(upload);
-    } else {
-      queue.push(upload);
-    }
-  }
-  byId("frontal-hint").hidden = awaitingConfirmation.length === 0;
-  if (awaitingConfirmation.length) isFrontal.focus();
-  startNext();
+  const { added, left } = queue.add(files);
+  byId("uploads").hidden = false;
+  byId("controls").hidden = false;
+  list.add(added);
+  refuse(left ? textOf("too-many", { most: MOST_FILES, count: left }) : "");
+  draw();
 }
 
-/** @param {File} file */
-function isPicture(file) {
-  return /^image\/(png|jpeg)$/.test(file.type) || /\.(png|jpe?g)$/i.test(file.name);
-}
-
-function sendConfirmed() {
-  if (!isFrontal.checked) return;
-  byId("frontal-hint").hidden = true;
-  queue.push(...awaitingConfirmation.splice(0).map((upload) => ({ ...upload, details: new FormData(form) })));
-  startNext();
-}
-
-function startNext() {
-  while (running < PARALLEL) {
-    const upload = queue.shift();
-    if (!upload) return;
-    send(upload);
-  }
-}
-
-/**
- * A file is sent with the form's values at its confirmation, even if they change while it waits.
- *
- * @param {Upload} upload
- */
-function send({ file, line, details }) {
-  running += 1;
-  details.delete("files");
-  details.delete("complete");
-  details.append("files", file, file.name);
-  // The last field: the server sees that the form is not cut off.
-  details.append("complete", "1");
-  // `fetch` does not say how much has been sent.
-  const request = new XMLHttpRequest();
-  const progress = find(line, "progress", HTMLProgressElement);
-  show(line, "queued", "Sending");
-  request.upload.addEventListener("progress", (event) => {
-    progress.value = event.lengthComputable ? (100 * event.loaded) / event.total : 0;
-    if (event.loaded === event.total) show(line, "running", "Checking");
-  });
-  request.addEventListener("loadend", () => {
-    running -= 1;
-    showResponse(line, request);
-    startNext();
-    if (!running && !queue.length) finishBatch();
-  });
-  request.open("POST", location.pathname);
-  request.setRequestHeader("Accept", "application/json");
-  request.responseType = "json";
-  request.send(details);
-}
-
-/**
- * @param {HTMLElement} line
- * @param {XMLHttpRequest} request
- */
-function showResponse(line, { status, response }) {
-  if (status !== 200 || !Array.isArray(response)) {
-    finish(line, { outcome: "refused", detail: refusal(status, response) });
+function start() {
+  const missing = queue.withoutDetails.filter(({ state }) => state === "listed");
+  if (!queue.items.some(({ state }) => state === "listed")) return refuse(textOf("no-files"));
+  if (missing.length) {
+    refuse(textOf("pictures-without-data", { count: missing.length }));
+    byId("target").focus();
     return;
   }
-  /** @type {Outcome[]} a ZIP file has several */
-  const outcomes = response;
-  let at = line;
-  outcomes.forEach((outcome, index) => {
-    if (index) {
-      const added = lineFromTemplate(outcome.name ?? "");
-      at.after(added);
-      at = added;
-    }
-    if (outcomes.length > 1) find(at, ".name").textContent = outcome.name ?? "";
-    finish(at, outcome);
-  });
+  refuse("");
+  queue.start();
 }
 
-/** @param {string} name */
-function newLine(name) {
-  const line = lineFromTemplate(name);
-  const list = byId("queue");
-  list.hidden = false;
-  list.append(line);
-  show(line, "queued", "Waiting");
-  return line;
-}
-
-/** @param {string} name */
-function lineFromTemplate(name) {
-  const line = copyOf("queue-item");
-  find(line, ".name").textContent = name;
-  return line;
-}
-
-/**
- * @param {HTMLElement} line
- * @param {string} cssClass
- * @param {string} text
- */
-function show(line, cssClass, text) {
-  const chip = find(line, ".chip");
-  chip.className = `chip ${cssClass}`;
-  chip.textContent = text;
-}
-
-/**
- * @param {HTMLElement} line
- * @param {Outcome} outcome
- */
-function finish(line, { outcome, detail, study_url: url }) {
-  line.querySelector("progress")?.remove();
-  line.dataset.outcome = outcome;
-  show(line, outcome, OUTCOMES[outcome]);
-  const place = find(line, ".detail");
-  place.textContent = detail ? `${detail} ` : "";
-  if (url) {
-    const link = document.createElement("a");
-    link.href = url;
-    link.textContent = "Open the study";
-    place.append(link);
+/** @param {Item} item */
+async function send(item) {
+  let url = "";
+  try {
+    return await sendFile(link, item.file, {
+      partsUrl: form.dataset.partsUrl ?? "",
+      details: item.details ?? new URLSearchParams(),
+      signal: item.cancelling.signal,
+      onStart: (started) => {
+        url = started;
+      },
+      onProgress: (bytes) => {
+        item.sent = bytes;
+        list.refresh(item);
+      },
+      onChecking: () => {
+        item.state = "checking";
+        list.refresh(item);
+      },
+    });
+  } catch (error) {
+    if (item.cancelling.signal.aborted && url) discard(url);
+    throw error;
   }
 }
 
-function finishBatch() {
-  announce(summary());
-  // The next image may be of another patient, so the details are cleared.
-  if (awaitingConfirmation.length) return;
-  for (const id of ["patient_id", "patient_name", "study_date"]) byId(id, HTMLInputElement).value = "";
-  isFrontal.checked = false;
+/** The server need not keep what the user cancelled; it expires anyway. @param {string} url */
+function discard(url) {
+  link.request(url, { method: "DELETE", headers: { "Tus-Resumable": "1.0.0" }, attempts: 1 }).catch(() => {});
 }
 
-function summary() {
-  /** @param {keyof typeof OUTCOMES} outcome */
-  const count = (outcome) => byId("queue").querySelectorAll(`[data-outcome="${outcome}"]`).length;
-  return `${count("stored")} stored, ${count("known")} already stored, ${count("refused")} refused`;
+/**
+ * @param {string} action
+ * @param {Item} item
+ */
+function act(action, item) {
+  if (action === "details") details.edit(item);
+  if (action === "retry") queue.retry(item);
+  if (action === "cancel") {
+    queue.cancel(item);
+    if (!queue.items.includes(item)) list.remove(item);
+    draw();
+  }
+}
+
+function draw() {
+  const totals = queue.totals();
+  const mb = (totals.bytes / 1e6).toFixed(1);
+  byId("totals").textContent = textOf("totals", { ...totals, mb, sentMb: (totals.sent / 1e6).toFixed(1) });
+  byId("progress", HTMLProgressElement).value = totals.bytes ? totals.sent / totals.bytes : 0;
+  byId("retry-failed").hidden = !totals.failed;
+  byId("cancel-all").hidden = !totals.active;
+  byId("clear").hidden = !totals.done;
+  details.offer(queue.pictures);
+}
+
+function finished() {
+  announce(textOf("finished", queue.totals()));
+  dispatchEvent(new Event("checxray:sent"));
+}
+
+/** @param {unknown} error */
+function describe(error) {
+  if (error instanceof FileError) return textOf(error.message);
+  if (error instanceof RequestError) return error.code === "other-member" ? textOf("other-member") : error.message;
+  reportError(error);
+  return textOf("failed");
+}
+
+/** @param {string} text why nothing, or not all, is done; empty hides it */
+function refuse(text) {
+  const place = byId("refusal");
+  place.hidden = !text;
+  find(place, "span").textContent = text;
+}
+
+/** @param {import("./upload_link.js").LinkState} state */
+function showConnection(state) {
+  byId("connection").hidden = !state;
+  byId("connection-text").textContent = state ? textOf(state) : "";
+  byId("sign-in-again").hidden = state !== "signed-out";
 }

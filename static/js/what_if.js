@@ -22,9 +22,9 @@ function listen(slider) {
     const step = steps[Number(slider.value)];
     for (const cell of cells) {
       const figure = cell.dataset.figure ?? "";
-      cell.textContent = step[figure]?.toFixed(DIGITS.get(figure) ?? 3) ?? "–";
+      cell.textContent = shown(step[figure], DIGITS.get(figure) ?? 3);
     }
-    slider.setAttribute("aria-valuetext", step.threshold.toFixed(3));
+    slider.setAttribute("aria-valuetext", shown(step.threshold, 3));
   }
 
   slider.addEventListener("input", () => {
@@ -33,4 +33,15 @@ function listen(slider) {
     if (strategy instanceof HTMLSelectElement) strategy.value = "manual";
   });
   show();
+}
+
+/**
+ * A figure in the language of the page, as the server writes it.
+ *
+ * @param {number | null | undefined} figure
+ * @param {number} digits after the decimal sign
+ */
+function shown(figure, digits) {
+  const format = { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false };
+  return figure?.toLocaleString(document.documentElement.lang || "en", format) ?? "–";
 }

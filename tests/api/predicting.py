@@ -8,10 +8,14 @@ import numpy as np
 from django.test import Client
 from PIL import Image
 
+from ml.model.manifest import read_manifest
 from ml.phantom import write_dicom
+from tests.conftest import STARTER
 from tests.synthetic import synthetic_image
 
 PATH = "/api/v1/predict"
+SIZE = read_manifest(STARTER).input_space.size
+"""The side of the shipped version's input."""
 
 
 def grey(seed: int, size: int = 512, findings: tuple[str, ...] = ()) -> np.ndarray:

@@ -25,7 +25,7 @@ from apps.tenants.scope import tenant_tx
 from apps.tenants.services import create_api_key
 from ml.labels import LABELS
 from ml.model.artifact import load_artifact, save_artifact
-from tests.api.predicting import FORM, PATH, ask, dicom, form, npy, png, tensor
+from tests.api.predicting import FORM, PATH, SIZE, ask, dicom, form, npy, png, tensor
 from tests.conftest import STARTER
 
 NPY = "application/x-npy"
@@ -69,7 +69,7 @@ def test_what_was_preprocessed_is_read_like_the_film(north: Any, serving: Any) -
     )
     squeezed = ask(north.bearer, gzip.compress(array), NPY, **{"Content-Encoding": "gzip"}).json()
 
-    assert (space["size"], space["dtype"], space["layout"]) == (256, "float32", "NCHW")
+    assert (space["size"], space["dtype"], space["layout"]) == (SIZE, "float32", "NCHW")
     assert len(images) == len(squeezed) == 3
     theirs, ours = probabilities(raw), probabilities(images[0])
     assert max(abs(theirs[label] - ours[label]) for label in LABELS) <= 1e-4
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_a_problem(
 
 
 def good(count: int = 1) -> np.ndarray:
-    return np.zeros((count, 3, 256, 256), np.float32)
+    return np.zeros((count, 3, SIZE, SIZE), np.float32)
 
 
 def with_value(value: float) -> np.ndarray:
@@ -164,10 +164,10 @@ def with_value(value: float) -> np.ndarray:
         (npy(good()) + b"1234", "npy-invalid"),
         (npy(good().astype(np.float64)), "tensor-type"),
         (npy(good().astype(">f4")), "tensor-type"),
-        (npy(np.asfortranarray(np.ones((2, 3, 256, 256), np.float32))), "tensor-type"),
+        (npy(np.asfortranarray(np.ones((2, 3, SIZE, SIZE), np.float32))), "tensor-type"),
         (npy(np.zeros(3, [("a", "<f4")])), "tensor-type"),
-        (npy(np.zeros((1, 1, 256, 256), np.float32)), "tensor-shape"),
-        (npy(np.zeros((3, 256, 256), np.float32)), "tensor-shape"),
+        (npy(np.zeros((1, 1, SIZE, SIZE), np.float32)), "tensor-shape"),
+        (npy(np.zeros((3, SIZE, SIZE), np.float32)), "tensor-shape"),
         (npy(np.zeros((1, 3, 224, 224), np.float32)), "tensor-shape"),
         (npy(good(0)), "no-images"),
         (npy(good(33)), "too-many-images"),
@@ -184,7 +184,7 @@ def test_an_array_that_is_no_film_is_a_problem(north: Any, serving: Any, body: b
 
 
 def test_an_array_of_another_order_or_range_hears_which(north: Any, serving: Any) -> None:
-    fortran = ask(north.bearer, npy(np.asfortranarray(np.ones((2, 3, 256, 256), np.float32))), NPY)
+    fortran = ask(north.bearer, npy(np.asfortranarray(np.ones((2, 3, SIZE, SIZE), np.float32))), NPY)
     bright = ask(north.bearer, npy(with_value(128.0)), NPY)
 
     assert "not <f4 in Fortran order" in fortran.json()["detail"]
@@ -234,8 +234,9 @@ def test_a_version_may_be_named(north: Any, serving: Any) -> None:
     assert unknown.status_code == 404
     assert [each.status_code for each in odd] == [400, 400, 400]
     assert odd[0].json()["detail"].startswith("model_version: ")
-    assert typo.json()["detail"] == "heatmap: There is no such parameter."
-    assert (typo.status_code, typo.json()["errors"]) == (400, {"heatmap": ["There is no such parameter."]})
+    reason = "There is no such parameter. There are: model_version, heatmaps."
+    assert typo.json()["detail"] == f"heatmap: {reason}"
+    assert (typo.status_code, typo.json()["errors"]) == (400, {"heatmap": [reason]})
 
 
 def test_without_a_version_in_service_it_says_what_to_do(north: Any) -> None:

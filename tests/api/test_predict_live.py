@@ -16,11 +16,11 @@ import psutil
 import pytest
 import requests
 
-from tests.api.predicting import FORM, PATH, dicom, form, npy, png
+from tests.api.predicting import FORM, PATH, SIZE, dicom, form, npy, png
 from tests.conftest import PROJECT_ROOT, Hospital
 from tests.dicomweb.web import WebServer, running_web_server
 
-ARRAY = npy(np.zeros((2, 3, 256, 256), np.float32))
+ARRAY = npy(np.zeros((2, 3, SIZE, SIZE), np.float32))
 GROWTH = 60 * 2**20
 
 
@@ -88,12 +88,12 @@ def test_more_than_one_may_ask_is_refused_and_passes(live: WebServer, north: Hos
 
 
 def test_memory_is_bounded_and_torch_stays_out(live: WebServer, north: Hospital) -> None:
-    full = npy(np.zeros((32, 3, 256, 256), np.float32))
+    full = npy(np.zeros((32, 3, SIZE, SIZE), np.float32))
     # As many as it has threads: each of them keeps what it once needed.
     for _ in range(8):
         assert post(live, north, full, "application/x-npy").status_code == 200
     before = live.resident_bytes()
-    for _ in range(12):
+    for _ in range(6):
         assert post(live, north, full, "application/x-npy").status_code == 200
         assert post(live, north, png(1), "image/png").status_code == 200
 
@@ -131,6 +131,31 @@ def test_the_generated_client_runs_its_example(live: WebServer, north: Hospital,
     assert second.startswith("film.png starter:1 True")
     assert re.fullmatch(r"array starter:1 \w+ 0\.\d{3}", array)
     assert studies == "studies 0"
+
+
+def test_the_examples_with_curl_run(live: WebServer, north: Hospital, tmp_path: Path) -> None:
+    for name, content in (("film.dcm", dicom(1)), ("one.dcm", dicom(2)), ("two.png", png(3))):
+        (tmp_path / name).write_bytes(content)
+    pages = [(PROJECT_ROOT / "docs" / name).read_text() for name in ("api.md", "webhooks.md")]
+    examples = re.findall(r"```bash\n(.*?)```", "".join(pages), re.DOTALL)
+    outputs = {}
+    for example in examples:
+        if "openapi-python-client" in example:
+            continue
+        run = subprocess.run(
+            ["bash", "-eu", "-o", "pipefail", "-c", example.replace("curl ", "curl --fail-with-body -sS ")],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            env={**os.environ, "url": live.url, "key": north.api_key},
+        )  # fmt: skip
+        assert run.returncode == 0, example + run.stdout + run.stderr
+        outputs[example] = run.stdout
+    predicted, twice, found, again, webhook = outputs.values()
+    assert predicted.count("starter:1") == 3
+    assert twice[: len(twice) // 2] == twice[len(twice) // 2 :] != ""
+    assert found.count('"results":[]') == 2
+    assert again == "304\n"
+    assert '"delivery"' in webhook
+    assert '"name":"RIS"' in webhook
 
 
 def test_an_answer_is_given_within_its_bound(live: WebServer, north: Hospital) -> None:

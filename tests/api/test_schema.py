@@ -1,12 +1,17 @@
 """The OpenAPI document is valid, complete and without warnings; its page needs no network."""
 
+import copy
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from django.core.management import call_command
 from django.test import Client
+
+from tests.api.openapi_changes import breaking_changes
+from tests.conftest import PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,62 @@ def test_it_documents_every_address_and_nothing_else(document: Any) -> None:
         "/api/v1/predict",
         "/api/v1/models/",
         "/api/v1/models/{name}/{number}/",
+        "/api/v1/webhooks/",
+        "/api/v1/webhooks/{webhook_id}/",
+        "/api/v1/webhooks/{webhook_id}/test/",
+        "/api/v1/webhooks/{webhook_id}/secret/",
+        "/api/v1/webhooks/{webhook_id}/repeat/",
     }
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((PROJECT_ROOT / path).read_text())
+
+
+def test_the_document_in_the_repository_is_current(document: Any) -> None:
+    assert read("docs/openapi.yaml") == document, "Run `make openapi`, and read what it changes."
+
+
+def test_nothing_breaks_the_clients_of_the_last_release(document: Any) -> None:
+    """Before 1.0.0 a minor version may: then the changelog says so, and `make release-openapi` is run."""
+    assert breaking_changes(read("config/released_openapi.yaml"), document) == []
+
+
+STUDIES, STUDY, PREDICT = "/api/v1/studies/", "/api/v1/studies/{study_instance_uid}/", "/api/v1/predict"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda d: d["paths"].pop(STUDY), f"GET {STUDY}: removed"),
+        (lambda d: parameter(d, "label").update(required=True), f"GET {STUDIES}: parameter label: required"),
+        (lambda d: parameter(d, "label").update(name="finding"), f"GET {STUDIES}: parameter label: removed"),
+        (lambda d: parameter(d, "label")["schema"]["enum"].remove("Mass"), f"GET {STUDIES}: parameter label: Mass"),
+        (lambda d: properties(d, "Study").pop("warnings"), f"GET {STUDY}: answer 200.warnings: removed"),
+        (lambda d: properties(d, "Patient")["sex"].update(type="integer"), "patient.sex: string became integer"),
+        (lambda d: properties(d, "Study")["study_instance_uid"].update(nullable=True), "uid: may be null"),
+        (lambda d: schema(d, "Study")["required"].remove("reason"), ".reason: no longer always there"),
+        (lambda d: d["paths"][PREDICT]["post"]["requestBody"]["content"].pop("image/png"), "body image/png: removed"),
+    ],
+)  # fmt: skip
+def test_a_change_that_breaks_clients_is_found(document: Any, change: Callable[[Any], Any], found: str) -> None:
+    changed = copy.deepcopy(document)
+    change(changed)
+    assert any(found in each for each in breaking_changes(document, changed)), breaking_changes(document, changed)
+    assert breaking_changes(document, document) == []
+
+
+def parameter(document: Any, name: str) -> Any:
+    (found,) = [each for each in document["paths"][STUDIES]["get"]["parameters"] if each["name"] == name]
+    return found
+
+
+def schema(document: Any, name: str) -> Any:
+    return document["components"]["schemas"][name]
+
+
+def properties(document: Any, name: str) -> Any:
+    return schema(document, name)["properties"]
 
 
 def test_it_says_who_may_ask(document: Any) -> None:
@@ -37,12 +97,15 @@ def test_it_says_who_may_ask(document: Any) -> None:
 
 
 def test_it_documents_problems(document: Any) -> None:
-    for path, operations in document["paths"].items():
-        (operation,) = operations.values()
+    operations = [(path, each) for path, methods in document["paths"].items() for each in methods.values()]
+    for path, operation in operations:
         responses = operation["responses"]
-        assert {"200", "401", "403", "503"} <= responses.keys()
-        assert ("404" in responses) == ("{" in path or "requestBody" in operation)
-        assert ("requestBody" in operation) == ({"413", "415", "429"} <= responses.keys())
+        taken = operation.get("requestBody", {}).get("content", {})
+        takes_images = bool(taken) and "application/json" not in taken
+        assert {"401", "403", "503"} <= responses.keys()
+        assert ("404" in responses) == ("{" in path or takes_images)
+        assert takes_images == ({"413", "415", "422", "429"} <= responses.keys())
+        assert not taken or {"409", "415"} <= responses.keys()
         content = responses["401"]["content"]
         assert content["application/problem+json"]["schema"]["$ref"] == "#/components/schemas/Problem"
     assert "400" in document["paths"]["/api/v1/studies/"]["get"]["responses"]

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { RequestError, refusal, requestHtml, requestJson } from "../../static/js/requests.js";
+import { FollowedJson, RequestError, refusal, requestHtml, requestJson } from "../../static/js/requests.js";
 
 let answer;
 let received;
@@ -31,6 +31,18 @@ test("JSON and HTML come back as they are", async () => {
   answer = { status: 200, body: "<p>part</p>" };
   assert.equal(await requestHtml(base), "<p>part</p>");
   assert.equal(received.headers["x-fragment"], "1");
+});
+
+test("JSON that has not changed is the former one", async () => {
+  const state = new FollowedJson(base);
+  answer = { status: 200, headers: { ETag: 'W/"1"' }, body: '{"status": "running"}' };
+  assert.deepEqual(await state.load(), { status: "running" });
+  assert.equal(received.headers["if-none-match"], undefined);
+  answer = { status: 304, headers: { ETag: 'W/"1"' } };
+  assert.deepEqual(await state.load(), { status: "running" });
+  assert.equal(received.headers["if-none-match"], 'W/"1"');
+  answer = { status: 200, headers: { ETag: 'W/"2"' }, body: '{"status": "complete"}' };
+  assert.deepEqual(await state.load(), { status: "complete" });
 });
 
 test("an ended session reloads the page; other refusals do not", async (t) => {

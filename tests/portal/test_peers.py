@@ -11,6 +11,7 @@ from apps.audit.services import Actor
 from apps.routing.models import Peer, Refusal
 from apps.routing.services import note_refusal
 from apps.tenants.scope import tenant_tx
+from tests.dimse.peers import storescp
 
 LIST = reverse("portal:peers")
 CT = {"ae_title": " CT 1 ", "network": "10.1.2.0/24", "certificate": "", "description": "CT, first floor"}
@@ -103,3 +104,31 @@ def test_other_roles_do_not_get_there(north: Any, sign_in: Any, role: str) -> No
     assert client.post(reverse("portal:remove-peer", args=[peer.pk])).status_code == 403
     assert LIST not in client.get("/").content.decode()
     assert only_peer(north).pk == peer.pk
+
+
+@pytest.mark.peer("DCMTK", "C-ECHO from us")
+def test_echo_says_whether_a_peer_answers_and_why_not(unlisted: Any, south: Any, sign_in: Any, tmp_path: Any) -> None:
+    admin = sign_in(unlisted, unlisted.admin)
+    with storescp(tmp_path / "in") as receiver:
+        fields = {**CT, "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": "", "is_send_only": "on"}
+        assert "Give the port" in admin.post(LIST, fields).content.decode()
+        admin.post(LIST, {**fields, "port": receiver.port})
+        peer = only_peer(unlisted)
+        assert (peer.called_at, peer.is_send_only, peer.tls) == (f"127.0.0.1:{receiver.port}", True, False)
+        echo = reverse("portal:echo-peer", args=[peer.pk])
+        assert "ask the operator to allow it" in admin.post(echo, follow=True).content.decode()
+        assert only_peer(unlisted).last_problem == "address-not-allowed"
+
+        unlisted.tenant.private_networks = "127.0.0.0/8"
+        unlisted.tenant.save()
+        shown = admin.post(echo, follow=True).content.decode()
+        assert "ARCHIVE answered." in shown
+        assert "answered 20" in shown
+        assert only_peer(unlisted).problem is None
+        assert sign_in(south, south.admin).post(echo).status_code == 404
+    shown = admin.post(echo, follow=True).content.decode()
+    assert "Nothing answers there" in shown
+    assert "Last error 20" in shown
+    # Another address has not been tried.
+    admin.post(reverse("portal:peer", args=[peer.pk]), {**fields, "port": 104})
+    assert only_peer(unlisted).last_problem == ""

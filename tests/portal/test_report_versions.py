@@ -34,7 +34,8 @@ def client(north: Hospital, sign_in: Callable[..., Client]) -> Client:
 def test_a_signed_report_and_its_amendment(
     client: Client, north: Hospital, study: Study, send: Callable[..., Any], finish: Callable[..., Any]
 ) -> None:
-    client.post(at(study, "sign/"), {"job": job_on_page(client, study), "impression": "Effusion."})
+    rest = {"agree_rest": "1"}
+    client.post(at(study, "sign/"), {"job": job_on_page(client, study), "impression": "Effusion.", **rest})
     original = client.get(at(study, "report.pdf")).content
     assert client.get(at(study, "draft.pdf")).status_code == 404
     send(north, objects.image(STUDY, 2))
@@ -45,7 +46,7 @@ def test_a_signed_report_and_its_amendment(
     page = client.get(at(study))
     assert "Amend this report" in words(page)
     assert client.get(at(study, "draft.pdf")).content.startswith(b"%PDF")
-    form = {"job": job_on_page(client, study), "impression": "Mass.", "amends": "1"}
+    form = {"job": job_on_page(client, study), "impression": "Mass.", "amends": "1", **rest}
     assert client.post(at(study, "sign/"), form).status_code == 400
     assert client.post(at(study, "sign/"), {**form, "amends": ""}).status_code == 409
     assert client.post(at(study, "sign/"), {**form, "reason": "A better image."}).status_code == 302
@@ -62,7 +63,8 @@ def test_a_signed_report_and_its_amendment(
 def test_an_image_is_rejected_on_the_page_and_restored(
     client: Client, north: Hospital, south: Hospital, study: Study, sign_in: Callable[..., Client]
 ) -> None:
-    client.post(at(study, "sign/"), {"job": job_on_page(client, study)})
+    form = {"job": job_on_page(client, study), "impression": "Effusion.", "agree_rest": "1"}
+    assert client.post(at(study, "sign/"), form).status_code == 302
     technologist, admin = sign_in(north, north.technologist), sign_in(north, north.admin)
     form = {"image": FIRST, "code": "113037", "reason": "<b>Wrong</b> patient side."}
     assert "Reject image 1" in words(technologist.get(at(study)))

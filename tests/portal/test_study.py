@@ -94,7 +94,8 @@ def test_nothing_flagged_is_not_called_normal(
     page = words(client.get(at(read_study(north))))
     assert "No finding reached its operating point" in page
     assert "No operating point: Hernia." in page
-    assert "normal" not in page.lower()
+    # ".normal" is the name of a text that the reader may insert.
+    assert "normal" not in page.lower().replace(".normal", "")
 
 
 def test_a_waiting_study_says_so_and_its_state_follows(
@@ -102,10 +103,13 @@ def test_a_waiting_study_says_so_and_its_state_follows(
 ) -> None:
     study = store_film(north).study
     assert "This film waits for the AI" in words(client.get(at(study)))
-    before = client.get(at(study, "state/")).json()
+    first = client.get(at(study, "state/"))
+    before = first.json()
     assert (before["status"], before["is_open"], before["report_status"]) == ("queued", True, None)
+    same = client.get(at(study, "state/"), headers={"If-None-Match": first["ETag"]})
+    assert (same.status_code, same.content) == (304, b"")
     finish(north, Effusion=0.9)
-    after = client.get(at(study, "state/")).json()
+    after = client.get(at(study, "state/"), headers={"If-None-Match": first["ETag"]}).json()
     assert (after["status"], after["is_open"], after["report_status"]) == ("complete", False, "preliminary")
     assert (after["positive_count"], after["model_version"]) == (1, "reporter:3")
     assert after["token"] != before["token"]
@@ -177,8 +181,8 @@ def test_verdicts_are_kept_and_changed(client: Client, study: Study, north: Hosp
         assert answer.json() == {"label": "Effusion", "verdict": verdict}
     row = re.search(r'data-label="Effusion".*?</tr>', client.get(at(study)).text, re.S)
     assert row
-    assert re.search(r'value="agree" aria-pressed="true"', row[0])
-    assert re.search(r'value="disagree" aria-pressed="false"', row[0])
+    assert re.search(r'data-verdict="agree" aria-pressed="true"', row[0])
+    assert re.search(r'data-verdict="disagree" aria-pressed="false"', row[0])
     assert client.post(at(study, "review/"), {"job": job, "label": "Mass", "verdict": "agree"}).status_code == 302
     assert audited(north).count("finding.reviewed") == 3
 
@@ -193,7 +197,7 @@ def test_a_verdict_that_cannot_be(client: Client, study: Study, change: dict[str
 
 
 def test_signing_makes_the_report_final(client: Client, study: Study, north: Hospital) -> None:
-    body = {"job": job_on_page(client, study), "impression": "Right effusion. <b>Drain</b> it."}
+    body = {"job": job_on_page(client, study), "impression": "Right effusion. <b>Drain</b> it.", "agree_rest": "1"}
     preliminary = client.get(at(study, "report.pdf"))
     assert preliminary.content.startswith(b"%PDF")
     assert "CANARY" not in preliminary["Content-Disposition"]
@@ -204,7 +208,8 @@ def test_signing_makes_the_report_final(client: Client, study: Study, north: Hos
     assert "&lt;b&gt;Drain" in response.text
     assert "Sign the report" not in page
     assert client.get(at(study, "report.pdf")).content == client.get(at(study, "report.pdf")).content
-    assert client.post(at(study, "sign/"), body).status_code == 409
+    assert client.post(at(study, "sign/"), body).status_code == 302, "The button was pressed twice."
+    assert client.post(at(study, "sign/"), {**body, "impression": "Another text."}).status_code == 409
     review = {"job": body["job"], "label": "Mass", "verdict": "agree"}
     assert client.post(at(study, "review/"), review).status_code == 409
     assert audited(north).count("report.signed") == 1
@@ -262,7 +267,7 @@ def test_only_a_radiologist_reads(
         listed = other.get(f"/{query}")
         assert "CANARY, Jane" in words(listed)
         assert "71.0 %" not in words(listed)
-    assert other.get("/?label=Hernia").text.count("CANARY, Jane") == 1
+    assert other.get("/?label=Hernia").text.count("CANARY, Jane</a>") == 1
     assert other.get("/quick-check/").status_code == 403
     for address in ("studies/", f"studies/{study.study_instance_uid}/", "models/"):
         answer = other.get(f"/api/v1/{address}")

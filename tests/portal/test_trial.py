@@ -64,7 +64,7 @@ def test_an_administrator_sees_who_flags_what(
         assert study.study_instance_uid not in page
     assert "Absent" in page
     only = client.get("/trial/", {"label": "Edema"}).text
-    assert "2 disagreements on Edema" in only
+    assert "2 disagreements: Edema" in only
 
     other = sign_in(south, south.admin)
     assert "0 studies read by both" in other.get("/trial/").text
@@ -155,24 +155,41 @@ def test_a_canary_is_shown_beside_what_was_read_meanwhile(
 PORTAL = {
     "worklist": "/", "study": "/studies/{pk}/", "state": "/studies/{pk}/state/",
     "report-pdf": "/studies/{pk}/report.pdf", "upload": "/upload/", "hospital": "/hospital/",
-    "quick-check": "/quick-check/", "sign-in": None, "sign-out": None,
-    "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "trial": None, "trial-csv": None,
+    "quick-check": "/quick-check/", "test-pattern": None, "sign-in": None, "sign-out": None,
+    "search": None, "film": None, "heatmap": None, "review": None, "sign": None, "review-rest": None, "draft": None,
+    "discard-draft": None, "commit": None, "add-finding": None, "remove-finding": None,
+    "trial": None, "trial-csv": None,
     "points": None, "point": None, "draft-pdf": None, "report-version-pdf": None, "reject-image": None,
     "restore-image": None, "study-patient": "/studies/{pk}/patient/", "patients": "/patients/",
     "invitation": None, "operator-invitation": None, "settings": None, "people": None, "person": None,
     "remove-member": None, "password-link": None, "withdraw-invitation": None, "keys": None, "revoke-key": None,
-    "peers": None, "peer": None, "remove-peer": None, "placeholders": None, "probabilities": None,
+    "own-texts": None, "own-text": None, "hospital-texts": None, "hospital-text": None, "my-settings": None,
+    "insert-text": None, "destinations": None, "new-destination": None, "destination": None, "test-destination": None,
+    "switch-destination": None, "repeat-failed": None, "remove-destination": None, "renew-webhook-secret": None,
+    "repeat-delivery": None,
+    "reading-policy": None, "peers": None, "peer": None, "remove-peer": None, "echo-peer": None, "placeholders": None,
+    "probabilities": None,
     "undo-recalibration": None, "recalibration": None, "preview-recalibration-again": None,
     "change-plan": None, "change-plan-pdf": None,
-    "drift": None,
+    "drift": None, "dashboard": None, "dashboard-alerts": None, "dashboard-drift": None, "dashboard-csv": None,
+    "dashboard-agreement": None,
     "ai": None, "ai-stop": None, "ai-start": None, "ai-change": None, "ai-dismiss": None,
     "reviewed": None, "reviewed-export": None,
+    "critical": "/critical/", "critical-banner": "/critical/banner/", "acknowledge": None, "critical-rules": None,
+    "critical-rule": None, "remove-critical-rule": None, "dicomweb": None, "next": None, "result-object": None,
+    "result-policy": None, "retry-results": None, "sent-today": "/upload/today/", "discard-uploads": None,
+    "save-view": None, "remove-view": None, "worklist-change": None, "upload-part": None, "upload-parts": None,
+    "upload-session": None, "upload-store": None,
+    "rules": None, "new-rule": None, "rule": None, "change-rule": None, "rules-test": None, "rules-history": None,
+    "restore-rules": None, "quality": "/quality/", "quality-csv": "/quality/verdicts.csv",
+    "discordances": "/quality/review/", "resolve-discordance": None, "undo-resolution": None,
 }  # fmt: skip
 API = {
     "studies": "/api/v1/studies/", "study": "/api/v1/studies/{uid}/", "report": "/api/v1/studies/{uid}/report.pdf",
     "report-version": None,
     "heatmap": None, "predict": None, "models": "/api/v1/models/", "model": None, "schema": "/api/v1/schema/",
-    "docs": "/api/v1/docs/",
+    "docs": "/api/v1/docs/", "webhooks": "/api/v1/webhooks/", "webhook": None, "webhook-test": None,
+    "webhook-secret": None, "webhook-repeat": None,
 }  # fmt: skip
 
 
@@ -202,7 +219,7 @@ def test_what_a_shadow_says_is_shown_to_no_clinician(
         waiting.save()
         job = str(waiting.job_id)
     client = sign_in(north, north.radiologist)
-    signed = client.post(f"/studies/{study.pk}/sign/", {"impression": "x", "job": job})
+    signed = client.post(f"/studies/{study.pk}/sign/", {"impression": "x", "job": job, "agree_rest": "1"})
     assert signed.status_code == 302
     answers = [client.get(each.format(pk=study.pk)) for each in PORTAL.values() if each]
     answers += [

@@ -19,6 +19,7 @@ from tests.conftest import Hospital, enter
 from tests.synthetic import synthetic_image
 
 JSON = {"Accept": "application/json"}
+UNKNOWN = {"is_frontal": "on", "patient_unknown": "on"}
 
 
 @pytest.fixture
@@ -77,20 +78,33 @@ def test_a_picture_becomes_a_study_of_the_patient_who_was_named(client: Client, 
     page = client.get(outcome["study_url"]).text
     assert "DOE, Jané" in page
     assert "A-7" in page
-    assert "1 Mar 2024" in page
+    assert "2024-03-01" in page
     (again,) = send(client, picture(kind), "copy.png", **details).json()
     assert again["outcome"] == "known"
 
 
-def test_a_picture_needs_somebody_to_say_what_it_shows(client: Client, north: Hospital) -> None:
-    (outcome,) = send(client, picture(), "scan.png").json()
-    assert (outcome["outcome"], outcome["code"]) == ("refused", "frontal-not-confirmed")
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "frontal-not-confirmed"),
+        ({"is_frontal": "on"}, "patient-missing"),
+        ({"is_frontal": "on", "patient_name": "DOE^Jane"}, "patient-missing"),
+        ({"is_frontal": "on", "patient_id": "  "}, "patient-missing"),
+    ],
+)
+def test_a_picture_needs_its_patient_and_what_it_shows(
+    client: Client, north: Hospital, fields: dict[str, str], code: str
+) -> None:
+    (outcome,) = send(client, picture(), "scan.png", **fields).json()
+    assert (outcome["outcome"], outcome["code"]) == ("refused", code)
     assert stored(north) == 0
+    (outcome,) = send(client, picture(), "scan.png", is_frontal="on", patient_unknown="on").json()
+    assert outcome["outcome"] == "stored"
 
 
 def test_every_file_of_an_archive_has_an_outcome(client: Client, north: Hospital, film: bytes) -> None:
     data = zipped(**{"a/IM1": film, "b.png": picture(), "notes.txt": b"not a film", "__MACOSX/x": b"x"})
-    outcomes = {each["name"]: each for each in send(client, data, "films.zip", is_frontal="on").json()}
+    outcomes = {each["name"]: each for each in send(client, data, "films.zip", **UNKNOWN).json()}
     assert {name: each["outcome"] for name, each in outcomes.items()} == {
         "IM1": "stored", "b.png": "stored", "notes.txt": "refused"
     }  # fmt: skip
@@ -143,7 +157,15 @@ def test_an_upload_that_was_cut_off_stores_nothing(client: Client, north: Hospit
 
 
 @pytest.mark.parametrize(
-    "details", [{"patient_name": "A\\B"}, {"patient_id": "A\nB"}, {"study_date": "tomorrow"}, {"patient_id": "x" * 65}]
+    "details",
+    [
+        {"patient_name": "A\\B"},
+        {"patient_id": "A\nB"},
+        {"patient_id": "x" * 65},
+        {"study_date": "tomorrow"},
+        {"study_date": "2190-01-01"},
+        {"patient_unknown": "on", "patient_id": "A"},
+    ],
 )
 def test_patient_details_that_dicom_cannot_hold(client: Client, details: dict[str, str]) -> None:
     response = send(client, picture(), "scan.png", is_frontal="on", **details)
@@ -152,11 +174,17 @@ def test_patient_details_that_dicom_cannot_hold(client: Client, details: dict[st
 
 
 def test_without_scripts_the_page_lists_the_outcomes(client: Client, film: bytes) -> None:
-    files = [SimpleUploadedFile("a.dcm", film), SimpleUploadedFile("b.txt", b"hello")]
+    names = {"a.dcm": film, "b.txt": b"hello", "c.png": picture()}
+    files = [SimpleUploadedFile(name, data) for name, data in names.items()]
     page = client.post("/upload/", {"files": files, "complete": "1"}).text
     assert "Stored" in page
     assert "Refused" in page
     assert "Open the study" in page
+    assert "enter patient ID and name, or say that the patient is unknown" in page or "confirm that it is" in page
+    fields = {"files": SimpleUploadedFile("c.png", picture()), **UNKNOWN, "complete": "1"}
+    assert "chip stored" in client.post("/upload/", fields).text
+    foreign = {**fields, "member": "0190a5c0-0000-7000-8000-000000000000"}
+    assert client.post("/upload/", foreign).status_code == 409
     assert "Choose at least one file." in client.post("/upload/", {"complete": "1"}).text
 
 

@@ -41,7 +41,7 @@ def world(
     _read_study(south, store_film, read, seed=2)
     names = {
         "study": str(study.pk),
-        "uid": _uid(north, study),
+        **_uids(north, study),
         "version": str(version.pk),
         "model": f"{version.name}/{version.number}",
         "tenant": str(north.tenant.pk),
@@ -84,10 +84,16 @@ def _peer(hospital: Hospital) -> UUID:
         return Peer.objects.get().pk
 
 
-def _uid(hospital: Hospital, study: Any) -> str:
+def _uids(hospital: Hospital, study: Any) -> dict[str, str]:
+    from apps.studies.models import Instance
+
     with tenant_tx(hospital.tenant.id):
-        study.refresh_from_db()
-        return study.study_instance_uid
+        instance = Instance.objects.select_related("series__study").get(series__study=study)
+        return {
+            "uid": instance.series.study.study_instance_uid,
+            "series": instance.series.series_instance_uid,
+            "instance": instance.sop_instance_uid,
+        }
 
 
 def _clients(north: Hospital, south: Hospital, sign_in: Callable[..., Client]) -> dict[str, Client]:

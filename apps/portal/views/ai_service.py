@@ -7,10 +7,13 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError
+from apps.core.finding_names import finding_name
 from apps.deployment.ledger.service_history import changes_version, finding_changes, service_history, version_change
 from apps.deployment.models import Activation
 from apps.deployment.selectors import version_for
@@ -24,17 +27,20 @@ from apps.tenants.services import dismiss_notice, require_role
 
 
 class StopForm(forms.Form):
-    label = forms.ChoiceField(required=False, label="Stop")
+    label = forms.ChoiceField(required=False, label=gettext_lazy("Stop"))
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="The ledger and your hospital's audit trail keep who stopped it; the ledger keeps this reason.",
+        help_text=gettext_lazy(
+            "The ledger and your hospital's audit trail keep who stopped it; the ledger keeps this reason."
+        ),
     )
 
     def __init__(self, version: ModelVersion, data: Any = None) -> None:
         super().__init__(data)
-        labels = [(label, label.replace("_", " ")) for label in version.manifest["labels"]]
-        self.fields["label"].choices = [("", "The whole AI"), *labels]  # type: ignore[attr-defined]
+        labels = [(label, finding_name(label)) for label in version.manifest["labels"]]
+        self.fields["label"].choices = [("", _("The whole AI")), *labels]  # type: ignore[attr-defined]
 
 
 @require_GET
@@ -56,7 +62,7 @@ def stop(request: MemberRequest) -> HttpResponse:
     except ChecxrayError as error:
         form.add_error(None, error.detail)
         return _page(request, form)
-    messages.success(request, "Stopped from the next result on. Studies are stored and listed as before.")
+    messages.success(request, _("Stopped from the next result on. Studies are stored and listed as before."))
     return redirect("portal:ai")
 
 
@@ -70,8 +76,11 @@ def start(request: MemberRequest) -> HttpResponse:
     read = []
     if not label and request.POST.get("read"):
         read = requeue(jobs=_unread(request.tenant.id), by=by, operation="portal:start-ai")
-    more = f" {len(read)} studies that arrived meanwhile are read now." if read else ""
-    messages.success(request, f"The AI reads again from the next result on.{more}")
+    messages.success(request, _("The AI reads again from the next result on."))
+    if read:
+        messages.success(
+            request, _("Studies that arrived meanwhile and are read now: %(count)s.") % {"count": len(read)}
+        )
     return redirect("portal:ai")
 
 

@@ -4,6 +4,8 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from apps.audit.services import actor_of
@@ -26,9 +28,12 @@ from apps.tenants.services import require_role
 
 class AcceptForm(forms.Form):
     reason = forms.CharField(
+        label=gettext_lazy("Reason"),
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Why the readings may look different from now on, such as a new machine or other patients.",
+        help_text=gettext_lazy(
+            "Why the readings may look different from now on, such as a new machine or other patients."
+        ),
     )
 
 
@@ -49,7 +54,7 @@ def drift(request: MemberRequest) -> HttpResponse:
         except ChecxrayError as error:
             form.add_error(None, error.detail)
         else:
-            messages.success(request, "Later weeks are compared with the last ones from now on.")
+            messages.success(request, _("Later weeks are compared with the last ones from now on."))
             return redirect("portal:drift")
     labels = version.manifest["labels"]
     wanted = request.GET.get("label", "")

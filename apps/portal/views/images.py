@@ -3,16 +3,18 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, operation_of, record_once
 from apps.core.errors import NotFoundError
-from apps.inference.rendering import heatmap_png, image_png
+from apps.inference.rendering import contribution_values, heatmap_png, image_png
 from apps.inference.selectors import get_heatmap, latest_job
 from apps.portal.access import MemberRequest, members_only
 from apps.registry import engine
+from apps.reports.selectors import hides_findings
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study_by_id, instances_of
 from apps.tenants.middleware import opens_own_transaction
@@ -43,7 +45,7 @@ def _instance(pk: UUID, number: str) -> Instance:
     instances = instances_of(study)
     index = int(number) - 1 if number.isascii() and number.isdigit() else 0
     if not 0 <= index < len(instances):
-        raise NotFoundError("This study has no such image.", "image-not-found")
+        raise NotFoundError(_("This study has no such image."), "image-not-found")
     return instances[index]
 
 
@@ -51,10 +53,16 @@ def _instance(pk: UUID, number: str) -> Instance:
 @require_GET
 @members_only
 def heatmap(request: MemberRequest, pk: UUID, label: str) -> HttpResponse:
+    """A finding's map as a picture; ``?as=values`` gives its numbers, for contours."""
     require_role(request.membership, Role.RADIOLOGIST)
     with tenant_tx(request.tenant.id):
-        found = get_heatmap(study=get_study_by_id(pk), label=label)
+        study = get_study_by_id(pk)
+        if hides_findings(study, request.user):
+            raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
+        found = get_heatmap(study=study, label=label)
         _record_access(request, pk)
+    if request.GET.get("as") == "values":
+        return JsonResponse(contribution_values(found), headers={"Cache-Control": "private, no-cache"})
     tag = f'"{found.finding.pk}-{engine.DISPLAY_VERSION}"'
     if request.headers.get("If-None-Match") == tag:
         return _picture(b"", tag, HTTPStatus.NOT_MODIFIED)

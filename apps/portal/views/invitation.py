@@ -8,6 +8,8 @@ from django.contrib.auth.views import PasswordResetConfirmView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -25,12 +27,13 @@ LONGEST_PASSWORD = 256
 
 class PasswordForm(forms.Form):
     password = forms.CharField(
+        label=gettext_lazy("Password"),
         max_length=LONGEST_PASSWORD,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
     again = forms.CharField(
-        label="The same again",
+        label=gettext_lazy("The same again"),
         max_length=LONGEST_PASSWORD,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -38,12 +41,16 @@ class PasswordForm(forms.Form):
 
     def clean_again(self) -> str:
         if self.cleaned_data["again"] != self.cleaned_data.get("password"):
-            raise forms.ValidationError("The two passwords differ.")
+            raise forms.ValidationError(_("The two passwords differ."))
         return self.cleaned_data["again"]
 
 
 class AccountForm(PasswordForm):
-    full_name = forms.CharField(label="Your name", max_length=200, help_text="As it appears in reports that you sign.")
+    full_name = forms.CharField(
+        label=gettext_lazy("Your name"),
+        max_length=200,
+        help_text=gettext_lazy("As it appears in reports that you sign."),
+    )
     field_order = ("full_name", "password", "again")
 
 
@@ -98,7 +105,7 @@ def _use(request: HttpRequest, found: Invitation, token: str, user: User | None,
 def _welcome(request: HttpRequest, found: Invitation, person: User, user: User | None) -> HttpResponse:
     if found.for_user_id:
         request.session.flush()
-        messages.success(request, "Your password is changed. Sign in with it.")
+        messages.success(request, _("Your password is changed. Sign in with it."))
         return redirect("portal:sign-in")
     if user != person:
         request.session.flush()

@@ -9,6 +9,8 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.accounts.selectors import keys
@@ -23,18 +25,22 @@ _LASTS = timedelta(days=365)
 
 
 class KeyForm(forms.Form):
-    name = forms.CharField(max_length=100, help_text="The system that will use it, such as its AE title.")
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=100,
+        help_text=gettext_lazy("The system that will use it, such as its AE title."),
+    )
     scopes = forms.MultipleChoiceField(
-        label="It may",
+        label=gettext_lazy("It may"),
         choices=ApiScope.choices,
         widget=forms.CheckboxSelectMultiple,
         initial=[ApiScope.STORE, ApiScope.READ],
     )
     expires = forms.DateField(
-        label="Until the end of",
+        label=gettext_lazy("Until the end of"),
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="Empty: until it is revoked.",
+        help_text=gettext_lazy("Empty: until it is revoked."),
     )
 
     def clean_expires(self) -> datetime | None:
@@ -64,5 +70,5 @@ def key_list(request: MemberRequest) -> HttpResponse:
 @members_only
 def revoke(request: MemberRequest, key_id: UUID) -> HttpResponse:
     key = revoke_key(key_id=key_id, membership=request.membership, by=actor_of(request))
-    messages.success(request, f"The key {key.name} is refused from now on.")
+    messages.success(request, _("The key %(name)s is refused from now on.") % {"name": key.name})
     return redirect("portal:keys")

@@ -9,6 +9,8 @@ from django.contrib import messages
 from django.core.validators import ProhibitNullCharactersValidator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.audit.models import AuditEvent
@@ -33,15 +35,30 @@ _TEXT: list[Any] = [DICOM_TEXT, ProhibitNullCharactersValidator()]
 class MoveForm(forms.Form):
     """The patient to move a study to, and the study's new demographics."""
 
-    patient_id = forms.CharField(label="Patient ID", max_length=64, validators=_TEXT)
-    issuer = forms.CharField(label="Issuer of patient ID", max_length=64, required=False, validators=_TEXT)
-    name = forms.CharField(label="Name (Family^Given)", max_length=324, required=False, validators=_TEXT)
-    birth_date = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
-    sex = forms.ChoiceField(
-        choices=[("", "Not stated"), ("F", "Female"), ("M", "Male"), ("O", "Other")], required=False
+    patient_id = forms.CharField(label=gettext_lazy("Patient ID"), max_length=64, validators=_TEXT)
+    issuer = forms.CharField(
+        label=gettext_lazy("Issuer of patient ID"), max_length=64, required=False, validators=_TEXT
     )
-    keep = forms.BooleanField(label="Leave name, birth date and sex to the images", required=False, initial=True)
-    reason = forms.CharField(max_length=settlement.LONGEST_REASON, required=False)
+    name = forms.CharField(label=gettext_lazy("Name (Family^Given)"), max_length=324, required=False, validators=_TEXT)
+    birth_date = forms.DateField(
+        label=gettext_lazy("Birth date"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )
+    sex = forms.ChoiceField(
+        label=gettext_lazy("Sex"),
+        choices=[
+            ("", gettext_lazy("Not stated")),
+            ("F", gettext_lazy("Female")),
+            ("M", gettext_lazy("Male")),
+            ("O", gettext_lazy("Other")),
+        ],
+        required=False,
+    )
+    keep = forms.BooleanField(
+        label=gettext_lazy("Leave name, birth date and sex to the images"), required=False, initial=True
+    )
+    reason = forms.CharField(label=gettext_lazy("Reason"), max_length=settlement.LONGEST_REASON, required=False)
 
 
 @require_http_methods(["GET", "POST"])
@@ -63,7 +80,7 @@ def study_patient(request: MemberRequest, pk: UUID) -> HttpResponse:
         return _page(request, study, form=form, candidates=found, looked=True)
     act = _ACTIONS.get(action)
     if act is None:
-        raise InvalidInputError("There is no such action on this page.", "action-unknown")
+        raise InvalidInputError(_("There is no such action on this page."), "action-unknown")
     messages.success(request, act(request, study))
     return redirect("portal:study-patient", pk=pk)
 
@@ -83,10 +100,10 @@ def patients(request: MemberRequest) -> HttpResponse:
 
 class PlaceholderForm(forms.Form):
     value = forms.CharField(
-        label="Patient ID",
+        label=gettext_lazy("Patient ID"),
         max_length=64,
         validators=_TEXT,
-        help_text="Case, spaces and punctuation make no difference.",
+        help_text=gettext_lazy("Case, spaces and punctuation make no difference."),
     )
 
 
@@ -100,7 +117,7 @@ def placeholders(request: MemberRequest) -> HttpResponse:
         remove_placeholder(
             placeholder_id=_uuid(request.POST["remove"]), user=request.user, membership=request.membership
         )
-        messages.success(request, "The ID identifies patients again, in studies that arrive from now on.")
+        messages.success(request, _("The ID identifies patients again, in studies that arrive from now on."))
         return redirect("portal:placeholders")
     if form.is_valid():
         try:
@@ -108,7 +125,7 @@ def placeholders(request: MemberRequest) -> HttpResponse:
         except ChecxrayError as error:
             form.add_error("value", error.detail)
         else:
-            messages.success(request, "Studies under this ID are no longer taken for one patient's.")
+            messages.success(request, _("Studies under this ID are no longer taken for one patient's."))
             return redirect("portal:placeholders")
     context = {
         "own": PlaceholderPatientID.objects.order_by("value"),
@@ -135,13 +152,13 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidInputError("This address is incomplete. Reload the page.", "identifier-invalid") from None
+        raise InvalidInputError(_("This address is incomplete. Reload the page."), "identifier-invalid") from None
 
 
 def _settle(request: MemberRequest, study: Study) -> str:
     answers = request.POST.getlist("belongs")
     if not all(answer.isascii() and answer.isdigit() and len(answer) <= 3 for answer in answers):
-        raise InvalidInputError("Choose for each line to whom it belongs.", "choice-incomplete")
+        raise InvalidInputError(_("Choose for each line to whom it belongs."), "choice-incomplete")
     study_ids = settlement.settle_conflict(
         conflict_id=_uuid(request.POST.get("conflict", "")),
         settlement=request.POST.get("settlement", ""),
@@ -167,7 +184,7 @@ def _move(request: MemberRequest, study: Study) -> str:
     form = MoveForm(request.POST)
     if not form.is_valid():
         problems = " ".join(str(message) for errors in form.errors.values() for message in errors)
-        raise InvalidInputError(f"The study was not moved: {problems}", "move-invalid")
+        raise InvalidInputError(_("The study was not moved: %(problems)s") % {"problems": problems}, "move-invalid")
     given = form.cleaned_data
     person = request.POST.get("person", "")
     changes.move_study(

@@ -7,6 +7,8 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.accounts.links import Link, send_link
@@ -26,8 +28,8 @@ from apps.tenants.services import require_role
 
 
 class InviteForm(forms.Form):
-    email = forms.EmailField(label="E-mail", max_length=254)
-    role = forms.ChoiceField(choices=Role.choices, initial=Role.RADIOLOGIST)
+    email = forms.EmailField(label=gettext_lazy("E-mail"), max_length=254)
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=Role.choices, initial=Role.RADIOLOGIST)
 
 
 @require_GET
@@ -63,7 +65,10 @@ def person(request: MemberRequest, member_id: UUID) -> HttpResponse:
     if request.method == "POST":
         role = request.POST.get("role", "")
         changed = change_role(member_id=member_id, role=role, membership=request.membership, by=actor_of(request))
-        messages.success(request, f"{changed.user} is {changed.get_role_display().lower()} now.")
+        messages.success(
+            request,
+            _("%(user)s has the role %(role)s now.") % {"user": changed.user, "role": changed.get_role_display()},
+        )
         return redirect("portal:people")
     found = member(member_id)
     context = {"member": found, "roles": Role.choices, "keys": keys_created_by(found.user_id)}
@@ -74,9 +79,14 @@ def person(request: MemberRequest, member_id: UUID) -> HttpResponse:
 @members_only
 def remove(request: MemberRequest, member_id: UUID) -> HttpResponse:
     removed = remove_member(member_id=member_id, membership=request.membership, by=actor_of(request))
-    messages.success(request, f"{removed.user} is no longer a member, and is signed out of this hospital.")
+    messages.success(
+        request, _("%(user)s is no longer a member, and is signed out of this hospital.") % {"user": removed.user}
+    )
     if any(key.is_valid for key in keys_created_by(removed.user_id)):
-        messages.warning(request, f"API keys that {removed.user} made still work. Revoke those that are not needed.")
+        messages.warning(
+            request,
+            _("API keys that %(user)s made still work. Revoke those that are not needed.") % {"user": removed.user},
+        )
         return redirect("portal:keys")
     # An administrator who removed the own membership has no access here any more.
     return redirect("portal:people" if removed.pk != request.membership.pk else "portal:hospital")
@@ -93,7 +103,7 @@ def password_link(request: MemberRequest, member_id: UUID) -> HttpResponse:
 @members_only
 def withdraw(request: MemberRequest, invitation_id: UUID) -> HttpResponse:
     gone = withdraw_invitation(invitation_id=invitation_id, membership=request.membership, by=actor_of(request))
-    messages.success(request, f"The link for {gone.email} no longer works.")
+    messages.success(request, _("The link for %(email)s no longer works.") % {"email": gone.email})
     return redirect("portal:people")
 
 

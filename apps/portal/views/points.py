@@ -9,10 +9,12 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, ConflictError, NotFoundError, NotPermittedError
+from apps.core.finding_names import finding_name
 from apps.deployment.alarms import alarm_figures
 from apps.deployment.ledger.point_changes import PointChange, point_changes
 from apps.deployment.models import OperatingPoint
@@ -61,12 +63,12 @@ def point(request: MemberRequest, label: str) -> HttpResponse:
     require_role(request.membership, Role.ADMIN)
     version = version_for(request.tenant.id)
     if version is None or label not in version.manifest["labels"]:
-        raise NotFoundError("The version in service has no such finding.")
+        raise NotFoundError(_("The version in service has no such finding."))
     found = recent_probabilities(version=version, label=label)
     form = PointForm.of(request.tenant, version, label, request.POST if request.method == "POST" else None)
     if request.method == "POST":
         if not settings.HOSPITALS_SET_POINTS:
-            raise NotPermittedError("On this platform the operator sets the operating points: ask there.")
+            raise NotPermittedError(_("On this platform the operator sets the operating points: ask there."))
         if form.is_valid() and _set(request, form, version, label, found):
             return redirect("portal:points")
     context = {
@@ -82,7 +84,9 @@ def _set(
     request: MemberRequest, form: PointForm, version: ModelVersion, label: str, found: RecentProbabilities
 ) -> bool:
     if request.POST.get("version") != str(version):
-        raise ConflictError(f"{version} reads here by now: look at what its thresholds do first.")
+        raise ConflictError(
+            _("%(version)s reads here by now: look at what its thresholds do first.") % {"version": version}
+        )
     try:
         set_points(
             tenant=request.tenant,
@@ -95,7 +99,10 @@ def _set(
     except ChecxrayError as error:
         form.add_error(None, error.detail)
         return False
-    messages.success(request, f"{label.replace('_', ' ')} has the new operating point from the next result on.")
+    messages.success(
+        request,
+        _("%(finding)s has the new operating point from the next result on.") % {"finding": finding_name(label)},
+    )
     return True
 
 
@@ -114,7 +121,9 @@ def _rows(tenant: Tenant, version: ModelVersion) -> list[PointRow]:
 def _row(label: str, own: Mapping[str, Any] | None, chosen: Point | None) -> PointRow:
     if chosen is not None:
         return PointRow(label, chosen.value, chosen.how, True)
-    return PointRow(label, own["value"] if own else None, "The version's own" if own else "No operating point", False)
+    return PointRow(
+        label, own["value"] if own else None, _("The version's own") if own else _("No operating point"), False
+    )
 
 
 def _with_names(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
@@ -125,7 +134,7 @@ def _with_names(changes: Iterable[PointChange]) -> list[dict[str, Any]]:
     return [
         {
             "change": each,
-            "who": names.get(each.by_id, "The platform's operator"),
+            "who": names.get(each.by_id, _("The platform's operator")),
         }
         for each in listed
     ]

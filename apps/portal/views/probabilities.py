@@ -8,10 +8,13 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, NotFoundError, NotPermittedError
+from apps.core.finding_names import finding_name
 from apps.deployment.models import Recalibration
 from apps.deployment.selectors import recalibration_for, version_for
 from apps.deployment.services import apply_recalibration, undo_recalibration
@@ -24,6 +27,7 @@ from apps.trials.recalibration import (
     HIGHEST_PREVALENCE,
     LOWEST_PREVALENCE,
     count_reviewed,
+    note_of,
     own_prevalence,
     propose_again,
     propose_from_verdicts,
@@ -45,13 +49,20 @@ class PrevalenceForm(forms.Form):
                 min_value=LOWEST_PREVALENCE,
                 max_value=HIGHEST_PREVALENCE,
                 initial=declared.get(label),
-                widget=forms.NumberInput(attrs={"step": "any", "aria-label": f"Share of your studies with {label}"}),
+                widget=forms.NumberInput(
+                    attrs={
+                        "step": "any",
+                        "aria-label": _("Share of your studies with %(finding)s") % {"finding": finding_name(label)},
+                    }
+                ),
             )
 
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 2}), help_text="The ledger keeps this reason permanently."
+        label=gettext_lazy("Reason"),
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=gettext_lazy("The ledger keeps this reason permanently."),
     )
 
 
@@ -105,7 +116,7 @@ def recalibration(request: MemberRequest, pk: UUID) -> HttpResponse:
             except ChecxrayError as error:
                 form.add_error(None, error.detail)
             else:
-                messages.success(request, "The new probabilities apply from the next result on.")
+                messages.success(request, _("The new probabilities apply from the next result on."))
                 return redirect("portal:probabilities")
     now = recalibration_for(version, request.tenant.id)
     context = {
@@ -114,8 +125,9 @@ def recalibration(request: MemberRequest, pk: UUID) -> HttpResponse:
         "is_current": shown.replaces == now and version_for(request.tenant.id) == version,
         "entries": shown.entries.select_related("by"),
         "rows": [
-            {"label": label, "evidence": shown.evidence.get(label), **counts}
+            {"label": label, "evidence": evidence, "note": note_of(evidence), **counts}
             for label, counts in shown.preview["labels"].items()
+            for evidence in [shown.evidence.get(label, {})]
         ],
         "form": form,
         "may_change": settings.HOSPITALS_SET_POINTS,
@@ -141,13 +153,13 @@ def undo(request: MemberRequest) -> HttpResponse:
     _require_may_change()
     version = version_for(request.tenant.id)
     if version is None:
-        raise NotFoundError("No model version is in service.")
+        raise NotFoundError(_("No model version is in service."))
     try:
         undo_recalibration(tenant=request.tenant, version=version, by=actor_of(request), reason="Taken back.")
     except ChecxrayError as error:
         messages.error(request, error.detail)
     else:
-        messages.success(request, "The last change of the probabilities was taken back, from the next result on.")
+        messages.success(request, _("The last change of the probabilities was taken back, from the next result on."))
     return redirect("portal:probabilities")
 
 
@@ -186,10 +198,10 @@ def _found(request: MemberRequest, pk: UUID) -> Recalibration:
     )
     shown = found.first()
     if shown is None:
-        raise NotFoundError("There is no such recalibration in this hospital.", "recalibration-not-found")
+        raise NotFoundError(_("There is no such recalibration in this hospital."), "recalibration-not-found")
     return shown
 
 
 def _require_may_change() -> None:
     if not settings.HOSPITALS_SET_POINTS:
-        raise NotPermittedError("On this platform the operator sets the probabilities: ask there.")
+        raise NotPermittedError(_("On this platform the operator sets the probabilities: ask there."))

@@ -5,6 +5,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from apps.inference.rejections import MAY_REJECT, reject_image, withdraw_rejection
@@ -25,7 +26,7 @@ def reject(request: MemberRequest, pk: UUID) -> HttpResponse:
         user=request.user,
         membership=request.membership,
     )
-    messages.success(request, "The image is rejected. It is not read any more.")
+    messages.success(request, _("The image is rejected. It is not read any more."))
     return redirect("portal:study", pk=pk)
 
 
@@ -39,5 +40,5 @@ def restore(request: MemberRequest, pk: UUID) -> HttpResponse:
         user=request.user,
         membership=request.membership,
     )
-    messages.success(request, "The rejection is withdrawn.")
+    messages.success(request, _("The rejection is withdrawn."))
     return redirect("portal:study", pk=pk)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -16,7 +17,7 @@ from apps.accounts.sign_in import SignInForm, set_refusal_status
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
-from apps.portal.worklist_query import SEARCH_KEY
+from apps.portal.worklist_query import LIST_KEY, SEARCH_KEY
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.models import Tenant
 from apps.tenants.scope import tenant_tx
@@ -61,9 +62,10 @@ def _user_id(request: HttpRequest) -> UUID:
 def enter_hospital(request: HttpRequest, tenant: Tenant) -> None:
     membership = find_membership(tenant_id=tenant.id, user_id=_user_id(request))
     if membership is None:
-        raise NotFoundError("You are not a member of this hospital.")
+        raise NotFoundError(_("You are not a member of this hospital."))
     enter_tenant(request.session, membership)
-    request.session.pop(SEARCH_KEY, None)
+    for key in (SEARCH_KEY, LIST_KEY):
+        request.session.pop(key, None)
     with tenant_tx(tenant.id):
         record(action=AuditEvent.Action.USER_SIGNED_IN, by=actor_of(request))
 
@@ -90,7 +92,7 @@ def hospital(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         chosen = next((each for each in hospitals if each.slug == request.POST.get("hospital")), None)
         if chosen is None:
-            raise NotFoundError("You are not a member of this hospital.")
+            raise NotFoundError(_("You are not a member of this hospital."))
         enter_hospital(request, chosen)
         return redirect(_safe_next(request) or "portal:worklist")
     context = {"hospitals": hospitals, "next": _safe_next(request)}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from apps.audit.models import AuditEvent
@@ -95,7 +96,7 @@ def _chosen(request: HttpRequest, trials: list[Challenger]) -> Challenger:
     for each in trials:
         if wanted in ("", str(each.pk)):
             return each
-    raise NotFoundError("There is no such trial in this hospital.", "trial-not-found")
+    raise NotFoundError(_("There is no such trial in this hospital."), "trial-not-found")
 
 
 def _label(request: HttpRequest, found: Comparison) -> str:

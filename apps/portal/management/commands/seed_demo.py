@@ -14,6 +14,8 @@ from tqdm import tqdm
 from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError
+from apps.critical.models import CriticalRule
+from apps.critical.rules import RuleValues, add_rule
 from apps.deployment.models import Deployment
 from apps.deployment.services import activate
 from apps.ingest.intake import ingest_instance, inspect_file
@@ -21,9 +23,9 @@ from apps.ingest.secondary_capture import wrap_picture
 from apps.registry import engine
 from apps.registry.services import register
 from apps.routing.selectors import peers
-from apps.routing.services import add_peer
+from apps.routing.services import PeerFields, add_peer
 from apps.studies.spool import open_spool
-from apps.tenants.models import ApiClient, Role, Tenant, all_scopes
+from apps.tenants.models import ApiClient, Membership, Role, Tenant, all_scopes
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import add_member, create_api_key, find_api_client, tenant_of_key
 
@@ -33,6 +35,7 @@ SEED = Actor(name="seed_demo")
 # Calling AE titles that may send from this machine: the demo's own, and the defaults of DCMTK and Orthanc.
 PEERS = ("DEMO", "STORESCU", "ECHOSCU", "ORTHANC")
 PEER_ADDRESS = "127.0.0.1"
+CRITICAL_FINDING = "Pneumothorax"
 FILM_COUNT = 12
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -108,6 +111,7 @@ def _hospital(slug: str, name: str, known: dict[str, Any]) -> dict[str, Any]:
         add_member(tenant=tenant, user_id=User.objects.get(email=email).pk, role=role.value)
         people.append({**person, "role": role.value})
     _list_peers(tenant)
+    _add_critical_rule(tenant)
     return {
         "slug": slug,
         "name": tenant.name,
@@ -122,7 +126,21 @@ def _list_peers(tenant: Tenant) -> None:
     with tenant_tx(tenant.id):
         if not peers():
             for ae_title in PEERS:
-                add_peer(ae_title=ae_title, network=PEER_ADDRESS, description="Listed by the demo", by=SEED)
+                fields = PeerFields(ae_title=ae_title, network=PEER_ADDRESS, description="Listed by the demo")
+                add_peer(fields=fields, by=SEED)
+
+
+def _add_critical_rule(tenant: Tenant) -> None:
+    """Make a pneumothorax critical where the tenant has no rule: radiologist first, administrator at the escalation."""
+    with tenant_tx(tenant.id):
+        if CriticalRule.objects.exists():
+            return
+        reader, admin = (
+            Membership.objects.get(user__email=f"{role.value}@{tenant.slug}.example")
+            for role in (Role.RADIOLOGIST, Role.ADMIN)
+        )
+        values = RuleValues(people=[reader.pk], escalate_to=[admin.pk])
+        add_rule(label=CRITICAL_FINDING, values=values, membership=admin, by=SEED)
 
 
 def _api_key(tenant: Tenant, known: str) -> str:
