@@ -7,20 +7,26 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection, connections
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from apps.audit.services import Actor
+from apps.deployment.points import PointChoice
+from apps.deployment.services import set_points
 from config.processes import command
-from tests.conftest import PASSWORD, PROJECT_ROOT
+from tests.conftest import PASSWORD, PROJECT_ROOT, Hospital
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS_TO_START = 60
 SECONDS_TO_REST = 20
+# As long as a page waits for an element: a busy machine takes more than the five seconds of Playwright.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +64,9 @@ def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log
             time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def launched(arguments: Sequence[str] = ()) -> Iterator[Browser]:
+    """Chromium, started with these arguments."""
     if CHROMIUM is None:
         pytest.skip("Chromium is absent: install it (apt-get install -y chromium).")
     # Playwright's loop lives in this thread, and Django takes any loop for asynchronous code.
@@ -67,7 +74,7 @@ def browser() -> Iterator[Browser]:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
             yield browser
             # Django opens other connections while a loop is there. They are closed here: a later test may end every
             # connection of the database, and the next module with a browser would find these broken.
@@ -79,13 +86,22 @@ def browser() -> Iterator[Browser]:
             os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
 @pytest.fixture
 def open_page(browser: Browser, site: str, db: None) -> Iterator[Callable[..., Page]]:
-    """Open a fresh browser window. What it logs as an error fails the test, but for the statuses that it expects."""
+    """Open a fresh browser window. What it logs as an error fails the test, but for the statuses that it expects.
+
+    ``expect_lost``: requests without an answer are expected too, since the test breaks the connection.
+    """
     complaints: list[str] = []
     contexts = []
 
-    def opened(expect_statuses: tuple[int, ...] = (), **options: Any) -> Page:
+    def opened(expect_statuses: tuple[int, ...] = (), expect_lost: bool = False, **options: Any) -> Page:
         context = browser.new_context(base_url=site, **{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -93,6 +109,7 @@ def open_page(browser: Browser, site: str, db: None) -> Iterator[Callable[..., P
 
         def hear(message: Any) -> None:
             expected = any(f"status of {status}" in message.text for status in expect_statuses)
+            expected = expected or (expect_lost and "net::ERR_" in message.text)
             if message.type in ("error", "warning") and not expected:
                 complaints.append(f"{message.location.get('url')}: {message.text}")
 
@@ -138,3 +155,11 @@ def enter(open_page: Callable[..., Page]) -> Callable[..., Page]:
         return page
 
     return entered
+
+
+@pytest.fixture
+def flagging(north: Hospital, starter: Any) -> None:
+    """Low operating points at one hospital: the shipped version flags no synthetic film at its own."""
+    low = PointChoice("manual", value=0.01, reason="The shipped version flags hardly any synthetic film.")
+    choices = dict.fromkeys(("Effusion", "Infiltration"), low)
+    set_points(tenant=north.tenant, version=starter, choices=choices, recent={}, by=Actor(name="test"))

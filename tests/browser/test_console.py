@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from apps.accounts.models import User
 from apps.deployment.selectors import thresholds_for
+from tests.browser.audit import violations
 from tests.conftest import PASSWORD, Hospital
 from tests.results import read, version
 
@@ -47,3 +48,25 @@ def test_the_slider_shows_what_a_threshold_would_do(
     page.get_by_role("button", name="Use this operating point").click()
     expect(page.get_by_text("0.200 (now)")).to_be_visible()
     assert thresholds_for(version, north.tenant.id)["Mass"] == 0.2
+
+
+def test_the_consoles_pages_have_no_accessibility_defect(
+    north: Hospital, version: Any, open_page: Callable[..., Page]
+) -> None:
+    User.objects.create_user("operator@platform.example", PASSWORD, is_staff=True)
+    page = open_page(viewport={"width": 1024, "height": 800})
+    page.goto("/admin/login/")
+    page.locator("#id_username").fill("operator@platform.example")
+    page.locator("#id_password").fill(PASSWORD)
+    assert violations(page) == []
+    page.locator("input[type=submit]").click()
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+    assert violations(page) == []
+    for path in (
+        "deployment/deployment/",
+        "deployment/deployment/roll-back/",
+        "registry/modelversion/",
+        "inference/worker/",
+    ):
+        page.goto(f"/admin/{path}")
+        assert violations(page) == [], path

@@ -44,5 +44,16 @@ def test_an_administrator_lists_a_caller_that_was_refused(north: Hospital, enter
     expect(page.get_by_role("link", name="Fill in")).to_have_count(0)
     page.get_by_role("link", name="CT1", exact=True).click()
     assert defects(page) == []
+    page.get_by_label("Host").fill("no-such-host.invalid")
+    page.get_by_label("Port").fill("104")
+    page.get_by_role("button", name="Save the peer").click()
+    page.get_by_role("button", name="Echo CT1").click()
+    expect(page.get_by_text("It did not answer. The host name cannot be resolved")).to_be_visible()
+    expect(page.get_by_text("Last error")).to_be_visible()
+    for width in (1280, 320):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert defects(page) == []
+    page.get_by_role("link", name="CT1", exact=True).click()
+    assert defects(page) == []
     page.get_by_role("button", name="Remove CT1").click()
     expect(page.get_by_text("CT1 from 10.1.2.0/24 is refused from now on.")).to_be_visible()
