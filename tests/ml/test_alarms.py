@@ -31,6 +31,14 @@ def test_alarms_are_counted_among_normal_films_only() -> None:
     assert found["findings_flagged"] == {"share": 1.0, "n": 1}
 
 
+def test_a_label_that_is_unknown_everywhere_makes_no_film_abnormal() -> None:
+    truth = np.zeros((3, 14))
+    truth[:, 2] = np.nan
+    truth[0, 5], truth[1, 4] = 1, np.nan
+    assert is_normal(truth).tolist() == [False, False, True]
+    assert not is_normal(np.full((2, 14), np.nan)).any()
+
+
 def test_without_normal_films_there_is_no_share() -> None:
     found = alarms(np.ones((2, 14), dtype=bool), np.ones((2, 14)), ["PA", "AP"], LABELS)
     assert found["share"] is found["ci95"] is found["by_view"]["AP"] is None

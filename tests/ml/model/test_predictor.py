@@ -158,7 +158,7 @@ def test_concurrent_loads_wait_for_one_export(folder: Path, tmp_path: Path, monk
     assert results == exports * 4
 
 
-@pytest.mark.parametrize("damaged", ["-images.onnx", "2.onnx"])
+@pytest.mark.parametrize("damaged", ["-images.onnx", pytest.param("2.onnx", marks=pytest.mark.long)])
 def test_a_damaged_cache_is_exported_again(folder: Path, cache: Path, predictor: Predictor, damaged: str) -> None:
     (kept,) = cache.glob(f"*{damaged}")
     kept.write_bytes(kept.read_bytes()[:1000])

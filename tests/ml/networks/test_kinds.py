@@ -49,6 +49,7 @@ def test_a_small_convolution_and_a_transformer_learn_and_resume(architecture: st
     learns_and_resumes(architecture, 64, STRONG, tmp_path)
 
 
+@pytest.mark.networks
 def test_an_ensemble_of_a_convolution_and_a_transformer_is_served_as_it_is(tmp_path: Path) -> None:
     """Of two sizes and two grids, one of them with attention, one averaged over the mirror image."""
     architecture = "test_convnext+flip@64,test_vit+attention@96"

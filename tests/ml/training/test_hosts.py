@@ -143,6 +143,7 @@ def test_an_endpoint_out_of_reach_ends_within_the_join_timeout(hosts: Hosts, com
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.long
 def test_a_host_that_is_cut_off_and_comes_back(
     hosts: Hosts, silent_name_server: None, command: Start, data_folder: Path, tmp_path: Path
 ) -> None:

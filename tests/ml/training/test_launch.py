@@ -84,6 +84,7 @@ def test_three_nodes_survive_the_loss_of_a_rank_within_a_checkpoint_and_of_an_ag
     assert_same_curve(run.curve(), in_ranks(3, tmp_path, uninterrupted, config)[0])
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_was_cut_off_is_passed_over_after_everything_was_killed(
     command: Start, cut_within_a_checkpoint: Path, data_folder: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over_after_everything_was_kille
     assert_same_curve(again.curve(), uninterrupted(World(torch.device("cpu")), config))
 
 
+@pytest.mark.long
 def test_a_node_joins_an_elastic_training_and_leaves_and_one_with_other_data_ends_it(
     command: Start, tmp_path: Path
 ) -> None:
