@@ -5,6 +5,15 @@ RUN python -m venv /opt/venv
 COPY requirements.txt /tmp/requirements.txt
 RUN /opt/venv/bin/pip install -r /tmp/requirements.txt
 
+# The viewer's bundle: static files, so Node.js stays out of the image.
+FROM python:3.11-slim-bookworm AS viewer
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY requirements-build.txt package.json package-lock.json .npmrc ./
+RUN pip install -r requirements-build.txt && npm ci --silent
+COPY viewer viewer
+RUN node node_modules/vite/bin/vite.js build --config viewer/vite.config.js --logLevel error
+
 FROM python:3.11-slim-bookworm
 # Pango and fonts draw the reports; the compiler is what torch.compile calls on a GPU.
 RUN apt-get update \
@@ -25,9 +34,11 @@ ENV PATH=/opt/venv/bin:$PATH \
     CHECXRAY_HOME=/var/lib/checxray
 WORKDIR /app
 COPY . .
+COPY --from=viewer /app/build build
 USER checxray
 # The folders exist here with their owner, so that the volumes mounted over them get it. No secret is made in the image.
-RUN mkdir -p -m 0700 "$CHECXRAY_HOME/spool" "$CHECXRAY_HOME/models" "$CHECXRAY_HOME/evaluation" "$CHECXRAY_HOME/run" \
+RUN mkdir -p -m 0700 "$CHECXRAY_HOME/spool" "$CHECXRAY_HOME/models" "$CHECXRAY_HOME/evaluation" \
+    "$CHECXRAY_HOME/evaluation-sets" "$CHECXRAY_HOME/run" \
  && SECRET_KEY=only-for-collectstatic DATABASE_URL=postgresql://none/none REDIS_URL=redis://none \
     DJANGO_SETTINGS_MODULE=config.settings.embedded python manage.py collectstatic --no-input
 ENV DJANGO_SETTINGS_MODULE=config.settings.production

@@ -5,6 +5,7 @@ import os
 import resource
 from pathlib import Path
 
+from apps.core.documents import warm_up
 from config.env import env_int, env_str, home
 
 bind = env_str("BIND", "127.0.0.1:8000")
@@ -55,6 +56,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 
 def when_ready(server: object) -> None:
+    warm_up()
     # Loaded modules are never freed: the garbage collector need not visit them, which would copy pages after the fork.
     gc.collect()
     gc.freeze()

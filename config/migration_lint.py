@@ -25,7 +25,7 @@ from django.db.models.fields import NOT_PROVIDED
 
 RELEASED = Path(__file__).parent / "released_migrations.txt"
 # Tables that grow with every image.
-LARGE_TABLES = ("studies_", "inference_")
+LARGE_TABLES = ("studies_", "inference_", "reading_worklistentry")
 RULES = {
     "not-null": "the former version inserts rows without this value. Give the column a db_default, or let it be null",
     "set-not-null": "PostgreSQL reads the whole table under a lock. Add a check constraint that is not valid, validate "

@@ -7,7 +7,8 @@ _ARGUMENTS = {
     "web": ["-m", "gunicorn", "-c", "config/gunicorn.conf.py", "config.asgi"],
     "worker": ["-m", "celery", "-A", "workers.celery", "worker", "-l", "INFO", "--without-mingle", "--without-gossip"],
     "jobs": [
-        "-m", "celery", "-A", "workers.jobs", "worker", "-Q", "evaluations,previews,deliveries",
+        "-m", "celery", "-A", "workers.jobs", "worker",
+        "-Q", "evaluations,previews,deliveries,results,sending,commitments",
         "--concurrency", "4", "-l", "INFO", "--without-mingle", "--without-gossip",
     ],
     "dispatcher": ["manage.py", "dispatcher"],

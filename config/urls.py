@@ -14,6 +14,7 @@ urlpatterns = [
     path("admin/r/<path:unused>", absent),
     path("admin/", admin.site.urls),
     path("dicom-web/", include("apps.dicomweb.urls")),
+    path("fhir/", include("apps.fhir.urls")),
     path("api/v1/", include("apps.api.urls")),
     path("", include("apps.api.health_urls")),
     path("", include("apps.portal.urls")),

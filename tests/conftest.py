@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ def db(servers: None, django_db_blocker: Any) -> Iterator[None]:
         yield
         empty_database()
         empty_counts()
+        remove_partial_uploads()
+
+
+def remove_partial_uploads() -> None:
+    """Uploads in pieces stay for a day; the hospital that they belong to is gone."""
+    from django.conf import settings
+
+    from apps.studies.spool import PARTIAL_UPLOADS
+
+    shutil.rmtree(settings.SPOOL_DIR / PARTIAL_UPLOADS, ignore_errors=True)
 
 
 def empty_counts() -> None:

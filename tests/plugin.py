@@ -48,11 +48,13 @@ SLOW = (
     "api/test_predict_live.py",
     "browser",
     "config/test_embedded.py",
+    "critical",
     "deploy",
     "dicomweb",
     "dimse",
     "evaluation",
     "faults",
+    "fhir/test_docs.py",
     "flows",
     "inference",
     "ml/data/test_shards.py",
@@ -98,6 +100,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker("slow")
+        # For `tests/peers_page.py`, which reads the results.
+        item.user_properties += [("peer", "|".join(mark.args)) for mark in item.iter_markers("peer") if mark.args]
     items.sort(key=lambda item: order.get(item.path, len(order)))
 
 

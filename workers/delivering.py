@@ -1,4 +1,4 @@
-"""Delivers webhooks: claim a delivery, send it, store the outcome, until none is due."""
+"""Delivers webhooks and mails: claim one, send it, store the outcome, until none is due."""
 
 import json
 import logging
@@ -9,11 +9,21 @@ from django.db import close_old_connections
 
 from apps.core.outbound import UnreachableError
 from apps.core.webhooks import secrets_of, send_message
+from apps.critical.mails import MAILS, finish_mail, send_mail
 from apps.events.models import WebhookDelivery
 from apps.events.services import DELIVERIES, DeliveryOutcome, finish_delivery
 from workers.children import repeat_until_stored
 
 logger = logging.getLogger(__name__)
+
+
+def send_mails_due(*, worker: str, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        close_old_connections()
+        for mail in (claimed := MAILS.claim(worker=worker)):
+            repeat_until_stored(partial(finish_mail, sent=send_mail(mail)), stopping)
+        if not claimed:
+            return
 
 
 def deliver_due(*, worker: str, stopping: threading.Event) -> None:

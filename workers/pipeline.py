@@ -12,6 +12,7 @@ from functools import partial
 from apps.audit.services import Actor
 from apps.core.errors import ObjectLostError
 from apps.core.transactions import again_after_deadlock
+from apps.critical.notices import open_notices
 from apps.deployment.stops import AI_STOPPED, Stops, stops_for
 from apps.inference import services as inference
 from apps.inference import shadows
@@ -24,6 +25,7 @@ from apps.inference.shadows import ShadowResult
 from apps.registry import engine
 from apps.registry.models import ModelVersion
 from apps.reports.services import create_drafts
+from apps.results.services import request_results
 from apps.studies.models import Instance
 from apps.studies.services import follow_read_instances
 from apps.tenants.scope import tenant_tx
@@ -102,7 +104,7 @@ def _write_refusal(reading: ClaimedReading) -> None:
             if code == AI_STOPPED:
                 _end_stopped(claim, reading.refusal.detail)
                 return
-            inference.reject_job(
+            job = inference.reject_job(
                 job=claim,
                 code=code,
                 reason=reading.refusal.detail,
@@ -110,6 +112,7 @@ def _write_refusal(reading: ClaimedReading) -> None:
                 instance=reading.instance,
                 warnings=reading.warnings,
             )
+            request_results(study_ids=[job.study_id] if job else [])
 
 
 def _end_stopped(claim: ClaimedJob, detail: str) -> None:
@@ -120,10 +123,11 @@ def _end_stopped(claim: ClaimedJob, detail: str) -> None:
     job = inference.reject_job(job=claim, code=AI_STOPPED, reason=detail)
     if job is not None:
         create_drafts(jobs=[job])
+        request_results(study_ids=[job.study_id])
 
 
 def write_results(readings: Sequence[ClaimedReading], version: ModelVersion) -> None:
-    """Store findings, heatmaps and drafts of images of one tenant, in one transaction.
+    """Store findings, heatmaps, drafts and notices of critical findings of one tenant's images, in one transaction.
 
     A shadow's result is stored only in its own row.
     """
@@ -140,7 +144,10 @@ def _write_results(readings: Sequence[ClaimedReading], version: ModelVersion) ->
             elif isinstance(reading.claim, ClaimedJob):
                 jobs.append(_result(reading, reading.claim, stops))
         if jobs:
-            create_drafts(jobs=inference.complete_jobs(results=jobs, version=version))
+            complete = inference.complete_jobs(results=jobs, version=version)
+            create_drafts(jobs=complete)
+            open_notices(jobs=complete)
+            request_results(study_ids=[job.study_id for job in complete])
             follow_read_instances(instance_ids=[job.instance.pk for job in jobs], by=Actor(name="worker"))
         again = [
             ShadowResult(reading.claim, reading.probabilities)

@@ -183,7 +183,8 @@ class SpoolingAdapter:
             return self._predicting
         if admitted.method == "POST" and admitted.view in admission.SIGN_INS:
             return self._signing_in
-        return self._storing if admitted.method == "POST" and admitted.view in admission.STORING else self._pages
+        stores = admitted.method in ("POST", "PATCH") and admitted.view in admission.STORING
+        return self._storing if stores else self._pages
 
     async def _receive(self, admitted: Admission, body: Spooled, incoming: _Incoming) -> None:
         """Spool the body. Where the sender's credential is not valid, stop reading and drop the body.

@@ -16,11 +16,21 @@ from django.urls import Resolver404, resolve
 
 from apps.tenants.services import find_api_client, tenant_of_key
 
-LARGE_BODIES = frozenset({"dicomweb:studies", "dicomweb:study", "api:predict", "portal:upload"})
+LARGE_BODIES = frozenset(
+    {
+        "dicomweb:studies", "dicomweb:study", "api:predict", "portal:upload", "portal:upload-part",
+        "admin:evaluation_evaluationset_upload",
+    }
+)  # fmt: skip
 """The views that receive images. The credential is checked before a large body is received."""
 SIGN_INS = frozenset({"portal:sign-in", "admin:login", "portal:invitation", "portal:operator-invitation"})
 """The views that hash passwords at a POST request."""
-STORING = frozenset({"dicomweb:studies", "dicomweb:study", "portal:upload"})
+STORING = frozenset(
+    {
+        "dicomweb:studies", "dicomweb:study", "portal:upload", "portal:upload-part", "portal:upload-store",
+        "admin:evaluation_evaluationset_upload",
+    }
+)  # fmt: skip
 SMALL_BODY_BYTES = 2 * 1024 * 1024
 """The largest body of all other views, which receive only forms."""
 MULTIPART_BYTES = 1024 * 1024

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from apps.core.catalogues import LANGUAGES as TRANSLATIONS
+from apps.core.catalogues import compile_catalogues
 from apps.core.version import VERSION
 from config.env import PROJECT_ROOT, env_bool, env_float, env_int, env_list, env_networks, env_str, home
 from config.settings.storages import *  # noqa: F403
@@ -38,9 +40,14 @@ INSTALLED_APPS = [
     "apps.deployment",
     "apps.inference",
     "apps.ingest",
+    "apps.reading",
+    "apps.critical",
     "apps.reports",
     "apps.trials",
+    "apps.quality",
+    "apps.results",
     "apps.dicomweb",
+    "apps.fhir",
     "apps.dimse",
     "apps.api",
     "apps.portal",
@@ -52,6 +59,7 @@ MIDDLEWARE = [
     "apps.core.middleware.NullCharacterMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apps.core.compression.CompressionMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -62,6 +70,7 @@ MIDDLEWARE = [
     "apps.accounts.middleware.RefusedKeyMiddleware",
     "apps.audit.middleware.RefusalAuditMiddleware",
     "apps.tenants.middleware.TenantTransactionMiddleware",
+    "apps.portal.middleware.LanguageMiddleware",
     "apps.portal.middleware.PortalErrorMiddleware",
 ]
 
@@ -118,15 +127,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Language and time
 LANGUAGE_CODE = "en"
+LANGUAGES = TRANSLATIONS
+LOCALE_PATHS = [compile_catalogues(BASE_DIR / "locale", CHECXRAY_HOME / "locale")]
 FORMAT_MODULE_PATH = ["config.formats"]
 TIME_ZONE = env_str("TIME_ZONE", "UTC")
 USE_I18N = True
 USE_TZ = True
 
-# Files: content-addressed objects, and the folders that only this machine uses
-STATIC_URL = "static/"
-STATIC_ROOT = CHECXRAY_HOME / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+# Folders and limits of received files
 SPOOL_DIR = CHECXRAY_HOME / "spool"
 SPOOL_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 MODEL_CACHE_DIR = CHECXRAY_HOME / "models"
@@ -137,11 +145,21 @@ FILE_UPLOAD_TEMP_DIR = str(SPOOL_DIR)
 MAX_INSTANCE_BYTES = env_int("MAX_INSTANCE_MIB", 256) * 1024 * 1024
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_MIB", 2048) * 1024 * 1024
 MAX_UPLOAD_PARTS = 1000
+# Files that a browser sends in pieces wait in the spool until they are complete: the bytes that a user and a tenant may
+# have there, and the hours after which one that does not grow is removed.
+PARTIAL_UPLOAD_BYTES_PER_USER = env_int("PARTIAL_UPLOAD_MIB_PER_USER", 4096) * 1024 * 1024
+PARTIAL_UPLOAD_BYTES_PER_TENANT = env_int("PARTIAL_UPLOAD_MIB_PER_TENANT", 16384) * 1024 * 1024
+PARTIAL_UPLOAD_HOURS = env_int("PARTIAL_UPLOAD_HOURS", 24)
 # Bytes that stay free on the disks of spool and objects; by default 512 MiB, but at most a twentieth of the disk.
 SPOOL_FREE_FLOOR_BYTES = env_int("SPOOL_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("SPOOL_FREE_FLOOR_MIB") else None
 OBJECT_FREE_FLOOR_BYTES = (
     env_int("OBJECT_FREE_FLOOR_MIB", 0) * 1024 * 1024 if env_str("OBJECT_FREE_FLOOR_MIB") else None
 )
+
+# Folders with data sets that operators can choose as evaluation sets, and the folder of those that they upload. The web
+# server and the jobs worker see both at the same path.
+EVALUATION_FOLDERS = Path(env_str("EVALUATION_FOLDERS") or CHECXRAY_HOME / "evaluation-data")
+EVALUATION_UPLOADS = CHECXRAY_HOME / "evaluation-sets"
 
 # For one web process: the threads that run Django, the requests that may wait for them in each lane, and the bytes of
 # bodies and answers in the spool, of which one address may use half.
@@ -190,7 +208,7 @@ PREDICT_VERSIONS = env_int("PREDICT_VERSIONS", 3)
 PREDICT_SECONDS = env_int("PREDICT_SECONDS", 30)
 PREDICT_MAX_IMAGES = env_int("PREDICT_MAX_IMAGES", 32)
 PREDICT_MAX_HEATMAP_IMAGES = 8
-PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 32) * 1024 * 1024
+PREDICT_MAX_TENSOR_BYTES = env_int("PREDICT_MAX_TENSOR_MIB", 40) * 1024 * 1024
 
 # Celery transports wake-up messages only: acknowledged at once, no results, no retries, no schedule.
 CELERY_TASK_IGNORE_RESULT = True
@@ -204,6 +222,9 @@ CELERY_TASK_ROUTES = {
     "workers.jobs.evaluate": {"queue": "evaluations"},
     "workers.jobs.preview": {"queue": "previews"},
     "workers.jobs.deliver": {"queue": "deliveries"},
+    "workers.jobs.create_results": {"queue": "results"},
+    "workers.jobs.send": {"queue": "sending"},
+    "workers.jobs.report_commitments": {"queue": "commitments"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -262,7 +283,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
 }
 
-# The mail server for invitation links; without one, a link is shown to the inviting user.
+# The mail server for invitation links and for mails about critical findings; without one, a link is shown to the
+# inviting user, and critical findings are shown on pages alone.
 EMAIL_HOST = env_str("EMAIL_HOST")
 EMAIL_PORT = env_int("EMAIL_PORT", 587)
 EMAIL_HOST_USER = env_str("EMAIL_HOST_USER")
@@ -270,6 +292,8 @@ EMAIL_HOST_PASSWORD = env_str("EMAIL_HOST_PASSWORD")
 EMAIL_USE_TLS = env_bool("EMAIL_USE_TLS", True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env_str("EMAIL_FROM", "checxray@localhost")
+# The address that people type, for links in mails that no request causes; by default that of the first allowed host.
+PUBLIC_URL = env_str("PUBLIC_URL")
 
 # Networks of the proxies in front of the web server: X-Forwarded-For is accepted only from them.
 TRUSTED_PROXIES = env_networks("TRUSTED_PROXIES")
@@ -309,8 +333,12 @@ LOGGING: dict[str, Any] = {
         "celery.worker.strategy": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         "pynetdicom": {"level": "ERROR"},
+        # Its warnings repeat values of data sets.
+        "pydicom": {"level": "ERROR"},
         "python_multipart": {"level": "ERROR"},
         "weasyprint": {"level": "ERROR"},
+        # It logs UIDs, which identify a patient.
+        "highdicom": {"level": "ERROR"},
         "fontTools": {"level": "ERROR"},
     },
 }

@@ -1,8 +1,10 @@
-"""The storage of objects: files on this machine, or an S3."""
+"""The storage of objects (files on this machine, or an S3), and the static files that browsers get."""
 
 from typing import Any
 
-from config.env import env_float, env_int, env_str, home
+from whitenoise.compress import Compressor
+
+from config.env import PROJECT_ROOT, env_float, env_int, env_str, home
 
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
@@ -13,7 +15,7 @@ STORAGES: dict[str, dict[str, Any]] = {
             "directory_permissions_mode": 0o700,
         },
     },
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "apps.core.static_files.StaticFilesStorage"},
 }
 # Timeouts for an S3 that accepts connections and does not answer: for each attempt of a call, and the deadline of a
 # whole operation, which grows by a second for each MiB of data.
@@ -49,3 +51,13 @@ if env_str("S3_BUCKET"):
             ),
         },
     }
+
+STATIC_URL = "static/"
+STATIC_ROOT = home() / "static"
+# The viewer's bundle is built at set-up (`make viewer`). Without it, reading pages show the server's picture.
+_VIEWER = PROJECT_ROOT / "build" / "viewer"
+STATICFILES_DIRS: list[Any] = [PROJECT_ROOT / "static", *([("viewer", _VIEWER)] if _VIEWER.is_dir() else [])]
+# What browsers may keep for ever: the names of static files have a hash, and so have those of the bundle.
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^.+(\.[0-9a-f]{12}\.[^/]+|/viewer/assets/[^/]+)$"
+# Source maps are for developers' tools, and are half of all bytes.
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")

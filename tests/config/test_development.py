@@ -19,7 +19,7 @@ def pins(name: str) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in found}
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-build", "requirements-dev"])
 def test_what_is_installed_is_what_was_asked_for_with_hashes(name: str) -> None:
     asked, installed = pins(f"{name}.in"), pins(f"{name}.txt")
     assert {package: installed.get(package) for package in asked} == asked, "Run `make requirements`."
@@ -30,7 +30,8 @@ def test_what_is_installed_is_what_was_asked_for_with_hashes(name: str) -> None:
 
 
 def test_development_has_the_versions_of_production() -> None:
-    assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items(), "Run `make requirements`."
+    for name in ("requirements.txt", "requirements-build.txt"):
+        assert pins(name).items() <= pins("requirements-dev.txt").items(), "Run `make requirements`."
 
 
 def test_no_package_host_is_named() -> None:

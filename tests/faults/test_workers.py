@@ -18,7 +18,8 @@ from django.db import connections
 from apps.core.work_queue import JobState, waiting_reason
 from apps.inference.loading import load_version
 from apps.inference.models import InferenceJob
-from apps.inference.selectors import oldest_outage, studies_with_status
+from apps.inference.selectors import oldest_outage
+from apps.reading.selectors import listed_studies
 from apps.registry.engine import Manifest, load_input
 from apps.tenants.scope import tenant_tx
 from config.embedded import postgres
@@ -81,7 +82,8 @@ def kill_while_running(supervisor: Supervisor) -> float:
     return time.monotonic()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [1, 3])
 def test_a_worker_that_is_killed_while_it_holds_30_images_loses_none(
     compiled: Any, north: Hospital, store_film: Callable[..., Any], kills: int
 ) -> None:
@@ -136,7 +138,7 @@ def test_a_storage_that_is_away_delays_and_fails_nothing(
             assert oldest_outage() == (waiting_since(north), images), "Those that were never claimed say so too."
             with tenant_tx(north.tenant.id):
                 assert set(InferenceJob.objects.values_list("state", "attempts")) == {(JobState.QUEUED, 0)}
-                shown = set(studies_with_status().values_list("status", "reason"))
+                shown = set(listed_studies().values_list("status", "reason"))
                 assert shown == {(JobState.QUEUED, waiting_since(north))}
             server.start()
             back = time.monotonic()

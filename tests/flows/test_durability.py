@@ -163,6 +163,7 @@ def test_films_are_read_while_the_broker_is_dead(
             valkey.start()
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_while_it_reads_for_a_shadow_loses_nothing(
     starter: Any, candidate: Any, north: Hospital, store_film: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_registered_version_is_measured_on_every_active_set(db: None, films: P
     assert EvaluationJob.objects.count() == 2
 
 
+@pytest.mark.long
 def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
     db: None, films: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from django.db import DataError, OperationalError, connections
 
+from apps.audit.services import Actor
 from apps.core.work_queue import JobState
+from apps.critical.models import CriticalNotice, CriticalRule, NoticeEvent
+from apps.deployment.points import PointChoice
+from apps.deployment.services import set_points
 from apps.inference import services as inference
 from apps.inference.models import Finding, HeatmapGrids, InferenceJob
 from apps.inference.selectors import get_heatmap
@@ -248,3 +252,19 @@ def raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return raises
+
+
+def test_a_flagged_critical_finding_opens_its_notice_with_the_reading(
+    starter: Any, north: Hospital, store_film: Callable[..., Any], read_studies: Callable[[], int]
+) -> None:
+    with tenant_tx(north.tenant.id):
+        CriticalRule.objects.bulk_create(CriticalRule(label=label) for label in LABELS)
+    low = PointChoice("manual", value=0.01, reason="The shipped version flags hardly any synthetic film.")
+    set_points(tenant=north.tenant, version=starter, choices={"Effusion": low}, recent={}, by=Actor(name="test"))
+    store_film(north, size=512, findings=("Effusion", "Cardiomegaly"))
+    assert read_studies() == 1
+    with tenant_tx(north.tenant.id):
+        flagged = set(Finding.objects.filter(positive=True).values_list("label", flat=True))
+        assert flagged
+        assert set(CriticalNotice.objects.values_list("label", flat=True)) == flagged
+        assert set(NoticeEvent.objects.values_list("user__email", flat=True)) == {north.admin.email}

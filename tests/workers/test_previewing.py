@@ -87,6 +87,7 @@ def test_what_an_operator_asked_for_is_shown_and_carries_the_switch(
     assert (line.to_version, line.previews) == (candidate, {str(kept.for_tenant_id): kept.sha256})
 
 
+@pytest.mark.long
 def test_a_killed_worker_takes_its_child_along_and_another_one_begins_again(
     north: Hospital, candidate: ModelVersion, store_film: Any, read: Any, tmp_path: Path
 ) -> None:
@@ -166,6 +167,6 @@ def test_what_cannot_be_previewed_is_refused_and_what_may_change_is_tried_again(
     # Somebody made one at the command line since.
     SwitchPreview.objects.create(
         for_tenant=north.tenant, from_version=version_for(north.tenant.pk), to_version=candidate, studies=1,
-        report_json='{"labels": {}, "points": {}}', sha256="0", actor="test",
+        report_json='{"labels": {}, "points": {}, "refused": 0}', sha256="0", actor="test",
     )  # fmt: skip
     assert "Failed: Its process" not in operator.get(page).content.decode()

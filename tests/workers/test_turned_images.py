@@ -16,8 +16,8 @@ from PIL import Image
 from apps.inference.models import HeatmapGrids, InferenceJob
 from apps.inference.rendering import image_png
 from apps.inference.selectors import get_heatmap
+from apps.reports.contents import contents_of
 from apps.reports.selectors import draft_of
-from apps.reports.services import contents_of
 from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -84,7 +84,7 @@ def test_result_picture_map_zone_and_report_are_those_of_the_usual_image(
         assert zones[0] == zones[1]
         report = draft_of(turned.series.study)
         assert report is not None
-        assert [each.code for each in contents_of(report).warnings] == ["orientation-corrected"]
+        assert [each.code for each in contents_of(report).ai.warnings] == ["orientation-corrected"]
     page = sign_in(north, north.radiologist).get(f"/studies/{turned.series.study.pk}/").content.decode()
     assert 'data-code="orientation-corrected"' in page
     assert "mirrored" in page
