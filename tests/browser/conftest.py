@@ -56,7 +56,7 @@ def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log
     deadline = time.monotonic() + SECONDS_TO_START
     while True:
         try:
-            with urllib.request.urlopen(address, timeout=10):
+            with urllib.request.urlopen(address, timeout=60):
                 return
         except (urllib.error.URLError, TimeoutError):
             assert process.poll() is None, log.read_text()

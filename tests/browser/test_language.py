@@ -25,7 +25,9 @@ def test_a_german_reader_inserts_a_text(
     store_film(north, patient_name="Muster^Maria")
     page.reload()
     expect(page.get_by_role("link", name="Arbeitsliste", exact=True)).to_be_visible()
-    page.get_by_role("link", name="Muster").click()
+    # A key that is pressed before the page's scripts have run is lost; they run before "load".
+    with page.expect_navigation(wait_until="load"):
+        page.get_by_role("link", name="Muster").click()
     impression = page.get_by_label("Beurteilung")
     impression.click()
     page.keyboard.type("Aufnahme im Stehen. .unauffällig")

@@ -84,7 +84,7 @@ def test_two_workers_never_claim_the_same_row(kind: Kind) -> None:
         # Another worker does not wait for the row that this one is claiming.
         other = threading.Thread(target=claim)
         other.start()
-        other.join(10)
+        other.join(60)
         assert {each.id for each in claimed} == made - {locked.pk}
     claimed.extend(kind.claim(limit=3))
     assert {each.id for each in claimed} == made

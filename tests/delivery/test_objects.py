@@ -52,10 +52,10 @@ def test_orthanc_stores_results_and_the_test_image(
         act(north, services.repeat_delivery, delivery_id=sent[0].pk)
         send()
         assert deliveries(north)[0].state == JobState.COMPLETE, "It is there already, which is as good."
-        ids = requests.get(f"{orthanc}/instances", timeout=10).json()
-        stored = {requests.get(f"{orthanc}/instances/{each}/file", timeout=10).content for each in ids}
+        ids = requests.get(f"{orthanc}/instances", timeout=60).json()
+        stored = {requests.get(f"{orthanc}/instances/{each}/file", timeout=60).content for each in ids}
         names = {
-            requests.get(f"{orthanc}/instances/{each}/tags?simplify", timeout=10).json()["PatientName"] for each in ids
+            requests.get(f"{orthanc}/instances/{each}/tags?simplify", timeout=60).json()["PatientName"] for each in ids
         }
     assert {each.data for each in made.values()} < stored
     assert len(ids) == 3

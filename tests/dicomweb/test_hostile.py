@@ -121,7 +121,7 @@ def test_an_upload_cut_off_stores_nothing(
     kept: float, web: WebServer, north: Hospital, film: Callable[..., bytes], settings: object
 ) -> None:
     body = multipart([film(1), film(2)])
-    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as sock:
         sock.sendall(
             f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n"
             f"Authorization: Bearer {north.api_key}\r\nContent-Type: {MULTIPART}\r\n"
@@ -137,7 +137,7 @@ def test_an_upload_cut_off_stores_nothing(
 
 def test_a_chunked_upload_cut_off_stores_nothing(web: WebServer, north: Hospital, film: Callable[..., bytes]) -> None:
     whole = film(1)
-    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as sock:
         sock.sendall(
             f"POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n"
             f"Authorization: Bearer {north.api_key}\r\nContent-Type: application/dicom\r\n"

@@ -61,7 +61,7 @@ def test_orthanc_sends_a_study(web: WebServer, north: Hospital, film: Film, tmp_
     peer = {"Url": f"{web.url}/dicom-web/", "HttpHeaders": {"Authorization": f"Bearer {north.api_key}"},
             "ChunkedTransfers": is_chunked}  # fmt: skip
     with running_orthanc(tmp_path, peer) as orthanc:
-        stored = [requests.post(f"{orthanc}/instances", film(seed), timeout=10).json()["ID"] for seed in (1, 2, 3)]
+        stored = [requests.post(f"{orthanc}/instances", film(seed), timeout=60).json()["ID"] for seed in (1, 2, 3)]
         answer = requests.post(
             f"{orthanc}/dicom-web/servers/checxray/stow", json={"Resources": stored, "Synchronous": True}, timeout=60
         )
@@ -84,8 +84,8 @@ def test_orthanc_finds_and_gets_a_study(web: WebServer, north: Hospital, tmp_pat
         wanted = {"Resources": [{"Study": study}], "Synchronous": True}
         answer = requests.post(f"{server}/retrieve", json=wanted, timeout=60)
         assert answer.status_code == 200, answer.text + (tmp_path / "log").read_text()
-        ids = requests.get(f"{orthanc}/instances", timeout=10).json()
-        files = [requests.get(f"{orthanc}/instances/{each}/file", timeout=10).content for each in ids]
+        ids = requests.get(f"{orthanc}/instances", timeout=60).json()
+        files = [requests.get(f"{orthanc}/instances/{each}/file", timeout=60).content for each in ids]
     assert sorted(files) == sorted(sent)
 
 

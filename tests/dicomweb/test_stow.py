@@ -45,7 +45,7 @@ def test_many_instances_in_one_request(web: WebServer, north: Hospital, film: Fi
     known = dataset_of(films[0])
     assert values(first, "00081150") == [known.SOPClassUID]
     (retrieve_url,) = values(first, "00081190")
-    got = requests.get(retrieve_url, headers=north.bearer | {"Accept": "application/dicom"}, timeout=10)
+    got = requests.get(retrieve_url, headers=north.bearer | {"Accept": "application/dicom"}, timeout=60)
     assert got.content == films[0]
     # Table I.1-1 of PS3.18 and nothing else.
     assert set(answer.json()) | set(first) <= {"00081190", "00081199", "00081150", "00081155"}
@@ -72,7 +72,7 @@ def test_a_whole_study_with_its_documents(web: WebServer, north: Hospital, south
     assert web.stow(south.api_key, [objects.document(study, ComprehensiveSRStorage)]).status_code == 200
     assert count(south) == (1, 1, 0)
     address = f"{web.url}/api/v1/studies/{study}/"
-    body = requests.get(address, headers=south.bearer, timeout=10).json()
+    body = requests.get(address, headers=south.bearer, timeout=60).json()
     assert (body["status"], body["report_status"], body["findings"]) == ("received", None, [])
 
 
@@ -168,10 +168,10 @@ def test_a_refused_instance_is_named_by_its_file_meta(web: WebServer, north: Hos
 def test_one_object_as_the_whole_body(web: WebServer, north: Hospital, film: Film) -> None:
     headers = north.bearer | {"Content-Type": "application/dicom"}
     url = f"{web.url}/dicom-web/studies"
-    assert requests.post(url, data=film(1), headers=headers, timeout=10).status_code == 200
-    assert requests.post(url, data=b"", headers=headers, timeout=10).status_code == 400
+    assert requests.post(url, data=film(1), headers=headers, timeout=60).status_code == 200
+    assert requests.post(url, data=b"", headers=headers, timeout=60).status_code == 400
     chunks = iter([film(2)[:1000], film(2)[1000:]])
-    assert requests.post(url, data=chunks, headers=headers, timeout=10).status_code == 200
+    assert requests.post(url, data=chunks, headers=headers, timeout=60).status_code == 200
     assert count(north) == (2, 2, 2)
 
 
@@ -179,7 +179,7 @@ def test_chunked_transfer(web: WebServer, north: Hospital, film: Film) -> None:
     body = multipart([film(1), film(2)])
     chunks = (body[start : start + 7001] for start in range(0, len(body), 7001))
     headers = north.bearer | {"Content-Type": MULTIPART}
-    answer = requests.post(f"{web.url}/dicom-web/studies", data=chunks, headers=headers, timeout=10)
+    answer = requests.post(f"{web.url}/dicom-web/studies", data=chunks, headers=headers, timeout=60)
     assert answer.status_code == 200
     assert count(north) == (2, 2, 2)
 
@@ -200,7 +200,7 @@ def test_xml_where_only_xml_is_accepted(web: WebServer, north: Hospital, film: F
 def test_who_may_store(web: WebServer, north: Hospital, film: Film) -> None:
     with tenant_tx(north.tenant.id):
         _, reader = create_api_key(name="reader", scopes=[ApiScope.READ])
-    anonymous = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=10)
+    anonymous = requests.post(f"{web.url}/dicom-web/studies", data=b"", headers={"Content-Type": MULTIPART}, timeout=60)
     assert anonymous.status_code == 401
     assert anonymous.headers["Content-Type"] == "application/problem+json"
     assert web.stow("chx_forged.key", [film(1)]).status_code == 401
@@ -220,13 +220,13 @@ def test_who_may_store(web: WebServer, north: Hospital, film: Film) -> None:
     ],
 )
 def test_what_is_not_offered(web: WebServer, north: Hospital, method: str, address: str, status: int) -> None:
-    answer = requests.request(method, f"{web.url}/dicom-web/{address}", headers=north.bearer, timeout=10)
+    answer = requests.request(method, f"{web.url}/dicom-web/{address}", headers=north.bearer, timeout=60)
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_options_say_what_is_taken(web: WebServer, north: Hospital) -> None:
-    answer = requests.options(f"{web.url}/dicom-web/studies", headers=north.bearer, timeout=10)
+    answer = requests.options(f"{web.url}/dicom-web/studies", headers=north.bearer, timeout=60)
     assert answer.status_code == 204
     assert "application/dicom" in answer.headers["Accept-Post"]
     assert "POST" in answer.headers["Allow"]

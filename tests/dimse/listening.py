@@ -55,8 +55,8 @@ def drop(association: Association) -> None:
         return
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    association.join(timeout=5)
-    association.dul.join(timeout=5)
+    association.join(timeout=60)
+    association.dul.join(timeout=60)
     sock.close()
 
 

@@ -83,7 +83,7 @@ def test_a_retrieval_to_a_destination_is_cancelled(listener: ListenerProcess, no
 
     def store(event: evt.Event) -> int:
         stored.append(str(event.request.AffectedSOPInstanceUID))
-        assert len(stored) == 1 or goes_on.wait(10)
+        assert len(stored) == 1 or goes_on.wait(60)
         return 0x0000
 
     port = free_port()

@@ -127,6 +127,6 @@ def test_a_receiver_that_states_an_endless_pdu_costs_no_memory_and_no_time(north
         thread.start()
         with pytest.raises(PeerError) as caught:
             echo(node(listening.getsockname()[1]))
-        thread.join(10)
+        thread.join(60)
     assert caught.value.problem is PeerProblem.ABORTED
     assert not [each for each in threading.enumerate() if "Requestor" in each.name]

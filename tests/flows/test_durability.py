@@ -75,7 +75,7 @@ def test_a_broker_that_was_stopped_and_came_back_empty_delays_but_loses_nothing(
         broker = valkey.process()
         assert broker is not None
         broker.kill()
-        broker.wait(10)
+        broker.wait(60)
         store_film(north, seed=2, size=256)
         shutil.rmtree(paths.prepared_home() / "valkey")
         valkey.start()
@@ -153,7 +153,7 @@ def test_films_are_read_while_the_broker_is_dead(
         broker = valkey.process()
         assert broker is not None
         broker.kill()
-        broker.wait(10)
+        broker.wait(60)
         try:
             film = multipart([make_film(size=256).read_bytes()])
             answer = client.post("/dicom-web/studies", film, content_type=MULTIPART, headers=north.bearer)

@@ -47,7 +47,7 @@ def test_a_turn_is_waited_for_and_no_longer_than_the_deadline() -> None:
         with pytest.raises(UnavailableError, match="busy"), predict_limits.running(soon(0.05)):
             order.append("never")
         order.append("first")
-    waiting.join(5)
+    waiting.join(60)
 
     assert order == ["first", "second"]
 
@@ -87,7 +87,7 @@ def test_a_caller_does_not_wait_for_ever_and_the_next_one_finds_it(db: None, loa
     slow, ready = version(1), threading.Event()
 
     def load() -> Network:
-        assert ready.wait(5)
+        assert ready.wait(60)
         return Network()
 
     loads[slow.pk] = load
@@ -118,7 +118,7 @@ def test_the_former_version_answers_until_the_next_one_is_loaded(db: None, loads
     former, slow, other_size = version(1), version(2), version(3, size=512)
 
     def load() -> Network:
-        assert ready.wait(5)
+        assert ready.wait(60)
         return Network()
 
     loads.update({former.pk: Network, slow.pk: load, other_size.pk: load})

@@ -56,7 +56,7 @@ def held(cache: VersionCache) -> dict[int, str]:
 def settled(cache: VersionCache, pointers: dict[UUID | None, UUID], **more: Any) -> InService:
     """The versions in service when all that can be loaded is loaded."""
     found = cache.in_service(pointers, **more)
-    while found.wait(10):
+    while found.wait(60):
         found = cache.in_service(pointers, **more)
     return found
 
@@ -70,7 +70,7 @@ def test_threads_that_request_the_same_version_load_it_once(loads: Loads) -> Non
         return Network()
 
     def request(_: int) -> Any:
-        start.wait(5)
+        start.wait(60)
         return cache.request(version).result(10)
 
     loads[version.pk] = load
@@ -92,7 +92,7 @@ def test_a_limit_lets_each_scope_come_to_its_own_version(loads: Loads, limit: in
 
     def load() -> Network:
         count.append(1)
-        slow.wait(10)
+        slow.wait(60)
         return Network(second)
 
     loads[second.pk] = load
@@ -117,7 +117,7 @@ def test_threads_read_with_one_whole_version_while_versions_are_swapped_and_refu
 
     def read() -> set[int]:
         seen = set()
-        start.wait(5)
+        start.wait(60)
         try:
             while not stop.is_set():
                 used = cache.in_service(dict(pointer)).versions[None]
@@ -129,7 +129,7 @@ def test_threads_read_with_one_whole_version_while_versions_are_swapped_and_refu
 
     with ThreadPoolExecutor(4) as threads:
         readers = [threads.submit(read) for _ in range(4)]
-        start.wait(5)
+        start.wait(60)
         try:
             for version in (second, bad, first) * 5:
                 pointer[None] = version.pk
@@ -204,7 +204,7 @@ def test_a_new_pin_begins_with_the_platforms_version_and_an_old_one_never_does(l
     platform, slow, bad = (register(number) for number in (1, 2, 3))
 
     def load() -> Network:
-        assert ready.wait(5)
+        assert ready.wait(60)
         return Network()
 
     loads.update({slow.pk: load, bad.pk: broken})
@@ -234,7 +234,7 @@ def test_nothing_waits_for_a_version_on_trial(loads: Loads) -> None:
     serving, trial = register(1), register(2)
 
     def load() -> Network:
-        assert ready.wait(5)
+        assert ready.wait(60)
         return Network()
 
     loads[trial.pk] = load

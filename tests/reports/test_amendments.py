@@ -136,7 +136,7 @@ def test_of_two_amendments_at_once_one_is_signed(north: Hospital, signed: Study)
 
     def amend(text: str) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             with tenant_tx(north.tenant.id):
                 sign_as(north, Study.objects.get(pk=signed.pk), impression=text, amends=1, reason="Corrected.")
             outcomes.append("signed")

@@ -269,7 +269,7 @@ def test_of_two_texts_at_once_one_is_stored(north: Hospital, study: Study) -> No
 
     def save(text: str) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             with tenant_tx(north.tenant.id):
                 save_draft(study=study, impression=text, revision=0, **who(north.radiologist))
             outcomes.append("stored")

@@ -224,7 +224,7 @@ def test_two_signatures_at_once_leave_one(north: Hospital, read_study: Callable[
 
     def sign_in_own_transaction(text: str) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             with tenant_tx(north.tenant.id):
                 sign_as_radiologist(north, Study.objects.get(pk=study.pk), text)
             outcomes.append("signed")

@@ -53,7 +53,7 @@ def s3(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def test_films_and_models_live_on_s3(

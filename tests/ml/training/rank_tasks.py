@@ -87,7 +87,7 @@ def in_processes(size: int, task: Callable[..., Any], *arguments: Any) -> list[A
         raise TimeoutError(f"Only ranks {sorted(results)} of {size} answered.") from None
     finally:
         for process in processes:
-            process.join(10)
+            process.join(60)
             process.kill()
     for result in results.values():
         if isinstance(result, BaseException):

@@ -94,7 +94,7 @@ def silent_name_server(hosts: Hosts) -> Iterator[None]:
     server = subprocess.Popen([*hosts.within(0), sys.executable, "-c", script])
     yield
     server.kill()
-    server.wait(10)
+    server.wait(60)
 
 
 def found_within(hosts: Hosts, number: int, endpoint: str) -> str:
@@ -196,7 +196,7 @@ def ssh(hosts: Hosts, tmp_path: Path) -> Iterator[str]:
         )
     finally:
         daemon.terminate()
-        daemon.wait(10)
+        daemon.wait(60)
 
 
 def test_hosts_are_started_over_ssh_and_meet_at_an_address_of_this_one(

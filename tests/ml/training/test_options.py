@@ -127,7 +127,7 @@ def test_progress_is_followed_while_it_is_written(tmp_path: Path) -> None:
         stream.write(b'{"event": "epoch", "lo')
     progress.append(path, "epoch", loss=float("nan"), ranks=[{"rank": 0, "p50": float("inf")}])
     progress.append(path, "artifact", sha256="0")
-    reader.join(10)
+    reader.join(60)
     assert seen == ["start", "epoch", "artifact"]
     line = progress.read(path)[1]
     assert (line["loss"], line["ranks"][0]["p50"]) == (None, None)
