@@ -23,7 +23,7 @@ from apps.inference.models import Finding
 from apps.inference.rejections import reject_image, withdraw_rejection
 from apps.inference.requests import request_inference
 from apps.inference.withdrawal import restore_study, withdraw_study
-from apps.reports.services import review_finding, sign_report
+from apps.reports.services import discard_draft, review_finding, sign_report
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
@@ -189,6 +189,25 @@ def test_what_settles_a_notice_closes_it_and_taking_it_back_opens_it(
     assert state() == (NoticeState.CLOSED, Closing.SIGNED)
     with pytest.raises(ConflictError, match="closed"):
         acknowledged(north, north.radiologist, notices(north)[-1])
+
+
+def test_a_withdrawn_draft_opens_what_its_verdicts_had_closed(
+    north: Hospital, rule: Any, flag: Any, read_waiting: Any
+) -> None:
+    rule(north, "Pneumothorax", [north.radiologist])
+    study = flag(north)
+    who = {"user": north.radiologist, "membership": member(north, north.radiologist)}
+    with tenant_tx(north.tenant.pk):
+        sign_report(study=study, impression="Clear.", **who)
+        request_inference(study_id=study.pk)
+    read_waiting(north, Pneumothorax=0.9)
+    with tenant_tx(north.tenant.pk):
+        finding = Finding.objects.select_related("job__study").get(label="Pneumothorax", positive=True)
+        review_finding(finding=finding, verdict="disagree", **who)
+    assert notices(north)[0].closing == Closing.DISAGREED
+    with tenant_tx(north.tenant.pk):
+        discard_draft(study=study, **who)
+    assert (notices(north)[0].state, notices(north)[0].closing) == (NoticeState.OPEN, "")
 
 
 def test_what_opens_no_notice(

@@ -13,10 +13,12 @@ from apps.core.errors import ConflictError
 from apps.core.identifiers import uuid7
 from apps.core.text import clean_text
 from apps.core.work_queue import OPEN_STATES, JobState
+from apps.critical.models import Closing
+from apps.critical.notices import reopen_notices
 from apps.deployment.stops import AI_STOPPED
 from apps.inference.models import Finding, InferenceJob
 from apps.inference.selectors import latest_job
-from apps.reports.models import AddendumDraft, FindingReview, ReaderFinding, Report, ReportDraft
+from apps.reports.models import AddendumDraft, FindingReview, ReaderFinding, Report, ReportDraft, Verdict
 from apps.reports.selectors import is_complete, report_of, stored_addendum, stored_draft
 from apps.reports.services.locking import lock_study
 from apps.reports.signals import results_drafted
@@ -175,11 +177,19 @@ def discard_draft(*, study: Study, user: User, membership: Membership | None) ->
         require_action(state_of(study), Action.DISCARD)
         signed = report_of(study)
         assert signed is not None
-        reviews = FindingReview.objects.filter(finding__job__report_drafts__study=study)
-        reviews.exclude(finding__job=signed.job_id).delete()
+        _withdraw_new_verdicts(signed, user)
         close_draft(signed, keep_newer_result=True)
         restore_signed(signed)
         record(action=AuditEvent.Action.REPORT_DRAFT_WITHDRAWN, by=user_actor(user.pk), object_id=signed.pk)
+
+
+def _withdraw_new_verdicts(signed: Report, user: User) -> None:
+    """Withdraw the verdicts on a result that the signed version is not about, with what they did to notices."""
+    reviews = FindingReview.objects.filter(finding__job__report_drafts__study=signed.study_id)
+    reviews = reviews.exclude(finding__job=signed.job_id)
+    for label in reviews.filter(verdict=Verdict.DISAGREE).values_list("finding__label", flat=True):
+        reopen_notices(study_id=signed.study_id, closing=Closing.DISAGREED, label=label, user_id=user.pk)
+    reviews.delete()
 
 
 def close_draft(signed: Report, *, keep_newer_result: bool) -> None:
