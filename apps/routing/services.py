@@ -15,6 +15,8 @@ from apps.audit.services import Actor, record
 from apps.core.errors import ConflictError, InvalidInputError, NotFoundError
 from apps.routing.models import Destination, Peer, PeerProblem, Refusal
 from apps.routing.peer_fields import LARGEST_PORT, clean_ae_title, clean_certificate, clean_host, clean_network
+from apps.tenants.models import Membership, Role
+from apps.tenants.services import require_role
 
 # An attacker can use any AE title, so the number of rows is bounded: the latest are kept.
 REFUSALS_KEPT: Final = 200
@@ -40,12 +42,23 @@ class PeerFields:
     tls: bool = False
 
 
-def add_peer(*, fields: PeerFields, by: Actor) -> Peer:
+def add_peer(*, fields: PeerFields, membership: Membership | None, by: Actor) -> Peer:
     """List a peer for the tenant in force.
 
     Raises:
+        NotPermittedError: the member is not an administrator.
         InvalidInputError: a field cannot be used.
         ConflictError: it is listed already.
+    """
+    require_role(membership, Role.ADMIN)
+    return add_peer_as_operator(fields=fields, by=by)
+
+
+def add_peer_as_operator(*, fields: PeerFields, by: Actor) -> Peer:
+    """As `add_peer`, for commands: a person who can run them on the server needs no role in a hospital.
+
+    Raises:
+        InvalidInputError, ConflictError
     """
     peer = Peer()
     _fill(peer, fields)
@@ -54,12 +67,14 @@ def add_peer(*, fields: PeerFields, by: Actor) -> Peer:
     return peer
 
 
-def change_peer(*, peer_id: UUID, fields: PeerFields, by: Actor) -> Peer:
+def change_peer(*, peer_id: UUID, fields: PeerFields, membership: Membership | None, by: Actor) -> Peer:
     """Change a peer of the tenant in force; effective from its next association and its next instance on.
 
     Raises:
+        NotPermittedError: the member is not an administrator.
         NotFoundError, InvalidInputError, ConflictError
     """
+    require_role(membership, Role.ADMIN)
     peer = find_peer(peer_id)
     _fill(peer, fields)
     peer.save()
@@ -67,13 +82,15 @@ def change_peer(*, peer_id: UUID, fields: PeerFields, by: Actor) -> Peer:
     return peer
 
 
-def remove_peer(*, peer_id: UUID, by: Actor) -> Peer:
+def remove_peer(*, peer_id: UUID, membership: Membership | None, by: Actor) -> Peer:
     """Remove a peer of the tenant in force. An association that it has open stores nothing more.
 
     Raises:
+        NotPermittedError: the member is not an administrator.
         NotFoundError
         ConflictError: it is a destination of results.
     """
+    require_role(membership, Role.ADMIN)
     peer = find_peer(peer_id)
     destination = Destination.objects.filter(peer=peer_id).first()
     if destination is not None:

@@ -28,7 +28,7 @@ from tests.core.receiving import Receiver, receiver
 from tests.delivery.acting import BY, act, add, allow_loopback, deliveries, make_due, row_of, send
 from tests.dicomweb.test_orthanc import PLUGIN, running_orthanc
 from tests.dimse.peers import TITLE, storescp
-from tests.result_objects.conftest import objects, want
+from tests.result_objects.conftest import member, objects, want
 
 
 @pytest.mark.peer
@@ -85,7 +85,7 @@ def test_a_dicom_peer_stores_results(north: Hospital, read_study: Callable[..., 
     assert (last.state, last.attempts) == (JobState.QUEUED, 1)
     assert "Nothing answers there" in last.reason
     with pytest.raises(ConflictError, match="remove the destination"), tenant_tx(north.tenant.pk):
-        remove_peer(peer_id=peer.pk, by=BY)
+        remove_peer(peer_id=peer.pk, membership=member(north, north.admin), by=BY)
 
 
 def test_a_destination_that_fails_blocks_no_other_and_loses_nothing(north: Hospital, there: Receiver) -> None:

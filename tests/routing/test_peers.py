@@ -13,11 +13,20 @@ from django.utils import timezone
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
-from apps.core.errors import ConflictError, InvalidInputError
+from apps.core.errors import ConflictError, InvalidInputError, NotPermittedError
 from apps.routing.models import Peer, Refusal
 from apps.routing.peer_fields import clean_ae_title, clean_certificate, clean_network, plain_address, same_subject
 from apps.routing.selectors import Caller, admit_caller
-from apps.routing.services import REFUSALS_KEPT, PeerFields, add_peer, note_refusal
+from apps.routing.services import (
+    REFUSALS_KEPT,
+    PeerFields,
+    add_peer,
+    add_peer_as_operator,
+    change_peer,
+    note_refusal,
+    remove_peer,
+)
+from apps.tenants.models import Membership
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
 
@@ -83,10 +92,14 @@ def caller(calling: str = "CT", address: str = "10.1.2.3", called: str = "NORTH"
 
 def test_who_is_admitted(north: Hospital, south: Hospital) -> None:
     with tenant_tx(north.tenant.id):
-        here = add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.0/24"), by=TEST)
-        six = add_peer(fields=PeerFields(ae_title="CT", network="2001:db8::/32"), by=TEST)
-        printed = add_peer(fields=PeerFields(ae_title="DX", network="10.1.2.3", certificate=FINGERPRINT), by=TEST)
-        named = add_peer(fields=PeerFields(ae_title="DX", network="10.1.0.0/16", certificate="CN=dx,O=Clinic"), by=TEST)
+        here = add_peer_as_operator(fields=PeerFields(ae_title="CT", network="10.1.2.0/24"), by=TEST)
+        six = add_peer_as_operator(fields=PeerFields(ae_title="CT", network="2001:db8::/32"), by=TEST)
+        printed = add_peer_as_operator(
+            fields=PeerFields(ae_title="DX", network="10.1.2.3", certificate=FINGERPRINT), by=TEST
+        )
+        named = add_peer_as_operator(
+            fields=PeerFields(ae_title="DX", network="10.1.0.0/16", certificate="CN=dx,O=Clinic"), by=TEST
+        )
     admitted = {
         caller(): here,
         caller(address="2001:db8::9"): six,
@@ -127,12 +140,28 @@ def test_the_role_that_looks_a_caller_up_sees_no_more_than_it_needs(north: Hospi
 
 def test_a_peer_is_listed_once(north: Hospital) -> None:
     with tenant_tx(north.tenant.id):
-        add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3"), by=TEST)
+        add_peer_as_operator(fields=PeerFields(ae_title="CT", network="10.1.2.3"), by=TEST)
         with pytest.raises(ConflictError):
-            add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3/32"), by=TEST)
+            add_peer_as_operator(fields=PeerFields(ae_title="CT", network="10.1.2.3/32"), by=TEST)
         with pytest.raises(InvalidInputError):
-            add_peer(fields=PeerFields(ae_title="CT", network="10.1.2.3/8"), by=TEST)
+            add_peer_as_operator(fields=PeerFields(ae_title="CT", network="10.1.2.3/8"), by=TEST)
         assert Peer.objects.filter(ae_title="CT").count() == 1
+
+
+def test_only_administrators_change_the_peers(north: Hospital) -> None:
+    fields = PeerFields(ae_title="CT", network="10.1.2.3")
+    with tenant_tx(north.tenant.id):
+        admin = Membership.objects.get(user=north.admin)
+        peer = add_peer(fields=fields, membership=admin, by=TEST)
+        for other in (None, Membership.objects.get(user=north.radiologist)):
+            with pytest.raises(NotPermittedError):
+                add_peer(fields=PeerFields(ae_title="DX", network="10.1.2.4"), membership=other, by=TEST)
+            with pytest.raises(NotPermittedError):
+                change_peer(peer_id=peer.pk, fields=fields, membership=other, by=TEST)
+            with pytest.raises(NotPermittedError):
+                remove_peer(peer_id=peer.pk, membership=other, by=TEST)
+        remove_peer(peer_id=peer.pk, membership=admin, by=TEST)
+        assert not Peer.objects.filter(ae_title="CT").exists()
 
 
 def test_the_latest_refusals_are_kept(north: Hospital) -> None:

@@ -132,7 +132,7 @@ def peer_list(request: MemberRequest) -> HttpResponse:
     form = PeerForm(posted, initial=_of_refusal(refusals, request.GET.get("refusal")))
     if request.method == "POST" and form.is_valid():
         try:
-            peer = services.add_peer(fields=form.fields_of_peer, by=actor_of(request))
+            peer = services.add_peer(fields=form.fields_of_peer, membership=request.membership, by=actor_of(request))
         except ChecxrayError as error:
             form.add_error(None, error.detail)
         else:
@@ -172,7 +172,9 @@ def peer(request: MemberRequest, peer_id: UUID) -> HttpResponse:
     form = PeerForm(posted, initial=shown)
     if request.method == "POST" and form.is_valid():
         try:
-            changed = services.change_peer(peer_id=peer_id, fields=form.fields_of_peer, by=actor_of(request))
+            changed = services.change_peer(
+                peer_id=peer_id, fields=form.fields_of_peer, membership=request.membership, by=actor_of(request)
+            )
         except ChecxrayError as error:
             form.add_error(None, error.detail)
         else:
@@ -184,9 +186,8 @@ def peer(request: MemberRequest, peer_id: UUID) -> HttpResponse:
 @require_POST
 @members_only
 def remove(request: MemberRequest, peer_id: UUID) -> HttpResponse:
-    require_role(request.membership, Role.ADMIN)
     try:
-        removed = services.remove_peer(peer_id=peer_id, by=actor_of(request))
+        removed = services.remove_peer(peer_id=peer_id, membership=request.membership, by=actor_of(request))
     except ConflictError as error:
         messages.error(request, error.detail)
         return redirect("portal:peer", peer_id)

@@ -23,7 +23,7 @@ from apps.ingest.secondary_capture import wrap_picture
 from apps.registry import engine
 from apps.registry.services import register
 from apps.routing.selectors import peers
-from apps.routing.services import PeerFields, add_peer
+from apps.routing.services import PeerFields, add_peer_as_operator
 from apps.studies.spool import open_spool
 from apps.tenants.models import ApiClient, Membership, Role, Tenant, all_scopes
 from apps.tenants.scope import tenant_tx
@@ -127,7 +127,7 @@ def _list_peers(tenant: Tenant) -> None:
         if not peers():
             for ae_title in PEERS:
                 fields = PeerFields(ae_title=ae_title, network=PEER_ADDRESS, description="Listed by the demo")
-                add_peer(fields=fields, by=SEED)
+                add_peer_as_operator(fields=fields, by=SEED)
 
 
 def _add_critical_rule(tenant: Tenant) -> None:

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.audit.services import Actor
 from apps.core.errors import ChecxrayError
-from apps.routing.services import PeerFields, add_peer
+from apps.routing.services import PeerFields, add_peer_as_operator
 from apps.tenants.scope import tenant_tx
 from apps.tenants.services import find_tenant
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                     port=options["port"],
                     tls=options["tls"],
                 )
-                peer = add_peer(fields=fields, by=Actor(name="manage.py"))
+                peer = add_peer_as_operator(fields=fields, by=Actor(name="manage.py"))
         except ChecxrayError as error:
             raise CommandError(error.detail) from error
         self.stdout.write(f"{tenant} ({tenant.ae_title}) takes images of {peer} from now on.")
