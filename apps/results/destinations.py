@@ -95,7 +95,8 @@ def change_destination(*, destination_id: UUID, chosen: DestinationSettings, cal
         NotPermittedError: see `require_manager`.
         NotFoundError, InvalidInputError, ConflictError
     """
-    destination = _permitted(destination_id, caller)
+    # The whole row is saved: a secret that is renewed, or a delivery that ends meanwhile, must not be overwritten.
+    destination = _permitted(destination_id, caller, lock=True)
     former_peer = destination.peer_id
     _fill(destination, chosen)
     destination.last_error = ""
@@ -132,7 +133,7 @@ def remove_destination(*, destination_id: UUID, caller: Caller, by: Actor) -> De
         NotFoundError
     """
     destination = _permitted(destination_id, caller)
-    Destination.objects.get(pk=destination_id).delete()
+    Destination.objects.filter(pk=destination_id).delete()
     record(action=AuditEvent.Action.DESTINATION_REMOVED, by=by, object_id=destination_id)
     return destination
 
@@ -216,21 +217,25 @@ def require_manager(caller: Caller, kind: str = Kind.WEBHOOK) -> None:
         raise NotPermittedError(_("Only webhooks are managed by API keys, with the scope webhooks.manage."))
 
 
-def _permitted(destination_id: UUID, caller: Caller) -> Destination:
+def _permitted(destination_id: UUID, caller: Caller, *, lock: bool = False) -> Destination:
     require_manager(caller)
-    destination = find_destination(destination_id)
+    destination = find_destination(destination_id, lock=lock)
     if isinstance(caller, ApiClient) and destination.kind != Kind.WEBHOOK:
         raise not_found()
     return destination
 
 
-def find_destination(destination_id: UUID) -> Destination:
+def find_destination(destination_id: UUID, *, lock: bool = False) -> Destination:
     """The destination of the tenant in force.
+
+    Args:
+        lock: let other transactions that change its row wait for the end of this one.
 
     Raises:
         NotFoundError
     """
-    destination = Destination.objects.select_related("peer").filter(pk=destination_id).first()
+    rows = Destination.objects.select_related("peer").filter(pk=destination_id)
+    destination = (rows.select_for_update(no_key=True, of=("self",)) if lock else rows).first()
     if destination is None:
         raise not_found()
     return destination

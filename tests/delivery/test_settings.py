@@ -1,11 +1,13 @@
 """What a destination needs, its credentials, and the pages on which administrators look after it."""
 
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -87,6 +89,28 @@ def test_a_server_of_the_hospitals_own_authority_that_asks_for_a_certificate(
     assert reasons["known"] == ""
     assert "CERTIFICATE_VERIFY_FAILED" in reasons["unknown"]
     assert reasons["silent"]
+
+
+def test_a_change_keeps_the_secret_that_is_renewed_meanwhile(north: Hospital, there: Receiver) -> None:
+    allow_loopback(north)
+    events = ["study.received"]
+    webhook, _ = add(north, "webhook", there.url, events, name="Before")
+    chosen = DestinationSettings(name="After", contents=events, url=there.url)
+
+    def change() -> None:
+        act(north, services.change_destination, destination_id=webhook.pk, chosen=chosen)
+        connection.close()
+
+    changing = threading.Thread(target=change)
+    admin = member(north, north.admin)
+    with tenant_tx(north.tenant.pk):
+        services.renew_webhook_secret(destination_id=webhook.pk, caller=admin, by=BY)
+        changing.start()
+        # Long enough for the change to meet the row that this transaction has locked.
+        changing.join(2)
+    changing.join(60)
+    row = row_of(north, webhook)
+    assert (row.name, row.secret_number) == ("After", 2)
 
 
 def test_an_administrator_looks_after_destinations(
