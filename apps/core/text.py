@@ -1,8 +1,19 @@
 """Text that people type: one normal form, without characters that no page or PDF can show."""
 
+import re
 import unicodedata
 
+from django.utils.translation import gettext as _
+
 from apps.core.errors import InvalidInputError
+
+# Nine digits are more than any number that a page asks for; int() refuses texts of thousands of them.
+_WHOLE_NUMBER = re.compile("[0-9]{1,9}")
+
+
+def whole_number(text: str, default: int) -> int:
+    """The whole number from 0 on that a form or an address has; ``default`` where it has none."""
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else default
 
 
 def clean_text(text: str, *, name: str, longest: int) -> str:
@@ -19,5 +30,9 @@ def clean_text(text: str, *, name: str, longest: int) -> str:
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     text = "".join(each for each in text if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cs")).strip()
     if len(text) > longest:
-        raise InvalidInputError(f"The {name} has {len(text)} characters; shorten it to {longest}.", f"{name}-too-long")
+        raise InvalidInputError(
+            _("This text has %(count)d characters; shorten it to %(longest)d.")
+            % {"count": len(text), "longest": longest},
+            f"{name}-too-long",
+        )
     return text

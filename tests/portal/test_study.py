@@ -145,7 +145,8 @@ def test_the_film_and_a_heatmap_are_pictures_that_are_asked_for_again(client: Cl
 
 
 def test_pictures_that_are_not_there(client: Client, study: Study) -> None:
-    for address in ("heatmaps/Nonsense.png", "film.png?image=2", "film.png?image=0"):
+    numbers = ("2", "0", "9" * 5000)
+    for address in ("heatmaps/Nonsense.png", *(f"film.png?image={number}" for number in numbers)):
         response = client.get(at(study, address))
         assert response.status_code == 404
         assert "There is no" in response.text or "no such" in response.text or "no heatmap" in response.text

@@ -56,6 +56,8 @@ def test_a_text_survives_the_tab(client: Client, study: Study) -> None:
 
 def test_an_amendment_and_an_addendum_survive_the_tab(client: Client, study: Study, north: Hospital) -> None:
     draft, addendum = at(study, "draft/"), at(study, "draft/?kind=addendum")
+    endless = client.post(at(study, "draft/"), {"revision": "9" * 5000, "impression": "x"}, headers=JSON)
+    assert (endless.status_code, endless.json()["code"]) == (400, "revision-missing")
     early = client.post(addendum, {"revision": "0", "impression": "x", "reason": ""}, headers=JSON)
     assert (early.status_code, early.json()["code"]) == (409, "report-not-signed")
     assert client.post(at(study, "sign/"), form_of(client, study)).status_code == 302

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core.errors import InvalidInputError
 from apps.core.problems import CONTENT_TYPE, problem, status_of
+from apps.core.text import whole_number
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.reports import services
 from apps.reports.models import AddendumDraft, ReportDraft
@@ -35,11 +36,11 @@ def draft(request: MemberRequest, pk: UUID) -> HttpResponse:
     if request.method == "GET":
         found = stored_addendum(study, request.user) if is_addendum else stored_draft(study, report_of(study))
         return JsonResponse(_shown(found))
-    revision = request.POST.get("revision", "")
-    if not (revision.isascii() and revision.isdigit()):
+    revision = whole_number(request.POST.get("revision", ""), default=-1)
+    if revision < 0:
         raise InvalidInputError(_("State the revision of the text that you changed."), "revision-missing")
     try:
-        stored = _save(request, study, int(revision), is_addendum)
+        stored = _save(request, study, revision, is_addendum)
     except DraftConflictError as error:
         if not wants_json(request):
             raise

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, operation_of, record_once
 from apps.core.errors import NotFoundError
+from apps.core.text import whole_number
 from apps.inference.rendering import contribution_values, heatmap_png, image_png
 from apps.inference.selectors import get_heatmap, latest_job
 from apps.portal.access import MemberRequest, members_only
@@ -43,7 +44,7 @@ def _instance(pk: UUID, number: str) -> Instance:
     if not number and job is not None and job.instance is not None and not job.instance.is_held:
         return job.instance
     instances = instances_of(study)
-    index = int(number) - 1 if number.isascii() and number.isdigit() else 0
+    index = whole_number(number, default=0) - 1 if number else 0
     if not 0 <= index < len(instances):
         raise NotFoundError(_("This study has no such image."), "image-not-found")
     return instances[index]

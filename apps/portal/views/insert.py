@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST
 
 from apps.accounts.models import User
 from apps.core.errors import ChecxrayError, InvalidInputError
+from apps.core.text import whole_number
 from apps.inference.selectors import latest_job
 from apps.portal.access import MemberRequest, members_only, wants_json
 from apps.portal.views.report import page_again
@@ -35,11 +36,10 @@ def insert(request: MemberRequest, pk: UUID) -> HttpResponse:
         if wants_json(request):
             return JsonResponse({"text": text})
         typed = request.POST.get("impression", "").rstrip()
-        revision = request.POST.get("revision", "")
         services.save_draft(
             study=study,
             impression=f"{typed}\n{text}".strip(),
-            revision=int(revision) if revision.isascii() and revision.isdigit() else 0,
+            revision=whole_number(request.POST.get("revision", ""), default=0),
             user=request.user,
             membership=request.membership,
         )

@@ -20,6 +20,7 @@ from apps.core.errors import (
     WithdrawnError,
 )
 from apps.core.problems import headers_of, status_of
+from apps.core.text import whole_number
 from apps.inference.models import InferenceJob
 from apps.inference.selectors import latest_job
 from apps.portal.access import MemberRequest, members_only, wants_json
@@ -123,7 +124,7 @@ def _sign(request: MemberRequest, pk: UUID) -> HttpResponse:
         user=request.user,
         membership=request.membership,
         impression=form.get("impression", ""),
-        amends=int(amends) if amends.isascii() and amends.isdigit() else 0,
+        amends=whole_number(amends, default=0),
         reason=form.get("reason", ""),
         is_addendum=is_addendum,
         agree_rest=form.get("agree_rest") == "1",

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.audit.services import actor_of
 from apps.core.errors import ChecxrayError, InvalidInputError, NotFoundError
+from apps.core.text import whole_number
 from apps.inference.models import Priority
 from apps.inference.stored_texts import SENTENCES
 from apps.ingest.explanation import BUILT_IN_CHECKS
@@ -226,8 +227,7 @@ def restore(request: MemberRequest, number: int) -> HttpResponse:
 
 def _editor(request: MemberRequest) -> services.Editor:
     """Who changes the rules, and the version that the page showed."""
-    number = request.POST.get("number", "")
-    shown = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
+    shown = whole_number(request.POST.get("number", ""), default=-1)
     return services.Editor(request.membership, actor_of(request), shown)
 
 

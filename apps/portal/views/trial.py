@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record
 from apps.core.errors import NotFoundError
+from apps.core.text import whole_number
 from apps.deployment.models import Challenger
 from apps.portal.access import MemberRequest, members_only
 from apps.tenants.models import Role
@@ -118,7 +119,7 @@ def _dispute(case: int, pair: Pair, label: str) -> Dispute:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 10_000 else 1
+    return min(max(whole_number(text, default=1), 1), 9_999)
 
 
 def _address(chosen: Challenger, label: str, page: int = 1) -> str:

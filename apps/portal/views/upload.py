@@ -16,13 +16,14 @@ from django.views.decorators.http import conditional_page, require_GET, require_
 from apps.audit.models import AuditEvent
 from apps.audit.services import actor_of, record_once
 from apps.core.errors import InvalidInputError, TooLargeError
+from apps.core.text import whole_number
 from apps.portal.access import MemberRequest, members_only, require_member_of_page, wants_json
 from apps.portal.forms import PictureForm
 from apps.portal.sent_today import LAST_PAGE, sent_today
 from apps.portal.upload_files import FIELD, PictureDetails, UploadIngest, UploadOutcome
 from apps.studies.resumable import PartialUploads
 from apps.studies.spool import Spool, open_spool
-from apps.studies.uploads import SpoolUploadHandler
+from apps.studies.uploads import SpoolUploadHandler, announced_length
 from apps.tenants.middleware import opens_own_transaction
 from apps.tenants.scope import tenant_tx
 
@@ -36,7 +37,7 @@ FORM_FIELDS_BYTES = 1024 * 1024
 def upload(request: MemberRequest) -> HttpResponse:
     if request.method == "GET":
         return _page(request, [])
-    announced = int(request.META.get("CONTENT_LENGTH") or 0)
+    announced = announced_length(request) or 0
     if announced > settings.MAX_UPLOAD_BYTES + FORM_FIELDS_BYTES:
         limit = settings.MAX_UPLOAD_BYTES // 2**20
         raise TooLargeError(_("One upload may have %(limit)d MiB at most: split it.") % {"limit": limit})
@@ -100,8 +101,7 @@ def discard(request: MemberRequest) -> HttpResponse:
 @conditional_page  # inside: it sets no ETag on what members_only marks as not to be stored
 def today(request: MemberRequest) -> HttpResponse:
     """What the member sent today; only the list for the page's script, and 304 where nothing changed."""
-    number = request.GET.get("page", "1")
-    page = min(int(number), LAST_PAGE) if number.isascii() and number.isdigit() and int(number) > 0 else 1
+    page = min(max(whole_number(request.GET.get("page", ""), default=1), 1), LAST_PAGE)
     record_once(action=AuditEvent.Action.STUDIES_SEARCHED, by=actor_of(request), operation="portal:sent-today")
     template = "portal/_sent_today.html" if "X-Fragment" in request.headers else "portal/sent_today.html"
     response = render(request, template, {"sent": sent_today(user_id=request.membership.user_id, page=page)})
