@@ -26,7 +26,7 @@ def change_reading_policy(*, membership: Membership | None, by: Actor, **values:
     """
     require_role(membership, Role.ADMIN)
     _require_usable(values)
-    policy, _ = ReadingPolicy.objects.update_or_create(defaults=values)
+    policy, _created = ReadingPolicy.objects.update_or_create(defaults=values)
     record(action=AuditEvent.Action.READING_POLICY_CHANGED, by=by, object_id=policy.pk)
     return policy
 

@@ -19,9 +19,6 @@ def set_allowed_origins(*, origins: Iterable[str], membership: Membership | None
     require_role(membership, Role.ADMIN)
     wanted = clean_origins(origins)
     AllowedOrigin.objects.exclude(origin__in=wanted).delete()
-    known = set(AllowedOrigin.objects.values_list("origin", flat=True))
-    for origin in wanted:
-        if origin not in known:
-            AllowedOrigin(origin=origin).save()
+    AllowedOrigin.objects.bulk_create([AllowedOrigin(origin=origin) for origin in wanted], ignore_conflicts=True)
     record(action=AuditEvent.Action.ORIGINS_CHANGED, by=by, amount=len(wanted))
     return wanted
