@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.utils.translation import gettext as _
 
 from apps.core.errors import UnavailableError
 
@@ -43,7 +44,7 @@ class HashingLimit:
 
 
 def _busy() -> UnavailableError:
-    return UnavailableError("Too many people are signing in at this moment. Try again in a few seconds.", "busy")
+    return UnavailableError(_("Too many people are signing in at this moment. Try again in a few seconds."), "busy")
 
 
 def _lower_priority() -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.accounts.models import Invitation, User
 from apps.core.errors import NotFoundError
@@ -46,7 +47,7 @@ def member(member_id: UUID) -> Membership:
     """
     found = Membership.objects.select_related("user").filter(pk=member_id).first()
     if found is None:
-        raise NotFoundError("This hospital has no such member.", "member-not-found")
+        raise NotFoundError(_("This hospital has no such member."), "member-not-found")
     return found
 
 

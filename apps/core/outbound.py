@@ -17,6 +17,7 @@ from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from apps.core.errors import InvalidInputError
 
@@ -62,17 +63,16 @@ def check_url(url: str, networks: Sequence[str] | None = None) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise InvalidInputError(f"This is not a valid URL: {error}.") from error
+        raise InvalidInputError(_("This is not a valid URL.")) from error
     may_be_plain = settings.WEBHOOK_HTTP if networks is None else bool(networks)
     schemes = ("https", "http") if may_be_plain else ("https",)
     if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise InvalidInputError(
-            f"Give a complete URL that begins with {' or '.join(f'{each}://' for each in schemes)}."
-        )
+        beginnings = _(" or ").join(f"{each}://" for each in schemes)
+        raise InvalidInputError(_("Give a complete URL that begins with %(schemes)s.") % {"schemes": beginnings})
     if not url.isascii() or any(each.isspace() or not each.isprintable() for each in url):
-        raise InvalidInputError("Remove blanks. Write the host name and the path in ASCII (xn--…, %C3%A9).")
+        raise InvalidInputError(_("Remove blanks. Write the host name and the path in ASCII (xn--…, %C3%A9)."))
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise InvalidInputError("Remove user, password and fragment: a URL is shown, and must not contain a secret.")
+        raise InvalidInputError(_("Remove user, password and fragment: a URL is shown, and must not contain a secret."))
     try:
         literal = ipaddress.ip_address(parts.hostname)
     except ValueError:
@@ -181,10 +181,12 @@ def _refusal(
             return (
                 f"{address} is not a public address. The setting WEBHOOK_NETWORKS lists the allowed private networks."
             )
-        return f"{address} is not a public address. The operator of the platform allows private networks of a hospital."
+        return _(
+            "%(address)s is not a public address. The operator of the platform allows private networks of a hospital."
+        ) % {"address": address}
     # WEBHOOK_HTTP is for the operator's endpoints: results of patients go to a public address by https alone.
     if not is_encrypted and (networks is not None or not settings.WEBHOOK_HTTP):
-        return f"{address} is a public address, so it needs https."
+        return _("%(address)s is a public address, so it needs https.") % {"address": address}
     return ""
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import numpy as np
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from apps.core.errors import NotFoundError
@@ -85,7 +86,7 @@ def get_heatmap(*, study: Study, label: str) -> Heatmap:
     finding = next((each for each in job.findings.all() if each.label == label), None) if job else None
     grids = HeatmapGrids.objects.filter(job=job).first() if finding else None
     if job is None or finding is None or grids is None or job.instance is None or job.model_version is None:
-        raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
+        raise NotFoundError(gettext("This study has no heatmap of that name."), "heatmap-not-found")
     manifest = engine.Manifest.from_dict(job.model_version.manifest)
     maps = displayed_maps(job, grids, manifest)
     return Heatmap(

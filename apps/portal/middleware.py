@@ -7,6 +7,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from apps.core.errors import ChecxrayError, UnavailableError
 from apps.core.problems import headers_of, problem_response, status_of
@@ -69,7 +70,7 @@ class PortalErrorMiddleware:
         if match is None or match.app_name != "portal":
             return None
         if isinstance(exception, DatabaseError | InterfaceError):
-            exception = UnavailableError("The database did not answer and nothing was stored; try again.")
+            exception = UnavailableError(_("The database did not answer and nothing was stored; try again."))
         if not isinstance(exception, ChecxrayError):
             return None
         status = status_of(exception)

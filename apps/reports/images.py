@@ -31,7 +31,9 @@ def load_image(instance: Instance) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(image_png(instance)))
     except InvalidInputError as error:
-        raise UnavailableError(f"The image cannot be shown: {error.detail}", error.code) from error
+        raise UnavailableError(
+            gettext("The image cannot be shown: %(reason)s") % {"reason": error.detail}, error.code
+        ) from error
     return image.convert("L")
 
 

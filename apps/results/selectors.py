@@ -56,7 +56,7 @@ def get_object(*, study: Study, object_id: UUID) -> ResultObject:
     """
     found = _objects().filter(study=study, pk=object_id).first()
     if found is None:
-        raise NotFoundError("This study has no such result object.", "result-object-not-found")
+        raise NotFoundError(gettext("This study has no such result object."), "result-object-not-found")
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from apps.audit.models import AuditEvent
 from apps.audit.services import Actor, record
@@ -36,7 +37,7 @@ def change_result_policy(
         "encapsulated_pdf": encapsulated_pdf,
     }
     with transaction.atomic():
-        policy, _ = ResultPolicy.objects.update_or_create(defaults=wanted)
+        policy, _created = ResultPolicy.objects.update_or_create(defaults=wanted)
         record(action=AuditEvent.Action.RESULT_POLICY_CHANGED, by=by, object_id=policy.pk)
     return policy
 
@@ -68,9 +69,9 @@ def try_again(*, job_id: UUID, membership: Membership | None, by: Actor) -> None
     with transaction.atomic():
         job = ResultJob.objects.filter(pk=job_id).first()
         if job is None:
-            raise NotFoundError("There is no such job in this hospital.", "result-job-not-found")
+            raise NotFoundError(_("There is no such job in this hospital."), "result-job-not-found")
         ended = ResultJob.objects.filter(pk=job_id, state__in=[JobState.FAILED, JobState.REJECTED])
         if not ended.update(state=JobState.QUEUED, attempts=0, run_after=None, finished=None, reason_code=""):
-            raise ConflictError("It is queued already, or its objects were created meanwhile.", "result-job-open")
+            raise ConflictError(_("It is queued already, or its objects were created meanwhile."), "result-job-open")
         record(action=AuditEvent.Action.RESULTS_REQUESTED, by=by, object_id=job.study_id)
         wake_after_commit(WakeUp.CREATE_RESULTS)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
 from apps.studies.spool import Spool, SpooledFile
@@ -65,7 +66,7 @@ def read_archive(path: Path, spool: Spool) -> Iterator[ArchiveMember]:
         with zipfile.ZipFile(path) as archive:
             yield from _members(archive, path.stat().st_size, spool)
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise InvalidInputError("The ZIP archive is damaged: pack it again.", "archive-damaged") from error
+        raise InvalidInputError(gettext("The ZIP archive is damaged: pack it again."), "archive-damaged") from error
 
 
 def check_directory(path: Path, most: int = MAX_MEMBERS) -> None:
@@ -80,18 +81,25 @@ def check_directory(path: Path, most: int = MAX_MEMBERS) -> None:
         tail = file.read()
     at = tail.rfind(_END_SIGNATURE)
     if at < 0 or len(tail) - at < _END.size:
-        raise InvalidInputError("The ZIP archive is damaged: pack it again.", "archive-damaged")
+        raise InvalidInputError(gettext("The ZIP archive is damaged: pack it again."), "archive-damaged")
     _, _, _, _, count, directory_bytes, _, _ = _END.unpack_from(tail, at)
     if tail[max(0, at - _ZIP64_LOCATOR_BYTES) :].startswith(_ZIP64_LOCATOR):
-        raise InvalidInputError("ZIP64 archives are not taken: pack smaller archives.", "archive-not-supported")
+        raise InvalidInputError(
+            gettext("ZIP64 archives are not taken: pack smaller archives."), "archive-not-supported"
+        )
     if count > most or directory_bytes > MAX_DIRECTORY_BYTES:
-        raise TooLargeError(f"A ZIP may hold {most} files at most: split it.", "archive-too-many-files")
+        raise TooLargeError(
+            gettext("A ZIP may hold %(most)d files at most: split it.") % {"most": most}, "archive-too-many-files"
+        )
 
 
 def _members(archive: zipfile.ZipFile, archive_size: int, spool: Spool) -> Iterator[ArchiveMember]:
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
-        raise TooLargeError(f"A ZIP may hold {MAX_MEMBERS} files at most: split it.", "archive-too-many-files")
+        raise TooLargeError(
+            gettext("A ZIP may hold %(most)d files at most: split it.") % {"most": MAX_MEMBERS},
+            "archive-too-many-files",
+        )
     budget = Budget(archive_size)
     for info in infos:
         if is_skipped(info):
@@ -112,7 +120,8 @@ class Budget:
         self.left -= count
         if self.left < 0:
             raise TooLargeError(
-                "The ZIP unpacks to more than is allowed. Send fewer images at once.", "archive-unpacks-too-large"
+                gettext("The ZIP unpacks to more than is allowed. Send fewer images at once."),
+                "archive-unpacks-too-large",
             )
 
 
@@ -127,12 +136,11 @@ def is_skipped(info: zipfile.ZipInfo) -> bool:
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget: Budget) -> ArchiveMember:
     name = display_name(info.filename)
     if info.flag_bits & ENCRYPTED:
-        return ArchiveMember(
-            name, None, InvalidInputError("The file is encrypted: pack it without a password.", "encrypted")
-        )
+        return _refused(name, gettext("The file is encrypted: pack it without a password."), "encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return ArchiveMember(name, None, InvalidInputError("Pack the ZIP with the usual compression (Deflate).",
-                                                    "compression-not-supported"))  # fmt: skip
+        return _refused(
+            name, gettext("Pack the ZIP with the usual compression (Deflate)."), "compression-not-supported"
+        )
     writer = spool.open()
     try:
         with archive.open(info) as content:
@@ -141,7 +149,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget:
                 writer.write(chunk)
         spooled = writer.close()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        return ArchiveMember(name, None, InvalidInputError("This file is damaged inside the ZIP.", "archive-damaged"))
+        return _refused(name, gettext("This file is damaged inside the ZIP."), "archive-damaged")
     except TooLargeError as error:
         if error.code != "instance-too-large":
             raise
@@ -150,6 +158,9 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, spool: Spool, budget:
         writer.abandon()
     if is_archive(spooled.path):
         spooled.path.unlink(missing_ok=True)
-        return ArchiveMember(name, None, InvalidInputError("A ZIP inside a ZIP is not opened: send it by itself.",
-                                                    "archive-in-archive"))  # fmt: skip
+        return _refused(name, gettext("A ZIP inside a ZIP is not opened: send it by itself."), "archive-in-archive")
     return ArchiveMember(name, spooled)
+
+
+def _refused(name: str, detail: str, code: str) -> ArchiveMember:
+    return ArchiveMember(name, None, InvalidInputError(detail, code))

@@ -22,6 +22,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     HTTPClientError,
 )
 from django.conf import settings
+from django.utils.translation import gettext as _
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, IncompleteRead
 
@@ -209,4 +210,4 @@ class S3Store:
 
 
 def _no_answer() -> UnavailableError:
-    return UnavailableError("The object storage did not answer; try again later.")
+    return UnavailableError(_("The object storage did not answer; try again later."))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from apps.core.errors import OutOfSpaceError, TooLargeError
 from apps.studies.disk import require_free
@@ -48,7 +49,10 @@ class SpoolWriter:
     def write(self, data: bytes | memoryview) -> None:
         self._size += len(data)
         if self._size > self._limit:
-            raise TooLargeError(f"One instance may have {self._limit // 2**20} MiB at most.", "instance-too-large")
+            raise TooLargeError(
+                _("One instance may have %(limit)d MiB at most.") % {"limit": self._limit // 2**20},
+                "instance-too-large",
+            )
         if self._size > self._next_check:
             require_space(0)
             self._next_check += _CHECK_SPACE_EVERY

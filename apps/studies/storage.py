@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.files.storage import FileSystemStorage, storages
+from django.utils.translation import gettext as _
 
 from apps.core.errors import ChecxrayError, ObjectLostError, OutOfSpaceError, UnavailableError
 from apps.core.metrics import OBJECTS_LOST
@@ -192,7 +193,9 @@ def _local_copy(key: str) -> Iterator[Path]:
                 shutil.copyfileobj(stored, target, _BLOCK)
             yield copy
     except OutOfSpaceError as error:
-        raise UnavailableError("This machine's disk is too full for a copy of the object; try again later.") from error
+        raise UnavailableError(
+            _("This machine's disk is too full for a copy of the object; try again later.")
+        ) from error
 
 
 def _digest(content: BinaryIO) -> str:
@@ -215,5 +218,5 @@ def _answering() -> Iterator[None]:
         raise
     except Exception as error:  # each S3 client has an error tree of its own
         if is_full(error):
-            raise OutOfSpaceError("The object storage did not take the file; try again later.") from error
-        raise UnavailableError("The object storage did not answer; try again later.") from error
+            raise OutOfSpaceError(_("The object storage did not take the file; try again later.")) from error
+        raise UnavailableError(_("The object storage did not answer; try again later.")) from error

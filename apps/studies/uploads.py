@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from apps.core.errors import ChecxrayError, InvalidInputError, TooLargeError
 from apps.studies.archives import display_name
@@ -53,11 +54,13 @@ def read_body(stream: Stream, *, length: int | None, limit: int) -> Iterator[byt
 
 
 def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"One request may have {limit // 2**20} MiB at most: send fewer instances at once.")
+    return TooLargeError(
+        _("One request may have %(limit)d MiB at most: send fewer instances at once.") % {"limit": limit // 2**20}
+    )
 
 
 def _cut_off() -> InvalidInputError:
-    return InvalidInputError("The upload was cut off; nothing was stored. Send it again.", "upload-cut-off")
+    return InvalidInputError(_("The upload was cut off; nothing was stored. Send it again."), "upload-cut-off")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ class SpoolUploadHandler(FileUploadHandler):
         if self._field is not None and field_name != self._field:
             raise SkipFile
         if self._most is not None and len(self.received) >= self._most:
-            self.error = TooLargeError(f"One request may have {self._most} images at most.", "too-many-images")
+            self.error = TooLargeError(
+                _("One request may have %(most)d images at most.") % {"most": self._most}, "too-many-images"
+            )
             raise StopUpload(connection_reset=False)
         self._writer = self._spool.open(self._limit)
 

@@ -7,6 +7,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
 from apps.core.errors import InvalidInputError
 from apps.tenants.models import AllowedOrigin
 from apps.tenants.scope import tenant_tx
@@ -40,7 +42,7 @@ def clean_origins(lines: Iterable[str]) -> list[str]:
     """
     found = sorted({_clean(line.strip()) for line in lines if line.strip()})
     if len(found) > MOST_ORIGINS:
-        raise InvalidInputError(f"List {MOST_ORIGINS} origins at most.", "too-many-origins")
+        raise InvalidInputError(_("List %(most)d origins at most.") % {"most": MOST_ORIGINS}, "too-many-origins")
     return found
 
 
@@ -56,8 +58,11 @@ def _clean(text: str) -> str:
         raise _invalid(text)
     if parts.scheme == "http" and not _is_local(name):
         raise InvalidInputError(
-            f"{text}: only https is allowed, because anybody on the way could change a page without it. "
-            "http is allowed for localhost and private addresses.",
+            _(
+                "%(origin)s: only https is allowed, because anybody on the way could change a page without it. "
+                "http is allowed for localhost and private addresses."
+            )
+            % {"origin": text},
             "origin-invalid",
         )
     own_port = {"http": 80, "https": 443}[parts.scheme]
@@ -75,7 +80,10 @@ def _is_local(name: str) -> bool:
 
 def _invalid(text: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{text[:_LONGEST]} is no origin: write it as https://viewer.example or https://viewer.example:8443, "
-        "without a path and without wildcards.",
+        _(
+            "%(origin)s is no origin: write it as https://viewer.example or https://viewer.example:8443, "
+            "without a path and without wildcards."
+        )
+        % {"origin": text[:_LONGEST]},
         "origin-invalid",
     )

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.core.errors import NotFoundError
 from apps.tenants.models import ApiClient
@@ -16,7 +17,7 @@ def revoke_api_key(*, key_id: UUID) -> ApiClient:
     """
     client = ApiClient.objects.select_for_update().filter(pk=key_id).first()
     if client is None:
-        raise NotFoundError("This hospital has no such API key.", "api-key-not-found")
+        raise NotFoundError(_("This hospital has no such API key."), "api-key-not-found")
     if client.revoked is None:
         client.revoked = timezone.now()
         client.save(update_fields=["revoked"])

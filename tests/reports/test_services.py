@@ -169,7 +169,7 @@ def test_only_a_complete_reading_has_a_report(
     (claimed,) = claim_jobs(limit=1, version=version, worker="test")
     with tenant_tx(north.tenant.id):
         reject_job(job=claimed, code="not-frontal", reason="The film is a lateral view.", instances_seen=1)
-        with pytest.raises(NotFoundError, match=r"was rejected: The film is a lateral view\.$"):
+        with pytest.raises(NotFoundError, match=r"did not read it: The film is a lateral view\.$"):
             render_pdf(study=study)
         InferenceJob.objects.all().delete()
         with pytest.raises(NotFoundError, match="not been sent"):

@@ -59,7 +59,7 @@ def heatmap(request: MemberRequest, pk: UUID, label: str) -> HttpResponse:
     with tenant_tx(request.tenant.id):
         study = get_study_by_id(pk)
         if hides_findings(study, request.user):
-            raise NotFoundError("This study has no heatmap of that name.", "heatmap-not-found")
+            raise NotFoundError(_("This study has no heatmap of that name."), "heatmap-not-found")
         found = get_heatmap(study=study, label=label)
         _record_access(request, pk)
     if request.GET.get("as") == "values":

@@ -169,7 +169,7 @@ def _settle(request: MemberRequest, study: Study) -> str:
         membership=request.membership,
     )
     read_again(study_ids=study_ids)
-    return "The conflict is settled."
+    return _("The conflict is settled.")
 
 
 def _reopen(request: MemberRequest, study: Study) -> str:
@@ -177,7 +177,7 @@ def _reopen(request: MemberRequest, study: Study) -> str:
         conflict_id=_uuid(request.POST.get("conflict", "")), user=request.user, membership=request.membership
     )
     read_again(study_ids=study_ids)
-    return "The decision is undone."
+    return _("The decision is undone.")
 
 
 def _move(request: MemberRequest, study: Study) -> str:
@@ -199,26 +199,26 @@ def _move(request: MemberRequest, study: Study) -> str:
         user=request.user,
         membership=request.membership,
     )
-    return "The study belongs to this patient now."
+    return _("The study belongs to this patient now.")
 
 
 def _follow(request: MemberRequest, study: Study) -> str:
     changes.follow_images(
         study_id=study.pk, reason=request.POST.get("reason", ""), user=request.user, membership=request.membership
     )
-    return "The study belongs to the patient that its images name."
+    return _("The study belongs to the patient that its images name.")
 
 
 def _withdraw(request: MemberRequest, study: Study) -> str:
     withdraw_study(
         study_id=study.pk, reason=request.POST.get("reason", ""), user=request.user, membership=request.membership
     )
-    return "The study is withdrawn."
+    return _("The study is withdrawn.")
 
 
 def _restore(request: MemberRequest, study: Study) -> str:
     restore_study(study_id=study.pk, user=request.user, membership=request.membership)
-    return "The study is back in the worklist."
+    return _("The study is back in the worklist.")
 
 
 _ACTIONS: dict[str, Callable[[MemberRequest, Study], str]] = {

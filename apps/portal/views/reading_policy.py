@@ -31,8 +31,8 @@ class UrgencyField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         lines = [line.strip() for line in (value or "").splitlines() if line.strip()]
         if sorted(lines) != sorted(URGENCY):
-            missing = ", ".join(sorted({*URGENCY} - {*lines})) or "none"
-            unknown = ", ".join(sorted({*lines} - {*URGENCY})) or "none"
+            missing = ", ".join(sorted({*URGENCY} - {*lines})) or _("none")
+            unknown = ", ".join(sorted({*lines} - {*URGENCY})) or _("none")
             raise forms.ValidationError(
                 _("Name each finding once. Missing: %(missing)s. Unknown: %(unknown)s.")
                 % {"missing": missing, "unknown": unknown}

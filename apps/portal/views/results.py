@@ -71,7 +71,7 @@ def result_object(request: MemberRequest, pk: UUID, object_id: UUID) -> HttpResp
         study = get_study_by_id(pk)
         found = get_object(study=study, object_id=object_id)
         if hides_findings(study, request.user):
-            raise NotFoundError("This study has no such result object.", "result-object-not-found")
+            raise NotFoundError(gettext("This study has no such result object."), "result-object-not-found")
         record(action=AuditEvent.Action.RESULT_READ, by=actor_of(request), object_id=found.pk)
     with local_path(found.object_key) as path:
         response = HttpResponse(path.read_bytes(), content_type="application/dicom")

@@ -1,5 +1,7 @@
 """The lock that every change of a report takes, so that two of them follow each other."""
 
+from django.utils.translation import gettext as _
+
 from apps.core.errors import NotFoundError, WithdrawnError
 from apps.studies.models import Study
 
@@ -17,9 +19,9 @@ def lock_study(study: Study) -> Study:
     locked = Study.objects.select_for_update(no_key=True, of=("self",)).filter(pk=study.pk)
     found = locked.select_related("patient", "tenant").first()
     if found is None:
-        raise NotFoundError("There is no such study in this hospital.", "study-not-found")
+        raise NotFoundError(_("There is no such study in this hospital."), "study-not-found")
     if found.withdrawn is not None:
         raise WithdrawnError(
-            "This study was withdrawn. A member of the hospital can restore it on its page.", "study-withdrawn"
+            _("This study was withdrawn. A member of the hospital can restore it on its page."), "study-withdrawn"
         )
     return found

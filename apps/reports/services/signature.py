@@ -158,7 +158,7 @@ def _print_and_store(report: Report) -> None:
     try:
         put_bytes(object_key(report.tenant_id, report.pdf_sha256), document)
     except (OutOfSpaceError, UnavailableError) as error:
-        raise UnavailableError("The object storage did not take the report; sign again later.") from error
+        raise UnavailableError(_("The object storage did not take the report; sign again later.")) from error
     report.save(force_insert=True)
 
 

@@ -2,9 +2,12 @@
 
 import hashlib
 
+from django.utils.translation import gettext as _
+
 from apps.core.errors import NotFoundError, UnavailableError
 from apps.core.work_queue import OPEN_STATES
 from apps.inference.selectors import latest_job
+from apps.inference.stored_texts import stored_text
 from apps.reports.models import Report
 from apps.reports.pdf import document_of
 from apps.reports.selectors import draft_of, report_of, versions_of
@@ -26,7 +29,7 @@ def render_pdf(*, study: Study, number: int | None = None, draft: bool = False) 
     if number is not None:
         version = versions_of(study).filter(number=number).first()
         if version is None:
-            raise NotFoundError("This study has no signed report of that number.", "report-not-found")
+            raise NotFoundError(_("This study has no signed report of that number."), "report-not-found")
         return _stored(version)
     report = None if draft else report_of(study)
     if report is not None:
@@ -40,22 +43,25 @@ def render_pdf(*, study: Study, number: int | None = None, draft: bool = False) 
 def _absence(study: Study) -> NotFoundError:
     job = latest_job(study)
     if job is None:
-        why = "it has not been sent to a reading"
+        detail = _("This study has no report because it has not been sent to a reading.")
     elif job.state in OPEN_STATES:
-        why = "its reading is not finished"
+        detail = _("This study has no report because its reading is not finished.")
     else:
-        why = f"its reading was {job.get_state_display().lower()}: {job.reason}"
-    return NotFoundError(f"This study has no report because {why.rstrip('.')}.", "report-not-found")
+        reason = stored_text(job.reason_code, job.reason)
+        detail = _("This study has no report because the AI did not read it: %(reason)s") % {"reason": reason}
+    return NotFoundError(detail, "report-not-found")
 
 
 def _stored(report: Report) -> bytes:
     try:
         document = read_bytes(object_key(report.tenant_id, report.pdf_sha256))
     except (FileNotFoundError, UnavailableError) as error:
-        raise UnavailableError("The signed report cannot be read from the object storage; try again later.") from error
+        raise UnavailableError(
+            _("The signed report cannot be read from the object storage; try again later.")
+        ) from error
     if hashlib.sha256(document).hexdigest() != report.pdf_sha256:
         raise UnavailableError(
-            "The stored report is not the one that was signed. Tell the operator to restore it from a backup.",
+            _("The stored report is not the one that was signed. Ask the operator to restore it from a backup."),
             "report-damaged",
         )
     return document

@@ -37,7 +37,7 @@ def review_finding(
     """
     require_role(membership, MAY[Action.REVIEW])
     if verdict and verdict not in Verdict.values:
-        raise InvalidInputError(f"The verdict must be {' or '.join(Verdict.values)}.", "verdict-unknown")
+        raise InvalidInputError(_("Agree or disagree with the finding, or withdraw the verdict."), "verdict-unknown")
     with transaction.atomic():
         study = lock_study(finding.job.study)
         if _job_to_review(study, user).pk != finding.job_id:
