@@ -13,6 +13,8 @@ BASE_DIR: Path = PROJECT_ROOT
 CHECXRAY_HOME: Path = home()
 
 DEBUG = False
+# Former keys: sessions, stored credentials and secrets of webhooks that were made with one still work.
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS", [])
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", [])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", [])
 

@@ -107,6 +107,15 @@ def test_no_secret_is_written_down(compose: Any, services: Any) -> None:
     assert used == set(compose["secrets"])
 
 
+def test_every_setting_is_in_the_guide(guide: str) -> None:
+    """Of the demo and of tests alone are the others."""
+    others = {"PORT", "FILMS", "DEMO_EMPTY", "CHECXRAY_UNSAFE_FAST_DATABASE"}
+    sources = "".join(path.read_text() for path in (PROJECT_ROOT / "config").rglob("*.py"))
+    read = set(re.findall(r'\benv_[a-z]+\(\s*"([A-Z][A-Z0-9_]+)"', sources)) - others
+    assert len(read) > 60
+    assert {name for name in read if not re.search(rf"\b{name}\b", guide)} == set()
+
+
 def test_only_the_preparation_sees_the_owner(services: Any) -> None:
     for name, service in services.items():
         assert (set(service.get("secrets", ())) >= ONLY_PREPARE_SEES) == (name == "prepare")
