@@ -10,7 +10,7 @@ from django.db.models.functions import Collate
 
 from apps.core.errors import InvalidInputError
 from apps.studies.attributes import parse_date, parse_time
-from apps.studies.names import PersonName
+from apps.studies.names import PersonName, comparable
 from apps.studies.query.attributes import Attribute, Match
 
 # The longest values that the VRs allow: LO 64, PN 3 x 64 and delimiters, and lists of UIDs.
@@ -26,7 +26,9 @@ _END_OF_GROUP: Final = r"[\^ ]*"
 # The wildcards as characters that names are never folded to: the full-width forms of * and ? are no wildcards.
 _ANY, _ONE = "\ue000", "\ue001"
 _WILDCARDS: Final = str.maketrans({"*": _ANY, "?": _ONE})
-_LIKE: Final = str.maketrans({_ANY: "%", _ONE: "_", "%": r"\%", "_": r"\_", "\\": r"\\"})
+_LIKE: Final = str.maketrans({_ANY: "%", "%": r"\%", "_": r"\_", "\\": r"\\"})
+# Letters that are stored as two characters, where ? stands for both.
+_ONE_LETTER: Final = f"({'|'.join(comparable(letter) for letter in 'ßİև')}|.)"
 
 
 def condition(attribute: Attribute, value: str, field: str) -> Q:
@@ -109,7 +111,10 @@ def _group(key: str, place: int, wanted: str) -> Q:
     if prefix == wanted:
         return exists & _compared(column, "=", wanted)
     found = exists & _compared(column, "^@", prefix) if prefix else exists
-    if wanted != prefix + _ANY:
+    if _ONE in wanted:
+        signs = {_ANY: ".*", _ONE: _ONE_LETTER}
+        found &= _compared(column, "~", "^" + "".join(signs.get(each) or re.escape(each) for each in wanted) + "$")
+    elif wanted != prefix + _ANY:
         found &= _compared(column, "LIKE", wanted.translate(_LIKE))
     # Empty components at the end may be left out (PS3.5 6.2.1.1).
     shorter = wanted.removesuffix(_ANY).rstrip("^ ") if wanted.endswith(f"^{_ANY}") else ""
