@@ -26,20 +26,19 @@ from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
 from tests.core.receiving import Receiver, receiver
 from tests.delivery.acting import BY, act, add, allow_loopback, deliveries, make_due, row_of, send
-from tests.dicomweb.test_orthanc import PLUGIN, running_orthanc
 from tests.dimse.peers import TITLE, storescp
+from tests.orthanc import orthanc
 from tests.result_objects.conftest import member, objects, want
 
 
 @pytest.mark.peer
-@pytest.mark.skipif(not PLUGIN.exists(), reason="Orthanc is absent: apt-get install orthanc orthanc-dicomweb")
 def test_orthanc_stores_results_and_the_test_image(
     north: Hospital, read_study: Callable[..., Study], tmp_path: Any
 ) -> None:
     allow_loopback(north)
     want(north, secondary_capture=True, structured_report=True)
-    with running_orthanc(tmp_path, {"Url": "http://127.0.0.1:1/"}) as orthanc:
-        pacs, _ = add(north, "stow", f"{orthanc}/dicom-web/studies", ["structured-report", "secondary-capture"])
+    with orthanc(tmp_path, {"DicomWeb": {}}) as url:
+        pacs, _ = add(north, "stow", f"{url}/dicom-web/studies", ["structured-report", "secondary-capture"])
         made = objects(north, read_study(north, Effusion=0.9))
         act(north, services.send_test, destination_id=pacs.pk)
         send()
@@ -52,10 +51,10 @@ def test_orthanc_stores_results_and_the_test_image(
         act(north, services.repeat_delivery, delivery_id=sent[0].pk)
         send()
         assert deliveries(north)[0].state == JobState.COMPLETE, "It is there already, which is as good."
-        ids = requests.get(f"{orthanc}/instances", timeout=60).json()
-        stored = {requests.get(f"{orthanc}/instances/{each}/file", timeout=60).content for each in ids}
+        ids = requests.get(f"{url}/instances", timeout=60).json()
+        stored = {requests.get(f"{url}/instances/{each}/file", timeout=60).content for each in ids}
         names = {
-            requests.get(f"{orthanc}/instances/{each}/tags?simplify", timeout=60).json()["PatientName"] for each in ids
+            requests.get(f"{url}/instances/{each}/tags?simplify", timeout=60).json()["PatientName"] for each in ids
         }
     assert {each.data for each in made.values()} < stored
     assert len(ids) == 3

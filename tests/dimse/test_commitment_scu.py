@@ -1,7 +1,5 @@
 """Storage commitment asked by us: of Orthanc, which reports on an association of its own, and of pynetdicom."""
 
-import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +29,8 @@ from tests.conftest import PEER, Hospital
 from tests.delivery.acting import act, add, allow_loopback, deliveries, make_due, send
 from tests.dicomweb.web import free_port
 from tests.dimse.listening import ListenerProcess
-from tests.dimse.peers import TITLE, process
+from tests.dimse.peers import TITLE
+from tests.orthanc import orthanc
 from tests.result_objects.conftest import objects, want
 from workers.reporting_commitments import ask_waiting
 
@@ -78,18 +77,11 @@ def archive(hospital: Hospital, port: int, title: str = TITLE, contents: Any = (
 def test_orthanc_stores_results_and_commits_itself_to_them(
     listener: ListenerProcess, north: Hospital, read_study: Callable[..., Study], sign_in: Any, tmp_path: Path
 ) -> None:
-    program = shutil.which("Orthanc") or pytest.skip("Orthanc is absent: apt-get install orthanc")
-    http, dicom = free_port(), free_port()
-    configuration = {
-        "HttpPort": http, "DicomPort": dicom, "DicomAet": "ORTHANC", "AuthenticationEnabled": False,
-        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "Plugins": [],
-        "DicomModalities": {"checxray": {"AET": "NORTH", "Host": "127.0.0.1", "Port": listener.port,
-                                         "AllowStorageCommitment": True}},
-    }  # fmt: skip
-    (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
-    url = f"http://127.0.0.1:{http}"
+    dicom = free_port()
+    us = {"AET": "NORTH", "Host": "127.0.0.1", "Port": listener.port, "AllowStorageCommitment": True}
+    configuration = {"DicomPort": dicom, "DicomAet": "ORTHANC", "DicomModalities": {"checxray": us}}
     want(north, secondary_capture=True, structured_report=True)
-    with process([program, str(tmp_path / "orthanc.json")], http):
+    with orthanc(tmp_path, configuration) as url:
         pacs = archive(north, dicom, "ORTHANC", ("structured-report", "secondary-capture"))
         made = objects(north, read_study(north, Effusion=0.9))
         send()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -19,10 +18,9 @@ from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, PROJECT_ROOT, Hospital
 from tests.dicomweb.conftest import web, web_server
-from tests.dicomweb.test_orthanc import PLUGIN
 from tests.dicomweb.web import WebServer, free_port
 from tests.dimse.listening import ListenerProcess
-from tests.dimse.peers import process
+from tests.orthanc import orthanc
 
 __all__ = ["web", "web_server"]
 
@@ -74,7 +72,6 @@ def test_the_commands(
 
 
 @pytest.mark.peer("Orthanc", "sends by C-STORE from Lua, and by STOW-RS")
-@pytest.mark.skipif(not PLUGIN.exists(), reason="Orthanc is absent: apt-get install orthanc orthanc-dicomweb")
 def test_orthanc(
     web: WebServer, listener: ListenerProcess, north: Hospital, film: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -87,9 +84,6 @@ def test_orthanc(
     ):
         assert written in configuration
         configuration = configuration.replace(written, here)
-    port = free_port()
-    of_the_test = {"HttpPort": port, "StorageDirectory": "db", "IndexDirectory": "db", "Plugins": [str(PLUGIN)]}
-    (tmp_path / "orthanc.json").write_text(json.dumps(json.loads(configuration) | of_the_test))
     (tmp_path / "checxray.lua").write_text(script)
     with tenant_tx(north.tenant.id):
         Peer(ae_title="ORTHANC", network="127.0.0.1/32").save()
@@ -97,8 +91,7 @@ def test_orthanc(
     for seed in (1, 2):
         film(seed).save_as(tmp_path / f"{seed}.dcm")
         films.append((tmp_path / f"{seed}.dcm").read_bytes())
-    url = f"http://127.0.0.1:{port}"
-    with process([shutil.which("Orthanc") or "Orthanc", str(tmp_path / "orthanc.json")], port):
+    with orthanc(tmp_path, json.loads(configuration)) as url:
         assert requests.post(f"{url}/instances", films[0], timeout=30).status_code == 200
         deadline = time.monotonic() + 30
         while count(north) < 1:

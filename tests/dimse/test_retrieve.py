@@ -1,7 +1,5 @@
 """C-MOVE and C-GET against the real process, with DCMTK, pynetdicom and Orthanc as peers."""
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,8 @@ from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
 from tests.dicomweb.web import free_port
 from tests.dimse.listening import ListenerProcess
-from tests.dimse.peers import TITLE, process, run, storescp
+from tests.dimse.peers import TITLE, run, storescp
+from tests.orthanc import orthanc
 from tests.studies import objects
 
 A = "1.2.826.0.1.18.1"
@@ -203,16 +202,9 @@ def get(
 def test_orthanc_finds_and_moves_to_itself(
     listener: ListenerProcess, north: Hospital, study: list[str], tmp_path: Path
 ) -> None:
-    program = shutil.which("Orthanc") or pytest.skip("Orthanc is absent: apt-get install orthanc")
-    http, dicom = free_port(), free_port()
-    configuration = {
-        "HttpPort": http, "DicomPort": dicom, "DicomAet": "ORTHANC", "AuthenticationEnabled": False,
-        "StorageDirectory": str(tmp_path / "db"), "IndexDirectory": str(tmp_path / "db"), "Plugins": [],
-        "DicomModalities": {"checxray": ["NORTH", "127.0.0.1", listener.port]},
-    }  # fmt: skip
-    (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
-    url = f"http://127.0.0.1:{http}"
-    with process([program, str(tmp_path / "orthanc.json")], http), listed(north, dicom, "ORTHANC"):
+    dicom, us = free_port(), ["NORTH", "127.0.0.1", listener.port]
+    configuration = {"DicomPort": dicom, "DicomAet": "ORTHANC", "DicomModalities": {"checxray": us}}
+    with orthanc(tmp_path, configuration) as url, listed(north, dicom, "ORTHANC"):
         assert requests.post(f"{url}/modalities/checxray/echo", "", timeout=30).ok
         asked = {"Level": "Study", "Query": {"PatientID": "P1", "StudyDate": ""}}
         query = requests.post(f"{url}/modalities/checxray/query", json=asked, timeout=30).json()["ID"]
