@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Final
 
 from django.http import HttpResponse, HttpResponseBase
+from pydicom.uid import EncapsulatedPDFStorage
 from rest_framework.request import Request
 
 from apps.audit.models import AuditEvent
@@ -23,15 +24,26 @@ from apps.dicomweb.answers import (
     streamed,
 )
 from apps.dicomweb.base import DicomwebView, require_uid
-from apps.dicomweb.media_types import DICOM_JSON, JSON, OCTET_STREAM, MediaRange, Offer, accepted_ranges, require
+from apps.dicomweb.media_types import (
+    DICOM_JSON,
+    JSON,
+    OCTET_STREAM,
+    MediaRange,
+    Offer,
+    accepted_ranges,
+    not_acceptable,
+    require,
+)
 from apps.dicomweb.representations import (
     OpenedFrames,
     choose_frames,
     dicom_offers,
+    frame_offers,
     opened_frames,
     opened_instance,
 )
 from apps.inference.objects import bulkdata, metadata
+from apps.registry import engine
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study, visible_instances
 from apps.studies.storage import require_objects
@@ -40,6 +52,7 @@ from apps.tenants.scope import tenant_tx
 _METADATA_VERSION: Final = 1
 _METADATA_OFFERS: Final = (Offer(DICOM_JSON, is_multipart=False), Offer(JSON, is_multipart=False))
 _PIXEL_DATA: Final = "7FE00010"
+_ENCAPSULATED_DOCUMENT: Final = "00420011"
 _FRAMES = re.compile(r"[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,999}")
 _BULK_PATH = re.compile(r"([0-9A-Fa-f]{8}/[1-9][0-9]{0,4}/){0,15}[0-9A-Fa-f]{8}")
 
@@ -148,34 +161,49 @@ class FramesView(RetrieveMixin, DicomwebView):
     def answer(
         self, request: Request, found: Instance, chosen: Offer, numbers: Sequence[int] | None
     ) -> HttpResponseBase:
-        """These frames, or all of them."""
+        """These frames; without numbers the pixel data as bulk data."""
         with ExitStack() as files:
             file = files.enter_context(opened_frames(found, chosen))
             count = len(file.frames)
             if numbers is not None and max(numbers) > count:
                 raise NotFoundError(f"This image has {count} frames.", "frame-not-found")
-            numbers = range(1, count + 1) if numbers is None else numbers
+            parts = self._parts(found, file, chosen, numbers)
             if chosen.is_multipart:
                 body = MultipartBody(chosen.media_type)
-                return streamed(self._parts(body, found, file, numbers), body.content_type, files.pop_all())
-            etag = f'"{file.etag}-{",".join(map(str, numbers))}"'
+                return streamed(_pieces(body, file, parts), body.content_type, files.pop_all())
+            if len(parts) > 1:
+                raise not_acceptable(frame_offers(found, is_multipart=True))
+            etag = f'"{file.etag}-{"all" if numbers is None else ",".join(map(str, numbers))}"'
             unchanged = not_modified(request, etag)
             if unchanged is not None:
                 return unchanged
-            places = [place for number in numbers for place in file.frames[number - 1]]
+            ((_, places),) = parts
             response = streamed(file_blocks(file.path, places), file.content_type, files.pop_all())
         response["ETag"] = etag
         return response
 
     def _parts(
-        self, body: MultipartBody, found: Instance, file: OpenedFrames, numbers: Sequence[int]
-    ) -> Iterator[bytes]:
+        self, found: Instance, file: OpenedFrames, chosen: Offer, numbers: Sequence[int] | None
+    ) -> list[tuple[str, Sequence[tuple[int, int]]]]:
+        """The address of each part, and its places in the file."""
         address = self.address(found)
-        for number in numbers:
-            yield body.begin(file.content_type, f"{address}/frames/{number}")
-            yield from file_blocks(file.path, file.frames[number - 1])
-            yield b"\r\n"
-        yield body.end()
+        if numbers is None:
+            address += f"/bulkdata/{_PIXEL_DATA}"
+            if chosen.transfer_syntax in engine.NATIVE:
+                # One value, as in the file. Compressed frames are a part each (PS3.18 8.7.3.3.2).
+                return [(address, [*chain.from_iterable(file.frames)])]
+            numbers = range(1, len(file.frames) + 1)
+        return [(f"{address}/frames/{number}", file.frames[number - 1]) for number in numbers]
+
+
+def _pieces(
+    body: MultipartBody, file: OpenedFrames, parts: Sequence[tuple[str, Sequence[tuple[int, int]]]]
+) -> Iterator[bytes]:
+    for location, places in parts:
+        yield body.begin(file.content_type, location)
+        yield from file_blocks(file.path, places)
+        yield b"\r\n"
+    yield body.end()
 
 
 class BulkdataView(FramesView):
@@ -186,23 +214,26 @@ class BulkdataView(FramesView):
             raise InvalidInputError("The address of the bulk data is not valid.", "bulkdata-invalid")
         ranges = accepted_ranges(request)
         (found,) = self.find(study, series, instance)
+        path = path.upper()
         if path == _PIXEL_DATA and found.is_image:
             return self.answer(request, found, choose_frames(found, ranges, may_be_single=True), None)
-        offers = (Offer(OCTET_STREAM, is_multipart=True), Offer(OCTET_STREAM, is_multipart=False))
-        chosen = require(ranges, offers)
-        location = f"{self.address(found)}/bulkdata/{path.upper()}"
+        media_types = [OCTET_STREAM]
+        if path == _ENCAPSULATED_DOCUMENT and found.sop_class_uid == EncapsulatedPDFStorage:
+            media_types.append("application/pdf")
+        chosen = require(ranges, [Offer(each, is_multipart) for each in media_types for is_multipart in (True, False)])
+        location = f"{self.address(found)}/bulkdata/{path}"
         with ExitStack() as files:
             try:
-                file = files.enter_context(bulkdata(found, path.upper()))
+                file = files.enter_context(bulkdata(found, path))
             except InvalidInputError:
                 raise NotFoundError("This object has no such bulk data.", "bulkdata-not-found") from None
             if not chosen.is_multipart:
-                etag = f'"{found.sha256}-{path.upper()}"'
+                etag = f'"{found.sha256}-{path}"'
                 return not_modified(request, etag) or file_response(
-                    request, file, content_type=OCTET_STREAM, etag=etag, location=location
+                    request, file, content_type=chosen.media_type, etag=etag, location=location
                 )
-            body = MultipartBody(OCTET_STREAM)
-            pieces = chain([body.begin(OCTET_STREAM, location)], file_blocks(file), [b"\r\n", body.end()])
+            body = MultipartBody(chosen.media_type)
+            pieces = chain([body.begin(chosen.media_type, location)], file_blocks(file), [b"\r\n", body.end()])
             return streamed(pieces, body.content_type, files.pop_all())
 
 

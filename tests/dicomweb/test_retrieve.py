@@ -11,10 +11,13 @@ import pydicom
 import pytest
 from django.test import Client
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, EncapsulatedPDFStorage
 
 from apps.dicomweb.media_types import media_type_of_frames
 from tests.conftest import Hospital
 from tests.ml import samples
+from tests.studies import objects
 
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 Store = Callable[..., Any]
@@ -179,6 +182,48 @@ def test_metadata_names_bulk_data_that_can_be_had(client: Client, film: Any) -> 
     assert client.get(f"{address(film)}/metadata", headers={"if-none-match": answer["ETag"]}).status_code == 304
     assert client.get(f"{address(film)}/bulkdata/00091001").status_code == 404
     assert client.get(f"{address(film)}/bulkdata/../../etc").status_code in (400, 404)
+
+
+def test_the_pixel_data_of_several_frames_is_one_value_unless_it_is_compressed(
+    client: Client, north: Hospital, send: Any
+) -> None:
+    study = "1.2.826.0.1.80"
+    send(north, objects.image(study, 1, change=objects.two_frames))
+    send(north, objects.image(study, 2, change=two_jpeg_frames))
+    plain, compressed = (
+        client.get(f"/dicom-web/studies/{study}/series/{study}.1/instances/{study}.1.{number}/metadata").json()[0]
+        for number in (1, 2)
+    )
+    uri = plain["7FE00010"]["BulkDataURI"]
+    ((head, value),) = parts_of(client.get(uri))
+    assert (head["Content-Location"], len(value)) == (uri, 2 * 256 * 256 * 2)
+    assert body_of(client.get(uri, headers={"accept": "application/octet-stream"})) == value
+    uri = compressed["7FE00010"]["BulkDataURI"]
+    frames = parts_of(client.get(uri))
+    assert [head["Content-Location"] for head, _ in frames] == [f"{uri}/frames/1", f"{uri}/frames/2"]
+    assert {content[:2] for _, content in frames} == {b"\xff\xd8"}
+    assert client.get(uri, headers={"accept": "image/jpeg"}).status_code == 406
+    ((_, value),) = parts_of(client.get(uri, headers={"accept": 'multipart/related; type="application/octet-stream"'}))
+    assert len(value) == 2 * 96 * 80
+
+
+def two_jpeg_frames(dataset: pydicom.FileDataset) -> None:
+    dataset.NumberOfFrames, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 2, 8, 8, 7
+    pixels = samples.chest(bits=8).astype(np.uint8)
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = encapsulate([samples.encode(pixels, samples.JPEG_BASELINE, 8)] * 2)
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = UID(samples.JPEG_BASELINE)
+
+
+def test_an_encapsulated_pdf_is_had_as_what_it_is(client: Client, north: Hospital, send: Any) -> None:
+    study, pdf = "1.2.826.0.1.81", b"%PDF-1.7 " + b"x" * 2000
+    send(north, objects.document(study, EncapsulatedPDFStorage, EncapsulatedDocument=pdf + b"\0"))
+    ((dataset),) = client.get(f"/dicom-web/studies/{study}/metadata").json()
+    uri = dataset["00420011"]["BulkDataURI"]
+    answer = client.get(f"{uri}?accept=application/pdf")
+    assert (answer["Content-Type"], body_of(answer).rstrip(b"\0")) == ("application/pdf", pdf)
+    assert parts_of(client.get(uri))[0][0]["Content-Type"] == "application/octet-stream"
 
 
 def test_pictures(client: Client, film: Any) -> None:
