@@ -40,8 +40,11 @@ def warning_header(outcome: StoreOutcome) -> str | None:
     """The Warning header with the stable codes; the response module has only numeric reasons."""
     codes = sorted({refusal.code for refusal in outcome.refused})
     warnings = [f'299 checxray "Not stored: {", ".join(codes)}"'] if codes else []
+    odd = {code for accepted in outcome.accepted for code in accepted.warnings}
     if any(accepted.in_conflict for accepted in outcome.accepted):
-        warnings.append('299 checxray "Stored with a warning: demographics-conflict"')
+        odd.add("demographics-conflict")
+    if odd:
+        warnings.append(f'299 checxray "Stored with a warning: {", ".join(sorted(odd))}"')
     return ", ".join(warnings) or None
 
 
@@ -74,7 +77,7 @@ def _referenced(accepted: Accepted, base: str) -> Dataset:
     item["00081190"] = {"vr": "UR"} if accepted.in_conflict else _value("UR", address + accepted.sop_instance_uid)
     if accepted.in_conflict:
         item["00081196"] = _value("US", COERCION_OF_DATA_ELEMENTS)
-    elif accepted.has_warnings:
+    elif accepted.warnings:
         item["00081196"] = _value("US", DATA_SET_DOES_NOT_MATCH_SOP_CLASS)
     return item
 

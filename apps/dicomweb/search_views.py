@@ -27,10 +27,26 @@ MOST_RESULTS: Final = 1000
 """The results of one answer where the request sets no limit, and the largest limit."""
 _MOST_KEYS: Final = 50
 _MOST_OFFSET: Final = 10_000_000
-_PARAMETERS: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching", "accept", "charset"})
+_PARAMETERS: Final = frozenset(
+    {
+        "limit",
+        "offset",
+        "includefield",
+        "fuzzymatching",
+        "emptyvaluematching",
+        "multiplevaluematching",
+        "accept",
+        "charset",
+    }
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9.]{1,64}")
 _OFFERS: Final = (Offer(DICOM_JSON, is_multipart=False), Offer(JSON, is_multipart=False))
-_NO_FUZZY: Final = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+# PS3.18 8.3.4.2, 8.3.4.5 and 8.3.4.6.
+_NOT_SUPPORTED: Final = {
+    "fuzzymatching": "Only literal matching has been performed.",
+    "emptyvaluematching": "Empty Value Matching has not been performed.",
+    "multiplevaluematching": "Multiple Value Matching has not been performed.",
+}
 
 
 class SearchMixin:
@@ -98,8 +114,9 @@ def read_search(
     warnings = []
     if ignored:
         warnings.append(f"Not searched and ignored: {', '.join(ignored)}.")
-    if parameters.get("fuzzymatching", "").lower() == "true":
-        warnings.append(_NO_FUZZY)
+    for name, what in _NOT_SUPPORTED.items():
+        if parameters.get(name, "").lower() == "true":
+            warnings.append(f"The {name} parameter is not supported. {what}")
     wanted = Search(
         level=level,
         keys=keys,

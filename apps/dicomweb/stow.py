@@ -31,13 +31,13 @@ class FailedInstance:
 
 @dataclass(frozen=True)
 class Accepted:
-    """One instance that is stored, by this request or an earlier one."""
+    """One instance that is stored, by this request or an earlier one; ``warnings`` are the codes about it."""
 
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
-    has_warnings: bool
+    warnings: tuple[str, ...] = ()
     in_conflict: bool = False
 
 
@@ -113,6 +113,6 @@ def _accepted(found: engine.Preflight, *, in_conflict: bool) -> Accepted:
         found.series_instance_uid,
         found.sop_class_uid,
         found.sop_instance_uid,
-        bool(found.warnings),
+        tuple(warning.code for warning in found.warnings),
         in_conflict,
     )

@@ -56,6 +56,17 @@ TAGS: Final = MappingProxyType(
     }
 )
 
+# What is kept of a text that identifies; two that are equal up to there are one patient, or one request.
+_LONGEST: Final = MappingProxyType(
+    {
+        "PatientID": 64,
+        "IssuerOfPatientID": 64,
+        "AccessionNumber": 64,
+        "StudyID": 64,
+        "PatientName": 324,
+        "ReferringPhysicianName": 324,
+    }
+)
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _DELIMITERS = {ord("\\"), ord("^"), ord("="), ord("\r"), ord("\n"), ord("\t"), ord("\f")}
 # Control characters, and marks that change the displayed order of characters (Unicode TR 36, section 2.5).
@@ -67,7 +78,8 @@ def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[ImageWarnin
 
     Text is decoded by Specific Character Set (PS3.3 C.12.1.1.2). Bytes that do not fit it are read as UTF-8 where they
     are valid UTF-8, else as Latin-1, with a warning. Control characters and direction marks are removed; the rest is
-    normalised to NFC and shortened to MAX_TEXT characters. Several values stay separated by a backslash.
+    normalised to NFC and shortened to MAX_TEXT characters, or to those of _LONGEST. Several values stay separated by a
+    backslash.
 
     Returns:
         Text by DICOM keyword for the attributes that are present, and warnings, which contain no values.
@@ -82,10 +94,12 @@ def read_attributes(index: DicomIndex) -> tuple[dict[str, str], list[ImageWarnin
         if not exact:
             notes.append(image_warning("character-set-broken", f"{keyword}: {CODES['character-set-broken']}"))
         cleaned = _UNWANTED.sub("", text).strip()
-        if len(cleaned) > MAX_TEXT:
-            notes.append(image_warning("text-shortened", f"{keyword} was shortened to {MAX_TEXT} characters."))
         # Shorten before normalising: the time of NFC grows with the square of the number of combining marks.
-        attributes[keyword] = unicodedata.normalize("NFC", cleaned[:MAX_TEXT])[:MAX_TEXT]
+        normal = unicodedata.normalize("NFC", cleaned[:MAX_TEXT])
+        longest = _LONGEST.get(keyword, MAX_TEXT)
+        if len(cleaned) > MAX_TEXT or len(normal) > longest:
+            notes.append(image_warning("text-shortened", f"{keyword} was shortened to {longest} characters."))
+        attributes[keyword] = normal[:longest]
     return attributes, notes
 
 

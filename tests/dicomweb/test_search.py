@@ -149,6 +149,7 @@ def test_what_is_returned(found: Callable[..., Any], north: Hospital) -> None:
     ("query", "warning"),
     [
         ("fuzzymatching=true&PatientID=P1", "Only literal matching has been performed."),
+        ("emptyvaluematching=true&PatientID=P1", "The emptyvaluematching parameter is not supported."),
         ("PatientWeight=80&PatientID=P1", "ignored: PatientWeight."),
         ("00101030=80&PatientID=P1", "ignored: PatientWeight."),
         ("nonsense%0D%0AX-Evil:1=2&PatientID=P1", "a parameter without a valid name"),

@@ -10,6 +10,8 @@ import pydicom
 import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.uid import ComprehensiveSRStorage
 
 from apps.inference.models import InferenceJob
@@ -118,6 +120,18 @@ def test_a_study_of_another_patient_is_stored_with_a_warning(web: WebServer, nor
     assert values(stored, "00081196") == [0xB000]
     # The image that names another patient is stored and not read.
     assert count(north) == (1, 2, 1)
+
+
+def test_what_is_odd_is_stored_and_named(web: WebServer, north: Hospital) -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset["PatientID"] = DataElement("PatientID", "LO", "P" * 80, validation_mode=IGNORE)
+
+    data = objects.image("1.2.826.0.1.82", change=change, HighBit=None)
+    answer = web.stow(north.api_key, [data])
+    assert answer.status_code == 200
+    assert answer.headers["Warning"] == '299 checxray "Stored with a warning: high-bit-absent, text-shortened"'
+    (stored,) = values(answer.json(), "00081199")
+    assert values(stored, "00081196") == [0xB007]
 
 
 def test_two_hospitals_own_the_same_uid(web: WebServer, north: Hospital, south: Hospital, film: Film) -> None:
