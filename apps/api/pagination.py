@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from apps.core.errors import InvalidInputError
 from apps.core.paging import Cursor, Segment, SortKey, slice_of
 from apps.reading.order import NEWEST, OLDEST, ORDERS
 
+# No order here depends on when the first page was read, and the ETag of a page must not change with the time.
+_AS_OF = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _BY_TIME = {"-received": NEWEST, "received": OLDEST}
 # Of these columns some rows have no value: they come last where the highest is first, and first where it is last.
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {"study_date": datetime.date.fromisoformat, "top_probability": float}
@@ -29,7 +30,7 @@ def page_of(entries: "QuerySet[Any]", *, ordering: str, size: int, cursor: str |
         raise InvalidInputError(
             "This cursor is not valid here: start without one, then follow `next` as it is given.", "cursor-invalid"
         )
-    found = slice_of(segments, order=ordering, size=size, cursor=place, as_of=timezone.now())
+    found = slice_of(segments, order=ordering, size=size, cursor=place, as_of=_AS_OF)
     return found.ids, found.following.encode() if found.following is not None else None
 
 

@@ -187,6 +187,10 @@ def test_what_a_client_has_already_is_not_sent_again(
     before = ask(north, LIST)["ETag"]
     store_film(north, seed=2)
     assert Client().get(LIST, headers=north.bearer | {"if-none-match": before}).status_code == 200
+    # A page that another follows is unchanged too.
+    page = f"{LIST}?page_size=1"
+    known = {"if-none-match": Client().get(page, headers=north.bearer)["ETag"]}
+    assert Client().get(page, headers=north.bearer | known).status_code == 304
 
 
 def test_no_positive_finding_is_asked_for_by_name(north: Any, store_film: Any, read: Any, uid_of: Any) -> None:
