@@ -20,6 +20,7 @@ from apps.core.work_queue import JobState
 from apps.events.models import CommitmentRequest, Delivery
 from apps.results import destinations as services
 from apps.results.clients import commitment_scu
+from apps.results.clients.association import RemoteNode
 from apps.results.clients.commitment_scu import STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE
 from apps.results.destinations import DestinationSettings
 from apps.routing.models import Destination, Peer
@@ -117,6 +118,7 @@ class Archive:
     def __init__(self) -> None:
         self.port = free_port()
         self.asked: list[Dataset] = []
+        self.answers: list[int | None] = []
         self.answer = 0x0000
         self.reports_at_once = False
         entity = AE(TITLE)
@@ -128,10 +130,13 @@ class Archive:
     def _take(self, event: evt.Event) -> tuple[int, None]:
         self.asked.append(event.action_information)
         if self.reports_at_once:
-            send_report: Any = event.assoc.send_n_event_report
-            report = self.report(event.action_information.TransactionUID, 0x0213)
-            threading.Timer(0.1, send_report, (report, 2, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)).start()
+            threading.Timer(0.1, self._report_on, (event.assoc, event.action_information.TransactionUID)).start()
         return self.answer, None
+
+    def _report_on(self, association: Any, transaction_uid: str) -> None:
+        report = self.report(transaction_uid, 0x0213)
+        status, _ = association.send_n_event_report(report, 2, STORAGE_COMMITMENT, WELL_KNOWN_INSTANCE)
+        self.answers.append(status.get("Status"))
 
     def report(self, transaction_uid: str, failure: int | None = None) -> Dataset:
         """On all instances that were asked about last."""
@@ -187,8 +192,28 @@ def test_only_the_peer_that_was_asked_reports(
     assert requested(south) == []
 
 
-def test_failures_are_sent_again_until_the_schedule_ends(north: Hospital, there: Archive) -> None:
+def test_a_report_is_answered_before_the_association_is_released(there: Archive) -> None:
+    there.reports_at_once = True
+
+    def record_slowly(*_: Any) -> Dataset:
+        time.sleep(3 * commitment_scu.SAME_ASSOCIATION_SECONDS)
+        answer = Dataset()
+        answer.Status = 0x0000
+        return answer
+
+    node = RemoteNode("127.0.0.1", there.port, TITLE, "NORTH", networks=("127.0.0.0/8",))
+    assert commitment_scu.ask(node, "2.25.1", [("1.2", "1.2.3")], record_slowly) == 0x0000
+    deadline = time.monotonic() + 30
+    while not there.answers and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert there.answers == [0x0000]
+
+
+def test_failures_are_sent_again_until_the_schedule_ends(
+    north: Hospital, there: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The archive reports on the same association, each time that it lacks resources."""
+    monkeypatch.setattr(commitment_scu, "SAME_ASSOCIATION_SECONDS", 30)
     there.reports_at_once = True
     pacs = archive(north, there.port)
     act(north, services.send_test, destination_id=pacs.pk)

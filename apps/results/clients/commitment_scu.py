@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import uid_to_service_class
 
-from apps.results.clients.association import PeerError, RemoteNode, associated
+from apps.results.clients.association import RESPONSE_SECONDS, PeerError, RemoteNode, associated
 from apps.routing.models import PeerProblem
 
 STORAGE_COMMITMENT: Final = uid.UID("1.2.840.10008.1.20.1")
@@ -62,9 +62,10 @@ def ask(node: RemoteNode, transaction_uid: str, references: Sequence[tuple[str, 
     Raises:
         PeerError: it could not be reached, or did not answer.
     """
-    reported = threading.Event()
+    received, reported = threading.Event(), threading.Event()
 
     def receive(event: evt.Event) -> tuple[Dataset, None]:
+        received.set()
         return take_report(event.request, uid.UID(event.context.transfer_syntax)), None
 
     def note_sent(event: evt.Event) -> None:
@@ -86,4 +87,7 @@ def ask(node: RemoteNode, transaction_uid: str, references: Sequence[tuple[str, 
             raise PeerError(PeerProblem.ABORTED)
         if status == 0x0000:
             reported.wait(SAME_ASSOCIATION_SECONDS)
+            if received.is_set():
+                # A response that is sent while the release is under way ends pynetdicom's thread.
+                reported.wait(RESPONSE_SECONDS)
     return int(status)
