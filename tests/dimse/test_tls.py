@@ -6,12 +6,14 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom.acse import ACSE
 
 from apps.results.clients.association import PeerError, RemoteNode
 from apps.results.clients.store_scu import echo
@@ -144,13 +146,33 @@ def test_storescu(
     assert count(north) == (1, 1)
 
 
-@pytest.mark.peer("DCMTK", "C-ECHO from us with TLS")
-def test_we_call_a_peer_with_tls(certificates: Path, tmp_path: Path, settings: Any) -> None:
-    """The peer wants our certificate, and shows one of an authority that we know, for its host or as it is listed."""
+@pytest.fixture
+def client_certificate(certificates: Path, settings: Any) -> None:
     settings.DIMSE_TLS_CLIENT_CA = str(certificates / "ca.pem")
     settings.DIMSE_TLS_CERTIFICATE, settings.DIMSE_TLS_KEY = (
         str(certificates / f"client.{end}") for end in ("pem", "key")
     )
+
+
+@pytest.mark.usefixtures("client_certificate")
+def test_session_tickets_before_our_request(
+    tls_listener: ListenerProcess, tls_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TLS 1.3 peer sends tickets after the handshake, which hold no PDU: on a busy machine they come first."""
+    send_request = ACSE.send_request
+
+    def send_late(self: ACSE) -> None:
+        time.sleep(0.5)
+        send_request(self)
+
+    monkeypatch.setattr(ACSE, "send_request", send_late)
+    echo(RemoteNode("localhost", tls_port, "NORTH", PEER, tls=True, networks=("127.0.0.0/8", "::1/128")))
+
+
+@pytest.mark.usefixtures("client_certificate")
+@pytest.mark.peer("DCMTK", "C-ECHO from us with TLS")
+def test_we_call_a_peer_with_tls(certificates: Path, tmp_path: Path, settings: Any) -> None:
+    """The peer wants our certificate, and shows one of an authority that we know, for its host or as it is listed."""
     environment = os.environ | {"HOME": str(tmp_path)}
     tls = [
         "+tls",

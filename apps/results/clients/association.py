@@ -225,8 +225,14 @@ class _OpenSocket(AssociationSocket):
         super().__init__(assoc, client_socket=connected)
         # The base class takes an open socket for a connection of a peer, and reports one.
         self.event_queue.get_nowait()
+        # pynetdicom waits for a PDU as soon as bytes arrive, and sends nothing meanwhile. A TLS 1.3 peer sends session
+        # tickets first, which hold no PDU, so nothing is read before our request is on its way.
+        self._is_connected = False
+        self._ready.clear()
 
     def connect(self, primitive: Any) -> None:
+        self._is_connected = True
+        self._ready.set()
         primitive.result = "Evt2"
         self.provider_queue.put(primitive)
 
