@@ -165,9 +165,11 @@ def test_the_guides_commands_and_variables_exist(compose: Any, guide: str) -> No
     known = get_commands()
     assert [each for each in re.findall(r"manage\.py ([a-z_]+)", guide) if each not in known] == []
     text = (PROJECT_ROOT / "compose.yaml").read_text()
-    for row in re.findall(r"^\| (`[A-Z0-9_`, ]+`) \|", guide, re.MULTILINE):
-        for variable in re.findall(r"[A-Z0-9_]+", row):
-            assert f"${{{variable}:" in text, variable
+    passed_on, not_passed_on = guide.split("### Other settings")
+    for part, is_passed_on in ((passed_on, True), (not_passed_on, False)):
+        for row in re.findall(r"^\| (`[A-Z0-9_`, ]+`) \|", part, re.MULTILINE):
+            for variable in re.findall(r"[A-Z0-9_]+", row):
+                assert (f"${{{variable}:" in text) is is_passed_on, variable
 
 
 @pytest.fixture
