@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.work_queue import JobState, Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
 from apps.critical.models import NOTIFYING, WAITING, CriticalNotice, NoticeMail
 from apps.reading.selectors import reading_policy
 from apps.tenants.models import Membership, Tenant
@@ -28,13 +28,10 @@ DIGEST = timedelta(minutes=1)
 """At least so long lies between two mails to one person."""
 # A mail that no server takes is tried again for about three hours.
 _PAUSES = (10, 30, 60, 120, *(300,) * 36)
-_COLUMNS = (
-    "id", "tenant_id", "state", "attempts", "fence", "created", "is_suspect", "waits", "waiting_since",
-)  # fmt: skip
 MAILS = Queue(
     NoticeMail,
     WakeUp.DELIVER,
-    columns=_COLUMNS,
+    columns=DISPATCHED_COLUMNS,
     using="dispatch",
     pauses=_PAUSES,
     lease=timedelta(minutes=2),

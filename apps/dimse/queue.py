@@ -4,7 +4,7 @@ from typing import Final
 
 from apps.core.wake_up import WakeUp
 from apps.core.watched_queues import watch
-from apps.core.work_queue import Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, Queue
 from apps.dimse.models import Commitment
 
 # A peer that is switched off at night gets its report in the morning.
@@ -13,11 +13,8 @@ PAUSES: Final = (30, 120, 600, 1800, 3600, 7200, 14_400, 28_800)
 COMMITMENTS = Queue(
     Commitment,
     WakeUp.COMMIT,
-    # The columns that the dispatcher's role may read.
-    columns=(
-        "id", "tenant_id", "state", "priority", "attempts", "fence", "created", "is_suspect", "waits", "waiting_since",
-    ),
+    columns=(*DISPATCHED_COLUMNS, "priority"),
     using="dispatch",
     pauses=PAUSES,
-)  # fmt: skip
+)
 watch(COMMITMENTS)

@@ -22,7 +22,7 @@ from apps.core.retry import pause_after_attempt
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.watched_queues import watch
 from apps.core.webhooks import PAUSES
-from apps.core.work_queue import OPEN_STATES, JobState, Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, OPEN_STATES, JobState, Queue
 from apps.events.models import CommitmentRequest, Delivery
 
 TOGETHER: Final = timedelta(seconds=30)
@@ -59,16 +59,12 @@ class _OfEnabled(Queue[CommitmentRequest]):
 ASKING = _OfEnabled(
     CommitmentRequest,
     WakeUp.COMMIT,
-    # The columns that the dispatcher's role may read.
-    columns=(
-        "id", "tenant_id", "destination_id", "state", "priority", "attempts", "fence", "created", "is_suspect", "waits",
-        "waiting_since",
-    ),
+    columns=(*DISPATCHED_COLUMNS, "destination_id", "priority"),
     using="dispatch",
     # Longer than any attempt takes.
     lease=timedelta(minutes=5),
     pauses=PAUSES,
-)  # fmt: skip
+)
 watch(ASKING)
 
 

@@ -21,7 +21,7 @@ from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
 from apps.core.watched_queues import watch
 from apps.core.webhooks import PAUSES
-from apps.core.work_queue import JobState, Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
 from apps.events.commitments import request_commitment
 from apps.events.models import Delivery
 from apps.routing.models import Destination
@@ -56,16 +56,12 @@ class _OnePerDestination(Queue[Delivery]):
 SENDING = _OnePerDestination(
     Delivery,
     WakeUp.SEND,
-    # The columns that the dispatcher's role may read.
-    columns=(
-        "id", "tenant_id", "destination_id", "state", "priority", "attempts", "fence", "created", "is_suspect", "waits",
-        "waiting_since",
-    ),
+    columns=(*DISPATCHED_COLUMNS, "destination_id", "priority"),
     using="dispatch",
     # Longer than any attempt takes.
     lease=timedelta(minutes=5),
     pauses=PAUSES,
-)  # fmt: skip
+)
 watch(SENDING)
 
 

@@ -36,11 +36,6 @@ def publish_to_tenant(*, kind: TenantEvent.Type, data: Mapping[UUID, Mapping[str
     wake_after_commit(WakeUp.SEND)
 
 
-def wants(kind: TenantEvent.Type) -> bool:
-    """Whether a webhook of the tenant in force wants events of a type."""
-    return bool(_wanted_by(kind))
-
-
 def _wanted_by(kind: TenantEvent.Type) -> list[Destination]:
     webhooks = Destination.objects.filter(kind=Destination.Kind.WEBHOOK, is_enabled=True)
     return list(webhooks.filter(contents__contains=[kind.value]))

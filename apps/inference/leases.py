@@ -12,7 +12,7 @@ from django.db import transaction
 
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.wake_up import WakeUp
-from apps.core.work_queue import JobState, Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
 from apps.inference.events import publish_failure
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.inference.requests import request_inference
@@ -21,10 +21,6 @@ from apps.studies.models import Instance, Study
 from apps.tenants.scope import tenant_tx
 
 LEASE = datetime.timedelta(seconds=settings.INFERENCE_LEASE_SECONDS)
-# The columns that the dispatcher's role may read, and that a claim or a failure needs.
-_COLUMNS = (
-    "id", "tenant_id", "state", "attempts", "fence", "created", "is_suspect", "waits", "waiting_since",
-)  # fmt: skip
 
 
 def _job_ended(job: InferenceJob) -> None:
@@ -55,14 +51,14 @@ _OF_A_READING: dict[str, Any] = {
 }
 READINGS = Queue(
     InferenceJob,
-    columns=(*_COLUMNS, "study_id", "priority", "turn"),
+    columns=(*DISPATCHED_COLUMNS, "study_id", "priority", "turn"),
     order=("-priority", "turn", "id"),
     without_result=_job_ended,
     **_OF_A_READING,
 )
 SHADOW_READINGS = Queue(
     ShadowReading,
-    columns=(*_COLUMNS, "job_id", "challenger_id"),
+    columns=(*DISPATCHED_COLUMNS, "job_id", "challenger_id"),
     without_result=lambda reading: SHADOWS.labels(reading.state).inc(),
     **_OF_A_READING,
 )

@@ -2,17 +2,13 @@
 
 from apps.core.wake_up import WakeUp
 from apps.core.watched_queues import watch
-from apps.core.work_queue import Queue
+from apps.core.work_queue import DISPATCHED_COLUMNS, Queue
 from apps.results.models import ResultJob
 
 RESULTS = Queue(
     ResultJob,
     WakeUp.CREATE_RESULTS,
-    # The columns that the dispatcher's role may read.
-    columns=(
-        "id", "tenant_id", "study_id", "state", "priority", "attempts", "fence", "created", "is_suspect", "waits",
-        "waiting_since",
-    ),
+    columns=(*DISPATCHED_COLUMNS, "study_id", "priority"),
     using="dispatch",
-)  # fmt: skip
+)
 watch(RESULTS)
