@@ -5,6 +5,7 @@ A report of a peer that we asked is taken here too; `apps.results.committing` re
 
 import logging
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
 
@@ -103,9 +104,14 @@ def report_commitment(job: Commitment) -> None:
     tenant = Tenant.objects.get(pk=job.tenant_id)
     with tenant_tx(tenant.pk):
         asked = Commitment.objects.get(pk=job.pk)
-        if asked.failures is None:
-            asked.failures = _failures(asked.references)
-            asked.save(update_fields=["failures"])
+        stored = _stored(asked.references) if asked.failures is None else {}
+    if asked.failures is None:
+        # No transaction is open while the storage answers for up to `MOST_REFERENCES` objects.
+        asked.failures = _failures(asked.references, stored)
+    with tenant_tx(tenant.pk):
+        if not COMMITMENTS.held(job).update(failures=asked.failures):
+            # The peer has asked again: the newer request is decided for itself.
+            return
         peer = find_receiver(asked.ae_title)
         node = node_of(peer, tenant) if peer else None
     if peer is None or node is None:
@@ -156,14 +162,18 @@ def _item(sop_class_uid: str, sop_instance_uid: str, reason: int | None = None) 
     return item
 
 
-def _failures(references: list[list[str]]) -> list[list[Any]]:
+def _stored(references: list[list[str]]) -> dict[str, Instance]:
+    """The stored instances among the references, by SOP Instance UID."""
+    rows = Instance.objects.filter(sop_instance_uid__in={instance for _, instance in references})
+    return {each.sop_instance_uid: each for each in rows}
+
+
+def _failures(references: list[list[str]], stored: Mapping[str, Instance]) -> list[list[Any]]:
     """What cannot be committed, each with its Failure Reason: not there, another class, or its object is lost.
 
     Raises:
         UnavailableError: the storage does not answer; the request is decided later.
     """
-    rows = Instance.objects.filter(sop_instance_uid__in={instance for _, instance in references})
-    stored = {each.sop_instance_uid: each for each in rows}
     failures: list[list[Any]] = []
     for sop_class_uid, sop_instance_uid in references:
         instance = stored.get(sop_instance_uid)

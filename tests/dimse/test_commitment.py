@@ -1,12 +1,13 @@
 """Storage commitment against the real process: the request, and the report on an association of its own."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
@@ -14,6 +15,7 @@ from apps.core.work_queue import JobState
 from apps.dimse.commitment import WELL_KNOWN_INSTANCE
 from apps.dimse.contexts import STORAGE_COMMITMENT
 from apps.dimse.models import Commitment
+from apps.studies import storage
 from apps.studies.models import Instance
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PEER, Hospital
@@ -80,7 +82,14 @@ def asked(hospital: Hospital) -> Commitment:
 
 @pytest.mark.peer("pynetdicom", "Storage Commitment by us")
 @pytest.mark.usefixtures("stored")
-def test_the_result_comes_on_an_association_of_its_own(listener: ListenerProcess, north: Hospital) -> None:
+def test_the_result_comes_on_an_association_of_its_own(
+    listener: ListenerProcess, north: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require_objects(objects: Iterable[tuple[str, int]]) -> None:
+        assert not connection.in_atomic_block, "The storage may take minutes for many objects."
+        storage.require_objects(objects)
+
+    monkeypatch.setattr("apps.dimse.commitment.require_objects", require_objects)
     with tenant_tx(north.tenant.id):
         lost = Instance.objects.get(sop_instance_uid=f"{A}.1.3")
     Path(settings.STORAGES["default"]["OPTIONS"]["location"], lost.object_key).unlink()
