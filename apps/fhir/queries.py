@@ -14,6 +14,9 @@ from apps.fhir.searches import PARAMETERS, REFUSED, Parameter
 DEFAULT_COUNT: Final = 50
 MOST: Final = 200
 _MOST_PARAMETERS: Final = 50
+# Each value is a condition of the statement.
+_MOST_VALUES: Final = 500
+_COMMA = re.compile(r"(?<!\\),")
 _LONGEST_VALUE: Final = 2000
 # ``_summary`` and ``_total`` are used where they ask for a number of matches.
 _COMMON: Final = frozenset({"_count", "_summary", "_total", "_format", "_pretty", "cursor"})
@@ -52,6 +55,8 @@ def read_query(kind: str, given: QueryDict, *, is_strict: bool) -> Query:
     """
     if len(given) > _MOST_PARAMETERS:
         raise InvalidInputError(f"A search may have {_MOST_PARAMETERS} parameters at most.", "too-many-parameters")
+    if sum(len(_COMMA.split(value)) for _, values in given.lists() for value in values) > _MOST_VALUES:
+        raise InvalidInputError(f"A search may have {_MOST_VALUES} values at most.", "too-many-values")
     query, known = Query(), _known(kind)
     for name, values in given.lists():
         base, _, modifier = name.partition(":")
@@ -89,7 +94,7 @@ def _add(query: Query, name: str, condition: Any, values: list[str]) -> None:
         if not value.strip() or len(value) > _LONGEST_VALUE or _CONTROL.search(value):
             raise InvalidInputError(f"The value of {name} is empty, too long, or no text.", "value-invalid")
         any_of = Q()
-        for each in re.split(r"(?<!\\),", value):
+        for each in _COMMA.split(value):
             any_of |= condition(each.replace(r"\,", ",").replace(r"\$", "$").strip())
         query.condition &= any_of
         query.used.append((name, value))

@@ -125,6 +125,7 @@ def test_what_is_not_valid_is_refused(north: Hospital, ask: Any) -> None:
         ("Observation", "subject", "1"),
         ("ImagingStudy", "_count", "many"),
         ("ImagingStudy", "cursor", "1"),
+        ("ImagingStudy", "identifier", "1," * 501),
         ("Observation", "cursor", "0190a5c0-0000-7000-8000-000000000000"),
     ):
         refused = ask(north, kind, expected=400, **{parameter: value})
