@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import slug_re
 from django.db import IntegrityError, transaction
 
 from apps.audit.services import Actor
@@ -86,9 +87,11 @@ def upload_evaluation_set(*, name: str, archive: Path) -> EvaluationSet:
     """Add an evaluation set from a ZIP archive of a data set. Where this raises, nothing is stored.
 
     Raises:
-        InvalidInputError, TooLargeError, OutOfSpaceError: the archive, a table or an image is refused.
+        InvalidInputError, TooLargeError, OutOfSpaceError: the name, the archive, a table or an image is refused.
         ConflictError: there is already a set, or an uploaded folder, of this name.
     """
+    if not slug_re.fullmatch(name):
+        raise InvalidInputError("A name has letters, digits, - and _ only.", "evaluation-set-refused")
     target = settings.EVALUATION_UPLOADS / name
     if target.exists() or EvaluationSet.objects.filter(name=name).exists():
         raise ConflictError(f"There is already a set or an uploaded folder named {name}: choose another name.")

@@ -15,8 +15,10 @@ from django.urls import reverse
 from PIL import Image
 
 from apps.accounts.models import User
+from apps.core.errors import InvalidInputError
 from apps.evaluation import archives
 from apps.evaluation.models import EvaluationSet
+from apps.evaluation.services import upload_evaluation_set
 from tests.conftest import PASSWORD, Hospital
 
 LABELS = b"image,patient,labels,split\na.png,P1,Effusion,test\nsub/b.png,P2,No Finding,test\n"
@@ -132,6 +134,15 @@ def test_hostile_archives_are_refused_whole(send: Any, uploads: Path, monkeypatc
     assert not outside.exists()
     assert left(uploads) == []
     assert not EvaluationSet.objects.exists()
+
+
+def test_a_name_leads_out_of_no_folder(db: None, uploads: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "films.zip"
+    archive.write_bytes(zipped(GOOD))
+    for name in ("../outside", "/outside", "", ".hidden"):
+        with pytest.raises(InvalidInputError, match="letters, digits"):
+            upload_evaluation_set(name=name, archive=archive)
+    assert left(tmp_path) == ["films.zip"]
 
 
 def test_operators_only(north: Hospital, sign_in: Any, uploads: Path) -> None:
