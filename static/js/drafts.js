@@ -91,7 +91,8 @@ export class Draft {
    * Send what changed. Whether the server has everything now.
    *
    * @param {{ force?: boolean, evenUnchanged?: boolean }} [how]
-   *   force: overwrite what the server has; evenUnchanged: find out whether another text was stored meanwhile
+   *   force: send although the texts contradict each other, under the revision of the server's one; evenUnchanged: find
+   *   out whether another text was stored meanwhile
    * @returns {Promise<boolean>}
    */
   async save({ force = false, evenUnchanged = false } = {}) {
@@ -99,20 +100,18 @@ export class Draft {
     while (this.sending) await this.sending;
     if (this.conflict && !force) return false;
     if (!this.isChanged && !force && !evenUnchanged) return true;
-    this.sending = this.attempt(force);
+    this.sending = this.attempt();
     const isSaved = await this.sending;
     this.sending = null;
     if (isSaved && this.isChanged) this.wait(QUIET_MS);
     return isSaved && !this.isChanged;
   }
 
-  /** @param {boolean} force */
-  async attempt(force) {
+  async attempt() {
     const { texts } = this;
     this.show("saving", {});
-    const fields = { ...texts, revision: String(this.revision), ...(force ? { force: "1" } : {}) };
     try {
-      const stored = await this.send(fields);
+      const stored = await this.send({ ...texts, revision: String(this.revision) });
       this.accept(stored.revision, texts);
       this.show("saved", { at: stored.saved_at ?? "" });
       return true;

@@ -135,7 +135,7 @@ test("of two texts the reader chooses one", async () => {
     assert.equal(made.isUnsaved, false);
     assert.equal(field.value, isMine ? "mine too" : "theirs");
     assert.equal(made.revision, isMine ? 10 : 9);
-    assert.deepEqual(sent[count], isMine ? { impression: "mine too", revision: "9", force: "1" } : undefined);
+    assert.deepEqual(sent[count], isMine ? { impression: "mine too", revision: "9" } : undefined);
   }
 });
 
