@@ -154,11 +154,6 @@ class StudyPage:
         return self.job.pk if self.job is not None else None
 
     @property
-    def can_sign(self) -> bool:
-        """Whether the reader may sign: every study can be reported, also one that the AI did not read."""
-        return self.reads and not self.is_signed and not self.must_commit
-
-    @property
     def can_amend(self) -> bool:
         """Whether the reader may amend the signed report: on the latest result, or else on the report's own."""
         return self.reads and self.is_signed

@@ -201,7 +201,8 @@ def repeat_failed(*, destination_id: UUID, caller: Caller, by: Actor) -> int:
     _permitted(destination_id, caller)
     given_up = Delivery.objects.filter(destination=destination_id, state__in=ENDED_WITHOUT)
     repeated = send_again(deliveries=list(given_up.values_list("pk", flat=True)))
-    record(action=AuditEvent.Action.DELIVERIES_REPEATED, by=by, object_id=destination_id, amount=repeated or 1)
+    if repeated:
+        record(action=AuditEvent.Action.DELIVERIES_REPEATED, by=by, object_id=destination_id, amount=repeated)
     return repeated
 
 
