@@ -107,7 +107,7 @@ def _in_conflict(study: Study | None) -> bool:
 
 
 def queue_new_image(*, study_id: Any, priority: int) -> bool:
-    """As `apps.inference.services.request_reading_of_new_image` does for a study that was not read before."""
+    """As `apps.inference.requests.request_reading_of_new_image` does for a study that was not read before."""
     jobs = InferenceJob.objects.filter(study=study_id)
     if jobs.filter(state__in=[JobState.COMPLETE, JobState.REJECTED]).exists():
         return False

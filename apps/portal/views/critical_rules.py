@@ -38,7 +38,7 @@ class RuleForm(forms.Form):
         min_value=1,
         max_value=LONGEST_MINUTES,
         initial=15,
-        help_text=gettext_lazy("So long those who are notified first have for the acknowledgement."),
+        help_text=gettext_lazy("How long those who are notified first have for the acknowledgement."),
     )
     people = forms.MultipleChoiceField(
         label=gettext_lazy("Notified first"), required=False, widget=forms.CheckboxSelectMultiple
