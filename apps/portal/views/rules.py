@@ -47,7 +47,9 @@ class QuietTimeForm(forms.Form):
         label=gettext_lazy("Longest wait in minutes"),
         min_value=1,
         max_value=services.LONGEST_WAIT_MINUTES,
-        help_text=gettext_lazy("At the latest this long after its first image the study is read, even while more images arrive."),
+        help_text=gettext_lazy(
+            "At the latest this long after its first image the study is read, even while more images arrive."
+        ),
     )
 
 
