@@ -112,6 +112,12 @@ def test_django_finds_one_database_driver() -> None:
 
 
 # Modules that run SQL of their own, and why. Row-level security does not stop a statement that sets the tenant.
+def test_tables_are_written_as_csv_in_one_place() -> None:
+    """`as_csv` lets no cell be a formula of a spreadsheet."""
+    writers = [relative(path) for path in sources("apps", "config", "workers") if "import csv" in path.read_text()]
+    assert writers == ["apps/core/csv_text.py"]
+
+
 SQL_BY_HAND = {
     "apps/audit/services.py": "a line with every request",
     "apps/inference/image_choice.py": "the images of every batch, each with what was said of it",

@@ -3,13 +3,12 @@
 Only administrators and operators see them. A clinician sees only the results of the serving version.
 """
 
-import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from django.db.models import Count, F, Min, Q
 
+from apps.core.csv_text import as_csv
 from apps.core.work_queue import JobState
 from apps.deployment.models import Challenger
 from apps.deployment.selectors import challenger_for
@@ -154,27 +153,22 @@ def comparison_of_all_tenants(challenger: Challenger) -> tuple[Comparison, dict[
     return compare_pairs(pairs, **others), disputed
 
 
-def as_csv(pairs: Iterable[Pair], label: str = "") -> str:
+def pairs_as_csv(pairs: Iterable[Pair], label: str = "") -> str:
     """The findings that both versions read, as CSV, of all labels or of one.
 
     A study appears as a case number, counted from the newest, so that the table identifies no patient.
-    Every cell is one of our own labels, a number or a yes or no, so no cell can be a spreadsheet's formula.
     """
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(_COLUMNS)
+    return as_csv(_COLUMNS, _rows(pairs, label))
+
+
+def _rows(pairs: Iterable[Pair], label: str) -> Iterator[list[object]]:
     for case, pair in enumerate(pairs, start=1):
         for name in [label] if label else pair.serving:
             if name in pair.challenger and name in pair.serving:
                 one, other = pair.serving[name], pair.challenger[name]
-                agree = "" if None in (one.flagged, other.flagged) else not pair.differs(name)
-                rows.writerow([case, name, *_cells(one), *_cells(other), agree, pair.present.get(name, "")])
-    return text.getvalue()
+                agree = None if None in (one.flagged, other.flagged) else not pair.differs(name)
+                yield [case, name, *_cells(one), *_cells(other), agree, pair.present.get(name)]
 
 
 def _cells(call: Call) -> tuple[object, ...]:
-    return (
-        f"{call.probability:.6f}",
-        "" if call.threshold is None else f"{call.threshold:.6f}",
-        "" if call.flagged is None else call.flagged,
-    )
+    return call.probability, call.threshold, call.flagged

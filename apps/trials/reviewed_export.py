@@ -4,7 +4,6 @@ The layout is that of NIH ChestX-ray14: `images/`, `Data_Entry_2017.csv`, `train
 of images, keys of patients and the order of everything are random in each export, so two exports cannot be joined.
 """
 
-import csv
 import datetime
 import io
 import random
@@ -19,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils.translation import gettext as _
 from PIL import Image
 
+from apps.core.csv_text import as_csv
 from apps.core.errors import ConflictError, InvalidInputError, ObjectLostError
 from apps.core.work_queue import JobState
 from apps.inference.models import Finding
@@ -221,11 +221,8 @@ def _picture(instance: Instance) -> bytes:
 
 
 def _table(rows: Sequence[tuple[str, ReviewedFilm]], keys: dict[UUID, str]) -> bytes:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_HEADER)
-    for name, film in rows:
-        age = "" if film.age is None else film.age
-        unknown = "|".join(sorted(film.unknown))
-        table.writerow((name, film.labels, keys[film.patient], age, film.sex, film.view, unknown))
-    return text.getvalue().encode()
+    cells = (
+        (name, film.labels, keys[film.patient], film.age, film.sex, film.view, "|".join(sorted(film.unknown)))
+        for name, film in rows
+    )
+    return as_csv(_HEADER, cells).encode()

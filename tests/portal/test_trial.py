@@ -82,7 +82,7 @@ def test_the_export_has_both_words_on_every_study_and_names_nobody(
     assert len(rows) == 120
     first = rows["120"]
     assert (first["serving_flagged"], first["challenger_flagged"], first["agree"]) == ("True", "False", "False")
-    assert (first["serving_probability"], first["challenger_threshold"]) == ("0.900000", "0.250000")
+    assert (first["serving_probability"], first["challenger_threshold"]) == ("0.9", "0.25")
     assert first["reader_says_present"] == "True"
     assert "CANARY" not in answer.text
     everything = sign_in(north, north.admin).get("/trial/disagreement.csv").text

@@ -255,6 +255,6 @@ def test_the_drift_page_shows_the_weeks_that_were_counted(
 
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
-    cells = ["=1+1", "+1", "-1", "@x", "\tx", 'a, "b"', "Ä", None, -1, -0.5, 1.0]
+    cells = ["=1+1", "+1", "-1", "@x", "\tx", "\n=1", "\uff1d1+1", 'a, "b"', "Ä", None, -1, -0.5, 1.0]
     (row,) = csv.reader(io.StringIO(as_csv(["x"], [cells]).partition("\r\n")[2]))
-    assert row == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", 'a, "b"', "Ä", "", "-1", "-0.5", "1"]
+    assert row == ["'=1+1", "'+1", "'-1", "'@x", "'\tx", "'\n=1", "'\uff1d1+1", 'a, "b"', "Ä", "", "-1", "-0.5", "1"]

@@ -17,7 +17,7 @@ from apps.portal.access import MemberRequest, members_only
 from apps.tenants.models import Role
 from apps.tenants.services import require_role
 from apps.trials.comparison import Call, Comparison, Pair
-from apps.trials.disagreement import as_csv, canary_of, comparison_of, trials_of
+from apps.trials.disagreement import canary_of, comparison_of, pairs_as_csv, trials_of
 from apps.trials.recommendation import recommend
 
 PAGE_SIZE = 50
@@ -85,7 +85,7 @@ def export(request: MemberRequest) -> HttpResponse:
         amount=len(found.pairs),
         operation="portal:trial-csv",
     )
-    response = HttpResponse(as_csv(found.pairs, _label(request, found)), content_type="text/csv; charset=utf-8")
+    response = HttpResponse(pairs_as_csv(found.pairs, _label(request, found)), content_type="text/csv; charset=utf-8")
     name = f"{chosen.model_version.name}-{chosen.model_version.number}"
     response["Content-Disposition"] = f'attachment; filename="disagreement-{name}.csv"'
     return response
