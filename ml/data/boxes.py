@@ -2,6 +2,7 @@
 
 import csv
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def read_nih_boxes(root: Path, records: Mapping[str, ImageRecord]) -> tuple[Box,
                     box = _box(f"{path.name} line {reader.line_num}", row)
                     if box.image in records:
                         boxes.append(box)
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise DatasetInvalid(f"{path.name} is not a readable CSV file: {error}. Copy it again.") from error
     return tuple(boxes)
 

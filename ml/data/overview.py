@@ -9,7 +9,7 @@ from typing import Any
 
 from ml.data.folder import find_layout, find_table, images_present, read_boxes, read_dataset
 from ml.data.published import PAPER_TABLE_1, PUBLISHED
-from ml.data.records import DatasetInvalid, ImageRecord
+from ml.data.records import CannotBeDivided, DatasetInvalid, ImageRecord
 from ml.data.splits import has_lists, read_split
 from ml.labels import LABELS, NO_FINDING
 
@@ -101,7 +101,8 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
     """All counts of a folder, JSON-ready. The image files may be missing.
 
     Returns:
-        `split` has the counts of each subset. Where a list is missing, it is None and `split_missing` names the list.
+        `split` has the counts of each subset. Where a list is missing, or there are too few patients to divide, it is
+        None and `split_missing` says why.
         `left_out` counts images of the tables that are not read, by reason; `other_labels` counts images with findings
         that no NIH label stands for.
 
@@ -111,6 +112,11 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
     dataset = read_dataset(root)
     records = dataset.records
     missing = _missing_lists(root) if how == "official" else None
+    split = None
+    try:
+        split = None if missing else _parts(root, records, how)
+    except CannotBeDivided as error:
+        missing = str(error).removesuffix(".")
     others = Counter(name for record in records.values() for name in record.others)
     return {
         "data": root.resolve().name,
@@ -121,7 +127,7 @@ def describe(root: Path, how: str = "official") -> dict[str, Any]:
         "images_present": len(images_present(root, list(records))),
         "boxes": len(read_boxes(root, records)),
         **counts(records.values()),
-        "split": None if missing else _parts(root, records, how),
+        "split": split,
         "split_missing": missing,
         "co_occurrence": co_occurrence(records.values()),
         "published": PUBLISHED,

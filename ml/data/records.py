@@ -13,6 +13,10 @@ class DatasetInvalid(Exception):
     """The folder is not a usable data set. The message names the file, the line and what to do."""
 
 
+class CannotBeDivided(DatasetInvalid):
+    """The tables are right, but there are too few patients for a training, a validation and a test part."""
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One row of a table: an image with its patient and findings.

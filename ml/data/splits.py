@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ml.data.folder import find_layout
 from ml.data.layouts.own import PARTS
-from ml.data.records import DatasetInvalid, ImageRecord, Split, targets
+from ml.data.records import CannotBeDivided, DatasetInvalid, ImageRecord, Split, targets
 from ml.data.tables import read_list
 
 OFFICIAL_SHA256 = {
@@ -110,12 +110,13 @@ def table_split(root: Path, records: dict[str, ImageRecord], validation: float =
     training patients.
 
     Raises:
-        DatasetInvalid: there are too few patients, or a patient is in two subsets.
+        CannotBeDivided: there are too few patients.
+        DatasetInvalid: a patient is in two subsets.
     """
     train, held, test, how = _subsets(root, records)
     if not train:
         title = find_layout(root).title
-        raise DatasetInvalid(f"{title}: no film is left to learn from. Add films, or mark some train.")
+        raise CannotBeDivided(f"{title}: no film is left to learn from. Add films, or mark some train.")
     if not held:
         train, held = carve(train, records, validation, seed)
     return _split(train, held, test, records, root, how)
@@ -134,7 +135,7 @@ def _subsets(
     rest = tuple(n for n, record in records.items() if record.patient not in tested)
     test = tuple(n for n, record in records.items() if record.patient in tested)
     if not test or not rest:
-        raise DatasetInvalid(f"{layout.title} has too few patients to divide. Add films, or a split column.")
+        raise CannotBeDivided(f"{layout.title} has too few patients to divide. Add films, or a split column.")
     return rest, (), test, f"{layout.title}, divided by a hash of the patient{layout.patients}"
 
 
@@ -177,12 +178,12 @@ def carve(
         The remaining and the taken image names.
 
     Raises:
-        DatasetInvalid: one of the two would be empty.
+        CannotBeDivided: one of the two would be empty.
     """
     patients = sorted({records[name].patient for name in names})
     count = round(len(patients) * fraction)
     if not 0 < count < len(patients):
-        raise DatasetInvalid(f"{len(patients)} patients leave no validation part. Use more films.")
+        raise CannotBeDivided(f"{len(patients)} patients leave no validation part. Use more films.")
     taken = set(np.random.default_rng(seed).permutation(patients)[:count].tolist())
     return (
         tuple(n for n in names if records[n].patient not in taken),

@@ -68,7 +68,7 @@ def labels_of(where: str, row: Row) -> tuple[frozenset[str], frozenset[str], fro
 
 def _tables(root: Path) -> dict[str, Path]:
     found = {part: first_file(root, names) for part, names in _PARTS.items()}
-    return {part: path for part, path in found.items() if path and {"Path", *MAPPED} <= header_of(path)}
+    return {part: path for part, path in found.items() if path and "Path" in header_of(path)}
 
 
 def _read(root: Path) -> Dataset:

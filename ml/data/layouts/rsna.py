@@ -94,7 +94,7 @@ def nih_patients(root: Path) -> dict[str, str]:
     try:
         return {
             entry["subset_img_id"]: entry["img_id"].partition("_")[0].lstrip("0")
-            for entry in json.loads(path.read_text(encoding="utf-8"))
+            for entry in json.loads(path.read_text(encoding="utf-8-sig"))
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetInvalid(f"{MAPPINGS} is not RSNA's list of mappings. Download it again, or remove it.") from error

@@ -1,11 +1,13 @@
 """The boxes of ChestX-ray14, and the counts of the whole data set."""
 
+import gzip
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ml.data import Box, DatasetInvalid, describe, find_table, read_boxes, read_split, read_table
+from ml.data.boxes import read_nih_boxes
 from ml.data.overview import PUBLISHED, counts
 
 TABLE = "Image Index,Finding Labels,Patient ID,Patient Age,Patient Sex,View Position\na.png,Mass,1,50,F,PA\n"
@@ -69,6 +71,14 @@ def test_no_list_means_no_boxes(tmp_path: Path) -> None:
 def test_bad_lists_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DatasetInvalid, match=rf"BBox_List_2017\.csv {message}"):
         boxes(tmp_path, text)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress((HEADER + "a.png,Mass,1,1,10,30\n" * 500).encode()))
+    data[30:50] = b"\xff" * 20
+    (tmp_path / "BBox_List_2017.csv.gz").write_bytes(data)
+    with pytest.raises(DatasetInvalid, match=r"BBox_List_2017\.csv\.gz is not a readable CSV file"):
+        read_nih_boxes(tmp_path, {})
 
 
 def test_the_published_counts_are_those_of_the_table(test_data: Path) -> None:

@@ -210,6 +210,21 @@ def test_rsna_with_its_mappings_has_the_patients_of_nih(tmp_path: Path) -> None:
     assert source_kind(root) == "nih"
 
 
+def test_the_mappings_of_rsna_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    root = public.rsna(tmp_path, mappings=True)
+    mappings = root / "pneumonia-challenge-dataset-mappings_2018.json"
+    mappings.write_bytes(b"\xef\xbb\xbf" + mappings.read_bytes())
+    assert [record.patient for record in list(read_records(root).values())[:2]] == ["1", "1"]
+
+
+def test_too_few_patients_for_a_split_are_counted_all_the_same(tmp_path: Path) -> None:
+    root = public.mimic(tmp_path, 3)
+    (root / "mimic-cxr-2.0.0-split.csv.gz").unlink()
+    described = describe(root)
+    assert (described["split"], described["films"] > 0) == (None, True)
+    assert "has too few patients to divide" in described["split_missing"]
+
+
 def test_a_folder_of_no_layout_names_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("id,target\n1,0\n")
     with pytest.raises(DatasetInvalid) as caught:
@@ -245,6 +260,7 @@ RSNA_CSV, RSNA_CLASSES = Path("stage_2_train_labels.csv"), Path("stage_2_detaile
         (public.chexpert, damage(Path("train.csv"), "-1.0", "-2.0"), "line 4: Cardiomegaly is '-2.0'. The labeller"),
         (public.chexpert, damage(Path("train.csv"), "-small/train/", "-small/"), "line 2: Path .* has no train, valid"),
         (public.chexpert, damage(Path("valid.csv"), "valid/patient64542", "train/patient00001"), "appears twice"),
+        (public.chexpert, damage(Path("train.csv"), "Pneumonia", "pneumonia?"), "line 1: no column 'Pneumonia'"),
         (public.padchest, damage(PADCHEST_CSV, "['normal']", "normal"), "line 3: Labels is 'normal', no list"),
         (public.vindr, damage(VINDR_CSV, "R8,0", "R8,7"), "line 2: Aortic enlargement is '7'"),
         (public.rsna, damage(RSNA_CLASSES, ",Normal", ",Fine"), "line 4: class is 'Fine'"),
