@@ -3,12 +3,15 @@
 It takes minutes; `tests/browser/test_console.py` looks at the pages that are used most.
 """
 
+import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.core.management import call_command
 from django.test import RequestFactory
 from django.urls import reverse
 from playwright.sync_api import Page, expect
@@ -16,11 +19,14 @@ from playwright.sync_api import Page, expect
 from apps.accounts.models import User
 from apps.evaluation.models import Evaluation
 from apps.registry.models import ModelVersion
+from apps.registry.services import register
 from tests.admin.conftest import pair
 from tests.browser.audit import violations
 from tests.browser.conftest import browser, open_page, site
 from tests.browser.console_rows import fill_console
 from tests.conftest import PASSWORD, Hospital
+from tests.evaluation.films import write_layout
+from tests.ml import tiny
 from tests.results import read, version
 
 __all__ = ["browser", "open_page", "pair", "read", "site", "version"]
@@ -45,7 +51,7 @@ def model_pages(operator: User) -> Iterator[str]:
             yield reverse(f"{name}_add")
         row = page.get_queryset(request).order_by("-pk").first()
         assert row is not None, f"{model.__name__}: make a row in tests/browser/console_rows.py"
-        # A synthetic evaluation has not all the figures that the page of a real one shows.
+        # A synthetic evaluation has not all the figures that the page of a measured one shows, which has its own test.
         if model is not Evaluation:
             yield reverse(f"{name}_change", args=[row.pk])
         yield reverse(f"{name}_history", args=[row.pk])
@@ -79,6 +85,23 @@ def sign_in(page: Page, operator: User) -> None:
     expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
 
 
+def look_at(page: Page, addresses: Iterable[str]) -> list[str]:
+    """What is wrong with the pages of these addresses."""
+    found = []
+    for address in addresses:
+        page.goto(address)
+        assert page.title(), address
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            found += [f"{address}, {scheme}: {each}" for each in violations(page)]
+        if shown := _JSON.search(page.locator("#content").inner_text()):
+            found.append(f"{address}: raw JSON {shown[0]}")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if wide > 0:
+            found.append(f"{address}: {wide} px wider than the window")
+    return found
+
+
 def test_every_page(
     north: Hospital,
     south: Hospital,
@@ -92,19 +115,29 @@ def test_every_page(
     candidate = fill_console(north, south, version, operator)
     page = open_page(viewport={"width": 820, "height": 1000}, reduced_motion="reduce")
     sign_in(page, operator)
-    found = []
-    for address in (*own_pages(candidate), *model_pages(operator)):
-        page.goto(address)
-        assert page.title(), address
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            found += [f"{address}, {scheme}: {each}" for each in violations(page)]
-        if shown := _JSON.search(page.locator("#content").inner_text()):
-            found.append(f"{address}: raw JSON {shown[0]}")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        if wide > 0:
-            found.append(f"{address}: {wide} px wider than the window")
+    found = look_at(page, (*own_pages(candidate), *model_pages(operator)))
     assert not found, "\n".join(found)
+
+
+def test_the_pages_of_a_measured_evaluation(operator: User, tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    version = register(artifact_dir=tiny.artifact(tmp_path / "tiny"))
+    films = write_layout(tmp_path / "films", patients=64, test=24)
+    boxes = "".join(f"{each},Mass,200,200,500,500\n" for each in (films / "test_list.txt").read_text().split())
+    (films / "BBox_List_2017.csv").write_text('Image Index,Finding Label,"Bbox [x,y,w,h]"\n' + boxes)
+    call_command("evaluate_model", f"--data={films}", reference=str(version), stdout=io.StringIO())
+    measured = Evaluation.objects.get()
+    assert measured.report["localisation"]["Mass"]["pointing"] is not None
+    page = open_page(viewport={"width": 820, "height": 1000}, reduced_motion="reduce")
+    sign_in(page, operator)
+    pages = (("evaluation_evaluation_change", measured.pk), ("registry_modelversion_card", version.pk))
+    for name, key in pages:
+        assert not look_at(page, [reverse(f"admin:{name}", args=[key])])
+        # The second column of the findings stands below its heading.
+        table = page.locator("table.figures").filter(has_text="Effusion").first
+        heading, cell = table.locator("th[scope=col]").nth(1).bounding_box(), table.locator("td").first.bounding_box()
+        assert heading is not None
+        assert cell is not None
+        assert heading["x"] == pytest.approx(cell["x"], abs=1)
 
 
 def test_a_version_is_put_into_service_by_keyboard(
