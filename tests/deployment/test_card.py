@@ -6,6 +6,7 @@ from django.urls import reverse
 from apps.accounts.models import User
 from apps.audit.services import Actor
 from apps.deployment.card.sections import render_card_pdf
+from apps.deployment.card.statements import statements
 from apps.deployment.services import activate
 from apps.registry.models import ModelVersion
 from tests.conftest import PASSWORD
@@ -43,3 +44,21 @@ def test_the_document_shows_the_same(db: None) -> None:
     text = " ".join(text_of(opened(render_card_pdf(version=version_in_use()))).split())
     for expected in (*TEXTS, "Not for diagnostic use"):
         assert expected in text, expected
+
+
+def test_the_card_says_what_the_network_is_and_where_its_maps_count(db: None) -> None:
+    version = registered(1)
+    assert "average pooling, one linear layer" in card_of(version)
+    assert "validated as a location of the finding for: none of them" in card_of(version)
+    version.localised = ["Effusion"]
+    version.manifest |= {"stages": ["blocks.3", "blocks.6"]}
+    assert "average pooling of the stages blocks.3, blocks.6, one linear layer" in card_of(version)
+    assert "validated as a location of the finding for: Effusion." in card_of(version)
+    version.manifest |= {"architecture": "vit_small_patch14_dinov2", "grid": [1, 1]}
+    assert "Neural network (vit_small_patch14_dinov2), the network's own pooling" in card_of(version)
+    assert "There are no maps" in card_of(version)
+    assert "a map for each" not in card_of(version)
+
+
+def card_of(version: ModelVersion) -> str:
+    return " ".join(f"{row}" for section in statements(version, []) if section.table for row in section.table.rows)

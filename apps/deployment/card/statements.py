@@ -52,13 +52,32 @@ def _uses(version: ModelVersion) -> dict[str, str]:
         ),
         "Outputs": (
             f"{'Calibrated' if version.is_calibrated else 'Uncalibrated'} probabilities of "
-            f"{', '.join(version.manifest['labels'])}, and a map for each."
+            f"{', '.join(version.manifest['labels'])}{_maps(version)}"
         ),
         "Cautioned out-of-scope settings": (
             "Lateral films, other body parts and other modalities, which the input check refuses if recognised; "
             "findings that are not listed; ruling a disease out; use without a radiologist."
         ),
     }
+
+
+def _maps(version: ModelVersion) -> str:
+    if not _has_maps(version):
+        return ". There are no maps: the network's own pooling leaves no exact one."
+    validated = ", ".join(version.localised) or "none of them"
+    return f", and a map for each. A map is validated as a location of the finding for: {validated}."
+
+
+def _model_type(version: ModelVersion) -> str:
+    stages = version.manifest.get("stages")
+    of = f" of the stages {', '.join(stages)}" if stages else ""
+    pooling = "average pooling" if _has_maps(version) else "the network's own pooling"
+    return f"Neural network ({version.architecture}), {pooling}{of}, one linear layer."
+
+
+def _has_maps(version: ModelVersion) -> bool:
+    """A map of one cell shows no place."""
+    return list(version.manifest["grid"]) != [1, 1]
 
 
 def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str, str]:
@@ -89,7 +108,7 @@ def _warnings(version: ModelVersion, evaluations: list[Evaluation]) -> dict[str,
 def _trust(version: ModelVersion) -> dict[str, str]:
     data = version.data
     return {
-        "Model type": f"Convolutional network ({version.architecture}), average pooling, one linear layer.",
+        "Model type": _model_type(version),
         "Input data": "One frontal chest radiograph; nothing else of the patient.",
         "Development data": str(data.get("source") or _ask_trainer("source")),
         "Licence of the weights": str(data.get("licence") or _ask_trainer("licence")),
