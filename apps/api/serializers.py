@@ -65,7 +65,12 @@ class AbnormalSerializer(serializers.Serializer[Any]):
     """The study-level score."""
 
     probability = serializers.FloatField(
-        min_value=0, max_value=1, help_text="That the image has any of the findings, calibrated."
+        min_value=0,
+        max_value=1,
+        help_text=(
+            "That the image has any of the findings, calibrated. It stays on the version's own scale where a "
+            "hospital's probabilities of findings are recalibrated."
+        ),
     )
     threshold = serializers.FloatField(help_text="The operating point.")
     positive = serializers.BooleanField(help_text="Whether the probability reaches the operating point.")

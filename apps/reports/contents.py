@@ -219,8 +219,12 @@ def _abnormal(job: InferenceJob) -> str:
         "threshold": format_probability(score.threshold),
     }
     if score.positive:
-        return _("Any finding: %(probability)s, at or above the operating point of %(threshold)s.") % values
-    return _("Any finding: %(probability)s, below the operating point of %(threshold)s.") % values
+        text = _("Any finding: %(probability)s, at or above the operating point of %(threshold)s.") % values
+    else:
+        text = _("Any finding: %(probability)s, below the operating point of %(threshold)s.") % values
+    if job.recalibration is None or not job.recalibration.fits:
+        return text
+    return " ".join((text, _("This score is not recalibrated: it is on the version's own scale.")))
 
 
 def _overlay(finding: Finding, heatmap: Heatmap | None, picture: str) -> Overlay:

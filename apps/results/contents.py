@@ -101,6 +101,7 @@ def _result(study: Study, job: InferenceJob | None, report: Report | None) -> Re
         signature=_signature(study, report, zone),
         manufacturer=(settings.MANUFACTURER_NAME or PRODUCT)[:64],
         notice=settings.INTENDED_USE_NOTICE,
+        is_recalibrated=bool(job and job.recalibration and job.recalibration.fits),
     )
     return ReadingResult(content, study.pk, job, report, heatmaps)
 

@@ -17,13 +17,17 @@ from apps.deployment.models import Activation, Recalibration
 from apps.deployment.points import PointChoice
 from apps.deployment.selectors import recalibration_for, thresholds_for
 from apps.deployment.services import activate, apply_recalibration, roll_back, set_points
-from apps.inference.models import Finding
+from apps.inference.models import Finding, InferenceJob
+from apps.reports.contents import contents_of
+from apps.reports.models import Report
+from apps.results.contents import results_of
 from apps.tenants.scope import tenant_tx
 from apps.trials.recalibration import propose_from_verdicts, propose_own, propose_prevalence
 from apps.trials.recent import recent_readings
 from ml.labels import LABELS
 from tests.conftest import PASSWORD
 from tests.registry.versions import registered
+from tests.result_objects.conftest import objects, want
 from tests.results import read, version
 from tests.trials.reviewed import read_studies_as_rows, sign_with_verdicts
 
@@ -107,6 +111,31 @@ def test_a_declared_prevalence_from_the_preview_to_the_way_back(
     assert findings_of(north, after.study)["Mass"].probability == 0.72
     assert findings_of(north, films[0].study)["Mass"].probability == pytest.approx(0.175, abs=1e-3)
     assert sign_in(north, north.radiologist).get(PAGE).status_code == 403
+
+
+def test_each_place_says_that_the_study_level_score_is_not_recalibrated(
+    north: Any, south: Any, calibrated: Any, store_film: Any, read: Any, sign_in: Any
+) -> None:
+    with tenant_tx(north.tenant.pk):
+        proposed = propose_prevalence(tenant=north.tenant, version=calibrated, declared={"Mass": 0.01}, by=BY)
+    apply_recalibration(recalibration=proposed, by=BY, reason="Audit.")
+    for hospital, is_said in ((north, True), (south, False)):
+        film = store_film(hospital, seed=2, size=256)
+        read(film.instance, Mass=0.7)
+        radiologist = sign_in(hospital, hospital.radiologist)
+        assert ("(not recalibrated)" in radiologist.get("/").text) is is_said
+        page = radiologist.get(reverse("portal:study", args=[film.study.pk])).text
+        assert ("This score is not recalibrated" in page) is is_said
+        want(hospital, secondary_capture=True, structured_report=True)
+        made = objects(hospital, film.study)
+        assert (b"is on the version's own scale" in made["structured-report"].data) is is_said
+        with tenant_tx(hospital.tenant.pk):
+            job = InferenceJob.objects.get(study=film.study)
+            contents = contents_of(Report(study=film.study, job=job))
+            (result,) = results_of(film.study.pk)
+        assert contents.ai is not None
+        assert ("This score is not recalibrated" in contents.ai.abnormal) is is_said
+        assert result.content.is_recalibrated is is_said
 
 
 def test_an_outdated_preview_is_refused_and_the_other_findings_keep_theirs(north: Any, calibrated: Any) -> None:

@@ -139,7 +139,8 @@ def _legend(content: ResultContent, picture: Picture) -> list[tuple[str, tuple[i
     if content.probability_any is not None and content.threshold_any is not None:
         side = "at or above" if content.probability_any >= content.threshold_any else "below"
         text = f"Any finding: {percent(content.probability_any)}, {side} the operating point of "
-        lines.append((text + f"{percent(content.threshold_any)}.", _WHITE))
+        scale = " (not recalibrated)" if content.is_recalibrated else ""
+        lines.append((text + f"{percent(content.threshold_any)}{scale}.", _WHITE))
     return lines
 
 

@@ -91,6 +91,7 @@ class ResultContent:
         refusal: why there is no result: a stable code and a text; empty where there is one.
         remarks: what else the reader must know, such as warnings about the image.
         notice: the intended-use notice; empty for a marketed device.
+        is_recalibrated: the findings' probabilities are on the tenant's scale; the study-level score never is.
     """
 
     patient_study: Mapping[str, str]
@@ -107,6 +108,7 @@ class ResultContent:
     signature: Signature | None
     manufacturer: str
     notice: str
+    is_recalibrated: bool = False
 
     @property
     def positives(self) -> list[CalledFinding]:

@@ -172,8 +172,15 @@ def _summary(content: ResultContent) -> Any:
     return own.WITH_FINDINGS if content.positives else own.WITHOUT_FINDINGS
 
 
+_RECALIBRATED = (
+    "Probabilities and operating points of the findings are recalibrated for this hospital; the score for any finding "
+    "is on the version's own scale."
+)
+
+
 def _texts(content: ResultContent) -> list[tuple[Any, str]]:
-    texts = [(own.COMMENT, text) for text in (content.notice, *content.remarks) if text]
+    scale = _RECALIBRATED if content.is_recalibrated else ""
+    texts = [(own.COMMENT, text) for text in (content.notice, *content.remarks, scale) if text]
     if content.refusal:
         code, reason = content.refusal
         texts.append((own.COMMENT, f"No AI result ({code}): {reason}"))
