@@ -5,6 +5,8 @@ draft-ietf-httpapi-idempotency-key-header-07. Errors are not kept: after one, th
 
 import contextlib
 import datetime
+import hashlib
+import json
 import re
 import zlib
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.dispatch import receiver
 from django.http import HttpResponse
 from django.utils import timezone
@@ -25,6 +27,7 @@ from apps.inference.signals import swept
 from apps.tenants.scope import tenant_tx
 
 HEADER: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotency-Replayed"
 KEPT: Final = datetime.timedelta(hours=24)
 # A string of structured fields (RFC 9651), or, as many clients send it, without its quotes.
 _KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d-\x7e]{1,255})')
@@ -50,7 +53,7 @@ def answer_once(request: Any, fingerprint: Callable[[], str], answer: Callable[[
     row = _begin(tenant_id, caller=_caller(request), key=key, fingerprint=fingerprint())
     if row.answer is not None:
         response = _json(zlib.decompress(row.answer))
-        response["Idempotency-Replayed"] = "true"
+        response[REPLAYED] = "true"
         return response
     try:
         content = JSONRenderer().render(answer())
@@ -63,6 +66,47 @@ def answer_once(request: Any, fingerprint: Callable[[], str], answer: Callable[[
             _of(row).delete()
         raise
     return _json(content)
+
+
+def write_once(request: Any, write: Callable[[], dict[str, str]]) -> tuple[dict[str, str], bool]:
+    """What ``write`` returns, or what it returned for this key before, and whether that is so.
+
+    For a short write in the transaction of the request, which keeps nothing of it where the key is in use.
+
+    Args:
+        request: REST framework's; its method, address and JSON are what must be the same.
+        write: returns what is kept: ids, and never a secret.
+
+    Raises:
+        As `answer_once`.
+    """
+    raw = request._request
+    key = _key_of(raw)
+    if key is None:
+        return write(), False
+    asked = f"{raw.method} {raw.path} {json.dumps(request.data, sort_keys=True)}"
+    fingerprint = hashlib.sha256(asked.encode()).hexdigest()
+    former = IdempotentRequest.objects.filter(caller=_caller(raw), key=key).first()
+    if former is not None and former.started < timezone.now() - KEPT:
+        former.delete()
+        former = None
+    if former is not None:
+        if former.fingerprint != fingerprint:
+            raise _reused()
+        if former.answer is None:
+            raise _in_use()
+        answer: dict[str, str] = json.loads(zlib.decompress(former.answer))
+        return answer, True
+    try:
+        with transaction.atomic():
+            answer = write()
+            IdempotentRequest.objects.create(
+                caller=_caller(raw), key=key, fingerprint=fingerprint, started=timezone.now(),
+                answer=zlib.compress(json.dumps(answer).encode()),
+            )  # fmt: skip
+    except IntegrityError as error:
+        raise _in_use() from error
+    return answer, False
 
 
 def _json(content: bytes) -> HttpResponse:
@@ -100,15 +144,19 @@ def _begin(tenant_id: UUID, *, caller: str, key: str, fingerprint: str) -> Idemp
         row = locked
         is_expired = row.started < now - KEPT
         if row.fingerprint != fingerprint and not is_expired:
-            raise UnprocessableError(
-                f"This {HEADER} came with another request before: use a new one.", "idempotency-key-reused"
-            )
+            raise _reused()
         if row.answer is None and row.started > now - _longest():
             raise _in_use()
         if row.answer is None or is_expired:
             row.answer, row.started, row.fingerprint = None, now, fingerprint
             row.save(update_fields=["answer", "started", "fingerprint"])
     return row
+
+
+def _reused() -> UnprocessableError:
+    return UnprocessableError(
+        f"This {HEADER} came with another request before: use a new one.", "idempotency-key-reused"
+    )
 
 
 def _in_use() -> ConflictError:

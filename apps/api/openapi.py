@@ -37,9 +37,9 @@ _WITH_IMAGES = {
     "409": "The hospital's AI is stopped, or the first request with this `Idempotency-Key` is still being answered.",
     "413": "The body is too large, or has too many images.",
     "415": "The body has a type or an encoding that this path does not accept.",
-    "422": "The `Idempotency-Key` came with another request before.",
     "429": "You have too many concurrent requests; try again after `Retry-After` seconds.",
 }
+_KEY_REUSED = "The `Idempotency-Key` came with another request before."
 _BAD_PARAMETERS = "A parameter is unknown or out of range."
 _NOT_FOUND = "There is no such object in this hospital, or the path is wrong."
 
@@ -79,6 +79,8 @@ class ApiSchema(AutoSchema):
             meanings["400"] = _BAD_PARAMETERS
         if "requestBody" in operation:
             meanings |= _WITH_JSON if "application/json" in operation["requestBody"]["content"] else _WITH_IMAGES
+        if self.method == "POST":
+            meanings["422"] = _KEY_REUSED
         if "{" in path:
             meanings["404"] = _NOT_FOUND
         if "{study_instance_uid}" in path:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
 from apps.api.base import ApiView
+from apps.api.idempotency import HEADER, REPLAYED, write_once
 from apps.api.webhook_serializers import (
     CreatedWebhookSerializer,
     WebhookChangeSerializer,
@@ -68,7 +69,8 @@ class WebhookListView(WebhookView):
     @extend_schema(
         operation_id="addWebhook",
         summary="Add a webhook; the answer has its secret, only this once",
-        description="Names are unique, so a repeated request adds nothing: it is answered with 409.",
+        description=f"A request that is sent again with its `{HEADER}` gets the webhook and its secret as they are. "
+        "Without one it is answered with 409, because names are unique.",
         request=WebhookWriteSerializer,
         responses={201: CreatedWebhookSerializer},
         tags=_TAGS,
@@ -76,9 +78,15 @@ class WebhookListView(WebhookView):
     def post(self, request: Request) -> Response:
         given = _read(request, WebhookWriteSerializer)
         chosen = DestinationSettings(name=given["name"], url=given["url"], contents=given["events"])
-        row, secret = services.add_destination(kind=Destination.Kind.WEBHOOK, chosen=chosen, **self.of_request())
-        answer = CreatedWebhookSerializer(self.one(row.pk) | {"secret": secret}).data
-        return Response(answer, status=201, headers={"Location": f"{request.path}{row.pk}/"})
+
+        def add() -> dict[str, str]:
+            row, _ = services.add_destination(kind=Destination.Kind.WEBHOOK, chosen=chosen, **self.of_request())
+            return {"id": str(row.pk)}
+
+        kept, is_repeated = write_once(request, add)
+        webhook = self.one(UUID(kept["id"])) | {"secret": services.webhook_secret(UUID(kept["id"]))}
+        headers = {"Location": f"{request.path}{kept['id']}/"} | _replayed(is_repeated)
+        return Response(CreatedWebhookSerializer(webhook).data, status=201, headers=headers)
 
 
 class WebhookDetailView(WebhookView):
@@ -131,8 +139,12 @@ class WebhookTestView(WebhookView):
     )
     def post(self, request: Request, webhook_id: UUID) -> Response:
         self.one(webhook_id)
-        delivery = services.send_test(destination_id=webhook_id, **self.of_request())
-        return Response(WebhookTestSerializer({"delivery": delivery.pk}).data, status=202)
+
+        def test() -> dict[str, str]:
+            return {"delivery": str(services.send_test(destination_id=webhook_id, **self.of_request()).pk)}
+
+        kept, is_repeated = write_once(request, test)
+        return Response(WebhookTestSerializer(kept).data, status=202, headers=_replayed(is_repeated))
 
 
 class WebhookSecretView(WebhookView):
@@ -146,8 +158,14 @@ class WebhookSecretView(WebhookView):
     )
     def post(self, request: Request, webhook_id: UUID) -> Response:
         self.one(webhook_id)
-        secret = services.renew_webhook_secret(destination_id=webhook_id, **self.of_request())
-        return Response(WebhookSecretSerializer({"secret": secret}).data)
+
+        def renew() -> dict[str, str]:
+            services.renew_webhook_secret(destination_id=webhook_id, **self.of_request())
+            return {}
+
+        _, is_repeated = write_once(request, renew)
+        secret = services.webhook_secret(webhook_id)
+        return Response(WebhookSecretSerializer({"secret": secret}).data, headers=_replayed(is_repeated))
 
 
 class WebhookRepeatView(WebhookView):
@@ -163,6 +181,10 @@ class WebhookRepeatView(WebhookView):
         self.one(webhook_id)
         services.repeat_failed(destination_id=webhook_id, **self.of_request())
         return Response(status=202)
+
+
+def _replayed(is_repeated: bool) -> dict[str, str]:
+    return {REPLAYED: "true"} if is_repeated else {}
 
 
 def _read(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:

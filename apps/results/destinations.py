@@ -153,6 +153,15 @@ def renew_webhook_secret(*, destination_id: UUID, caller: Caller, by: Actor) -> 
     return secret_of(webhooks.get().secret_names[0])
 
 
+def webhook_secret(destination_id: UUID) -> str:
+    """The secret of a webhook, for the answer to the request that made it; nothing else shows it.
+
+    Raises:
+        NotFoundError
+    """
+    return secret_of(find_destination(destination_id).secret_names[0])
+
+
 def send_test(*, destination_id: UUID, caller: Caller, by: Actor) -> Delivery:
     """Queue a test: a ping for a webhook, otherwise an image of the patient TEST^CHECXRAY.
 

@@ -1,10 +1,14 @@
 """Webhooks by REST: a key with the scope webhooks.manage adds, changes, tests and removes them, and nothing else."""
 
 import json
+import zlib
+from datetime import timedelta
 from typing import Any
 
 from django.test import Client
+from django.utils import timezone
 
+from apps.api.models import IdempotentRequest
 from apps.events.models import Delivery
 from apps.results.models import ResultKind
 from apps.routing.models import Destination
@@ -54,6 +58,37 @@ def test_a_webhook_from_its_first_day_to_its_last(north: Hospital, south: Hospit
     assert {other.get(one).status_code, sent(other, "DELETE", one).status_code} == {404}
     assert sent(client, "DELETE", one).status_code == 204
     assert client.get(one).status_code == 404
+
+
+def test_a_write_that_is_sent_again_with_its_key_is_made_once(north: Hospital, south: Hospital) -> None:
+    def post(client: Client, address: str, body: dict[str, Any] | None = None, key: str = "3f0b") -> Any:
+        data = "" if body is None else json.dumps(body)
+        return client.generic("POST", address, data, "application/json", headers={"Idempotency-Key": key})
+
+    client = client_of(north)
+    first, again = (post(client, ADDRESS, HOOK) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert (first.get("Idempotency-Replayed"), again["Idempotency-Replayed"]) == (None, "true")
+    assert again["Location"] == first["Location"]
+    with tenant_tx(north.tenant.pk):
+        assert first.json()["secret"].encode() not in zlib.decompress(IdempotentRequest.objects.get().answer)
+    assert post(client, ADDRESS, HOOK | {"name": "other"}).json()["code"] == "idempotency-key-reused"
+    assert post(client_of(south), ADDRESS, HOOK).json()["id"] != first.json()["id"]
+
+    one = first["Location"]
+    tests = {post(client, f"{one}test/", key="t").json()["delivery"] for _ in range(2)}
+    secrets = {post(client, f"{one}secret/", key="s").json()["secret"] for _ in range(2)}
+    assert (len(tests), len(secrets)) == (1, 1)
+    assert secrets != {first.json()["secret"]}
+    with tenant_tx(north.tenant.pk):
+        assert Delivery.objects.count() == 1
+    # An error is not kept, and a key that expired is free.
+    assert post(client, ADDRESS, HOOK, key="e").status_code == 409
+    assert post(client, ADDRESS, HOOK | {"name": "third"}, key="e").status_code == 201
+    with tenant_tx(north.tenant.pk):
+        IdempotentRequest.objects.update(started=timezone.now() - timedelta(hours=25))
+    assert post(client, ADDRESS, HOOK | {"name": "fourth"}).status_code == 201
 
 
 def test_what_is_wrong_is_named(north: Hospital) -> None:
