@@ -179,8 +179,13 @@ class WebhookRepeatView(WebhookView):
     )
     def post(self, request: Request, webhook_id: UUID) -> Response:
         self.one(webhook_id)
-        services.repeat_failed(destination_id=webhook_id, **self.of_request())
-        return Response(status=202)
+
+        def repeat() -> dict[str, str]:
+            services.repeat_failed(destination_id=webhook_id, **self.of_request())
+            return {}
+
+        _, is_repeated = write_once(request, repeat)
+        return Response(status=202, headers=_replayed(is_repeated))
 
 
 def _replayed(is_repeated: bool) -> dict[str, str]:

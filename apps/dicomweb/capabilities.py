@@ -16,7 +16,7 @@ _FRAMES = (
     'multipart/related; type="image/jphc"',
     'multipart/related; type="image/dicom-rle"',
 )
-_BULK = ('multipart/related; type="application/octet-stream"', "application/octet-stream")
+_BULK = ('multipart/related; type="application/octet-stream"', "application/octet-stream", "application/pdf")
 _INSTANCE = "studies/{study}/series/{series}/instances/{instance}"
 # Address, method, transaction, media types of the answer.
 RESOURCES: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (

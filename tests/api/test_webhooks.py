@@ -80,6 +80,7 @@ def test_a_write_that_is_sent_again_with_its_key_is_made_once(north: Hospital, s
     tests = {post(client, f"{one}test/", key="t").json()["delivery"] for _ in range(2)}
     secrets = {post(client, f"{one}secret/", key="s").json()["secret"] for _ in range(2)}
     assert (len(tests), len(secrets)) == (1, 1)
+    assert [post(client, f"{one}repeat/", key="r").get("Idempotency-Replayed") for _ in range(2)] == [None, "true"]
     assert secrets != {first.json()["secret"]}
     with tenant_tx(north.tenant.pk):
         assert Delivery.objects.count() == 1
