@@ -142,6 +142,19 @@ def test_a_refused_object_delays_no_other(north: Hospital, there: Receiver) -> N
     assert (first.state, first.attempts) == (JobState.COMPLETE, 1)
 
 
+@pytest.mark.parametrize("sequence", ["00081198", "0008119A"])
+def test_a_failure_within_a_success_is_a_failure(north: Hospital, there: Receiver, sequence: str) -> None:
+    """A server that cannot read an instance has no UIDs for FailedSOPSequence, and some answer 202 all the same."""
+    allow_loopback(north)
+    pacs, _ = add(north, "stow", there.url, ["structured-report"])
+    act(north, services.send_test, destination_id=pacs.pk)
+    failed = {sequence: {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xC000]}}]}}
+    there.answers, there.bodies = [202], [json.dumps(failed).encode()]
+    send()
+    (sent,) = deliveries(north)
+    assert (sent.state, sent.reason) == (JobState.QUEUED, "The receiver did not store it: failure reason 0xC000.")
+
+
 def test_a_receiver_that_hangs_is_left_and_the_worker_goes_on(
     north: Hospital, there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ _MOST_ANSWER_BYTES: Final = 64 * 1024
 _OF_THE_INSTANCE: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 # PS3.4 table B.2-1 and PS3.7 annex C: the server has this instance already.
 DUPLICATE: Final = 0x0111
+_FAILURES: Final = ("00081198", "0008119A")
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ def _read(status: int, body: bytes) -> StowAnswer:
 
 
 def _failure_reasons(body: bytes) -> list[int]:
-    """FailureReason (0008,1197) of each item of FailedSOPSequence (0008,1198)."""
+    """FailureReason (0008,1197) of each item of FailedSOPSequence and OtherFailuresSequence."""
     try:
         answer: Any = json.loads(body)
         dataset = answer[0] if isinstance(answer, list) else answer
-        failed = dataset.get("00081198", {}).get("Value", [])
+        failed = [item for tag in _FAILURES for item in dataset.get(tag, {}).get("Value", [])]
         return [int(item.get("00081197", {}).get("Value", [0])[0]) for item in failed]
     # Any other shape, such as an XML answer or a page, says nothing about the instance.
     except (ValueError, AttributeError, LookupError, TypeError):
