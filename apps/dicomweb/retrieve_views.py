@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase
 from pydicom.uid import EncapsulatedPDFStorage
 from rest_framework.request import Request
 
@@ -20,7 +21,6 @@ from apps.dicomweb.answers import (
     file_blocks,
     file_response,
     not_modified,
-    private,
     streamed,
 )
 from apps.dicomweb.base import DicomwebView, require_uid
@@ -42,10 +42,11 @@ from apps.dicomweb.representations import (
     opened_frames,
     opened_instance,
 )
-from apps.inference.objects import bulkdata, metadata
+from apps.inference.objects import MOST_JSON_BYTES, bulkdata, metadata
 from apps.registry import engine
 from apps.studies.models import Instance
 from apps.studies.selectors import get_study, visible_instances
+from apps.studies.spool import Spool, open_spool
 from apps.studies.storage import require_objects
 from apps.tenants.scope import tenant_tx
 
@@ -142,10 +143,26 @@ class MetadataView(RetrieveMixin, DicomwebView):
         unchanged = not_modified(request, etag)
         if unchanged is not None:
             return unchanged
-        objects = b",".join(metadata(each, self.address(each)) for each in found)
-        response = HttpResponse(b"[" + objects + b"]", content_type=chosen.media_type)
-        response["ETag"] = etag
-        return private(response)
+        with open_spool(durable=False) as spool:
+            return file_response(
+                request,
+                self._written(found, spool),
+                content_type=chosen.media_type,
+                etag=etag,
+                location=request.build_absolute_uri(),
+            )
+
+    def _written(self, found: Sequence[Instance], spool: Spool) -> Path:
+        """The JSON of all instances as a file: a study has any number of them, and one is in memory at a time."""
+        writer = spool.open(len(found) * (MOST_JSON_BYTES + 1) + 1)
+        try:
+            for number, each in enumerate(found):
+                writer.write(b"," if number else b"[")
+                writer.write(metadata(each, self.address(each)))
+            writer.write(b"]")
+            return writer.close().path
+        finally:
+            writer.abandon()
 
 
 class FramesView(RetrieveMixin, DicomwebView):

@@ -18,7 +18,7 @@ from apps.studies.models import Instance
 from apps.studies.spool import open_spool
 from apps.studies.storage import local_path
 
-_MOST_JSON_BYTES: Final = 64 * 1024 * 1024
+MOST_JSON_BYTES: Final = 64 * 1024 * 1024
 
 
 class StoredObject(Protocol):
@@ -75,7 +75,7 @@ def metadata(instance: Instance, address: str) -> bytes:
         ObjectLostError, OutOfSpaceError, UnavailableError
     """
     with _made(instance, engine.write_metadata, address) as path:
-        if path.stat().st_size > _MOST_JSON_BYTES:
+        if path.stat().st_size > MOST_JSON_BYTES:
             raise InvalidInputError("The attributes of this object are too many.", "metadata-too-large")
         written = path.read_bytes()
     # The child had bytes of unknown origin, so what it wrote is read before it is passed on.

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,10 @@ Store = Callable[..., Any]
 
 def body_of(answer: Any) -> bytes:
     return b"".join(answer.streaming_content) if answer.streaming else answer.content
+
+
+def json_of(answer: Any) -> Any:
+    return json.loads(body_of(answer))
 
 
 def parts_of(answer: Any) -> list[tuple[dict[str, str], bytes]]:
@@ -164,7 +169,7 @@ def test_frames(client: Client, encoded: Any, syntax: str) -> None:
 def test_metadata_names_bulk_data_that_can_be_had(client: Client, film: Any) -> None:
     answer = client.get(f"{address(film)}/metadata")
     assert answer["Content-Type"] == "application/dicom+json"
-    (dataset,) = answer.json()
+    (dataset,) = json_of(answer)
     assert list(dataset) == sorted(dataset)
     assert dataset["00080005"]["Value"] == ["ISO_IR 192"]
     assert dataset["00100010"]["Value"] == [
@@ -191,7 +196,7 @@ def test_the_pixel_data_of_several_frames_is_one_value_unless_it_is_compressed(
     send(north, objects.image(study, 1, change=objects.two_frames))
     send(north, objects.image(study, 2, change=two_jpeg_frames))
     plain, compressed = (
-        client.get(f"/dicom-web/studies/{study}/series/{study}.1/instances/{study}.1.{number}/metadata").json()[0]
+        json_of(client.get(f"/dicom-web/studies/{study}/series/{study}.1/instances/{study}.1.{number}/metadata"))[0]
         for number in (1, 2)
     )
     uri = plain["7FE00010"]["BulkDataURI"]
@@ -219,7 +224,7 @@ def two_jpeg_frames(dataset: pydicom.FileDataset) -> None:
 def test_an_encapsulated_pdf_is_had_as_what_it_is(client: Client, north: Hospital, send: Any) -> None:
     study, pdf = "1.2.826.0.1.81", b"%PDF-1.7 " + b"x" * 2000
     send(north, objects.document(study, EncapsulatedPDFStorage, EncapsulatedDocument=pdf + b"\0"))
-    ((dataset),) = client.get(f"/dicom-web/studies/{study}/metadata").json()
+    (dataset,) = json_of(client.get(f"/dicom-web/studies/{study}/metadata"))
     uri = dataset["00420011"]["BulkDataURI"]
     answer = client.get(f"{uri}?accept=application/pdf")
     assert (answer["Content-Type"], body_of(answer).rstrip(b"\0")) == ("application/pdf", pdf)
@@ -256,3 +261,13 @@ def test_pictures(client: Client, film: Any) -> None:
     ):
         assert client.get(f"{address(film)}/rendered?{bad}").status_code == 400, bad
     assert client.get(f"{address(film)}/rendered", headers={"accept": "application/dicom"}).status_code == 406
+
+
+def test_the_metadata_of_a_study_is_never_whole_in_memory(client: Client, north: Hospital, send: Any) -> None:
+    study = "1.2.826.0.1.82"
+    for number in (1, 2, 3):
+        send(north, objects.image(study, number))
+    answer = client.get(f"/dicom-web/studies/{study}/metadata")
+    assert answer.streaming
+    uids = [dataset["00080018"]["Value"][0] for dataset in json_of(answer)]
+    assert uids == [f"{study}.1.{number}" for number in (1, 2, 3)]
