@@ -42,6 +42,8 @@ def _require_usable(values: dict[str, Any]) -> None:
 
 
 LONGEST_TEXT = 4000
+MOST_TEXTS = 200
+"""Of one person, or of the hospital: the page of each study lists all of them."""
 _NAME = re.compile(r"\w[\w-]{0,29}")
 
 
@@ -58,7 +60,7 @@ def save_text(
     Raises:
         NotPermittedError: the member may not change such a text.
         NotFoundError: there is no such text.
-        InvalidInputError: the name or the text cannot be used, or the name is taken.
+        InvalidInputError: the name or the text cannot be used, the name is taken, or there are too many texts.
     """
     require_role(membership, Role.ADMIN if owner is None else Role.RADIOLOGIST)
     name = name.strip().removeprefix(".").lower()
@@ -70,6 +72,11 @@ def save_text(
     text = clean_text(text, name="text", longest=LONGEST_TEXT)
     if not text:
         raise InvalidInputError(_("Enter the text that is inserted."), "text-missing")
+    if pk is None and TextBlock.objects.filter(owner=owner).count() >= MOST_TEXTS:
+        raise InvalidInputError(
+            _("There are %(most)d texts, the most there can be. Remove one first.") % {"most": MOST_TEXTS},
+            "too-many-texts",
+        )
     block = TextBlock(owner=owner) if pk is None else find_text(pk=pk, owner=owner)
     if TextBlock.objects.filter(owner=owner, name=name).exclude(pk=block.pk).exists():
         raise InvalidInputError(_("There is a text of that name already: change that one."), "text-name-taken")
