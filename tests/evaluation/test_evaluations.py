@@ -80,6 +80,7 @@ def test_another_list_and_another_version_may_be_named(version: ModelVersion, fi
         ({"reference": "tiny:9"}, "Registered: tiny:1"),
         ({}, "No model version is in service"),
         ({"reference": "tiny:1", "json": Path("/nowhere/out.json")}, "There is no folder /nowhere"),
+        ({"reference": "tiny:1", "json": Path("/")}, "/ is a folder: give the name of a file"),
         ({"reference": "tiny:1", "split": Path("absent.txt")}, "absent.txt"),
     ],
 )

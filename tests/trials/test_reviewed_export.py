@@ -110,6 +110,9 @@ def test_the_operator_exports_into_a_new_folder(north: Any, south: Any, signed: 
     with (folder / "Data_Entry_2017.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 3
+    for last in ("0", "-1"):
+        with pytest.raises(CommandError, match="a number of studies from 1 on"):
+            call_command("export_reviewed", "--tenant", "north", "--out", str(tmp_path / "few"), f"--last={last}")
     with pytest.raises(CommandError, match="exists already"):
         call_command("export_reviewed", "--tenant", "north", "--out", str(folder))
     with pytest.raises(CommandError, match="at least two patients"):

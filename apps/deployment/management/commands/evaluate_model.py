@@ -36,6 +36,8 @@ class Command(BaseCommand):
         out: Path | None = options["json"]
         if out is not None and not out.parent.is_dir():
             raise CommandError(f"There is no folder {out.parent} for {out.name}: make it first.")
+        if out is not None and out.is_dir():
+            raise CommandError(f"{out} is a folder: give the name of a file in it.")
         try:
             version = find_version(options["reference"]) if options["reference"] else require_platform_version()
             evaluation = run_evaluation(

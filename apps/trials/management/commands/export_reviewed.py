@@ -26,12 +26,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["out"]
+        last: int | None = options["last"]
+        if last is not None and last < 1:
+            raise CommandError("--last is a number of studies from 1 on.")
         if folder.exists():
             raise CommandError(f"{folder} exists already: give a new folder, so that two exports are never mixed.")
         try:
             tenant = find_tenant(options["tenant"])
             with tenant_tx(tenant.pk):
-                films = reviewed_films(options["last"])
+                films = reviewed_films(last)
                 require_enough(films)
                 record(
                     action=AuditEvent.Action.DATA_EXPORTED, by=command_actor(), amount=len(films),
