@@ -60,7 +60,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Frame:
-    """The plot's rectangle in the picture, and the values at its edges."""
+    """The plot's rectangle in the picture, in pixels, and the values at its edges.
+
+    ``x`` and ``y`` give the place of a value in pixels.
+    """
 
     left: float
     top: float
@@ -121,6 +124,7 @@ def picture(title: str, description: str, body: str, width: int, height: int) ->
 
 
 def no_values(frame: Frame) -> str:
+    """A text in the middle of a plot that has no line."""
     middle = (frame.left + frame.right) / 2
     return text_at(middle, (frame.top + frame.bottom) / 2, gettext("No values yet"), anchor="middle")
 
@@ -137,6 +141,7 @@ def ticks(low: float, high: float, *, count: int = 5, integers_only: bool = Fals
 
 
 def frame_of(series: Sequence[ChartSeries], x: Axis, y: Axis, width: int, height: int) -> Frame:
+    """The plot's rectangle: room for the numbers of the y axis on its left, and for those of the x axis below."""
     x_low, x_high = _axis_range(x, (point for each in series for point, _ in each.points), padded=False)
     y_low, y_high = _axis_range(
         y, (value for each in series for _, value in each.points if value is not None), padded=True
@@ -160,14 +165,17 @@ def _axis_range(axis: Axis, values: Iterable[float], *, padded: bool) -> tuple[f
 
 
 def number_text(value: float) -> str:
+    """A number beside an axis: four significant digits."""
     return f"{value:.4g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
 
 
 def text_at(x: float, y: float, text: str, *, anchor: str = "start", more: str = "") -> str:
+    """A text whose base line begins at a place in pixels; ``more`` are further attributes of the element."""
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="currentColor" text-anchor="{anchor}"{more}>{escape(text)}</text>'
 
 
 def grid(frame: Frame, x: Axis, y: Axis) -> str:
+    """The axes with their titles, the numbers beside them, and a horizontal line at each number of the y axis."""
     parts = []
     for value in ticks(frame.y_low, frame.y_high, integers_only=y.integers_only):
         position = frame.y(value)
@@ -195,6 +203,7 @@ def grid(frame: Frame, x: Axis, y: Axis) -> str:
 
 
 def line_in(series: ChartSeries, frame: Frame, index: int) -> str:
+    """One series as a line with gaps where a value is missing, in the colour and dashes of its index."""
     colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     known = [point for point in series.points if point[1] is not None and math.isfinite(point[1])]
     path, broken = "", True
@@ -232,6 +241,7 @@ def legend_of(series: Sequence[ChartSeries], width: int) -> list[tuple[str, int,
 
 
 def legend_entry(name: str, row: int, x: float, top: int, index: int) -> str:
+    """One entry of the legend; ``top`` is the height of the plot above it, in pixels."""
     y = top + ROW_HEIGHT * row + 8
     colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""

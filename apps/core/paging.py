@@ -105,6 +105,7 @@ def beyond(keys: Keys, values: Sequence[Any], *, backwards: bool = False) -> Q:
 
 
 def ordered(rows: "QuerySet[Any]", keys: Keys, *, backwards: bool = False) -> "QuerySet[Any]":
+    """The rows in the order of the keys, or against it."""
     by = [F(key.name).desc() if key.descending != backwards else F(key.name).asc() for key in keys]
     return rows.order_by(*by)
 

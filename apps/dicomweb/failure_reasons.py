@@ -30,6 +30,7 @@ _MEANINGS: Final = {
 
 
 def failure_reason(code: str) -> int:
+    """The Failure Reason (0008,1197) of a stable code."""
     return _OWN[code] if code in _OWN else engine.failure_reason(code)
 
 

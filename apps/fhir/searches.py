@@ -51,6 +51,7 @@ def split_token(text: str) -> tuple[str | None, str]:
 
 
 def resource_ids(text: str) -> Q:
+    """``_id``: an id that is no UUID finds nothing."""
     try:
         return Q(pk=UUID(text))
     except ValueError:

@@ -59,6 +59,7 @@ def findings() -> "QuerySet[Finding]":
 
 
 def hospital_zone() -> zoneinfo.ZoneInfo:
+    """The time zone of the tenant in force."""
     return zoneinfo.ZoneInfo(reading_policy().time_zone)
 
 

@@ -61,6 +61,7 @@ def get_object(*, study: Study, object_id: UUID) -> ResultObject:
 
 
 def newest_of_series(series_instance_uid: str) -> ResultObject | None:
+    """The object of a series of results with the highest number; None where there is none."""
     return _objects().filter(series_instance_uid=series_instance_uid).order_by("-number").first()
 
 

@@ -99,6 +99,7 @@ def demographics_fields(attributes: Mapping[str, str]) -> dict[str, object]:
 
 
 def patient_identity(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Patient ID and its issuer, cut to the length of their columns."""
     return {
         "patient_id": attributes.get("PatientID", "")[:64],
         "issuer_of_patient_id": attributes.get("IssuerOfPatientID", "")[:64],
@@ -106,6 +107,7 @@ def patient_identity(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def study_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    """The columns of a `Study` from the attributes of one of its instances."""
     return {
         "accession_number": attributes.get("AccessionNumber", "")[:64],
         "study_id": attributes.get("StudyID", "")[:64],
@@ -117,6 +119,7 @@ def study_fields(attributes: Mapping[str, str]) -> dict[str, object]:
 
 
 def series_fields(attributes: Mapping[str, str]) -> dict[str, object]:
+    """The columns of a `Series` from the attributes of one of its instances."""
     return {
         "modality": attributes.get("Modality", "")[:16],
         "body_part_examined": attributes.get("BodyPartExamined", "")[:64],
@@ -126,6 +129,7 @@ def series_fields(attributes: Mapping[str, str]) -> dict[str, object]:
 
 
 def instance_fields(found: InspectedInstance) -> dict[str, object]:
+    """The columns of an `Instance`. A document has no rows and columns."""
     return {
         "sop_class_uid": found.sop_class_uid,
         "transfer_syntax_uid": found.transfer_syntax_uid,

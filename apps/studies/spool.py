@@ -142,6 +142,7 @@ def _remove(folder: Path) -> None:
 
 
 def require_space(expected_bytes: int) -> None:
+    """Raises OutOfSpaceError where so many bytes more would bring the spool's disk under its floor."""
     require_free(settings.SPOOL_DIR, expected_bytes, floor_bytes=settings.SPOOL_FREE_FLOOR_BYTES)
 
 

@@ -20,6 +20,7 @@ class Stream(Protocol):
 
 
 def announced_length(request: HttpRequest) -> int | None:
+    """The Content-Length of a request in bytes; None where it names none."""
     announced = request.META.get("CONTENT_LENGTH") or ""
     return int(announced) if announced.isdecimal() else None
 

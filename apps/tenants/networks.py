@@ -19,4 +19,5 @@ def clean_networks(text: str) -> str:
 
 
 def split_networks(text: str) -> list[str]:
+    """The networks in a text of `clean_networks`."""
     return [each.strip() for each in text.split(",") if each.strip()]

@@ -45,14 +45,17 @@ def without_empty(value: Any) -> Any:
 
 
 def coding(code: Code) -> dict[str, Any]:
+    """A code as a Coding; its scheme is one of `SYSTEMS`."""
     return {"system": SYSTEMS[code.scheme_designator], "code": code.value, "display": code.meaning}
 
 
 def concept(code: Code) -> dict[str, Any]:
+    """A code as a CodeableConcept."""
     return {"coding": [coding(code)], "text": code.meaning}
 
 
 def identifier_type(code: str, display: str) -> dict[str, Any]:
+    """The type of an Identifier, of HL7 v2 table 0203."""
     return {"coding": [{"system": IDENTIFIER_TYPES, "code": code, "display": display}]}
 
 
@@ -62,6 +65,7 @@ def uid_identifier(uid: str) -> dict[str, Any]:
 
 
 def accession_identifier(accession_number: str) -> dict[str, Any] | None:
+    """An Accession Number (0008,0050) as an Identifier; None where there is none."""
     if not accession_number.strip():
         return None
     return {"use": "usual", "type": identifier_type("ACSN", "Accession ID"), "value": accession_number}
@@ -75,6 +79,7 @@ def issuer_system(issuer: str) -> str | None:
 
 
 def patient_identifier(patient_id: str, issuer: str) -> dict[str, Any] | None:
+    """A Patient ID (0010,0020) as an Identifier; its system is the issuer where that is a URI. None where there is none."""
     if not patient_id.strip():
         return None
     system = issuer_system(issuer)
@@ -114,6 +119,7 @@ def gender(sex: str) -> str | None:
 
 
 def instant(at: datetime.datetime | None) -> str | None:
+    """A time as an instant, to the millisecond and with its time zone; None for None."""
     return at.isoformat(timespec="milliseconds") if at else None
 
 

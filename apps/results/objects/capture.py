@@ -164,6 +164,7 @@ def _draw_finding(
 
 
 def called(finding: CalledFinding) -> str:
+    """The AI's call with the operating point, as the picture says it."""
     if finding.threshold is None:
         return "no operating point"
     result = "flagged" if finding.positive else "below"
@@ -171,6 +172,7 @@ def called(finding: CalledFinding) -> str:
 
 
 def readable(label: str) -> str:
+    """The name of a finding for people: a label without underscores."""
     return long_string(label.replace("_", " ")).capitalize()
 
 

@@ -108,6 +108,7 @@ def add_common(dataset: Dataset, content: ResultContent, identity: ObjectIdentit
 
 
 def set_time(dataset: Dataset, name: str, at: datetime.datetime) -> None:
+    """Set the attributes ``<name>Date`` and ``<name>Time`` (VR DA and TM), in the time zone of ``at``."""
     setattr(dataset, f"{name}Date", f"{at:%Y%m%d}")
     setattr(dataset, f"{name}Time", f"{at:%H%M%S}")
 
