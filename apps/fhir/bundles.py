@@ -10,18 +10,24 @@ from apps.fhir.resources.datatypes import without_empty
 
 
 def searchset(
-    resources: Sequence[dict[str, Any]], query: Query, *, base: str, kind: str, total: int | None, cursor: str | None
+    resources: Sequence[dict[str, Any]],
+    query: Query,
+    *,
+    base: str,
+    kind: str,
+    total: int | None,
+    following: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     """Build the Bundle of one page.
 
     Args:
         base: the address of the FHIR service.
         total: the number of all matches; None where it is not known.
-        cursor: of the next page; None on the last.
+        following: the parameters of the next page; none on the last.
     """
     links = [{"relation": "self", "url": _address(base, kind, query.used)}]
-    if cursor is not None:
-        links.append({"relation": "next", "url": _address(base, kind, [*query.used, ("cursor", cursor)])})
+    if following:
+        links.append({"relation": "next", "url": _address(base, kind, following)})
     entries = [
         {"fullUrl": f"{base}/{kind}/{each['id']}", "resource": each, "search": {"mode": "match"}} for each in resources
     ]

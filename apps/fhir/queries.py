@@ -3,11 +3,13 @@
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
 
+from apps.core.encryption import SecretLostError, decrypt, encrypt
 from apps.core.errors import InvalidInputError
 from apps.fhir.searches import PARAMETERS, REFUSED, Parameter
 
@@ -20,6 +22,8 @@ _COMMA = re.compile(r"(?<!\\),")
 _LONGEST_VALUE: Final = 2000
 # ``_summary`` and ``_total`` are used where they ask for a number of matches.
 _COMMON: Final = frozenset({"_count", "_summary", "_total", "_format", "_pretty", "cursor"})
+SEALED: Final = "search"
+"""The parameter of a link that holds all others, encrypted."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -80,6 +84,33 @@ def read_query(kind: str, given: QueryDict, *, is_strict: bool) -> Query:
         raise InvalidInputError(f"Not known here: {', '.join(query.ignored)}.", "parameter-unknown")
     _read_common(query, given)
     return query
+
+
+def seal(query: Query, context: str) -> str:
+    """The parameters of a search for a link that holds no identifier of a patient.
+
+    Args:
+        context: of whom and of what the search is; the value is worth nothing elsewhere.
+    """
+    return encrypt(urlencode(query.used), context=context)
+
+
+def unsealed(given: QueryDict, context: str) -> QueryDict:
+    """The parameters of a link whose search was sealed; others as they are.
+
+    Raises:
+        InvalidInputError: the link was not made here, or too long ago.
+    """
+    if SEALED not in given:
+        return given
+    try:
+        text = decrypt(given.get(SEALED, ""), context=context)
+    # The text is none of ours, or was made with a key that is no longer known.
+    except (ValueError, SecretLostError):
+        raise _no_cursor() from None
+    found = QueryDict(text, mutable=True)
+    found["cursor"] = given.get("cursor", "")
+    return found
 
 
 def _known(kind: str) -> dict[str, Parameter]:

@@ -15,11 +15,12 @@ from apps.fhir.base import FhirView
 from apps.fhir.bundles import searchset
 from apps.fhir.capability import capability_statement
 from apps.fhir.kinds import KINDS
-from apps.fhir.queries import page_of, read_query
+from apps.fhir.queries import SEALED, page_of, read_query, seal, unsealed
 from apps.fhir.resources.diagnostic_report import PRELIMINARY_NUMBER
 from apps.fhir.selectors import get_study
 from apps.reports.responses import report_response
 from apps.reports.selectors import report_of
+from apps.tenants.scope import current_tenant_id
 
 MOST_COUNTED: Final = 10_000
 """A larger number of matches is not counted: a page would wait for it."""
@@ -53,9 +54,15 @@ class ReadView(KindView):
 
 class SearchView(KindView):
     def get(self, request: Request) -> Response:
-        return self.search(request.query_params)
+        given = request.query_params
+        return self.search(unsealed(given, self._context), is_sealed=SEALED in given)
 
-    def search(self, given: QueryDict) -> Response:
+    @property
+    def _context(self) -> str:
+        return f"fhir-search:{current_tenant_id()}:{self.kind}"
+
+    def search(self, given: QueryDict, *, is_sealed: bool) -> Response:
+        """Answer a search; the addresses of its further pages do not show what was searched for where it is sealed."""
         kind = KINDS[self.kind]
         is_strict = "handling=strict" in self.request.headers.get("Prefer", "").replace(" ", "")
         query = read_query(self.kind, given, is_strict=is_strict)
@@ -68,15 +75,12 @@ class SearchView(KindView):
             amount=len(page),
             operation=f"fhir:{self.kind}",
         )
-        bundle = searchset(
-            kind.build(page, self.dicomweb),
-            query,
-            base=self.base,
-            kind=self.kind,
-            total=total,
-            cursor=".".join(str(each) for each in kind.place(page[-1])) if has_more else None,
-        )
-        return Response(bundle)
+        following: list[tuple[str, str]] = []
+        if has_more:
+            following = [(SEALED, seal(query, self._context))] if is_sealed else [*query.used]
+            following.append(("cursor", ".".join(str(each) for each in kind.place(page[-1]))))
+        resources = kind.build(page, self.dicomweb)
+        return Response(searchset(resources, query, base=self.base, kind=self.kind, total=total, following=following))
 
 
 def _count(rows: Any, *, without_limit: bool) -> int | None:
@@ -96,7 +100,7 @@ class PostedSearchView(SearchView):
     def post(self, request: Request) -> Response:
         given = request.query_params.copy()
         given.update(request.data)
-        return self.search(given)
+        return self.search(given, is_sealed=True)
 
 
 class BinaryView(FhirView):

@@ -13,6 +13,7 @@ from apps.studies.models import Patient
 from apps.tenants.scope import tenant_tx
 from tests.conftest import Hospital
 from tests.fhir.validation import validate
+from tests.studies import objects
 
 UID_SYSTEM = "urn:dicom:uid"
 ACSN = "http://terminology.hl7.org/CodeSystem/v2-0203|ACSN"
@@ -139,6 +140,30 @@ def test_a_search_is_posted_as_a_form(north: Hospital, two: list[Any]) -> None:
     form = "application/x-www-form-urlencoded"
     found = client.post("/fhir/ImagingStudy/_search?_count=1", "identifier=A2", content_type=form)
     assert ids(validate(found.json())) == [str(two[1].pk)]
+
+
+def test_the_pages_of_a_posted_search_have_no_patient_in_their_address(
+    north: Hospital, south: Hospital, send: Any
+) -> None:
+    for number in range(4):
+        send(north, objects.image(f"1.2.{number}", patient_id="SECRET-1" if number < 3 else "OTHER"))
+    client = Client(headers=north.bearer)
+    page = client.post(
+        "/fhir/ImagingStudy/_search",
+        "patient.identifier=SECRET-1&_count=1",
+        content_type="application/x-www-form-urlencoded",
+    ).json()
+    seen, addresses = ids(page), []
+    while following := {each["relation"]: each["url"] for each in page["link"]}.get("next"):
+        assert "SECRET" not in following
+        addresses.append(following)
+        page = client.get(following).json()
+        assert page["total"] == 3
+        seen += ids(page)
+    assert len(seen) == len(set(seen)) == 3
+    assert Client(headers=south.bearer).get(addresses[0]).status_code == 400
+    assert client.get("/fhir/ImagingStudy?search=bm9uZQ==").status_code == 400
+    assert client.get(addresses[0].replace("ImagingStudy", "DiagnosticReport")).status_code == 400
 
 
 @pytest.mark.parametrize(("kind", "count", "number"), [("ImagingStudy", 2, 3), ("Observation", 10, 28)])
