@@ -79,7 +79,7 @@ def issuer_system(issuer: str) -> str | None:
 
 
 def patient_identifier(patient_id: str, issuer: str) -> dict[str, Any] | None:
-    """A Patient ID (0010,0020) as an Identifier; its system is the issuer where that is a URI. None where there is none."""
+    """A Patient ID (0010,0020) as an Identifier, by its issuer where that is a URI; None where there is none."""
     if not patient_id.strip():
         return None
     system = issuer_system(issuer)
