@@ -94,4 +94,4 @@ def _is_image(head: bytes) -> bool:
 
 def _refused(info: zipfile.ZipInfo, why: str) -> InvalidInputError:
     name = "".join(letter for letter in info.filename if letter.isprintable())[:_LONGEST_PART]
-    return InvalidInputError(f"{name}: {why}. Nothing was stored.", "archive-refused")
+    return InvalidInputError(f"{name}: {why}.", "archive-refused")

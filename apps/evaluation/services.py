@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,11 @@ def upload_evaluation_set(*, name: str, archive: Path) -> EvaluationSet:
     try:
         unpack(archive, folder)
         root = root_of(folder)
-        require_usable(engine.check_folder(root))
+        found = engine.check_folder(root)
+        # The operator knows the archive, and not the folder that is removed again.
+        require_usable(
+            replace(found, problems=tuple(each.replace(str(folder), "the archive") for each in found.problems))
+        )
         try:
             root.rename(target)
         except OSError as error:
