@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+from django.utils import translation
 
 from apps.trials.canary import ReadingCounts, ShareCount, sum_counts
 from apps.trials.comparison import Call, Comparison, Pair, compare_pairs, exact_test, studies_until_alike
@@ -103,6 +104,19 @@ def test_readers_verdicts_decide_where_versions_disagree() -> None:
     assert "better" not in advised(won)[1] + why
 
 
+def test_the_recommendation_is_in_the_language_of_the_page() -> None:
+    won = compare_pairs([*pairs(20, 0, 12, 168, present=True), *pairs(0, 1, 0, 0, present=True)])
+    with translation.override("de"):
+        advice = recommend(won)
+        assert advice.headline == "Die Übernahme ist begründet"
+        assert "in 12 von 13 Untersuchungen" in advice.reasons[0]
+        assert "p = 0,00342" in advice.reasons[0]
+        more = recommend(compare_pairs(pairs(20, 2, 40, 138))).reasons[0]
+    assert more.startswith("Raumforderung: Sie würde mehr Untersuchungen markieren, um 19,0 %")
+    with translation.override("es"):
+        assert recommend(compare_pairs(pairs(10, 0, 0, 89))).reasons[0].startswith("Falta 1 estudio más.")
+
+
 def test_unconfirmed_additional_flags_prevent_promotion() -> None:
     advice, why = advised(compare_pairs(pairs(20, 2, 40, 138)))
     assert advice == Advice.DO_NOT
@@ -126,7 +140,7 @@ def test_missing_operating_points_prevent_promotion(count: int) -> None:
     two = [replace(each, serving={**each.serving, "Pleural_Thickening": Call(0.2, 0.5)}) for each in alike]
     found = recommend(compare_pairs(two))
     assert found.advice == Advice.WATCH
-    assert "no operating point for Pleural Thickening" in found.reasons[0]
+    assert "no operating point for Pleural thickening" in found.reasons[0]
     neither = [replace(each, serving={"Mass": Call(0.9, None)}, challenger={"Mass": Call(0.9, None)}) for each in alike]
     assert recommend(compare_pairs(neither)).advice == Advice.WATCH
 
@@ -147,7 +161,7 @@ def test_the_recommendation_says_what_is_still_missing() -> None:
     advice, why = advised(unlike)
     assert advice == Advice.WATCH
     assert "only readers can decide" in why
-    assert "9 of 18 studies, which may be chance (p = 1)" in why
+    assert "9 of 18 studies (exact binomial test, p = 1). This may be chance." in why
 
 
 def test_refused_films_prevent_promotion() -> None:
