@@ -125,6 +125,25 @@ def test_a_second_reader_resolves_it_and_takes_it_back(
     assert sorted(actions) == ["discordance.reopened", *["discordance.reviewed"] * 3]
 
 
+def test_a_review_leads_back_to_the_page_of_the_list(
+    north: Hospital, second: User, signed: Study, sign_in: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one finding on a page: the page of the form, or the last one where there are fewer by now."""
+    monkeypatch.setattr("apps.portal.views.discordances.ON_A_PAGE", 1)
+    client = sign_in(north, second)
+    page = client.get(PAGE, {"state": "open", "page": "2"}).text
+    assert "Pneumothorax" in page
+    assert '<input type="hidden" name="page" value="2">' in page
+    address = f"{PAGE}{entry(north, 'Pneumothorax').pk}/"
+    answer = client.post(address, {"resolution": "unclear", "page": "2"}, follow=True)
+    assert answer.redirect_chain == [(f"{PAGE}?state=open&page=2", 302)]
+    assert "2 / 2" in answer.text
+    address = f"{PAGE}{entry(north, 'Effusion').pk}/"
+    client.post(address, {"resolution": "unclear", "page": "2"})
+    assert client.post(f"{address}undo/", {"page": "2"})["Location"] == f"{PAGE}?state=reviewed&page=2"
+    assert client.post(address, {"resolution": "unclear", "page": "<"})["Location"] == f"{PAGE}?state=open&page=1"
+
+
 def test_what_the_ai_flags_after_a_signature_without_it_is_listed(
     north: Hospital, second: User, store_film: Callable[..., Any], finish: Callable[..., Any]
 ) -> None:

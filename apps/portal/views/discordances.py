@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
@@ -70,7 +71,7 @@ def resolve(request: MemberRequest, pk: UUID) -> HttpResponse:
         messages.success(request, _("Stored. The report stays as it is until it is amended on the study's page."))
         return redirect("portal:study", pk=found.study_id)
     messages.success(request, _("Stored. It can be undone under Reviewed."))
-    return redirect("portal:discordances")
+    return _back_to_list(request, "open")
 
 
 @require_POST
@@ -79,7 +80,14 @@ def undo(request: MemberRequest, pk: UUID) -> HttpResponse:
     found = undo_resolution(discordance_id=pk, user=request.user, membership=request.membership)
     waits = _("Undone. It waits for a review again.")
     messages.success(request, waits if found.ended_at is None else _("Undone. Report and AI agree by now."))
-    return redirect(f"{reverse('portal:discordances')}?state=reviewed")
+    return _back_to_list(request, "reviewed")
+
+
+def _back_to_list(request: MemberRequest, state: str) -> HttpResponse:
+    """The page of the list on which the form was; the last one where there are fewer pages by now."""
+    page = request.POST.get("page", "")[:6]
+    kept = {"state": state, "page": page if page.isascii() and page.isdigit() else "1"}
+    return redirect(f"{reverse('portal:discordances')}?{urlencode(kept)}")
 
 
 def _state(text: str) -> str:
