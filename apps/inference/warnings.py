@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from apps.core.work_queue import JobState
 from apps.inference.models import InferenceJob
 from apps.inference.stored_texts import stored_text
 from apps.registry import engine
@@ -15,6 +16,8 @@ from apps.studies.models import Study
 
 # For stored warnings from before they had codes.
 _UNCODED = "image-note"
+# What says something about maps says nothing where the image was refused.
+_ABOUT_MAPS = frozenset({"thorax-not-found"})
 # Where left and right of the image are not known, a zone could name the wrong side.
 _SIDES_UNKNOWN = frozenset({"orientation-unclear", "orientation-contradicts-view"})
 
@@ -35,6 +38,8 @@ def warnings_of(*, study: Study, job: InferenceJob | None) -> list[CodedWarning]
     if job is None or job.instance is None:
         return []
     found = [*_coded(job.warnings), *_coded(job.instance.warnings)]
+    if job.state != JobState.COMPLETE:
+        found = [each for each in found if each.code not in _ABOUT_MAPS]
     if job.model_version_id is not None:
         on = study.study_date or study.received.date()
         found += age_warnings(

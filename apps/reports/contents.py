@@ -26,6 +26,8 @@ from apps.studies.models import Instance, Study
 from apps.studies.selectors import is_in_conflict
 
 _FEW_OVERLAYS = 4
+# The refusal of an image that its attributes call another part of the body (ml/model/input_check.py).
+_NOT_CHEST = "not-chest"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class ReportContents:
     def author(self) -> Report:
         """The version whose signer wrote the impression."""
         return author_of(self.report)
+
+    @property
+    def is_of_chest(self) -> bool:
+        """False where the image says that it shows another part of the body: the title then names none."""
+        return self.report.job is None or self.report.job.reason_code != _NOT_CHEST
 
     @property
     def is_preliminary(self) -> bool:

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Collate
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from apps.studies.names import PersonName
@@ -73,8 +74,8 @@ class Demographics(models.Model):
 
     def _readable(self, name: str) -> str:
         if not self.is_filled:
-            return "Name not verified"
-        return name or "Unnamed"
+            return gettext("Name not verified")
+        return name or gettext("Unnamed")
 
 
 class Study(Demographics, TenantModel):
@@ -125,6 +126,11 @@ class Study(Demographics, TenantModel):
 
     def __str__(self) -> str:
         return f"Study {self.pk}"
+
+    @property
+    def referrer(self) -> str:
+        """Who referred the patient, as people write names; empty where the images do not say it."""
+        return PersonName.parse(self.referring_physician_name).full
 
 
 class Series(TenantModel):

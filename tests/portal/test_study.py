@@ -16,6 +16,8 @@ from apps.audit.models import AuditEvent
 from apps.inference.models import InferenceJob
 from apps.inference.retries import note_outage
 from apps.inference.services import claim_jobs, reject_job
+from apps.reading.models import ReadingPolicy
+from apps.registry import engine
 from apps.studies.models import Study
 from apps.tenants.scope import tenant_tx
 from ml.labels import LABELS
@@ -130,6 +132,26 @@ def test_a_refusal_is_shown_in_place_of_scores(
     assert " %" not in page
     assert client.get(at(study, "report.pdf")).status_code == 404
     assert client.get(at(study, "heatmaps/Effusion.png")).status_code == 404
+
+
+def test_a_refused_film_is_not_warned_about_maps_that_it_has_not(
+    client: Client, north: Hospital, store_film: Callable[..., Any], version: Any
+) -> None:
+    stored = store_film(north, size=256)
+    study = stored.study
+    (claimed,) = claim_jobs(limit=1, version=version, worker="test")
+    notes = [engine.ImageWarning("thorax-not-found", "No outline."), engine.ImageWarning("shutter-invalid", "Odd.")]
+    with tenant_tx(north.tenant.id):
+        Study.objects.update(referring_physician_name="Doe^Ann", patient_name="")
+        seen: dict[str, Any] = {"instance": stored.instance, "instances_seen": 1, "warnings": notes}
+        reject_job(job=claimed, code="not-chest-film", reason="A foot.", **seen)
+    page = client.get(at(study)).text
+    assert re.findall(r'<li data-code="([^"]+)"', page) == ["shutter-invalid"]
+    assert "<dd>Doe, Ann</dd>" in page
+    assert "<h1>Unnamed</h1>" in page
+    with tenant_tx(north.tenant.id):
+        ReadingPolicy.objects.update_or_create(defaults={"language": "de"})
+    assert "<h1>Ohne Namen</h1>" in client.get(at(study)).text
 
 
 def test_the_film_and_a_heatmap_are_pictures_that_are_asked_for_again(client: Client, study: Study) -> None:
