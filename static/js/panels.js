@@ -34,9 +34,10 @@ export class Panels {
     let isKept = true;
     for (const part of this.parts(page)) {
       const name = nameOf(part);
-      const [old] = findAll(current, `:scope > [data-part="${name}"]`);
+      const old = findAll(current, `:scope > [data-part="${name}"]`).at(0);
       const text = textOf(part);
-      if (text === this.sent.get(name)) continue;
+      // During an upgrade the server may have a part that this page does not know.
+      if (!old || text === this.sent.get(name)) continue;
       if (isFormInUse && name === "report") {
         isKept = old.dataset.kind === part.dataset.kind;
         if (!isKept) continue;

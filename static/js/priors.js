@@ -64,7 +64,7 @@ export class Priors {
     this.pane.hidden = false;
     find(this.pane, ".prior-tag").textContent = name;
     this.viewer.clear();
-    this.viewer.film.src = film;
+    this.viewer.open(film);
     this.fullDepth.show(address, syntax).then(() => this.presentChanged());
     this.mark();
     announce(texts.comparing(name));

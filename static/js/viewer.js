@@ -56,7 +56,20 @@ export class Viewer {
       this.picture?.resize();
       this.draw();
     }).observe(this.stage);
+    for (const name of ["load", "error"])
+      this.film.addEventListener(name, () => this.stage.classList.remove("is-loading"));
     this.draw();
+  }
+
+  /**
+   * Show another film. The browser paints the former one until the new one is there, and the sides, names and lines are
+   * already those of the new one: the stage stays empty meanwhile.
+   *
+   * @param {string} address of the server's picture
+   */
+  open(address) {
+    this.stage.classList.add("is-loading");
+    this.film.src = address;
   }
 
   /** @param {Picture | null} picture */

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from apps.inference.services import JobResult, claim_jobs, complete_jobs
 from apps.reports.services import create_drafts
@@ -121,6 +121,10 @@ def test_an_earlier_film_beside_the_present_one(
     earlier = page.locator("#prior .stage")
     expect(earlier).to_have_class("stage is-full")
     expect(earlier).to_contain_text("Earlier study of")
+    tag, top = page.locator(".prior-tag").bounding_box(), earlier.locator(".side.at-top").bounding_box()
+    assert tag is not None
+    assert top is not None
+    assert tag["x"] + tag["width"] < top["x"], "The tag covers the side of the patient."
     assert [sides(page.locator("#stage")), sides(earlier)] == [["H", "L", "F", "R"], ["H", "L", "F", "R"]]
     page.keyboard.press("t")
     page.keyboard.press("x")
@@ -142,3 +146,25 @@ def test_an_earlier_film_beside_the_present_one(
     page.get_by_text("1 earlier study").click()
     page.get_by_role("button", name="Compare").click()
     expect(earlier).to_have_class("stage is-full")
+
+
+def test_no_side_of_the_next_film_stands_on_the_former_one(
+    north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any]
+) -> None:
+    """Of two images of a study the second takes long to arrive: until then the stage shows no film and no side."""
+    store_film(north, seed=1, patient_id="P-1", study_uid="2.25.77", sop_uid="2.25.771")
+    study = store_film(
+        north, seed=2, patient_id="P-1", study_uid="2.25.77", sop_uid="2.25.772", view_position="LL"
+    ).study
+    page = opened(enter(north.radiologist), study.pk)
+    held: list[Route] = []
+    page.route("**/film.png?*", lambda route: held.append(route))
+    shown = sides(page.locator("#stage"))
+    page.locator('.image[aria-pressed="false"]').click()
+    expect(page.locator("#film")).to_be_hidden()
+    expect(page.locator("#stage .side.at-left")).to_be_hidden()
+    assert shot(page.locator("#stage"))[100:-100].std() < 20, "The former film is still shown."
+    held[0].continue_()
+    expect(page.locator("#stage .side.at-left")).to_be_visible()
+    assert sides(page.locator("#stage")) != shown
+    assert shot(page.locator("#stage")).std() > 20

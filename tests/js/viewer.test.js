@@ -132,3 +132,12 @@ test("a drag down makes the film darker, whether high values are bright or dark"
     assert.equal(centre > 500, !isInverted);
   }
 });
+
+test("while another film loads, the stage is marked: what it shows is the former film", () => {
+  for (const outcome of ["load", "error"]) {
+    viewer.open("/film.png?image=2");
+    assert.ok(stage.classList.contains("is-loading"));
+    byId("film").dispatchEvent(new Event(outcome));
+    assert.equal(stage.classList.contains("is-loading"), false);
+  }
+});
