@@ -9,7 +9,7 @@ import { RequestError } from "./requests.js";
  * @typedef {Record<string, string>} Texts the fields' texts by name
  * @typedef {{ revision: number, impression: string, reason?: string, saved_by: string | null, saved_at: string | null }} Stored
  *   what the server has
- * @typedef {"typing" | "saving" | "saved" | "offline" | "signed-out" | "conflict" | "refused" | "restored"} State
+ * @typedef {"typing" | "unchanged" | "saving" | "saved" | "offline" | "signed-out" | "conflict" | "refused" | "restored"} State
  * @typedef {{ user: string, study: string, kind?: string, revision: number }} Place whose text it is, of what kind, and what the page
  *   started from
  */
@@ -34,6 +34,7 @@ export class Draft {
     this.show = show;
     this.revision = place.revision;
     this.saved = JSON.stringify(this.texts);
+    this.savedAt = form.dataset.storedAt ?? "";
     /** @type {Stored | null} */
     this.conflict = null;
     /** @type {Promise<boolean> | null} */
@@ -77,8 +78,17 @@ export class Draft {
   typed() {
     this.keep();
     if (this.conflict) return;
+    if (!this.isUnsaved) return this.sameAgain();
     this.show("typing", {});
     this.wait(QUIET_MS);
+  }
+
+  /** What was typed was taken back: the server has this text, and nothing waits to be saved. */
+  sameAgain() {
+    clearTimeout(this.timer);
+    this.forget();
+    if (this.savedAt) this.show("saved", { at: this.savedAt });
+    else this.show("unchanged", {});
   }
 
   /** @param {number} milliseconds until the text is sent */
@@ -113,7 +123,8 @@ export class Draft {
     try {
       const stored = await this.send({ ...texts, revision: String(this.revision) });
       this.accept(stored.revision, texts);
-      this.show("saved", { at: stored.saved_at ?? "" });
+      this.savedAt = stored.saved_at ?? "";
+      this.show("saved", { at: this.savedAt });
       return true;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
@@ -163,7 +174,8 @@ export class Draft {
     if (!stored) return;
     for (const field of this.fields) field.value = (field.name === "reason" ? stored.reason : stored.impression) ?? "";
     this.accept(stored.revision, this.texts);
-    this.show("saved", { at: stored.saved_at ?? "" });
+    this.savedAt = stored.saved_at ?? "";
+    this.show("saved", { at: this.savedAt });
   }
 
   /** Wait until nothing is being sent, and send nothing before the reader types again. */

@@ -48,6 +48,8 @@ function optionOf(form, name) {
  */
 async function insert(field, option, typed) {
   if (!(option instanceof HTMLOptionElement) || !field.form) return;
+  const at = field.selectionStart - typed;
+  const name = field.value.slice(at, at + typed);
   let text;
   try {
     text = option.dataset.text ?? (await textOfFindings(field.form, option.value));
@@ -56,9 +58,10 @@ async function insert(field, option, typed) {
     return;
   }
   showProblem(field.form, "");
-  const end = field.selectionEnd;
-  const start = Math.max(0, field.selectionStart - typed);
-  field.setRangeText(text, start, end, "end");
+  // The reader may have typed on while the server answered: what was typed stays, and so does the caret behind it.
+  const isThere = typed > 0 && field.value.slice(at, at + typed) === name;
+  const [start, end] = isThere ? [at, at + typed] : [field.selectionStart, field.selectionEnd];
+  field.setRangeText(text, start, end, field.selectionStart > end ? "preserve" : "end");
   field.dispatchEvent(new Event("input", { bubbles: true }));
   field.focus();
   announce(fill(gettext("Inserted: %(text)s"), { text: text.slice(0, 80) }));

@@ -71,6 +71,7 @@ export class ReaderFindings {
   async submit(form) {
     try {
       await post(form.action, new FormData(form));
+      this.showProblem("");
     } catch (error) {
       this.showProblem(texts.findingNotSaved(error instanceof RequestError ? error.message : texts.tryAgain));
       return;

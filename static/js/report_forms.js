@@ -9,7 +9,7 @@ import { texts } from "./study_texts.js";
 
 const LEAVING_MS = 3000;
 /** @type {State[]} */
-const QUIET = ["typing", "saving", "saved"];
+const QUIET = ["typing", "unchanged", "saving", "saved"];
 
 export class ReportForms {
   /** @param {HTMLElement} panels */
@@ -71,6 +71,7 @@ export class ReportForms {
     line.dataset.draftState = state;
     line.textContent = {
       typing: texts.typing,
+      unchanged: "",
       saving: texts.saving,
       saved: texts.saved(timeOf(at)),
       offline: texts.offline,

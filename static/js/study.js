@@ -38,13 +38,19 @@ const fullDepth = new FullDepth(viewer, pane);
 const priors = new Priors(viewer, root);
 const panels = new Panels(root);
 const forms = new ReportForms(root);
-const verdicts = new Verdicts(root, desk.dataset.restUrl ?? "", showProblem);
+const verdicts = new Verdicts(root, desk.dataset.restUrl ?? "", (text) => showProblem(text, "verdict"));
 const signing = new Signing(verdicts, (form) => forms.of(form));
 const sides = new Sides(viewer, () => shownImage()?.dataset ?? {});
 const names = new ContourNames(viewer, find(pane, ".contour-names", /** @type {any} */ (SVGElement)));
 const overlay = new Overlay(root, desk.dataset.heatmapUrl ?? "", names, () => showImage(mainImage()));
 const state = new FollowedJson(desk.dataset.stateUrl ?? "");
-const findings = new ReaderFindings(root, shownImage, load, showProblem, (at) => viewer.shareAt(at));
+const findings = new ReaderFindings(
+  root,
+  shownImage,
+  load,
+  (text) => showProblem(text, "finding"),
+  (at) => viewer.shareAt(at),
+);
 let nextSlow = Date.now() + 1000 * SLOW_POLL_SECONDS;
 
 find(document, '[data-action="help"]').hidden = false;
@@ -63,7 +69,7 @@ if (film.complete && !film.naturalWidth) showFilmError(true);
 overlay.image.addEventListener("error", () => {
   overlay.pick(overlay.picked, false);
   announce(texts.mapFailed);
-  showProblem(texts.mapFailedHelp);
+  showProblem(texts.mapFailedHelp, "map");
 });
 overlay.start(isOverlayWanted());
 prefetchNext();
@@ -80,10 +86,18 @@ function showFilmError(isShown) {
   byId("film-error").hidden = !isShown;
 }
 
-/** @param {string} text */
-function showProblem(text) {
+/**
+ * Say what went wrong, in the place of what went wrong before with things of the same kind.
+ *
+ * @param {string} text empty where it is mended
+ * @param {string} kind
+ */
+function showProblem(text, kind) {
+  for (const old of findAll(root, `[data-problem-of="${kind}"]`)) old.remove();
+  if (!text) return;
   const line = document.createElement("div");
   line.className = "message error";
+  line.dataset.problemOf = kind;
   line.textContent = text;
   byId("panels-content").prepend(line);
 }
@@ -112,7 +126,7 @@ function showImage(chosen) {
 /** @param {Record<string, string>} query */
 function loadFilm(query) {
   showFilmError(false);
-  film.src = `${desk.dataset.filmUrl}?${new URLSearchParams(query)}`;
+  viewer.open(`${desk.dataset.filmUrl}?${new URLSearchParams(query)}`);
   showFullDepth();
 }
 
@@ -178,6 +192,8 @@ function goToImpression() {
   const field = findAll(root, "#impression, #amended-impression")[0];
   field?.closest("details")?.setAttribute("open", "");
   field?.focus();
+  // A browser puts the caret before a text that the page came with; the reader goes on behind it.
+  if (field instanceof HTMLTextAreaElement && field.selectionEnd === 0) field.setSelectionRange(-1, -1);
 }
 
 function signOrCommit() {
@@ -256,7 +272,7 @@ async function load() {
   const { image } = byId("panels-content").dataset;
   const hadResult = overlay.rows.length > 0;
   const number = shownImage()?.dataset.number;
-  if (!panels.replace(await requestHtml(location.href), forms.isInUse)) showProblem(texts.reportChanged);
+  if (!panels.replace(await requestHtml(location.href), forms.isInUse)) showProblem(texts.reportChanged, "report");
   forms.connect();
   const content = byId("panels-content").dataset;
   if (content.image !== image) loadFilm({ of: content.token?.split(":")[0] ?? "" });

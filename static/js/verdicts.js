@@ -8,7 +8,7 @@ export class Verdicts {
   /**
    * @param {HTMLElement} panels
    * @param {string} restUrl the address that agrees with all other flagged findings
-   * @param {(text: string) => void} showProblem
+   * @param {(text: string) => void} showProblem an empty text takes the last one away
    */
   constructor(panels, restUrl, showProblem) {
     this.panels = panels;
@@ -79,6 +79,7 @@ export class Verdicts {
   async attempt(url, fields) {
     try {
       await post(url, fields);
+      this.showProblem("");
       return true;
     } catch (error) {
       const text = texts.verdictNotSaved(error instanceof RequestError ? error.message : texts.tryAgain);

@@ -65,6 +65,23 @@ test("a text is sent once the reader pauses, and kept in the tab until the serve
   assert.deepEqual(shown.at(-1), ["saved", { at: "2026-01-01T10:42:00Z" }]);
 });
 
+test("a text that is taken back needs no saving, and the page does not say that it is not saved", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const made = draft();
+  type("from the server, and more");
+  type("from the server");
+  assert.equal(made.isUnsaved, false);
+  assert.deepEqual(shown.at(-1), ["unchanged", {}]);
+  assert.equal(sessionStorage.getItem(COPY), null);
+  type("new");
+  await pass(t, 2100);
+  type("newer");
+  type("new");
+  await pass(t, 2100);
+  assert.equal(sent.length, 1);
+  assert.deepEqual(shown.at(-1), ["saved", { at: "2026-01-01T10:42:00Z" }]);
+});
+
 test("leaving the field sends at once, and what is typed meanwhile follows with the new revision", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const made = draft();

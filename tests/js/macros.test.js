@@ -91,3 +91,16 @@ test("the server makes the text of the findings; its refusal is shown and change
     ["findings", "findings"],
   );
 });
+
+test("what is typed until the server answers stays, and the caret stays behind it", async (t) => {
+  document.querySelector("option").dataset.name = "findings";
+  let answer = (_) => {};
+  t.mock.method(globalThis, "fetch", () => new Promise((resolve) => (answer = resolve)));
+  await press("Tab", "Old. .findings");
+  field.value += " Compared with 2020";
+  field.setSelectionRange(field.value.length, field.value.length);
+  answer({ ok: true, status: 200, json: async () => ({ text: "Effusion." }) });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(field.value, "Old. Effusion. Compared with 2020");
+  assert.equal(field.selectionStart, field.value.length);
+});

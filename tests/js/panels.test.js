@@ -55,7 +55,10 @@ test("a part that did not change is left alone, whatever the tokens are; the foc
 });
 
 test("a part that the page does not know is left out, and those after it are shown", () => {
-  const newer = html({ ai: "read" }).replace("<section data-part", '<div data-part="newer">new</div><section data-part');
+  const newer = html({ ai: "read" }).replace(
+    "<section data-part",
+    '<div data-part="newer">new</div><section data-part',
+  );
   assert.ok(panels.replace(newer, false));
   assert.equal(byId("pick").textContent, "read");
   assert.equal(document.querySelector('[data-part="newer"]'), null);
