@@ -64,7 +64,8 @@ export function announce(text) {
  */
 export function isTyping(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
-  const fields = "input:not([type=range]), textarea, select, dialog[open]";
+  // Sliders and ticks take no letters.
+  const fields = "input:not([type=range], [type=checkbox]), textarea, select, dialog[open]";
   return event.target instanceof Element && event.target.closest(fields) !== null;
 }
 

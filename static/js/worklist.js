@@ -14,6 +14,14 @@ byId("show-help").addEventListener("click", () => help.showModal());
 comeBack();
 addEventListener("pagehide", leave);
 poll(Number(list.dataset.pollSeconds), refresh);
+byId("change", HTMLFormElement).addEventListener("submit", (event) => {
+  const isNone = !boxes().some((box) => box.checked);
+  if (isNone) event.preventDefault();
+  byId("none-selected").hidden = !isNone;
+});
+list.addEventListener("change", () => {
+  byId("none-selected").hidden = true;
+});
 
 async function refresh() {
   let answer;

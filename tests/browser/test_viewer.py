@@ -239,6 +239,18 @@ def test_without_the_full_depth_the_servers_picture_stays(
     assert greys(page).std() > 20
 
 
+def test_the_full_depth_shows_what_the_servers_picture_lacks(
+    north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any], kind: str
+) -> None:
+    if kind == WITHOUT_WEBGL:
+        pytest.skip("It is drawn the same way.")
+    page = enter(north.radiologist, expect_lost=True)
+    page.route("**/film.png", lambda route: route.abort())
+    opened(page, store_film(north, seed=1).study.pk)
+    expect(page.locator("#film-error")).to_be_hidden()
+    assert greys(page).std() > 20
+
+
 def test_a_screen_with_more_pixels_shows_the_same_place(
     north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any]
 ) -> None:

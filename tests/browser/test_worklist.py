@@ -34,7 +34,13 @@ def test_from_the_list_to_a_study_and_back_to_the_same_place(north: Hospital, en
     page.goto("/?sort=oldest")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("Open the study")
+    expect(page.get_by_role("heading", name="Keyboard shortcuts")).to_be_focused()
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Select at least one study first.")
+    page.locator("[name=study]").first.check()
+    expect(page.locator("#none-selected")).to_be_hidden()
+    page.locator("[name=study]").first.uncheck()
     page.keyboard.press("/")
     page.keyboard.type("film")
     with page.expect_navigation(wait_until="load"):

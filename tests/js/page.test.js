@@ -5,7 +5,7 @@ import { announce, byId, copyOf, find, findAll, isTyping, poll } from "../../sta
 beforeEach(() => {
   document.body.innerHTML = `
     <p id="announce"></p><div id="box"><b class="one">1</b><b>2</b></div>
-    <input id="text"><input id="slider" type="range"><dialog id="dialog" open><p id="inside"></p></dialog>
+    <input id="text"><input id="slider" type="range"><input id="tick" type="checkbox"><dialog id="dialog" open><p id="inside"></p></dialog>
     <template id="line"><li class="line"><span></span></li></template>`;
 });
 
@@ -45,8 +45,8 @@ test("keys in fields, in dialogs and with modifiers are no shortcuts", () => {
     return result;
   };
   assert.deepEqual(
-    ["box", "slider", "text", "inside"].map((id) => isTypingAt(id)),
-    [false, false, true, true],
+    ["box", "slider", "tick", "text", "inside"].map((id) => isTypingAt(id)),
+    [false, false, false, true, true],
   );
   for (const modifier of ["ctrlKey", "metaKey", "altKey"]) assert.equal(isTypingAt("box", { [modifier]: true }), true);
 });
