@@ -1,8 +1,16 @@
-"""The queues of the jobs worker whose packages the dispatcher may not import; each package registers its own."""
+"""What the dispatcher reads of queues, and those of the jobs worker whose packages it may not import.
+
+Each package registers its own.
+"""
 
 from typing import Any
 
 from apps.core.work_queue import Queue
+
+DISPATCHED_COLUMNS = (
+    "id", "tenant_id", "state", "attempts", "fence", "created", "is_suspect", "waits", "waiting_since",
+)  # fmt: skip
+"""The columns that a claim or a failure needs, of queues that the dispatcher's role reads; it may read few others."""
 
 _WATCHED: list[Queue[Any]] = []
 

@@ -109,10 +109,6 @@ class Claimed(Protocol):
 
 
 W = TypeVar("W", bound=Work)
-DISPATCHED_COLUMNS = (
-    "id", "tenant_id", "state", "attempts", "fence", "created", "is_suspect", "waits", "waiting_since",
-)  # fmt: skip
-"""The columns that a claim or a failure needs, of queues that the dispatcher's role reads; it may read few others."""
 _LONGEST_REASON = 2000
 _MOST_WAITS = 10_000
 

@@ -18,7 +18,8 @@ from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
+from apps.core.watched_queues import DISPATCHED_COLUMNS
+from apps.core.work_queue import JobState, Queue
 from apps.critical.models import NOTIFYING, WAITING, CriticalNotice, NoticeMail
 from apps.reading.selectors import reading_policy
 from apps.tenants.models import Membership, Tenant

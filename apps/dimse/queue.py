@@ -3,8 +3,8 @@
 from typing import Final
 
 from apps.core.wake_up import WakeUp
-from apps.core.watched_queues import watch
-from apps.core.work_queue import DISPATCHED_COLUMNS, Queue
+from apps.core.watched_queues import DISPATCHED_COLUMNS, watch
+from apps.core.work_queue import Queue
 from apps.dimse.models import Commitment
 
 # A peer that is switched off at night gets its report in the morning.

@@ -20,9 +20,9 @@ from pydicom.uid import generate_uid
 
 from apps.core.retry import pause_after_attempt
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.watched_queues import watch
+from apps.core.watched_queues import DISPATCHED_COLUMNS, watch
 from apps.core.webhooks import PAUSES
-from apps.core.work_queue import DISPATCHED_COLUMNS, OPEN_STATES, JobState, Queue
+from apps.core.work_queue import OPEN_STATES, JobState, Queue
 from apps.events.models import CommitmentRequest, Delivery
 
 TOGETHER: Final = timedelta(seconds=30)

@@ -19,9 +19,9 @@ from django.utils.translation import gettext as _
 
 from apps.core.errors import ConflictError
 from apps.core.wake_up import WakeUp, wake_after_commit
-from apps.core.watched_queues import watch
+from apps.core.watched_queues import DISPATCHED_COLUMNS, watch
 from apps.core.webhooks import PAUSES
-from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
+from apps.core.work_queue import JobState, Queue
 from apps.events.commitments import request_commitment
 from apps.events.models import Delivery
 from apps.routing.models import Destination

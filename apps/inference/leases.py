@@ -12,7 +12,8 @@ from django.db import transaction
 
 from apps.core.metrics import JOBS, SHADOWS
 from apps.core.wake_up import WakeUp
-from apps.core.work_queue import DISPATCHED_COLUMNS, JobState, Queue
+from apps.core.watched_queues import DISPATCHED_COLUMNS
+from apps.core.work_queue import JobState, Queue
 from apps.inference.events import publish_failure
 from apps.inference.models import InferenceJob, ShadowReading
 from apps.inference.requests import request_inference

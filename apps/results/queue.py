@@ -1,8 +1,8 @@
 """The queue of the jobs that create result objects."""
 
 from apps.core.wake_up import WakeUp
-from apps.core.watched_queues import watch
-from apps.core.work_queue import DISPATCHED_COLUMNS, Queue
+from apps.core.watched_queues import DISPATCHED_COLUMNS, watch
+from apps.core.work_queue import Queue
 from apps.results.models import ResultJob
 
 RESULTS = Queue(
