@@ -17,6 +17,8 @@ from apps.evaluation.selectors import current_evaluations
 from apps.registry.models import ModelVersion
 
 CHANCE = 0.5
+# With fewer films an interval says nothing: on two films an AUROC is 0, 0.5 or 1 in every round of the bootstrap.
+FEWEST_OF_EACH = 10
 _HELD_OUT_PARTS = ("test", "validation")
 
 
@@ -42,10 +44,12 @@ class Figures:
     Attributes:
         films: name of the list, for people.
         report: as `evaluate_version` writes it; held-out figures have fewer keys.
+        is_measured_here: by an evaluation; otherwise the figures came with the version.
     """
 
     films: str
     report: Mapping[str, Any]
+    is_measured_here: bool = True
 
     @property
     def mean_auroc(self) -> float | None:
@@ -65,6 +69,17 @@ class Figures:
         }
 
     @property
+    def is_large_enough(self) -> bool:
+        """Whether any finding has enough films with it and without it. Figures of elsewhere may not say how many."""
+        if not self.is_measured_here:
+            return True
+        entries = self.report.get("labels", {}).values()
+        counts = [(entry["positives"], entry.get("films")) for entry in entries if entry.get("positives") is not None]
+        films = self.report.get("n")
+        fewer = [min(with_it, (known or films or 2 * with_it) - with_it) for with_it, known in counts]
+        return not fewer or max(fewer) >= FEWEST_OF_EACH
+
+    @property
     def calibration_error(self) -> float | None:
         return self.report.get("ece", {}).get("platt")
 
@@ -78,7 +93,8 @@ class Figures:
 def floor_checks(version: ModelVersion, serving: ModelVersion | None) -> list[FloorCheck]:
     """Check a version against chance, and against the version that it would replace, where there is one."""
     evaluations = current_evaluations(version)
-    own = _of_evaluation(evaluations[0]) if evaluations else _held_out(version)
+    found = [*map(_of_evaluation, evaluations), *filter(None, [_held_out(version)])]
+    own = next((each for each in found if each.is_large_enough), found[0] if found else None)
     checks = [_above_chance(version, own)]
     if serving is None or serving == version:
         return checks
@@ -110,7 +126,7 @@ def _held_out(version: ModelVersion) -> Figures | None:
             "ece": {"platt": sum(errors) / len(errors)} if errors else {},
             "normals_flagged": metrics.get("alarms", {}).get(part),
         }
-        return Figures(f"the {part} films of its training", metrics[part] | others)
+        return Figures(f"the {part} films of its training", metrics[part] | others, is_measured_here=False)
     return None
 
 
@@ -121,6 +137,8 @@ def _on_the_same_films(
     others = {each.split_sha256: each for each in current_evaluations(serving)}
     for mine in evaluations:
         other = others.get(mine.split_sha256)
+        if not _of_evaluation(mine).is_large_enough:
+            continue
         if other is not None and _films_sha256(mine) == _films_sha256(other):
             return _of_evaluation(mine), _of_evaluation(other)
     # Two trainings with one split held the same films out.
@@ -145,7 +163,7 @@ def _above_chance(version: ModelVersion, own: Figures | None) -> FloorCheck:
             f"{version} was never evaluated, and it came without held-out figures of its training. Evaluate it: "
             f"manage.py evaluate_model --version {version} --data DIR.",
         )
-    if own.mean_auroc is None or own.ci95 is None:
+    if own.mean_auroc is None or own.ci95 is None or not own.is_large_enough:
         return FloorCheck(rule, False, f"The films are too few for an interval of the mean AUROC: {own.films}.")
     low, high = own.ci95
     found = f"mean AUROC {own.mean_auroc:.3f}, 95 % interval {low:.3f} to {high:.3f}, on {own.films}"

@@ -70,6 +70,24 @@ def test_chance_is_refused_and_says_what_to_do(db: None) -> None:
     assert roll_back(by=BY).to_version == chance
 
 
+def few_films(mean: float) -> dict[str, Any]:
+    label = {"auroc": mean, "ci95": [mean, mean], "positives": 1, "films": 2}
+    return {"n": 2, "patients": 2, "mean_auroc": mean, "ci95": [mean, mean], "labels": {"Mass": label}}
+
+
+def test_an_evaluation_on_two_films_says_nothing(db: None) -> None:
+    unknown, trained = with_figures(1, {}), with_figures(2, held_out(0.62, 0.56, 0.68))
+    keep(unknown, **few_films(1.0))
+    with pytest.raises(ConflictError, match="The films are too few"):
+        activate(version=unknown, by=BY)
+    # The figures of its training count, and not the two films.
+    keep(trained, **few_films(0.0))
+    assert failed_floor_checks(trained, None) == []
+    # Nor are two versions compared on them.
+    keep(unknown, **few_films(0.0))
+    assert [check.passed for check in floor_checks(unknown, trained)] == [False, None]
+
+
 def test_without_any_figures_a_version_is_refused_until_it_is_evaluated(db: None) -> None:
     unknown = with_figures(1, {})
     with pytest.raises(ConflictError, match=r"never evaluated.*manage\.py evaluate_model") as refusal:
