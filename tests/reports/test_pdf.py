@@ -18,6 +18,8 @@ from PIL import Image
 
 from apps.core.documents import only_data_urls
 from apps.core.errors import UnavailableError
+from apps.inference.services import claim_jobs, reject_job
+from apps.registry.models import ModelVersion
 from apps.reports.images import boxes_uri
 from apps.reports.models import ReaderFinding
 from apps.reports.services import render_pdf
@@ -26,6 +28,7 @@ from apps.studies.selectors import instances_of
 from apps.tenants.scope import tenant_tx
 from tests.conftest import PROJECT_ROOT, Hospital
 from tests.reports.reading import figure_texts, opened, text_of
+from tests.reports.test_services import sign_as_radiologist, words
 
 
 def test_the_file_is_archival_tagged_and_names_no_patient_in_its_metadata(
@@ -197,3 +200,19 @@ def test_a_film_whose_object_is_missing_gives_no_report(north: Hospital, read_st
         default_storage.delete(key)
         with pytest.raises(UnavailableError, match="image is missing: send it again"):
             render_pdf(study=study)
+
+
+def test_a_report_of_another_part_of_the_body_is_not_called_one_of_the_chest(
+    north: Hospital, store_film: Callable[..., Any], version: ModelVersion
+) -> None:
+    store_film(north, size=256)
+    (claimed,) = claim_jobs(limit=1, version=version, worker="test")
+    with tenant_tx(north.tenant.id):
+        study = Study.objects.get()
+        Study.objects.update(referring_physician_name="Doe^Ann^^Dr.")
+        reject_job(job=claimed, code="not-chest", reason="Another part.", instances_seen=1)
+        sign_as_radiologist(north, study)
+        text = words(render_pdf(study=study))
+    assert "Radiograph report" in text
+    assert "Chest radiograph report" not in text
+    assert "Doe, Ann" in text

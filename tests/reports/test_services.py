@@ -268,22 +268,6 @@ def test_a_study_that_is_read_anew_waits_for_its_signature(
     assert "Effusion" not in text
 
 
-def test_a_report_of_another_part_of_the_body_is_not_called_one_of_the_chest(
-    north: Hospital, store_film: Callable[..., Any], version: ModelVersion
-) -> None:
-    store_film(north, size=256)
-    (claimed,) = claim_jobs(limit=1, version=version, worker="test")
-    with tenant_tx(north.tenant.id):
-        study = Study.objects.get()
-        Study.objects.update(referring_physician_name="Doe^Ann^^Dr.")
-        reject_job(job=claimed, code="not-chest", reason="Another part.", instances_seen=1)
-        sign_as_radiologist(north, study)
-        text = words(render_pdf(study=study))
-    assert "Radiograph report" in text
-    assert "Chest radiograph report" not in text
-    assert "Doe, Ann" in text
-
-
 @pytest.mark.parametrize("role", ["admin", "technologist", None])
 def test_only_a_radiologist_signs_and_reviews(
     north: Hospital, read_study: Callable[..., Study], role: str | None
