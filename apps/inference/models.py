@@ -149,7 +149,8 @@ class Finding(TenantModel):
             *TenantModel.Meta.constraints,
             models.UniqueConstraint(fields=["tenant", "job", "label"], name="inference_one_finding_per_label"),
         ]
-        ordering: ClassVar = ["-probability"]
+        # The label decides between equal ones: result objects of the same reading must be the same.
+        ordering: ClassVar = ["-probability", "label"]
 
     def __str__(self) -> str:
         return f"Finding {self.pk}"

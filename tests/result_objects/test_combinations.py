@@ -137,6 +137,14 @@ def test_missing_patient_data_is_left_empty(
         assert "PatientAge" not in each.dataset
 
 
+def test_findings_of_the_same_probability_keep_their_order(north: Hospital, read_study: Callable[..., Study]) -> None:
+    """Another order would be another object of the same reading."""
+    study = read_study(north, Effusion=0.9)
+    with tenant_tx(north.tenant.pk):
+        labels = [each.label for each in InferenceJob.objects.get(study=study).findings.all()]
+    assert labels == ["Effusion", *sorted(labels[1:])]
+
+
 def test_a_signature_and_an_amendment_replace_by_reference(
     north: Hospital,
     read_study: Callable[..., Study],
