@@ -70,14 +70,8 @@ class Figures:
 
     @property
     def is_large_enough(self) -> bool:
-        """Whether any finding has enough films with it and without it. Figures of elsewhere may not say how many."""
-        if not self.is_measured_here:
-            return True
-        entries = self.report.get("labels", {}).values()
-        counts = [(entry["positives"], entry.get("films")) for entry in entries if entry.get("positives") is not None]
-        films = self.report.get("n")
-        fewer = [min(with_it, (known or films or 2 * with_it) - with_it) for with_it, known in counts]
-        return not fewer or max(fewer) >= FEWEST_OF_EACH
+        """Whether an interval means something. Figures of elsewhere may not say how many films they come from."""
+        return not self.is_measured_here or has_enough_films(self.report)
 
     @property
     def calibration_error(self) -> float | None:
@@ -88,6 +82,18 @@ class Figures:
         """The share of normal images that were flagged, and their number."""
         found = self.report.get("normals_flagged") or {}
         return (found["share"], found["n"]) if found.get("n") else None
+
+
+def has_enough_films(report: Mapping[str, Any]) -> bool:
+    """Whether any finding of an evaluation has enough films with it and without it."""
+    films = report.get("n")
+    fewer = []
+    for figures in report.get("labels", {}).values():
+        positives = figures.get("positives")
+        if positives is not None:
+            known = figures.get("films") or films or 2 * positives
+            fewer.append(min(positives, known - positives))
+    return not fewer or max(fewer) >= FEWEST_OF_EACH
 
 
 def floor_checks(version: ModelVersion, serving: ModelVersion | None) -> list[FloorCheck]:

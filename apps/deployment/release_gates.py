@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import models
 
 from apps.core.work_queue import OPEN_STATES
+from apps.deployment.floor import FEWEST_OF_EACH, has_enough_films
 from apps.deployment.models import Deployment
 from apps.evaluation.models import EvaluationJob, EvaluationSet
 from apps.evaluation.selectors import latest_evaluation
@@ -91,6 +92,9 @@ def _gate(evaluation_set: EvaluationSet, version: ModelVersion, serving: ModelVe
         state = ReleaseGateState.WAITING if waits else ReleaseGateState.NOT_COMPARABLE
         return ReleaseGate(evaluation_set, state, str(error), serving)
     low, high = found["ci95"]
+    if not has_enough_films(mine.report):
+        reason = f"The films are too few: no finding is on {FEWEST_OF_EACH} of them and absent from {FEWEST_OF_EACH}."
+        return ReleaseGate(evaluation_set, ReleaseGateState.FAILED, reason, serving)
     passed = low > -settings.GATE_DELTA
     bound = f"the 95 % interval begins at {low:+.3f}, and {-settings.GATE_DELTA:+.3f} is the limit"
     return ReleaseGate(

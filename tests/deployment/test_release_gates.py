@@ -54,6 +54,19 @@ def test_a_version_is_compared_with_the_one_in_service(
     assert release_gates_of(first) == []
 
 
+def test_a_handful_of_films_shows_nothing(first: ModelVersion, second: ModelVersion) -> None:
+    """On two films the difference is often 0 in every round, which is no interval."""
+    films = synthetic.a_set()
+    for version in (first, second):
+        report = synthetic.report(1.0)
+        for figures in report["labels"].values():
+            figures["positives"] = 9
+        store_evaluation(version=version, report=report, data=Path(films.folder), split=None, by=Actor(name="test"))
+    gate = only_gate(second)
+    assert gate.state == ReleaseGateState.FAILED
+    assert "too few" in gate.reason
+
+
 def test_the_limit_is_a_setting(first: ModelVersion, second: ModelVersion, settings: Any) -> None:
     films = synthetic.a_set()
     synthetic.measured(first, films, 1.0)
