@@ -27,7 +27,7 @@ from config.preconditions import missing_precondition
 from config.processes import ENVIRONMENT, NAMES, command
 from config.supervisor import ProcessKeepsDyingError, Service, Supervisor
 
-_READY_SECONDS = 240
+_READY_SECONDS = 600
 _EMBEDDED = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
 # Requests of the supervisor to its own web server must not use a proxy of the environment.
 _OPENER_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
