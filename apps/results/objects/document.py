@@ -11,7 +11,7 @@ from apps.results.objects.identity import add_common, hierarchical_reference, it
 
 SERIES_NUMBER: Final = 9003
 DESCRIPTION: Final = "Signed report, PDF"
-TITLE: Final = "Chest radiograph report"
+TITLE: Final = "Radiology report"
 
 
 def build_encapsulated_pdf(content: ResultContent, identity: ObjectIdentity, pdf: bytes) -> Dataset:
