@@ -26,7 +26,7 @@ def client(north: Hospital, sign_in: Callable[..., Client]) -> Client:
 
 def priors(client: Client, study: Study) -> str:
     page = client.get(f"/studies/{study.pk}/").text
-    return page[page.index('data-part="priors"') : page.index('data-part="images"')]
+    return page[page.index('data-part="priors"') : page.index('data-part="image-rejections"')]
 
 
 def test_earlier_studies_with_what_each_version_said(
