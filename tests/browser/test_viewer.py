@@ -165,7 +165,7 @@ def test_lengths_say_what_they_are_worth(
 ) -> None:
     """256 pixels of 0.4 mm by the mouse; the same by keys; at the detector; without a spacing. And the magnifier."""
     if kind == WITHOUT_WEBGL:
-        pytest.skip("Lines and the lens are drawn the same way.")
+        pytest.skip("With software WebGL the film is drawn on the CPU too: the other run covers it.")
     page = enter(north.radiologist)
     film = faint_film(make_film)
     opened(page, send(north, bytes_of(film)).study_id)
@@ -222,7 +222,7 @@ def test_without_the_full_depth_the_servers_picture_stays(
     north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any], kind: str
 ) -> None:
     if kind == WITHOUT_WEBGL:
-        pytest.skip("Nothing is drawn.")
+        pytest.skip("The full depth is never drawn here, so WebGL makes no difference.")
     page = enter(north.radiologist, expect_statuses=(401,), expect_lost=True)
     address = f"/studies/{store_film(north, seed=1).study.pk}/"
     for requests, fault in FAULTS.items():
@@ -243,7 +243,7 @@ def test_the_full_depth_shows_what_the_servers_picture_lacks(
     north: Hospital, enter: Callable[..., Page], store_film: Callable[..., Any], kind: str
 ) -> None:
     if kind == WITHOUT_WEBGL:
-        pytest.skip("It is drawn the same way.")
+        pytest.skip("With software WebGL the film is drawn on the CPU too: the other run covers it.")
     page = enter(north.radiologist, expect_lost=True)
     page.route("**/film.png", lambda route: route.abort())
     opened(page, store_film(north, seed=1).study.pk)
